@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file deadline.h
+ * Deadlines: until when a call may wait.
+ *
+ * Every function of Beam that can wait takes one beam_deadline: an absolute time, so that one deadline serves a
+ * sequence of calls. It is measured by CLOCK_MONOTONIC: setting the system's clock does not move it (clock_gettime(2)).
+ */
+#ifndef BEAM_DEADLINE_H
+#define BEAM_DEADLINE_H
+
+#include <beam/common.h>
+
+BEAM_BEGIN
+
+/** An absolute time of CLOCK_MONOTONIC in nanoseconds, or BEAM_NOWAIT, or BEAM_FOREVER. */
+typedef int64_t beam_deadline;
+
+/** Do not wait: what cannot be done at once gives -EAGAIN. */
+#define BEAM_NOWAIT ((beam_deadline)0)
+
+/** Wait as long as it takes. */
+#define BEAM_FOREVER ((beam_deadline)INT64_MAX)
+
+/**
+ * A deadline some time from now.
+ *
+ * @param milliseconds  from now; 0 or less: a time that has passed, so that a call looks once and gives -ETIMEDOUT; a
+ *                      sum past the end of time is BEAM_FOREVER
+ * @return the deadline
+ *
+ * Never fails. Safe from any thread, and in a forked child.
+ */
+BEAM_API beam_deadline beam_in_ms(int64_t milliseconds);
+
+BEAM_END
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A doubly linked list whose links lie in its members. An unlinked link points to itself, so that unlinking twice is harmless and
+ * being linked can be asked.
+ */
+#ifndef BASE_LIST_H
+#define BASE_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct list {
+	struct list *next, *previous;
+};
+
+/* The object of `type` that holds `link` as its `member`. */
+#define list_entry(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
+
+static inline void list_init(struct list *list)
+{
+	list->next = list->previous = list;
+}
+
+static inline bool list_empty(const struct list *list)
+{
+	return list->next == list;
+}
+
+static inline bool list_linked(const struct list *link)
+{
+	return link->next != link;
+}
+
+static inline void list_append(struct list *list, struct list *link)
+{
+	link->previous = list->previous;
+	link->next = list;
+	list->previous->next = link;
+	list->previous = link;
+}
+
+static inline void list_prepend(struct list *list, struct list *link)
+{
+	list_append(list->next, link);
+}
+
+static inline void list_remove(struct list *link)
+{
+	link->previous->next = link->next;
+	link->next->previous = link->previous;
+	list_init(link);
+}
+
+/* The first link, taken out; NULL if there is none. */
+static inline struct list *list_take_first(struct list *list)
+{
+	struct list *link = list->next;
+
+	if (link == list)
+		return NULL;
+	list_remove(link);
+	return link;
+}
+
+#endif

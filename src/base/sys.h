@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The seam: every call that can fail for a reason outside Beam goes through sys_NAME(), which has the name's own signature and
+ * result. In a build with BEAM_FAULTS it first asks sys_fault() whether to fail instead; otherwise it is the call itself
+ * and costs nothing.
+ */
+#ifndef BASE_SYS_H
+#define BASE_SYS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <search.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Every call of the seam: its name, its result when it fails. */
+enum sys_call {
+	SYS_MALLOC,
+	SYS_CALLOC,
+	SYS_REALLOC,
+	SYS_SOCKET,
+	SYS_SOCKETPAIR,
+	SYS_CONNECT,
+	SYS_SHUTDOWN,
+	SYS_SENDMSG,
+	SYS_RECVMSG,
+	SYS_GETSOCKOPT,
+	SYS_SETSOCKOPT,
+	SYS_GETSOCKNAME,
+	SYS_GETPEERNAME,
+	SYS_FCNTL,
+	SYS_EVENTFD,
+	SYS_EPOLL_CREATE1,
+	SYS_EPOLL_CTL,
+	SYS_EPOLL_WAIT,
+	SYS_PPOLL,
+	SYS_READ,
+	SYS_WRITE,
+	SYS_MMAP,
+	SYS_MADVISE,
+	SYS_GETRLIMIT,
+	SYS_PTHREAD_CREATE,
+	SYS_PTHREAD_ATFORK,
+	SYS_TSEARCH,
+	SYS_CALLS
+};
+
+#ifdef BEAM_FAULTS
+/* True: the call is to fail now; errno says how. Defined by the tests. */
+bool sys_fault(enum sys_call call);
+#else
+static inline bool sys_fault(enum sys_call call)
+{
+	(void)call;
+	return false;
+}
+#endif
+
+static inline void *sys_malloc(size_t size)
+{
+	return sys_fault(SYS_MALLOC) ? NULL : malloc(size);
+}
+
+static inline void *sys_calloc(size_t n, size_t size)
+{
+	return sys_fault(SYS_CALLOC) ? NULL : calloc(n, size);
+}
+
+static inline void *sys_realloc(void *memory, size_t size)
+{
+	return sys_fault(SYS_REALLOC) ? NULL : realloc(memory, size);
+}
+
+static inline int sys_socket(int domain, int type, int protocol)
+{
+	return sys_fault(SYS_SOCKET) ? -1 : socket(domain, type, protocol);
+}
+
+static inline int sys_socketpair(int domain, int type, int protocol, int fds[2])
+{
+	return sys_fault(SYS_SOCKETPAIR) ? -1 : socketpair(domain, type, protocol, fds);
+}
+
+static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t size)
+{
+	return sys_fault(SYS_CONNECT) ? -1 : connect(fd, address, size);
+}
+
+static inline int sys_shutdown(int fd, int how)
+{
+	return sys_fault(SYS_SHUTDOWN) ? -1 : shutdown(fd, how);
+}
+
+static inline ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	return sys_fault(SYS_SENDMSG) ? -1 : sendmsg(fd, message, flags);
+}
+
+static inline ssize_t sys_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	return sys_fault(SYS_RECVMSG) ? -1 : recvmsg(fd, message, flags);
+}
+
+static inline int sys_getsockopt(int fd, int level, int option, void *value, socklen_t *size)
+{
+	return sys_fault(SYS_GETSOCKOPT) ? -1 : getsockopt(fd, level, option, value, size);
+}
+
+static inline int sys_setsockopt(int fd, int level, int option, const void *value, socklen_t size)
+{
+	return sys_fault(SYS_SETSOCKOPT) ? -1 : setsockopt(fd, level, option, value, size);
+}
+
+static inline int sys_getsockname(int fd, struct sockaddr *address, socklen_t *size)
+{
+	return sys_fault(SYS_GETSOCKNAME) ? -1 : getsockname(fd, address, size);
+}
+
+static inline int sys_getpeername(int fd, struct sockaddr *address, socklen_t *size)
+{
+	return sys_fault(SYS_GETPEERNAME) ? -1 : getpeername(fd, address, size);
+}
+
+static inline int sys_fcntl(int fd, int command, int argument)
+{
+	return sys_fault(SYS_FCNTL) ? -1 : fcntl(fd, command, argument);
+}
+
+static inline int sys_eventfd(unsigned value, int flags)
+{
+	return sys_fault(SYS_EVENTFD) ? -1 : eventfd(value, flags);
+}
+
+static inline int sys_epoll_create1(int flags)
+{
+	return sys_fault(SYS_EPOLL_CREATE1) ? -1 : epoll_create1(flags);
+}
+
+static inline int sys_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+	return sys_fault(SYS_EPOLL_CTL) ? -1 : epoll_ctl(epoll, operation, fd, event);
+}
+
+static inline int sys_epoll_wait(int epoll, struct epoll_event *events, int n, int timeout)
+{
+	return sys_fault(SYS_EPOLL_WAIT) ? -1 : epoll_wait(epoll, events, n, timeout);
+}
+
+static inline int sys_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout)
+{
+	return sys_fault(SYS_PPOLL) ? -1 : ppoll(fds, n, timeout, NULL);
+}
+
+static inline ssize_t sys_read(int fd, void *data, size_t size)
+{
+	return sys_fault(SYS_READ) ? -1 : read(fd, data, size);
+}
+
+static inline ssize_t sys_write(int fd, const void *data, size_t size)
+{
+	return sys_fault(SYS_WRITE) ? -1 : write(fd, data, size);
+}
+
+static inline void *sys_mmap(size_t size, int protection, int flags)
+{
+	return sys_fault(SYS_MMAP) ? MAP_FAILED : mmap(NULL, size, protection, flags, -1, 0);
+}
+
+static inline int sys_madvise(void *memory, size_t size, int advice)
+{
+	return sys_fault(SYS_MADVISE) ? -1 : madvise(memory, size, advice);
+}
+
+static inline int sys_getrlimit(int resource, struct rlimit *limit)
+{
+	return sys_fault(SYS_GETRLIMIT) ? -1 : getrlimit((__rlimit_resource_t)resource, limit);
+}
+
+static inline void *sys_tsearch(const void *key, void **root, int (*compare)(const void *, const void *))
+{
+	return sys_fault(SYS_TSEARCH) ? NULL : tsearch(key, root, compare);
+}
+
+/* These two return the error, as the functions themselves do. */
+static inline int sys_pthread_create(pthread_t *ret, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
+{
+	return sys_fault(SYS_PTHREAD_CREATE) ? errno : pthread_create(ret, attributes, run, argument);
+}
+
+static inline int sys_pthread_atfork(void (*before)(void), void (*parent)(void), void (*child)(void))
+{
+	return sys_fault(SYS_PTHREAD_ATFORK) ? errno : pthread_atfork(before, parent, child);
+}
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Library threads and the number of the process.
+ *
+ * Invariants: a process without a number has no library threads, so that a forked child, whose number the kernel wiped, inherits
+ * nothing that it would wait for; and of the threads that have ended at most one is not joined.
+ */
+#include <base/annotate.h>
+#include <base/clock.h>
+#include <base/sys.h>
+#include <base/thread.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+/* How long the end of the process waits for threads that do not end. */
+enum { END_MS = 5000 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* The number lies on a page of its own; `unnumbered` stands for it if there was no memory when the library was loaded. */
+static atomic_uint unnumbered;
+static atomic_uint *number = &unnumbered;
+
+/* Under the lock. */
+static struct {
+	uint32_t last_number;
+	unsigned running;
+	pthread_cond_t none_running;
+	bool has_ended;
+	pthread_t ended;
+} threads;
+
+/* A fork with the lock in another thread's hands would leave it locked for ever in the child. */
+static void fork_begins(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void fork_ends_in_parent(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+static void fork_ends_in_child(void)
+{
+	/* Kernels before 4.14 do not wipe the page. */
+	atomic_store(number, 0);
+	pthread_mutex_unlock(&lock);
+}
+
+/* At load, so that no fork can fall between the first use of the lock and its handlers. The first to be loaded: others rely on it. */
+__attribute__((constructor(101))) static void library_begin(void)
+{
+	void *page = sys_mmap(sizeof *number, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+
+	if (page == MAP_FAILED)
+		return;
+	if (sys_pthread_atfork(fork_begins, fork_ends_in_parent, fork_ends_in_child) != 0) {
+		munmap(page, sizeof *number);
+		return;
+	}
+	/* Also for children that fork handlers do not see: clone(2), vfork(2). Where it fails the handlers have to do. */
+	sys_madvise(page, sizeof *number, MADV_WIPEONFORK);
+	number = page;
+	annotate_atomic(number);
+}
+
+/* The last to be unloaded: by then the other rooms have told their threads to end. */
+__attribute__((destructor(101))) static void library_end(void)
+{
+	thread_end_all(beam_in_ms(END_MS));
+}
+
+uint32_t process_id(void)
+{
+	return atomic_load_explicit(number, memory_order_acquire);
+}
+
+int process_prepare(void)
+{
+	if (number == &unnumbered)
+		return -ENOMEM;
+	if (process_id() != 0)
+		return 0;
+	pthread_mutex_lock(&lock);
+	if (process_id() == 0) {
+		/* A new process: the parent's threads are not here, and those that waited will never leave the condition. */
+		threads.running = 0;
+		threads.has_ended = false;
+		condition_init(&threads.none_running);
+		atomic_store(number, ++threads.last_number);
+	}
+	pthread_mutex_unlock(&lock);
+	return 0;
+}
+
+struct start {
+	void (*run)(void *argument);
+	void *argument;
+	char name[16];
+};
+
+static void thread_ended(void)
+{
+	pthread_t previous;
+	bool has_previous;
+
+	pthread_mutex_lock(&lock);
+	previous = threads.ended;
+	has_previous = threads.has_ended;
+	threads.ended = pthread_self();
+	threads.has_ended = true;
+	if (--threads.running == 0)
+		pthread_cond_broadcast(&threads.none_running);
+	pthread_mutex_unlock(&lock);
+	if (has_previous)
+		pthread_join(previous, NULL);
+}
+
+static void *thread_run(void *argument)
+{
+	struct start start = *(struct start *)argument;
+
+	free(argument);
+	pthread_setname_np(pthread_self(), start.name);
+	start.run(start.argument);
+	thread_ended();
+	return NULL;
+}
+
+static int thread_create(struct start *start)
+{
+	sigset_t all, old;
+	pthread_t thread;
+	int r;
+
+	/* A thread inherits its creator's mask; signals are the program's business, in the program's threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = sys_pthread_create(&thread, NULL, thread_run, start);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -r;
+}
+
+int thread_start(void (*run)(void *argument), void *argument, const char *name)
+{
+	struct start *start;
+	int r = process_prepare();
+
+	if (r < 0)
+		return r;
+	start = sys_malloc(sizeof *start);
+	if (!start)
+		return -ENOMEM;
+	*start = (struct start){.run = run, .argument = argument};
+	snprintf(start->name, sizeof start->name, "%s", name);
+
+	/* Counted before it runs: it may end before pthread_create() returns. */
+	pthread_mutex_lock(&lock);
+	threads.running++;
+	pthread_mutex_unlock(&lock);
+	r = thread_create(start);
+	if (r == 0)
+		return 0;
+
+	free(start);
+	pthread_mutex_lock(&lock);
+	if (--threads.running == 0)
+		pthread_cond_broadcast(&threads.none_running);
+	pthread_mutex_unlock(&lock);
+	return r;
+}
+
+bool thread_end_all(beam_deadline deadline)
+{
+	pthread_t last;
+	bool all, join;
+
+	if (process_id() == 0)
+		return true;
+	pthread_mutex_lock(&lock);
+	while (threads.running > 0 && condition_wait(&threads.none_running, &lock, deadline) == 0)
+		;
+	all = threads.running == 0;
+	join = all && threads.has_ended;
+	last = threads.ended;
+	if (join)
+		threads.has_ended = false;
+	pthread_mutex_unlock(&lock);
+	if (join)
+		pthread_join(last, NULL);
+	return all;
+}

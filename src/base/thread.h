@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The library's own threads, and the process they live in.
+ *
+ * A library thread blocks all signals, is never joined by the code that it works for, and is joined all the same: each thread that
+ * ends joins the one that ended before it, and the last is joined when the process ends.
+ */
+#ifndef BASE_THREAD_H
+#define BASE_THREAD_H
+
+#include <beam/deadline.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Starts a thread; 0 or -errno. `name` is at most 15 bytes. */
+int thread_start(void (*run)(void *argument), void *argument, const char *name);
+
+/* Waits until every library thread has ended, or the deadline. For the end of the process. True if all have. */
+bool thread_end_all(beam_deadline deadline);
+
+/*
+ * Which process this is: a number that is another in a forked child, also one that fork handlers did not see (a page that the kernel
+ * wiped, MADV_WIPEONFORK in madvise(2)). Costs two loads. process_prepare() gives it: 0 or -ENOMEM, any number of times; until then,
+ * and in a child until its own process_prepare(), it is 0.
+ */
+int process_prepare(void);
+uint32_t process_id(void);
+
+static inline int cancellation_disable(void)
+{
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	return state;
+}
+
+static inline void cancellation_restore(int *state)
+{
+	pthread_setcancelstate(*state, NULL);
+}
+
+/* A declaration: until the end of its block the thread is not cancelled. */
+#define WITHOUT_CANCELLATION                                                                                                   \
+	__attribute__((cleanup(cancellation_restore), unused)) int cancellation_state = cancellation_disable()
+
+#endif
