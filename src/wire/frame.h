@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frames of the channel protocol (docs/protocol.md): their numbers, their header, HELLO. Bytes in, fields out, and back; no state
+ * and no system call.
+ */
+#ifndef WIRE_FRAME_H
+#define WIRE_FRAME_H
+
+#include <base/reader.h>
+
+enum frame_kind {
+	FRAME_HELLO = 1,
+	FRAME_OPEN = 2,
+	FRAME_DATA = 3,
+	FRAME_REPLY = 4,
+	FRAME_CREDIT = 5,
+	FRAME_CLOSE = 6,
+	FRAME_RESET = 7,
+	FRAME_GOODBYE = 8,
+};
+
+enum frame_flag {
+	FRAME_MORE = 0x01,
+	FRAME_SIZED = 0x02,
+	FRAME_ABORT = 0x04,
+	FRAME_END = 0x08,
+	FRAME_ERROR = 0x10,
+	FRAME_FLAGS = 0x1f,
+	/* Bits 5-7: how many zero bytes follow the payload. */
+	FRAME_PADDING_SHIFT = 5,
+};
+
+enum reset_reason {
+	RESET_DONE = 0,     /* answers CLOSE: everything has been taken */
+	RESET_UNWANTED = 1, /* no more is wanted */
+	RESET_REFUSED = 2,  /* nobody takes this topic here */
+};
+
+enum reply_error {
+	REPLY_DROPPED = 1, /* the callee threw the call away */
+	REPLY_CLOSED = 2,  /* the call's topic was closed before it was taken */
+};
+
+enum {
+	/* The header, with the four bytes of the core's framing. */
+	FRAME_HEADER = 16,
+	/* The length field counts what follows it. */
+	FRAME_LENGTH_MIN = 12,
+	FRAME_LENGTH_MAX = 65548,
+	/* Payload, SIZED's prefix and padding together. */
+	FRAME_BODY_MAX = FRAME_LENGTH_MAX - 12,
+	FRAME_SIZED_PREFIX = 8,
+	FRAME_CREDIT_BODY = 8,
+	/* Descriptors with one frame: the kernel's SCM_MAX_FD. */
+	FRAME_CARRIED_MAX = 253,
+	/* What a message costs besides its payload. */
+	MESSAGE_COST = 64,
+	/* Credit outstanding at most. */
+	CREDIT_MAX = 1 << 30,
+	NAME_MAX_BYTES = 255,
+};
+
+#define FRAME_CARRIES 0x80000000u
+
+struct frame {
+	uint32_t length;
+	uint8_t kind, flags, padding, claimed, carried;
+	uint32_t id, argument;
+};
+
+/* Bytes after the header: payload and padding. */
+static inline size_t frame_body(const struct frame *frame)
+{
+	return frame->length - FRAME_LENGTH_MIN;
+}
+
+static inline size_t frame_payload(const struct frame *frame)
+{
+	return frame_body(frame) - frame->padding;
+}
+
+/* Decodes FRAME_HEADER bytes. NULL, or the rule that they break (breach.h); checks what a header alone can show. */
+const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEADER]);
+
+/* Encodes the header of a frame with `payload` bytes; the padding follows from it. Returns the whole frame's size. */
+size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id, uint32_t argument,
+		    size_t payload);
+
+/* Makes a frame the carrier of `n` descriptors, or of none. */
+void frame_set_carried(unsigned char header[FRAME_HEADER], uint8_t n);
+
+/* What an encoded DATA frame that is a whole message says of it. */
+void frame_message(const unsigned char *frame, uint32_t *ret_size, uint32_t *ret_overdraft);
+
+static inline size_t frame_padding(size_t payload)
+{
+	return (size_t)-payload & 7;
+}
+
+/* What a side accepts, in the order of HELLO. */
+struct limits {
+	uint32_t topics, calls, message_bytes, message_attachments, topic_bytes, topic_attachments, pool_bytes, attachments;
+};
+
+/* What holds until HELLO has come, and below which no HELLO goes. */
+extern const struct limits limits_base;
+
+struct hello {
+	uint8_t version;
+	uint32_t features;
+	struct limits limits;
+};
+
+enum { PROTOCOL_VERSION = 1, HELLO_PAYLOAD = 44, HELLO_PAYLOAD_MAX = 256, HELLO_FRAME = 64 };
+
+/* NULL, or the rule broken. */
+const char *hello_decode(struct hello *ret, const unsigned char *payload, size_t size);
+/* A whole frame. */
+void hello_encode(unsigned char frame[HELLO_FRAME], const struct hello *hello);
+
+#endif
