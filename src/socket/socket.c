@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/* Unix sockets. Each fact about the kernel stands where the code rests on it; tests/socket holds them to it. */
+#include <base/clock.h>
+#include <base/sys.h>
+#include <errno.h>
+#include <socket/reaper.h>
+#include <socket/socket.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 0x04
+#endif
+
+/* More than any security module's label has. */
+enum { LABEL_MAX = 1024 };
+
+/* Room for every control message that can come with one read, asked for or not; what has no room is lost. */
+union control_in {
+	struct cmsghdr align;
+	char bytes[CMSG_SPACE(SOCKET_FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int)) +
+		   CMSG_SPACE(LABEL_MAX)];
+};
+
+union control_out {
+	struct cmsghdr align;
+	char bytes[CMSG_SPACE(SOCKET_FDS_MAX * sizeof(int))];
+};
+
+/* struct msghdr knows no const. */
+static struct iovec *for_msghdr(const struct iovec *iov)
+{
+	union {
+		const struct iovec *in;
+		struct iovec *out;
+	} pointer = {.in = iov};
+
+	return pointer.out;
+}
+
+static size_t iov_bytes(const struct iovec *iov, size_t n_iov)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < n_iov; i++)
+		bytes += iov[i].iov_len;
+	return bytes;
+}
+
+static void group_add(struct fd_group *group, struct cmsghdr *control)
+{
+	size_t n = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+	for (size_t i = 0; i < n; i++) {
+		int fd;
+
+		memcpy(&fd, CMSG_DATA(control) + i * sizeof fd, sizeof fd);
+		if (control->cmsg_type == SCM_RIGHTS && group->n < SOCKET_FDS_MAX)
+			group->fds[group->n++] = fd;
+		else
+			reaper_close(&fd, 1);
+	}
+}
+
+static void group_fill(struct fd_group *group, struct msghdr *message)
+{
+	for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
+		if (control->cmsg_level != SOL_SOCKET)
+			continue;
+		/* A pidfd comes unasked for if whoever made the socket set SO_PASSPIDFD, which is inherited. */
+		if (control->cmsg_type == SCM_RIGHTS || control->cmsg_type == SCM_PIDFD)
+			group_add(group, control);
+		if (control->cmsg_type == SCM_CREDENTIALS)
+			group->credentials = true;
+	}
+	group->truncated = message->msg_flags & MSG_CTRUNC;
+}
+
+/*
+ * A stream read stops after a segment with descriptors, but may first merge plain bytes from before it: so the descriptors of a read
+ * belong to some byte of it, not always the first. POLLIN may be followed by EAGAIN (an out-of-band byte): hence MSG_DONTWAIT. recvmsg can
+ * block all the same if it drops a descriptor whose close does (SO_LINGER, FUSE) for want of a free slot: nothing helps against that.
+ */
+ssize_t socket_read(int fd, const struct iovec *iov, size_t n_iov, struct fd_group *group)
+{
+	union control_in control;
+	struct msghdr message = {
+	    .msg_iov = for_msghdr(iov), .msg_iovlen = n_iov, .msg_control = &control, .msg_controllen = sizeof control};
+	ssize_t n;
+
+	group->n = 0;
+	group->truncated = group->credentials = false;
+	do
+		n = sys_recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	group_fill(group, &message);
+	return n;
+}
+
+ssize_t socket_peek(int fd)
+{
+	struct msghdr message = {0};
+	ssize_t n;
+
+	/* MSG_TRUNC: the packet's size, though nothing of it is read. Without room for control messages no descriptor is installed. */
+	do
+		n = sys_recvmsg(fd, &message, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static void control_set_fds(struct msghdr *message, union control_out *control, const int *fds, size_t n_fds)
+{
+	struct cmsghdr *header = &control->align;
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(n_fds * sizeof *fds);
+	memcpy(CMSG_DATA(header), fds, n_fds * sizeof *fds);
+	memset(CMSG_DATA(header) + n_fds * sizeof *fds, 0, CMSG_SPACE(n_fds * sizeof *fds) - CMSG_LEN(n_fds * sizeof *fds));
+	message->msg_control = control;
+	message->msg_controllen = CMSG_SPACE(n_fds * sizeof *fds);
+}
+
+static bool is_stream(int fd)
+{
+	int type = 0;
+	socklen_t size = sizeof type;
+
+	return sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type == SOCK_STREAM;
+}
+
+/*
+ * Descriptors come with the first byte of their sendmsg. n > 0 means that they went, whatever n; EAGAIN and the other errors that none
+ * did. Up to SCM_MAX_FD (253) go at once.
+ */
+ssize_t socket_write(int fd, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds)
+{
+	union control_out control;
+	struct msghdr message = {.msg_iov = for_msghdr(iov), .msg_iovlen = n_iov};
+	ssize_t n;
+
+	if (n_fds > SOCKET_FDS_MAX)
+		return -EINVAL;
+	if (n_fds > 0) {
+		/* On a stream the kernel would drop them without a word. */
+		if (iov_bytes(iov, n_iov) == 0 && is_stream(fd))
+			return -EINVAL;
+		control_set_fds(&message, &control, fds, n_fds);
+	}
+	do
+		n = sys_sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+bool socket_retry_later(int error)
+{
+	/* Descriptors in flight are counted per user, over all processes; nothing tells when there are fewer, or more memory. */
+	return error == -ETOOMANYREFS || error == -ENOBUFS || error == -ENOMEM;
+}
+
+bool socket_refused_fd(int error)
+{
+	/* Not open; one that cannot be passed (io_uring); the other end takes none (SO_PASSRIGHTS). */
+	return error == -EBADF || error == -EINVAL || error == -EPERM;
+}
+
+int socket_wait(int fd, short events, int kick, beam_deadline deadline)
+{
+	struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = kick, .events = POLLIN}};
+	struct timespec storage;
+	int n;
+
+	do
+		n = sys_ppoll(fds, kick < 0 ? 1 : 2, deadline_timeout(deadline, &storage));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (n == 0)
+		return deadline_error(deadline);
+	return fds[1].revents ? 0 : 1;
+}
+
+int socket_pair(int type, int ret_fds[2])
+{
+	int fds[2], r;
+
+	if (sys_socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) < 0)
+		return -errno;
+	r = type == SOCK_SEQPACKET ? socket_pass_credentials(fds[0]) : 0;
+	if (r == 0 && type == SOCK_SEQPACKET)
+		r = socket_pass_credentials(fds[1]);
+	if (r < 0) {
+		close(fds[0]);
+		close(fds[1]);
+		return r;
+	}
+	ret_fds[0] = fds[0];
+	ret_fds[1] = fds[1];
+	return 0;
+}
+
+int socket_check(int fd, int *ret_type)
+{
+	int domain, type;
+	socklen_t size = sizeof domain;
+	struct sockaddr_un peer;
+
+	if (sys_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+		return -errno;
+	size = sizeof type;
+	if (sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+		return -errno;
+	if (domain != AF_UNIX || (type != SOCK_STREAM && type != SOCK_SEQPACKET))
+		return -EPROTOTYPE;
+	/* -ENOTCONN; also of a listening socket, but not when the peer has gone. */
+	size = sizeof peer;
+	if (sys_getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
+		return -errno;
+	*ret_type = type;
+	return 0;
+}
+
+int socket_pass_credentials(int fd)
+{
+	int on = 1;
+
+	/* The kernel looks at it when a packet is read, too: one sent before bears (nobody's) credentials as well. */
+	return sys_setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ? -errno : 0;
+}
+
+int socket_prepare(int fd, int type)
+{
+	int flags = sys_fcntl(fd, F_GETFD, 0);
+
+	if (flags < 0 || (!(flags & FD_CLOEXEC) && sys_fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0))
+		return -errno;
+	return type == SOCK_SEQPACKET ? socket_pass_credentials(fd) : 0;
+}
+
+static int parse_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_size)
+{
+	size_t length = strlen(address);
+
+	if (length == 0)
+		return -EINVAL;
+	if (length >= sizeof ret->sun_path)
+		return -ENAMETOOLONG;
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(ret->sun_path, address, length);
+	/* A path counts with its NUL; an abstract name begins with one and ends by its length. */
+	if (address[0] == '@')
+		ret->sun_path[0] = '\0';
+	else
+		length++;
+	*ret_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+	return 0;
+}
+
+/* {0, 0} would be no limit. */
+static int set_send_timeout(int fd, beam_deadline deadline)
+{
+	struct timespec storage, *left = deadline_timeout(deadline, &storage);
+	struct timeval timeout = {.tv_sec = left ? left->tv_sec : 0, .tv_usec = left ? left->tv_nsec / 1000 : 0};
+
+	if (left && timeout.tv_sec == 0 && timeout.tv_usec == 0)
+		timeout.tv_usec = 1;
+	return sys_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) < 0 ? -errno : 0;
+}
+
+/*
+ * With the listener's backlog full a non-blocking connect gives EAGAIN, and poll does not tell when there is room: so a connect that
+ * may wait is a blocking one, bounded by SO_SNDTIMEO. One that a signal interrupts has not begun.
+ */
+static int connect_until(int fd, const struct sockaddr_un *address, socklen_t size, beam_deadline deadline, bool waits)
+{
+	bool timed = waits && deadline != BEAM_FOREVER;
+	int r;
+
+	for (;;) {
+		r = timed ? set_send_timeout(fd, deadline) : 0;
+		if (r < 0)
+			return r;
+		if (sys_connect(fd, (const struct sockaddr *)address, size) == 0)
+			break;
+		if (errno == EAGAIN)
+			return deadline_error(deadline);
+		if (errno != EINTR)
+			return -errno;
+	}
+	return timed ? set_send_timeout(fd, BEAM_FOREVER) : 0;
+}
+
+int socket_connect(const char *address, int type, beam_deadline deadline)
+{
+	bool waits = !deadline_passed(deadline);
+	struct sockaddr_un name;
+	socklen_t size;
+	int fd, r;
+
+	r = parse_address(address, &name, &size);
+	if (r < 0)
+		return r;
+	fd = sys_socket(AF_UNIX, type | SOCK_CLOEXEC | (waits ? 0 : SOCK_NONBLOCK), 0);
+	if (fd < 0)
+		return -errno;
+	r = socket_prepare(fd, type);
+	if (r == 0)
+		r = connect_until(fd, &name, size, deadline, waits);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+/* Of a pair both ends are unnamed; of a connection at least the server's is not. */
+static int is_pair(int fd)
+{
+	struct sockaddr_un name;
+	socklen_t here = sizeof name, there = sizeof name;
+
+	if (sys_getsockname(fd, (struct sockaddr *)&name, &here) < 0 || sys_getpeername(fd, (struct sockaddr *)&name, &there) < 0)
+		return -errno;
+	return here == sizeof name.sun_family && there == sizeof name.sun_family;
+}
+
+int socket_credentials(int fd, struct ucred *ret)
+{
+	struct ucred credentials;
+	socklen_t size = sizeof credentials;
+	int pair = is_pair(fd);
+
+	if (pair < 0)
+		return pair;
+	/* SO_PEERCRED of a pair is its creator, whoever holds the other end now. */
+	if (pair)
+		return -ENODATA;
+	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+		return -errno;
+	*ret = credentials;
+	return 0;
+}
+
+void socket_set_buffer(int fd, unsigned bytes)
+{
+	/* The kernel doubles and caps it by itself (net.core.wmem_max, socket(7)). */
+	sys_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
+int socket_duplicate(int fd)
+{
+	int duplicate = sys_fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return duplicate < 0 ? -errno : duplicate;
+}
+
+int socket_loss_reason(void)
+{
+	/* recvmsg does not say why; a descriptor that can be made shows that the table was not full. */
+	int probe = sys_eventfd(0, EFD_CLOEXEC);
+
+	if (probe < 0)
+		return -EMFILE;
+	close(probe);
+	return -EACCES;
+}
+
+void socket_shutdown(int fd)
+{
+	/* close() does not wake those who wait for the socket in another thread; this does. */
+	sys_shutdown(fd, SHUT_RDWR);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Unix sockets and the descriptors that travel through them: the one room that knows control messages. Nothing here blocks but
+ * socket_wait() and socket_connect(); nothing keeps state. Results are 0 or more, or -errno; EINTR never shows.
+ */
+#ifndef SOCKET_SOCKET_H
+#define SOCKET_SOCKET_H
+
+#include <beam/deadline.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* The most descriptors that one sendmsg can carry (SCM_MAX_FD). */
+#define SOCKET_FDS_MAX 253
+
+/* The descriptors that came with one read: the receiver's, close-on-exec. */
+struct fd_group {
+	int n;
+	/* The kernel dropped some: no free descriptor, or a security module. */
+	bool truncated;
+	/* SO_PASSCRED is on and the packet bore credentials: it is a packet, not the end. */
+	bool credentials;
+	int fds[SOCKET_FDS_MAX];
+};
+
+/* One recvmsg: bytes read, 0 at the end of the stream (or an empty packet), -EAGAIN if nothing is there. `group` is always filled in;
+ * it may hold descriptors with any result. */
+ssize_t socket_read(int fd, const struct iovec *iov, size_t n_iov, struct fd_group *group);
+
+/* The size of the packet that a SOCK_SEQPACKET socket_read() would give next: 0 also at the end; -EAGAIN if nothing is there. */
+ssize_t socket_peek(int fd);
+
+/* One sendmsg, with MSG_NOSIGNAL: bytes written (all descriptors went), or -errno (none did). With descriptors on a stream there must
+ * be a byte: -EINVAL. */
+ssize_t socket_write(int fd, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds);
+
+/* True if a write failed, with this -errno, for a reason that passes without any event to wait for. */
+bool socket_retry_later(int error);
+
+/* True if a write failed, with this -errno, because of a descriptor in it. */
+bool socket_refused_fd(int error);
+
+/*
+ * Waits for POLLIN or POLLOUT in `events` on a socket, or for a kick (an eventfd that becomes readable; -1: none).
+ * 1: the socket is ready, in error or hung up. 0: kicked. deadline_error(): neither.
+ */
+int socket_wait(int fd, short events, int kick, beam_deadline deadline);
+
+/* A connected pair, close-on-exec. SOCK_SEQPACKET gets SO_PASSCRED. */
+int socket_pair(int type, int ret_fds[2]);
+
+/* Checks that `fd` is a connected unix socket, and tells its type: -EBADF, -ENOTSOCK, -EPROTOTYPE, -ENOTCONN. */
+int socket_check(int fd, int *ret_type);
+
+/* Close-on-exec; SO_PASSCRED for SOCK_SEQPACKET. */
+int socket_prepare(int fd, int type);
+
+/* SO_PASSCRED: packets bear credentials from now on, those that wait to be read included. */
+int socket_pass_credentials(int fd);
+
+/* A connection to a path or, after '@', an abstract name: the descriptor, in blocking mode unless the deadline had passed. */
+int socket_connect(const char *address, int type, beam_deadline deadline);
+
+/* SO_PEERCRED; -ENODATA where it would name the creator of a pair. */
+int socket_credentials(int fd, struct ucred *ret);
+
+/* Asks for an SO_SNDBUF; what the kernel grants is enough. */
+void socket_set_buffer(int fd, unsigned bytes);
+
+/* A close-on-exec duplicate, or -errno. */
+int socket_duplicate(int fd);
+
+/* Why descriptors were lost: -EMFILE if there is no free one, else -EACCES. */
+int socket_loss_reason(void);
+
+/* No more bytes either way; wakes who waits for them. */
+void socket_shutdown(int fd);
+
+#endif
