@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Chunks: what a reader reads into and received messages look into.
+ *
+ * One allocation holds the chunk, its messages and, last, its bytes, so that a checker sees a write past their end. The pool is freed by
+ * whoever lets go last, its owner or a chunk in use: both counts change under its lock, and whoever sees both at nothing is alone.
+ *
+ * A forked child leaves pools and chunks of its parent alone: a thread that is not there may have held the lock.
+ */
+#include <base/annotate.h>
+#include <base/sys.h>
+#include <base/thread.h>
+#include <message/message.h>
+
+struct chunk_pool {
+	uint32_t process;
+	pthread_mutex_t lock;
+	/* Chunks in use: changed under the lock, looked at without. */
+	atomic_uint n_live;
+	bool owned;
+	struct chunk *kept;
+	unsigned n_kept;
+};
+
+struct chunk_pool *chunk_pool_new(void)
+{
+	struct chunk_pool *pool;
+
+	if (process_prepare() < 0)
+		return NULL;
+	pool = sys_malloc(sizeof *pool);
+	if (!pool)
+		return NULL;
+	*pool = (struct chunk_pool){.process = process_id(), .owned = true};
+	pthread_mutex_init(&pool->lock, NULL);
+	annotate_atomic(&pool->n_live);
+	return pool;
+}
+
+static void pool_free(struct chunk_pool *pool)
+{
+	pthread_mutex_destroy(&pool->lock);
+	free(pool);
+}
+
+void chunk_pool_release(struct chunk_pool *pool)
+{
+	struct chunk *kept;
+	bool last;
+
+	if (pool->process != process_id())
+		return;
+	pthread_mutex_lock(&pool->lock);
+	kept = pool->kept;
+	pool->kept = NULL;
+	pool->owned = false;
+	last = atomic_load(&pool->n_live) == 0;
+	pthread_mutex_unlock(&pool->lock);
+
+	while (kept) {
+		struct chunk *chunk = kept;
+
+		kept = chunk->next;
+		free(chunk);
+	}
+	if (last)
+		pool_free(pool);
+}
+
+/* All references, the reader's and those of messages not yet made. */
+static void chunk_reset(struct chunk *chunk)
+{
+	chunk->n_messages = 0;
+	atomic_store_explicit(&chunk->references, 1 + CHUNK_MESSAGES, memory_order_relaxed);
+}
+
+static struct chunk *chunk_allocate(struct chunk_pool *pool)
+{
+	struct chunk *chunk = sys_malloc(sizeof *chunk + CHUNK_MESSAGES * sizeof *chunk->messages + CHUNK_BYTES);
+
+	if (!chunk)
+		return NULL;
+	chunk->pool = pool;
+	chunk->messages = (struct beam_message *)(chunk + 1);
+	chunk->bytes = (unsigned char *)(chunk->messages + CHUNK_MESSAGES);
+	annotate_atomic(&chunk->references);
+	return chunk;
+}
+
+struct chunk *chunk_new(struct chunk_pool *pool)
+{
+	struct chunk *chunk;
+
+	pthread_mutex_lock(&pool->lock);
+	chunk = pool->kept;
+	if (chunk) {
+		pool->kept = chunk->next;
+		pool->n_kept--;
+	} else {
+		chunk = chunk_allocate(pool);
+	}
+	if (chunk)
+		atomic_fetch_add(&pool->n_live, 1);
+	pthread_mutex_unlock(&pool->lock);
+	if (chunk)
+		chunk_reset(chunk);
+	return chunk;
+}
+
+/* Kept for use again, or freed, and the pool with it if this was the last to need it. */
+static void chunk_return(struct chunk *chunk)
+{
+	struct chunk_pool *pool = chunk->pool;
+	bool keep, last;
+
+	pthread_mutex_lock(&pool->lock);
+	keep = pool->owned && pool->n_kept < CHUNKS_KEPT;
+	if (keep) {
+		chunk->next = pool->kept;
+		pool->kept = chunk;
+		pool->n_kept++;
+	}
+	last = atomic_fetch_sub(&pool->n_live, 1) == 1 && !pool->owned;
+	pthread_mutex_unlock(&pool->lock);
+
+	if (!keep)
+		free(chunk);
+	if (last)
+		pool_free(pool);
+}
+
+static void chunk_drop(struct chunk *chunk, unsigned n)
+{
+	if (chunk->pool->process != process_id())
+		return;
+	annotate_release(&chunk->references);
+	if (atomic_fetch_sub_explicit(&chunk->references, n, memory_order_acq_rel) != n)
+		return;
+	annotate_acquire(&chunk->references);
+	chunk_return(chunk);
+}
+
+void chunk_unref(struct chunk *chunk)
+{
+	chunk_drop(chunk, 1 + CHUNK_MESSAGES - chunk->n_messages);
+}
+
+void chunk_leave(struct chunk *chunk)
+{
+	chunk_drop(chunk, 1);
+}
+
+bool chunk_alone(struct chunk *chunk)
+{
+	if (atomic_load_explicit(&chunk->references, memory_order_acquire) != 1 + CHUNK_MESSAGES - chunk->n_messages)
+		return false;
+	annotate_acquire(&chunk->references);
+	chunk_reset(chunk);
+	return true;
+}
+
+bool chunk_pool_open(struct chunk_pool *pool)
+{
+	return atomic_load_explicit(&pool->n_live, memory_order_relaxed) < CHUNKS_MAX;
+}
+
+struct beam_message *message_view(struct chunk *chunk, const unsigned char *data, size_t size)
+{
+	struct beam_message *message;
+
+#ifdef BEAM_NO_VIEWS
+	/* Copied out, each message has bounds that a checker knows. */
+	return NULL;
+#endif
+	if (chunk->n_messages == CHUNK_MESSAGES)
+		return NULL;
+	message = &chunk->messages[chunk->n_messages++];
+	*message = (struct beam_message){
+	    .data = data,
+	    .size = size,
+	    .chunk = chunk,
+	    .fds = message->inline_fds,
+	    .capacity_fds = sizeof message->inline_fds / sizeof *message->inline_fds,
+	};
+	return message;
+}
