@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The five functions of Go's beam, without any state.
+ *
+ * A stream is read in pieces that end where a message's header or payload ends, never beyond: so the descriptors that come with a read
+ * are those of the message that is being read, and nothing has to be kept for the next call. A writer may send a message in any pieces as
+ * long as its descriptor goes with the first; Go's sends the first header byte alone.
+ */
+#include <base/clock.h>
+#include <base/reader.h>
+#include <base/sys.h>
+#include <base/thread.h>
+#include <beam/core.h>
+#include <errno.h>
+#include <message/message.h>
+#include <socket/reaper.h>
+#include <socket/socket.h>
+
+#define HEADER_CARRIES 0x80000000u
+
+enum {
+	HEADER = 4,
+	/* The first memory for a payload; it doubles as bytes arrive, whatever length was announced. */
+	FIRST_ROOM = 64 << 10,
+	/* Between tries to do what no event announces. */
+	PAUSE_MIN_MS = 1,
+	PAUSE_MAX_MS = 50,
+};
+
+static bool is_time(ssize_t error)
+{
+	return error == -EAGAIN || error == -ETIMEDOUT;
+}
+
+/* Sleeps a little longer each time; 1: the other end hung up meanwhile. */
+static int pause_a_while(int socket, int *pause_ms, beam_deadline deadline)
+{
+	beam_deadline until = deadline_earlier(deadline, beam_in_ms(*pause_ms));
+	int r = socket_wait(socket, 0, -1, until);
+
+	*pause_ms = *pause_ms * 2 < PAUSE_MAX_MS ? *pause_ms * 2 : PAUSE_MAX_MS;
+	if (is_time(r) && !deadline_passed(deadline))
+		return 0;
+	return is_time(r) ? deadline_error(deadline) : r;
+}
+
+/* After a write that failed with `error`: 0 if it is to be tried again. */
+static int wait_to_write(int socket, int error, int *pause_ms, beam_deadline deadline)
+{
+	int r;
+
+	if (error == -EAGAIN) {
+		r = socket_wait(socket, POLLOUT, -1, deadline);
+		return r < 0 ? r : 0;
+	}
+	if (!socket_retry_later(error))
+		return error;
+	r = pause_a_while(socket, pause_ms, deadline);
+	return r == 1 ? -EPIPE : r;
+}
+
+/* Drops `n` bytes from the front. True: some are left. */
+static bool advance(struct iovec *iov, size_t n_iov, size_t n)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < n_iov; i++) {
+		size_t gone = n < iov[i].iov_len ? n : iov[i].iov_len;
+
+		iov[i].iov_base = (char *)iov[i].iov_base + gone;
+		iov[i].iov_len -= gone;
+		n -= gone;
+		left += iov[i].iov_len;
+	}
+	return left > 0;
+}
+
+/* Writes all of `iov`, with `fd` beside its first byte. */
+static int write_all(int socket, struct iovec *iov, size_t n_iov, int fd, beam_deadline deadline)
+{
+	int pause_ms = PAUSE_MIN_MS;
+	bool begun = false;
+
+	for (;;) {
+		ssize_t n = socket_write(socket, iov, n_iov, &fd, fd >= 0 && !begun);
+		int r;
+
+		if (n >= 0) {
+			begun = true;
+			if (!advance(iov, n_iov, (size_t)n))
+				return 0;
+			continue;
+		}
+		r = wait_to_write(socket, (int)n, &pause_ms, deadline);
+		if (r < 0)
+			return begun && r != -EPIPE && r != -ECONNRESET ? -ECONNABORTED : r;
+	}
+}
+
+static int check_send(int socket, const void *data, size_t size, int fd, int *ret_type)
+{
+	if ((!data && size > 0) || fd < -1)
+		return -EINVAL;
+	return socket_check(socket, ret_type);
+}
+
+/* struct iovec knows no const. */
+static struct iovec iovec_of(const void *data, size_t size)
+{
+	union {
+		const void *in;
+		void *out;
+	} pointer = {.in = data};
+
+	return (struct iovec){.iov_base = pointer.out, .iov_len = size};
+}
+
+static int send_message(int socket, const void *data, size_t size, int fd, beam_deadline deadline)
+{
+	unsigned char header[HEADER];
+	struct iovec iov[2] = {{.iov_base = header, .iov_len = HEADER}, iovec_of(data, size)};
+	int type, r = check_send(socket, data, size, fd, &type);
+
+	if (r < 0)
+		return r;
+	if (type == SOCK_SEQPACKET)
+		return write_all(socket, iov + 1, 1, fd, deadline);
+	if (size > INT32_MAX)
+		return -EMSGSIZE;
+	put_u32(header, (uint32_t)size | (fd >= 0 ? HEADER_CARRIES : 0));
+	return write_all(socket, iov, 2, fd, deadline);
+}
+
+int beam_send(int socket, const void *data, size_t size, int fd, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+
+	return send_message(socket, data, size, fd, deadline);
+}
+
+int beam_send_bare(int socket, const void *data, size_t size, int fd, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct iovec iov = iovec_of(data, size);
+	int type, r = size == 0 ? -EINVAL : check_send(socket, data, size, fd, &type);
+
+	if (r < 0)
+		return r;
+	return type == SOCK_STREAM ? write_all(socket, &iov, 1, fd, deadline) : -EPROTOTYPE;
+}
+
+int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	int fds[2], r;
+
+	if (!ret_fd)
+		return -EINVAL;
+	r = socket_pair(SOCK_STREAM, fds);
+	if (r < 0)
+		return r;
+	r = send_message(socket, data, size, fds[0], deadline);
+	close(fds[0]);
+	if (r < 0)
+		close(fds[1]);
+	else
+		*ret_fd = fds[1];
+	return r;
+}
+
+/* Reads what is there, at most `size` bytes, after waiting for some to come. */
+static ssize_t read_some(int socket, void *data, size_t size, struct fd_group *group, beam_deadline deadline)
+{
+	struct iovec iov = {.iov_base = data, .iov_len = size};
+
+	for (;;) {
+		ssize_t n = socket_read(socket, &iov, 1, group);
+		int r;
+
+		if (n != -EAGAIN)
+			return n;
+		r = socket_wait(socket, POLLIN, -1, deadline);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* Reads all of `size` bytes of a message that has begun: no descriptor may come with them. */
+static int read_rest(int socket, unsigned char *data, size_t size, beam_deadline deadline)
+{
+	struct fd_group group;
+
+	while (size > 0) {
+		ssize_t n = read_some(socket, data, size, &group, deadline);
+
+		if (group.n > 0) {
+			reaper_close(group.fds, (size_t)group.n);
+			return -EPROTO;
+		}
+		if (n <= 0)
+			return n == 0 ? -ECONNRESET : is_time(n) ? -ECONNABORTED : (int)n;
+		data += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+static int read_payload(int socket, struct beam_message **ret, size_t size, beam_deadline deadline)
+{
+	size_t have = 0, room = size <= FIRST_ROOM ? size : FIRST_ROOM;
+	struct beam_message *message = message_allocate(size <= FIRST_ROOM ? size : 0);
+	int r;
+
+	if (!message)
+		return -ENOMEM;
+	for (;;) {
+		if (size > FIRST_ROOM) {
+			unsigned char *owned = sys_realloc(message->owned, room);
+
+			r = owned ? 0 : -ENOMEM;
+			if (!owned)
+				break;
+			message->owned = owned;
+		}
+		r = read_rest(socket, message_room(message) + have, room - have, deadline);
+		if (r < 0 || room == size)
+			break;
+		have = room;
+		room = size - room < room ? size : room * 2;
+	}
+	if (r < 0) {
+		message_free_shell(message);
+		return r;
+	}
+	message->data = message_room(message);
+	message->size = size;
+	*ret = message;
+	return 0;
+}
+
+/* The first descriptor becomes the message's, or its loss does; the others are closed. */
+static void attach(struct beam_message *message, const struct fd_group *group)
+{
+	if (group->n > 0)
+		message_put_fd(message, group->fds[0]);
+	else if (group->truncated)
+		message_put_fd(message, socket_loss_reason());
+	if (group->n > 1)
+		reaper_close(group->fds + 1, (size_t)group->n - 1);
+}
+
+/* A header, and the descriptors that came with its first byte: 1, 0 at the end, or an error; `group` is filled in all the same. */
+static int read_header(int socket, uint32_t *ret, struct fd_group *group, beam_deadline deadline)
+{
+	unsigned char header[HEADER];
+	struct reader reader;
+	ssize_t n = read_some(socket, header, HEADER, group, deadline);
+	int r;
+
+	if (n <= 0)
+		return (int)n;
+	r = read_rest(socket, header + n, HEADER - (size_t)n, deadline);
+	if (r < 0)
+		return r;
+	reader = reader_over(header, HEADER);
+	*ret = reader_u32(&reader);
+	return 1;
+}
+
+static int check_header(uint32_t header, const struct fd_group *group, size_t limit)
+{
+	/* What was truncated may have been a descriptor or not. */
+	if (header & HEADER_CARRIES ? group->n == 0 && !group->truncated : group->n > 0)
+		return -EPROTO;
+	return (header & ~HEADER_CARRIES) > limit ? -EMSGSIZE : 0;
+}
+
+static int receive_stream(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
+{
+	struct beam_message *message = NULL;
+	struct fd_group group;
+	uint32_t header = 0;
+	int r = read_header(socket, &header, &group, deadline);
+
+	if (r > 0)
+		r = check_header(header, &group, limit);
+	else if (r == 0)
+		return 0;
+	if (r == 0)
+		r = read_payload(socket, &message, header & ~HEADER_CARRIES, deadline);
+	if (r < 0) {
+		reaper_close(group.fds, (size_t)group.n);
+		return r;
+	}
+	if (header & HEADER_CARRIES)
+		attach(message, &group);
+	*ret = message;
+	return 1;
+}
+
+static ssize_t peek_some(int socket, beam_deadline deadline)
+{
+	for (;;) {
+		ssize_t n = socket_peek(socket);
+		int r;
+
+		if (n != -EAGAIN)
+			return n;
+		r = socket_wait(socket, POLLIN, -1, deadline);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int drop_packet(int socket)
+{
+	struct fd_group group;
+	ssize_t n = socket_read(socket, NULL, 0, &group);
+
+	reaper_close(group.fds, (size_t)group.n);
+	return n < 0 ? (int)n : -EMSGSIZE;
+}
+
+static int receive_packet(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
+{
+	struct beam_message *message;
+	struct fd_group group;
+	struct iovec iov;
+	ssize_t n = peek_some(socket, deadline);
+	int r;
+
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n > limit)
+		return drop_packet(socket);
+	/* Nothing is an empty packet or the end: only a packet bears credentials. */
+	r = n == 0 ? socket_pass_credentials(socket) : 0;
+	if (r < 0)
+		return r;
+	message = message_allocate((size_t)n);
+	if (!message)
+		return -ENOMEM;
+	iov = (struct iovec){.iov_base = message_room(message), .iov_len = (size_t)n};
+	n = socket_read(socket, &iov, 1, &group);
+	if (n < 0 || (n == 0 && !group.credentials)) {
+		message_free_shell(message);
+		return (int)n;
+	}
+	attach(message, &group);
+	*ret = message;
+	return 1;
+}
+
+int beam_receive(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	int type, r = ret ? socket_check(socket, &type) : -EINVAL;
+
+	if (r < 0)
+		return r;
+	return type == SOCK_STREAM ? receive_stream(socket, ret, limit, deadline) : receive_packet(socket, ret, limit, deadline);
+}
+
+/* Memory for what came, not for what might have come. */
+static void shrink(struct beam_message *message, size_t size)
+{
+	unsigned char *owned = sys_realloc(message->owned, size);
+
+	if (owned)
+		message->owned = owned;
+	message->data = message->owned;
+	message->size = size;
+}
+
+static int receive_bare(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
+{
+	size_t room = limit < FIRST_ROOM ? limit : FIRST_ROOM;
+	struct beam_message *message = message_allocate(0);
+	struct fd_group group;
+	ssize_t n;
+
+	if (!message)
+		return -ENOMEM;
+	message->owned = sys_malloc(room);
+	n = message->owned ? read_some(socket, message->owned, room, &group, deadline) : -ENOMEM;
+	if (n <= 0) {
+		message_free_shell(message);
+		return (int)n;
+	}
+	attach(message, &group);
+	shrink(message, (size_t)n);
+	*ret = message;
+	return 1;
+}
+
+int beam_receive_bare(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	int type, r = ret && limit > 0 ? socket_check(socket, &type) : -EINVAL;
+
+	if (r < 0)
+		return r;
+	return type == SOCK_STREAM ? receive_bare(socket, ret, limit, deadline) : -EPROTOTYPE;
+}
+
+int beam_socket_pair(int type, int ret_fds[2])
+{
+	if (!ret_fds || (type != SOCK_STREAM && type != SOCK_SEQPACKET))
+		return -EINVAL;
+	return socket_pair(type, ret_fds);
+}
+
+int beam_fd_conn(int fd)
+{
+	int type, r = socket_check(fd, &type);
+
+	return r < 0 ? r : socket_prepare(fd, type);
+}
