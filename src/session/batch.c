@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a batch is made: control, the outgoing buffer, the writer's own frame, in this order, so that everything on one topic goes in the
+ * order it was accepted. OPEN goes before a topic's first message because control does; CLOSE and ABORT wait until
+ * the topic has nothing left in the buffer.
+ *
+ * The first frame of a batch with descriptors is their carrier (docs/protocol.md). Its header may be changed until a byte of the batch
+ * has gone, and never after.
+ */
+#include <errno.h>
+#include <session/tx.h>
+#include <string.h>
+
+/* Nothing of this topic waits in the buffer. */
+static bool outlet_clear(const struct tx *tx, const struct outlet *outlet)
+{
+	return outlet->buffered <= tx->drained;
+}
+
+static size_t buffer_left(const struct tx_buffer *buffer)
+{
+	return buffer->size - buffer->at;
+}
+
+static void batch_add(struct tx_batch *batch, const void *bytes, size_t size)
+{
+	if (size)
+		batch->iov[batch->n++] = (struct iovec){(void *)(uintptr_t)bytes, size};
+}
+
+/* ---- Control ------------------------------------------------------------------------------------------------------------ */
+
+/* A frame without payload, or with one of `payload` bytes to be filled in; NULL: no room. */
+static unsigned char *control_frame(struct tx *tx, size_t *size, uint8_t kind, uint8_t flags, uint32_t id, uint32_t argument,
+				    size_t payload)
+{
+	unsigned char *frame = tx->control + *size;
+	size_t whole = FRAME_HEADER + payload + frame_padding(payload);
+
+	if (whole > TX_CONTROL - *size)
+		return NULL;
+	memset(frame, 0, whole);
+	*size += frame_encode(frame, kind, flags, 0, id, argument, payload);
+	return frame;
+}
+
+static bool control_credit(struct tx *tx, size_t *size, uint32_t id, uint32_t bytes, uint32_t attachments)
+{
+	unsigned char *frame = control_frame(tx, size, FRAME_CREDIT, 0, id, 0, FRAME_CREDIT_BODY);
+
+	if (!frame)
+		return false;
+	put_u32(frame + FRAME_HEADER, bytes);
+	put_u32(frame + FRAME_HEADER + 4, attachments);
+	return true;
+}
+
+/* rx compares what is used with this: it must be there before the frame that tells the peer. */
+static void granted(_Atomic uint64_t *counter, uint32_t more)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_release);
+}
+
+/* Credit for attachments of the whole channel is given back in lots, but never so late that the largest message could not be sent. */
+static bool shared_due(const struct tx *tx)
+{
+	uint32_t most = tx->own.attachments, spare = most - tx->own.message_attachments;
+
+	return tx->due_pool || tx->due_attachments > (most / 2 < spare ? most / 2 : spare);
+}
+
+static bool control_shared(struct tx *tx, size_t *size)
+{
+	if (!control_credit(tx, size, 0, tx->due_pool, tx->due_attachments))
+		return false;
+	granted(&tx->granted_pool, tx->due_pool);
+	granted(&tx->granted_attachments, tx->due_attachments);
+	tx->due_pool = tx->due_attachments = 0;
+	return true;
+}
+
+static bool control_inlet(struct tx *tx, size_t *size, struct inlet *inlet)
+{
+	if (inlet->reset_due) {
+		if (!control_frame(tx, size, FRAME_RESET, 0, inlet->id, inlet->reason, 0))
+			return false;
+		list_remove(&inlet->due);
+		inlet->reset_due = false;
+		/* From here on rx may give the id to another topic. */
+		atomic_store_explicit(&inlet->reset_sent, true, memory_order_release);
+		return true;
+	}
+	if (!control_credit(tx, size, inlet->id, inlet->due_bytes, inlet->due_attachments))
+		return false;
+	list_remove(&inlet->due);
+	granted(&inlet->granted_bytes, inlet->due_bytes);
+	granted(&inlet->granted_attachments, inlet->due_attachments);
+	inlet->due_bytes = inlet->due_attachments = 0;
+	return true;
+}
+
+static bool control_call(struct tx *tx, size_t *size, struct inbound_call *call)
+{
+	unsigned char *frame = control_frame(tx, size, FRAME_REPLY, FRAME_END | FRAME_ERROR, 0, call->id, 4);
+
+	if (!frame)
+		return false;
+	put_u32(frame + FRAME_HEADER, call->error);
+	list_remove(&call->due);
+	atomic_store_explicit(&call->busy, false, memory_order_release);
+	tx->events->ended(tx->owner, call);
+	return true;
+}
+
+static bool control_open(struct tx *tx, size_t *size, struct outlet *outlet)
+{
+	unsigned char *frame = control_frame(tx, size, FRAME_OPEN, 0, outlet->id, 0, outlet->name_size);
+
+	if (!frame)
+		return false;
+	memcpy(frame + FRAME_HEADER, outlet->name, outlet->name_size);
+	outlet->open_due = false;
+	return true;
+}
+
+/* What an outlet owes; it stays in the list while the rest must wait for the buffer. False: no room. */
+static bool control_outlet(struct tx *tx, size_t *size, struct outlet *outlet)
+{
+	if (outlet->open_due && !control_open(tx, size, outlet))
+		return false;
+	if (!outlet_clear(tx, outlet))
+		return true;
+	if (outlet->abort_due) {
+		if (!control_frame(tx, size, FRAME_DATA, FRAME_ABORT, outlet->id, 0, 0))
+			return false;
+		outlet->abort_due = false;
+		tx_complete(tx, outlet);
+	}
+	if (outlet->close_wanted && !outlet->close_sent && !outlet->busy) {
+		if (!control_frame(tx, size, FRAME_CLOSE, 0, outlet->id, 0, 0))
+			return false;
+		outlet->close_sent = true;
+	}
+	list_remove(&outlet->due);
+	if (outlet->close_sent && outlet->reset)
+		tx_release(tx, outlet);
+	return true;
+}
+
+/* Writes down what is due, as much as there is room for; the topic of the writer's own frame first. Returns the size. */
+static size_t make_control(struct tx *tx, const struct tx_own *own)
+{
+	size_t size = 0;
+	struct list *link, *next;
+
+	if (tx->goodbye_sent)
+		return 0;
+	if (own && own->outlet->open_due)
+		control_open(tx, &size, own->outlet);
+	if (shared_due(tx) && !control_shared(tx, &size))
+		return size;
+	while (!list_empty(&tx->due_calls)) {
+		if (!control_call(tx, &size, list_entry(tx->due_calls.next, struct inbound_call, due)))
+			return size;
+	}
+	while (!list_empty(&tx->due_inlets)) {
+		if (!control_inlet(tx, &size, list_entry(tx->due_inlets.next, struct inlet, due)))
+			return size;
+	}
+	for (link = tx->due_outlets.next; link != &tx->due_outlets; link = next) {
+		next = link->next;
+		if (!control_outlet(tx, &size, list_entry(link, struct outlet, due)))
+			return size;
+	}
+	if (tx->goodbye_due && !tx->n_busy && list_empty(&tx->due_outlets) && !buffer_left(tx->drain) && !tx->fill->size &&
+	    control_frame(tx, &size, FRAME_GOODBYE, 0, 0, 0, 0))
+		tx->goodbye_sent = true;
+	return size;
+}
+
+/* ---- The buffer ----------------------------------------------------------------------------------------------------------- */
+
+size_t tx_own_size(const struct tx_own *own)
+{
+	return own->head_size + own->payload + own->padding;
+}
+
+bool tx_append_fits(const struct tx *tx, const struct tx_own *own)
+{
+	size_t open = own->outlet->open_due ? FRAME_HEADER + own->outlet->name_size + 8 : 0;
+
+	return tx->fill->size + open + tx_own_size(own) <= tx->capacity && tx->fill->n_fds + own->n_fds <= TX_FDS &&
+	       tx->fill->n_records < TX_FDS;
+}
+
+void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
+{
+	struct tx_buffer *fill = tx->fill;
+	struct outlet *outlet = own->outlet;
+	unsigned char *to = fill->bytes + fill->size;
+
+	if (outlet->open_due) {
+		size_t padding = frame_padding(outlet->name_size);
+
+		to += frame_encode(to, FRAME_OPEN, 0, 0, outlet->id, 0, outlet->name_size);
+		memcpy(to - outlet->name_size - padding, outlet->name, outlet->name_size);
+		memset(to - padding, 0, padding);
+		outlet->open_due = false;
+	}
+	if (own->n_fds) {
+		fill->records[fill->n_records++] =
+		    (struct tx_record){(size_t)(to - fill->bytes), tx_own_size(own), outlet, own->n_fds};
+		memcpy(fill->fds + fill->n_fds, fds, own->n_fds * sizeof(int));
+		fill->n_fds += own->n_fds;
+	}
+	memcpy(to, own->head, own->head_size);
+	to += own->head_size;
+	for (unsigned i = 0; i < own->n_parts; i++) {
+		memcpy(to, own->parts[i].iov_base, own->parts[i].iov_len);
+		to += own->parts[i].iov_len;
+	}
+	memset(to, 0, own->padding);
+	fill->size = (size_t)(to + own->padding - fill->bytes);
+	outlet->buffered = fill->generation;
+	own->done = true;
+}
+
+static void swap_buffers(struct tx *tx)
+{
+	struct tx_buffer *empty = tx->drain;
+
+	tx->drain = tx->fill;
+	tx->fill = empty;
+	empty->size = empty->at = 0;
+	empty->n_records = empty->record_at = empty->n_fds = empty->fd_at = 0;
+	empty->generation = tx->drain->generation + 1;
+	tx->events->room(tx->owner);
+}
+
+/* How much of the draining buffer goes into this batch. */
+static void choose_run(struct tx *tx)
+{
+	struct tx_batch *batch = &tx->batch;
+	struct tx_buffer *drain = tx->drain;
+	const struct tx_record *record = drain->record_at < drain->n_records ? &drain->records[drain->record_at] : NULL;
+
+	batch->run = buffer_left(drain);
+	batch->run_records = drain->n_records - drain->record_at;
+	batch->run_fds = drain->n_fds - drain->fd_at;
+	if (!record || (!tx->careful && !tx->held))
+		return;
+	if (record->offset > drain->at || tx->held) {
+		/* Up to the next frame with descriptors. */
+		batch->run = record->offset - drain->at;
+		batch->run_records = batch->run_fds = 0;
+	} else {
+		/* That frame alone. */
+		batch->run = record->size;
+		batch->run_records = 1;
+		batch->run_fds = record->n_fds;
+	}
+}
+
+/* ---- Batches ----------------------------------------------------------------------------------------------------------------- */
+
+bool tx_pending(const struct tx *tx)
+{
+	const struct tx_buffer *drain = tx->drain;
+
+	if (tx->batch.active || tx->hello_due)
+		return true;
+	if (tx->goodbye_sent)
+		return false;
+	if (shared_due(tx) || !list_empty(&tx->due_calls) || !list_empty(&tx->due_inlets))
+		return true;
+	if (!tx->held)
+		return buffer_left(drain) || tx->fill->size || !list_empty(&tx->due_outlets) ||
+		       (tx->goodbye_due && !tx->n_busy);
+	if (buffer_left(drain) && !(drain->record_at < drain->n_records && drain->records[drain->record_at].offset == drain->at))
+		return true;
+	for (struct list *link = tx->due_outlets.next; link != &tx->due_outlets; link = link->next) {
+		const struct outlet *outlet = list_entry(link, struct outlet, due);
+
+		if (outlet->open_due || outlet_clear(tx, outlet))
+			return true;
+	}
+	return false;
+}
+
+/* The writer's frame goes behind everything that must precede it, and only if its descriptors fit too. */
+static bool own_allowed(const struct tx *tx, const struct tx_own *own)
+{
+	const struct tx_batch *batch = &tx->batch;
+
+	if (own->n_fds && (tx->held || (tx->careful && batch->run_fds)))
+		return false;
+	if (batch->run_fds + own->n_fds > FRAME_CARRIED_MAX || own->outlet->open_due)
+		return false;
+	if (outlet_clear(tx, own->outlet))
+		return true;
+	return batch->run == buffer_left(tx->drain) && !tx->fill->size;
+}
+
+/* Says how many descriptors the batch has to its first frame, the carrier. */
+static void set_carrier(struct tx_batch *batch)
+{
+	if (batch->n)
+		frame_set_carried(batch->iov[0].iov_base, (uint8_t)batch->n_fds);
+}
+
+static void add_own(struct tx *tx, struct tx_own *own)
+{
+	static const unsigned char zero[8];
+	struct tx_batch *batch = &tx->batch;
+
+	batch->own_at = batch->n;
+	batch_add(batch, own->head, own->head_size);
+	for (unsigned i = 0; i < own->n_parts; i++)
+		batch_add(batch, own->parts[i].iov_base, own->parts[i].iov_len);
+	batch_add(batch, zero, own->padding);
+	batch->own_left = tx_own_size(own);
+	if (own->n_fds)
+		memcpy(batch->fds + batch->n_fds, own->fds, own->n_fds * sizeof(int));
+	batch->n_fds += own->n_fds;
+	own->batched = true;
+}
+
+bool tx_batch(struct tx *tx, struct tx_own *own)
+{
+	struct tx_batch *batch = &tx->batch;
+	size_t control;
+
+	if (batch->active)
+		return true;
+	batch->begun = false;
+	batch->first = batch->n = 0;
+	batch->left = batch->own_left = 0;
+	batch->run = 0;
+	batch->run_records = batch->run_fds = batch->n_fds = 0;
+	batch->number++;
+	if (tx->hello_due) {
+		/* HELLO carries nothing, so it goes alone. */
+		hello_encode(tx->control, &(struct hello){.version = PROTOCOL_VERSION, .limits = tx->own});
+		tx->hello_due = false;
+		batch_add(batch, tx->control, HELLO_FRAME);
+		batch->left = HELLO_FRAME;
+		return batch->active = true;
+	}
+	control = make_control(tx, own);
+	batch_add(batch, tx->control, control);
+	if (!buffer_left(tx->drain) && tx->fill->size)
+		swap_buffers(tx);
+	choose_run(tx);
+	batch_add(batch, tx->drain->bytes + tx->drain->at, batch->run);
+	if (batch->run_fds)
+		memcpy(batch->fds, tx->drain->fds + tx->drain->fd_at, batch->run_fds * sizeof(int));
+	batch->n_fds = batch->run_fds;
+	batch->left = control + batch->run;
+	batch->own_at = batch->n;
+	if (own && !own->done && own_allowed(tx, own))
+		add_own(tx, own);
+	if (!batch->n)
+		return false;
+	set_carrier(batch);
+	return batch->active = true;
+}
+
+/* The buffer's part is in the kernel. */
+static void finish_run(struct tx *tx)
+{
+	struct tx_buffer *drain = tx->drain;
+
+	drain->at += tx->batch.run;
+	drain->record_at += tx->batch.run_records;
+	drain->fd_at += tx->batch.run_fds;
+	tx->batch.run = 0;
+	tx->batch.run_records = tx->batch.run_fds = 0;
+	if (drain->size && !buffer_left(drain)) {
+		tx->drained = drain->generation;
+		drain->size = drain->at = 0;
+		tx->careful = false;
+	}
+}
+
+unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS])
+{
+	struct tx_batch *batch = &tx->batch;
+	unsigned n_spent = 0;
+	size_t session = n < batch->left ? n : batch->left;
+
+	if (!batch->begun && n) {
+		batch->begun = true;
+		n_spent = batch->run_fds;
+		if (n_spent)
+			memcpy(spent, tx->drain->fds + tx->drain->fd_at, n_spent * sizeof(int));
+		/* All descriptors went, the writer's too: its frame must follow. */
+		if (own && own->batched && own->n_fds)
+			own->begun = true;
+		batch->n_fds = 0;
+	}
+	batch->left -= session;
+	batch->own_left -= n - session;
+	if (n > session && own)
+		own->begun = true;
+	while (n && n >= batch->iov[batch->first].iov_len)
+		n -= batch->iov[batch->first++].iov_len;
+	if (n) {
+		struct iovec *iov = &batch->iov[batch->first];
+
+		iov->iov_base = (unsigned char *)iov->iov_base + n;
+		iov->iov_len -= n;
+	}
+	if (!batch->left && batch->run)
+		finish_run(tx);
+	if (!batch->left && !batch->own_left) {
+		batch->active = false;
+		if (own && own->batched)
+			own->done = true;
+	}
+	return n_spent;
+}
+
+/* Takes the writer's frame out of a batch of which nothing of it has gone. */
+static void take_own_out(struct tx *tx, struct tx_own *own)
+{
+	struct tx_batch *batch = &tx->batch;
+
+	batch->n = batch->own_at;
+	batch->own_left = 0;
+	own->batched = false;
+	if (!batch->begun) {
+		batch->n_fds = batch->run_fds;
+		set_carrier(batch);
+	}
+	if (!batch->left)
+		batch->active = false;
+}
+
+void tx_leave(struct tx *tx, struct tx_own *own)
+{
+	struct tx_batch *batch = &tx->batch;
+	size_t size = 0;
+
+	if (!own->batched || own->done)
+		return;
+	if (!own->begun) {
+		take_own_out(tx, own);
+		return;
+	}
+	/* Only its own part, and perhaps the end of the session's, is left. */
+	for (unsigned i = batch->first > batch->own_at ? batch->first : batch->own_at; i < batch->n; i++) {
+		memcpy(tx->reserve + size, batch->iov[i].iov_base, batch->iov[i].iov_len);
+		size += batch->iov[i].iov_len;
+	}
+	if (batch->first > batch->own_at)
+		batch->first = batch->own_at;
+	batch->n = batch->own_at;
+	batch_add(batch, tx->reserve, size);
+	batch->left += batch->own_left;
+	batch->own_left = 0;
+	own->done = true;
+}
+
+/* Chooses anew what a batch of which nothing has gone takes of the buffer. */
+static void shorten(struct tx *tx)
+{
+	struct tx_batch *batch = &tx->batch;
+	size_t control = batch->left - batch->run;
+
+	batch->n = control ? 1 : 0;
+	choose_run(tx);
+	batch_add(batch, tx->drain->bytes + tx->drain->at, batch->run);
+	batch->left = control + batch->run;
+	batch->own_at = batch->n;
+	batch->n_fds = batch->run_fds;
+	set_carrier(batch);
+	batch->active = batch->n > 0;
+}
+
+bool tx_hold(struct tx *tx, struct tx_own *own)
+{
+	bool held = tx->batch.run_fds > 0;
+
+	if (own && own->batched && (held || own->n_fds))
+		take_own_out(tx, own);
+	if (held) {
+		tx->held = true;
+		shorten(tx);
+	}
+	return held;
+}
+
+bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS], unsigned *ret_spent)
+{
+	struct tx_batch *batch = &tx->batch;
+	struct tx_buffer *drain = tx->drain;
+	struct tx_record *record;
+	uint32_t size, overdraft;
+
+	*ret_spent = 0;
+	if (!batch->run_fds) {
+		take_own_out(tx, own);
+		return true;
+	}
+	if (own && own->batched)
+		take_own_out(tx, own);
+	if (!tx->careful || batch->run_records > 1) {
+		tx->careful = true;
+		shorten(tx);
+		return false;
+	}
+	record = &drain->records[drain->record_at];
+	record->outlet->lost_error = error;
+	record->outlet->lost++;
+	tx->lost++;
+	tx->lost_error = error;
+	memcpy(spent, drain->fds + drain->fd_at, record->n_fds * sizeof(int));
+	*ret_spent = record->n_fds;
+	/* The frame's place in the batch goes; its credit was never used. */
+	frame_message(drain->bytes + record->offset, &size, &overdraft);
+	tx_uncharge(tx, record->outlet, size, record->n_fds, overdraft);
+	batch->left -= batch->run;
+	batch->n -= 1;
+	batch->n_fds = 0;
+	finish_run(tx);
+	set_carrier(batch);
+	batch->active = batch->n > 0;
+	return false;
+}
+
+/* Counts the messages in a buffer that will not go, and gives up their duplicates. */
+static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned gone, int *spent)
+{
+	unsigned n = buffer->n_fds - buffer->fd_at - gone;
+
+	while (buffer_left(buffer) >= FRAME_HEADER) {
+		struct frame frame;
+
+		if (frame_decode(&frame, buffer->bytes + buffer->at))
+			break;
+		if (frame.kind == FRAME_DATA && !(frame.flags & FRAME_MORE)) {
+			struct outlet *outlet = frame.id <= tx->capacity_outlets ? tx->outlets[frame.id] : NULL;
+
+			tx->lost++;
+			if (outlet)
+				outlet->lost++;
+		}
+		buffer->at += 4 + frame.length;
+	}
+	if (n)
+		memcpy(spent, buffer->fds + buffer->fd_at + gone, n * sizeof(int));
+	buffer->size = buffer->at = 0;
+	buffer->n_fds = buffer->fd_at = buffer->n_records = buffer->record_at = 0;
+	return n;
+}
+
+unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS])
+{
+	/* What the kernel took of a batch that has begun is not known to have arrived: it counts as lost as a whole. Its descriptors are
+	 * spent already. */
+	unsigned n = drop_buffer(tx, tx->drain, tx->batch.begun ? tx->batch.run_fds : 0, spent);
+
+	n += drop_buffer(tx, tx->fill, 0, spent + n);
+	tx->drained = tx->fill->generation;
+	tx->batch.active = false;
+	tx->batch.run = 0;
+	tx->batch.run_records = tx->batch.run_fds = 0;
+	return n;
+}

@@ -1,0 +1,748 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How bytes become frames, and frames events. A frame is judged in two steps: its header as soon as it is there (so that a length is
+ * never believed and a large payload can be read straight to its place), the rest when it is complete.
+ *
+ * Whose are the descriptors of a read? Exactly one frame that begins among the bytes of that read carries them. Its header may end
+ * in a later read: then the group waits in `before` until the header is whole.
+ */
+#include <base/annotate.h>
+#include <base/sys.h>
+#include <errno.h>
+#include <session/rx.h>
+#include <string.h>
+#include <wire/breach.h>
+
+enum {
+	/* Payloads from this size on are read straight into their message when the frame is not complete yet. */
+	DIRECT_MIN = 4096,
+	/* What is read along behind such a payload when more of the same message follows: a header, and little that must be copied. */
+	DIRECT_ALONG = 4096,
+};
+
+static int breach(struct rx *rx, const char *rule)
+{
+	rx->breach = rule;
+	return rx->error = -EPROTO;
+}
+
+static int out_of_memory(struct rx *rx)
+{
+	return rx->error = -ENOMEM;
+}
+
+/* The tree holds the names of the open inlets. */
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* ---- Beginning and end ---------------------------------------------------------------------------------------------- */
+
+int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *events, void *owner,
+	    _Atomic uint64_t *granted_pool, _Atomic uint64_t *granted_attachments)
+{
+	memset(rx, 0, sizeof *rx);
+	rx->limits = *limits;
+	rx->events = events;
+	rx->owner = owner;
+	rx->granted_pool = granted_pool;
+	rx->granted_attachments = granted_attachments;
+	list_init(&rx->touched);
+	rx->pool = chunk_pool_new();
+	rx->inlets = sys_calloc((size_t)limits->topics + 1, sizeof(struct inlet *));
+	rx->calls = sys_calloc((size_t)limits->calls + 1, sizeof(struct inbound_call *));
+	if (rx->pool && rx->inlets && rx->calls)
+		return 0;
+	rx_end(rx);
+	return -ENOMEM;
+}
+
+static void discard_message(struct rx *rx, struct beam_message *message)
+{
+	rx->events->discard(rx->owner, message->fds, message->n_fds);
+	message_free_shell(message);
+}
+
+static void no_free(void *name)
+{
+	(void)name;
+}
+
+void rx_end(struct rx *rx)
+{
+	struct beam_message *message;
+
+	tdestroy(rx->names, no_free);
+	for (uint32_t i = 1; rx->inlets && i <= rx->limits.topics; i++) {
+		struct inlet *inlet = rx->inlets[i];
+
+		if (!inlet)
+			continue;
+		if (inlet->building)
+			discard_message(rx, inlet->building);
+		while ((message = message_queue_take(&inlet->arrived)))
+			discard_message(rx, message);
+		free(inlet);
+	}
+	for (uint32_t i = 1; rx->calls && i <= rx->limits.calls; i++)
+		free(rx->calls[i]);
+	if (rx->slot_high > rx->slot_low)
+		rx->events->discard(rx->owner, rx->slots + rx->slot_low, rx->slot_high - rx->slot_low);
+	if (rx->now.n)
+		rx->events->discard(rx->owner, rx->now.fds, rx->now.n);
+	if (rx->before.n)
+		rx->events->discard(rx->owner, rx->before.fds, rx->before.n);
+	if (rx->chunk)
+		chunk_unref(rx->chunk);
+	if (rx->pool)
+		chunk_pool_release(rx->pool);
+	free(rx->inlets);
+	free(rx->calls);
+	rx->inlets = NULL;
+	rx->calls = NULL;
+}
+
+/* ---- Where to read to ------------------------------------------------------------------------------------------------ */
+
+/* A chunk with room at its end; what is unparsed moves to its front. */
+static int make_room(struct rx *rx)
+{
+	size_t left = rx->high - rx->low;
+	struct chunk *chunk = rx->chunk;
+
+	if (!chunk || !chunk_alone(chunk)) {
+		chunk = chunk_new(rx->pool);
+		if (!chunk)
+			return out_of_memory(rx);
+	}
+	if (left)
+		memmove(chunk->bytes, rx->chunk->bytes + rx->low, left);
+	if (chunk != rx->chunk) {
+		if (rx->chunk)
+			chunk_unref(rx->chunk);
+		rx->chunk = chunk;
+	}
+	rx->low = 0;
+	rx->high = left;
+	rx->views = chunk_pool_open(rx->pool);
+	return 0;
+}
+
+int rx_offer(struct rx *rx, struct iovec iov[RX_IOV])
+{
+	size_t need = DIRECT_MIN, room = rx->chunk ? CHUNK_BYTES - rx->high : 0;
+	int n = 0;
+
+	if (rx->error)
+		return rx->error;
+	if (rx->in_frame && !rx->direct && FRAME_HEADER + frame_body(&rx->frame) > need)
+		need = FRAME_HEADER + frame_body(&rx->frame);
+	if (room < need || (rx->low == rx->high && rx->high && chunk_alone(rx->chunk))) {
+		if (make_room(rx) < 0)
+			return rx->error;
+		room = CHUNK_BYTES - rx->high;
+	}
+	if (rx->direct_left) {
+		struct inlet *inlet = rx->direct;
+
+		iov[n++] = (struct iovec){message_room(inlet->building) + inlet->built, rx->direct_left};
+		if (rx->direct_more && room > DIRECT_ALONG)
+			room = DIRECT_ALONG;
+	}
+	iov[n++] = (struct iovec){rx->chunk->bytes + rx->high, room};
+	return n;
+}
+
+/* ---- Descriptors ------------------------------------------------------------------------------------------------------ */
+
+/* The frame at `low` has just been decoded: it carries the group that came with its first byte, or nothing. */
+static int take_carried(struct rx *rx)
+{
+	bool now = rx->low >= rx->fresh;
+	struct rx_pending *group = now ? &rx->now : &rx->before;
+	size_t carried = rx->frame.carried;
+
+	if (!carried) {
+		/* A frame of this read may still follow and carry; none that began before it can. */
+		if (!now && group->n)
+			return breach(rx, BREACH_DESCRIPTORS);
+		if (!now)
+			group->present = false;
+		return 0;
+	}
+	if (!group->present || group->n > carried || (group->n < carried && !group->loss))
+		return breach(rx, BREACH_DESCRIPTORS);
+	if (rx->slot_low != rx->slot_high)
+		return breach(rx, BREACH_UNCLAIMED);
+	memcpy(rx->slots, group->fds, group->n * sizeof *group->fds);
+	for (size_t i = group->n; i < carried; i++)
+		rx->slots[i] = group->loss;
+	if (group->n < carried)
+		rx->events->lost(rx->owner, carried - group->n);
+	rx->slot_low = 0;
+	rx->slot_high = carried;
+	group->present = false;
+	group->n = 0;
+	return 0;
+}
+
+/* All that could be parsed has been: a group that no frame of its read carries any more is nobody's. */
+static int keep_group(struct rx *rx)
+{
+	size_t left = rx->high - rx->low;
+	bool undecided = !rx->direct && !rx->in_frame && left > 0;
+
+	if (undecided && rx->low >= rx->fresh) {
+		if (rx->now.present) {
+			rx->before.present = true;
+			rx->before.n = rx->now.n;
+			rx->before.loss = rx->now.loss;
+			memcpy(rx->before.fds, rx->now.fds, rx->now.n * sizeof(int));
+			rx->now.present = false;
+			rx->now.n = 0;
+		}
+		return 0;
+	}
+	if (rx->now.n)
+		return breach(rx, BREACH_DESCRIPTORS);
+	rx->now.present = false;
+	return 0;
+}
+
+/* ---- Data ------------------------------------------------------------------------------------------------------------- */
+
+struct data {
+	struct inlet *inlet;
+	/* Of the whole message, if this is its first frame. */
+	uint32_t total, overdraft;
+	bool first, last;
+	/* This frame's part of the payload. */
+	const unsigned char *part;
+	size_t size;
+};
+
+static struct inlet *find_inlet(struct rx *rx, uint32_t id)
+{
+	return id >= 1 && id <= rx->limits.topics ? rx->inlets[id] : NULL;
+}
+
+/* The open inlet that a frame is for; NULL after a breach. */
+static struct inlet *open_inlet(struct rx *rx, uint32_t id)
+{
+	struct inlet *inlet = find_inlet(rx, id);
+
+	if (!inlet || inlet->state == INLET_FREE) {
+		breach(rx, BREACH_TOPIC_ID);
+		return NULL;
+	}
+	if (inlet->state == INLET_CLOSED) {
+		breach(rx, BREACH_CLOSED);
+		return NULL;
+	}
+	return inlet;
+}
+
+static int check_continuation(struct rx *rx, struct data *data)
+{
+	const struct frame *frame = &rx->frame;
+	size_t missing = data->inlet->building->size - data->inlet->built;
+
+	if ((frame->flags & FRAME_SIZED) || frame->argument != data->inlet->building_call || !data->size)
+		return breach(rx, BREACH_FRAGMENT);
+	if (frame->claimed)
+		return breach(rx, BREACH_CLAIM);
+	if (data->last ? data->size != missing : data->size >= missing)
+		return breach(rx, BREACH_MESSAGE_SIZE);
+	return 0;
+}
+
+/* The first frame says what the message costs; `payload` must hold SIZED's prefix. */
+static int check_first(struct rx *rx, struct data *data, struct reader *payload)
+{
+	const struct frame *frame = &rx->frame;
+
+	data->total = (uint32_t)data->size;
+	if (frame->flags & FRAME_SIZED) {
+		if (data->size < FRAME_SIZED_PREFIX)
+			return breach(rx, BREACH_PAYLOAD);
+		data->total = reader_u32(payload);
+		data->overdraft = reader_u32(payload);
+		data->part = payload->at;
+		data->size -= FRAME_SIZED_PREFIX;
+		if (data->last ? !data->overdraft : !data->size)
+			return breach(rx, BREACH_FRAGMENT);
+		if (data->last ? data->total != data->size : data->total <= data->size)
+			return breach(rx, BREACH_MESSAGE_SIZE);
+	} else if (!data->last) {
+		return breach(rx, BREACH_FRAGMENT);
+	}
+	if (data->total > rx->limits.message_bytes)
+		return breach(rx, BREACH_MESSAGE_SIZE);
+	if (frame->claimed > rx->limits.message_attachments)
+		return breach(rx, BREACH_ATTACHMENTS);
+	if (data->overdraft >= data->total + MESSAGE_COST)
+		return breach(rx, BREACH_CREDIT);
+	if (frame->argument > rx->limits.calls)
+		return breach(rx, BREACH_CALL_ID);
+	if (rx->slot_high - rx->slot_low < frame->claimed)
+		return breach(rx, BREACH_CLAIM);
+	return 0;
+}
+
+/* Charges the message's whole cost. What was granted may have grown just now, but never before it was written down. */
+static int charge(struct rx *rx, const struct data *data)
+{
+	struct inlet *inlet = data->inlet;
+	unsigned n = rx->frame.claimed;
+
+	inlet->used_bytes += data->total + MESSAGE_COST - data->overdraft;
+	inlet->used_attachments += n;
+	rx->used_pool += data->overdraft;
+	rx->used_attachments += n;
+	if (inlet->used_bytes > atomic_load_explicit(&inlet->granted_bytes, memory_order_acquire) ||
+	    (n && (inlet->used_attachments > atomic_load_explicit(&inlet->granted_attachments, memory_order_acquire) ||
+		   rx->used_attachments > atomic_load_explicit(rx->granted_attachments, memory_order_acquire))) ||
+	    (data->overdraft && rx->used_pool > atomic_load_explicit(rx->granted_pool, memory_order_acquire)))
+		return breach(rx, BREACH_CREDIT);
+	return 0;
+}
+
+/* A call needs its record until END has gone out. */
+static int begin_call(struct rx *rx, uint32_t id, struct inbound_call **ret)
+{
+	struct inbound_call *call = rx->calls[id];
+
+	if (!call) {
+		call = sys_calloc(1, sizeof *call);
+		if (!call)
+			return out_of_memory(rx);
+		annotate_atomic(&call->busy);
+		call->handle.dropped = rx->events->call_dropped;
+		call->channel = rx->owner;
+		call->id = id;
+		list_init(&call->due);
+		rx->calls[id] = call;
+	}
+	if (atomic_load_explicit(&call->busy, memory_order_acquire))
+		return breach(rx, BREACH_CALL_ID);
+	atomic_store_explicit(&call->busy, true, memory_order_relaxed);
+	*ret = call;
+	return 0;
+}
+
+/* Fills in what the first frame says about a message. */
+static int begin_message(struct rx *rx, const struct data *data, struct beam_message *message)
+{
+	struct inbound_call *call = NULL;
+
+	if (message_reserve_fds(message, rx->frame.claimed) < 0)
+		return out_of_memory(rx);
+	if (rx->frame.argument && begin_call(rx, rx->frame.argument, &call) < 0)
+		return rx->error;
+	message->origin = data->inlet;
+	message->cost = data->total + MESSAGE_COST;
+	message->overdraft = data->overdraft;
+	message->call = call ? &call->handle : NULL;
+	for (unsigned i = 0; i < rx->frame.claimed; i++)
+		message_put_fd(message, rx->slots[rx->slot_low++]);
+	return 0;
+}
+
+static void deliver(struct rx *rx, struct inlet *inlet, struct beam_message *message)
+{
+	message_queue_append(&inlet->arrived, message);
+	inlet->calls_arrived |= message->call != NULL;
+	if (!list_linked(&inlet->touched))
+		list_append(&rx->touched, &inlet->touched);
+}
+
+/* Judges a DATA frame of which at least SIZED's prefix is there, and charges a first one. */
+static int judge_data(struct rx *rx, struct data *data, const unsigned char *body)
+{
+	const struct frame *frame = &rx->frame;
+	struct reader payload = reader_over(body, frame_payload(frame));
+
+	*data = (struct data){.part = body, .size = frame_payload(frame), .last = !(frame->flags & FRAME_MORE)};
+	data->inlet = open_inlet(rx, frame->id);
+	if (!data->inlet)
+		return rx->error;
+	data->first = !data->inlet->building;
+	if (!data->first)
+		return check_continuation(rx, data);
+	if (check_first(rx, data, &payload) < 0)
+		return rx->error;
+	return charge(rx, data);
+}
+
+/* Begins a message with memory of its own. */
+static int begin_building(struct rx *rx, const struct data *data)
+{
+	struct beam_message *message = message_allocate(data->total);
+
+	if (!message)
+		return out_of_memory(rx);
+	if (begin_message(rx, data, message) < 0) {
+		message_free_shell(message);
+		return rx->error;
+	}
+	data->inlet->building = message;
+	data->inlet->built = 0;
+	data->inlet->building_call = rx->frame.argument;
+	return 0;
+}
+
+static void build(struct rx *rx, struct inlet *inlet, const unsigned char *bytes, size_t size, bool last)
+{
+	struct beam_message *message = inlet->building;
+
+	if (size)
+		memcpy(message_room(message) + inlet->built, bytes, size);
+	inlet->built += size;
+	if (last) {
+		inlet->building = NULL;
+		deliver(rx, inlet, message);
+	}
+}
+
+/* A whole message in one frame that is in the chunk: a view, unless too many chunks are held already. */
+static int take_whole(struct rx *rx, const struct data *data)
+{
+	struct beam_message *message = rx->views ? message_view(rx->chunk, data->part, data->size) : NULL;
+
+	if (!message) {
+		if (begin_building(rx, data) < 0)
+			return rx->error;
+		build(rx, data->inlet, data->part, data->size, true);
+		return 0;
+	}
+	if (begin_message(rx, data, message) < 0) {
+		message_free_shell(message);
+		return rx->error;
+	}
+	deliver(rx, data->inlet, message);
+	return 0;
+}
+
+static int take_abort(struct rx *rx)
+{
+	struct inlet *inlet = open_inlet(rx, rx->frame.id);
+	struct beam_message *message;
+
+	if (!inlet)
+		return rx->error;
+	message = inlet->building;
+	if (rx->frame.flags != FRAME_ABORT)
+		return breach(rx, BREACH_FLAGS);
+	if (frame_payload(&rx->frame))
+		return breach(rx, BREACH_PAYLOAD);
+	if (!message || rx->frame.argument != inlet->building_call)
+		return breach(rx, BREACH_FRAGMENT);
+	if (rx->frame.claimed)
+		return breach(rx, BREACH_CLAIM);
+	inlet->building = NULL;
+	rx->events->aborted(rx->owner, inlet, message);
+	discard_message(rx, message);
+	return 0;
+}
+
+static int take_data(struct rx *rx, const unsigned char *body)
+{
+	struct data data;
+
+	if (rx->frame.flags & FRAME_ABORT)
+		return take_abort(rx);
+	if (judge_data(rx, &data, body) < 0)
+		return rx->error;
+	if (data.first && data.last)
+		return take_whole(rx, &data);
+	if (data.first && begin_building(rx, &data) < 0)
+		return rx->error;
+	build(rx, data.inlet, data.part, data.size, data.last);
+	return 0;
+}
+
+/* ---- The other frames -------------------------------------------------------------------------------------------------- */
+
+static void flush_inlet(struct rx *rx, struct inlet *inlet)
+{
+	list_remove(&inlet->touched);
+	if (inlet->arrived.n)
+		rx->events->messages(rx->owner, inlet, &inlet->arrived);
+}
+
+static int take_hello(struct rx *rx, const unsigned char *body)
+{
+	struct hello hello;
+	const char *rule = hello_decode(&hello, body, frame_payload(&rx->frame));
+
+	if (rule)
+		return breach(rx, rule);
+	return rx->events->hello(rx->owner, &hello) < 0 ? out_of_memory(rx) : 0;
+}
+
+static int take_open(struct rx *rx, const unsigned char *body)
+{
+	size_t size = frame_payload(&rx->frame);
+	uint32_t id = rx->frame.id;
+	struct inlet *inlet = find_inlet(rx, id);
+	void *found;
+
+	if (!size || size > NAME_MAX_BYTES || memchr(body, 0, size))
+		return breach(rx, BREACH_NAME);
+	if (!id || id > rx->limits.topics)
+		return breach(rx, BREACH_TOPIC_ID);
+	if (!inlet) {
+		inlet = sys_calloc(1, sizeof *inlet);
+		if (!inlet)
+			return out_of_memory(rx);
+		inlet->id = id;
+		annotate_atomic(&inlet->granted_bytes);
+		annotate_atomic(&inlet->granted_attachments);
+		annotate_atomic(&inlet->reset_sent);
+		list_init(&inlet->touched);
+		list_init(&inlet->due);
+		list_init(&inlet->of_topic);
+		message_queue_init(&inlet->arrived);
+		rx->inlets[id] = inlet;
+	}
+	if (inlet->state == INLET_OPEN ||
+	    (inlet->state == INLET_CLOSED && !atomic_load_explicit(&inlet->reset_sent, memory_order_acquire)))
+		return breach(rx, BREACH_TOPIC_ID);
+	memcpy(inlet->name, body, size);
+	inlet->name[size] = 0;
+	found = sys_tsearch(inlet->name, &rx->names, by_name);
+	if (!found)
+		return out_of_memory(rx);
+	if (*(char **)found != inlet->name)
+		return breach(rx, BREACH_NAME);
+	inlet->state = INLET_OPEN;
+	inlet->used_bytes = inlet->used_attachments = 0;
+	atomic_store_explicit(&inlet->granted_bytes, rx->limits.topic_bytes, memory_order_relaxed);
+	atomic_store_explicit(&inlet->granted_attachments, rx->limits.topic_attachments, memory_order_relaxed);
+	atomic_store_explicit(&inlet->reset_sent, false, memory_order_relaxed);
+	if (rx->events->opened(rx->owner, inlet) < 0)
+		return out_of_memory(rx);
+	return 0;
+}
+
+static int take_close(struct rx *rx)
+{
+	struct inlet *inlet = open_inlet(rx, rx->frame.id);
+
+	if (!inlet)
+		return rx->error;
+	if (inlet->building)
+		return breach(rx, BREACH_FRAGMENT);
+	flush_inlet(rx, inlet);
+	tdelete(inlet->name, &rx->names, by_name);
+	inlet->state = INLET_CLOSED;
+	rx->events->closed(rx->owner, inlet);
+	return 0;
+}
+
+static int take_credit(struct rx *rx, const unsigned char *body)
+{
+	struct reader reader = reader_over(body, FRAME_CREDIT_BODY);
+	uint32_t bytes = reader_u32(&reader), attachments = reader_u32(&reader);
+	const char *rule;
+
+	if (!bytes && !attachments)
+		return breach(rx, BREACH_GRANT);
+	if (rx->frame.id && rx->frame.argument)
+		return breach(rx, BREACH_UNUSED);
+	if (rx->frame.argument) /* for the replies to a call: END|ERROR alone costs nothing, and nothing else is sent */
+		return rx->frame.argument <= rx->limits.calls ? 0 : breach(rx, BREACH_CALL_ID);
+	rule = rx->events->credit(rx->owner, rx->frame.id, bytes, attachments);
+	return rule ? breach(rx, rule) : 0;
+}
+
+static int take_reset(struct rx *rx)
+{
+	const char *rule;
+
+	if (!rx->frame.id) /* the caller wants no replies: its END comes when the call is dropped */
+		return rx->frame.argument && rx->frame.argument <= rx->limits.calls ? 0 : breach(rx, BREACH_CALL_ID);
+	rule = rx->events->reset(rx->owner, rx->frame.id, rx->frame.argument);
+	return rule ? breach(rx, rule) : 0;
+}
+
+static int take_goodbye(struct rx *rx)
+{
+	for (uint32_t i = 1; i <= rx->limits.topics; i++) {
+		if (rx->inlets[i] && rx->inlets[i]->building)
+			return breach(rx, BREACH_GOODBYE);
+	}
+	rx->goodbye_seen = true;
+	while (!list_empty(&rx->touched))
+		flush_inlet(rx, list_entry(rx->touched.next, struct inlet, touched));
+	rx->events->goodbye(rx->owner);
+	return 0;
+}
+
+/* ---- Parsing ------------------------------------------------------------------------------------------------------------ */
+
+/* The header at `low`. */
+static int judge_header(struct rx *rx)
+{
+	const char *rule = frame_decode(&rx->frame, rx->chunk->bytes + rx->low);
+	const struct frame *frame = &rx->frame;
+
+	rx->frames++;
+	if (rule)
+		return breach(rx, rule);
+	if ((frame->kind == FRAME_HELLO) == rx->hello_seen)
+		return breach(rx, BREACH_FIRST);
+	if (rx->goodbye_seen)
+		return breach(rx, BREACH_GOODBYE);
+	rx->hello_seen = true;
+	if (take_carried(rx) < 0)
+		return rx->error;
+	if (frame->kind == FRAME_REPLY) /* this side makes no calls */
+		return breach(rx, BREACH_CALL_ID);
+	if (frame->kind == FRAME_OPEN && frame_payload(frame) > NAME_MAX_BYTES)
+		return breach(rx, BREACH_NAME);
+	rx->in_frame = true;
+	return 0;
+}
+
+/* The frame at `low`, complete. */
+static int take_frame(struct rx *rx)
+{
+	const unsigned char *body = rx->chunk->bytes + rx->low + FRAME_HEADER;
+	size_t payload = frame_payload(&rx->frame);
+
+	if (rx->frame.padding != frame_padding(payload))
+		return breach(rx, BREACH_PADDING);
+	for (size_t i = 0; i < rx->frame.padding; i++) {
+		if (body[payload + i])
+			return breach(rx, BREACH_PADDING);
+	}
+	rx->low += FRAME_HEADER + frame_body(&rx->frame);
+	rx->in_frame = false;
+	switch ((enum frame_kind)rx->frame.kind) {
+	case FRAME_DATA:
+		return take_data(rx, body);
+	case FRAME_CREDIT:
+		return take_credit(rx, body);
+	case FRAME_OPEN:
+		return take_open(rx, body);
+	case FRAME_CLOSE:
+		return take_close(rx);
+	case FRAME_RESET:
+		return take_reset(rx);
+	case FRAME_HELLO:
+		return take_hello(rx, body);
+	case FRAME_GOODBYE:
+		return take_goodbye(rx);
+	case FRAME_REPLY:
+		break;
+	}
+	return breach(rx, BREACH_KIND);
+}
+
+/* A large payload has begun to arrive: what is there is copied, the rest will be read straight to its place. True if so. */
+static bool go_direct(struct rx *rx)
+{
+	const unsigned char *body = rx->chunk->bytes + rx->low + FRAME_HEADER;
+	size_t have = rx->high - rx->low - FRAME_HEADER, prefix = rx->frame.flags & FRAME_SIZED ? FRAME_SIZED_PREFIX : 0;
+	struct data data;
+	size_t part;
+
+	if (rx->frame.kind != FRAME_DATA || (rx->frame.flags & FRAME_ABORT) || frame_body(&rx->frame) < DIRECT_MIN || have < prefix)
+		return false;
+	if (rx->frame.padding != frame_padding(frame_payload(&rx->frame))) {
+		breach(rx, BREACH_PADDING);
+		return true;
+	}
+	if (judge_data(rx, &data, body) < 0 || (data.first && begin_building(rx, &data) < 0))
+		return true;
+	part = have - prefix < data.size ? have - prefix : data.size;
+	build(rx, data.inlet, data.part, part, false);
+	rx->direct = data.inlet;
+	rx->direct_left = data.size - part;
+	rx->direct_more = !data.last;
+	rx->padding_left = rx->frame.padding;
+	rx->low += FRAME_HEADER + prefix + part;
+	rx->in_frame = false;
+	return true;
+}
+
+/* The rest of a direct frame: 1 when it is complete, 0 when more must come. */
+static int go_on_direct(struct rx *rx)
+{
+	struct inlet *inlet = rx->direct;
+
+	if (rx->direct_left)
+		return 0;
+	for (; rx->padding_left && rx->low < rx->high; rx->padding_left--) {
+		if (rx->chunk->bytes[rx->low++])
+			return breach(rx, BREACH_PADDING);
+	}
+	if (rx->padding_left)
+		return 0;
+	rx->direct = NULL;
+	build(rx, inlet, NULL, 0, !rx->direct_more);
+	return 1;
+}
+
+static int parse(struct rx *rx)
+{
+	int r = 0;
+
+	while (!rx->error) {
+		if (rx->direct) {
+			r = go_on_direct(rx);
+			if (r <= 0)
+				break;
+			continue;
+		}
+		if (!rx->in_frame && rx->high - rx->low < FRAME_HEADER)
+			break;
+		if (!rx->in_frame && judge_header(rx) < 0)
+			break;
+		if (rx->high - rx->low < FRAME_HEADER + frame_body(&rx->frame)) {
+			if (!go_direct(rx))
+				break;
+			continue;
+		}
+		take_frame(rx);
+	}
+	return rx->error;
+}
+
+int rx_took(struct rx *rx, size_t n, const struct rx_group *group)
+{
+	size_t direct = n < rx->direct_left ? n : rx->direct_left;
+
+	if (rx->error) {
+		rx->events->discard(rx->owner, group->fds, group->n);
+		return rx->error;
+	}
+	rx->now.present = group->n || group->loss;
+	rx->now.n = group->n;
+	rx->now.loss = group->loss;
+	if (group->n)
+		memcpy(rx->now.fds, group->fds, group->n * sizeof(int));
+	if (direct) {
+		rx->direct_left -= direct;
+		rx->direct->built += direct;
+	}
+	rx->fresh = rx->high;
+	rx->high += n - direct;
+	if (!parse(rx))
+		keep_group(rx);
+	while (!list_empty(&rx->touched))
+		flush_inlet(rx, list_entry(rx->touched.next, struct inlet, touched));
+	return rx->error;
+}
+
+bool rx_unfinished(const struct rx *rx)
+{
+	return rx->direct || rx->in_frame || rx->high > rx->low;
+}
+
+uint64_t rx_frame_number(const struct rx *rx)
+{
+	return rx->frames + (!rx->direct && !rx->in_frame);
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Credit, ids and what is due. How batches are made of it is in batch.c.
+ */
+#include <base/annotate.h>
+#include <base/sys.h>
+#include <errno.h>
+#include <session/tx.h>
+#include <string.h>
+#include <wire/breach.h>
+
+/* A whole frame with OPEN is never larger. */
+enum { RESERVE = FRAME_HEADER + FRAME_BODY_MAX };
+
+int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const struct tx_events *events, void *owner)
+{
+	memset(tx, 0, sizeof *tx);
+	tx->events = events;
+	tx->owner = owner;
+	tx->own = *own;
+	tx->peer = limits_base;
+	tx->limit_pool = limits_base.pool_bytes;
+	tx->limit_attachments = limits_base.attachments;
+	list_init(&tx->claims);
+	list_init(&tx->unnamed);
+	list_init(&tx->due_inlets);
+	list_init(&tx->due_outlets);
+	list_init(&tx->due_calls);
+	atomic_init(&tx->granted_pool, own->pool_bytes);
+	atomic_init(&tx->granted_attachments, own->attachments);
+	annotate_atomic(&tx->granted_pool);
+	annotate_atomic(&tx->granted_attachments);
+	tx->hello_due = true;
+	tx->capacity = capacity;
+	tx->capacity_outlets = limits_base.topics;
+	tx->next_id = 1;
+	/* One piece, of which an idle channel touches next to nothing. */
+	tx->memory = sys_malloc(2 * capacity + RESERVE);
+	tx->outlets = sys_calloc((size_t)tx->capacity_outlets + 1, sizeof(struct outlet *));
+	if (!tx->memory || !tx->outlets) {
+		tx_end(tx);
+		return -ENOMEM;
+	}
+	tx->fill = &tx->buffers[0];
+	tx->drain = &tx->buffers[1];
+	tx->fill->bytes = tx->memory;
+	tx->drain->bytes = tx->memory + capacity;
+	tx->reserve = tx->memory + 2 * capacity;
+	tx->fill->generation = 1;
+	return 0;
+}
+
+void tx_end(struct tx *tx)
+{
+	free(tx->memory);
+	free(tx->outlets);
+	tx->memory = NULL;
+	tx->outlets = NULL;
+}
+
+static void make_due(struct list *list, struct list *link)
+{
+	if (!list_linked(link))
+		list_append(list, link);
+}
+
+/* ---- Ids ------------------------------------------------------------------------------------------------------------- */
+
+/* Gives ids to those that wait, as far as there are any. */
+static void assign_ids(struct tx *tx)
+{
+	while (!list_empty(&tx->unnamed) && tx->n_outlets < tx->capacity_outlets) {
+		struct outlet *outlet = list_entry(list_take_first(&tx->unnamed), struct outlet, unnamed);
+
+		while (tx->outlets[tx->next_id])
+			tx->next_id = tx->next_id % tx->capacity_outlets + 1;
+		outlet->id = tx->next_id;
+		tx->outlets[outlet->id] = outlet;
+		tx->n_outlets++;
+		outlet->limit_bytes = tx->peer.topic_bytes;
+		outlet->limit_attachments = tx->peer.topic_attachments;
+		outlet->open_due = true;
+		make_due(&tx->due_outlets, &outlet->due);
+		tx->events->wake(tx->owner, outlet);
+	}
+}
+
+void tx_release(struct tx *tx, struct outlet *outlet)
+{
+	tx->outlets[outlet->id] = NULL;
+	tx->n_outlets--;
+	list_remove(&outlet->due);
+	tx->events->released(tx->owner, outlet);
+	assign_ids(tx);
+}
+
+void tx_open(struct tx *tx, struct outlet *outlet, const char *name, size_t size)
+{
+	memset(outlet, 0, sizeof *outlet);
+	outlet->name = name;
+	outlet->name_size = size;
+	list_init(&outlet->unnamed);
+	list_init(&outlet->due);
+	list_append(&tx->unnamed, &outlet->unnamed);
+	assign_ids(tx);
+}
+
+bool tx_close(struct tx *tx, struct outlet *outlet)
+{
+	if (outlet->close_wanted)
+		return false;
+	outlet->close_wanted = true;
+	tx->events->wake(tx->owner, outlet);
+	if (!outlet->id) {
+		list_remove(&outlet->unnamed);
+		return true;
+	}
+	if (!outlet->busy)
+		make_due(&tx->due_outlets, &outlet->due);
+	return false;
+}
+
+/* ---- What the peer says ------------------------------------------------------------------------------------------------- */
+
+int tx_hello(struct tx *tx, const struct limits *peer)
+{
+	if (peer->topics > tx->capacity_outlets) {
+		struct outlet **outlets = sys_realloc(tx->outlets, ((size_t)peer->topics + 1) * sizeof *outlets);
+
+		if (!outlets)
+			return -ENOMEM;
+		memset(outlets + tx->capacity_outlets + 1, 0, (peer->topics - tx->capacity_outlets) * sizeof *outlets);
+		tx->outlets = outlets;
+	}
+	for (uint32_t id = 1; id <= tx->capacity_outlets; id++) {
+		if (!tx->outlets[id])
+			continue;
+		tx->outlets[id]->limit_bytes += peer->topic_bytes - tx->peer.topic_bytes;
+		tx->outlets[id]->limit_attachments += peer->topic_attachments - tx->peer.topic_attachments;
+	}
+	tx->limit_pool += peer->pool_bytes - tx->peer.pool_bytes;
+	tx->limit_attachments += peer->attachments - tx->peer.attachments;
+	tx->capacity_outlets = peer->topics;
+	tx->peer = *peer;
+	tx->hello_came = true;
+	assign_ids(tx);
+	tx->events->wake_all(tx->owner);
+	return 0;
+}
+
+static bool grant(uint64_t *limit, uint64_t used, uint32_t more)
+{
+	*limit += more;
+	return *limit - used <= CREDIT_MAX;
+}
+
+const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attachments)
+{
+	struct outlet *outlet;
+
+	if (!id) {
+		if (!grant(&tx->limit_pool, tx->used_pool, bytes) || !grant(&tx->limit_attachments, tx->used_attachments, attachments))
+			return BREACH_GRANT;
+		tx->events->wake_all(tx->owner);
+		return NULL;
+	}
+	outlet = id <= tx->capacity_outlets ? tx->outlets[id] : NULL;
+	if (!outlet || outlet->open_due)
+		return BREACH_TOPIC_ID;
+	if (outlet->reset)
+		return BREACH_CLOSED;
+	if (!grant(&outlet->limit_bytes, outlet->used_bytes, bytes) ||
+	    !grant(&outlet->limit_attachments, outlet->used_attachments, attachments))
+		return BREACH_GRANT;
+	tx->events->wake(tx->owner, outlet);
+	return NULL;
+}
+
+const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason)
+{
+	struct outlet *outlet = id <= tx->capacity_outlets ? tx->outlets[id] : NULL;
+
+	if (!outlet || outlet->open_due)
+		return BREACH_TOPIC_ID;
+	if (outlet->reset || (reason == RESET_DONE && !outlet->close_sent))
+		return BREACH_RESET;
+	outlet->reset = true;
+	outlet->reset_reason = reason;
+	if (outlet->close_sent) {
+		tx_release(tx, outlet);
+		return NULL;
+	}
+	tx_close(tx, outlet);
+	tx->events->wake(tx->owner, outlet);
+	return NULL;
+}
+
+/* ---- Answers -------------------------------------------------------------------------------------------------------------- */
+
+void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments)
+{
+	if (inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed))
+		return;
+	inlet->due_bytes += bytes;
+	inlet->due_attachments += attachments;
+	make_due(&tx->due_inlets, &inlet->due);
+}
+
+void tx_return_shared(struct tx *tx, uint32_t pool, uint32_t attachments)
+{
+	tx->due_pool += pool;
+	tx->due_attachments += attachments;
+}
+
+void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason)
+{
+	if (inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed))
+		return;
+	inlet->reset_due = true;
+	inlet->reason = reason;
+	inlet->due_bytes = inlet->due_attachments = 0;
+	make_due(&tx->due_inlets, &inlet->due);
+}
+
+void tx_end_call(struct tx *tx, struct inbound_call *call, uint32_t error)
+{
+	call->error = error;
+	make_due(&tx->due_calls, &call->due);
+}
+
+/* ---- Credit ----------------------------------------------------------------------------------------------------------------- */
+
+int tx_fits(const struct tx *tx, size_t size, size_t n_fds)
+{
+	const struct limits *peer = &tx->peer;
+	bool small = size <= peer->message_bytes && size + MESSAGE_COST <= (size_t)peer->topic_bytes + peer->pool_bytes;
+	bool few = n_fds <= peer->message_attachments && n_fds <= peer->topic_attachments && n_fds <= peer->attachments;
+
+	if (small && few)
+		return 0;
+	if (!tx->hello_came && size <= CREDIT_MAX && n_fds <= FRAME_CARRIED_MAX)
+		return -EAGAIN;
+	return small ? -E2BIG : -EMSGSIZE;
+}
+
+void tx_unclaim(struct tx *tx, struct tx_claim *claim)
+{
+	if (!list_linked(&claim->link))
+		return;
+	list_remove(&claim->link);
+	if (!list_empty(&tx->claims))
+		tx->events->wake_all(tx->owner);
+}
+
+int tx_charge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, struct tx_claim *claim, uint32_t *ret_overdraft)
+{
+	uint64_t cost = size + MESSAGE_COST, left = outlet->limit_bytes - outlet->used_bytes, over;
+
+	if (!outlet->id || outlet->busy || !left || outlet->limit_attachments - outlet->used_attachments < n_fds ||
+	    tx->limit_attachments - tx->used_attachments < n_fds) {
+		/* Only those whose topic has credit stand in the queue for the pool: a slow topic must not hold it. */
+		tx_unclaim(tx, claim);
+		return -EAGAIN;
+	}
+	over = cost > left ? cost - left : 0;
+	if (over) {
+		if (!list_linked(&claim->link))
+			list_append(&tx->claims, &claim->link);
+		if (tx->claims.next != &claim->link || tx->limit_pool - tx->used_pool < over)
+			return -EAGAIN;
+	}
+	outlet->used_bytes += cost - over;
+	outlet->used_attachments += n_fds;
+	tx->used_pool += over;
+	tx->used_attachments += n_fds;
+	*ret_overdraft = (uint32_t)over;
+	tx_unclaim(tx, claim);
+	return 0;
+}
+
+void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft)
+{
+	outlet->used_bytes -= size + MESSAGE_COST - overdraft;
+	outlet->used_attachments -= n_fds;
+	tx->used_pool -= overdraft;
+	tx->used_attachments -= n_fds;
+	tx_complete(tx, outlet);
+	if (overdraft || n_fds)
+		tx->events->wake_all(tx->owner);
+	else
+		tx->events->wake(tx->owner, outlet);
+}
+
+void tx_begin(struct tx *tx, struct outlet *outlet)
+{
+	outlet->busy = true;
+	tx->n_busy++;
+}
+
+void tx_abort(struct tx *tx, struct outlet *outlet)
+{
+	/* The outlet stays busy until ABORT is in a batch: nothing may overtake it. */
+	outlet->abort_due = true;
+	make_due(&tx->due_outlets, &outlet->due);
+}
+
+void tx_complete(struct tx *tx, struct outlet *outlet)
+{
+	if (!outlet->busy)
+		return;
+	outlet->busy = false;
+	tx->n_busy--;
+	if (outlet->close_wanted && outlet->id && !outlet->close_sent)
+		make_due(&tx->due_outlets, &outlet->due);
+	tx->events->wake(tx->owner, outlet);
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sending half of the session: what may be sent, what is due, and in which order it goes. It keeps the credit that the other
+ * side gave, makes frames and puts them into batches, one batch a write. All of it lies under one lock of the owner's; it takes none
+ * itself, makes no system call and does not look at a clock.
+ *
+ * A batch is: control that is due, what stands in the outgoing buffer, and the frame of the thread that writes, straight from its
+ * memory. Control is state and not a queue: a few words for each topic and call, written down when a batch is made. So it takes no
+ * memory to owe something, however often the peer asks.
+ *
+ * A batch that has begun must be completed before anything else. Whoever holds the writing right goes on with it; the part that lies
+ * in a caller's memory is copied to a reserve when that caller leaves.
+ */
+#ifndef SESSION_TX_H
+#define SESSION_TX_H
+
+#include <session/inlet.h>
+#include <sys/uio.h>
+
+enum {
+	/* Descriptors in the buffer at once: what one batch can carry, with room for the writer's own. */
+	TX_FDS = 250,
+	TX_CONTROL = 4096,
+	TX_OWN_PARTS = 64,
+	TX_IOV = TX_OWN_PARTS + 6,
+	/* Frames larger than this go past the buffer when their sender may wait. */
+	TX_LARGE = 8192,
+};
+
+/* One topic id of this side's. */
+struct outlet {
+	uint32_t id; /* 0: none yet */
+	const char *name;
+	size_t name_size;
+	struct list unnamed; /* among those that wait for an id */
+	struct list due;     /* among those that owe OPEN, ABORT or CLOSE */
+	uint64_t limit_bytes, used_bytes, limit_attachments, used_attachments;
+	bool open_due, abort_due, close_wanted, close_sent, reset;
+	/* A message of several frames is being sent: nothing else may go out on this topic. */
+	bool busy;
+	uint32_t reset_reason;
+	/* The generation of the buffer that holds its last frame there. */
+	uint64_t buffered;
+	/* A message that was accepted was dropped, for this reason; told once. */
+	int lost_error;
+	uint64_t messages, bytes, attachments, lost;
+};
+
+/* A place in the queue for the pool, on the stack of a sender. */
+struct tx_claim {
+	struct list link;
+};
+
+/* The frame that a thread is sending. */
+struct tx_own {
+	struct outlet *outlet;
+	unsigned char head[FRAME_HEADER + FRAME_SIZED_PREFIX];
+	size_t head_size;
+	/* The payload of this frame, and the padding. */
+	struct iovec parts[TX_OWN_PARTS];
+	unsigned n_parts;
+	size_t payload, padding;
+	const int *fds;
+	unsigned n_fds;
+	/* Set by the writer: it is in the batch; a part of it is in the kernel; all of it is. */
+	bool batched, begun, done;
+};
+
+struct tx_record {
+	size_t offset, size;
+	struct outlet *outlet;
+	unsigned n_fds;
+};
+
+struct tx_buffer {
+	unsigned char *bytes;
+	size_t size, at;
+	uint64_t generation;
+	struct tx_record records[TX_FDS];
+	unsigned n_records, record_at;
+	int fds[TX_FDS];
+	unsigned n_fds, fd_at;
+};
+
+struct tx_batch {
+	bool active, begun;
+	uint64_t number;
+	struct iovec iov[TX_IOV];
+	unsigned first, n;
+	/* Bytes that belong to the session, then those of the writer's frame. */
+	size_t left, own_left;
+	unsigned own_at;
+	/* How much of the draining buffer it takes. */
+	size_t run;
+	unsigned run_records, run_fds;
+	int fds[FRAME_CARRIED_MAX];
+	unsigned n_fds;
+};
+
+struct tx_events {
+	/* What a sender on this outlet may wait for has changed. */
+	void (*wake)(void *owner, struct outlet *outlet);
+	/* The same for all of them. */
+	void (*wake_all)(void *owner);
+	/* There is room in the buffer. */
+	void (*room)(void *owner);
+	/* The outlet's id has been given back: the session forgets it. */
+	void (*released)(void *owner, struct outlet *outlet);
+	/* END for a call went out. */
+	void (*ended)(void *owner, struct inbound_call *call);
+};
+
+struct tx {
+	const struct tx_events *events;
+	void *owner;
+	struct limits own;	/* what this side accepts */
+	struct limits peer;	/* what the other side does */
+	bool hello_came;
+
+	/* Credit that the other side gave for all topics together. */
+	uint64_t limit_pool, used_pool, limit_attachments, used_attachments;
+	struct list claims;
+
+	struct outlet **outlets; /* by id */
+	uint32_t n_outlets, capacity_outlets, next_id;
+	struct list unnamed;
+
+	/* What is due. */
+	struct list due_inlets, due_outlets, due_calls;
+	uint32_t due_pool, due_attachments;
+	_Atomic uint64_t granted_pool, granted_attachments;
+	bool hello_due, goodbye_due, goodbye_sent;
+	/* Outlets with a message begun. */
+	unsigned n_busy;
+
+	unsigned char *memory;
+	unsigned char *reserve;
+	size_t capacity;
+	struct tx_buffer *fill, *drain;
+	struct tx_buffer buffers[2];
+	uint64_t drained; /* the generation of the last buffer that was written whole */
+	unsigned char control[TX_CONTROL];
+	struct tx_batch batch;
+	/* A descriptor in a batch was refused: one at a time until it is found. */
+	bool careful;
+	/* The descriptors in flight are too many: the buffer waits, what needs no descriptor goes round it. */
+	bool held;
+	/* Messages accepted and never sent, and why the last of them was dropped: told once. */
+	uint64_t lost;
+	int lost_error;
+};
+
+/* Begins, with HELLO due; 0 or -ENOMEM. `capacity` is that of the outgoing buffer. */
+int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const struct tx_events *events, void *owner);
+void tx_end(struct tx *tx);
+
+/* ---- What the peer says. A text is the rule it broke. */
+int tx_hello(struct tx *tx, const struct limits *peer);
+const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attachments);
+const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason);
+
+/* ---- Topics. */
+void tx_open(struct tx *tx, struct outlet *outlet, const char *name, size_t size);
+/* CLOSE is due, after what was accepted. True if the outlet was never named, and is forgotten at once. */
+bool tx_close(struct tx *tx, struct outlet *outlet);
+
+/* ---- Answers to what came. */
+void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments);
+void tx_return_shared(struct tx *tx, uint32_t pool, uint32_t attachments);
+void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason);
+void tx_end_call(struct tx *tx, struct inbound_call *call, uint32_t error);
+
+/* ---- Sending. */
+/* Charges a message: 0 and its overdraft, or -EAGAIN: wait. `claim` must be given up by tx_unclaim() at the end, whatever the result. */
+int tx_charge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, struct tx_claim *claim, uint32_t *ret_overdraft);
+void tx_unclaim(struct tx *tx, struct tx_claim *claim);
+/* Takes the charge back: nothing was sent. */
+void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft);
+/* 0, or -EMSGSIZE or -E2BIG: this can never be sent. -EAGAIN: the peer's HELLO may yet allow it. */
+int tx_fits(const struct tx *tx, size_t size, size_t n_fds);
+/* The charged message will go in several frames: until tx_complete() or an ABORT nothing else goes on this topic. */
+void tx_begin(struct tx *tx, struct outlet *outlet);
+/* The message that was begun is given up. */
+void tx_abort(struct tx *tx, struct outlet *outlet);
+/* The message that was begun is complete. */
+void tx_complete(struct tx *tx, struct outlet *outlet);
+
+/* The size of a frame with its padding. */
+size_t tx_own_size(const struct tx_own *own);
+/* True if the frame fits into the buffer now. */
+bool tx_append_fits(const struct tx *tx, const struct tx_own *own);
+/* Puts the frame into the buffer; `fds` are duplicates, which the session now holds. */
+void tx_append(struct tx *tx, struct tx_own *own, const int *fds);
+
+/* ---- Writing, by the holder of the writing right. */
+bool tx_pending(const struct tx *tx);
+/* Makes a batch, or goes on with the one that has begun. False: there is nothing to write. */
+bool tx_batch(struct tx *tx, struct tx_own *own);
+/* What became of it: bytes that went, all descriptors with them. The duplicates that are done with go to `spent`; returns how many. */
+unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS]);
+/* The writer leaves: its frame is taken out of the batch, or kept in the reserve if it has begun. */
+void tx_leave(struct tx *tx, struct tx_own *own);
+/* The kernel refused a descriptor of the batch, nothing went. True: it was the writer's. Otherwise the session looks for it and drops its
+ * frame, whose duplicates go to `spent`. */
+bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS], unsigned *ret_spent);
+/* The write failed for a reason that passes: nothing went. The writer's frame is taken out if it has descriptors; the buffer is held if it
+ * has, and true is returned: what needs none can go on. */
+bool tx_hold(struct tx *tx, struct tx_own *own);
+
+/* Nothing more can be written: counts what is lost; the duplicates still held go to `spent`; returns how many. */
+unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS]);
+
+/* Gives an id back that has both its CLOSE and its RESET. For the session itself. */
+void tx_release(struct tx *tx, struct outlet *outlet);
+
+#endif
