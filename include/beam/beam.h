@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file beam.h
+ * Beam: Go-style channels between Linux processes. This header is all of it; see beam(7).
+ */
+#ifndef BEAM_BEAM_H
+#define BEAM_BEAM_H
+
+#include <beam/channel.h>
+#include <beam/core.h>
+#include <beam/deadline.h>
+#include <beam/message.h>
+#include <beam/topic.h>
+#include <beam/version.h>
+
+#endif

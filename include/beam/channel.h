@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file channel.h
+ * Channels: a unix socket shared by many topics and many threads.
+ *
+ * A channel owns its socket and a thread that reads it. Every function may be called from any thread at any time, but for
+ * using a handle that was released. Blocking calls on one channel do not block each other. Thread cancellation is disabled inside
+ * them; none is async-signal-safe.
+ *
+ * Handles are counted. When the last channel handle is released the channel closes; topics and messages that are still held keep
+ * their memory and may be used and freed afterwards.
+ *
+ * In a forked child every function on a channel or topic of the parent gives -ECHILD, and releasing handles does nothing; the
+ * child's copies of the library's descriptors are closed. The child may make channels of its own.
+ *
+ * The errors that several functions share:
+ *
+ *     -EINVAL      a NULL where none may be, or an option out of its range
+ *     -EAGAIN      it would wait, and the deadline is BEAM_NOWAIT
+ *     -ETIMEDOUT   the deadline passed first
+ *     -EPIPE       the channel was closed, here or by the other side's goodbye
+ *     -ECONNRESET  the other side died: its socket closed without goodbye
+ *     -EPROTO      the other side broke the protocol; beam_channel_breach() says how
+ *     -ENOMEM      no memory
+ *     -ECHILD      the channel belongs to the process that this one was forked from
+ */
+#ifndef BEAM_CHANNEL_H
+#define BEAM_CHANNEL_H
+
+#include <beam/common.h>
+#include <beam/deadline.h>
+
+BEAM_BEGIN
+
+typedef struct beam_channel beam_channel;
+typedef struct beam_topic beam_topic;
+
+/** What becomes of a topic that the other side opens and nobody here has opened. */
+enum beam_unknown_topics {
+	/** Its messages wait in its first window until somebody opens or accepts it. */
+	BEAM_TOPICS_ACCEPT = 0,
+	/** It is refused: the other side's sends on it give -ECONNREFUSED. */
+	BEAM_TOPICS_REFUSE = 1,
+};
+
+/**
+ * Options of a channel. Begin with BEAM_CHANNEL_OPTIONS and change what you need: the size field lets a newer library take
+ * an older program's options.
+ *
+ * What this side accepts bounds its memory: about topics × topic_window_bytes + pool_bytes + 32 chunks of 64 KiB.
+ */
+struct beam_channel_options {
+	/** sizeof(struct beam_channel_options) */
+	size_t size;
+	/** Topics that the other side may have open at once: 64 to 65,535. */
+	uint32_t topics;
+	/** Calls that the other side may have in flight at once: 64 to 65,535. */
+	uint32_t calls;
+	/** The largest message accepted, in bytes: 1 MiB to 1 GiB. */
+	uint32_t message_bytes;
+	/** The most attachments of one message accepted: 16 to 253, or 0 for none at all. */
+	uint32_t message_attachments;
+	/** Bytes (64 a message besides its payload) that wait on one topic before its senders wait: 64 KiB to 1 GiB. */
+	uint32_t topic_window_bytes;
+	/** Attachments that wait on one topic before its senders wait: 16 to 65,535, and not below message_attachments. */
+	uint32_t topic_window_attachments;
+	/** Bytes that large messages of all topics may take beyond their windows: 1 MiB to 1 GiB, and not below message_bytes. */
+	uint32_t pool_bytes;
+	/** Attachments that wait on the whole channel: 64 to 65,535, not below message_attachments; 0: a quarter of RLIMIT_NOFILE,
+	 *  at most 512, at least what the other limits ask for. */
+	uint32_t attachments;
+	/** The outgoing buffer, in bytes: 16 KiB to 64 MiB. */
+	uint32_t buffer_bytes;
+	/** SO_SNDBUF asked for, in bytes; 0 leaves the socket's own. The kernel may grant less (net.core.wmem_max). */
+	uint32_t socket_buffer_bytes;
+	/** How long a frame that has begun to arrive may take, once the socket ran dry, in milliseconds; 0: for ever. */
+	uint32_t frame_timeout_ms;
+	/** How long the release of the last handle goes on sending what was accepted, in the background, in milliseconds. */
+	uint32_t linger_ms;
+	/** An enum beam_unknown_topics. */
+	uint32_t unknown_topics;
+};
+
+/** The defaults. */
+#define BEAM_CHANNEL_OPTIONS                                                                                                   \
+	{                                                                                                                      \
+		sizeof(struct beam_channel_options), /* size */                                                                \
+		    256,                             /* topics */                                                              \
+		    256,                             /* calls */                                                               \
+		    16 << 20,                        /* message_bytes */                                                       \
+		    64,                              /* message_attachments */                                                 \
+		    512 << 10,                       /* topic_window_bytes */                                                  \
+		    128,                             /* topic_window_attachments */                                            \
+		    32 << 20,                        /* pool_bytes */                                                          \
+		    0,                               /* attachments */                                                         \
+		    256 << 10,                       /* buffer_bytes */                                                        \
+		    1 << 20,                         /* socket_buffer_bytes */                                                 \
+		    30000,                           /* frame_timeout_ms */                                                    \
+		    5000,                            /* linger_ms */                                                           \
+		    BEAM_TOPICS_ACCEPT,              /* unknown_topics */                                                      \
+	}
+
+/**
+ * Makes a channel of a connected unix stream socket. Both sides are equals; neither waits for the other here.
+ *
+ * @param ret      takes the channel, one handle; untouched on failure
+ * @param fd       the channel's on success, still the caller's on failure. It must be fresh: nothing else may read or write it.
+ * @param options  NULL: the defaults
+ * @retval 0            done
+ * @retval -EINVAL      `ret` is NULL, or an option is out of its range
+ * @retval -E2BIG       the options are from a newer library and set what this one does not know
+ * @retval -EBADF       `fd` is not open
+ * @retval -ENOTSOCK    `fd` is not a socket
+ * @retval -EPROTOTYPE  not a unix socket, or not SOCK_STREAM
+ * @retval -ENOTCONN    not connected
+ * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  no descriptors, memory or thread for it
+ */
+BEAM_API int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_options *options) BEAM_CHECKED;
+
+/**
+ * Connects to a listening unix stream socket and makes a channel of the connection.
+ *
+ * @param ret       as above
+ * @param address   a path, or '@' and an abstract name; at most 107 bytes
+ * @param options   NULL: the defaults
+ * @param deadline  until when to wait for room in the listener's backlog
+ * @retval 0              done
+ * @retval -EINVAL        `ret` or `address` is NULL, the address is empty, or an option is out of its range
+ * @retval -ENAMETOOLONG  the address does not fit
+ * @retval -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -ELOOP  there is no server there, or not for us
+ * @retval -EPROTOTYPE    the server's socket is not SOCK_STREAM
+ * @retval -EAGAIN, -ETIMEDOUT  the backlog was full, with BEAM_NOWAIT or until the deadline
+ * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM  as above
+ */
+BEAM_API int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_channel_options *options,
+				  beam_deadline deadline) BEAM_CHECKED;
+
+/** Takes another handle. @return `channel` */
+BEAM_API beam_channel *beam_channel_ref(beam_channel *channel);
+
+/**
+ * Releases a handle. With the last one the channel closes as by beam_channel_close(), and what was accepted is sent in the
+ * background for at most linger_ms. Never waits.
+ *
+ * @param channel  NULL is allowed and does nothing
+ * @return NULL, to be assigned to the variable that held the handle
+ */
+BEAM_API beam_channel *beam_channel_unref(beam_channel *channel);
+
+/**
+ * Closes a channel: everyone who waits on it is woken, sends give -EPIPE, what was accepted is sent, then goodbye is said. What
+ * arrived whole can still be received. Any number of times, from any thread, also while others use the channel. The handle stays to be released.
+ *
+ * @param deadline  until when to wait for what was accepted; past it the library goes on in the background for at most linger_ms
+ * @retval 0            the kernel has everything and the goodbye
+ * @retval -EAGAIN, -ETIMEDOUT  not yet: it goes on
+ * @retval -ECONNRESET, -EPROTO, -ENOMEM  the connection had ended so: what was accepted may be lost
+ * @retval -EPIPE       what was accepted may be lost: the other side had closed
+ * @retval -EINVAL      `channel` is NULL
+ * @retval -ECHILD      in a forked child
+ */
+BEAM_API int beam_channel_close(beam_channel *channel, beam_deadline deadline);
+
+/**
+ * Waits until the kernel has everything that was accepted from any thread before this call.
+ *
+ * @retval 0  it has
+ * @retval -EAGAIN, -ETIMEDOUT  not yet: it goes on
+ * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  the connection has ended: what was accepted may be lost
+ * @retval others  a message accepted earlier was dropped because the kernel refused its descriptor (-EINVAL, -EPERM, …); said once
+ * @retval -EINVAL  `channel` is NULL
+ * @retval -ECHILD  in a forked child
+ */
+BEAM_API int beam_channel_flush(beam_channel *channel, beam_deadline deadline) BEAM_CHECKED;
+
+/** Who is at the other end. */
+struct beam_peer {
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+};
+
+/**
+ * The credentials of the other end, as the kernel noted them when the connection was made (SO_PEERCRED, unix(7)). The pid may be
+ * another process's by now: decide by uid.
+ *
+ * @param ret  untouched on failure
+ * @retval 0         done
+ * @retval -ENODATA  the channel is made of a socket pair, of which the kernel would name the creator, whoever holds the other end
+ * @retval -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_channel_peer(beam_channel *channel, struct beam_peer *ret) BEAM_CHECKED;
+
+/** What a side accepts; the fields are those of struct beam_channel_options. */
+struct beam_limits {
+	uint32_t topics;
+	uint32_t calls;
+	uint32_t message_bytes;
+	uint32_t message_attachments;
+	uint32_t topic_window_bytes;
+	uint32_t topic_window_attachments;
+	uint32_t pool_bytes;
+	uint32_t attachments;
+};
+
+/**
+ * Waits for the other side's HELLO and tells its limits. Sending does not need this: it begins with limits that hold for everyone.
+ *
+ * @param ret  untouched on failure
+ * @retval 0  done
+ * @retval -EAGAIN, -ETIMEDOUT  it has not come, with BEAM_NOWAIT or before the deadline
+ * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Waits for a topic that the other side opened and nobody here has opened yet, and opens it.
+ *
+ * @param ret  takes the topic, a handle to be released by beam_topic_unref(); untouched unless the result is 1
+ * @retval 1  a topic, in the order the other side opened them
+ * @retval 0  there will be no more: the channel was closed in order, by either side
+ * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * The rule of the protocol that the other side broke.
+ *
+ * @return a text that is never freed, or NULL if none was broken
+ *
+ * Never fails. Source: docs/protocol.md names every rule.
+ */
+BEAM_API const char *beam_channel_breach(beam_channel *channel);
+
+/** Counters of a channel or of a topic, since it was made. */
+struct beam_statistics {
+	/** Messages, payload bytes and attachments accepted for sending. */
+	uint64_t messages_sent;
+	uint64_t bytes_sent;
+	uint64_t attachments_sent;
+	/** The same, taken by receivers. */
+	uint64_t messages_received;
+	uint64_t bytes_received;
+	uint64_t attachments_received;
+	/** Messages accepted here that were never given to the kernel. */
+	uint64_t messages_lost;
+	/** Attachments that the kernel could not install on arrival. */
+	uint64_t attachments_lost;
+	/** Messages that arrived and were thrown away because their topic was closed here. */
+	uint64_t messages_discarded;
+	/** What waits to be received now. */
+	uint64_t messages_queued;
+	uint64_t bytes_queued;
+	uint64_t attachments_queued;
+};
+
+/**
+ * The counters of a channel.
+ *
+ * @param ret   takes as many counters as fit
+ * @param size  sizeof(struct beam_statistics), so that the struct may grow
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, size_t size) BEAM_CHECKED;
+
+BEAM_END
+
+#endif

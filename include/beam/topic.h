@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file topic.h
+ * Topics: named queues of a channel, in both directions.
+ *
+ * Two sides that open the same name share a topic. Messages of one thread on one topic arrive in order; a message is delivered whole,
+ * once, to one receiver. A slow topic holds up only its own senders.
+ *
+ * Threads, fork and the shared errors are those of channel.h. A send has one of three outcomes:
+ *
+ *  - sent (0, or the number of messages): accepted, in order. Outside a burst, with nobody else writing, it is in the kernel;
+ *    otherwise it is in the channel's outgoing buffer, which the library empties.
+ *  - not sent (-EINVAL, -EBADF, -EMFILE, -EMSGSIZE, -E2BIG, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM, -ECHILD, or an
+ *    error of a descriptor): nothing of it is delivered. A descriptor's error may be that of a message accepted earlier, whose descriptor the
+ *    kernel refused when its turn came; it is said once, and neither message is delivered.
+ *  - broken (-ECONNRESET, -EPROTO): the connection is dead; a part of the message, and its descriptors, may have gone.
+ */
+#ifndef BEAM_TOPIC_H
+#define BEAM_TOPIC_H
+
+#include <beam/channel.h>
+#include <beam/common.h>
+#include <beam/deadline.h>
+#include <beam/message.h>
+#include <sys/uio.h>
+
+BEAM_BEGIN
+
+/** The longest name of a topic in bytes. */
+#define BEAM_TOPIC_NAME_MAX 255
+
+/**
+ * Opens a topic. Never waits: the other side is told when there is room. Opening a name that is open gives another handle of the same topic.
+ *
+ * @param ret      takes the handle; untouched on failure
+ * @param channel  the channel
+ * @param name     1 to BEAM_TOPIC_NAME_MAX bytes
+ * @retval 0              done
+ * @retval -EINVAL        a NULL, or an empty name
+ * @retval -ENAMETOOLONG  the name is longer than BEAM_TOPIC_NAME_MAX
+ * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h. Of a channel that has ended, topics that have messages waiting can
+ *                        still be opened, to receive them.
+ */
+BEAM_API int beam_topic_open(beam_topic **ret, beam_channel *channel, const char *name) BEAM_CHECKED;
+
+/** Takes another handle. @return `topic` */
+BEAM_API beam_topic *beam_topic_ref(beam_topic *topic);
+
+/**
+ * Releases a handle. With the last one the topic is closed both ways, as by beam_topic_close() and beam_topic_reset().
+ *
+ * @param topic  NULL is allowed and does nothing
+ * @return NULL
+ */
+BEAM_API beam_topic *beam_topic_unref(beam_topic *topic);
+
+/** @return the topic's name, the topic's own; NULL for NULL */
+BEAM_API const char *beam_topic_name(const beam_topic *topic);
+
+/**
+ * Sends a message of bytes.
+ *
+ * @param data      borrowed; may be NULL if `size` is 0
+ * @param size      bytes; at most the other side's message_bytes
+ * @param deadline  until when to wait for credit and room
+ * @retval 0              sent
+ * @retval -EINVAL        `topic` is NULL, or `data` with `size` > 0
+ * @retval -EMSGSIZE      over what the other side accepts
+ * @retval -EPIPE         the topic or the channel was closed, by either side
+ * @retval -ECONNREFUSED  the other side refuses this topic
+ * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h
+ */
+BEAM_API int beam_topic_send(beam_topic *topic, const void *data, size_t size, beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Sends a message of several buffers with attachments.
+ *
+ * @param iov       borrowed, as their bytes are; together one payload. At most IOV_MAX of them.
+ * @param n_iov     how many; 0 is an empty payload
+ * @param fds       borrowed: duplicated if the message has to wait in the buffer
+ * @param n_fds     how many; at most the other side's message_attachments
+ *
+ * As beam_topic_send(); besides
+ * @retval -EINVAL  a NULL with a count, more than IOV_MAX buffers
+ * @retval -E2BIG   more attachments than the other side accepts
+ * @retval -EBADF   a descriptor is not open
+ * @retval -EMFILE  no free descriptor for the duplicate
+ * @retval -EPERM, -EINVAL  the kernel refuses to pass a descriptor
+ * @retval -ETIMEDOUT  also: too many descriptors of this user are in flight (ETOOMANYREFS) until the deadline
+ */
+BEAM_API int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+			      beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Sends a message with its attachments and gives it away.
+ *
+ * @param message  the library's on success; on failure still the caller's, untouched. All its attachments must be there.
+ *
+ * As beam_topic_sendv(); besides
+ * @retval -ENOENT  an attachment was taken or lost
+ */
+BEAM_API int beam_topic_send_message(beam_topic *topic, beam_message *message, beam_deadline deadline) BEAM_CHECKED;
+
+/** One message of beam_topic_send_many(). Everything is borrowed. */
+struct beam_item {
+	const void *data;
+	size_t size;
+	const int *fds;
+	size_t n_fds;
+};
+
+/**
+ * Sends several messages in order, with as few system calls and locks as possible.
+ *
+ * @param items  borrowed
+ * @param n      how many; 0 does nothing and gives 0
+ * @return how many were sent, from the first on: less than `n` if the deadline passed or the next one failed; the errors of
+ *         beam_topic_sendv() if the first was not sent
+ */
+BEAM_API ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline)
+    BEAM_CHECKED;
+
+/**
+ * Receives the next message.
+ *
+ * @param ret       takes the message, the caller's to free; untouched unless the result is 1
+ * @param deadline  until when to wait; a message that is there is received even if it has passed
+ * @retval 1  a message
+ * @retval 0  there will be no more: the other side closed the topic or said goodbye, or the topic or the channel was closed here.
+ *            If the other side opens the name again, receiving goes on.
+ * @retval -EINVAL  `topic` or `ret` is NULL
+ * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h; what arrived whole comes first
+ */
+BEAM_API int beam_topic_receive(beam_topic *topic, beam_message **ret, beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Waits for a first message and receives all that are there, at most `n`, under one lock.
+ *
+ * @param ret  takes the messages, the caller's to free
+ * @param n    room in `ret`, at least 1
+ * @return how many (1 to `n`), 0, or an error, as for beam_topic_receive(); besides
+ * @retval -EINVAL  `n` is 0
+ */
+BEAM_API ssize_t beam_topic_receive_many(beam_topic *topic, beam_message **ret, size_t n, beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Receives the next message into the caller's buffer. Its attachments go to `ret_fds`.
+ *
+ * @param buffer    takes the payload; may be NULL if `capacity` is 0
+ * @param capacity  bytes
+ * @param ret_size  takes the payload's size
+ * @param ret_fds   takes the attachments, the caller's to close (a lost one as its negative errno); NULL if `capacity_fds` is 0
+ * @param capacity_fds  how many fit
+ * @param ret_n_fds takes their number; may be NULL if `capacity_fds` is 0
+ * @retval 1  a message
+ * @retval 0, errors  as for beam_topic_receive(); besides
+ * @retval -EMSGSIZE  the next message does not fit: it stays in the queue, `ret_size` and `ret_n_fds` tell what it needs
+ */
+BEAM_API int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, size_t *ret_size, int *ret_fds,
+				     size_t capacity_fds, size_t *ret_n_fds, beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Sends no more on this topic: after what was accepted the other side's receivers get 0. Senders that wait here get -EPIPE. Never waits; any number of times.
+ *
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as in channel.h
+ */
+BEAM_API int beam_topic_close(beam_topic *topic);
+
+/**
+ * Takes no more from this topic: what waits in the queue and what comes is thrown away, receivers here get 0, the other side's
+ * senders get -EPIPE. Never waits; any number of times.
+ *
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as in channel.h
+ */
+BEAM_API int beam_topic_reset(beam_topic *topic);
+
+/**
+ * The counters of a topic.
+ *
+ * @param ret   takes as many counters as fit
+ * @param size  sizeof(struct beam_statistics)
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as in channel.h
+ */
+BEAM_API int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t size) BEAM_CHECKED;
+
+BEAM_END
+
+#endif

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a channel: making, holding, closing; and what can be asked of it.
+ */
+#include <base/sys.h>
+#include <beam/version.h>
+#include <channel/internal.h>
+#include <string.h>
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+uint32_t beam_version(void)
+{
+	return BEAM_VERSION;
+}
+
+const char *beam_version_string(void)
+{
+	return TEXT(BEAM_VERSION_MAJOR) "." TEXT(BEAM_VERSION_MINOR) "." TEXT(BEAM_VERSION_PATCH);
+}
+
+/* ---- Options ---------------------------------------------------------------------------------------------------------------- */
+
+static bool within(uint32_t value, uint32_t least, uint32_t most)
+{
+	return value >= least && value <= most;
+}
+
+/* A quarter of the descriptors that the process may have, but what the other limits ask for. */
+static uint32_t default_attachments(const struct beam_channel_options *options)
+{
+	struct rlimit limit = {0};
+	rlim_t n = 0;
+
+	if (sys_getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		n = limit.rlim_cur / 4;
+	if (n > 512)
+		n = 512;
+	if (n < limits_base.attachments)
+		n = limits_base.attachments;
+	return n < options->message_attachments ? options->message_attachments : (uint32_t)n;
+}
+
+static int check_options(struct beam_channel_options *options)
+{
+	if (!options->attachments)
+		options->attachments = default_attachments(options);
+	if (!within(options->topics, limits_base.topics, 65535) || !within(options->calls, limits_base.calls, 65535) ||
+	    !within(options->message_bytes, limits_base.message_bytes, CREDIT_MAX) ||
+	    (options->message_attachments && !within(options->message_attachments, limits_base.message_attachments, FRAME_CARRIED_MAX)) ||
+	    !within(options->topic_window_bytes, limits_base.topic_bytes, CREDIT_MAX) ||
+	    !within(options->topic_window_attachments, limits_base.topic_attachments, 65535) ||
+	    options->topic_window_attachments < options->message_attachments ||
+	    !within(options->pool_bytes, limits_base.pool_bytes, CREDIT_MAX) || options->pool_bytes < options->message_bytes ||
+	    !within(options->attachments, limits_base.attachments, 65535) || options->attachments < options->message_attachments ||
+	    !within(options->buffer_bytes, 16 << 10, 64 << 20) || options->socket_buffer_bytes > INT32_MAX ||
+	    options->unknown_topics > BEAM_TOPICS_REFUSE)
+		return -EINVAL;
+	return 0;
+}
+
+/* The caller's options, of whatever size its struct had, over the defaults. */
+static int take_options(struct beam_channel_options *ret, const struct beam_channel_options *options)
+{
+	const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
+
+	*ret = defaults;
+	if (!options)
+		return check_options(ret);
+	if (options->size < offsetof(struct beam_channel_options, calls))
+		return -EINVAL;
+	if (options->size > sizeof *options) {
+		/* More than is known here may be set only to nothing. */
+		for (const char *c = (const char *)options + sizeof *options; c < (const char *)options + options->size; c++) {
+			if (*c)
+				return -E2BIG;
+		}
+	}
+	memcpy(ret, options, options->size < sizeof *ret ? options->size : sizeof *ret);
+	return check_options(ret);
+}
+
+/* ---- Memory ------------------------------------------------------------------------------------------------------------------- */
+
+void channel_memory_ref(struct beam_channel *channel)
+{
+	atomic_fetch_add_explicit(&channel->memory, 1, memory_order_relaxed);
+}
+
+static void channel_free(struct beam_channel *channel)
+{
+	rx_end(&channel->rx);
+	tx_end(&channel->tx);
+	pthread_mutex_destroy(&channel->lock);
+	pthread_mutex_destroy(&channel->tx_lock);
+	condition_end(&channel->changed);
+	free(channel);
+}
+
+void channel_memory_unref(struct beam_channel *channel)
+{
+	annotate_release(&channel->memory);
+	if (atomic_fetch_sub_explicit(&channel->memory, 1, memory_order_acq_rel) != 1)
+		return;
+	annotate_acquire(&channel->memory);
+	channel_free(channel);
+}
+
+/* ---- Making ----------------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+static int begin_session(struct beam_channel *channel)
+{
+	const struct beam_channel_options *options = &channel->options;
+	uint32_t spare = options->topic_window_attachments - options->message_attachments;
+	int r;
+
+	channel->own = (struct limits){
+	    .topics = options->topics,
+	    .calls = options->calls,
+	    .message_bytes = options->message_bytes,
+	    .message_attachments = options->message_attachments,
+	    .topic_bytes = options->topic_window_bytes,
+	    .topic_attachments = options->topic_window_attachments,
+	    .pool_bytes = options->pool_bytes,
+	    .attachments = options->attachments,
+	};
+	channel->return_bytes = options->topic_window_bytes / 2;
+	/* A message with as many attachments as it may have must always fit, once the queue is empty. */
+	channel->return_attachments = least(options->topic_window_attachments / 2, spare);
+	r = tx_init(&channel->tx, &channel->own, options->buffer_bytes, &channel_tx_events, channel);
+	if (r < 0)
+		return r;
+	return rx_init(&channel->rx, &channel->own, &channel_rx_events, channel, &channel->tx.granted_pool,
+		       &channel->tx.granted_attachments);
+}
+
+static int open_fds(struct beam_channel *channel)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	channel->epoll = sys_epoll_create1(EPOLL_CLOEXEC);
+	if (channel->epoll < 0)
+		return -errno;
+	channel->nudge = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (channel->nudge < 0)
+		return -errno;
+	channel->kick = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (channel->kick < 0)
+		return -errno;
+	event.data.fd = channel->nudge;
+	return sys_epoll_ctl(channel->epoll, EPOLL_CTL_ADD, channel->nudge, &event) < 0 ? -errno : 0;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static int start(struct beam_channel *channel, int fd)
+{
+	int r = open_fds(channel);
+
+	if (!r)
+		r = transport_of_socket(&channel->transport, fd, channel->epoll);
+	if (!r)
+		r = begin_session(channel);
+	if (r < 0)
+		return r;
+	/* HELLO is never waited for, and need not be waited with. */
+	pthread_mutex_lock(&channel->tx_lock);
+	write_pending(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	channel_memory_ref(channel);
+	process_add(channel);
+	r = thread_start(standby_run, channel, "beam");
+	if (r < 0) {
+		process_remove(channel);
+		atomic_fetch_sub(&channel->memory, 1);
+	}
+	return r;
+}
+
+int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_options *options)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_channel_options taken;
+	struct beam_channel *channel;
+	int type, r;
+
+	if (!ret)
+		return -EINVAL;
+	r = take_options(&taken, options);
+	if (!r)
+		r = socket_check(fd, &type);
+	if (!r && type != SOCK_STREAM)
+		r = -EPROTOTYPE;
+	if (!r)
+		r = socket_prepare(fd, type);
+	if (!r)
+		r = process_prepare();
+	if (r < 0)
+		return r;
+	channel = sys_calloc(1, sizeof *channel);
+	if (!channel)
+		return -ENOMEM;
+	channel->process = process_id();
+	channel->options = taken;
+	channel->epoll = channel->nudge = channel->kick = -1;
+	channel->handles = 1;
+	channel->read_end = NOT_ENDED;
+	channel->retry_at = channel->linger_until = channel->stalled_until = BEAM_FOREVER;
+	atomic_init(&channel->memory, 1);
+	annotate_atomic(&channel->memory);
+	annotate_atomic(&channel->attachments_lost);
+	pthread_mutex_init(&channel->lock, NULL);
+	pthread_mutex_init(&channel->tx_lock, NULL);
+	condition_init(&channel->changed);
+	list_init(&channel->of_process);
+	list_init(&channel->topics);
+	list_init(&channel->unclaimed);
+	list_init(&channel->writers);
+	list_init(&channel->blocked);
+	channel->credentials_error = socket_credentials(fd, &channel->credentials);
+	if (taken.socket_buffer_bytes)
+		socket_set_buffer(fd, taken.socket_buffer_bytes);
+	r = start(channel, fd);
+	if (r < 0) {
+		close_fd(channel->epoll);
+		close_fd(channel->nudge);
+		close_fd(channel->kick);
+		channel_memory_unref(channel);
+		return r;
+	}
+	*ret = channel;
+	return 0;
+}
+
+int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_channel_options *options, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_channel_options taken;
+	int fd, r;
+
+	if (!ret || !address)
+		return -EINVAL;
+	r = take_options(&taken, options);
+	if (r < 0)
+		return r;
+	fd = socket_connect(address, SOCK_STREAM, deadline);
+	if (fd < 0)
+		return fd;
+	r = beam_channel_new(ret, fd, options);
+	if (r < 0)
+		close(fd);
+	return r;
+}
+
+/* ---- Closing ------------------------------------------------------------------------------------------------------------------------- */
+
+void channel_end_reading(struct beam_channel *channel, int end)
+{
+	pthread_mutex_lock(&channel->lock);
+	if (channel->read_end == NOT_ENDED)
+		channel->read_end = end;
+	for (struct list *link = channel->topics.next; link != &channel->topics; link = link->next) {
+		struct beam_topic *topic = list_entry(link, struct beam_topic, of_channel);
+
+		pthread_mutex_lock(&topic->lock);
+		if (topic->end == NOT_ENDED)
+			topic->end = channel->read_end;
+		pthread_cond_broadcast(&topic->arrived);
+		pthread_mutex_unlock(&topic->lock);
+	}
+	pthread_cond_broadcast(&channel->changed);
+	pthread_mutex_unlock(&channel->lock);
+}
+
+void channel_mark_closed(struct beam_channel *channel)
+{
+	uint64_t one = 1;
+
+	channel_end_reading(channel, 0);
+	pthread_mutex_lock(&channel->tx_lock);
+	if (!channel->send_error)
+		channel->send_error = -EPIPE;
+	if (channel->linger_until == BEAM_FOREVER)
+		channel->linger_until = beam_in_ms(channel->options.linger_ms);
+	channel->tx.goodbye_due = true;
+	if (!channel->finished && sys_write(channel->kick, &one, sizeof one) < 0)
+		write_nudge(channel);
+	write_wake_all(channel);
+	write_pending(channel);
+	write_nudge(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+static bool said_goodbye(struct beam_channel *channel, const void *unused)
+{
+	(void)unused;
+	return channel->tx.goodbye_sent && !channel->tx.batch.active;
+}
+
+int beam_channel_close(beam_channel *channel, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	int r;
+
+	if (!channel)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	channel_mark_closed(channel);
+	pthread_mutex_lock(&channel->tx_lock);
+	r = said_goodbye(channel, NULL) ? 0 : write_until(channel, said_goodbye, NULL, deadline);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return r;
+}
+
+beam_channel *beam_channel_ref(beam_channel *channel)
+{
+	if (channel && !channel_foreign(channel)) {
+		pthread_mutex_lock(&channel->lock);
+		channel->handles++;
+		pthread_mutex_unlock(&channel->lock);
+	}
+	return channel;
+}
+
+/* Topics that nobody has opened go with the last handle: nobody can open them any more. */
+static void forget_unclaimed(struct beam_channel *channel)
+{
+	struct list *link;
+
+	while ((link = list_take_first(&channel->unclaimed))) {
+		struct beam_topic *topic = list_entry(link, struct beam_topic, unclaimed);
+		struct message_queue thrown;
+
+		topic_forget(topic);
+		message_queue_init(&thrown);
+		pthread_mutex_lock(&topic->lock);
+		message_queue_splice(&thrown, &topic->queue);
+		topic->reset = true;
+		for (struct list *l = topic->inlets.next; l != &topic->inlets; l = l->next)
+			list_entry(l, struct inlet, of_topic)->discard = true;
+		pthread_mutex_unlock(&topic->lock);
+		topic_discard(channel, &thrown);
+		topic_memory_unref(topic);
+	}
+}
+
+beam_channel *beam_channel_unref(beam_channel *channel)
+{
+	WITHOUT_CANCELLATION;
+	bool last;
+
+	if (!channel || channel_foreign(channel))
+		return NULL;
+	pthread_mutex_lock(&channel->lock);
+	last = --channel->handles == 0;
+	if (last)
+		forget_unclaimed(channel);
+	pthread_mutex_unlock(&channel->lock);
+	if (last) {
+		channel_mark_closed(channel);
+		channel_memory_unref(channel);
+	}
+	return NULL;
+}
+
+/* ---- Asking ------------------------------------------------------------------------------------------------------------------------------ */
+
+int beam_channel_peer(beam_channel *channel, struct beam_peer *ret)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!channel || !ret)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	if (channel->credentials_error)
+		return channel->credentials_error;
+	*ret = (struct beam_peer){channel->credentials.pid, channel->credentials.uid, channel->credentials.gid};
+	return 0;
+}
+
+int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	const struct limits *peer;
+	int r = 0;
+
+	if (!channel || !ret)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	peer = &channel->peer;
+	pthread_mutex_lock(&channel->lock);
+	while (!channel->hello && !r) {
+		if (channel->read_end != NOT_ENDED)
+			r = channel->read_end ? channel->read_end : -EPIPE;
+		else if (deadline_passed(deadline))
+			r = deadline_error(deadline);
+		else
+			r = condition_wait(&channel->changed, &channel->lock, deadline);
+	}
+	if (channel->hello) {
+		*ret = (struct beam_limits){
+		    .topics = peer->topics,
+		    .calls = peer->calls,
+		    .message_bytes = peer->message_bytes,
+		    .message_attachments = peer->message_attachments,
+		    .topic_window_bytes = peer->topic_bytes,
+		    .topic_window_attachments = peer->topic_attachments,
+		    .pool_bytes = peer->pool_bytes,
+		    .attachments = peer->attachments,
+		};
+		r = 0;
+	}
+	pthread_mutex_unlock(&channel->lock);
+	return r;
+}
+
+const char *beam_channel_breach(beam_channel *channel)
+{
+	const char *breach;
+
+	if (!channel || channel_foreign(channel))
+		return NULL;
+	pthread_mutex_lock(&channel->lock);
+	breach = channel->breach;
+	pthread_mutex_unlock(&channel->lock);
+	return breach;
+}

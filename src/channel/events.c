@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the session tells the channel. The events of rx come on the thread that reads, with no lock held; those of tx under the tx_lock.
+ */
+#include <channel/internal.h>
+#include <socket/reaper.h>
+
+/* ---- From rx --------------------------------------------------------------------------------------------------------------- */
+
+static int on_hello(void *owner, const struct hello *hello)
+{
+	struct beam_channel *channel = owner;
+	int r;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	r = tx_hello(&channel->tx, &hello->limits);
+	pthread_mutex_unlock(&channel->tx_lock);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&channel->lock);
+	channel->peer = hello->limits;
+	channel->hello = true;
+	pthread_cond_broadcast(&channel->changed);
+	pthread_mutex_unlock(&channel->lock);
+	return 0;
+}
+
+/* The topic that an inlet's name stands for; made if it may be. NULL with 0: it is refused. */
+static int topic_for(struct beam_channel *channel, struct inlet *inlet, struct beam_topic **ret)
+{
+	struct beam_topic *topic = topic_find(channel, inlet->name);
+
+	*ret = topic;
+	if (topic || channel->options.unknown_topics == BEAM_TOPICS_REFUSE || !channel->handles)
+		return 0;
+	topic = topic_make(channel, inlet->name);
+	if (!topic)
+		return -ENOMEM;
+	list_append(&channel->unclaimed, &topic->unclaimed);
+	pthread_cond_broadcast(&channel->changed);
+	*ret = topic;
+	return 0;
+}
+
+static int on_opened(void *owner, struct inlet *inlet)
+{
+	struct beam_channel *channel = owner;
+	struct beam_topic *topic;
+	bool refuse;
+	int r;
+
+	inlet->queued = 0;
+	inlet->withheld_bytes = inlet->withheld_attachments = 0;
+	inlet->closed = inlet->discard = false;
+	pthread_mutex_lock(&channel->lock);
+	r = topic_for(channel, inlet, &topic);
+	inlet->topic = topic;
+	refuse = !topic;
+	if (topic) {
+		topic_memory_ref(topic);
+		pthread_mutex_lock(&topic->lock);
+		topic->n_open++;
+		topic->ended = false;
+		if (topic->reset)
+			refuse = inlet->discard = true;
+		else
+			list_append(&topic->inlets, &inlet->of_topic);
+		pthread_mutex_unlock(&topic->lock);
+	}
+	pthread_mutex_unlock(&channel->lock);
+	if (refuse && !r) {
+		pthread_mutex_lock(&channel->tx_lock);
+		tx_reset_inlet(&channel->tx, inlet, topic ? RESET_UNWANTED : RESET_REFUSED);
+		pthread_mutex_unlock(&channel->tx_lock);
+	}
+	return r;
+}
+
+/* A call keeps the channel's memory until it has been freed: its END is still to be sent. */
+static void keep_calls(struct beam_channel *channel, struct inlet *inlet, const struct message_queue *queue)
+{
+	inlet->calls_arrived = false;
+	for (const struct beam_message *message = queue->first; message; message = message->next) {
+		if (message->call)
+			channel_memory_ref(channel);
+	}
+}
+
+static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
+{
+	struct beam_channel *channel = owner;
+	struct beam_topic *topic = inlet->topic;
+	size_t n = queue->n;
+	bool discard = !topic;
+
+	if (inlet->calls_arrived)
+		keep_calls(channel, inlet, queue);
+	if (topic) {
+		pthread_mutex_lock(&topic->lock);
+		discard = inlet->discard;
+		if (discard) {
+			topic->discarded += n;
+		} else {
+			inlet->queued += n;
+			message_queue_splice(&topic->queue, queue);
+			if (topic->receivers == 1 || n == 1)
+				pthread_cond_signal(&topic->arrived);
+			else if (topic->receivers)
+				pthread_cond_broadcast(&topic->arrived);
+		}
+		pthread_mutex_unlock(&topic->lock);
+	}
+	if (discard)
+		topic_discard(channel, queue);
+}
+
+static void on_closed(void *owner, struct inlet *inlet)
+{
+	struct beam_channel *channel = owner;
+	struct beam_topic *topic = inlet->topic;
+	bool forget;
+
+	inlet->topic = NULL;
+	if (!topic)
+		return;
+	pthread_mutex_lock(&channel->lock);
+	pthread_mutex_lock(&topic->lock);
+	inlet->closed = true;
+	topic->ended = --topic->n_open == 0;
+	if (!inlet->discard && !inlet->queued)
+		topic_inlet_done(topic, inlet);
+	pthread_cond_broadcast(&topic->arrived);
+	forget = !topic->handles && list_linked(&topic->of_channel) && list_empty(&topic->inlets);
+	pthread_mutex_unlock(&topic->lock);
+	if (forget)
+		topic_forget(topic);
+	pthread_mutex_unlock(&channel->lock);
+	if (forget)
+		topic_memory_unref(topic);
+	topic_memory_unref(topic);
+}
+
+static void on_aborted(void *owner, struct inlet *inlet, const struct beam_message *message)
+{
+	struct beam_channel *channel = owner;
+	struct beam_topic *topic = inlet->topic;
+	uint32_t bytes = message->cost - message->overdraft;
+	bool discard = !topic;
+
+	if (topic) {
+		pthread_mutex_lock(&topic->lock);
+		discard = inlet->discard;
+		pthread_mutex_unlock(&topic->lock);
+	}
+	pthread_mutex_lock(&channel->tx_lock);
+	if (!discard)
+		tx_return(&channel->tx, inlet, bytes, message->n_fds);
+	tx_return_shared(&channel->tx, message->overdraft, message->n_fds);
+	if (message->call)
+		tx_end_call(&channel->tx, (struct inbound_call *)message->call, REPLY_DROPPED);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+static const char *on_credit(void *owner, uint32_t id, uint32_t bytes, uint32_t attachments)
+{
+	struct beam_channel *channel = owner;
+	const char *rule;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	rule = tx_credit(&channel->tx, id, bytes, attachments);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return rule;
+}
+
+static const char *on_reset(void *owner, uint32_t id, uint32_t reason)
+{
+	struct beam_channel *channel = owner;
+	const char *rule;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	rule = tx_reset(&channel->tx, id, reason);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return rule;
+}
+
+static void on_goodbye(void *owner)
+{
+	struct beam_channel *channel = owner;
+
+	channel->read_over = true;
+	channel_end_reading(channel, 0);
+	pthread_mutex_lock(&channel->tx_lock);
+	if (!channel->send_error)
+		channel->send_error = -EPIPE;
+	/* What was accepted goes first, then our own goodbye. */
+	channel->tx.goodbye_due = true;
+	write_wake_all(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+static void on_discard(void *owner, const int *fds, size_t n)
+{
+	(void)owner;
+	reaper_close(fds, n);
+}
+
+static void on_lost(void *owner, size_t n)
+{
+	struct beam_channel *channel = owner;
+
+	atomic_fetch_add_explicit(&channel->attachments_lost, n, memory_order_relaxed);
+}
+
+/* A call was freed, by whatever thread, without an answer. */
+static void on_call_dropped(struct message_call *handle)
+{
+	struct inbound_call *call = (struct inbound_call *)handle;
+	struct beam_channel *channel = call->channel;
+
+	if (channel_foreign(channel))
+		return;
+	pthread_mutex_lock(&channel->tx_lock);
+	tx_end_call(&channel->tx, call, REPLY_DROPPED);
+	write_pending(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	channel_memory_unref(channel);
+}
+
+const struct rx_events channel_rx_events = {
+    .hello = on_hello,
+    .opened = on_opened,
+    .messages = on_messages,
+    .closed = on_closed,
+    .aborted = on_aborted,
+    .credit = on_credit,
+    .reset = on_reset,
+    .goodbye = on_goodbye,
+    .discard = on_discard,
+    .lost = on_lost,
+    .call_dropped = on_call_dropped,
+};
+
+/* ---- From tx --------------------------------------------------------------------------------------------------------------- */
+
+static struct beam_topic *topic_of(struct outlet *outlet)
+{
+	return list_entry(outlet, struct beam_topic, outlet);
+}
+
+static void on_wake(void *owner, struct outlet *outlet)
+{
+	(void)owner;
+	if (topic_of(outlet)->senders)
+		pthread_cond_broadcast(&topic_of(outlet)->sendable);
+}
+
+static void on_wake_all(void *owner)
+{
+	struct beam_channel *channel = owner;
+
+	for (struct list *link = channel->blocked.next; link != &channel->blocked; link = link->next)
+		pthread_cond_broadcast(&list_entry(link, struct beam_topic, blocked)->sendable);
+}
+
+static void on_room(void *owner)
+{
+	write_wake_for_room(owner);
+}
+
+static void on_released(void *owner, struct outlet *outlet)
+{
+	(void)owner;
+	topic_memory_unref(topic_of(outlet));
+}
+
+const struct tx_events channel_tx_events = {
+    .wake = on_wake,
+    .wake_all = on_wake_all,
+    .room = on_room,
+    .released = on_released,
+};

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The channel from the inside: a session, a transport, a thread, locks and waiting.
+ *
+ * Locks, in the order in which they are taken: a channel's `lock` (names, handles: cold), a topic's `lock` (its queue), a channel's `tx_lock`
+ * (everything that is sent). None is held over a read or write of the socket, a poll, a close or code of the user's.
+ *
+ * Two rights, each held by one thread at a time: to read (rx belongs to its holder; always the channel's own thread today) and to write
+ * (`writing`). Who gives the writing right back while something is pending passes it on to a sender that waits for it, or wakes the channel's thread, or, if
+ * the socket is full, has that thread watch for room. So pending output never waits for nobody.
+ *
+ * Memory is counted apart from handles: handles keep the connection, the memory count keeps the struct.
+ */
+#ifndef CHANNEL_INTERNAL_H
+#define CHANNEL_INTERNAL_H
+
+#include <base/annotate.h>
+#include <base/clock.h>
+#include <base/list.h>
+#include <base/thread.h>
+#include <beam/topic.h>
+#include <channel/transport.h>
+#include <errno.h>
+#include <session/rx.h>
+#include <session/tx.h>
+
+/* Reading has not ended: a value that no result has. */
+#define NOT_ENDED 1
+
+struct beam_channel {
+	uint32_t process;
+	struct transport transport;
+	int epoll, nudge, kick;
+	struct beam_channel_options options;
+	struct limits own;
+	/* When withheld credit of one topic is given back: half a window, or less where a message might otherwise not fit. */
+	uint32_t return_bytes, return_attachments;
+	atomic_uint memory;
+	struct list of_process;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned handles;
+	void *names;
+	struct list topics, unclaimed;
+	int read_end;
+	bool hello;
+	struct limits peer;
+	const char *breach;
+	/* Noted when the channel was made, or why they are not known. */
+	struct ucred credentials;
+	int credentials_error;
+	struct beam_statistics past;
+
+	pthread_mutex_t tx_lock;
+	struct tx tx;
+	/* The writing right is taken; those who wait for it or for room. */
+	bool writing;
+	struct list writers;
+	/* The kernel took no more: the channel's thread watches for room. */
+	bool full;
+	/* Why nothing is accepted any more; why nothing can be written any more. 0: it can. */
+	int send_error, broken;
+	/* Topics with senders that wait for credit. */
+	struct list blocked;
+	/* When the thread is to try again what failed for want of memory or descriptors in flight; how long it waits then. */
+	beam_deadline retry_at;
+	int64_t retry_after;
+	beam_deadline linger_until;
+	bool finished;
+	uint64_t discarded;
+
+	/* The reading right's. */
+	struct rx rx;
+	bool read_over, reset_seen;
+	uint64_t stalled_frame;
+	beam_deadline stalled_until;
+	atomic_ullong attachments_lost;
+};
+
+struct beam_topic {
+	struct beam_channel *channel;
+	atomic_uint memory;
+
+	/* Under the channel's lock. */
+	unsigned handles;
+	struct list of_channel, unclaimed;
+
+	pthread_mutex_t lock;
+	pthread_cond_t arrived;
+	struct message_queue queue;
+	unsigned receivers;
+	int end;
+	/* Ids of the other side that bear this name and have not been answered with RESET; how many are open; whether there ever was one. */
+	struct list inlets;
+	unsigned n_open;
+	bool ended, reset;
+	uint64_t messages, bytes, attachments, discarded;
+
+	/* Under the channel's tx_lock. */
+	struct outlet outlet;
+	pthread_cond_t sendable;
+	unsigned senders;
+	struct list blocked;
+
+	size_t name_size;
+	char name[];
+};
+
+/* A thread that waits for the writing right, or only for room in the buffer. */
+struct writer {
+	struct list link;
+	pthread_cond_t wake;
+	bool for_room, granted, woken;
+};
+
+/* True in a process that was forked from the channel's. */
+static inline bool channel_foreign(const struct beam_channel *channel)
+{
+	return channel->process != process_id();
+}
+
+/* ---- channel.c: life and state. */
+void channel_memory_ref(struct beam_channel *channel);
+void channel_memory_unref(struct beam_channel *channel);
+/* Reading has ended so: every receiver is told, once what arrived has been taken. */
+void channel_end_reading(struct beam_channel *channel, int end);
+/* Closes without waiting. */
+void channel_mark_closed(struct beam_channel *channel);
+
+/* ---- write.c: the writing right. tx_lock is held by the caller, and given up only around the writing itself. */
+enum written { WRITTEN_NOTHING, WRITTEN, WRITTEN_FULL, WRITTEN_LATER, WRITTEN_REFUSED, WRITTEN_BROKEN };
+/* The right is the caller's: makes and writes one batch. `ret_error` is set with WRITTEN_REFUSED: the descriptor of `own` is to blame. */
+enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *ret_error);
+/* Gives the right back, or on. */
+void write_release(struct beam_channel *channel);
+/* Waits for the right: 1, or 0 when there is room or the state has changed, or deadline_error(). */
+int write_wait(struct beam_channel *channel, bool for_room, beam_deadline deadline);
+/* Waits for the socket to have room, with the right: as socket_wait(). */
+int write_poll(struct beam_channel *channel, int kick, beam_deadline deadline);
+/* Writes what is pending if nobody else does, without waiting. */
+void write_pending(struct beam_channel *channel);
+/* Writes until `done`, or the connection breaks (then its error), or the deadline. */
+int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *, const void *), const void *argument,
+		beam_deadline deadline);
+/* Nothing can be sent any more: everybody who waits is woken, what was accepted is counted as lost. */
+void write_break(struct beam_channel *channel, int error);
+/* Wakes those who wait for room in the buffer. */
+void write_wake_for_room(struct beam_channel *channel);
+/* Wakes everybody who waits to send. */
+void write_wake_all(struct beam_channel *channel);
+/* Wakes the channel's thread. */
+void write_nudge(struct beam_channel *channel);
+
+/* ---- standby.c: the channel's thread. */
+void standby_run(void *channel);
+
+/* ---- events.c: what the session tells. */
+extern const struct rx_events channel_rx_events;
+extern const struct tx_events channel_tx_events;
+
+/* ---- topic.c */
+void topic_memory_ref(struct beam_topic *topic);
+void topic_memory_unref(struct beam_topic *topic);
+/* The topic of a name, made if need be, without a handle. The channel's lock is held. NULL: no memory. */
+struct beam_topic *topic_find(struct beam_channel *channel, const char *name);
+struct beam_topic *topic_make(struct beam_channel *channel, const char *name);
+/* Takes a topic out of the names. The channel's lock is held. */
+void topic_forget(struct beam_topic *topic);
+/* Messages thrown away: attachments closed, shared credit returned. The tx_lock is not held. Returns how many. */
+size_t topic_discard(struct beam_channel *channel, struct message_queue *queue);
+/* The first handle of a topic: the other side is told. The channel's lock is held. */
+void topic_claim(struct beam_topic *topic);
+/* Everything that was in the queue under this inlet has been taken, and it brings no more. The topic's lock is held. */
+void topic_inlet_done(struct beam_topic *topic, struct inlet *inlet);
+
+/* ---- process.c: the channels of this process, for fork and exit. */
+void process_add(struct beam_channel *channel);
+void process_remove(struct beam_channel *channel);
+
+#endif

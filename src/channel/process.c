@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The channels of this process, for the two moments when all of them matter: a fork, after which the child must not hold the parent's
+ * sockets open, and the end of the process, before which what was accepted must be sent.
+ */
+#include <base/sys.h>
+#include <channel/internal.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list channels = {&channels, &channels};
+
+void process_add(struct beam_channel *channel)
+{
+	pthread_mutex_lock(&lock);
+	list_append(&channels, &channel->of_process);
+	pthread_mutex_unlock(&lock);
+}
+
+void process_remove(struct beam_channel *channel)
+{
+	pthread_mutex_lock(&lock);
+	list_remove(&channel->of_process);
+	pthread_mutex_unlock(&lock);
+}
+
+static void fork_begins(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void fork_ends_in_parent(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+/* The child's copies are of no use to it, and would keep the other side from seeing the parent's end. */
+static void fork_ends_in_child(void)
+{
+	struct list *link;
+
+	while ((link = list_take_first(&channels))) {
+		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
+
+		close(channel->transport.fd);
+		close(channel->epoll);
+		close(channel->nudge);
+		close(channel->kick);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void channels_begin(void)
+{
+	/* Without memory for it a child keeps the descriptors until it runs another program. */
+	sys_pthread_atfork(fork_begins, fork_ends_in_parent, fork_ends_in_child);
+}
+
+/* Runs before base waits for the threads (its destructor has a priority): they end when their channels are closed. */
+__attribute__((destructor)) static void channels_end(void)
+{
+	struct list *link;
+	beam_deadline deadline;
+	struct beam_channel *channel;
+
+	pthread_mutex_lock(&lock);
+	while ((link = list_take_first(&channels))) {
+		channel = list_entry(link, struct beam_channel, of_process);
+		if (channel_foreign(channel))
+			continue;
+		channel_memory_ref(channel);
+		pthread_mutex_unlock(&lock);
+		deadline = beam_in_ms(channel->options.linger_ms);
+		beam_channel_close(channel, deadline);
+		pthread_mutex_lock(&channel->tx_lock);
+		/* Nobody is left to receive what the other side may still say. */
+		channel->linger_until = beam_in_ms(0);
+		write_nudge(channel);
+		pthread_mutex_unlock(&channel->tx_lock);
+		channel_memory_unref(channel);
+		pthread_mutex_lock(&lock);
+	}
+	pthread_mutex_unlock(&lock);
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Topics: their names, handles and ends.
+ *
+ * A topic is a name with two directions: an outlet, of which it is told to the other side, and the inlets that the other side opened under
+ * that name: one, or several while older ones, closed already, still have messages in the queue.
+ *
+ * Its memory is counted: one for its place among the names (handles keep it there), one for its outlet until the id is free again, and
+ * one for each inlet until it is closed.
+ */
+#include <base/sys.h>
+#include <channel/internal.h>
+#include <socket/reaper.h>
+#include <string.h>
+
+void topic_memory_ref(struct beam_topic *topic)
+{
+	atomic_fetch_add_explicit(&topic->memory, 1, memory_order_relaxed);
+}
+
+void topic_memory_unref(struct beam_topic *topic)
+{
+	annotate_release(&topic->memory);
+	if (atomic_fetch_sub_explicit(&topic->memory, 1, memory_order_acq_rel) != 1)
+		return;
+	annotate_acquire(&topic->memory);
+	condition_end(&topic->arrived);
+	condition_end(&topic->sendable);
+	pthread_mutex_destroy(&topic->lock);
+	channel_memory_unref(topic->channel);
+	free(topic);
+}
+
+/* ---- Names --------------------------------------------------------------------------------------------------------------- */
+
+/* The tree holds the names; the topics are around them. */
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+struct beam_topic *topic_find(struct beam_channel *channel, const char *name)
+{
+	void *found = tfind(name, &channel->names, by_name);
+
+	return found ? list_entry(*(char **)found, struct beam_topic, name) : NULL;
+}
+
+struct beam_topic *topic_make(struct beam_channel *channel, const char *name)
+{
+	size_t size = strlen(name);
+	struct beam_topic *topic = sys_calloc(1, sizeof *topic + size + 1);
+
+	if (!topic)
+		return NULL;
+	memcpy(topic->name, name, size);
+	topic->name_size = size;
+	topic->channel = channel;
+	if (!sys_tsearch(topic->name, &channel->names, by_name)) {
+		free(topic);
+		return NULL;
+	}
+	atomic_init(&topic->memory, 1);
+	annotate_atomic(&topic->memory);
+	pthread_mutex_init(&topic->lock, NULL);
+	condition_init(&topic->arrived);
+	condition_init(&topic->sendable);
+	message_queue_init(&topic->queue);
+	list_init(&topic->of_channel);
+	list_init(&topic->unclaimed);
+	list_init(&topic->inlets);
+	list_init(&topic->blocked);
+	list_init(&topic->outlet.due);
+	list_init(&topic->outlet.unnamed);
+	topic->outlet.close_wanted = true;
+	topic->end = channel->read_end;
+	list_append(&channel->topics, &topic->of_channel);
+	channel_memory_ref(channel);
+	return topic;
+}
+
+static void add_statistics(struct beam_topic *topic, struct beam_statistics *sum)
+{
+	struct outlet *outlet = &topic->outlet;
+
+	pthread_mutex_lock(&topic->lock);
+	sum->messages_received += topic->messages;
+	sum->bytes_received += topic->bytes;
+	sum->attachments_received += topic->attachments;
+	sum->messages_discarded += topic->discarded;
+	for (struct beam_message *message = topic->queue.first; message; message = message->next) {
+		sum->messages_queued++;
+		sum->bytes_queued += message->size;
+		sum->attachments_queued += message->n_fds;
+	}
+	pthread_mutex_unlock(&topic->lock);
+	pthread_mutex_lock(&topic->channel->tx_lock);
+	sum->messages_sent += outlet->messages;
+	sum->bytes_sent += outlet->bytes;
+	sum->attachments_sent += outlet->attachments;
+	sum->messages_lost += outlet->lost;
+	pthread_mutex_unlock(&topic->channel->tx_lock);
+}
+
+void topic_forget(struct beam_topic *topic)
+{
+	struct beam_channel *channel = topic->channel;
+
+	tdelete(topic->name, &channel->names, by_name);
+	list_remove(&topic->of_channel);
+	list_remove(&topic->unclaimed);
+	add_statistics(topic, &channel->past);
+	/* What it still has in its queue is thrown away with it. */
+	channel->past.messages_queued = channel->past.bytes_queued = channel->past.attachments_queued = 0;
+}
+
+void topic_claim(struct beam_topic *topic)
+{
+	struct beam_channel *channel = topic->channel;
+
+	if (topic->handles++)
+		return;
+	list_remove(&topic->unclaimed);
+	pthread_mutex_lock(&channel->tx_lock);
+	if (!channel->send_error) {
+		topic_memory_ref(topic);
+		tx_open(&channel->tx, &topic->outlet, topic->name, topic->name_size);
+		write_pending(channel);
+	}
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+int beam_topic_open(beam_topic **ret, beam_channel *channel, const char *name)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_topic *topic;
+	int r = 0;
+
+	if (!ret || !channel || !name || !*name)
+		return -EINVAL;
+	if (strnlen(name, BEAM_TOPIC_NAME_MAX + 1) > BEAM_TOPIC_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	pthread_mutex_lock(&channel->lock);
+	topic = topic_find(channel, name);
+	if (!topic) {
+		pthread_mutex_lock(&channel->tx_lock);
+		r = channel->send_error;
+		pthread_mutex_unlock(&channel->tx_lock);
+	}
+	if (!topic && !r) {
+		topic = topic_make(channel, name);
+		r = topic ? 0 : -ENOMEM;
+	}
+	if (!r) {
+		topic_claim(topic);
+		*ret = topic;
+	}
+	pthread_mutex_unlock(&channel->lock);
+	return r;
+}
+
+int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	int r = 0;
+
+	if (!channel || !ret)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	pthread_mutex_lock(&channel->lock);
+	while (list_empty(&channel->unclaimed) && r == 0) {
+		if (channel->read_end != NOT_ENDED) {
+			r = channel->read_end;
+			break;
+		}
+		r = deadline_passed(deadline) ? deadline_error(deadline) : condition_wait(&channel->changed, &channel->lock, deadline);
+	}
+	if (!list_empty(&channel->unclaimed)) {
+		*ret = list_entry(channel->unclaimed.next, struct beam_topic, unclaimed);
+		topic_claim(*ret);
+		r = 1;
+	}
+	pthread_mutex_unlock(&channel->lock);
+	return r;
+}
+
+beam_topic *beam_topic_ref(beam_topic *topic)
+{
+	if (topic && !channel_foreign(topic->channel)) {
+		pthread_mutex_lock(&topic->channel->lock);
+		topic->handles++;
+		pthread_mutex_unlock(&topic->channel->lock);
+	}
+	return topic;
+}
+
+const char *beam_topic_name(const beam_topic *topic)
+{
+	return topic ? topic->name : NULL;
+}
+
+/* ---- Ends ------------------------------------------------------------------------------------------------------------------- */
+
+size_t topic_discard(struct beam_channel *channel, struct message_queue *queue)
+{
+	struct beam_message *message;
+	uint32_t pool = 0, attachments = 0;
+	size_t n = queue->n;
+
+	if (!n)
+		return 0;
+	while ((message = message_queue_take(queue))) {
+		pool += message->overdraft;
+		attachments += message->n_fds;
+		beam_message_free(message);
+	}
+	pthread_mutex_lock(&channel->tx_lock);
+	tx_return_shared(&channel->tx, pool, attachments);
+	channel->discarded += n;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return n;
+}
+
+void topic_inlet_done(struct beam_topic *topic, struct inlet *inlet)
+{
+	list_remove(&inlet->of_topic);
+	pthread_mutex_lock(&topic->channel->tx_lock);
+	tx_reset_inlet(&topic->channel->tx, inlet, RESET_DONE);
+	pthread_mutex_unlock(&topic->channel->tx_lock);
+}
+
+static void close_outlet(struct beam_topic *topic)
+{
+	struct beam_channel *channel = topic->channel;
+	bool forgotten;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	forgotten = tx_close(&channel->tx, &topic->outlet);
+	write_pending(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	if (forgotten)
+		topic_memory_unref(topic);
+}
+
+static void reset_inlets(struct beam_topic *topic)
+{
+	struct beam_channel *channel = topic->channel;
+	struct message_queue thrown;
+	struct list *link;
+
+	message_queue_init(&thrown);
+	pthread_mutex_lock(&topic->lock);
+	topic->reset = true;
+	message_queue_splice(&thrown, &topic->queue);
+	topic->discarded += thrown.n;
+	pthread_mutex_lock(&channel->tx_lock);
+	while ((link = list_take_first(&topic->inlets))) {
+		struct inlet *inlet = list_entry(link, struct inlet, of_topic);
+
+		inlet->discard = true;
+		inlet->queued = 0;
+		tx_reset_inlet(&channel->tx, inlet, inlet->closed ? RESET_DONE : RESET_UNWANTED);
+	}
+	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_cond_broadcast(&topic->arrived);
+	pthread_mutex_unlock(&topic->lock);
+	topic_discard(channel, &thrown);
+	pthread_mutex_lock(&channel->tx_lock);
+	write_pending(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+int beam_topic_close(beam_topic *topic)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!topic)
+		return -EINVAL;
+	if (channel_foreign(topic->channel))
+		return -ECHILD;
+	close_outlet(topic);
+	return 0;
+}
+
+int beam_topic_reset(beam_topic *topic)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!topic)
+		return -EINVAL;
+	if (channel_foreign(topic->channel))
+		return -ECHILD;
+	reset_inlets(topic);
+	return 0;
+}
+
+beam_topic *beam_topic_unref(beam_topic *topic)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_channel *channel;
+	bool last;
+
+	if (!topic || channel_foreign(topic->channel))
+		return NULL;
+	channel = topic->channel;
+	pthread_mutex_lock(&channel->lock);
+	last = --topic->handles == 0;
+	if (last)
+		topic_forget(topic);
+	pthread_mutex_unlock(&channel->lock);
+	if (last) {
+		reset_inlets(topic);
+		close_outlet(topic);
+		topic_memory_unref(topic);
+	}
+	return NULL;
+}
+
+/* ---- Statistics ---------------------------------------------------------------------------------------------------------------- */
+
+int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t size)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_statistics sum = {0};
+
+	if (!topic || !ret)
+		return -EINVAL;
+	if (channel_foreign(topic->channel))
+		return -ECHILD;
+	add_statistics(topic, &sum);
+	memset(ret, 0, size);
+	memcpy(ret, &sum, size < sizeof sum ? size : sizeof sum);
+	return 0;
+}
+
+int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, size_t size)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_statistics sum;
+
+	if (!channel || !ret)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	pthread_mutex_lock(&channel->lock);
+	sum = channel->past;
+	for (struct list *link = channel->topics.next; link != &channel->topics; link = link->next)
+		add_statistics(list_entry(link, struct beam_topic, of_channel), &sum);
+	pthread_mutex_unlock(&channel->lock);
+	pthread_mutex_lock(&channel->tx_lock);
+	sum.messages_discarded = channel->discarded;
+	pthread_mutex_unlock(&channel->tx_lock);
+	sum.attachments_lost = atomic_load_explicit(&channel->attachments_lost, memory_order_relaxed);
+	memset(ret, 0, size);
+	memcpy(ret, &sum, size < sizeof sum ? size : sizeof sum);
+	return 0;
+}

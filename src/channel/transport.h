@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a channel moves its bytes and descriptors with: a socket today. The channel knows no more of it than this, so that another way
+ * (a ring in shared memory, with the socket kept for descriptors) can take its place.
+ */
+#ifndef CHANNEL_TRANSPORT_H
+#define CHANNEL_TRANSPORT_H
+
+#include <beam/deadline.h>
+#include <socket/socket.h>
+
+struct transport {
+	const struct transport_methods *methods;
+	int fd;
+	/* Where the channel's thread waits for it, and for what. */
+	int epoll;
+	uint32_t watched;
+};
+
+struct transport_methods {
+	/* Never block. Results as of socket_read() and socket_write(). */
+	ssize_t (*read)(struct transport *transport, const struct iovec *iov, size_t n, struct fd_group *group);
+	ssize_t (*write)(struct transport *transport, const struct iovec *iov, size_t n, const int *fds, size_t n_fds);
+	/* As socket_wait(). */
+	int (*wait)(struct transport *transport, short events, int kick, beam_deadline deadline);
+	/* What the channel's thread is to be woken for from now on: EPOLLIN, EPOLLOUT, both or, with 0, nothing. 0 or -errno. */
+	int (*watch)(struct transport *transport, uint32_t events);
+	/* No more either way. */
+	void (*shutdown)(struct transport *transport);
+	/* Nobody uses it any more. */
+	void (*release)(struct transport *transport);
+};
+
+/* A transport of a connected unix socket, which it owns from now on, watched through `epoll`. 0 or -errno. */
+int transport_of_socket(struct transport *ret, int fd, int epoll);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The writing right: who writes to the socket, and who does so next.
+ */
+#include <base/sys.h>
+#include <channel/internal.h>
+
+enum { RETRY_FIRST_NS = 1000 * 1000, RETRY_LAST_NS = 50 * 1000 * 1000 };
+
+static void close_all(const int *fds, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+void write_nudge(struct beam_channel *channel)
+{
+	uint64_t one = 1;
+
+	/* It can only fail when the counter is full: then the thread is awake already. A failure by a fault of the kernel's is made up for
+	 * by whoever writes next. */
+	if (!channel->finished && sys_write(channel->nudge, &one, sizeof one) < 0)
+		return;
+}
+
+/* A write failed for a reason that passes without an event. */
+static void retry_soon(struct beam_channel *channel)
+{
+	channel->retry_after = channel->retry_after ? channel->retry_after * 2 : RETRY_FIRST_NS;
+	if (channel->retry_after > RETRY_LAST_NS)
+		channel->retry_after = RETRY_LAST_NS;
+	channel->retry_at = clock_now() + channel->retry_after;
+	write_nudge(channel);
+}
+
+enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *ret_error)
+{
+	struct tx *tx = &channel->tx;
+	struct tx_batch *batch = &tx->batch;
+	int spent[TX_FDS];
+	unsigned n_spent = 0;
+	ssize_t n;
+	enum written result;
+
+	if (channel->broken)
+		return WRITTEN_BROKEN;
+	if (!tx_batch(tx, own))
+		return WRITTEN_NOTHING;
+	pthread_mutex_unlock(&channel->tx_lock);
+	n = channel->transport.methods->write(&channel->transport, batch->iov + batch->first, batch->n - batch->first, batch->fds,
+					      batch->n_fds);
+	pthread_mutex_lock(&channel->tx_lock);
+	if (n >= 0) {
+		n_spent = tx_wrote(tx, own, (size_t)n, spent);
+		channel->full = batch->active;
+		channel->retry_after = 0;
+		result = batch->active ? WRITTEN_FULL : WRITTEN;
+	} else if (n == -EAGAIN) {
+		channel->full = true;
+		result = WRITTEN_FULL;
+	} else if (socket_retry_later((int)n)) {
+		bool own_fds = own && own->batched && own->n_fds;
+		bool held = tx_hold(tx, own);
+
+		/* A writer's frame without descriptors goes round what is held. */
+		retry_soon(channel);
+		result = held && !own_fds ? WRITTEN : WRITTEN_LATER;
+	} else if (batch->n_fds && socket_refused_fd((int)n)) {
+		bool by_own = tx_refused(tx, own, (int)n, spent, &n_spent);
+
+		if (by_own && ret_error)
+			*ret_error = (int)n;
+		result = by_own ? WRITTEN_REFUSED : WRITTEN;
+	} else {
+		write_break(channel, n == -EPIPE || n == -ECONNRESET ? -ECONNRESET : (int)n);
+		result = WRITTEN_BROKEN;
+	}
+	if (n_spent) {
+		/* Closing may take its time; the right is still ours. */
+		pthread_mutex_unlock(&channel->tx_lock);
+		close_all(spent, n_spent);
+		pthread_mutex_lock(&channel->tx_lock);
+	}
+	return result;
+}
+
+static void wake_writer(struct writer *writer, bool granted)
+{
+	list_remove(&writer->link);
+	writer->granted = granted;
+	writer->woken = true;
+	pthread_cond_signal(&writer->wake);
+}
+
+void write_release(struct beam_channel *channel)
+{
+	struct tx *tx = &channel->tx;
+
+	/* What others put into the buffer meanwhile is taken along once; a writer must not be kept by the traffic of others. */
+	if (list_empty(&channel->writers) && !channel->full && !channel->broken && tx_pending(tx))
+		write_batch(channel, NULL, NULL);
+	if (!list_empty(&channel->writers)) {
+		wake_writer(list_entry(channel->writers.next, struct writer, link), true);
+		return;
+	}
+	channel->writing = false;
+	if (channel->broken || !tx_pending(tx)) {
+		channel->full = false;
+		return;
+	}
+	if (!channel->full)
+		write_nudge(channel);
+	else if (channel->transport.methods->watch(&channel->transport, channel->transport.watched | EPOLLOUT) < 0)
+		retry_soon(channel);
+}
+
+int write_wait(struct beam_channel *channel, bool for_room, beam_deadline deadline)
+{
+	struct writer writer = {.for_room = for_room};
+	int r = 0;
+
+	if (deadline_passed(deadline))
+		return deadline_error(deadline);
+	condition_init(&writer.wake);
+	list_append(&channel->writers, &writer.link);
+	while (!writer.woken && !r)
+		r = condition_wait(&writer.wake, &channel->tx_lock, deadline);
+	if (!writer.woken)
+		list_remove(&writer.link);
+	condition_end(&writer.wake);
+	return writer.granted ? 1 : writer.woken ? 0 : r;
+}
+
+int write_poll(struct beam_channel *channel, int kick, beam_deadline deadline)
+{
+	int r;
+
+	pthread_mutex_unlock(&channel->tx_lock);
+	r = channel->transport.methods->wait(&channel->transport, POLLOUT, kick, deadline);
+	pthread_mutex_lock(&channel->tx_lock);
+	return r;
+}
+
+void write_pending(struct beam_channel *channel)
+{
+	if (channel->writing || channel->broken || !tx_pending(&channel->tx))
+		return;
+	channel->writing = true;
+	write_batch(channel, NULL, NULL);
+	write_release(channel);
+}
+
+int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *, const void *), const void *argument,
+		beam_deadline deadline)
+{
+	int r;
+
+	for (;;) {
+		enum written written = WRITTEN;
+
+		if (channel->broken)
+			return channel->broken;
+		if (done(channel, argument))
+			return 0;
+		if (channel->writing) {
+			r = write_wait(channel, false, deadline);
+			if (r < 0)
+				return r;
+			if (!r)
+				continue;
+		}
+		channel->writing = true;
+		while (!channel->broken && !done(channel, argument) && written == WRITTEN)
+			written = write_batch(channel, NULL, NULL);
+		r = 1;
+		if (written == WRITTEN_FULL)
+			r = write_poll(channel, -1, deadline);
+		write_release(channel);
+		if (r == 1 && (written == WRITTEN_LATER || written == WRITTEN_NOTHING))
+			r = write_wait(channel, false, deadline_earlier(deadline, clock_now() + RETRY_LAST_NS));
+		if (r < 0 && deadline_passed(deadline))
+			return done(channel, argument) ? 0 : deadline_error(deadline);
+	}
+}
+
+void write_wake_for_room(struct beam_channel *channel)
+{
+	struct list *link, *next;
+
+	for (link = channel->writers.next; link != &channel->writers; link = next) {
+		struct writer *writer = list_entry(link, struct writer, link);
+
+		next = link->next;
+		if (writer->for_room)
+			wake_writer(writer, false);
+	}
+}
+
+void write_wake_all(struct beam_channel *channel)
+{
+	struct list *link, *next;
+
+	for (link = channel->writers.next; link != &channel->writers; link = next) {
+		next = link->next;
+		wake_writer(list_entry(link, struct writer, link), false);
+	}
+	for (link = channel->blocked.next; link != &channel->blocked; link = link->next)
+		pthread_cond_broadcast(&list_entry(link, struct beam_topic, blocked)->sendable);
+}
+
+void write_break(struct beam_channel *channel, int error)
+{
+	int spent[2 * TX_FDS];
+	unsigned n;
+
+	if (channel->broken)
+		return;
+	channel->broken = error;
+	if (!channel->send_error)
+		channel->send_error = error;
+	n = tx_drop(&channel->tx, spent);
+	write_wake_all(channel);
+	write_nudge(channel);
+	if (n) {
+		pthread_mutex_unlock(&channel->tx_lock);
+		close_all(spent, n);
+		pthread_mutex_lock(&channel->tx_lock);
+	}
+}
