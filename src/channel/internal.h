@@ -59,6 +59,11 @@ struct beam_channel {
 	struct list writers;
 	/* The kernel took no more: the channel's thread watches for room. */
 	bool full;
+	/* Sends that followed each other closely, and when the last one was done. Many make a burst: then senders leave the writing to the
+	 * channel's thread, which does not sleep until the burst is over. */
+	unsigned in_a_row;
+	int64_t sent_at;
+	bool burst;
 	/* Why nothing is accepted any more; why nothing can be written any more. 0: it can. */
 	int send_error, broken;
 	/* Topics with senders that wait for credit. */
@@ -73,6 +78,7 @@ struct beam_channel {
 	/* The reading right's. */
 	struct rx rx;
 	bool read_over, reset_seen;
+	int64_t dry_since;
 	uint64_t stalled_frame;
 	beam_deadline stalled_until;
 	atomic_ullong attachments_lost;

@@ -7,6 +7,8 @@
 #include <limits.h>
 #include <string.h>
 
+enum { BURST_SENDS = 16, BURST_GAP_NS = 1000 };
+
 /* A message on its way out. */
 struct sending {
 	struct beam_channel *channel;
@@ -217,6 +219,17 @@ static int write_own(struct sending *s)
 	}
 }
 
+/* A sender with nobody else writing: true if it has been quick for so long that it leaves the writing to the channel's thread. */
+static bool enters_burst(struct beam_channel *channel)
+{
+	channel->in_a_row = clock_now() - channel->sent_at < BURST_GAP_NS ? channel->in_a_row + 1 : 0;
+	if (channel->in_a_row < BURST_SENDS)
+		return false;
+	channel->burst = true;
+	write_nudge(channel);
+	return true;
+}
+
 /* Sends one frame: 0 when it is accepted. */
 static int send_frame(struct sending *s)
 {
@@ -229,7 +242,7 @@ static int send_frame(struct sending *s)
 		if (r < 0)
 			return r;
 		/* A socket that is known to be full is left to whoever watches it. */
-		if ((channel->writing || channel->full) && may_append(s))
+		if ((channel->writing || channel->full || channel->burst || enters_burst(channel)) && may_append(s))
 			return append(s);
 		if (channel->writing) {
 			r = write_wait(channel, tx_own_size(&s->own) <= TX_LARGE, s->deadline);
@@ -241,6 +254,7 @@ static int send_frame(struct sending *s)
 		channel->writing = true;
 		r = write_own(s);
 		write_release(channel);
+		channel->sent_at = clock_now();
 		if (r != -EINPROGRESS)
 			return r;
 		until = deadline_earlier(s->deadline, clock_now() + (channel->retry_after ? channel->retry_after : 1000 * 1000));

@@ -7,10 +7,11 @@
  */
 #include <base/sys.h>
 #include <channel/internal.h>
+#include <sched.h>
 #include <socket/reaper.h>
 #include <wire/breach.h>
 
-enum { READ_MOST = 256 << 10, EVENTS = 2 };
+enum { READ_MOST = 256 << 10, EVENTS = 2, BURST_OVER_NS = 50 * 1000 };
 
 static void fail(struct beam_channel *channel, int error, const char *breach)
 {
@@ -107,6 +108,31 @@ static void write_some(struct beam_channel *channel)
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 
+/* In a burst the thread looks for more until nothing has come for a while; it lets the senders run meanwhile. */
+static void follow_burst(struct beam_channel *channel)
+{
+	bool dry;
+	int64_t now;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	dry = channel->burst && !tx_pending(&channel->tx);
+	if (!dry) {
+		channel->dry_since = 0;
+	} else {
+		now = clock_now();
+		if (!channel->dry_since)
+			channel->dry_since = now;
+		if (now - channel->dry_since > BURST_OVER_NS || channel->send_error) {
+			channel->burst = false;
+			channel->in_a_row = 0;
+			channel->dry_since = 0;
+		}
+	}
+	pthread_mutex_unlock(&channel->tx_lock);
+	if (dry)
+		sched_yield();
+}
+
 /* The socket has room again. */
 static void has_room(struct beam_channel *channel)
 {
@@ -195,6 +221,8 @@ static int wait_for_events(struct beam_channel *channel, struct epoll_event even
 
 	pthread_mutex_lock(&channel->tx_lock);
 	until = deadline_earlier(until, deadline_earlier(channel->retry_at, channel->linger_until));
+	if (channel->burst && !channel->full)
+		until = BEAM_NOWAIT;
 	pthread_mutex_unlock(&channel->tx_lock);
 	return sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(until));
 }
@@ -238,6 +266,7 @@ void standby_run(void *argument)
 		if (input || deadline_passed(channel->stalled_until))
 			read_some(channel);
 		write_some(channel);
+		follow_burst(channel);
 	}
 	finish(channel);
 	channel_memory_unref(channel);

@@ -108,10 +108,12 @@ void write_release(struct beam_channel *channel)
 		channel->full = false;
 		return;
 	}
-	if (!channel->full)
-		write_nudge(channel);
-	else if (channel->transport.methods->watch(&channel->transport, channel->transport.watched | EPOLLOUT) < 0)
+	if (!channel->full) {
+		if (!channel->burst)
+			write_nudge(channel);
+	} else if (channel->transport.methods->watch(&channel->transport, channel->transport.watched | EPOLLOUT) < 0) {
 		retry_soon(channel);
+	}
 }
 
 int write_wait(struct beam_channel *channel, bool for_room, beam_deadline deadline)

@@ -287,7 +287,8 @@ static int connect_until(int fd, const struct sockaddr_un *address, socklen_t si
 			return r;
 		if (sys_connect(fd, (const struct sockaddr *)address, size) == 0)
 			break;
-		if (errno == EAGAIN)
+		/* The limit is rounded up to the kernel's tick: signals that come faster than that would put it off for ever. */
+		if (errno == EAGAIN || (errno == EINTR && deadline_passed(deadline)))
 			return deadline_error(deadline);
 		if (errno != EINTR)
 			return -errno;
