@@ -32,10 +32,20 @@ static struct {
 	pthread_t ended;
 } threads;
 
-/* A fork with the lock in another thread's hands would leave it locked for ever in the child. */
+/* The last that ended, which has joined those before it. Called with the lock; it does not need it any more. */
+static void join_ended(void)
+{
+	if (threads.has_ended)
+		pthread_join(threads.ended, NULL);
+	threads.has_ended = false;
+}
+
+/* A fork with the lock in another thread's hands would leave it locked for ever in the child, which cannot join our threads either. */
 static void fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
+	if (process_id() != 0)
+		join_ended();
 }
 
 static void fork_ends_in_parent(void)
@@ -175,8 +185,7 @@ int thread_start(void (*run)(void *argument), void *argument, const char *name)
 
 bool thread_end_all(beam_deadline deadline)
 {
-	pthread_t last;
-	bool all, join;
+	bool all;
 
 	if (process_id() == 0)
 		return true;
@@ -184,12 +193,8 @@ bool thread_end_all(beam_deadline deadline)
 	while (threads.running > 0 && condition_wait(&threads.none_running, &lock, deadline) == 0)
 		;
 	all = threads.running == 0;
-	join = all && threads.has_ended;
-	last = threads.ended;
-	if (join)
-		threads.has_ended = false;
+	if (all)
+		join_ended();
 	pthread_mutex_unlock(&lock);
-	if (join)
-		pthread_join(last, NULL);
 	return all;
 }

@@ -138,7 +138,7 @@ void channel_mark_closed(struct beam_channel *channel);
 enum written { WRITTEN_NOTHING, WRITTEN, WRITTEN_FULL, WRITTEN_LATER, WRITTEN_REFUSED, WRITTEN_BROKEN };
 /* The right is the caller's: makes and writes one batch. `ret_error` is set with WRITTEN_REFUSED: the descriptor of `own` is to blame. */
 enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *ret_error);
-/* Gives the right back, or on. */
+/* Gives the right back, or on; on a broken channel, after dropping what is pending. */
 void write_release(struct beam_channel *channel);
 /* Waits for the right: 1, or 0 when there is room or the state has changed, or deadline_error(). */
 int write_wait(struct beam_channel *channel, bool for_room, beam_deadline deadline);

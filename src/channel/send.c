@@ -175,6 +175,9 @@ static bool may_append(const struct sending *s)
 {
 	const struct tx *tx = &s->channel->tx;
 
+	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
+	if (s->own.n_fds && s->left)
+		return false;
 	if (tx->held && (s->own.n_fds || s->own.outlet->buffered > tx->drained) && s->deadline != BEAM_NOWAIT)
 		return false;
 	return (tx_own_size(&s->own) <= TX_LARGE || s->deadline == BEAM_NOWAIT) && tx_append_fits(tx, &s->own);
@@ -200,6 +203,10 @@ static int write_own(struct sending *s)
 		case WRITTEN:
 			if (own->done)
 				return 0;
+			/* It was not among what went. The lock was given up meanwhile. */
+			r = send_state(channel, own->outlet);
+			if (r < 0)
+				return r;
 			continue;
 		case WRITTEN_FULL:
 			break;
@@ -220,8 +227,12 @@ static int write_own(struct sending *s)
 }
 
 /* A sender with nobody else writing: true if it has been quick for so long that it leaves the writing to the channel's thread. */
-static bool enters_burst(struct beam_channel *channel)
+static bool enters_burst(struct sending *s)
 {
+	struct beam_channel *channel = s->channel;
+
+	if (tx_own_size(&s->own) > TX_LARGE)
+		return false;
 	channel->in_a_row = clock_now() - channel->sent_at < BURST_GAP_NS ? channel->in_a_row + 1 : 0;
 	if (channel->in_a_row < BURST_SENDS)
 		return false;
@@ -242,7 +253,7 @@ static int send_frame(struct sending *s)
 		if (r < 0)
 			return r;
 		/* A socket that is known to be full is left to whoever watches it. */
-		if ((channel->writing || channel->full || channel->burst || enters_burst(channel)) && may_append(s))
+		if ((channel->writing || channel->full || channel->burst || enters_burst(s)) && may_append(s))
 			return append(s);
 		if (channel->writing) {
 			r = write_wait(channel, tx_own_size(&s->own) <= TX_LARGE, s->deadline);

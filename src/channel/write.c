@@ -33,6 +33,19 @@ static void retry_soon(struct beam_channel *channel)
 	write_nudge(channel);
 }
 
+/* Nothing more goes: counts what is lost. By the holder of the right, since a write may be under way. */
+static void drop_pending(struct beam_channel *channel)
+{
+	int spent[2 * TX_FDS];
+	unsigned n = tx_drop(&channel->tx, spent);
+
+	if (n) {
+		pthread_mutex_unlock(&channel->tx_lock);
+		close_all(spent, n);
+		pthread_mutex_lock(&channel->tx_lock);
+	}
+}
+
 enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *ret_error)
 {
 	struct tx *tx = &channel->tx;
@@ -99,6 +112,8 @@ void write_release(struct beam_channel *channel)
 	/* What others put into the buffer meanwhile is taken along once; a writer must not be kept by the traffic of others. */
 	if (list_empty(&channel->writers) && !channel->full && !channel->broken && tx_pending(tx))
 		write_batch(channel, NULL, NULL);
+	if (channel->broken)
+		drop_pending(channel);
 	if (!list_empty(&channel->writers)) {
 		wake_writer(list_entry(channel->writers.next, struct writer, link), true);
 		return;
@@ -108,11 +123,11 @@ void write_release(struct beam_channel *channel)
 		channel->full = false;
 		return;
 	}
-	if (!channel->full) {
-		if (!channel->burst)
-			write_nudge(channel);
-	} else if (channel->transport.methods->watch(&channel->transport, channel->transport.watched | EPOLLOUT) < 0) {
-		retry_soon(channel);
+	if (channel->full) {
+		if (channel->transport.methods->watch(&channel->transport, channel->transport.watched | EPOLLOUT) < 0)
+			retry_soon(channel);
+	} else if (!channel->burst) {
+		write_nudge(channel);
 	}
 }
 
@@ -212,20 +227,15 @@ void write_wake_all(struct beam_channel *channel)
 
 void write_break(struct beam_channel *channel, int error)
 {
-	int spent[2 * TX_FDS];
-	unsigned n;
-
 	if (channel->broken)
 		return;
 	channel->broken = error;
 	if (!channel->send_error)
 		channel->send_error = error;
-	n = tx_drop(&channel->tx, spent);
 	write_wake_all(channel);
 	write_nudge(channel);
-	if (n) {
-		pthread_mutex_unlock(&channel->tx_lock);
-		close_all(spent, n);
-		pthread_mutex_lock(&channel->tx_lock);
+	if (!channel->writing) {
+		channel->writing = true;
+		write_release(channel);
 	}
 }

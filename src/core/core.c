@@ -327,10 +327,14 @@ static int receive_packet(int socket, beam_message **ret, size_t limit, beam_dea
 	struct fd_group group;
 	struct iovec iov;
 	ssize_t n = peek_some(socket, deadline);
+	bool reset = n == -ECONNRESET;
 	int r;
 
+	/* Of a peer that closed with packets unread the kernel tells before it gives the packets that came from it, and only once. */
+	if (reset)
+		n = socket_peek(socket);
 	if (n < 0)
-		return (int)n;
+		return reset ? -ECONNRESET : (int)n;
 	if ((size_t)n > limit)
 		return drop_packet(socket);
 	/* Nothing is an empty packet or the end: only a packet bears credentials. */
@@ -344,7 +348,7 @@ static int receive_packet(int socket, beam_message **ret, size_t limit, beam_dea
 	n = socket_read(socket, &iov, 1, &group);
 	if (n < 0 || (n == 0 && !group.credentials)) {
 		message_free_shell(message);
-		return (int)n;
+		return n == 0 && reset ? -ECONNRESET : (int)n;
 	}
 	attach(message, &group);
 	*ret = message;

@@ -108,7 +108,6 @@ static bool control_call(struct tx *tx, size_t *size, struct inbound_call *call)
 	put_u32(frame + FRAME_HEADER, call->error);
 	list_remove(&call->due);
 	atomic_store_explicit(&call->busy, false, memory_order_release);
-	tx->events->ended(tx->owner, call);
 	return true;
 }
 
@@ -140,6 +139,7 @@ static bool control_outlet(struct tx *tx, size_t *size, struct outlet *outlet)
 		if (!control_frame(tx, size, FRAME_CLOSE, 0, outlet->id, 0, 0))
 			return false;
 		outlet->close_sent = true;
+		tx->n_closing--;
 	}
 	list_remove(&outlet->due);
 	if (outlet->close_sent && outlet->reset)
@@ -175,6 +175,8 @@ static size_t make_control(struct tx *tx, const struct tx_own *own)
 	if (tx->goodbye_due && !tx->n_busy && list_empty(&tx->due_outlets) && !buffer_left(tx->drain) && !tx->fill->size &&
 	    control_frame(tx, &size, FRAME_GOODBYE, 0, 0, 0, 0))
 		tx->goodbye_sent = true;
+	/* Names and ids that have become free: their OPEN goes with the next batch. */
+	tx_assign(tx);
 	return size;
 }
 
@@ -296,16 +298,20 @@ static bool own_allowed(const struct tx *tx, const struct tx_own *own)
 		return false;
 	if (batch->run_fds + own->n_fds > FRAME_CARRIED_MAX || own->outlet->open_due)
 		return false;
+	/* While other batches went the topic or the channel may have been closed. */
+	if (tx->goodbye_sent || own->outlet->close_sent)
+		return false;
 	if (outlet_clear(tx, own->outlet))
 		return true;
 	return batch->run == buffer_left(tx->drain) && !tx->fill->size;
 }
 
 /* Says how many descriptors the batch has to its first frame, the carrier. */
-static void set_carrier(struct tx_batch *batch)
+static void set_carrier(struct tx_batch *batch, unsigned n_fds)
 {
+	batch->n_fds = n_fds;
 	if (batch->n)
-		frame_set_carried(batch->iov[0].iov_base, (uint8_t)batch->n_fds);
+		frame_set_carried(batch->iov[0].iov_base, (uint8_t)n_fds);
 }
 
 static void add_own(struct tx *tx, struct tx_own *own)
@@ -361,7 +367,7 @@ bool tx_batch(struct tx *tx, struct tx_own *own)
 		add_own(tx, own);
 	if (!batch->n)
 		return false;
-	set_carrier(batch);
+	set_carrier(batch, batch->n_fds);
 	return batch->active = true;
 }
 
@@ -425,13 +431,14 @@ static void take_own_out(struct tx *tx, struct tx_own *own)
 {
 	struct tx_batch *batch = &tx->batch;
 
+	/* The first frame may be the one that goes, or become another's. */
+	if (!batch->begun)
+		set_carrier(batch, 0);
 	batch->n = batch->own_at;
 	batch->own_left = 0;
 	own->batched = false;
-	if (!batch->begun) {
-		batch->n_fds = batch->run_fds;
-		set_carrier(batch);
-	}
+	if (!batch->begun)
+		set_carrier(batch, batch->run_fds);
 	if (!batch->left)
 		batch->active = false;
 }
@@ -467,13 +474,13 @@ static void shorten(struct tx *tx)
 	struct tx_batch *batch = &tx->batch;
 	size_t control = batch->left - batch->run;
 
+	set_carrier(batch, 0);
 	batch->n = control ? 1 : 0;
 	choose_run(tx);
 	batch_add(batch, tx->drain->bytes + tx->drain->at, batch->run);
 	batch->left = control + batch->run;
 	batch->own_at = batch->n;
-	batch->n_fds = batch->run_fds;
-	set_carrier(batch);
+	set_carrier(batch, batch->run_fds);
 	batch->active = batch->n > 0;
 }
 
@@ -481,6 +488,8 @@ bool tx_hold(struct tx *tx, struct tx_own *own)
 {
 	bool held = tx->batch.run_fds > 0;
 
+	if (tx->batch.begun)
+		return false;
 	if (own && own->batched && (held || own->n_fds))
 		take_own_out(tx, own);
 	if (held) {
@@ -519,11 +528,10 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
 	/* The frame's place in the batch goes; its credit was never used. */
 	frame_message(drain->bytes + record->offset, &size, &overdraft);
 	tx_uncharge(tx, record->outlet, size, record->n_fds, overdraft);
+	set_carrier(batch, 0);
 	batch->left -= batch->run;
 	batch->n -= 1;
-	batch->n_fds = 0;
 	finish_run(tx);
-	set_carrier(batch);
 	batch->active = batch->n > 0;
 	return false;
 }

@@ -232,7 +232,9 @@ static struct inlet *open_inlet(struct rx *rx, uint32_t id)
 {
 	struct inlet *inlet = find_inlet(rx, id);
 
-	if (!inlet || inlet->state == INLET_FREE) {
+	/* Closed, and its RESET gone: the id is free. */
+	if (!inlet || inlet->state == INLET_FREE ||
+	    (inlet->state == INLET_CLOSED && atomic_load_explicit(&inlet->reset_sent, memory_order_acquire))) {
 		breach(rx, BREACH_TOPIC_ID);
 		return NULL;
 	}
@@ -264,8 +266,6 @@ static int check_first(struct rx *rx, struct data *data, struct reader *payload)
 
 	data->total = (uint32_t)data->size;
 	if (frame->flags & FRAME_SIZED) {
-		if (data->size < FRAME_SIZED_PREFIX)
-			return breach(rx, BREACH_PAYLOAD);
 		data->total = reader_u32(payload);
 		data->overdraft = reader_u32(payload);
 		data->part = payload->at;
@@ -432,10 +432,6 @@ static int take_abort(struct rx *rx)
 	if (!inlet)
 		return rx->error;
 	message = inlet->building;
-	if (rx->frame.flags != FRAME_ABORT)
-		return breach(rx, BREACH_FLAGS);
-	if (frame_payload(&rx->frame))
-		return breach(rx, BREACH_PAYLOAD);
 	if (!message || rx->frame.argument != inlet->building_call)
 		return breach(rx, BREACH_FRAGMENT);
 	if (rx->frame.claimed)
@@ -612,8 +608,6 @@ static int take_frame(struct rx *rx)
 	const unsigned char *body = rx->chunk->bytes + rx->low + FRAME_HEADER;
 	size_t payload = frame_payload(&rx->frame);
 
-	if (rx->frame.padding != frame_padding(payload))
-		return breach(rx, BREACH_PADDING);
 	for (size_t i = 0; i < rx->frame.padding; i++) {
 		if (body[payload + i])
 			return breach(rx, BREACH_PADDING);
@@ -649,12 +643,8 @@ static bool go_direct(struct rx *rx)
 	struct data data;
 	size_t part;
 
-	if (rx->frame.kind != FRAME_DATA || (rx->frame.flags & FRAME_ABORT) || frame_body(&rx->frame) < DIRECT_MIN || have < prefix)
+	if (rx->frame.kind != FRAME_DATA || frame_body(&rx->frame) < DIRECT_MIN || have < prefix)
 		return false;
-	if (rx->frame.padding != frame_padding(frame_payload(&rx->frame))) {
-		breach(rx, BREACH_PADDING);
-		return true;
-	}
 	if (judge_data(rx, &data, body) < 0 || (data.first && begin_building(rx, &data) < 0))
 		return true;
 	part = have - prefix < data.size ? have - prefix : data.size;

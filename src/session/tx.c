@@ -66,12 +66,32 @@ static void make_due(struct list *list, struct list *link)
 
 /* ---- Ids ------------------------------------------------------------------------------------------------------------- */
 
-/* Gives ids to those that wait, as far as there are any. */
-static void assign_ids(struct tx *tx)
+/* A name is open until its CLOSE goes out. */
+static bool name_taken(const struct tx *tx, const struct outlet *outlet)
 {
-	while (!list_empty(&tx->unnamed) && tx->n_outlets < tx->capacity_outlets) {
-		struct outlet *outlet = list_entry(list_take_first(&tx->unnamed), struct outlet, unnamed);
+	if (!tx->n_closing)
+		return false;
+	for (uint32_t id = 1; id <= tx->capacity_outlets; id++) {
+		const struct outlet *other = tx->outlets[id];
 
+		if (other && !other->close_sent && other->name_size == outlet->name_size &&
+		    memcmp(other->name, outlet->name, outlet->name_size) == 0)
+			return true;
+	}
+	return false;
+}
+
+void tx_assign(struct tx *tx)
+{
+	struct list *link, *next;
+
+	for (link = tx->unnamed.next; link != &tx->unnamed && tx->n_outlets < tx->capacity_outlets; link = next) {
+		struct outlet *outlet = list_entry(link, struct outlet, unnamed);
+
+		next = link->next;
+		if (name_taken(tx, outlet))
+			continue;
+		list_remove(link);
 		while (tx->outlets[tx->next_id])
 			tx->next_id = tx->next_id % tx->capacity_outlets + 1;
 		outlet->id = tx->next_id;
@@ -91,7 +111,7 @@ void tx_release(struct tx *tx, struct outlet *outlet)
 	tx->n_outlets--;
 	list_remove(&outlet->due);
 	tx->events->released(tx->owner, outlet);
-	assign_ids(tx);
+	tx_assign(tx);
 }
 
 void tx_open(struct tx *tx, struct outlet *outlet, const char *name, size_t size)
@@ -102,7 +122,7 @@ void tx_open(struct tx *tx, struct outlet *outlet, const char *name, size_t size
 	list_init(&outlet->unnamed);
 	list_init(&outlet->due);
 	list_append(&tx->unnamed, &outlet->unnamed);
-	assign_ids(tx);
+	tx_assign(tx);
 }
 
 bool tx_close(struct tx *tx, struct outlet *outlet)
@@ -115,6 +135,7 @@ bool tx_close(struct tx *tx, struct outlet *outlet)
 		list_remove(&outlet->unnamed);
 		return true;
 	}
+	tx->n_closing++;
 	if (!outlet->busy)
 		make_due(&tx->due_outlets, &outlet->due);
 	return false;
@@ -124,12 +145,15 @@ bool tx_close(struct tx *tx, struct outlet *outlet)
 
 int tx_hello(struct tx *tx, const struct limits *peer)
 {
-	if (peer->topics > tx->capacity_outlets) {
-		struct outlet **outlets = sys_realloc(tx->outlets, ((size_t)peer->topics + 1) * sizeof *outlets);
+	/* As many as the other side takes, but memory is not spent by its word alone. */
+	uint32_t topics = peer->topics < TX_TOPICS ? peer->topics : TX_TOPICS;
+
+	if (topics > tx->capacity_outlets) {
+		struct outlet **outlets = sys_realloc(tx->outlets, ((size_t)topics + 1) * sizeof *outlets);
 
 		if (!outlets)
 			return -ENOMEM;
-		memset(outlets + tx->capacity_outlets + 1, 0, (peer->topics - tx->capacity_outlets) * sizeof *outlets);
+		memset(outlets + tx->capacity_outlets + 1, 0, (topics - tx->capacity_outlets) * sizeof *outlets);
 		tx->outlets = outlets;
 	}
 	for (uint32_t id = 1; id <= tx->capacity_outlets; id++) {
@@ -140,10 +164,10 @@ int tx_hello(struct tx *tx, const struct limits *peer)
 	}
 	tx->limit_pool += peer->pool_bytes - tx->peer.pool_bytes;
 	tx->limit_attachments += peer->attachments - tx->peer.attachments;
-	tx->capacity_outlets = peer->topics;
+	tx->capacity_outlets = topics;
 	tx->peer = *peer;
 	tx->hello_came = true;
-	assign_ids(tx);
+	tx_assign(tx);
 	tx->events->wake_all(tx->owner);
 	return 0;
 }
@@ -180,9 +204,7 @@ const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason)
 {
 	struct outlet *outlet = id <= tx->capacity_outlets ? tx->outlets[id] : NULL;
 
-	if (!outlet || outlet->open_due)
-		return BREACH_TOPIC_ID;
-	if (outlet->reset || (reason == RESET_DONE && !outlet->close_sent))
+	if (!outlet || outlet->open_due || outlet->reset || (reason == RESET_DONE && !outlet->close_sent))
 		return BREACH_RESET;
 	outlet->reset = true;
 	outlet->reset_reason = reason;
@@ -236,7 +258,8 @@ int tx_fits(const struct tx *tx, size_t size, size_t n_fds)
 	bool small = size <= peer->message_bytes && size + MESSAGE_COST <= (size_t)peer->topic_bytes + peer->pool_bytes;
 	bool few = n_fds <= peer->message_attachments && n_fds <= peer->topic_attachments && n_fds <= peer->attachments;
 
-	if (small && few)
+	/* Whether attachments are wanted at all only HELLO tells. */
+	if (small && few && (tx->hello_came || !n_fds))
 		return 0;
 	if (!tx->hello_came && size <= CREDIT_MAX && n_fds <= FRAME_CARRIED_MAX)
 		return -EAGAIN;
@@ -263,6 +286,11 @@ int tx_charge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, s
 		return -EAGAIN;
 	}
 	over = cost > left ? cost - left : 0;
+	if (over > tx->peer.pool_bytes) {
+		/* More than the pool will ever have: it waits for its topic, and not in the way of others. */
+		tx_unclaim(tx, claim);
+		return -EAGAIN;
+	}
 	if (over) {
 		if (!list_linked(&claim->link))
 			list_append(&tx->claims, &claim->link);

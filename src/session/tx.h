@@ -18,6 +18,8 @@
 #include <sys/uio.h>
 
 enum {
+	/* Topics that are opened at once at most, whatever the other side would take. */
+	TX_TOPICS = 65535,
 	/* Descriptors in the buffer at once: what one batch can carry, with room for the writer's own. */
 	TX_FDS = 250,
 	TX_CONTROL = 4096,
@@ -106,8 +108,6 @@ struct tx_events {
 	void (*room)(void *owner);
 	/* The outlet's id has been given back: the session forgets it. */
 	void (*released)(void *owner, struct outlet *outlet);
-	/* END for a call went out. */
-	void (*ended)(void *owner, struct inbound_call *call);
 };
 
 struct tx {
@@ -124,6 +124,8 @@ struct tx {
 	struct outlet **outlets; /* by id */
 	uint32_t n_outlets, capacity_outlets, next_id;
 	struct list unnamed;
+	/* Outlets that are to be closed and whose CLOSE has not gone: until then their names are taken. */
+	unsigned n_closing;
 
 	/* What is due. */
 	struct list due_inlets, due_outlets, due_calls;
@@ -210,7 +212,8 @@ bool tx_hold(struct tx *tx, struct tx_own *own);
 /* Nothing more can be written: counts what is lost; the duplicates still held go to `spent`; returns how many. */
 unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS]);
 
-/* Gives an id back that has both its CLOSE and its RESET. For the session itself. */
+/* For the session itself: gives an id back that has both its CLOSE and its RESET; gives ids to those that wait. */
 void tx_release(struct tx *tx, struct outlet *outlet);
+void tx_assign(struct tx *tx);
 
 #endif

@@ -53,6 +53,12 @@ static const struct kind kinds[FRAME_GOODBYE + 1] = {
     [FRAME_GOODBYE] = {.known = true, .carrier = true},
 };
 
+/* What the flags promise at the payload's beginning. */
+static size_t payload_of_flags(uint8_t flags)
+{
+	return (flags & FRAME_SIZED ? FRAME_SIZED_PREFIX : 0u) + (flags & FRAME_ERROR ? 4u : 0u);
+}
+
 const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEADER])
 {
 	struct reader reader = reader_over(header, FRAME_HEADER);
@@ -75,13 +81,15 @@ const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEA
 	if (ret->kind < FRAME_HELLO || ret->kind > FRAME_GOODBYE)
 		return BREACH_KIND;
 	kind = &kinds[ret->kind];
-	if (ret->flags & ~kind->flags)
+	if ((ret->flags & ~kind->flags) || ((ret->flags & FRAME_ABORT) && ret->flags != FRAME_ABORT) ||
+	    ((ret->flags & FRAME_ERROR) && !(ret->flags & FRAME_END)))
 		return BREACH_FLAGS;
 	if (ret->padding > frame_body(ret))
 		return BREACH_PADDING;
 	if ((!kind->id && ret->id) || (!kind->argument && ret->argument) || (!kind->claims && ret->claimed))
 		return BREACH_UNUSED;
-	if (frame_payload(ret) < kind->payload_min || frame_payload(ret) > kind->payload_max)
+	if (frame_payload(ret) < kind->payload_min + payload_of_flags(ret->flags) || frame_payload(ret) > kind->payload_max ||
+	    ((ret->flags & FRAME_ABORT) && frame_payload(ret)))
 		return BREACH_PAYLOAD;
 	if ((word & FRAME_CARRIES) ? !ret->carried || ret->carried > FRAME_CARRIED_MAX || !kind->carrier : ret->carried)
 		return BREACH_CARRIER;
