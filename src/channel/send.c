@@ -21,6 +21,8 @@ struct sending {
 	unsigned n_fds;
 	/* The descriptors are the message's, to be taken rather than duplicated; taken. */
 	bool given, taken;
+	/* It may take several frames. */
+	bool large;
 	uint32_t overdraft;
 	struct tx_own own;
 };
@@ -57,12 +59,18 @@ static int wait_for_credit(struct beam_topic *topic, beam_deadline deadline)
 	return r;
 }
 
+static struct tx_claim claim_for(struct sending *s)
+{
+	s->large = s->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX || s->n_iov > TX_OWN_PARTS;
+	return (struct tx_claim){.size = s->size, .n_fds = s->n_fds, .large = s->large};
+}
+
 /* Charges the message, once there is credit for it. */
 static int charge(struct sending *s)
 {
 	struct tx *tx = &s->channel->tx;
 	struct outlet *outlet = &s->topic->outlet;
-	struct tx_claim claim;
+	struct tx_claim claim = claim_for(s);
 	int r, waited = 0;
 
 	list_init(&claim.link);
@@ -72,7 +80,7 @@ static int charge(struct sending *s)
 			break;
 		r = tx_fits(tx, s->size, s->n_fds);
 		if (!r)
-			r = tx_charge(tx, outlet, s->size, s->n_fds, &claim, &s->overdraft);
+			r = tx_charge(tx, outlet, &claim, &s->overdraft);
 		if (r != -EAGAIN)
 			break;
 		r = waited;
@@ -80,7 +88,7 @@ static int charge(struct sending *s)
 			break;
 		waited = wait_for_credit(s->topic, s->deadline);
 	}
-	tx_unclaim(tx, &claim);
+	tx_unclaim(tx, outlet, &claim);
 	return r;
 }
 
@@ -300,23 +308,21 @@ static int send_frames(struct sending *s)
 	s->own.done = false;
 	do {
 		make_frame(s);
-		if (s->left && !begun)
-			tx_begin(tx, outlet);
 		r = send_frame(s);
 		if (r < 0)
 			break;
 		begun = begun || s->left;
 	} while (s->left);
-	if (r < 0 && begun)
+	if (r < 0 && begun) {
 		tx_abort(tx, outlet);
-	else if (r < 0)
+		write_pending(s->channel);
+		return r;
+	}
+	if (r < 0)
 		tx_uncharge(tx, outlet, s->size, s->n_fds, s->overdraft);
 	else
-		tx_complete(tx, outlet);
-	if (r < 0 && begun)
-		write_pending(s->channel);
-	else if (!r)
 		count_sent(s);
+	tx_complete(tx, outlet, s->large);
 	return r;
 }
 
@@ -421,7 +427,7 @@ static int send_buffered(struct sending *s)
 {
 	struct tx *tx = &s->channel->tx;
 	struct outlet *outlet = &s->topic->outlet;
-	struct tx_claim claim;
+	struct tx_claim claim = claim_for(s);
 	int r = send_state(s->channel, outlet);
 
 	if (r < 0)
@@ -432,8 +438,8 @@ static int send_buffered(struct sending *s)
 	if (r < 0)
 		return r;
 	list_init(&claim.link);
-	r = tx_charge(tx, outlet, s->size, s->n_fds, &claim, &s->overdraft);
-	tx_unclaim(tx, &claim);
+	r = tx_charge(tx, outlet, &claim, &s->overdraft);
+	tx_unclaim(tx, outlet, &claim);
 	if (r < 0)
 		return r;
 	s->own.outlet = outlet;
@@ -444,6 +450,7 @@ static int send_buffered(struct sending *s)
 		tx_uncharge(tx, outlet, s->size, s->n_fds, s->overdraft);
 	else
 		count_sent(s);
+	tx_complete(tx, outlet, s->large);
 	return r;
 }
 

@@ -205,29 +205,36 @@ static int read_rest(int socket, unsigned char *data, size_t size, beam_deadline
 	return 0;
 }
 
+/* Into memory that doubles each time it is full. */
+static int read_growing(int socket, struct beam_message *message, size_t size, beam_deadline deadline)
+{
+	size_t have = 0, room = FIRST_ROOM;
+	int r = 0;
+
+	while (r == 0 && have < size) {
+		unsigned char *owned;
+
+		room = room < size ? room : size;
+		owned = sys_realloc(message->owned, room);
+		if (!owned)
+			return -ENOMEM;
+		message->owned = owned;
+		r = read_rest(socket, owned + have, room - have, deadline);
+		have = room;
+		room *= 2;
+	}
+	return r;
+}
+
 static int read_payload(int socket, struct beam_message **ret, size_t size, beam_deadline deadline)
 {
-	size_t have = 0, room = size <= FIRST_ROOM ? size : FIRST_ROOM;
-	struct beam_message *message = message_allocate(size <= FIRST_ROOM ? size : 0);
+	bool grows = size > FIRST_ROOM;
+	struct beam_message *message = message_allocate(grows ? 0 : size);
 	int r;
 
 	if (!message)
 		return -ENOMEM;
-	for (;;) {
-		if (size > FIRST_ROOM) {
-			unsigned char *owned = sys_realloc(message->owned, room);
-
-			r = owned ? 0 : -ENOMEM;
-			if (!owned)
-				break;
-			message->owned = owned;
-		}
-		r = read_rest(socket, message_room(message) + have, room - have, deadline);
-		if (r < 0 || room == size)
-			break;
-		have = room;
-		room = size - room < room ? size : room * 2;
-	}
+	r = grows ? read_growing(socket, message, size, deadline) : read_rest(socket, message_room(message), size, deadline);
 	if (r < 0) {
 		message_free_shell(message);
 		return r;
@@ -362,7 +369,8 @@ int beam_receive(int socket, beam_message **ret, size_t limit, beam_deadline dea
 
 	if (r < 0)
 		return r;
-	return type == SOCK_STREAM ? receive_stream(socket, ret, limit, deadline) : receive_packet(socket, ret, limit, deadline);
+	return type == SOCK_STREAM ? receive_stream(socket, ret, limit, deadline)
+				   : receive_packet(socket, ret, limit, deadline);
 }
 
 /* Memory for what came, not for what might have come. */

@@ -133,7 +133,7 @@ static bool control_outlet(struct tx *tx, size_t *size, struct outlet *outlet)
 		if (!control_frame(tx, size, FRAME_DATA, FRAME_ABORT, outlet->id, 0, 0))
 			return false;
 		outlet->abort_due = false;
-		tx_complete(tx, outlet);
+		tx_complete(tx, outlet, true);
 	}
 	if (outlet->close_wanted && !outlet->close_sent && !outlet->busy) {
 		if (!control_frame(tx, size, FRAME_CLOSE, 0, outlet->id, 0, 0))

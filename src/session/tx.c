@@ -266,7 +266,8 @@ int tx_fits(const struct tx *tx, size_t size, size_t n_fds)
 	return small ? -E2BIG : -EMSGSIZE;
 }
 
-void tx_unclaim(struct tx *tx, struct tx_claim *claim)
+/* Only those whose topic has credit stand in the queue for the pool: a slow topic must not hold it. */
+static void leave_queue(struct tx *tx, struct tx_claim *claim)
 {
 	if (!list_linked(&claim->link))
 		return;
@@ -275,20 +276,32 @@ void tx_unclaim(struct tx *tx, struct tx_claim *claim)
 		tx->events->wake_all(tx->owner);
 }
 
-int tx_charge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, struct tx_claim *claim, uint32_t *ret_overdraft)
+void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim)
 {
-	uint64_t cost = size + MESSAGE_COST, left = outlet->limit_bytes - outlet->used_bytes, over;
+	if (claim->waits && !--outlet->n_large)
+		tx->events->wake(tx->owner, outlet);
+	claim->waits = false;
+	leave_queue(tx, claim);
+}
 
-	if (!outlet->id || outlet->busy || !left || outlet->limit_attachments - outlet->used_attachments < n_fds ||
-	    tx->limit_attachments - tx->used_attachments < n_fds) {
-		/* Only those whose topic has credit stand in the queue for the pool: a slow topic must not hold it. */
-		tx_unclaim(tx, claim);
-		return -EAGAIN;
+/* On one topic messages of several frames and others do not mix, and those of one frame do not keep the larger ones waiting for ever. */
+static bool must_queue(struct outlet *outlet, struct tx_claim *claim)
+{
+	if (claim->large && !claim->waits) {
+		claim->waits = true;
+		outlet->n_large++;
 	}
-	over = cost > left ? cost - left : 0;
-	if (over > tx->peer.pool_bytes) {
-		/* More than the pool will ever have: it waits for its topic, and not in the way of others. */
-		tx_unclaim(tx, claim);
+	return outlet->busy || (claim->large ? outlet->n_sending : outlet->n_large);
+}
+
+int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint32_t *ret_overdraft)
+{
+	uint64_t cost = claim->size + MESSAGE_COST, left = outlet->limit_bytes - outlet->used_bytes;
+	uint64_t over = cost > left ? cost - left : 0;
+
+	if (!outlet->id || must_queue(outlet, claim) || !left || outlet->limit_attachments - outlet->used_attachments < claim->n_fds ||
+	    tx->limit_attachments - tx->used_attachments < claim->n_fds || over > tx->peer.pool_bytes) {
+		leave_queue(tx, claim);
 		return -EAGAIN;
 	}
 	if (over) {
@@ -298,11 +311,16 @@ int tx_charge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, s
 			return -EAGAIN;
 	}
 	outlet->used_bytes += cost - over;
-	outlet->used_attachments += n_fds;
+	outlet->used_attachments += claim->n_fds;
 	tx->used_pool += over;
-	tx->used_attachments += n_fds;
+	tx->used_attachments += claim->n_fds;
+	if (claim->large) {
+		outlet->busy = true;
+		tx->n_busy++;
+	} else {
+		outlet->n_sending++;
+	}
 	*ret_overdraft = (uint32_t)over;
-	tx_unclaim(tx, claim);
 	return 0;
 }
 
@@ -312,17 +330,10 @@ void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds
 	outlet->used_attachments -= n_fds;
 	tx->used_pool -= overdraft;
 	tx->used_attachments -= n_fds;
-	tx_complete(tx, outlet);
 	if (overdraft || n_fds)
 		tx->events->wake_all(tx->owner);
 	else
 		tx->events->wake(tx->owner, outlet);
-}
-
-void tx_begin(struct tx *tx, struct outlet *outlet)
-{
-	outlet->busy = true;
-	tx->n_busy++;
 }
 
 void tx_abort(struct tx *tx, struct outlet *outlet)
@@ -332,10 +343,13 @@ void tx_abort(struct tx *tx, struct outlet *outlet)
 	make_due(&tx->due_outlets, &outlet->due);
 }
 
-void tx_complete(struct tx *tx, struct outlet *outlet)
+void tx_complete(struct tx *tx, struct outlet *outlet, bool large)
 {
-	if (!outlet->busy)
+	if (!large) {
+		if (!--outlet->n_sending && outlet->n_large)
+			tx->events->wake(tx->owner, outlet);
 		return;
+	}
 	outlet->busy = false;
 	tx->n_busy--;
 	if (outlet->close_wanted && outlet->id && !outlet->close_sent)

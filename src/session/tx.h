@@ -38,19 +38,16 @@ struct outlet {
 	struct list due;     /* among those that owe OPEN, ABORT or CLOSE */
 	uint64_t limit_bytes, used_bytes, limit_attachments, used_attachments;
 	bool open_due, abort_due, close_wanted, close_sent, reset;
-	/* A message of several frames is being sent: nothing else may go out on this topic. */
+	/* A message of several frames is being sent: nothing else may go out on this topic. Messages of one frame that are charged and not
+	 * accepted yet: such a message must wait for them; and how many such wait. */
 	bool busy;
+	unsigned n_sending, n_large;
 	uint32_t reset_reason;
 	/* The generation of the buffer that holds its last frame there. */
 	uint64_t buffered;
 	/* A message that was accepted was dropped, for this reason; told once. */
 	int lost_error;
 	uint64_t messages, bytes, attachments, lost;
-};
-
-/* A place in the queue for the pool, on the stack of a sender. */
-struct tx_claim {
-	struct list link;
 };
 
 /* The frame that a thread is sending. */
@@ -173,19 +170,26 @@ void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason
 void tx_end_call(struct tx *tx, struct inbound_call *call, uint32_t error);
 
 /* ---- Sending. */
-/* Charges a message: 0 and its overdraft, or -EAGAIN: wait. `claim` must be given up by tx_unclaim() at the end, whatever the result. */
-int tx_charge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, struct tx_claim *claim, uint32_t *ret_overdraft);
-void tx_unclaim(struct tx *tx, struct tx_claim *claim);
-/* Takes the charge back: nothing was sent. */
+/* What a sender wants to send; `large` if it may take several frames. */
+struct tx_claim {
+	/* Its place in the queue for the pool. */
+	struct list link;
+	size_t size, n_fds;
+	bool large, waits;
+};
+
+/* Charges a message: 0 and its overdraft, or -EAGAIN: wait. After 0 the message is in progress until tx_complete(), or, if it is large and a
+ * frame of it went, tx_abort(). The claim must be given up by tx_unclaim() at the end, whatever the result. */
+int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint32_t *ret_overdraft);
+void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim);
+/* Takes the charge back: nothing was sent, or will be. */
 void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft);
 /* 0, or -EMSGSIZE or -E2BIG: this can never be sent. -EAGAIN: the peer's HELLO may yet allow it. */
 int tx_fits(const struct tx *tx, size_t size, size_t n_fds);
-/* The charged message will go in several frames: until tx_complete() or an ABORT nothing else goes on this topic. */
-void tx_begin(struct tx *tx, struct outlet *outlet);
-/* The message that was begun is given up. */
+/* The large message of which a frame went is given up. */
 void tx_abort(struct tx *tx, struct outlet *outlet);
-/* The message that was begun is complete. */
-void tx_complete(struct tx *tx, struct outlet *outlet);
+/* The message in progress is accepted, or was not begun. */
+void tx_complete(struct tx *tx, struct outlet *outlet, bool large);
 
 /* The size of a frame with its padding. */
 size_t tx_own_size(const struct tx_own *own);

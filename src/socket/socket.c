@@ -325,7 +325,8 @@ static int is_pair(int fd)
 	struct sockaddr_un name;
 	socklen_t here = sizeof name, there = sizeof name;
 
-	if (sys_getsockname(fd, (struct sockaddr *)&name, &here) < 0 || sys_getpeername(fd, (struct sockaddr *)&name, &there) < 0)
+	if (sys_getsockname(fd, (struct sockaddr *)&name, &here) < 0 ||
+	    sys_getpeername(fd, (struct sockaddr *)&name, &there) < 0)
 		return -errno;
 	return here == sizeof name.sun_family && there == sizeof name.sun_family;
 }
