@@ -204,7 +204,8 @@ struct beam_limits {
 };
 
 /**
- * Waits for the other side's HELLO and tells its limits. Sending does not need this: it begins with limits that hold for everyone.
+ * Waits for the other side's HELLO and tells its limits. Sending does not need this: it begins with limits that hold for everyone, and a message
+ * that needs more (over 1 MiB, or with attachments) waits for HELLO by itself, until its deadline.
  *
  * @param ret  untouched on failure
  * @retval 0  done
@@ -214,7 +215,8 @@ struct beam_limits {
 BEAM_API int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Waits for a topic that the other side opened and nobody here has opened yet, and opens it.
+ * Waits for a topic that the other side opened and nobody here has opened yet, and opens it. One that the other side closed again without
+ * having sent anything is not told.
  *
  * @param ret  takes the topic, a handle to be released by beam_topic_unref(); untouched unless the result is 1
  * @retval 1  a topic, in the order the other side opened them
@@ -242,9 +244,9 @@ struct beam_statistics {
 	uint64_t messages_received;
 	uint64_t bytes_received;
 	uint64_t attachments_received;
-	/** Messages accepted here that were never given to the kernel. */
+	/** Messages accepted here of which the kernel did not take everything. */
 	uint64_t messages_lost;
-	/** Attachments that the kernel could not install on arrival. */
+	/** Attachments that the kernel could not install on arrival; counted for the channel, 0 for a topic. */
 	uint64_t attachments_lost;
 	/** Messages that arrived and were thrown away because their topic was closed here. */
 	uint64_t messages_discarded;

@@ -35,7 +35,7 @@ BEAM_BEGIN
  * @param fd        the attachment, borrowed, or -1 for none
  * @param deadline  until when to wait for room
  * @retval 0              sent: the kernel has all of it
- * @retval -EINVAL        `data` is NULL with `size` > 0, or `fd` is below -1
+ * @retval -EINVAL        `data` is NULL with `size` > 0, `fd` is below -1, or of a kind that cannot be passed (io_uring)
  * @retval -EBADF         `socket` or `fd` is not open
  * @retval -ENOTSOCK      `socket` is not a socket
  * @retval -EPROTOTYPE    not a unix socket, or of another type
@@ -43,7 +43,7 @@ BEAM_BEGIN
  * @retval -EMSGSIZE      too large
  * @retval -EAGAIN, -ETIMEDOUT  no room, with BEAM_NOWAIT or at the deadline: nothing was sent. Too many descriptors in flight
  *                        for this user (ETOOMANYREFS) ends the same way.
- * @retval -ECONNABORTED  the deadline passed when a part had been sent; the attachment may have gone
+ * @retval -ECONNABORTED  the deadline passed, or the kernel failed, when a part had been sent; the attachment may have gone
  * @retval -EPIPE, -ECONNRESET  the other end is closed
  * @retval -EPERM         the other end takes no descriptors (SO_PASSRIGHTS)
  */
@@ -80,7 +80,7 @@ BEAM_API int beam_receive(int socket, beam_message **ret, size_t limit, beam_dea
 BEAM_API int beam_send_bare(int socket, const void *data, size_t size, int fd, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Receives what there is, at most `limit` bytes: the bare form has no boundaries.
+ * Receives what there is, at most `limit` bytes and 64 KiB: the bare form has no boundaries.
  *
  * As beam_receive(), for SOCK_STREAM only; besides
  * @retval -EINVAL  `limit` is 0

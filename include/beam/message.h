@@ -74,7 +74,7 @@ BEAM_API int beam_message_add_fd(beam_message *message, int fd) BEAM_CHECKED;
 /**
  * Attaches a descriptor and takes it: no duplicate is made.
  *
- * @param fd  the message's on success, still the caller's on failure
+ * @param fd  the message's on success, still the caller's on failure; made close-on-exec
  * @retval 0        done
  * @retval -EINVAL  `message` is NULL
  * @retval -EBADF   `fd` is not open

@@ -10,7 +10,7 @@
  *
  *  - sent (0, or the number of messages): accepted, in order. Outside a burst, with nobody else writing, it is in the kernel;
  *    otherwise it is in the channel's outgoing buffer, which the library empties.
- *  - not sent (-EINVAL, -EBADF, -EMFILE, -EMSGSIZE, -E2BIG, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM, -ECHILD, or an
+ *  - not sent (-EINVAL, -EBADF, -ENOENT, -EMFILE, -EMSGSIZE, -E2BIG, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM, -ECHILD, or an
  *    error of a descriptor): nothing of it is delivered. A descriptor's error may be that of a message accepted earlier, whose descriptor the
  *    kernel refused when its turn came; it is said once, and neither message is delivered.
  *  - broken (-ECONNRESET, -EPROTO): the connection is dead; a part of the message, and its descriptors, may have gone.

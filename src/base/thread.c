@@ -71,7 +71,7 @@ __attribute__((constructor(101))) static void library_begin(void)
 		munmap(page, sizeof *number);
 		return;
 	}
-	/* Also for children that fork handlers do not see: clone(2), vfork(2). Where it fails the handlers have to do. */
+	/* Also for children that fork handlers do not see, made by clone(2). Where it fails the handlers have to do. */
 	sys_madvise(page, sizeof *number, MADV_WIPEONFORK);
 	number = page;
 	annotate_atomic(number);

@@ -5,6 +5,7 @@
 #include <base/sys.h>
 #include <beam/version.h>
 #include <channel/internal.h>
+#include <socket/reaper.h>
 #include <string.h>
 
 #define TEXT_(x) #x
@@ -173,18 +174,19 @@ static int start(struct beam_channel *channel, int fd)
 		r = begin_session(channel);
 	if (r < 0)
 		return r;
-	/* HELLO is never waited for, and need not be waited with. */
-	pthread_mutex_lock(&channel->tx_lock);
-	write_pending(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
 	channel_memory_ref(channel);
 	process_add(channel);
 	r = thread_start(standby_run, channel, "beam");
 	if (r < 0) {
 		process_remove(channel);
 		atomic_fetch_sub(&channel->memory, 1);
+		return r;
 	}
-	return r;
+	/* HELLO is never waited for, and need not be waited with. Nothing is written before it is certain that the channel stands. */
+	pthread_mutex_lock(&channel->tx_lock);
+	write_pending(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return 0;
 }
 
 int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_options *options)
@@ -282,6 +284,17 @@ void channel_end_reading(struct beam_channel *channel, int end)
 	pthread_mutex_unlock(&channel->lock);
 }
 
+void channel_return_shared(struct beam_channel *channel, uint32_t pool, uint32_t attachments)
+{
+	tx_return_shared(&channel->tx, pool, attachments);
+	if (!attachments || !reaper_stuck())
+		return;
+	/* Descriptors that cannot be closed pile up: no more are wanted until they can. The channel's thread asks again. */
+	channel->tx.withhold_attachments = true;
+	if (channel->retry_at == BEAM_FOREVER)
+		write_retry(channel);
+}
+
 void channel_mark_closed(struct beam_channel *channel)
 {
 	uint64_t one = 1;
@@ -334,23 +347,20 @@ beam_channel *beam_channel_ref(beam_channel *channel)
 }
 
 /* Topics that nobody has opened go with the last handle: nobody can open them any more. */
-static void forget_unclaimed(struct beam_channel *channel)
+static void forget_unclaimed(struct beam_channel *channel, struct message_queue *thrown)
 {
 	struct list *link;
 
 	while ((link = list_take_first(&channel->unclaimed))) {
 		struct beam_topic *topic = list_entry(link, struct beam_topic, unclaimed);
-		struct message_queue thrown;
 
 		topic_forget(topic);
-		message_queue_init(&thrown);
 		pthread_mutex_lock(&topic->lock);
-		message_queue_splice(&thrown, &topic->queue);
+		message_queue_splice(thrown, &topic->queue);
 		topic->reset = true;
 		for (struct list *l = topic->inlets.next; l != &topic->inlets; l = l->next)
 			list_entry(l, struct inlet, of_topic)->discard = true;
 		pthread_mutex_unlock(&topic->lock);
-		topic_discard(channel, &thrown);
 		topic_memory_unref(topic);
 	}
 }
@@ -358,16 +368,19 @@ static void forget_unclaimed(struct beam_channel *channel)
 beam_channel *beam_channel_unref(beam_channel *channel)
 {
 	WITHOUT_CANCELLATION;
+	struct message_queue thrown;
 	bool last;
 
 	if (!channel || channel_foreign(channel))
 		return NULL;
+	message_queue_init(&thrown);
 	pthread_mutex_lock(&channel->lock);
 	last = --channel->handles == 0;
 	if (last)
-		forget_unclaimed(channel);
+		forget_unclaimed(channel, &thrown);
 	pthread_mutex_unlock(&channel->lock);
 	if (last) {
+		topic_discard(channel, &thrown);
 		channel_mark_closed(channel);
 		channel_memory_unref(channel);
 	}

@@ -155,7 +155,7 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!discard)
 		tx_return(&channel->tx, inlet, bytes, message->n_fds);
-	tx_return_shared(&channel->tx, message->overdraft, message->n_fds);
+	channel_return_shared(channel, message->overdraft, message->n_fds);
 	if (message->call)
 		tx_end_call(&channel->tx, (struct inbound_call *)message->call, REPLY_DROPPED);
 	pthread_mutex_unlock(&channel->tx_lock);

@@ -3,7 +3,7 @@
  * The channel from the inside: a session, a transport, a thread, locks and waiting.
  *
  * Locks, in the order in which they are taken: a channel's `lock` (names, handles: cold), a topic's `lock` (its queue), a channel's `tx_lock`
- * (everything that is sent). None is held over a read or write of the socket, a poll, a close or code of the user's.
+ * (everything that is sent). None is held over a read or write of the socket, a poll, a close of what a peer chose, or code of the user's.
  *
  * Two rights, each held by one thread at a time: to read (rx belongs to its holder; always the channel's own thread today) and to write
  * (`writing`). Who gives the writing right back while something is pending passes it on to a sender that waits for it, or wakes the channel's thread, or, if
@@ -131,6 +131,8 @@ void channel_memory_ref(struct beam_channel *channel);
 void channel_memory_unref(struct beam_channel *channel);
 /* Reading has ended so: every receiver is told, once what arrived has been taken. */
 void channel_end_reading(struct beam_channel *channel, int end);
+/* Credit of the whole channel is due. The tx_lock is held. */
+void channel_return_shared(struct beam_channel *channel, uint32_t pool, uint32_t attachments);
 /* Closes without waiting. */
 void channel_mark_closed(struct beam_channel *channel);
 
@@ -155,6 +157,8 @@ void write_break(struct beam_channel *channel, int error);
 void write_wake_for_room(struct beam_channel *channel);
 /* Wakes everybody who waits to send. */
 void write_wake_all(struct beam_channel *channel);
+/* Something failed, or waits, for a reason that passes without an event: the channel's thread tries again after a while. */
+void write_retry(struct beam_channel *channel);
 /* Wakes the channel's thread. */
 void write_nudge(struct beam_channel *channel);
 

@@ -47,7 +47,7 @@ static void settle(struct beam_channel *channel, const struct owed *owed)
 	if (!owed->pool && !owed->attachments && !owed->write)
 		return;
 	pthread_mutex_lock(&channel->tx_lock);
-	tx_return_shared(&channel->tx, (uint32_t)owed->pool, owed->attachments);
+	channel_return_shared(channel, (uint32_t)owed->pool, owed->attachments);
 	write_pending(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 }

@@ -101,6 +101,10 @@ static void write_some(struct beam_channel *channel)
 	if (channel->retry_at != BEAM_FOREVER && deadline_passed(channel->retry_at)) {
 		channel->retry_at = BEAM_FOREVER;
 		channel->tx.held = false;
+		if (channel->tx.withhold_attachments && reaper_stuck())
+			write_retry(channel);
+		else
+			channel->tx.withhold_attachments = false;
 		write_wake_all(channel);
 	}
 	if (channel->retry_at == BEAM_FOREVER || !channel->tx.batch.active)

@@ -144,11 +144,9 @@ int beam_topic_open(beam_topic **ret, beam_channel *channel, const char *name)
 		return -ECHILD;
 	pthread_mutex_lock(&channel->lock);
 	topic = topic_find(channel, name);
-	if (!topic) {
-		pthread_mutex_lock(&channel->tx_lock);
-		r = channel->send_error;
-		pthread_mutex_unlock(&channel->tx_lock);
-	}
+	/* While reading has not ended something may still arrive, even if nothing can be sent any more. */
+	if (!topic && channel->read_end != NOT_ENDED)
+		r = channel->read_end ? channel->read_end : -EPIPE;
 	if (!topic && !r) {
 		topic = topic_make(channel, name);
 		r = topic ? 0 : -ENOMEM;
@@ -218,7 +216,7 @@ size_t topic_discard(struct beam_channel *channel, struct message_queue *queue)
 		beam_message_free(message);
 	}
 	pthread_mutex_lock(&channel->tx_lock);
-	tx_return_shared(&channel->tx, pool, attachments);
+	channel_return_shared(channel, pool, attachments);
 	channel->discarded += n;
 	pthread_mutex_unlock(&channel->tx_lock);
 	return n;

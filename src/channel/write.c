@@ -23,8 +23,7 @@ void write_nudge(struct beam_channel *channel)
 		return;
 }
 
-/* A write failed for a reason that passes without an event. */
-static void retry_soon(struct beam_channel *channel)
+void write_retry(struct beam_channel *channel)
 {
 	channel->retry_after = channel->retry_after ? channel->retry_after * 2 : RETRY_FIRST_NS;
 	if (channel->retry_after > RETRY_LAST_NS)
@@ -76,7 +75,7 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 		bool held = tx_hold(tx, own);
 
 		/* A writer's frame without descriptors goes round what is held. */
-		retry_soon(channel);
+		write_retry(channel);
 		result = held && !own_fds ? WRITTEN : WRITTEN_LATER;
 	} else if (batch->n_fds && socket_refused_fd((int)n)) {
 		bool by_own = tx_refused(tx, own, (int)n, spent, &n_spent);
@@ -125,7 +124,7 @@ void write_release(struct beam_channel *channel)
 	}
 	if (channel->full) {
 		if (channel->transport.methods->watch(&channel->transport, channel->transport.watched | EPOLLOUT) < 0)
-			retry_soon(channel);
+			write_retry(channel);
 	} else if (!channel->burst) {
 		write_nudge(channel);
 	}

@@ -66,16 +66,20 @@ static bool shared_due(const struct tx *tx)
 {
 	uint32_t most = tx->own.attachments, spare = most - tx->own.message_attachments;
 
-	return tx->due_pool || tx->due_attachments > (most / 2 < spare ? most / 2 : spare);
+	return tx->due_pool ||
+	       (!tx->withhold_attachments && tx->due_attachments > (most / 2 < spare ? most / 2 : spare));
 }
 
 static bool control_shared(struct tx *tx, size_t *size)
 {
-	if (!control_credit(tx, size, 0, tx->due_pool, tx->due_attachments))
+	uint32_t attachments = tx->withhold_attachments ? 0 : tx->due_attachments;
+
+	if (!control_credit(tx, size, 0, tx->due_pool, attachments))
 		return false;
 	granted(&tx->granted_pool, tx->due_pool);
-	granted(&tx->granted_attachments, tx->due_attachments);
-	tx->due_pool = tx->due_attachments = 0;
+	granted(&tx->granted_attachments, attachments);
+	tx->due_pool = 0;
+	tx->due_attachments -= attachments;
 	return true;
 }
 

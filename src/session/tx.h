@@ -127,6 +127,8 @@ struct tx {
 	/* What is due. */
 	struct list due_inlets, due_outlets, due_calls;
 	uint32_t due_pool, due_attachments;
+	/* Set by the owner: no credit for attachments is given, for this process cannot take more. */
+	bool withhold_attachments;
 	_Atomic uint64_t granted_pool, granted_attachments;
 	bool hello_due, goodbye_due, goodbye_sent;
 	/* Outlets with a message begun. */
@@ -195,7 +197,7 @@ void tx_complete(struct tx *tx, struct outlet *outlet, bool large);
 size_t tx_own_size(const struct tx_own *own);
 /* True if the frame fits into the buffer now. */
 bool tx_append_fits(const struct tx *tx, const struct tx_own *own);
-/* Puts the frame into the buffer; `fds` are duplicates, which the session now holds. */
+/* Puts the frame into the buffer; `fds` are duplicates, which the session now holds. A frame with descriptors must be a whole message. */
 void tx_append(struct tx *tx, struct tx_own *own, const int *fds);
 
 /* ---- Writing, by the holder of the writing right. */
