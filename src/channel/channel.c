@@ -299,7 +299,6 @@ void channel_mark_closed(struct beam_channel *channel)
 {
 	uint64_t one = 1;
 
-	channel_end_reading(channel, 0);
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!channel->send_error)
 		channel->send_error = -EPIPE;
@@ -312,6 +311,7 @@ void channel_mark_closed(struct beam_channel *channel)
 	write_pending(channel);
 	write_nudge(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
+	channel_end_reading(channel, 0);
 }
 
 static bool said_goodbye(struct beam_channel *channel, const void *unused)

@@ -188,7 +188,6 @@ static void on_goodbye(void *owner)
 	struct beam_channel *channel = owner;
 
 	channel->read_over = true;
-	channel_end_reading(channel, 0);
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!channel->send_error)
 		channel->send_error = -EPIPE;
@@ -196,6 +195,7 @@ static void on_goodbye(void *owner)
 	channel->tx.goodbye_due = true;
 	write_wake_all(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
+	channel_end_reading(channel, 0);
 }
 
 static void on_discard(void *owner, const int *fds, size_t n)

@@ -21,10 +21,11 @@ static void fail(struct beam_channel *channel, int error, const char *breach)
 		channel->breach = breach;
 		pthread_mutex_unlock(&channel->lock);
 	}
-	channel_end_reading(channel, error);
+	/* Whoever hears of the end from a receive must not be told by a send that all is well. */
 	pthread_mutex_lock(&channel->tx_lock);
 	write_break(channel, error);
 	pthread_mutex_unlock(&channel->tx_lock);
+	channel_end_reading(channel, error);
 }
 
 /* ---- Reading ----------------------------------------------------------------------------------------------------------- */

@@ -115,14 +115,12 @@ static struct iovec iovec_of(const void *data, size_t size)
 	return (struct iovec){.iov_base = pointer.out, .iov_len = size};
 }
 
-static int send_message(int socket, const void *data, size_t size, int fd, beam_deadline deadline)
+/* On a socket of this type, which has been checked. */
+static int send_message(int socket, int type, const void *data, size_t size, int fd, beam_deadline deadline)
 {
 	unsigned char header[HEADER];
 	struct iovec iov[2] = {{.iov_base = header, .iov_len = HEADER}, iovec_of(data, size)};
-	int type, r = check_send(socket, data, size, fd, &type);
 
-	if (r < 0)
-		return r;
 	if (type == SOCK_SEQPACKET)
 		return write_all(socket, iov + 1, 1, fd, deadline);
 	if (size > INT32_MAX)
@@ -134,8 +132,9 @@ static int send_message(int socket, const void *data, size_t size, int fd, beam_
 int beam_send(int socket, const void *data, size_t size, int fd, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
+	int type, r = check_send(socket, data, size, fd, &type);
 
-	return send_message(socket, data, size, fd, deadline);
+	return r < 0 ? r : send_message(socket, type, data, size, fd, deadline);
 }
 
 int beam_send_bare(int socket, const void *data, size_t size, int fd, beam_deadline deadline)
@@ -152,14 +151,17 @@ int beam_send_bare(int socket, const void *data, size_t size, int fd, beam_deadl
 int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
-	int fds[2], r;
+	int fds[2], type, r;
 
 	if (!ret_fd)
 		return -EINVAL;
-	r = socket_pair(SOCK_STREAM, fds);
+	/* Before there is a pair: its ends may bear the number of a socket that is closed. */
+	r = check_send(socket, data, size, -1, &type);
+	if (!r)
+		r = socket_pair(SOCK_STREAM, fds);
 	if (r < 0)
 		return r;
-	r = send_message(socket, data, size, fds[0], deadline);
+	r = send_message(socket, type, data, size, fds[0], deadline);
 	close(fds[0]);
 	if (r < 0)
 		close(fds[1]);
