@@ -50,6 +50,7 @@ enum sys_call {
 	SYS_PTHREAD_CREATE,
 	SYS_PTHREAD_ATFORK,
 	SYS_TSEARCH,
+	SYS_ATEXIT,
 	SYS_CALLS
 };
 
@@ -182,6 +183,11 @@ static inline int sys_madvise(void *memory, size_t size, int advice)
 static inline int sys_getrlimit(int resource, struct rlimit *limit)
 {
 	return sys_fault(SYS_GETRLIMIT) ? -1 : getrlimit((__rlimit_resource_t)resource, limit);
+}
+
+static inline int sys_atexit(void (*run)(void))
+{
+	return sys_fault(SYS_ATEXIT) ? -1 : atexit(run);
 }
 
 static inline void *sys_tsearch(const void *key, void **root, int (*compare)(const void *, const void *))

@@ -60,10 +60,20 @@ static void fork_ends_in_child(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* At load, so that no fork can fall between the first use of the lock and its handlers. The first to be loaded: others rely on it. */
+/* The last of the library to run at the end of the process: by then the other rooms have told their threads to end. */
+static void library_end(void)
+{
+	thread_end_all(beam_in_ms(END_MS));
+}
+
+/* At load, so that no fork can fall between the first use of the lock and its handlers. The first to be loaded, before the other rooms: what
+ * they do at the end of the process comes before what is done here, atexit(3). Without memory for that the threads end with the process. */
 __attribute__((constructor(101))) static void library_begin(void)
 {
-	void *page = sys_mmap(sizeof *number, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	void *page;
+
+	sys_atexit(library_end);
+	page = sys_mmap(sizeof *number, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 
 	if (page == MAP_FAILED)
 		return;
@@ -75,12 +85,6 @@ __attribute__((constructor(101))) static void library_begin(void)
 	sys_madvise(page, sizeof *number, MADV_WIPEONFORK);
 	number = page;
 	annotate_atomic(number);
-}
-
-/* The last to be unloaded: by then the other rooms have told their threads to end. */
-__attribute__((destructor(101))) static void library_end(void)
-{
-	thread_end_all(beam_in_ms(END_MS));
 }
 
 uint32_t process_id(void)

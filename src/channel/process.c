@@ -49,14 +49,8 @@ static void fork_ends_in_child(void)
 	pthread_mutex_unlock(&lock);
 }
 
-__attribute__((constructor)) static void channels_begin(void)
-{
-	/* Without memory for it a child keeps the descriptors until it runs another program. */
-	sys_pthread_atfork(fork_begins, fork_ends_in_parent, fork_ends_in_child);
-}
-
-/* Runs before base waits for the threads (its destructor has a priority): they end when their channels are closed. */
-__attribute__((destructor)) static void channels_end(void)
+/* At the end of the process, before base waits for the threads: they end when their channels are closed. */
+static void channels_end(void)
 {
 	struct list *link;
 	beam_deadline deadline;
@@ -80,4 +74,12 @@ __attribute__((destructor)) static void channels_end(void)
 		pthread_mutex_lock(&lock);
 	}
 	pthread_mutex_unlock(&lock);
+}
+
+/* The last of the library to be loaded, so that its end comes first. */
+__attribute__((constructor(103))) static void channels_begin(void)
+{
+	/* Without memory for it a child keeps the descriptors until it runs another program. */
+	sys_pthread_atfork(fork_begins, fork_ends_in_parent, fork_ends_in_child);
+	sys_atexit(channels_end);
 }

@@ -188,13 +188,15 @@ int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *
 		channel->writing = true;
 		while (!channel->broken && !done(channel, argument) && written == WRITTEN)
 			written = write_batch(channel, NULL, NULL);
-		r = 1;
 		if (written == WRITTEN_FULL)
-			r = write_poll(channel, -1, deadline);
+			write_poll(channel, -1, deadline);
 		write_release(channel);
-		if (r == 1 && (written == WRITTEN_LATER || written == WRITTEN_NOTHING))
+		if (written == WRITTEN_LATER || written == WRITTEN_NOTHING) {
 			r = write_wait(channel, false, deadline_earlier(deadline, clock_now() + RETRY_LAST_NS));
-		if (r < 0 && deadline_passed(deadline))
+			if (r == 1)
+				write_release(channel);
+		}
+		if (written != WRITTEN && deadline_passed(deadline))
 			return done(channel, argument) ? 0 : deadline_error(deadline);
 	}
 }

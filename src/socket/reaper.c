@@ -52,11 +52,6 @@ static void fork_ends(void)
 
 static bool fork_safe;
 
-__attribute__((constructor)) static void reaper_begin(void)
-{
-	fork_safe = sys_pthread_atfork(fork_begins, fork_ends, fork_ends) == 0;
-}
-
 static size_t waiting(void)
 {
 	return reaper.end - reaper.first;
@@ -236,12 +231,19 @@ bool reaper_drain(beam_deadline deadline)
 	return drained;
 }
 
-/* Before thread.c waits for the threads to end. A forked child that has not used the reaper leaves it alone. */
-__attribute__((destructor)) static void reaper_end(void)
+/* At the end of the process, before base waits for the threads to end. A forked child that has not used the reaper leaves it alone. */
+static void reaper_end(void)
 {
 	if (process_id() == 0 || !enter())
 		return;
 	reaper.ending = true;
 	pthread_cond_signal(&reaper.work);
 	pthread_mutex_unlock(&lock);
+}
+
+/* After base and before the rooms above, so that their ends come in the other order. */
+__attribute__((constructor(102))) static void reaper_begin(void)
+{
+	fork_safe = sys_pthread_atfork(fork_begins, fork_ends, fork_ends) == 0;
+	sys_atexit(reaper_end);
 }
