@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faults: makes the calls of the seam (src/base/sys.h) fail on purpose, in tests that are linked with beam_testing.
+ *
+ * The calls of all threads are counted from 1 since fault_at(). A scenario is swept by failing its first call, then its second, and so on:
+ *
+ *     static void send_and_receive(void) { … every result is 0 or an error that the documentation names … }
+ *     fault_sweep(send_and_receive);
+ */
+#ifndef HARNESS_FAULT_H
+#define HARNESS_FAULT_H
+
+#include <base/sys.h>
+#include <stdint.h>
+
+/* Nothing fails, every call is of interest. As it is at the beginning. */
+void fault_off(void);
+
+/* The `n`th call from now on fails, and all after it if `sticky`, with `error`, or 0: a likely one for that call. A call whose likely error
+ * passes by itself (EINTR, EAGAIN) fails only once then: for ever would be another machine, not a fault. */
+void fault_at(unsigned long n, int error, bool sticky);
+
+/* Counts and fails only calls of this set, an OR of FAULT(call)s, until the next fault_off(). Call it before fault_at(). */
+#define FAULT(call) (UINT64_C(1) << (call))
+#define FAULT_ALL (FAULT(SYS_CALLS) - 1)
+#define FAULT_MEMORY (FAULT(SYS_MALLOC) | FAULT(SYS_CALLOC) | FAULT(SYS_REALLOC) | FAULT(SYS_TSEARCH))
+void fault_only(uint64_t calls);
+
+/* True if a call has failed since fault_at(); which one came first; how many calls of interest were made since. */
+bool fault_hit(void);
+enum sys_call fault_first(void);
+unsigned long fault_calls(void);
+/* The call's name without sys_; NULL if fault.c does not know it. */
+const char *fault_name(enum sys_call call);
+
+/*
+ * Runs a scenario with its first call failing, its second, … until it makes no so many calls, and returns how many that were.
+ * After each run the descriptors must be as before, and no memory may have been left behind: asked of LeakSanitizer or Valgrind where
+ * they are there, else by counting the blocks of malloc(), where a run that left some is repeated, and is at fault if it leaves some every
+ * time. The first run is without a fault, to warm up.
+ */
+struct fault_sweep {
+	void (*scenario)(void *argument);
+	void *argument;
+	uint64_t only;       /* 0: all calls */
+	int error;           /* 0: a likely one for each call */
+	bool once, sticky;   /* which sweeps; neither: both */
+	unsigned long limit; /* the last N; 0: 100,000 */
+};
+unsigned long fault_sweep_with(const struct fault_sweep *sweep);
+
+/* All calls, likely errors, once and sticky. */
+unsigned long fault_sweep(void (*scenario)(void));
+
+/* Blocks of malloc() that are not free, or -1 where they cannot be counted. */
+long allocated_blocks(void);
+/* True if a sweep can tell that memory was lost. The thread sanitizer cannot. */
+bool fault_finds_leaks(void);
+
+#endif

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+#
+# Sourced by the scripts that need packages of Debian 12.
+# shellcheck shell=bash disable=SC2034 # what is unused here is used there
+
+# need_packages NAME...: installs those that are missing. As root, or by sudo.
+need_packages() {
+	local missing=() as_root=() name log
+
+	for name in "$@"; do
+		if [ "$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null)" != installed ]; then
+			missing+=("$name")
+		fi
+	done
+	if [ "${#missing[@]}" -eq 0 ]; then
+		return 0
+	fi
+	if [ "$(id -u)" -ne 0 ]; then
+		as_root=(sudo)
+	fi
+	echo "installing ${missing[*]}"
+	log=$(mktemp)
+	if ! { "${as_root[@]}" apt-get update -q &&
+		"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"; } \
+		>"$log" 2>&1 </dev/null; then
+		cat "$log"
+		rm -f "$log"
+		echo "could not install ${missing[*]}" >&2
+		return 1
+	fi
+	rm -f "$log"
+}
+
+# What building Beam takes, and what its tests take besides.
+BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build)
+TEST_PACKAGES=("${BUILD_PACKAGES[@]}" libcunit1-dev zlib1g-dev python3 pkg-config scdoc man-db binutils)
