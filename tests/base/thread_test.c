@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/* Library threads, the number of the process, and both over forks. */
+#include <base/clock.h>
+#include <base/thread.h>
+#include <harness/fault.h>
+#include <harness/harness.h>
+
+#include <dirent.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#endif
+#endif
+
+/* The checker's own thread among them, if it has one. */
+static int threads_here(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	int n = 0;
+
+	while (tasks && readdir(tasks))
+		n++;
+	if (tasks)
+		closedir(tasks);
+	return n;
+}
+
+static void wait_for_eof(void *argument)
+{
+	const int *fd = argument;
+	char byte;
+
+	check_int(read(*fd, &byte, 1), 0);
+}
+
+static void count(void *argument)
+{
+	atomic_uint *n = argument;
+
+	atomic_fetch_add(n, 1);
+}
+
+static void test_every_thread_runs_once_and_is_joined(void)
+{
+	int before;
+	atomic_uint n = 0;
+
+	/* A sanitizer may start a thread of its own with the first of ours. */
+	require_int(thread_start(count, &n, "beam-test"), 0);
+	check(thread_end_all(BEAM_FOREVER));
+	before = threads_here();
+	for (int i = 1; i < 100; i++)
+		require_int(thread_start(count, &n, "beam-test"), 0);
+	check(thread_end_all(BEAM_FOREVER));
+	check_int(atomic_load(&n), 100);
+	check_within(1000, threads_here() == before);
+}
+
+static void test_it_can_be_waited_again_for_threads_started_later(void)
+{
+	atomic_uint n = 0;
+
+	for (int i = 0; i < 3; i++) {
+		require_int(thread_start(count, &n, "beam-test"), 0);
+		check(thread_end_all(BEAM_FOREVER));
+		check(thread_end_all(BEAM_NOWAIT));
+	}
+	check_int(atomic_load(&n), 3);
+}
+
+static void test_waiting_for_threads_is_bounded(void)
+{
+	int pipe_fds[2];
+
+	require_int(pipe2(pipe_fds, O_CLOEXEC), 0);
+	require_int(thread_start(wait_for_eof, &pipe_fds[0], "beam-test"), 0);
+	check(!thread_end_all(BEAM_NOWAIT));
+	check(!thread_end_all(beam_in_ms(20)));
+	close(pipe_fds[1]);
+	check(thread_end_all(BEAM_FOREVER));
+	close(pipe_fds[0]);
+}
+
+struct seen {
+	sigset_t mask;
+	char name[16];
+};
+
+static void look(void *argument)
+{
+	struct seen *seen = argument;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &seen->mask);
+	pthread_getname_np(pthread_self(), seen->name, sizeof seen->name);
+}
+
+static void test_a_thread_blocks_all_signals_and_has_a_name(void)
+{
+	struct seen seen;
+	sigset_t before, after;
+
+	sigemptyset(&before);
+	sigaddset(&before, SIGUSR2);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	require_int(thread_start(look, &seen, "beam-test"), 0);
+	pthread_sigmask(SIG_SETMASK, NULL, &after);
+	check(sigismember(&after, SIGUSR2) && !sigismember(&after, SIGUSR1));
+	check(thread_end_all(BEAM_FOREVER));
+	for (int sig = 1; sig < 32; sig++)
+		if (sig != SIGKILL && sig != SIGSTOP)
+			check(sigismember(&seen.mask, sig));
+	check_string(seen.name, "beam-test");
+	sigdelset(&before, SIGUSR2);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void start_and_end(void)
+{
+	atomic_uint n = 0;
+	int r = thread_start(count, &n, "beam-test");
+
+	check(r == 0 || r == -ENOMEM || r == -EAGAIN);
+	check(thread_end_all(BEAM_FOREVER));
+	check_int(atomic_load(&n), r == 0);
+}
+
+static void test_a_thread_that_cannot_start_is_not_waited_for(void)
+{
+	check_int(fault_sweep(start_and_end), 2);
+}
+
+static void test_a_process_has_a_number_and_keeps_it(void)
+{
+	uint32_t number;
+
+	check_int(process_prepare(), 0);
+	number = process_id();
+	check(number != 0);
+	check_int(process_prepare(), 0);
+	check_int(process_id(), number);
+}
+
+static int take_another_number(void *argument)
+{
+	uint32_t parent = *(uint32_t *)argument, own;
+
+	check_int(process_id(), 0);
+	check_int(process_prepare(), 0);
+	own = process_id();
+	check(own != 0 && own != parent);
+	return 0;
+}
+
+static int take_another_number_twice(void *argument)
+{
+	uint32_t number;
+
+	take_another_number(argument);
+	number = process_id();
+	check_int(process_wait(process_spawn(take_another_number, &number)), 0);
+	return 0;
+}
+
+static void test_a_forked_child_has_no_number_until_it_takes_another(void)
+{
+	uint32_t number;
+
+	check_int(process_prepare(), 0);
+	number = process_id();
+	check_int(process_wait(process_spawn(take_another_number, &number)), 0);
+	check_int(process_wait(process_spawn(take_another_number_twice, &number)), 0);
+	check_int(process_id(), number);
+}
+
+static void test_a_child_that_fork_handlers_do_not_see_has_no_number_either(void)
+{
+	uint32_t number;
+	pid_t child;
+	int status = 0;
+
+	if (under_valgrind())
+		skip("Valgrind does not know this clone()");
+	check_int(process_prepare(), 0);
+	number = process_id();
+	child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (child == 0)
+		_exit(process_id() == 0 ? 7 : 8);
+	require(child > 0);
+	check_int(waitpid(child, &status, 0), child);
+	check_int(WEXITSTATUS(status), 7);
+	check_int(process_id(), number);
+}
+
+static int use_threads(void *argument)
+{
+	atomic_uint n = 0;
+
+	(void)argument;
+	check(thread_end_all(BEAM_FOREVER));
+#ifndef THREAD_SANITIZER
+	check_int(thread_start(count, &n, "beam-test"), 0);
+	check(thread_end_all(BEAM_FOREVER));
+	check_int(atomic_load(&n), 1);
+#endif
+	(void)n;
+	return 0;
+}
+
+static void test_a_forked_child_neither_waits_for_the_parents_threads_nor_lacks_its_own(void)
+{
+	int pipe_fds[2];
+
+	require_int(pipe2(pipe_fds, O_CLOEXEC), 0);
+	require_int(thread_start(wait_for_eof, &pipe_fds[0], "beam-test"), 0);
+	check_int(process_wait(process_spawn(use_threads, NULL)), 0);
+	close(pipe_fds[1]);
+	check(thread_end_all(BEAM_FOREVER));
+	close(pipe_fds[0]);
+}
+
+static int leave(void *argument)
+{
+	(void)argument;
+	exit(7);
+}
+
+static void test_a_forked_child_ends_though_the_parents_threads_run(void)
+{
+	int pipe_fds[2];
+	int64_t begin = now_ns();
+
+	if (under_valgrind())
+		skip("the child's exit would be judged by its parent's memory");
+	require_int(pipe2(pipe_fds, O_CLOEXEC), 0);
+	require_int(thread_start(wait_for_eof, &pipe_fds[0], "beam-test"), 0);
+	check_int(process_wait(process_spawn(leave, NULL)), 7);
+	check(now_ns() - begin < (int64_t)stretch(2000) * 1000000);
+	close(pipe_fds[1]);
+	check(thread_end_all(BEAM_FOREVER));
+	close(pipe_fds[0]);
+}
+
+static atomic_bool enough;
+
+static void *start_threads(void *unused)
+{
+	atomic_uint n = 0;
+
+	while (!atomic_load(&enough)) {
+		check_int(thread_start(count, &n, "beam-test"), 0);
+		sched_yield();
+	}
+	check(thread_end_all(BEAM_FOREVER));
+	return unused;
+}
+
+static void test_a_fork_never_leaves_the_lock_locked(void)
+{
+	pthread_t thread;
+
+	if (under_sanitizer())
+		skip("a sanitizer's own locks are left locked by a fork");
+	atomic_store(&enough, false);
+	thread = thread_spawn(start_threads, NULL);
+	for (size_t i = 0; i < scale(200); i++)
+		check_int(process_wait(process_spawn(use_threads, NULL)), 0);
+	atomic_store(&enough, true);
+	thread_wait(thread);
+}
+
+struct cancelled {
+	atomic_bool waiting, passed;
+};
+
+/* Not inlined: of a frame that cancellation unwinds the address sanitizer of gcc 12 forgets to clear the bounds. */
+__attribute__((noinline)) static void outlive_a_cancellation(struct cancelled *cancelled)
+{
+	WITHOUT_CANCELLATION;
+
+	atomic_store(&cancelled->waiting, true);
+	usleep(20000);
+	atomic_store(&cancelled->passed, true);
+}
+
+static void *be_cancelled(void *argument)
+{
+	outlive_a_cancellation(argument);
+	pause();
+	return NULL;
+}
+
+static void test_without_cancellation_lasts_to_the_end_of_its_block(void)
+{
+	struct cancelled cancelled = {false, false};
+	pthread_t thread;
+	void *result;
+
+	require_int(pthread_create(&thread, NULL, be_cancelled, &cancelled), 0);
+	check_within(5000, atomic_load(&cancelled.waiting));
+	pthread_cancel(thread);
+	pthread_join(thread, &result);
+	check(result == PTHREAD_CANCELED);
+	check(atomic_load(&cancelled.passed));
+}
+
+static const struct test tests[] = {
+    TEST(test_every_thread_runs_once_and_is_joined),
+    TEST(test_it_can_be_waited_again_for_threads_started_later),
+    TEST(test_waiting_for_threads_is_bounded),
+    TEST(test_a_thread_blocks_all_signals_and_has_a_name),
+    TEST(test_a_thread_that_cannot_start_is_not_waited_for),
+    TEST(test_a_process_has_a_number_and_keeps_it),
+    TEST(test_a_forked_child_has_no_number_until_it_takes_another),
+    TEST(test_a_child_that_fork_handlers_do_not_see_has_no_number_either),
+    TEST(test_a_forked_child_neither_waits_for_the_parents_threads_nor_lacks_its_own),
+    TEST(test_a_forked_child_ends_though_the_parents_threads_run),
+    TEST(test_a_fork_never_leaves_the_lock_locked),
+    TEST(test_without_cancellation_lasts_to_the_end_of_its_block),
+};
+HARNESS_MAIN("thread", tests)

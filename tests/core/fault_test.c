@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/* The core while all that can fail fails in turn: no descriptor left, no memory, no hang, and what it says is so. */
+#include <base/thread.h>
+#include <beam/core.h>
+#include <harness/fault.h>
+#include <harness/harness.h>
+#include <socket/reaper.h>
+
+enum { NO_LIMIT = INT32_MAX };
+
+static char data[100 << 10];
+
+static beam_deadline soon(void)
+{
+	return beam_in_ms(5);
+}
+
+/* To Valgrind a thread that is there at the end of one run and not of another looks like lost memory. */
+static void settle(void)
+{
+	check(reaper_drain(BEAM_FOREVER));
+	if (under_valgrind())
+		check(thread_end_all(BEAM_FOREVER));
+}
+
+static void close_both(const int fds[2])
+{
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* A message or an error; a descriptor attached or lost, where one was. */
+static bool receives(int socket, size_t size, size_t n_fds)
+{
+	beam_message *message = NULL;
+	int r = beam_receive(socket, &message, NO_LIMIT, soon());
+
+	check(r == 1 || r < 0);
+	check((message != NULL) == (r == 1));
+	if (r != 1)
+		return false;
+	check_int(beam_message_size(message), size);
+	if (beam_message_size(message) == size)
+		check_bytes(beam_message_data(message), data, size);
+	check_int(beam_message_attachments(message), n_fds);
+	beam_message_free(message);
+	return true;
+}
+
+static void exchange(void *argument)
+{
+	/* A packet of the largest size would not fit into the buffer beside the others. */
+	static const size_t sizes[] = {5, 0, sizeof data};
+	int type = *(int *)argument, pair[2];
+
+	if (beam_socket_pair(type, pair) < 0)
+		return;
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		if (beam_send(pair[0], data, sizes[i], pair[0], soon()) != 0 || !receives(pair[1], sizes[i], 1))
+			break;
+	close_both(pair);
+	settle();
+}
+
+static void sweep_exchange(int type)
+{
+	check(fault_sweep_with(&(struct fault_sweep){.scenario = exchange, .argument = &type}) > 20);
+}
+
+static void test_an_exchange_on_a_stream(void)
+{
+	sweep_exchange(SOCK_STREAM);
+}
+
+static void test_an_exchange_of_packets(void)
+{
+	sweep_exchange(SOCK_SEQPACKET);
+}
+
+static void exchange_bare(void)
+{
+	beam_message *message = NULL;
+	int pair[2];
+
+	if (beam_socket_pair(SOCK_STREAM, pair) < 0)
+		return;
+	if (beam_send_bare(pair[0], data, 100, pair[0], soon()) == 0 &&
+	    beam_receive_bare(pair[1], &message, NO_LIMIT, soon()) == 1) {
+		check_int(beam_message_size(message), 100);
+		check_int(beam_message_attachments(message), 1);
+		beam_message_free(message);
+	}
+	close_both(pair);
+	settle();
+}
+
+static void test_an_exchange_in_the_bare_form(void)
+{
+	check(fault_sweep(exchange_bare) > 8);
+}
+
+static void send_a_pipe(void)
+{
+	int pair[2], end = -1;
+
+	if (beam_socket_pair(SOCK_STREAM, pair) < 0)
+		return;
+	check(beam_fd_conn(pair[0]) <= 0);
+	if (beam_send_pipe(pair[0], data, 10, &end, soon()) == 0) {
+		check(end >= 0);
+		close(end);
+	} else {
+		check_int(end, -1);
+	}
+	close_both(pair);
+	settle();
+}
+
+static void test_sending_a_pipe(void)
+{
+	check(fault_sweep(send_a_pipe) > 5);
+}
+
+/* Nothing can be read or written at once: each call waits. */
+static void wait_in_vain(void)
+{
+	beam_message *message = NULL;
+	int pair[2], r;
+
+	if (beam_socket_pair(SOCK_STREAM, pair) < 0)
+		return;
+	check(beam_receive(pair[1], &message, NO_LIMIT, soon()) < 0);
+	do
+		r = beam_send(pair[0], data, sizeof data, -1, BEAM_NOWAIT);
+	while (r == 0);
+	if (r == -EAGAIN || r == -ECONNABORTED)
+		check(beam_send(pair[0], data, sizeof data, pair[0], soon()) < 0);
+	check(message == NULL);
+	close_both(pair);
+	settle();
+}
+
+static void test_waiting_in_vain(void)
+{
+	check(fault_sweep(wait_in_vain) > 10);
+}
+
+/* Where a call was interrupted it is as if nothing had been. */
+static void test_signals_change_nothing(void)
+{
+	static const enum sys_call calls[] = {SYS_SENDMSG, SYS_RECVMSG, SYS_PPOLL};
+	static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET};
+
+	for (size_t i = 0; i < 3; i++)
+		for (size_t j = 0; j < 2; j++)
+			for (unsigned long n = 1; n < 5; n++) {
+				int pair[2];
+
+				require_int(beam_socket_pair(types[j], pair), 0);
+				fault_only(FAULT(calls[i]));
+				fault_at(n, EINTR, false);
+				check_int(beam_send(pair[0], data, 5, pair[0], soon()), 0);
+				check(receives(pair[1], 5, 1));
+				check(!receives(pair[1], 0, 0));
+				fault_off();
+				close_both(pair);
+				check(reaper_drain(BEAM_FOREVER));
+			}
+}
+
+static const struct test tests[] = {
+    TEST(test_an_exchange_on_a_stream), TEST(test_an_exchange_of_packets), TEST(test_an_exchange_in_the_bare_form),
+    TEST(test_sending_a_pipe),          TEST(test_waiting_in_vain),        TEST(test_signals_change_nothing),
+};
+HARNESS_MAIN("core-fault", tests)
