@@ -1,0 +1,1088 @@
+# SPDX-License-Identifier: MIT
+"""A second implementation of Beam's protocol, written from docs/protocol.md alone.
+
+It exists to find out whether that page is complete and whether libbeam keeps to it, so it is strict where a library would be quick:
+every rule of the page is checked, and every credit is counted. It has no threads.
+
+    core_send(), core_receive()   single messages on any unix socket (section 1)
+    encode(), decode()            a frame, a frame's header (section 2)
+    Parser                        bytes and groups of descriptors in, frames with attachments out (sections 2 and 4); pure
+    Session                       one side of a channel: frames in, events out, and what is to be written (sections 3 to 11); pure
+    Channel                       a Session on a socket, with deadlines
+
+Only the standard library is used.
+"""
+
+import array
+import collections
+import os
+import random
+import select
+import socket
+import struct
+import time
+
+HELLO, OPEN, DATA, REPLY, CREDIT, CLOSE, RESET, GOODBYE = range(1, 9)
+MORE, SIZED, ABORT, END, ERROR = 0x01, 0x02, 0x04, 0x08, 0x10
+
+CARRIES = 0x80000000
+HEADER = 16
+LENGTH_MIN, LENGTH_MAX = 12, 65548
+BODY_MAX = LENGTH_MAX - LENGTH_MIN
+CARRIED_MAX = 253
+MESSAGE_COST = 64
+CREDIT_MAX = 1 << 30
+DONE, UNWANTED, REFUSED = range(3)
+DROPPED, CLOSED = 1, 2
+
+RULES = ("length kind flags padding unused payload carrier first hello goodbye descriptors unclaimed claim topic-id name closed "
+         "fragment message-size attachments credit grant reset call-id timeout").split()
+
+Limits = collections.namedtuple(
+    "Limits", "topics calls message_bytes message_attachments topic_bytes topic_attachments pool_bytes attachments")
+BASE = Limits(64, 64, 1 << 20, 16, 64 << 10, 16, 1 << 20, 64)
+
+Hello = collections.namedtuple("Hello", "version features limits")
+
+#: Descriptors that came with one read.
+Group = collections.namedtuple("Group", "fds truncated")
+
+#: An attachment that was lost on arrival.
+LOST = None
+
+
+class Breach(Exception):
+    """The other side broke a rule; `rule` is its name in docs/protocol.md."""
+
+    def __init__(self, rule, why=""):
+        assert rule in RULES, rule
+        super().__init__("%s: %s" % (rule, why) if why else rule)
+        self.rule = rule
+
+
+def require(condition, rule, why=""):
+    if not condition:
+        raise Breach(rule, why)
+
+
+def close_fds(fds):
+    for fd in fds:
+        if fd is not LOST:
+            os.close(fd)
+
+
+# Core messages
+
+
+def rights(fds):
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+
+
+def read_group(sock, size, flags=0):
+    """One recvmsg: bytes, Group, whether credentials came."""
+    data, ancillary, got, _ = sock.recvmsg(size, socket.CMSG_SPACE(4 * CARRIED_MAX) + socket.CMSG_SPACE(12),
+                                           flags | socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    credentials = False
+    for level, kind, body in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(body[:len(body) - len(body) % fds.itemsize])
+        elif level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+            credentials = True
+    if got & socket.MSG_TRUNC:
+        close_fds(fds)
+        raise ConnectionError("a packet was cut off")
+    return data, Group(list(fds), bool(got & socket.MSG_CTRUNC)), credentials
+
+
+def core_send(sock, payload, fd=None, first=None):
+    """Sends a core message. `first`: how many bytes go with the descriptor, as the Go code does it with 1; None: as many as fit."""
+    fds = [] if fd is None else [fd]
+    if sock.type == socket.SOCK_SEQPACKET:
+        sock.sendmsg([payload], rights(fds), socket.MSG_NOSIGNAL)
+        return
+    message = struct.pack(">I", len(payload) | (CARRIES if fds else 0)) + payload
+    sent = sock.sendmsg([message[:first]], rights(fds), socket.MSG_NOSIGNAL)
+    sock.sendall(message[sent:], socket.MSG_NOSIGNAL)
+
+
+def core_receive(sock, limit=1 << 30):
+    """A core message: (payload, []) or (payload, [fd]) or (payload, [LOST]); None at the end."""
+    if sock.type == socket.SOCK_SEQPACKET:
+        data, group, credentials = read_group(sock, limit)
+        return (data, core_keep(group)) if credentials else None
+    header, attachments = core_read(sock, 4, True)
+    if not header:
+        return None
+    if len(header) < 4:
+        close_fds(attachments)
+        raise ConnectionError("the stream ended within a message")
+    word, = struct.unpack(">I", header)
+    size = word & ~CARRIES
+    if bool(word & CARRIES) != bool(attachments) or size > limit:
+        close_fds(attachments)
+        raise ConnectionError("bit 31 and what came do not agree, or too large")
+    try:
+        payload, _ = core_read(sock, size, False)
+        if len(payload) < size:
+            raise ConnectionError("the stream ended within a message")
+    except BaseException:
+        close_fds(attachments)
+        raise
+    return payload, attachments
+
+
+def core_keep(group):
+    """The one descriptor of a core message; the others are closed."""
+    close_fds(group.fds[1:])
+    return group.fds[:1] or ([LOST] if group.truncated else [])
+
+
+def core_read(sock, size, first):
+    data, attachments = bytearray(), []
+    try:
+        while len(data) < size:
+            some, group, _ = read_group(sock, min(size - len(data), 1 << 20))
+            if first and not data:
+                attachments = core_keep(group)
+            elif group.fds:
+                close_fds(group.fds)
+                raise ConnectionError("a descriptor that did not come with the first byte")
+            if not some:
+                break
+            data += some
+    except BaseException:
+        close_fds(attachments)
+        raise
+    return bytes(data), attachments
+
+
+# Frames
+
+
+class Frame:
+    __slots__ = "length kind flags padding claimed carried id argument payload attachments".split()
+
+    def __repr__(self):
+        return "Frame(%s)" % ", ".join("%s=%r" % (name, getattr(self, name, None)) for name in self.__slots__)
+
+
+def encode(kind, flags=0, id=0, argument=0, payload=b"", claimed=0, carried=0):
+    padding = -len(payload) % 8
+    length = LENGTH_MIN + len(payload) + padding
+    header = struct.pack(">IBBBBII", length | (CARRIES if carried else 0), kind, flags | padding << 5, claimed, carried, id,
+                         argument)
+    return header + payload + bytes(padding)
+
+
+def set_carried(frame, carried):
+    word, = struct.unpack_from(">I", frame)
+    struct.pack_into(">I", frame, 0, word & ~CARRIES | (CARRIES if carried else 0))
+    frame[7] = carried
+
+
+Kind = collections.namedtuple("Kind", "flags claims id argument payload")
+ANY = range(BODY_MAX + 1)
+KINDS = {
+    HELLO: Kind(0, False, False, False, range(44, 257)),
+    OPEN: Kind(0, False, True, False, ANY),
+    DATA: Kind(MORE | SIZED | ABORT, True, True, True, ANY),
+    REPLY: Kind(MORE | SIZED | ABORT | END | ERROR, True, False, True, ANY),
+    CREDIT: Kind(0, False, True, True, range(8, 9)),
+    CLOSE: Kind(0, False, True, False, range(1)),
+    RESET: Kind(0, False, True, True, range(1)),
+    GOODBYE: Kind(0, False, False, False, range(1)),
+}
+
+
+def decode(header):
+    """The 16 bytes of a header; all that they show by themselves is checked."""
+    frame = Frame()
+    word, frame.kind, flags, frame.claimed, frame.carried, frame.id, frame.argument = struct.unpack(">IBBBBII", header)
+    frame.length = word & ~CARRIES
+    frame.flags, frame.padding = flags & 0x1f, flags >> 5
+    require(LENGTH_MIN <= frame.length <= LENGTH_MAX and (frame.length + 4) % 8 == 0, "length", frame.length)
+    require(frame.kind in KINDS, "kind", frame.kind)
+    kind = KINDS[frame.kind]
+    require(not frame.flags & ~kind.flags, "flags")
+    require(not frame.flags & ABORT or frame.flags == ABORT, "flags", "ABORT is not alone")
+    require(not frame.flags & ERROR or frame.flags & END, "flags", "ERROR without END")
+    body = frame.length - LENGTH_MIN
+    require(frame.padding <= body, "padding", "more than needed")
+    require(kind.id or not frame.id, "unused", "id")
+    require(kind.argument or not frame.argument, "unused", "argument")
+    require(kind.claims or not frame.claimed, "unused", "claimed")
+    size = body - frame.padding
+    require(size in kind.payload, "payload", size)
+    require(not frame.flags & ABORT or size == 0, "payload", "ABORT has some")
+    require(size >= (8 if frame.flags & SIZED else 0) + (4 if frame.flags & ERROR else 0), "payload", "too short")
+    if word & CARRIES:
+        require(1 <= frame.carried <= CARRIED_MAX and frame.kind != HELLO, "carrier")
+    else:
+        require(frame.carried == 0, "carrier")
+    return frame
+
+
+def encode_hello(limits=BASE, version=1, features=0, more=b""):
+    return encode(HELLO, payload=b"Beam" + struct.pack(">BxxxI8I", version, features, *limits) + more)
+
+
+def decode_hello(payload):
+    require(payload[:4] == b"Beam", "hello", "not Beam's")
+    version, features = struct.unpack_from(">BxxxI", payload, 4)
+    limits = Limits(*struct.unpack_from(">8I", payload, 12))
+    require(version >= 1, "hello", "version 0")
+    require(payload[5:8] == bytes(3), "unused", "in HELLO")
+    for name, value, base in zip(Limits._fields, limits, BASE):
+        require(value <= CREDIT_MAX, "hello", name)
+        require(value >= base or name == "message_attachments" and value == 0, "hello", name)
+    return Hello(version, features, limits)
+
+
+class Parser:
+    """Bytes and groups in, frames with their attachments out. It owns the descriptors that it was fed and has not given out."""
+
+    class Read:
+        """What one read brought, as far as carriers go."""
+
+        def __init__(self, group):
+            self.group = group
+            self.taken = False
+
+    def __init__(self):
+        self.buffer = bytearray()
+        self.frame = None       # the header of the frame that is arriving
+        self.begun = None       # the Read in which that frame began
+        self.read = None        # the current Read
+        self.slots = collections.deque()
+
+    def close(self):
+        """Closes what was not given out."""
+        close_fds(self.slots)
+        self.slots.clear()
+        if self.frame:
+            close_fds(self.frame.attachments)
+            self.frame = None
+        for read in {self.read, self.begun}:
+            if read and read.group and not read.taken:
+                close_fds(read.group.fds)
+                read.taken = True
+
+    @property
+    def incomplete(self):
+        return self.begun is not None
+
+    def feed(self, data, group=None):
+        """Generates the frames that are complete with these bytes. A Breach ends it, and the parser."""
+        if group and not group.fds and not group.truncated:
+            group = None
+        self.read = Parser.Read(group)
+        try:
+            yield from self._feed(memoryview(bytes(data)), self.read)
+        except Breach:
+            self.close()
+            raise
+
+    def _feed(self, data, read):
+        while data:
+            if self.begun is None:
+                self.begun = read
+            want = HEADER if self.frame is None else HEADER + self.frame.length - LENGTH_MIN
+            some = data[:want - len(self.buffer)]
+            data = data[len(some):]
+            self.buffer += some
+            if self.frame is None and len(self.buffer) == HEADER:
+                frame = decode(self.buffer)
+                frame.attachments = self._attachments(frame)
+                self.frame = frame
+                want = HEADER + frame.length - LENGTH_MIN
+            if self.frame and len(self.buffer) == want:
+                frame, self.frame = self.frame, None
+                body, self.buffer = bytes(self.buffer[HEADER:]), bytearray()
+                self.begun = None
+                frame.payload = body[:len(body) - frame.padding]
+                if any(body[len(frame.payload):]):
+                    close_fds(frame.attachments)
+                    raise Breach("padding", "not zero")
+                yield frame
+        if read.group and read.group.fds and not read.taken:
+            require(self.begun is read and self.frame is None, "descriptors", "without a carrier")
+
+    def _attachments(self, frame):
+        """A header is complete: the descriptors that it brings and takes."""
+        read = self.begun
+        group = read.group
+        if frame.carried:
+            require(group and not read.taken, "descriptors", "a carrier without a group")
+            n = len(group.fds)
+            require(n == frame.carried or n < frame.carried and group.truncated, "descriptors", "in another number")
+            require(not self.slots, "unclaimed")
+            read.taken = True
+            self.slots.extend(group.fds)
+            self.slots.extend([LOST] * (frame.carried - n))
+        elif read is not self.read and read.group and read.group.fds and not read.taken:
+            raise Breach("descriptors", "their read is over, and none of its frames carries them")
+        require(frame.claimed <= len(self.slots), "claim", "more than have come")
+        return [self.slots.popleft() for _ in range(frame.claimed)]
+
+
+# One side of a channel
+
+
+class Window:
+    """Credit: what was granted and what was used, each only growing."""
+
+    def __init__(self, granted):
+        self.granted = granted
+        self.used = 0
+
+    @property
+    def room(self):
+        return self.granted - self.used
+
+    def grant(self, n):
+        self.granted += n
+        require(self.room <= CREDIT_MAX, "grant", "more than can be outstanding")
+
+    def __repr__(self):
+        return "%d/%d" % (self.used, self.granted)
+
+
+class Stream:
+    """Messages one way: a topic, or the replies to a call."""
+
+    def __init__(self, id, argument, size, attachments):
+        self.id, self.argument = id, argument
+        self.bytes, self.attachments = Window(size), Window(attachments)
+        self.message = None                     # the unfinished one
+        self.state = "open"
+        self.name = None
+        self.queue = collections.deque()        # in: whole, not taken yet; out: to be sent
+        self.due = [0, 0]                       # credit to be returned
+        self.closing = False                    # out: CLOSE after what is queued
+        self.control = None                     # in: RESET with this reason is due
+        self.ended = False                      # a reply with END is queued or came
+
+
+class Message:
+    def __init__(self, kind, id, call, total=0, overdraft=0, attachments=(), flags=0):
+        self.kind, self.id, self.call = kind, id, call
+        self.total, self.overdraft = total, overdraft
+        self.payload = bytearray()
+        self.attachments = list(attachments)
+        self.end, self.error = bool(flags & END), bool(flags & ERROR)
+        self.code = None
+        self.stream = None
+        self.charged = [0, 0]       # topic bytes and attachments
+        self.begun = False          # out: its first frame is made
+        self.at = 0                 # out: how much of the payload is in frames
+
+    @property
+    def cost(self):
+        """Bytes charged."""
+        if self.end and self.error and self.total == 4 and not self.attachments:
+            return 0
+        return self.total + MESSAGE_COST
+
+    def close(self):
+        close_fds(self.attachments)
+        self.attachments = []
+
+
+class Session:
+    """One side: fed with bytes, groups and the time; gives events and what is to be written. No system call but close().
+
+    Events are tuples in `events`, a deque that the caller empties:
+
+        ("hello", Hello)          ("open", id, name)          ("message", Message)       ("reply", Message)
+        ("abort", id, call)       ("abort-reply", call)       ("discard", id)            ("discard-reply", call)
+        ("credit", id, call, bytes, attachments)              ("closed", id)             ("reset", id, reason)
+        ("reset-call", call)      ("goodbye",)                ("end", "orderly" or "crash")
+
+    A Message is the receiver's from then on; take() returns its credit. `breach` is the Breach that ended the reading, or None.
+    """
+
+    def __init__(self, limits=BASE, rng=None, fragment=BODY_MAX, frame_timeout=30.0, withhold=False, say_hello=True):
+        self.limits, self.rng = limits, rng or random.Random(1)
+        self.fragment, self.frame_timeout, self.withhold = fragment, frame_timeout, withhold
+        self.events = collections.deque()
+        self.breach = None
+        self.parser = Parser()
+        self.deadline = None
+        # What arrives.
+        self.hello = None
+        self.peer_goodbye = self.ended = False
+        self.in_topics = {}
+        self.in_names = set()
+        self.in_pool, self.in_attachments = Window(limits.pool_bytes), Window(limits.attachments)
+        self.in_calls = {}              # calls of the other side: the stream of our replies
+        self.due = [0, 0]
+        # What is sent.
+        self.peer = BASE                # what the other side accepts
+        self.out_topics = {}
+        self.out_pool, self.out_attachments = Window(BASE.pool_bytes), Window(BASE.attachments)
+        self.out_calls = {}             # our calls: the stream of the other side's replies
+        self.out_resets = []            # calls whose end is to be asked for
+        self.out = collections.deque()  # (bytearray, fds): frames ready to be written
+        self.rest = b""                 # of a frame that is half written
+        self.waiting = collections.deque()  # streams that wait for the pool
+        self.goodbye_wanted = self.goodbye_made = False
+        self.turn = 0
+        if say_hello:
+            self.raw(encode_hello(limits))
+
+    # Arriving
+
+    def feed(self, data, group=None):
+        """What one read brought. False: there was a breach, now or before."""
+        if self.breach or self.ended:
+            close_fds(group.fds if group else [])
+            return False
+        try:
+            if self.peer_goodbye and (data or group and group.fds):
+                close_fds(group.fds if group else [])
+                raise Breach("goodbye", "something follows it")
+            for frame in self.parser.feed(data, group):
+                self.deadline = None
+                try:
+                    require(not self.peer_goodbye, "goodbye", "a frame follows it")
+                    self.frame(frame)
+                except BaseException:
+                    close_fds(frame.attachments)
+                    raise
+            require(not self.peer_goodbye or not self.parser.incomplete, "goodbye", "something follows it")
+        except Breach as breach:
+            self.fail(breach)
+            return False
+        return True
+
+    def fail(self, breach):
+        self.breach = breach
+        self.parser.close()
+        for stream in list(self.in_topics.values()) + list(self.out_calls.values()):
+            if stream.message:
+                stream.message.close()
+                stream.message = None
+
+    def starved(self, now):
+        """A read found nothing."""
+        if self.deadline is None and self.parser.incomplete:
+            self.deadline = now + self.frame_timeout
+
+    def tick(self, now):
+        if self.deadline is not None and now >= self.deadline and not self.breach:
+            self.fail(Breach("timeout"))
+
+    def end_of_stream(self):
+        self.parser.close()
+        if not self.breach and not self.ended:
+            self.ended = True
+            self.events.append(("end", "orderly" if self.peer_goodbye else "crash"))
+
+    def frame(self, frame):
+        require((frame.kind == HELLO) == (self.hello is None), "first")
+        {HELLO: self.on_hello, OPEN: self.on_open, DATA: self.on_data, REPLY: self.on_reply, CREDIT: self.on_credit,
+         CLOSE: self.on_close, RESET: self.on_reset, GOODBYE: self.on_goodbye}[frame.kind](frame)
+
+    def on_hello(self, frame):
+        self.hello = decode_hello(frame.payload)
+        new = self.hello.limits
+        for topic in self.out_topics.values():
+            topic.bytes.grant(new.topic_bytes - BASE.topic_bytes)
+            topic.attachments.grant(new.topic_attachments - BASE.topic_attachments)
+        self.out_pool.grant(new.pool_bytes - BASE.pool_bytes)
+        self.out_attachments.grant(new.attachments - BASE.attachments)
+        self.peer = new
+        self.events.append(("hello", self.hello))
+
+    def on_open(self, frame):
+        require(1 <= frame.id <= self.limits.topics and frame.id not in self.in_topics, "topic-id", "it may not be opened")
+        name = frame.payload
+        require(1 <= len(name) <= 255 and 0 not in name and name not in self.in_names, "name")
+        topic = Stream(frame.id, 0, self.limits.topic_bytes, self.limits.topic_attachments)
+        topic.name = name
+        self.in_topics[frame.id] = topic
+        self.in_names.add(name)
+        self.events.append(("open", frame.id, name))
+
+    def on_data(self, frame):
+        topic = self.in_topics.get(frame.id)
+        require(topic, "topic-id", "not open")
+        require(topic.state != "closed", "closed")
+        if topic.message is None and not frame.flags & ABORT and frame.argument:
+            require(frame.argument <= self.limits.calls and frame.argument not in self.in_calls, "call-id")
+        message = self.assemble(topic, frame, frame.argument)
+        if frame.flags & ABORT:
+            if frame.argument:
+                self.in_calls[frame.argument].state = "waiting"
+                self.reply_error(frame.argument, DROPPED)
+            self.events.append(("abort", frame.id, frame.argument))
+            self.give_back(message, topic.state == "open")
+        elif message is None:
+            if frame.argument and frame.argument not in self.in_calls:
+                call = self.in_calls[frame.argument] = Stream(0, frame.argument, BASE.topic_bytes, BASE.topic_attachments)
+                call.state = "asking"
+        else:
+            if message.call:
+                call = self.in_calls.get(message.call)
+                if call is None:
+                    call = self.in_calls[message.call] = Stream(0, message.call, BASE.topic_bytes, BASE.topic_attachments)
+                call.state = "waiting"
+            if topic.state == "reset":
+                message.close()
+                self.give_back(message, False)
+                if message.call:
+                    self.reply_error(message.call, CLOSED)
+                self.events.append(("discard", frame.id))
+            else:
+                topic.queue.append(message)
+                self.events.append(("message", message))
+
+    def on_reply(self, frame):
+        call = self.out_calls.get(frame.argument)
+        require(call and call.state != "asking", "call-id", "a reply to no call")
+        message = self.assemble(call, frame, frame.argument)
+        wanted = call.state == "waiting"
+        if frame.flags & ABORT:
+            self.events.append(("abort-reply", frame.argument))
+            self.give_back(message, wanted)
+        elif message:
+            if message.end:
+                del self.out_calls[frame.argument]
+                call.state = "ended"
+            if message.error:
+                message.code, = struct.unpack_from(">I", message.payload)
+                del message.payload[:4]
+            if wanted:
+                self.events.append(("reply", message))
+            else:
+                message.close()
+                self.give_back(message, False)
+                self.events.append(("discard-reply", frame.argument))
+
+    def assemble(self, stream, frame, argument):
+        """Takes a frame of a message in: the message if it is whole now, or aborted; None if it is not."""
+        message, payload = stream.message, frame.payload
+        if frame.flags & ABORT:
+            require(not frame.claimed, "claim", "ABORT claims none")
+            require(message and message.call == argument, "fragment", "nothing to abort")
+            message.close()
+            stream.message = None
+            return message
+        if message:
+            require(not frame.claimed, "claim", "not on the first frame")
+            require(not frame.flags & (SIZED | END | ERROR) and message.call == argument, "fragment")
+            require(payload, "fragment", "nothing")
+        else:
+            require(bool(frame.flags & SIZED) or not frame.flags & MORE, "fragment", "MORE without SIZED")
+            total, overdraft = len(payload), 0
+            if frame.flags & SIZED:
+                total, overdraft = struct.unpack_from(">II", payload)
+                payload = payload[8:]
+                require(frame.flags & MORE or overdraft, "fragment", "SIZED for nothing")
+                require(payload or not frame.flags & MORE, "fragment", "MORE, and nothing")
+            require(total <= self.limits.message_bytes, "message-size", "more than accepted")
+            require(not frame.flags & ERROR or total >= 4, "payload", "no code")
+            require(frame.claimed <= self.limits.message_attachments, "attachments", "more than accepted")
+            message = Message(frame.kind, frame.id, argument, total, overdraft, frame.attachments, frame.flags)
+            self.charge(stream, message)
+            frame.attachments = []
+            stream.message = message
+        left = message.total - len(message.payload) - len(payload)
+        require(left > 0 if frame.flags & MORE else left == 0, "message-size", "not as announced")
+        message.payload += payload
+        if frame.flags & MORE:
+            return None
+        stream.message = None
+        return message
+
+    def charge(self, stream, message):
+        """Checks that there was credit for a message that begins to arrive."""
+        cost, n = message.cost, len(message.attachments)
+        try:
+            require(message.overdraft < cost or cost == message.overdraft == 0, "credit", "nothing charged to the topic")
+            message.stream = stream
+            message.charged = [cost - message.overdraft, n]
+            stream.bytes.used += cost - message.overdraft
+            stream.attachments.used += n
+            self.in_pool.used += message.overdraft
+            self.in_attachments.used += n
+            for window in stream.bytes, stream.attachments, self.in_pool, self.in_attachments:
+                require(window.room >= 0, "credit", window)
+        except Breach:
+            message.attachments = []    # the frame's still
+            raise
+
+    def on_credit(self, frame):
+        size, n = struct.unpack(">II", frame.payload)
+        require(size or n, "grant", "of nothing")
+        if frame.id:
+            require(not frame.argument, "unused", "argument")
+            topic = self.out_topics.get(frame.id)
+            require(topic, "topic-id")
+            require(topic.state != "reset", "closed")
+            topic.bytes.grant(size)
+            topic.attachments.grant(n)
+        elif frame.argument:
+            require(frame.argument <= self.limits.calls, "call-id")
+            call = self.in_calls.get(frame.argument)
+            if call:
+                call.bytes.grant(size)
+                call.attachments.grant(n)
+        else:
+            self.out_pool.grant(size)
+            self.out_attachments.grant(n)
+        self.events.append(("credit", frame.id, frame.argument, size, n))
+
+    def on_close(self, frame):
+        topic = self.in_topics.get(frame.id)
+        require(topic, "topic-id")
+        require(topic.state != "closed", "closed")
+        require(not topic.message, "fragment", "CLOSE within a message")
+        self.in_names.discard(topic.name)
+        if topic.state == "reset":
+            del self.in_topics[frame.id]
+        else:
+            topic.state = "closed"
+        self.events.append(("closed", frame.id))
+        self.answer_close(topic)
+
+    def answer_close(self, topic):
+        if topic.state == "closed" and not topic.queue and topic.control is None:
+            topic.control = DONE
+
+    def on_reset(self, frame):
+        if not frame.id:
+            require(1 <= frame.argument <= self.limits.calls, "call-id")
+            if frame.argument in self.in_calls:
+                self.events.append(("reset-call", frame.argument))
+            return
+        topic = self.out_topics.get(frame.id)
+        require(topic, "reset", "not open")
+        require(topic.state != "reset", "reset", "once more")
+        reason = frame.argument if frame.argument <= REFUSED else UNWANTED
+        if topic.state == "open":
+            require(reason != DONE, "reset", "done before CLOSE")
+            topic.state = "reset"
+            self.drop_queue(topic)
+        else:
+            del self.out_topics[frame.id]
+        self.events.append(("reset", frame.id, reason))
+
+    def on_goodbye(self, _):
+        for stream in list(self.in_topics.values()) + list(self.out_calls.values()):
+            require(not stream.message, "goodbye", "a message is unfinished")
+        self.peer_goodbye = True
+        self.events.append(("goodbye",))
+
+    # Returning credit
+
+    def take(self, message):
+        """A message has been taken: its credit is due."""
+        stream = message.stream
+        if message.kind == DATA:
+            stream.queue.remove(message)
+            self.give_back(message, stream.state == "open")
+            self.answer_close(stream)
+        else:
+            self.give_back(message, stream.state == "waiting")
+
+    def give_back(self, message, window):
+        stream = message.stream
+        if window:
+            stream.due[0] += message.charged[0]
+            stream.due[1] += message.charged[1]
+        self.due[0] += message.overdraft
+        self.due[1] += message.charged[1]
+
+    def make_credit(self):
+        """Writes what is due, unless it is withheld."""
+        if self.withhold:
+            return
+        streams = [(t.id, 0, t) for t in self.in_topics.values()] + [(0, c, s) for c, s in self.out_calls.items()]
+        for id, call, stream in streams:
+            if any(stream.due) and stream.control is None and stream.state != "reset":
+                self.grant(id, call, *stream.due)
+                stream.due = [0, 0]
+        if any(self.due):
+            self.grant(0, 0, *self.due)
+            self.due = [0, 0]
+
+    def grant(self, id, call, size, n):
+        """Gives credit, due or not."""
+        stream = self.in_topics[id] if id else self.out_calls[call] if call else None
+        first, second = (stream.bytes, stream.attachments) if stream else (self.in_pool, self.in_attachments)
+        first.grant(size)
+        second.grant(n)
+        self.raw(encode(CREDIT, 0, id, call, struct.pack(">II", size, n)))
+
+    # Sending
+
+    def raw(self, frame, fds=()):
+        """Puts a frame in line as it is. `fds` are those that it claims; they stay the caller's until they are written."""
+        self.out.append((bytearray(frame), list(fds)))
+
+    def open(self, name):
+        """Opens a topic: its id, or None if the other side accepts no more."""
+        used = {topic.name for topic in self.out_topics.values() if topic.state != "closed"}
+        assert name not in used
+        id = next((i for i in range(1, self.peer.topics + 1) if i not in self.out_topics), None)
+        if id is not None:
+            topic = Stream(id, 0, self.peer.topic_bytes, self.peer.topic_attachments)
+            topic.name = name
+            self.out_topics[id] = topic
+            self.raw(encode(OPEN, 0, id, 0, name))
+        return id
+
+    def send(self, id, payload, fds=(), call=0):
+        """Queues a message. Its descriptors stay the caller's, but are used until `out` is empty."""
+        topic = self.out_topics[id]
+        if topic.state == "reset":
+            return False
+        assert topic.state == "open" and not topic.closing and not self.goodbye_wanted
+        assert len(payload) <= self.peer.message_bytes and len(fds) <= self.peer.message_attachments
+        message = Message(DATA, id, call, len(payload), 0, fds)
+        message.payload = bytes(payload)
+        if call:
+            assert call <= self.peer.calls and call not in self.out_calls
+            self.out_calls[call] = stream = Stream(0, call, BASE.topic_bytes, BASE.topic_attachments)
+            stream.state = "asking"
+        topic.queue.append(message)
+        return True
+
+    def reply(self, call, payload, fds=(), end=False):
+        stream = self.in_calls[call]
+        assert not stream.ended
+        stream.ended = end
+        message = Message(REPLY, 0, call, len(payload), 0, fds, END if end else 0)
+        message.payload = bytes(payload)
+        stream.queue.append(message)
+
+    def reply_error(self, call, code, payload=b""):
+        stream = self.in_calls[call]
+        assert not stream.ended
+        stream.ended = True
+        message = Message(REPLY, 0, call, 4 + len(payload), 0, (), END | ERROR)
+        message.payload = struct.pack(">I", code) + payload
+        stream.queue.append(message)
+
+    def close(self, id):
+        """CLOSE, after what is queued."""
+        topic = self.out_topics[id]
+        topic.closing = True
+        self.close_if_empty(topic)
+
+    def close_if_empty(self, topic):
+        if topic.closing and topic.state == "open" and not topic.queue:
+            self.raw(encode(CLOSE, 0, topic.id))
+            topic.state = "closed"
+
+    def reset(self, id, reason=UNWANTED):
+        """RESET of the other side's topic: what waits is thrown away."""
+        topic = self.in_topics[id]
+        for message in list(topic.queue):
+            topic.queue.remove(message)
+            message.close()
+            self.give_back(message, False)
+            if message.call:
+                self.reply_error(message.call, CLOSED)
+        topic.control = reason if topic.state == "open" else DONE
+
+    def reset_call(self, call):
+        self.out_resets.append(call)
+
+    def goodbye(self):
+        self.goodbye_wanted = True
+
+    def drop_queue(self, stream):
+        """An owner throws away what it can not send; a message that has been begun is aborted."""
+        for message in stream.queue:
+            if not message.begun:
+                self.out_calls.pop(message.call, None)
+        begun = bool(stream.queue) and stream.queue[0].begun
+        while len(stream.queue) > int(begun):
+            stream.queue.pop()
+        if begun:
+            self.abort(stream)
+        if stream in self.waiting:
+            self.waiting.remove(stream)
+
+    def abort(self, stream):
+        """Takes back the message that was begun on a stream."""
+        message = stream.queue.popleft()
+        assert message.begun
+        self.raw(encode(message.kind, ABORT, message.id, message.call))
+        if message.kind == DATA:
+            self.sent(stream, message)
+        elif message.end:
+            stream.ended = False
+
+    def pump(self, most=1 << 20):
+        """Makes frames out of what is queued, as far as credit goes and until about `most` bytes are in line."""
+        if self.goodbye_made:
+            return
+        self.make_credit()
+        for topic in list(self.in_topics.values()):
+            if topic.control is not None:
+                self.raw(encode(RESET, 0, topic.id, topic.control))
+                topic.control = None
+                if topic.state == "closed":
+                    del self.in_topics[topic.id]
+                else:
+                    topic.state = "reset"
+        while self.out_resets:
+            call = self.out_resets.pop(0)
+            if call in self.out_calls:
+                self.raw(encode(RESET, 0, 0, call))
+                if self.out_calls[call].state == "waiting":
+                    self.out_calls[call].state = "reset"
+        size = sum(len(frame) for frame, _ in self.out)
+        while size < most:
+            streams = [s for s in list(self.out_topics.values()) + list(self.in_calls.values()) if s.queue]
+            made = False
+            for i in range(len(streams)):
+                stream = streams[(self.turn + i) % len(streams)]
+                n = self.one_frame(stream)
+                size += n
+                made = made or n > 0
+                if size >= most:
+                    break
+            self.turn += 1
+            if not made:
+                break
+        for topic in list(self.out_topics.values()):
+            if topic.state == "reset":
+                self.raw(encode(CLOSE, 0, topic.id))
+                del self.out_topics[topic.id]
+            else:
+                self.close_if_empty(topic)
+        if self.goodbye_wanted and not any(s.queue for s in list(self.out_topics.values()) + list(self.in_calls.values())):
+            self.raw(encode(GOODBYE))
+            self.goodbye_made = True
+
+    def one_frame(self, stream):
+        """The next frame of a stream, if there is credit: its size, or 0."""
+        message = stream.queue[0]
+        flags, prefix, claimed = 0, b"", []
+        first = not message.begun
+        if first and not self.begin(stream, message):
+            return 0
+        most = self.rng.randint(1, self.fragment) if self.fragment < BODY_MAX else BODY_MAX
+        if first:
+            claimed = message.attachments
+            flags |= (END if message.end else 0) | (ERROR if message.error else 0)
+            if message.overdraft or message.total > most:
+                flags |= SIZED
+                prefix = struct.pack(">II", message.total, message.overdraft)
+                most = max(most - len(prefix), 5)
+        part = message.payload[message.at:message.at + most]
+        message.begun = True
+        message.at += len(part)
+        if message.at < message.total:
+            flags |= MORE
+        elif first and not message.overdraft:
+            flags, prefix = flags & ~SIZED, b""
+        self.raw(encode(message.kind, flags, message.id, message.call, prefix + part, len(claimed)), claimed)
+        if not flags & MORE:
+            stream.queue.popleft()
+            self.sent(stream, message)
+        return HEADER + len(part)
+
+    def sent(self, stream, message):
+        """The last frame of a message, or its ABORT, is in line."""
+        if message.kind == REPLY and message.end:
+            del self.in_calls[message.call]
+        elif message.kind == DATA and message.call:
+            self.out_calls[message.call].state = "waiting"
+
+    def begin(self, stream, message):
+        """Charges a message at its first frame; False if it has to wait."""
+        cost, n = message.cost, len(message.attachments)
+        room = stream.bytes.room
+        if n and self.hello is None:
+            return False        # whether attachments are wanted at all only HELLO tells
+        if cost:
+            if room <= 0 or stream.attachments.room < n or self.out_attachments.room < n:
+                if stream in self.waiting:
+                    self.waiting.remove(stream)
+                return False
+            overdraft = max(0, cost - room)
+            if overdraft > self.peer.pool_bytes:
+                return False    # more than the pool will ever have: it waits for its topic, and in nobody's way
+            if overdraft:
+                if stream not in self.waiting:
+                    self.waiting.append(stream)
+                if self.waiting[0] is not stream or self.out_pool.room < overdraft:
+                    return False
+            if stream in self.waiting:
+                self.waiting.remove(stream)
+            message.overdraft = overdraft
+            stream.bytes.used += cost - overdraft
+            stream.attachments.used += n
+            self.out_pool.used += overdraft
+            self.out_attachments.used += n
+        return True
+
+    # Writing
+
+    def batch(self, most=256 << 10, ahead=False):
+        """What the next sendmsg is to have: bytes and descriptors, or (b"", []). `ahead`: the first frame carries, though only a
+        later one claims; else plain frames go without descriptors first."""
+        if self.rest:
+            return self.rest, []
+        frames, fds, size = [], [], 0
+        for frame, claimed in self.out:
+            plain = not fds and frames and (not ahead or frames[0][4] == HELLO)
+            if frames and (size + len(frame) > most or len(fds) + len(claimed) > CARRIED_MAX or plain and claimed):
+                break
+            frames.append(frame)
+            fds += claimed
+            size += len(frame)
+        if frames:
+            set_carried(frames[0], len(fds))    # also to 0: an attempt that failed may have said otherwise
+        self.batched = len(frames)
+        return b"".join(frames), fds
+
+    def wrote(self, n):
+        """The kernel took `n` > 0 bytes of the last batch(), and its descriptors."""
+        if not self.rest:
+            self.rest = b"".join(self.out.popleft()[0] for _ in range(self.batched))
+        self.rest = self.rest[n:]
+
+    @property
+    def idle(self):
+        """Nothing is left to be written."""
+        return not self.out and not self.rest
+
+
+class Channel:
+    """A Session on a socket. step() does what can be done now; run() goes on until something has happened, or fails at a deadline."""
+
+    def __init__(self, sock, limits=BASE, rng=None, auto_take=True, ragged=False, **options):
+        self.sock = sock
+        sock.setblocking(False)
+        self.rng = rng or random.Random(1)
+        self.session = Session(limits, self.rng, **options)
+        self.auto_take = auto_take
+        self.ragged = ragged            # odd sizes of reads and writes
+        self.most = 1 << 20             # about how much is put in line in one step
+        self.eof = self.broken = False  # nothing more to read; nothing more can be written
+        self.messages = []              # received and not asked for yet
+        self.log = []                   # every other event
+        self.reads = self.writes = 0
+
+    def close(self):
+        self.session.parser.close()
+        for message in self.messages:
+            message.close()
+        self.messages = []
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def step(self):
+        """Reads and writes what is possible now. True if anything was."""
+        session = self.session
+        moved = False
+        session.tick(time.monotonic())
+        for _ in range(64):
+            if not self.eof and not session.breach and self.read():
+                moved = True
+            else:
+                break
+        session.pump(self.most)
+        for _ in range(64):
+            if not self.broken and not session.breach and self.write():
+                moved = True
+            else:
+                break
+        return moved
+
+    def read(self):
+        size = self.rng.choice((1, 7, 16, 100, 5000, 70000)) if self.ragged else 256 << 10
+        try:
+            data, group, _ = read_group(self.sock, size, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self.session.starved(time.monotonic())
+            return False
+        except ConnectionResetError:
+            self.broken = True      # once; then what is left can be read
+            return True
+        self.reads += 1
+        if not data:
+            close_fds(group.fds)
+            self.eof = True
+            self.session.end_of_stream()
+        else:
+            self.session.feed(data, group)
+        while self.session.events:
+            event = self.session.events.popleft()
+            if event[0] in ("message", "reply"):
+                self.messages.append(event[1])
+                if self.auto_take:
+                    self.session.take(event[1])
+            else:
+                self.log.append(event)
+        return True
+
+    def write(self):
+        most = self.rng.choice((1, 100, 3000, 100000)) if self.ragged else 256 << 10
+        data, fds = self.session.batch(most, self.ragged and self.rng.random() < 0.5)
+        if not data:
+            return False
+        if self.ragged and self.rng.random() < 0.3:
+            data = data[:self.rng.randint(1, len(data))]
+        try:
+            n = self.sock.sendmsg([data], rights(fds), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            self.broken = True
+            return False
+        self.writes += 1
+        self.session.wrote(n)
+        return True
+
+    def run(self, until, seconds=30):
+        """Steps until `until(self)` is true. A breach by the other side is raised, unless `until` sees it first."""
+        end = time.monotonic() + seconds
+        while not until(self):
+            if self.session.breach:
+                raise self.session.breach
+            if self.step():
+                continue
+            if until(self):
+                break
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("deadline; log %r" % self.log[-5:])
+            if self.eof:
+                raise EOFError("the stream ended; log %r" % self.log[-5:])
+            events = select.POLLIN | (0 if self.session.idle or self.broken else select.POLLOUT)
+            poll = select.poll()
+            poll.register(self.sock, events)
+            poll.poll(min(left, 0.5) * 1000)
+        return self
+
+    def flush(self, seconds=30):
+        self.run(lambda c: c.session.idle and not any(s.queue for s in c.session.out_topics.values()), seconds)
+
+    def receive(self, seconds=30, where=lambda m: True):
+        """The next message for which `where` is true."""
+        self.run(lambda c: any(where(m) for m in c.messages), seconds)
+        message = next(m for m in self.messages if where(m))
+        self.messages.remove(message)
+        return message
+
+    def wait_event(self, kind, seconds=30, where=lambda e: True):
+        """The next event of a kind, which leaves the log."""
+        def found(channel):
+            return next((e for e in channel.log if e[0] == kind and where(e)), None)
+        self.run(found, seconds)
+        event = found(self)
+        self.log.remove(event)
+        return event

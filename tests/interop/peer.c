@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libbeam's side of the interoperability tests: a program on one end of a socket that the test made, whose other end speaks another
+ * implementation. It uses the public interface only.
+ *
+ *     peer MODE FD [OPTION=NUMBER ...]
+ *
+ *     core-echo     sends back every core message, with its attachment
+ *     bare-echo     the same, bare
+ *     channel-echo  sends back every message on a topic of the same name, with its attachments, a thread for each topic
+ *     channel-drain receives everything and throws it away
+ *     channel-send  sends count=N messages of size=N bytes with fds=N descriptors on the topic "send"
+ *     channel       does what it is told on standard input, a command a line, and prints the result of each
+ *
+ * The options are the fields of struct beam_channel_options. At the end it prints "end RESULT BREACH".
+ */
+#include <beam/beam.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TOPICS_MAX = 4096, LINE_MAX_BYTES = 1024, FDS_MAX = BEAM_MESSAGE_ATTACHMENTS_MAX, PATTERN = 251 };
+
+static struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+static struct {
+	uint32_t count, size, fds;
+} load = {.count = 1};
+static struct {
+	const char *name;
+	uint32_t *value;
+} const settings[] = {
+    {"topics", &options.topics},
+    {"calls", &options.calls},
+    {"message_bytes", &options.message_bytes},
+    {"message_attachments", &options.message_attachments},
+    {"topic_window_bytes", &options.topic_window_bytes},
+    {"topic_window_attachments", &options.topic_window_attachments},
+    {"pool_bytes", &options.pool_bytes},
+    {"attachments", &options.attachments},
+    {"buffer_bytes", &options.buffer_bytes},
+    {"socket_buffer_bytes", &options.socket_buffer_bytes},
+    {"frame_timeout_ms", &options.frame_timeout_ms},
+    {"linger_ms", &options.linger_ms},
+    {"unknown_topics", &options.unknown_topics},
+    {"count", &load.count},
+    {"size", &load.size},
+    {"fds", &load.fds},
+};
+
+static void die(const char *what, long result)
+{
+	fprintf(stderr, "peer: %s: %ld\n", what, result);
+	exit(1);
+}
+
+/* ---- Content -------------------------------------------------------------------------------------------------------- */
+
+/* `size` bytes that the test knows: byte i is i modulo 251. */
+static unsigned char *make_content(size_t size)
+{
+	unsigned char *bytes = malloc(size + 1);
+
+	if (!bytes)
+		die("malloc", -ENOMEM);
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = (unsigned char)(i % PATTERN);
+	return bytes;
+}
+
+static bool has_content(const beam_message *message)
+{
+	const unsigned char *bytes = beam_message_data(message);
+
+	for (size_t i = 0; i < beam_message_size(message); i++) {
+		if (bytes[i] != i % PATTERN)
+			return false;
+	}
+	return true;
+}
+
+/* What became of the first attachment that is not there. */
+static int first_loss(const beam_message *message)
+{
+	for (size_t i = 0; i < beam_message_attachments(message); i++) {
+		int fd = beam_message_peek_fd(message, i);
+
+		if (fd < 0)
+			return fd;
+	}
+	return 0;
+}
+
+/* ---- Core ----------------------------------------------------------------------------------------------------------- */
+
+static int core_echo(int fd, bool bare)
+{
+	for (;;) {
+		beam_message *message;
+		int attachment, r;
+
+		r = bare ? beam_receive_bare(fd, &message, 1 << 20, BEAM_FOREVER)
+			 : beam_receive(fd, &message, 1 << 30, BEAM_FOREVER);
+		if (r <= 0)
+			return r;
+		attachment = beam_message_attachments(message) ? beam_message_peek_fd(message, 0) : -1;
+		r = bare ? beam_send_bare(fd, beam_message_data(message), beam_message_size(message), attachment, BEAM_FOREVER)
+			 : beam_send(fd, beam_message_data(message), beam_message_size(message), attachment, BEAM_FOREVER);
+		beam_message_free(message);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* ---- Echo and drain --------------------------------------------------------------------------------------------------- */
+
+static bool draining;
+
+/* Until the other side closes the topic. */
+static void *serve_topic(void *argument)
+{
+	beam_topic *topic = argument;
+	beam_message *message;
+
+	while (beam_topic_receive(topic, &message, BEAM_FOREVER) > 0) {
+		if (draining || beam_topic_send_message(topic, message, BEAM_FOREVER) < 0)
+			beam_message_free(message);
+	}
+	beam_topic_unref(topic);
+	return NULL;
+}
+
+/* A thread for each topic that the other side opens. */
+static int serve(beam_channel *channel)
+{
+	static pthread_t threads[TOPICS_MAX];
+	pthread_attr_t attributes;
+	size_t n = 0;
+	beam_topic *topic;
+	int r;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 256 << 10);
+	while ((r = beam_channel_accept(channel, &topic, BEAM_FOREVER)) > 0) {
+		if (n == TOPICS_MAX || pthread_create(&threads[n], &attributes, serve_topic, topic) != 0)
+			die("thread", (long)n);
+		n++;
+	}
+	pthread_attr_destroy(&attributes);
+	while (n > 0)
+		pthread_join(threads[--n], NULL);
+	return r;
+}
+
+/* ---- Sending ------------------------------------------------------------------------------------------------------------ */
+
+/* A message with our pattern and, as attachments, /dev/null. */
+static int send_one(beam_topic *topic, size_t size, size_t n_fds, beam_deadline deadline)
+{
+	unsigned char *content = make_content(size);
+	const struct iovec iov = {.iov_base = content, .iov_len = size};
+	int fds[FDS_MAX], null, r;
+
+	if (n_fds > FDS_MAX)
+		die("fds", (long)n_fds);
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (null < 0)
+		die("/dev/null", -errno);
+	for (size_t i = 0; i < n_fds; i++)
+		fds[i] = null;
+	r = beam_topic_sendv(topic, &iov, 1, fds, n_fds, deadline);
+	close(null);
+	free(content);
+	return r;
+}
+
+static int send_load(beam_channel *channel)
+{
+	beam_topic *topic;
+	int r = beam_topic_open(&topic, channel, "send");
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; r == 0 && i < load.count; i++)
+		r = send_one(topic, load.size, load.fds, BEAM_FOREVER);
+	beam_topic_unref(topic);
+	return r;
+}
+
+/* ---- Commands ------------------------------------------------------------------------------------------------------------ */
+
+static struct {
+	char name[BEAM_TOPIC_NAME_MAX + 1];
+	beam_topic *topic;
+} held[TOPICS_MAX];
+static size_t n_held;
+
+static beam_topic *find(const char *name)
+{
+	for (size_t i = 0; i < n_held; i++) {
+		if (held[i].topic && strcmp(held[i].name, name) == 0)
+			return held[i].topic;
+	}
+	return NULL;
+}
+
+static void hold(beam_topic *topic)
+{
+	size_t i = 0;
+
+	while (i < n_held && held[i].topic)
+		i++;
+	if (i == TOPICS_MAX)
+		die("topics", (long)i);
+	n_held += i == n_held;
+	snprintf(held[i].name, sizeof held[i].name, "%s", beam_topic_name(topic));
+	held[i].topic = topic;
+}
+
+static void release(const char *name)
+{
+	for (size_t i = 0; i < n_held; i++) {
+		if (held[i].topic && (!name || strcmp(held[i].name, name) == 0))
+			held[i].topic = beam_topic_unref(held[i].topic);
+	}
+}
+
+static void receive(beam_topic *topic, beam_deadline deadline)
+{
+	beam_message *message;
+	int r = beam_topic_receive(topic, &message, deadline);
+
+	if (r <= 0) {
+		printf("%d\n", r);
+		return;
+	}
+	printf("1 %zu %s %zu %d\n", beam_message_size(message), has_content(message) ? "right" : "wrong",
+	       beam_message_attachments(message), first_loss(message));
+	beam_message_free(message);
+}
+
+static void tell_limits(beam_channel *channel, beam_deadline deadline)
+{
+	struct beam_limits limits;
+	int r = beam_channel_limits(channel, &limits, deadline);
+
+	if (r < 0)
+		printf("%d\n", r);
+	else
+		printf("0 %u %u %u %u %u %u %u %u\n", limits.topics, limits.calls, limits.message_bytes,
+		       limits.message_attachments, limits.topic_window_bytes, limits.topic_window_attachments,
+		       limits.pool_bytes, limits.attachments);
+}
+
+static void accept_topic(beam_channel *channel, beam_deadline deadline)
+{
+	beam_topic *topic;
+	int r = beam_channel_accept(channel, &topic, deadline);
+
+	if (r <= 0) {
+		printf("%d\n", r);
+		return;
+	}
+	printf("1 %s\n", beam_topic_name(topic));
+	hold(topic);
+}
+
+static int open_topic(beam_channel *channel, const char *name)
+{
+	beam_topic *topic;
+	int r = beam_topic_open(&topic, channel, name);
+
+	if (r == 0)
+		hold(topic);
+	return r;
+}
+
+static bool is(const char *verb, const char *name)
+{
+	return strcmp(verb, name) == 0;
+}
+
+/* Commands on a topic: VERB NAME [NUMBER ...]. False: there is no such command. */
+static bool on_topic(const char *verb, const char *name, const long numbers[3])
+{
+	beam_topic *topic = find(name);
+
+	if (is(verb, "send"))
+		printf("%d\n", send_one(topic, (size_t)numbers[0], (size_t)numbers[1], beam_in_ms(numbers[2])));
+	else if (is(verb, "receive"))
+		receive(topic, beam_in_ms(numbers[0]));
+	else if (is(verb, "close"))
+		printf("%d\n", beam_topic_close(topic));
+	else if (is(verb, "reset"))
+		printf("%d\n", beam_topic_reset(topic));
+	else
+		return false;
+	return true;
+}
+
+/* Commands on the channel: VERB [MILLISECONDS]. */
+static bool on_channel(beam_channel *channel, const char *verb, beam_deadline deadline)
+{
+	if (is(verb, "accept"))
+		accept_topic(channel, deadline);
+	else if (is(verb, "limits"))
+		tell_limits(channel, deadline);
+	else if (is(verb, "flush"))
+		printf("%d\n", beam_channel_flush(channel, deadline));
+	else if (is(verb, "goodbye"))
+		printf("%d\n", beam_channel_close(channel, deadline));
+	else
+		return false;
+	return true;
+}
+
+static void obey(beam_channel *channel, char *line)
+{
+	char *rest, *verb = strtok_r(line, " \n", &rest), *name = strtok_r(NULL, " \n", &rest), *word;
+	long numbers[3] = {0, 0, 0};
+
+	if (!verb)
+		return;
+	for (int i = 0; i < 3 && (word = strtok_r(NULL, " \n", &rest)); i++)
+		numbers[i] = strtol(word, NULL, 10);
+	if (on_channel(channel, verb, beam_in_ms(name ? strtol(name, NULL, 10) : 0)))
+		;
+	else if (is(verb, "open"))
+		printf("%d\n", open_topic(channel, name));
+	else if (is(verb, "release")) {
+		release(name);
+		printf("0\n");
+	} else if (!name || !on_topic(verb, name, numbers)) {
+		die(verb, 0);
+	}
+	fflush(stdout);
+}
+
+/* The result is how the channel ended, or -EAGAIN. */
+static int follow_commands(beam_channel *channel)
+{
+	char line[LINE_MAX_BYTES];
+	beam_topic *topic;
+	int r;
+
+	while (fgets(line, sizeof line, stdin))
+		obey(channel, line);
+	do {
+		r = beam_channel_accept(channel, &topic, BEAM_NOWAIT);
+		if (r > 0)
+			beam_topic_unref(topic);
+	} while (r > 0);
+	release(NULL);
+	return r;
+}
+
+/* ---- Main ------------------------------------------------------------------------------------------------------------------ */
+
+static void set(const char *argument)
+{
+	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+		size_t size = strlen(settings[i].name);
+
+		if (strncmp(argument, settings[i].name, size) == 0 && argument[size] == '=') {
+			*settings[i].value = (uint32_t)strtoul(argument + size + 1, NULL, 10);
+			return;
+		}
+	}
+	die(argument, -EINVAL);
+}
+
+static int with_channel(const char *mode, int fd)
+{
+	beam_channel *channel;
+	const char *breach;
+	int r = beam_channel_new(&channel, fd, &options);
+
+	if (r < 0)
+		die("beam_channel_new", r);
+	draining = is(mode, "channel-drain");
+	if (draining || is(mode, "channel-echo"))
+		r = serve(channel);
+	else if (is(mode, "channel-send"))
+		r = send_load(channel);
+	else if (is(mode, "channel"))
+		r = follow_commands(channel);
+	else
+		die(mode, -EINVAL);
+	beam_channel_close(channel, beam_in_ms(10000));
+	breach = beam_channel_breach(channel);
+	printf("end %d %s\n", r, breach ? breach : "-");
+	beam_channel_unref(channel);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	int fd;
+
+	if (argc < 3)
+		die("usage: peer MODE FD [OPTION=NUMBER ...]", argc);
+	fd = (int)strtol(argv[2], NULL, 10);
+	for (int i = 3; i < argc; i++)
+		set(argv[i]);
+	if (!is(argv[1], "core-echo") && !is(argv[1], "bare-echo"))
+		return with_channel(argv[1], fd);
+	if (beam_fd_conn(fd) < 0)
+		die("beam_fd_conn", fd);
+	printf("end %d -\n", core_echo(fd, is(argv[1], "bare-echo")));
+	close(fd);
+	return 0;
+}
