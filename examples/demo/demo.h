@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The demo: two processes and one channel between them. One walks a tree of files and sends them from several threads
+ * on several topics, as payloads and as open descriptors; the other receives from several threads. Both count what
+ * passes and sum up checksums, and compare in the end. The consumer of one topic is slow on purpose: the finish times
+ * show that no other topic waits for it.
+ */
+#ifndef DEMO_H
+#define DEMO_H
+
+#include <beam/beam.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* ---- What is sent on which topic (plan.c) ---- */
+
+enum { TOPIC_FILES, TOPIC_BUNDLES, TOPIC_DESCRIPTORS, TOPIC_SLOW, TOPICS };
+
+/* The topic on which both sides exchange their tallies. */
+#define TOPIC_SUMMARY "summary"
+
+struct plan {
+	const char *name;
+	unsigned senders, receivers; /* threads */
+	size_t parcel_bytes;         /* contents are gathered until a message has so many bytes; 0: one file a message */
+	unsigned parcel_fds;         /* files are sent open, so many a message; 0: their contents are sent */
+	bool sample;                 /* some SLOW_MESSAGES files only */
+	unsigned pause_ms;           /* the receiver rests so long after each message */
+};
+
+enum { SLOW_MESSAGES = 400, LARGE_PAYLOAD = 4 << 20 };
+
+extern const struct plan plans[TOPICS];
+
+/* What has passed on a topic, in either process. */
+struct tally {
+	_Atomic uint64_t messages, files, bytes, descriptors, sum;
+};
+
+/* The same as plain numbers, for the wire and for comparing. */
+struct totals {
+	uint64_t messages, files, bytes, descriptors, sum;
+};
+
+struct totals tally_read(const struct tally *tally);
+
+/* ---- The tree (tree.c) ---- */
+
+struct tree {
+	char **paths; /* the regular files in it, by name */
+	size_t n;
+};
+
+/* Exits with a message if there is nothing to send. */
+void tree_walk(struct tree *tree, const char *folder);
+void tree_free(struct tree *tree);
+
+/* ---- Parcels: messages made of files (parcel.c) ---- */
+
+enum { PARCEL_FDS = 8 };
+
+struct parcel {
+	unsigned char *bytes;
+	size_t size, capacity;
+	int fds[PARCEL_FDS];
+	unsigned n_fds;
+	uint64_t files, content, sum;
+};
+
+/* Adds a file by its content, or open as an attachment; a content of over `limit` bytes is attached, too. False if it
+ * can't be read. */
+bool parcel_add(struct parcel *parcel, const char *path, bool attach, size_t limit);
+
+/* Adds made-up content until the parcel has `size` bytes. */
+void parcel_fill(struct parcel *parcel, size_t size);
+
+/* Sends what was gathered, counts it and empties the parcel. */
+void parcel_send(struct parcel *parcel, beam_topic *topic, struct tally *tally);
+void parcel_free(struct parcel *parcel);
+
+/* Checks and counts a received message. */
+void parcel_receive(const beam_message *message, struct tally *tally);
+
+/* ---- The two processes (send.c, receive.c); both return the exit code ---- */
+
+int demo_send(const char *path, const char *folder);
+int demo_receive(int socket);
+
+/* ---- What they say (report.c) ---- */
+
+/* The channel that must() asks which rule was broken. */
+void report_breaches_of(beam_channel *channel);
+
+/* Exits with "what: why" if `result` is an error of Beam's (a negative errno). */
+void must(int result, const char *what);
+/* The same for a system call; tells errno. */
+void must_sys(int result, const char *what);
+
+double seconds(void);
+void report_totals(const char *who, const struct totals totals[TOPICS], const double *finished);
+bool report_comparison(const struct totals mine[TOPICS], const struct totals theirs[TOPICS]);
+
+/* A line that is written over, on a terminal only. */
+void report_progress(const struct tally tallies[TOPICS], double since);
+void report_progress_end(void);
+
+#endif

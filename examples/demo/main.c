@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * beam-demo [FOLDER]               both processes, with a socket in a private folder
+ * beam-demo --receive SOCKET       one of them
+ * beam-demo --send SOCKET [FOLDER] the other
+ */
+#include "demo.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char default_folder[] = "/usr/share/doc";
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (strlen(path) >= sizeof address.sun_path)
+		must(-ENAMETOOLONG, path);
+	memcpy(address.sun_path, path, strlen(path));
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	must_sys(fd, "socket");
+	must_sys(bind(fd, (struct sockaddr *)&address, sizeof address), path);
+	must_sys(listen(fd, 1), path);
+	return fd;
+}
+
+/* One connection is all that is expected: the address goes as soon as it has come. */
+static int accept_one(int listener, const char *path)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	must_sys(fd, "accept");
+	close(listener);
+	unlink(path);
+	return fd;
+}
+
+static int both(const char *folder)
+{
+	char private[] = "/tmp/beam-demo.XXXXXX";
+	char path[sizeof private + sizeof "/socket"];
+	int status = 0;
+
+	must_sys(mkdtemp(private) ? 0 : -1, private);
+	snprintf(path, sizeof path, "%s/socket", private);
+	int listener = listen_at(path);
+	pid_t sender = fork();
+	must_sys(sender, "fork");
+	if (sender == 0) {
+		close(listener);
+		exit(demo_send(path, folder));
+	}
+	int fd = accept_one(listener, path);
+	rmdir(private);
+	int code = demo_receive(fd);
+	waitpid(sender, &status, 0);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		code = 1;
+	puts(code ? "FAILED" : "both sides agree");
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && strcmp(argv[1], "--receive") == 0)
+		return demo_receive(accept_one(listen_at(argv[2]), argv[2]));
+	if (argc >= 3 && argc <= 4 && strcmp(argv[1], "--send") == 0)
+		return demo_send(argv[2], argc == 4 ? argv[3] : default_folder);
+	if (argc <= 2 && (argc == 1 || argv[1][0] != '-'))
+		return both(argc == 2 ? argv[1] : default_folder);
+	fprintf(stderr,
+		"usage: beam-demo [FOLDER]\n       beam-demo --receive SOCKET\n       beam-demo --send SOCKET [FOLDER]\n");
+	return 2;
+}

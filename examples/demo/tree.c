@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* A list of all regular files below a folder. */
+#include "demo.h"
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* nftw() hands nothing through. */
+static struct tree *walked;
+static size_t capacity;
+
+static int add(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+	(void)place;
+	if (type != FTW_F || !S_ISREG(status->st_mode))
+		return 0;
+	if (walked->n == capacity) {
+		capacity = capacity ? 2 * capacity : 1024;
+		walked->paths = realloc(walked->paths, capacity * sizeof *walked->paths);
+		if (!walked->paths)
+			must(-ENOMEM, path);
+	}
+	char *copy = strdup(path);
+	if (!copy)
+		must(-ENOMEM, path);
+	walked->paths[walked->n++] = copy;
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void tree_walk(struct tree *tree, const char *folder)
+{
+	*tree = (struct tree){NULL, 0};
+	walked = tree;
+	capacity = 0;
+	must_sys(nftw(folder, add, 32, FTW_PHYS), folder);
+	if (!tree->n) {
+		fprintf(stderr, "%s: no files in it\n", folder);
+		exit(1);
+	}
+	qsort(tree->paths, tree->n, sizeof *tree->paths, by_name);
+}
+
+void tree_free(struct tree *tree)
+{
+	for (size_t i = 0; i < tree->n; i++)
+		free(tree->paths[i]);
+	free(tree->paths);
+}
