@@ -163,7 +163,7 @@ void write_retry(struct beam_channel *channel);
 void write_nudge(struct beam_channel *channel);
 
 /* ---- standby.c: the channel's thread. */
-void standby_run(void *channel);
+void standby_run(void *argument);
 
 /* ---- events.c: what the session tells. */
 extern const struct rx_events channel_rx_events;

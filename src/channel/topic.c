@@ -299,21 +299,27 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_channel *channel;
-	bool last;
+	bool last, forgotten = false;
 
 	if (!topic || channel_foreign(topic->channel))
 		return NULL;
 	channel = topic->channel;
 	pthread_mutex_lock(&channel->lock);
 	last = --topic->handles == 0;
-	if (last)
-		topic_forget(topic);
-	pthread_mutex_unlock(&channel->lock);
 	if (last) {
-		reset_inlets(topic);
-		close_outlet(topic);
-		topic_memory_unref(topic);
+		/* Whoever opens the name from here on gets another topic: this one must be known to be closing by then. */
+		topic_forget(topic);
+		pthread_mutex_lock(&channel->tx_lock);
+		forgotten = tx_close(&channel->tx, &topic->outlet);
+		pthread_mutex_unlock(&channel->tx_lock);
 	}
+	pthread_mutex_unlock(&channel->lock);
+	if (!last)
+		return NULL;
+	reset_inlets(topic);
+	if (forgotten)
+		topic_memory_unref(topic);
+	topic_memory_unref(topic); /* NOLINT(clang-analyzer-unix.Malloc): two references, as counted */
 	return NULL;
 }
 

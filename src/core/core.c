@@ -157,8 +157,9 @@ int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_
 		return -EINVAL;
 	/* Before there is a pair: its ends may bear the number of a socket that is closed. */
 	r = check_send(socket, data, size, -1, &type);
-	if (!r)
-		r = socket_pair(SOCK_STREAM, fds);
+	if (r < 0)
+		return r;
+	r = socket_pair(SOCK_STREAM, fds);
 	if (r < 0)
 		return r;
 	r = send_message(socket, type, data, size, fds[0], deadline);

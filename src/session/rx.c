@@ -116,7 +116,7 @@ static int make_room(struct rx *rx)
 		if (!chunk)
 			return out_of_memory(rx);
 	}
-	if (left)
+	if (rx->chunk && left)
 		memmove(chunk->bytes, rx->chunk->bytes + rx->low, left);
 	if (chunk != rx->chunk) {
 		if (rx->chunk)
@@ -143,7 +143,7 @@ int rx_offer(struct rx *rx, struct iovec iov[RX_IOV])
 			return rx->error;
 		room = CHUNK_BYTES - rx->high;
 	}
-	if (rx->direct_left) {
+	if (rx->direct && rx->direct_left) {
 		struct inlet *inlet = rx->direct;
 
 		iov[n++] = (struct iovec){message_room(inlet->building) + inlet->built, rx->direct_left};

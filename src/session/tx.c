@@ -93,7 +93,7 @@ void tx_assign(struct tx *tx)
 			continue;
 		list_remove(link);
 		while (tx->outlets[tx->next_id])
-			tx->next_id = tx->next_id % tx->capacity_outlets + 1;
+			tx->next_id = tx->next_id < tx->capacity_outlets ? tx->next_id + 1 : 1;
 		outlet->id = tx->next_id;
 		tx->outlets[outlet->id] = outlet;
 		tx->n_outlets++;
@@ -221,7 +221,7 @@ const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason)
 
 void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments)
 {
-	if (inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed))
+	if ((!bytes && !attachments) || inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed))
 		return;
 	inlet->due_bytes += bytes;
 	inlet->due_attachments += attachments;
@@ -256,7 +256,8 @@ int tx_fits(const struct tx *tx, size_t size, size_t n_fds)
 {
 	const struct limits *peer = &tx->peer;
 	bool small = size <= peer->message_bytes && size + MESSAGE_COST <= (size_t)peer->topic_bytes + peer->pool_bytes;
-	bool few = n_fds <= peer->message_attachments && n_fds <= peer->topic_attachments && n_fds <= peer->attachments;
+	bool few = n_fds <= FRAME_CARRIED_MAX && n_fds <= peer->message_attachments && n_fds <= peer->topic_attachments &&
+		   n_fds <= peer->attachments;
 
 	/* Whether attachments are wanted at all only HELLO tells. */
 	if (small && few && (tx->hello_came || !n_fds))

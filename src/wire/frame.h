@@ -90,7 +90,7 @@ size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t fl
 void frame_set_carried(unsigned char header[FRAME_HEADER], uint8_t n);
 
 /* What an encoded DATA frame that is a whole message says of it. */
-void frame_message(const unsigned char *frame, uint32_t *ret_size, uint32_t *ret_overdraft);
+void frame_message(const unsigned char *bytes, uint32_t *ret_size, uint32_t *ret_overdraft);
 
 static inline size_t frame_padding(size_t payload)
 {
