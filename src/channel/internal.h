@@ -64,6 +64,8 @@ struct beam_channel {
 	unsigned in_a_row;
 	int64_t sent_at;
 	bool burst;
+	/* The channel's thread is awake, or has been woken: it looks at what is pending before it sleeps again. */
+	bool awake;
 	/* Why nothing is accepted any more; why nothing can be written any more. 0: it can. */
 	int send_error, broken;
 	/* Topics with senders that wait for credit. */
@@ -159,7 +161,7 @@ void write_wake_for_room(struct beam_channel *channel);
 void write_wake_all(struct beam_channel *channel);
 /* Something failed, or waits, for a reason that passes without an event: the channel's thread tries again after a while. */
 void write_retry(struct beam_channel *channel);
-/* Wakes the channel's thread. */
+/* Wakes the channel's thread, if it is not awake. */
 void write_nudge(struct beam_channel *channel);
 
 /* ---- standby.c: the channel's thread. */

@@ -245,7 +245,6 @@ static bool enters_burst(struct sending *s)
 	if (channel->in_a_row < BURST_SENDS)
 		return false;
 	channel->burst = true;
-	write_nudge(channel);
 	return true;
 }
 
@@ -261,8 +260,13 @@ static int send_frame(struct sending *s)
 		if (r < 0)
 			return r;
 		/* A socket that is known to be full is left to whoever watches it. */
-		if ((channel->writing || channel->full || channel->burst || enters_burst(s)) && may_append(s))
-			return append(s);
+		if ((channel->writing || channel->full || channel->burst || enters_burst(s)) && may_append(s)) {
+			r = append(s);
+			/* A writer takes it along, or whoever watches for room; in a burst, the channel's thread. */
+			if (!channel->writing && !channel->full)
+				write_nudge(channel);
+			return r;
+		}
 		if (channel->writing) {
 			r = write_wait(channel, tx_own_size(&s->own) <= TX_LARGE, s->deadline);
 			if (r < 0)

@@ -220,13 +220,25 @@ static void finish(struct beam_channel *channel)
 
 /* ---- The loop ------------------------------------------------------------------------------------------------------------- */
 
+/* Something is to be written by this thread, or may be soon. The tx_lock is held. */
+static bool has_to_write(const struct beam_channel *channel)
+{
+	if (channel->broken || channel->full || channel->writing)
+		return false;
+	/* What failed for a while is not tried again before its time. */
+	if (channel->retry_at != BEAM_FOREVER && channel->tx.batch.active)
+		return false;
+	return channel->burst || tx_pending(&channel->tx);
+}
+
 static int wait_for_events(struct beam_channel *channel, struct epoll_event events[EVENTS])
 {
 	beam_deadline until = channel->stalled_until;
 
 	pthread_mutex_lock(&channel->tx_lock);
 	until = deadline_earlier(until, deadline_earlier(channel->retry_at, channel->linger_until));
-	if (channel->burst && !channel->full)
+	channel->awake = has_to_write(channel);
+	if (channel->awake)
 		until = BEAM_NOWAIT;
 	pthread_mutex_unlock(&channel->tx_lock);
 	return sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(until));

@@ -17,10 +17,8 @@ void write_nudge(struct beam_channel *channel)
 {
 	uint64_t one = 1;
 
-	/* It can only fail when the counter is full: then the thread is awake already. A failure by a fault of the kernel's is made up for
-	 * by whoever writes next. */
-	if (!channel->finished && sys_write(channel->nudge, &one, sizeof one) < 0)
-		return;
+	if (!channel->awake && !channel->finished)
+		channel->awake = sys_write(channel->nudge, &one, sizeof one) == sizeof one;
 }
 
 void write_retry(struct beam_channel *channel)
@@ -125,7 +123,7 @@ void write_release(struct beam_channel *channel)
 	if (channel->full) {
 		if (channel->transport.methods->watch(&channel->transport, channel->transport.watched | EPOLLOUT) < 0)
 			write_retry(channel);
-	} else if (!channel->burst) {
+	} else {
 		write_nudge(channel);
 	}
 }

@@ -29,7 +29,7 @@ static inline ssize_t raw_sendv(int socket, const struct iovec *iov, size_t n_io
 	struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n_iov};
 	ssize_t n;
 
-	if (n_fds > 0) {
+	if (fds && n_fds > 0) {
 		memset(&control, 0, sizeof control);
 		message.msg_control = &control;
 		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
