@@ -117,8 +117,8 @@ struct beam_item {
  * @return how many were sent, from the first on: less than `n` if the deadline passed or the next one failed; the errors of
  *         beam_topic_sendv() if the first was not sent
  */
-BEAM_API ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline)
-    BEAM_CHECKED;
+BEAM_API ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, size_t n,
+				      beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Receives the next message.

@@ -49,14 +49,15 @@ static int check_options(struct beam_channel_options *options)
 		options->attachments = default_attachments(options);
 	if (!within(options->topics, limits_base.topics, 65535) || !within(options->calls, limits_base.calls, 65535) ||
 	    !within(options->message_bytes, limits_base.message_bytes, CREDIT_MAX) ||
-	    (options->message_attachments && !within(options->message_attachments, limits_base.message_attachments, FRAME_CARRIED_MAX)) ||
+	    (options->message_attachments &&
+	     !within(options->message_attachments, limits_base.message_attachments, FRAME_CARRIED_MAX)) ||
 	    !within(options->topic_window_bytes, limits_base.topic_bytes, CREDIT_MAX) ||
 	    !within(options->topic_window_attachments, limits_base.topic_attachments, 65535) ||
 	    options->topic_window_attachments < options->message_attachments ||
 	    !within(options->pool_bytes, limits_base.pool_bytes, CREDIT_MAX) || options->pool_bytes < options->message_bytes ||
-	    !within(options->attachments, limits_base.attachments, 65535) || options->attachments < options->message_attachments ||
-	    !within(options->buffer_bytes, 16 << 10, 64 << 20) || options->socket_buffer_bytes > INT32_MAX ||
-	    options->unknown_topics > BEAM_TOPICS_REFUSE)
+	    !within(options->attachments, limits_base.attachments, 65535) ||
+	    options->attachments < options->message_attachments || !within(options->buffer_bytes, 16 << 10, 64 << 20) ||
+	    options->socket_buffer_bytes > INT32_MAX || options->unknown_topics > BEAM_TOPICS_REFUSE)
 		return -EINVAL;
 	return 0;
 }
@@ -244,7 +245,8 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 	return 0;
 }
 
-int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_channel_options *options, beam_deadline deadline)
+int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_channel_options *options,
+			 beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_channel_options taken;

@@ -31,7 +31,8 @@ static void account(struct beam_topic *topic, struct beam_message *message, stru
 			topic_inlet_done(topic, inlet);
 			owed->write = true;
 		}
-	} else if (inlet->withheld_bytes >= channel->return_bytes || inlet->withheld_attachments > channel->return_attachments) {
+	} else if (inlet->withheld_bytes >= channel->return_bytes ||
+		   inlet->withheld_attachments > channel->return_attachments) {
 		pthread_mutex_lock(&channel->tx_lock);
 		tx_return(&channel->tx, inlet, inlet->withheld_bytes, inlet->withheld_attachments);
 		pthread_mutex_unlock(&channel->tx_lock);
@@ -108,8 +109,8 @@ int beam_topic_receive(beam_topic *topic, beam_message **ret, beam_deadline dead
 	return (int)beam_topic_receive_many(topic, ret, 1, deadline);
 }
 
-int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, size_t *ret_size, int *ret_fds, size_t capacity_fds,
-			    size_t *ret_n_fds, beam_deadline deadline)
+int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, size_t *ret_size, int *ret_fds,
+			    size_t capacity_fds, size_t *ret_n_fds, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_message *message = NULL;

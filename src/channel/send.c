@@ -200,14 +200,10 @@ static int write_own(struct sending *s)
 
 	for (;;) {
 		switch (write_batch(channel, own, &error)) {
-		case WRITTEN_REFUSED:
-			return error;
-		case WRITTEN_BROKEN:
-			return channel->broken;
+		case WRITTEN_REFUSED: return error;
+		case WRITTEN_BROKEN: return channel->broken;
 		case WRITTEN_LATER:
-		case WRITTEN_NOTHING:
-			tx_leave(&channel->tx, own);
-			return own->done ? 0 : -EINPROGRESS;
+		case WRITTEN_NOTHING: tx_leave(&channel->tx, own); return own->done ? 0 : -EINPROGRESS;
 		case WRITTEN:
 			if (own->done)
 				return 0;
@@ -216,14 +212,14 @@ static int write_own(struct sending *s)
 			if (r < 0)
 				return r;
 			continue;
-		case WRITTEN_FULL:
-			break;
+		case WRITTEN_FULL: break;
 		}
 		if (!own->begun && may_append(s)) {
 			tx_leave(&channel->tx, own);
 			return append(s);
 		}
-		r = deadline_passed(s->deadline) ? deadline_error(s->deadline) : write_poll(channel, channel->kick, s->deadline);
+		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
+						 : write_poll(channel, channel->kick, s->deadline);
 		if (r == 1)
 			continue;
 		/* The deadline, or a close. What has begun will be completed from the reserve: it counts as sent. */
@@ -280,7 +276,8 @@ static int send_frame(struct sending *s)
 		channel->sent_at = clock_now();
 		if (r != -EINPROGRESS)
 			return r;
-		until = deadline_earlier(s->deadline, clock_now() + (channel->retry_after ? channel->retry_after : 1000 * 1000));
+		until =
+		    deadline_earlier(s->deadline, clock_now() + (channel->retry_after ? channel->retry_after : 1000 * 1000));
 		r = write_wait(channel, false, until);
 		if (r == 1)
 			write_release(channel);
@@ -343,8 +340,8 @@ static int send_message(struct sending *s)
 }
 
 /* Checks what does not depend on the other side, and adds up the payload. */
-static int prepare(struct sending *s, struct beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
-		   beam_deadline deadline)
+static int prepare(struct sending *s, struct beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds,
+		   size_t n_fds, beam_deadline deadline)
 {
 	if (!topic || (n_iov && !iov) || n_iov > IOV_MAX || (n_fds && !fds))
 		return -EINVAL;
@@ -377,7 +374,8 @@ static int prepare(struct sending *s, struct beam_topic *topic, const struct iov
 	return 0;
 }
 
-int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, beam_deadline deadline)
+int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+		     beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct sending s;

@@ -83,8 +83,8 @@ static void read_some(struct beam_channel *channel)
 			channel->stalled_frame = 0;
 		} else if (channel->stalled_frame != rx_frame_number(&channel->rx)) {
 			channel->stalled_frame = rx_frame_number(&channel->rx);
-			channel->stalled_until = channel->options.frame_timeout_ms ? beam_in_ms(channel->options.frame_timeout_ms)
-										     : BEAM_FOREVER;
+			channel->stalled_until =
+			    channel->options.frame_timeout_ms ? beam_in_ms(channel->options.frame_timeout_ms) : BEAM_FOREVER;
 		} else if (deadline_passed(channel->stalled_until)) {
 			fail(channel, -EPROTO, BREACH_TIMEOUT);
 		}

@@ -174,7 +174,8 @@ int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_deadline d
 			r = channel->read_end;
 			break;
 		}
-		r = deadline_passed(deadline) ? deadline_error(deadline) : condition_wait(&channel->changed, &channel->lock, deadline);
+		r = deadline_passed(deadline) ? deadline_error(deadline)
+					      : condition_wait(&channel->changed, &channel->lock, deadline);
 	}
 	if (!list_empty(&channel->unclaimed)) {
 		*ret = list_entry(channel->unclaimed.next, struct beam_topic, unclaimed);

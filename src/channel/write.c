@@ -57,8 +57,8 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	if (!tx_batch(tx, own))
 		return WRITTEN_NOTHING;
 	pthread_mutex_unlock(&channel->tx_lock);
-	n = channel->transport.methods->write(&channel->transport, batch->iov + batch->first, batch->n - batch->first, batch->fds,
-					      batch->n_fds);
+	n = channel->transport.methods->write(&channel->transport, batch->iov + batch->first, batch->n - batch->first,
+					      batch->fds, batch->n_fds);
 	pthread_mutex_lock(&channel->tx_lock);
 	if (n >= 0) {
 		n_spent = tx_wrote(tx, own, (size_t)n, spent);

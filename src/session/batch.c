@@ -66,8 +66,7 @@ static bool shared_due(const struct tx *tx)
 {
 	uint32_t most = tx->own.attachments, spare = most - tx->own.message_attachments;
 
-	return tx->due_pool ||
-	       (!tx->withhold_attachments && tx->due_attachments > (most / 2 < spare ? most / 2 : spare));
+	return tx->due_pool || (!tx->withhold_attachments && tx->due_attachments > (most / 2 < spare ? most / 2 : spare));
 }
 
 static bool control_shared(struct tx *tx, size_t *size)
@@ -282,7 +281,8 @@ bool tx_pending(const struct tx *tx)
 	if (!tx->held)
 		return buffer_left(drain) || tx->fill->size || !list_empty(&tx->due_outlets) ||
 		       (tx->goodbye_due && !tx->n_busy);
-	if (buffer_left(drain) && !(drain->record_at < drain->n_records && drain->records[drain->record_at].offset == drain->at))
+	if (buffer_left(drain) &&
+	    !(drain->record_at < drain->n_records && drain->records[drain->record_at].offset == drain->at))
 		return true;
 	for (struct list *link = tx->due_outlets.next; link != &tx->due_outlets; link = link->next) {
 		const struct outlet *outlet = list_entry(link, struct outlet, due);

@@ -22,9 +22,9 @@ struct inlet {
 	struct beam_message *building; /* a message whose fragments have begun to come */
 	size_t built;
 	uint32_t building_call;
-	struct list touched;	      /* among the inlets with something in `arrived` */
+	struct list touched;          /* among the inlets with something in `arrived` */
 	struct message_queue arrived; /* whole messages since the last delivery */
-	bool calls_arrived;	      /* some of them are calls; cleared by the owner */
+	bool calls_arrived;           /* some of them are calls; cleared by the owner */
 
 	/* Written by tx, read by rx: how much was ever granted, and whether the id's RESET went out. */
 	_Atomic uint64_t granted_bytes, granted_attachments;

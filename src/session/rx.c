@@ -615,22 +615,14 @@ static int take_frame(struct rx *rx)
 	rx->low += FRAME_HEADER + frame_body(&rx->frame);
 	rx->in_frame = false;
 	switch ((enum frame_kind)rx->frame.kind) {
-	case FRAME_DATA:
-		return take_data(rx, body);
-	case FRAME_CREDIT:
-		return take_credit(rx, body);
-	case FRAME_OPEN:
-		return take_open(rx, body);
-	case FRAME_CLOSE:
-		return take_close(rx);
-	case FRAME_RESET:
-		return take_reset(rx);
-	case FRAME_HELLO:
-		return take_hello(rx, body);
-	case FRAME_GOODBYE:
-		return take_goodbye(rx);
-	case FRAME_REPLY:
-		break;
+	case FRAME_DATA: return take_data(rx, body);
+	case FRAME_CREDIT: return take_credit(rx, body);
+	case FRAME_OPEN: return take_open(rx, body);
+	case FRAME_CLOSE: return take_close(rx);
+	case FRAME_RESET: return take_reset(rx);
+	case FRAME_HELLO: return take_hello(rx, body);
+	case FRAME_GOODBYE: return take_goodbye(rx);
+	case FRAME_REPLY: break;
 	}
 	return breach(rx, BREACH_KIND);
 }

@@ -183,7 +183,8 @@ const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attac
 	struct outlet *outlet;
 
 	if (!id) {
-		if (!grant(&tx->limit_pool, tx->used_pool, bytes) || !grant(&tx->limit_attachments, tx->used_attachments, attachments))
+		if (!grant(&tx->limit_pool, tx->used_pool, bytes) ||
+		    !grant(&tx->limit_attachments, tx->used_attachments, attachments))
 			return BREACH_GRANT;
 		tx->events->wake_all(tx->owner);
 		return NULL;
@@ -300,7 +301,8 @@ int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint
 	uint64_t cost = claim->size + MESSAGE_COST, left = outlet->limit_bytes - outlet->used_bytes;
 	uint64_t over = cost > left ? cost - left : 0;
 
-	if (!outlet->id || must_queue(outlet, claim) || !left || outlet->limit_attachments - outlet->used_attachments < claim->n_fds ||
+	if (!outlet->id || must_queue(outlet, claim) || !left ||
+	    outlet->limit_attachments - outlet->used_attachments < claim->n_fds ||
 	    tx->limit_attachments - tx->used_attachments < claim->n_fds || over > tx->peer.pool_bytes) {
 		leave_queue(tx, claim);
 		return -EAGAIN;

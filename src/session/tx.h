@@ -110,8 +110,8 @@ struct tx_events {
 struct tx {
 	const struct tx_events *events;
 	void *owner;
-	struct limits own;	/* what this side accepts */
-	struct limits peer;	/* what the other side does */
+	struct limits own;  /* what this side accepts */
+	struct limits peer; /* what the other side does */
 	bool hello_came;
 
 	/* Credit that the other side gave for all topics together. */

@@ -96,8 +96,8 @@ const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEA
 	return NULL;
 }
 
-size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id, uint32_t argument,
-		    size_t payload)
+size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id,
+		    uint32_t argument, size_t payload)
 {
 	size_t padding = frame_padding(payload);
 	uint32_t length = (uint32_t)(FRAME_LENGTH_MIN + payload + padding);
@@ -135,8 +135,10 @@ void frame_message(const unsigned char *bytes, uint32_t *ret_size, uint32_t *ret
 /* The limits in the order of HELLO. */
 static void limits_to_array(uint32_t to[8], const struct limits *limits)
 {
-	const uint32_t values[8] = {limits->topics,	 limits->calls,		    limits->message_bytes, limits->message_attachments,
-				    limits->topic_bytes, limits->topic_attachments, limits->pool_bytes,	   limits->attachments};
+	const uint32_t values[8] = {limits->topics,        limits->calls,
+				    limits->message_bytes, limits->message_attachments,
+				    limits->topic_bytes,   limits->topic_attachments,
+				    limits->pool_bytes,    limits->attachments};
 
 	memcpy(to, values, sizeof values);
 }

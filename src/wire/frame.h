@@ -83,8 +83,8 @@ static inline size_t frame_payload(const struct frame *frame)
 const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEADER]);
 
 /* Encodes the header of a frame with `payload` bytes; the padding follows from it. Returns the whole frame's size. */
-size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id, uint32_t argument,
-		    size_t payload);
+size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id,
+		    uint32_t argument, size_t payload);
 
 /* Makes a frame the carrier of `n` descriptors, or of none. */
 void frame_set_carried(unsigned char header[FRAME_HEADER], uint8_t n);
