@@ -110,7 +110,7 @@ int64_t now_ns(void)
 
 /* Checks */
 
-static void end_here(void)
+__attribute__((noreturn)) static void end_here(void)
 {
 	if (spawned)
 		process_exit(1);

@@ -51,13 +51,22 @@ int harness_main(const char *suite, const struct test *tests, size_t n, int argc
 
 /* Checks. The second of each pair also ends what made it. */
 #define check(condition) harness_check((condition), __FILE__, __LINE__, false, "%s", #condition)
-#define require(condition) harness_check((condition), __FILE__, __LINE__, true, "%s", #condition)
+#define require(condition)                                                                                                     \
+	do {                                                                                                                   \
+		if (!(condition)) {                                                                                            \
+			harness_check(false, __FILE__, __LINE__, true, "%s", #condition);                                      \
+			__builtin_unreachable();                                                                               \
+		}                                                                                                              \
+	} while (0)
 
 /* Integers of any kind; a failure tells both, and the name of an errno. */
 #define check_int(actual, expected)                                                                                            \
 	harness_check_int((long long)(actual), (long long)(expected), __FILE__, __LINE__, false, #actual)
 #define require_int(actual, expected)                                                                                          \
-	harness_check_int((long long)(actual), (long long)(expected), __FILE__, __LINE__, true, #actual)
+	do {                                                                                                                   \
+		if (!harness_check_int((long long)(actual), (long long)(expected), __FILE__, __LINE__, true, #actual))         \
+			__builtin_unreachable();                                                                               \
+	} while (0)
 
 /* Strings; NULL equals NULL. */
 #define check_string(actual, expected) harness_check_string(actual, expected, __FILE__, __LINE__, #actual)

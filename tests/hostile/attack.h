@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What every attack begins and ends with: a channel of the library with a raw peer at its other end, and beside it a channel of two
+ * honest ends that must go on whatever happens.
+ */
+#ifndef HOSTILE_ATTACK_H
+#define HOSTILE_ATTACK_H
+
+#include <beam/beam.h>
+#include <hostile/raw_peer.h>
+#include <public/ends.h>
+
+/* More than any test sends. */
+enum { RAW_PLENTY = 1 << 29 };
+
+struct attack {
+	beam_channel *channel;
+	/* "log": here, and topic 1 of both sides on the wire. */
+	beam_topic *topic;
+	struct raw_peer peer;
+	struct raw_out out;
+	struct ends honest;
+};
+
+/* ---- The honest channel -------------------------------------------------------------------------------------------------- */
+
+/* A message with an attachment passes. */
+static inline void honest_goes_on(struct attack *attack)
+{
+	struct iovec iov = {.iov_base = (char[]){"word"}, .iov_len = 4};
+	beam_message *message = NULL;
+	int file = raw_file();
+
+	check_int(beam_topic_sendv(attack->honest.topic[0], &iov, 1, &file, 1, soon()), 0);
+	if (check_int(beam_topic_receive(attack->honest.topic[1], &message, soon()), 1)) {
+		check_int(beam_message_size(message), 4);
+		check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(file));
+	}
+	beam_message_free(message);
+	close(file);
+}
+
+/* ---- The attacked channel ------------------------------------------------------------------------------------------------ */
+
+/* A channel whose peer has said nothing yet, and "log" opened here. */
+static inline void attack_begin_unsaid(struct attack *attack, const struct beam_channel_options *options)
+{
+	int ends[2];
+
+	attack->out.size = 0;
+	ends_open(&attack->honest, NULL);
+	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	raw_peer_init(&attack->peer, ends[1]);
+	require_int(beam_channel_new(&attack->channel, ends[0], options), 0);
+	require_int(beam_topic_open(&attack->topic, attack->channel, "log"), 0);
+}
+
+/* The peer has read HELLO and the OPEN of "log", which is topic 1. */
+static inline void attack_read_beginning(struct attack *attack)
+{
+	struct raw_frame frame = {0};
+
+	require_int(raw_peer_next(&attack->peer, &frame), 1);
+	require_int(frame.kind, RAW_HELLO);
+	frame = raw_peer_expect(&attack->peer, RAW_OPEN);
+	require_int(frame.id, 1);
+	check_bytes(frame.payload, "log", frame.size);
+}
+
+/* Besides, the peer has said HELLO and opened "log", topic 1, as well. */
+static inline void attack_begin(struct attack *attack, const struct beam_channel_options *options)
+{
+	attack_begin_unsaid(attack, options);
+	attack_read_beginning(attack);
+	raw_hello(&attack->out);
+	raw_open(&attack->out, 1, "log");
+	raw_peer_send(&attack->peer, &attack->out);
+}
+
+/* A peer that grants more than any test sends: what bounds a sender is the socket and the buffer. */
+static inline void attack_begin_generous(struct attack *attack, const struct beam_channel_options *options)
+{
+	size_t at;
+
+	attack_begin_unsaid(attack, options);
+	attack_read_beginning(attack);
+	at = raw_hello(&attack->out);
+	for (enum raw_limit limit = RAW_MESSAGE_BYTES; limit < RAW_LIMITS; limit++)
+		raw_u32_at(&attack->out, at + RAW_HEADER + 12 + 4 * (size_t)limit,
+			   limit == RAW_MESSAGE_ATTACHMENTS ? 253 : RAW_PLENTY);
+	raw_open(&attack->out, 1, "log");
+	raw_peer_send(&attack->peer, &attack->out);
+	check_int(beam_channel_limits(attack->channel, &(struct beam_limits){0}, soon()), 0);
+}
+
+/* Options with which a peer that does not read is soon felt. */
+static inline struct beam_channel_options small_buffers(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+
+	options.buffer_bytes = 64 << 10;
+	options.socket_buffer_bytes = 64 << 10;
+	options.linger_ms = 100;
+	return options;
+}
+
+static inline void attack_end(struct attack *attack)
+{
+	honest_goes_on(attack);
+	ends_close(&attack->honest);
+	beam_topic_unref(attack->topic);
+	beam_channel_unref(attack->channel);
+	raw_peer_close(&attack->peer);
+}
+
+static inline bool attack_send(struct attack *attack)
+{
+	return raw_peer_send(&attack->peer, &attack->out);
+}
+
+/* Sends; the other side has read all of it when this returns. */
+static inline void attack_send_and_wait(struct attack *attack)
+{
+	attack_send(attack);
+	check_within(20000, raw_peer_drained(&attack->peer));
+}
+
+/* True if a text begins with one of the names in "this|that", and a colon. */
+static inline bool names_rule(const char *text, const char *rules)
+{
+	while (text && *rules) {
+		size_t size = strcspn(rules, "|");
+
+		if (strncmp(text, rules, size) == 0 && text[size] == ':')
+			return true;
+		rules += size + (rules[size] == '|');
+	}
+	return false;
+}
+
+/* What had ended in order before the breach, and goes on telling so. */
+enum ended { ENDED_NOTHING, ENDED_TOPIC, ENDED_CHANNEL };
+
+/* What arrived whole is received, then the breach shows everywhere, and the peer sees the end without a goodbye. The number of messages
+ * that were whole. */
+static inline size_t expect_breach_after(struct attack *attack, const char *rules, enum ended ended)
+{
+	beam_message *message = NULL;
+	beam_topic *topic = NULL;
+	const char *breach;
+	size_t n = 0;
+	int r;
+
+	while ((r = beam_topic_receive(attack->topic, &message, soon())) == 1) {
+		beam_message_free(message);
+		n++;
+	}
+	check_int(r, ended ? 0 : -EPROTO);
+	check_within(20000, beam_channel_breach(attack->channel) != NULL);
+	breach = beam_channel_breach(attack->channel);
+	if (!names_rule(breach, rules))
+		fail("the breach is \"%s\", not \"%s\"", breach ? breach : "(none)", rules);
+	check_int(beam_topic_receive(attack->topic, &message, BEAM_NOWAIT), ended ? 0 : -EPROTO);
+	check_int(beam_topic_send(attack->topic, "x", 1, soon()), ended == ENDED_CHANNEL ? -EPIPE : -EPROTO);
+	while ((r = beam_channel_accept(attack->channel, &topic, soon())) == 1)
+		beam_topic_unref(topic);
+	check_int(r, ended == ENDED_CHANNEL ? 0 : -EPROTO);
+	check_int(beam_channel_flush(attack->channel, soon()), -EPROTO);
+	raw_peer_expect_end(&attack->peer);
+	check(!attack->peer.goodbye);
+	honest_goes_on(attack);
+	return n;
+}
+
+static inline size_t expect_breach(struct attack *attack, const char *rules)
+{
+	return expect_breach_after(attack, rules, ENDED_NOTHING);
+}
+
+/* The same when it depends on what nobody has taken yet: nothing is received before the breach is there. */
+static inline size_t expect_breach_untaken(struct attack *attack, const char *rules)
+{
+	check_within(20000, beam_channel_breach(attack->channel) != NULL);
+	return expect_breach(attack, rules);
+}
+
+/* The channel still works both ways. */
+static inline void expect_going_on(struct attack *attack)
+{
+	struct raw_frame frame;
+
+	raw_text(&attack->out, 1, "still here");
+	attack_send(attack);
+	expect_text(attack->topic, "still here");
+	check_int(beam_topic_send(attack->topic, "so am I", 7, soon()), 0);
+	frame = raw_peer_expect(&attack->peer, RAW_DATA);
+	check_int(frame.size, 7);
+	check_bytes(frame.payload, "so am I", 7);
+	check(beam_channel_breach(attack->channel) == NULL);
+}
+
+#endif

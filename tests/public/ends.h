@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two channels, the ends of one connection, with a topic open on both; and the few sends, receives and looks at threads that the tests of
+ * the public interface are made of.
+ */
+#ifndef PUBLIC_ENDS_H
+#define PUBLIC_ENDS_H
+
+#include <beam/beam.h>
+#include <harness/harness.h>
+#include <kernel/raw.h>
+#include <sys/syscall.h>
+
+struct ends {
+	beam_channel *channel[2];
+	beam_topic *topic[2];
+};
+
+/* Long enough for anything that ought to happen. */
+static inline beam_deadline soon(void)
+{
+	return beam_in_ms(stretch(20000));
+}
+
+/* The second channel has the options, NULL for the defaults, and opens its topic before the first does. */
+static inline void ends_open(struct ends *ends, const struct beam_channel_options *options)
+{
+	int fds[2];
+
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	for (int i = 1; i >= 0; i--) {
+		require_int(beam_channel_new(&ends->channel[i], fds[i], i ? options : NULL), 0);
+		require_int(beam_topic_open(&ends->topic[i], ends->channel[i], "topic"), 0);
+	}
+}
+
+static inline void ends_close(struct ends *ends)
+{
+	for (int i = 0; i < 2; i++) {
+		ends->topic[i] = beam_topic_unref(ends->topic[i]);
+		ends->channel[i] = beam_channel_unref(ends->channel[i]);
+	}
+}
+
+static inline void send_text(beam_topic *topic, const char *text)
+{
+	check_int(beam_topic_send(topic, text, strlen(text), soon()), 0);
+}
+
+/* The next message is this text, with so many attachments. */
+static inline void expect_text_with_fds(beam_topic *topic, const char *text, size_t n_fds)
+{
+	beam_message *message = NULL;
+
+	if (!check_int(beam_topic_receive(topic, &message, soon()), 1))
+		return;
+	if (check_int(beam_message_size(message), strlen(text)))
+		check_bytes(beam_message_data(message), text, strlen(text));
+	check_int(beam_message_attachments(message), n_fds);
+	beam_message_free(message);
+}
+
+static inline void expect_text(beam_topic *topic, const char *text)
+{
+	expect_text_with_fds(topic, text, 0);
+}
+
+static inline void send_number(beam_topic *topic, uint64_t number)
+{
+	check_int(beam_topic_send(topic, &number, sizeof number, soon()), 0);
+}
+
+static inline int receive_number(beam_topic *topic, uint64_t *ret)
+{
+	size_t size = 0;
+	int r = beam_topic_receive_into(topic, ret, sizeof *ret, &size, NULL, 0, NULL, soon());
+
+	if (r == 1)
+		check_int(size, sizeof *ret);
+	return r;
+}
+
+static inline void expect_number(beam_topic *topic, uint64_t number)
+{
+	uint64_t received = UINT64_MAX;
+
+	check_int(receive_number(topic, &received), 1);
+	check_int(received, number);
+}
+
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_THREAD_SANITIZER 1
+#endif
+#endif
+
+/* For tests whose children make channels. */
+static inline void needs_threads_in_children(void)
+{
+#ifdef UNDER_THREAD_SANITIZER
+	skip("ThreadSanitizer can not follow a child that starts threads when its parent had some");
+#endif
+}
+
+static inline pid_t thread_number(void)
+{
+	return (pid_t)syscall(SYS_gettid);
+}
+
+/* True if a thread, by its number, sleeps; false for number 0. */
+static inline bool thread_asleep(pid_t thread)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+	file = thread ? fopen(path, "re") : NULL;
+	if (!file)
+		return false;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(file);
+	return state == 'S';
+}
+
+#endif

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+#include <session/ear.h>
+#include <stdarg.h>
+
+__attribute__((format(printf, 2, 3))) static void note(struct ear *ear, const char *format, ...)
+{
+	va_list arguments;
+	int n;
+
+	if (ear->capacity - ear->size < 8192) {
+		ear->capacity = 2 * ear->capacity + 16384;
+		ear->text = realloc(ear->text, ear->capacity);
+		require(ear->text != NULL);
+	}
+	va_start(arguments, format);
+	n = vsnprintf(ear->text + ear->size, 8192, format, arguments);
+	va_end(arguments);
+	require(n >= 0 && n < 8192);
+	ear->size += (size_t)n;
+}
+
+void payload_text(char to[80], const void *payload, size_t size)
+{
+	const unsigned char *bytes = payload;
+	uint32_t hash = 0x811c9dc5;
+
+	strcpy(to, "-");
+	if (size > 32) {
+		for (size_t i = 0; i < size; i++)
+			hash = (hash ^ bytes[i]) * 0x01000193;
+		sprintf(to, "fnv1a:%08x", hash);
+		return;
+	}
+	for (size_t i = 0; i < size; i++)
+		sprintf(to + 2 * i, "%02x", bytes[i]);
+}
+
+/* A descriptor came back, one way or the other. */
+static void see_fds(struct ear *ear, const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t number;
+
+		if (fds[i] < 0)
+			continue;
+		number = (size_t)(fds[i] - SPEECH_FIRST_FD);
+		require(fds[i] > SPEECH_FIRST_FD && number < 1 << 20);
+		if (number >= ear->capacity_fds) {
+			size_t capacity = 2 * number + 64;
+
+			ear->seen_fds = realloc(ear->seen_fds, capacity);
+			require(ear->seen_fds != NULL);
+			memset(ear->seen_fds + ear->capacity_fds, 0, capacity - ear->capacity_fds);
+			ear->capacity_fds = capacity;
+		}
+		check_int(ear->seen_fds[number]++, 0);
+	}
+}
+
+static int on_hello(void *owner, const struct hello *hello)
+{
+	struct ear *ear = owner;
+	const struct limits *l = &hello->limits;
+
+	note(ear, "hello %u %u %u %u %u %u %u %u %u %u\n", hello->version, hello->features, l->topics, l->calls,
+	     l->message_bytes, l->message_attachments, l->topic_bytes, l->topic_attachments, l->pool_bytes, l->attachments);
+	return ear->tx ? tx_hello(ear->tx, l) : 0;
+}
+
+static int on_opened(void *owner, struct inlet *inlet)
+{
+	struct ear *ear = owner;
+
+	note(ear, "open %u ", inlet->id);
+	for (const char *c = inlet->name; *c; c++)
+		note(ear, *c >= 0x21 && *c <= 0x7e && *c != '%' ? "%c" : "%%%02x", (unsigned char)*c);
+	note(ear, "\n");
+	inlet->discard = inlet->closed = false;
+	inlet->queued = 0;
+	return 0;
+}
+
+static void on_call_dropped(struct message_call *call)
+{
+	(void)call;
+	fail("the ear answers no calls by itself");
+}
+
+static void note_message(struct ear *ear, const struct inlet *inlet, const struct beam_message *message)
+{
+	char payload[80];
+
+	if (message->call)
+		check(message->call->dropped == on_call_dropped);
+	payload_text(payload, message->data, message->size);
+	note(ear, "message %u %u %zu ", inlet->id,
+	     message->call ? ((const struct inbound_call *)(const void *)message->call)->id : 0, message->size);
+	for (unsigned i = 0; i < message->n_fds; i++) {
+		note(ear, i ? "," : "%s", "");
+		if (message->fds[i] < 0)
+			note(ear, "lost");
+		else
+			note(ear, "%d", message->fds[i] - SPEECH_FIRST_FD);
+	}
+	note(ear, "%s %s\n", message->n_fds ? "" : "-", payload);
+}
+
+/* What a message took of the pool and the channel's attachments comes back in any case, its topic's part if that goes on. */
+static void give_back(struct ear *ear, const struct inlet *inlet, const struct beam_message *message)
+{
+	if (!ear->tx)
+		return;
+	tx_return_shared(ear->tx, message->overdraft, message->n_fds);
+	if (!inlet->discard && !inlet->closed)
+		tx_return(ear->tx, message->origin, message->cost - message->overdraft, message->n_fds);
+}
+
+static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
+{
+	struct ear *ear = owner;
+	struct beam_message *message;
+
+	check(queue->n > 0);
+	while ((message = message_queue_take(queue))) {
+		check(message->origin == inlet);
+		if (inlet->discard) {
+			note(ear, "discard %u\n", inlet->id);
+			if (ear->tx && message->call)
+				tx_end_call(ear->tx, (struct inbound_call *)message->call, REPLY_CLOSED);
+			give_back(ear, inlet, message);
+			see_fds(ear, message->fds, message->n_fds);
+			message_free_shell(message);
+			continue;
+		}
+		note_message(ear, inlet, message);
+		inlet->queued++;
+		message_queue_append(&ear->taken, message);
+		if (!ear->keep)
+			ear_drop(ear, message_queue_take(&ear->taken));
+	}
+}
+
+void ear_drop(struct ear *ear, struct beam_message *message)
+{
+	struct inlet *inlet = message->origin;
+
+	inlet->queued--;
+	see_fds(ear, message->fds, message->n_fds);
+	give_back(ear, inlet, message);
+	if (ear->tx && inlet->closed && !inlet->queued)
+		tx_reset_inlet(ear->tx, inlet, RESET_DONE);
+	message_free_shell(message);
+}
+
+struct inlet *ear_inlet(struct ear *ear, uint32_t id)
+{
+	struct inlet *inlet = id <= ear->rx.limits.topics ? ear->rx.inlets[id] : NULL;
+
+	require(inlet != NULL);
+	return inlet;
+}
+
+void ear_discard(struct ear *ear, uint32_t id)
+{
+	ear_inlet(ear, id)->discard = true;
+}
+
+static void on_closed(void *owner, struct inlet *inlet)
+{
+	struct ear *ear = owner;
+
+	note(ear, "closed %u\n", inlet->id);
+	inlet->closed = true;
+	if (ear->tx && !inlet->discard && !inlet->queued)
+		tx_reset_inlet(ear->tx, inlet, RESET_DONE);
+}
+
+static void on_aborted(void *owner, struct inlet *inlet, const struct beam_message *message)
+{
+	struct ear *ear = owner;
+
+	note(ear, "abort %u %u\n", inlet->id,
+	     message->call ? ((const struct inbound_call *)(const void *)message->call)->id : 0);
+	give_back(ear, inlet, message);
+	if (ear->tx && message->call)
+		tx_end_call(ear->tx, (struct inbound_call *)message->call, REPLY_DROPPED);
+}
+
+static const char *on_credit(void *owner, uint32_t id, uint32_t bytes, uint32_t attachments)
+{
+	struct ear *ear = owner;
+	const char *rule = ear->tx ? tx_credit(ear->tx, id, bytes, attachments) : ear->answer;
+
+	if (!rule)
+		note(ear, "credit %u 0 %u %u\n", id, bytes, attachments);
+	return rule;
+}
+
+static const char *on_reset(void *owner, uint32_t id, uint32_t reason)
+{
+	struct ear *ear = owner;
+	const char *rule = ear->tx ? tx_reset(ear->tx, id, reason) : ear->answer;
+
+	if (!rule)
+		note(ear, "reset %u %u\n", id, reason > RESET_REFUSED ? RESET_UNWANTED : reason);
+	return rule;
+}
+
+static void on_goodbye(void *owner)
+{
+	struct ear *ear = owner;
+
+	ear->goodbye = true;
+	note(ear, "goodbye\n");
+}
+
+static void on_discard(void *owner, const int *fds, size_t n)
+{
+	struct ear *ear = owner;
+
+	see_fds(ear, fds, n);
+}
+
+static void on_lost(void *owner, size_t n)
+{
+	struct ear *ear = owner;
+
+	check(n > 0);
+	ear->lost += n;
+}
+
+static const struct rx_events events = {
+    .hello = on_hello,
+    .opened = on_opened,
+    .messages = on_messages,
+    .closed = on_closed,
+    .aborted = on_aborted,
+    .credit = on_credit,
+    .reset = on_reset,
+    .goodbye = on_goodbye,
+    .discard = on_discard,
+    .lost = on_lost,
+    .call_dropped = on_call_dropped,
+};
+
+int ear_init_with(struct ear *ear, const struct limits *limits, struct tx *tx)
+{
+	memset(ear, 0, sizeof *ear);
+	ear->tx = tx;
+	message_queue_init(&ear->taken);
+	atomic_init(&ear->granted_pool, limits->pool_bytes);
+	atomic_init(&ear->granted_attachments, limits->attachments);
+	note(ear, "%s", "");
+	return rx_init(&ear->rx, limits, &events, ear, tx ? &tx->granted_pool : &ear->granted_pool,
+		       tx ? &tx->granted_attachments : &ear->granted_attachments);
+}
+
+int ear_init(struct ear *ear, const struct limits *limits)
+{
+	return ear_init_with(ear, limits, NULL);
+}
+
+void ear_end(struct ear *ear)
+{
+	struct beam_message *message;
+	size_t seen = 0;
+
+	while ((message = message_queue_take(&ear->taken))) {
+		see_fds(ear, message->fds, message->n_fds);
+		message_free_shell(message);
+	}
+	if (ear->rx.inlets)
+		rx_end(&ear->rx);
+	for (size_t i = 0; i < ear->capacity_fds; i++)
+		seen += ear->seen_fds[i] > 0;
+	check_int(seen, ear->came);
+	free(ear->seen_fds);
+	free(ear->text);
+}
+
+int ear_read(struct ear *ear, struct hearing *hearing, size_t most)
+{
+	struct iovec iov[RX_IOV];
+	struct rx_group group;
+	struct heard heard;
+	int n_iov, r;
+
+	if (hearing->at == hearing->speech->size)
+		return 1;
+	n_iov = rx_offer(&ear->rx, iov);
+	if (n_iov < 0)
+		return n_iov;
+	check(n_iov == 1 || n_iov == 2);
+	heard = hear(hearing, iov, n_iov, most);
+	if (!check(heard.n > 0))
+		return -EIO;
+	group = (struct rx_group){.n = heard.n_fds, .fds = heard.fds, .loss = heard.truncated ? -EMFILE : 0};
+	ear->came += heard.n_fds;
+	r = rx_took(&ear->rx, heard.n, &group);
+	check_int(r, ear->rx.error);
+	check_int(r == -EPROTO, ear->rx.breach != NULL);
+	return r;
+}
+
+int ear_listen(struct ear *ear, const struct speech *speech, size_t most)
+{
+	struct hearing hearing = {.speech = speech};
+	int r;
+
+	do
+		r = ear_read(ear, &hearing, most);
+	while (!r);
+	return r == 1 ? 0 : r;
+}
+
+const char *ear_text(const struct ear *ear)
+{
+	return ear->text;
+}
+
+void ear_forget(struct ear *ear)
+{
+	ear->size = 0;
+	*ear->text = 0;
+}
+
+const char *ear_rule(const struct ear *ear)
+{
+	static char name[32];
+
+	snprintf(name, sizeof name, "%.*s", ear->rx.breach ? (int)strcspn(ear->rx.breach, ":") : 0,
+		 ear->rx.breach ? ear->rx.breach : "");
+	return name;
+}
+
+/* Events of one such class keep their order: those of a topic, and each kind of the others. */
+static int class_of(const char *line, char to[32])
+{
+	static const char *const of_topics[] = {"open", "message", "discard", "closed"};
+	char kind[16] = "", id[16] = "";
+
+	sscanf(line, "%15s %15s", kind, id);
+	for (size_t i = 0; i < sizeof of_topics / sizeof *of_topics; i++) {
+		if (strcmp(kind, of_topics[i]) == 0)
+			return snprintf(to, 32, "topic %s", id);
+	}
+	return snprintf(to, 32, "%s", kind);
+}
+
+struct line {
+	char class[32];
+	const char *text;
+	size_t size;
+};
+
+static int by_class(const void *a, const void *b)
+{
+	const struct line *x = a, *y = b;
+	int order = strcmp(x->class, y->class);
+
+	return order ? order : (x->text > y->text) - (x->text < y->text);
+}
+
+const char *events_sorted(const char *text)
+{
+	enum { LINES = 4096 };
+	static struct line lines[LINES];
+	static char sorted[2][1 << 17];
+	static int turn;
+	size_t n = 0, size = 0;
+	char *to = sorted[turn ^= 1];
+
+	for (; *text; text += lines[n++].size) {
+		require(n < LINES);
+		lines[n].text = text;
+		lines[n].size = strcspn(text, "\n") + 1;
+		class_of(text, lines[n].class);
+	}
+	qsort(lines, n, sizeof *lines, by_class);
+	for (size_t i = 0; i < n; i++) {
+		require(size + lines[i].size < sizeof sorted[0]);
+		memcpy(to + size, lines[i].text, lines[i].size);
+		size += lines[i].size;
+	}
+	to[size] = 0;
+	return to;
+}

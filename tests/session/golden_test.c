@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The golden transcripts (tests/golden/README.md), played to both halves of the session, each read in several ways.
+ *
+ * Left out, since this side makes no calls and answers them with nothing but END and a code: cases that ask for more.
+ * Passed over are the events that it does not show: RESET and CREDIT of calls.
+ */
+#include <ctype.h>
+#include <glob.h>
+#include <session/ear.h>
+#include <session/mouth.h>
+
+enum { LINE = 1 << 16, OUTLETS = 80, MESSAGES = 64, WAYS = 14, FRAME_TIME_MS = 30000 };
+
+/* A message that was handed in and waits for credit. */
+struct waiting {
+	struct outlet *outlet;
+	unsigned char *payload;
+	size_t size;
+	unsigned n_fds;
+};
+
+struct player {
+	const char *file, *title;
+	struct mouth mouth;
+	struct ear ear;
+	struct speech speech;
+	struct hearing hearing;
+	/* -1: each send as one read; 0: byte by byte; else a seed. */
+	int way;
+	struct rng rng;
+	char *expected;
+	size_t expected_size;
+	struct outlet outlets[OUTLETS];
+	char names[OUTLETS][16];
+	size_t n_outlets;
+	struct waiting waiting[MESSAGES];
+	size_t n_waiting;
+	bool goodbye;
+	/* As the channel's thread keeps time. */
+	uint64_t now, stalled_until, stalled_frame;
+	bool timed_out;
+};
+
+/* ---- The text ---------------------------------------------------------------------------------------------------- */
+
+struct words {
+	char *at[1024];
+	size_t n;
+};
+
+static void split(struct words *words, char *line)
+{
+	char *rest = line, *word;
+
+	words->n = 0;
+	while ((word = strtok_r(rest, " \n", &rest))) {
+		require(words->n < sizeof words->at / sizeof *words->at);
+		words->at[words->n++] = word;
+	}
+}
+
+static unsigned nibble(char c)
+{
+	require(isxdigit((unsigned char)c));
+	return (unsigned)(isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10);
+}
+
+/* The bytes that some words stand for, up to one with a '='; to be freed. */
+static unsigned char *bytes_of(const struct words *words, size_t from, size_t *ret_size)
+{
+	unsigned char *bytes = malloc(1 << 17);
+	size_t digits = 0;
+
+	require(bytes != NULL);
+	for (size_t i = from; i < words->n && !strchr(words->at[i], '='); i++) {
+		const char *word = words->at[i], *star = strchr(word, '*');
+
+		if (star) {
+			size_t n = strtoul(star + 1, NULL, 10);
+
+			require(digits % 2 == 0 && digits / 2 + n <= 1 << 17);
+			memset(bytes + digits / 2, (int)(nibble(word[0]) << 4 | nibble(word[1])), n);
+			digits += 2 * n;
+			continue;
+		}
+		for (; *word; word++, digits++) {
+			if (digits % 2)
+				bytes[digits / 2] = (unsigned char)(bytes[digits / 2] | nibble(*word));
+			else
+				bytes[digits / 2] = (unsigned char)(nibble(*word) << 4);
+		}
+	}
+	require(digits % 2 == 0);
+	*ret_size = digits / 2;
+	return bytes;
+}
+
+/* The value of "name=N" among the words, or 0. */
+static unsigned option_of(const struct words *words, const char *name)
+{
+	size_t size = strlen(name);
+
+	for (size_t i = 0; i < words->n; i++) {
+		if (strncmp(words->at[i], name, size) == 0 && words->at[i][size] == '=')
+			return (unsigned)strtoul(words->at[i] + size + 1, NULL, 10);
+	}
+	return 0;
+}
+
+static uint32_t number(const struct words *words, size_t i)
+{
+	require(i < words->n);
+	return (uint32_t)strtoul(words->at[i], NULL, 10);
+}
+
+/* ---- What arrives ------------------------------------------------------------------------------------------------ */
+
+static size_t next_read(struct player *player)
+{
+	static const size_t sizes[] = {1, 3, 8, 15, 16, 17, 24, 100, 70000};
+
+	if (player->way == 0)
+		return 1;
+	if (player->way > 0)
+		return sizes[rng_below(&player->rng, sizeof sizes / sizeof *sizes)];
+	for (size_t i = 0; i < player->speech.n_sayings; i++) {
+		if (player->speech.sayings[i].at > player->hearing.at)
+			return player->speech.sayings[i].at - player->hearing.at;
+	}
+	return SIZE_MAX;
+}
+
+/* Reads all that was sent, and compares what was noticed with what should have been. */
+static void settle(struct player *player)
+{
+	while (ear_read(&player->ear, &player->hearing, next_read(player)) == 0)
+		;
+	if (!check_string(events_sorted(ear_text(&player->ear)), events_sorted(player->expected)))
+		fail("after byte %zu", player->hearing.at);
+	ear_forget(&player->ear);
+	player->expected_size = 0;
+	*player->expected = 0;
+}
+
+static void no_breach(struct player *player)
+{
+	check_string(ear_rule(&player->ear), "");
+	check_int(player->ear.rx.error, 0);
+}
+
+static void on_send(struct player *player, const struct words *words)
+{
+	size_t size;
+	unsigned char *bytes = bytes_of(words, 1, &size);
+
+	speech_send_fds(&player->speech, option_of(words, "fds"), option_of(words, "lost"));
+	speech_put(&player->speech, bytes, size);
+	free(bytes);
+}
+
+static void expect(struct player *player, const char *line)
+{
+	size_t size = strlen(line);
+
+	require(player->expected_size + size + 2 <= LINE);
+	memcpy(player->expected + player->expected_size, line, size);
+	player->expected_size += size;
+	strcpy(player->expected + player->expected_size++, "\n");
+}
+
+static void on_event(struct player *player, const struct words *words)
+{
+	char line[8192] = "";
+
+	if (strcmp(words->at[1], "reset-call") == 0 || (strcmp(words->at[1], "credit") == 0 && number(words, 3)))
+		return;
+	if (strcmp(words->at[1], "end") == 0) {
+		check_string(words->at[2], player->ear.goodbye ? "orderly" : "crash");
+		return;
+	}
+	for (size_t i = 1; i < words->n; i++) {
+		require(strlen(line) + strlen(words->at[i]) + 2 < sizeof line);
+		strcat(strcat(line, i > 1 ? " " : ""), words->at[i]);
+	}
+	expect(player, line);
+}
+
+/* A read finds nothing. */
+static void starve(struct player *player)
+{
+	const struct rx *rx = &player->ear.rx;
+
+	if (!rx_unfinished(rx)) {
+		player->stalled_frame = 0;
+	} else if (player->stalled_frame != rx_frame_number(rx)) {
+		player->stalled_frame = rx_frame_number(rx);
+		player->stalled_until = player->now + FRAME_TIME_MS;
+	} else if (player->now >= player->stalled_until) {
+		player->timed_out = true;
+	}
+}
+
+static void on_wait(struct player *player, const struct words *words)
+{
+	settle(player);
+	starve(player);
+	player->now += number(words, 1);
+	starve(player);
+}
+
+/* ---- What the side under test does ------------------------------------------------------------------------------- */
+
+static struct outlet *outlet_of(struct player *player, uint32_t id)
+{
+	struct tx *tx = &player->mouth.tx;
+
+	require(id <= tx->capacity_outlets && tx->outlets[id]);
+	return tx->outlets[id];
+}
+
+static void do_open(struct player *player, const struct words *words)
+{
+	struct outlet *outlet = &player->outlets[player->n_outlets];
+	char *name = player->names[player->n_outlets++];
+
+	require(player->n_outlets <= OUTLETS && strlen(words->at[3]) < sizeof player->names[0]);
+	strcpy(name, words->at[3]);
+	tx_open(&player->mouth.tx, outlet, name, strlen(name));
+	check_int(outlet->id, number(words, 2));
+}
+
+static void do_message(struct player *player, const struct words *words)
+{
+	struct waiting *waiting = &player->waiting[player->n_waiting++];
+
+	require(player->n_waiting <= MESSAGES);
+	*waiting = (struct waiting){.outlet = outlet_of(player, number(words, 2)), .n_fds = number(words, 4)};
+	if (strcmp(words->at[5], "-") != 0)
+		waiting->payload = bytes_of(words, 5, &waiting->size);
+}
+
+static void do_take(struct player *player, uint32_t id)
+{
+	struct message_queue left;
+	struct beam_message *message, *found = NULL;
+
+	message_queue_init(&left);
+	while ((message = message_queue_take(&player->ear.taken))) {
+		if (!found && ((struct inlet *)message->origin)->id == id)
+			found = message;
+		else
+			message_queue_append(&left, message);
+	}
+	message_queue_splice(&player->ear.taken, &left);
+	require(found != NULL);
+	ear_drop(&player->ear, found);
+}
+
+static void do_reset(struct player *player, uint32_t id, uint32_t reason)
+{
+	struct inlet *inlet = ear_inlet(&player->ear, id);
+
+	ear_discard(&player->ear, id);
+	tx_reset_inlet(&player->mouth.tx, inlet, (enum reset_reason)reason);
+	while (inlet->queued)
+		do_take(player, id);
+}
+
+static void on_do(struct player *player, const struct words *words)
+{
+	const char *what = words->at[1];
+
+	settle(player);
+	no_breach(player);
+	if (strcmp(what, "open") == 0)
+		do_open(player, words);
+	else if (strcmp(what, "message") == 0)
+		do_message(player, words);
+	else if (strcmp(what, "take") == 0)
+		do_take(player, number(words, 2));
+	else if (strcmp(what, "close") == 0)
+		tx_close(&player->mouth.tx, outlet_of(player, number(words, 2)));
+	else if (strcmp(what, "reset") == 0)
+		do_reset(player, number(words, 2), number(words, 3));
+	else if (strcmp(what, "error") == 0)
+		tx_end_call(&player->mouth.tx, player->ear.rx.calls[number(words, 2)], number(words, 3));
+	else if (strcmp(what, "goodbye") == 0)
+		player->goodbye = true;
+	else
+		fail("do %s", what);
+}
+
+/* Sends a message, if there is credit for it. */
+static bool send_waiting(struct player *player, const struct waiting *waiting)
+{
+	static const int fds[FRAME_CARRIED_MAX];
+	struct tx *tx = &player->mouth.tx;
+	struct tx_claim claim = {
+	    .size = waiting->size, .n_fds = waiting->n_fds, .large = waiting->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX};
+	uint32_t overdraft;
+	size_t at = 0;
+	int r = tx_fits(tx, waiting->size, waiting->n_fds);
+
+	list_init(&claim.link);
+	if (!r)
+		r = tx_charge(tx, waiting->outlet, &claim, &overdraft);
+	tx_unclaim(tx, waiting->outlet, &claim);
+	if (r < 0)
+		return false;
+	do {
+		size_t left = waiting->size - at, room = FRAME_BODY_MAX;
+		bool sized = !at && (overdraft || left > room);
+		struct tx_own own;
+
+		room -= sized ? FRAME_SIZED_PREFIX : 0;
+		if (left > room)
+			left = room;
+		if (sized)
+			mouth_first_frame(&own, waiting->outlet, at + left < waiting->size ? FRAME_MORE : 0,
+					  (uint32_t)waiting->size, overdraft, waiting->payload, left, fds, waiting->n_fds);
+		else
+			mouth_frame(&own, waiting->outlet, at + left < waiting->size ? FRAME_MORE : 0, waiting->payload + at,
+				    left, fds, at ? 0 : waiting->n_fds);
+		mouth_write_all(&player->mouth, &own);
+		require(own.done);
+		at += left;
+	} while (at < waiting->size);
+	tx_complete(tx, waiting->outlet, claim.large);
+	return true;
+}
+
+static void send_all_waiting(struct player *player)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < player->n_waiting; i++) {
+		struct waiting waiting = player->waiting[i];
+
+		if (send_waiting(player, &waiting))
+			free(waiting.payload);
+		else
+			player->waiting[kept++] = waiting;
+	}
+	player->n_waiting = kept;
+	/* What was accepted goes first. */
+	player->mouth.tx.goodbye_due = player->goodbye && !kept;
+}
+
+/* Without HELLO and CREDIT, bit 31 and carried; where it ends. */
+static size_t compared(unsigned char *to, const unsigned char *bytes, size_t size)
+{
+	size_t n = 0;
+
+	for (size_t at = 0, whole; at < size; at += whole) {
+		struct frame frame;
+
+		require(size - at >= FRAME_HEADER);
+		check_string(frame_decode(&frame, bytes + at), NULL);
+		whole = 4 + frame.length;
+		require(whole <= size - at);
+		if (frame.kind == FRAME_HELLO || frame.kind == FRAME_CREDIT)
+			continue;
+		memcpy(to + n, bytes + at, whole);
+		frame_set_carried(to + n, 0);
+		n += whole;
+	}
+	return n;
+}
+
+static void on_out(struct player *player, const struct words *words)
+{
+	struct mouth *mouth = &player->mouth;
+
+	settle(player);
+	no_breach(player);
+	if (strcmp(words->at[1], "hello") == 0) {
+		unsigned char hello[HELLO_FRAME];
+
+		hello_encode(hello, &(struct hello){.version = PROTOCOL_VERSION, .limits = player->ear.rx.limits});
+		mouth_write_all(mouth, NULL);
+		check_int(mouth->said.size, sizeof hello);
+		check_bytes(mouth->said.bytes, hello, sizeof hello);
+	} else {
+		unsigned char *expected = NULL;
+		size_t size = 0, said;
+
+		send_all_waiting(player);
+		mouth_write_all(mouth, NULL);
+		if (strcmp(words->at[1], "-") != 0)
+			expected = bytes_of(words, 1, &size);
+		said = compared(mouth->said.bytes, mouth->said.bytes, mouth->said.size);
+		size = compared(expected, expected, size);
+		check_int(said, size);
+		if (said == size)
+			check_bytes(mouth->said.bytes, expected, size);
+		free(expected);
+	}
+	mouth_forget(mouth);
+}
+
+/* ---- Cases ------------------------------------------------------------------------------------------------------- */
+
+struct golden_case {
+	char *title;
+	char *lines[256];
+	size_t n;
+};
+
+static void on_hello(struct player *player)
+{
+	speech_send(&player->speech);
+	speech_hello(&player->speech, &limits_base);
+	expect(player, "hello 1 0 64 64 1048576 16 65536 16 1048576 64");
+}
+
+static void play_line(struct player *player, const struct words *words)
+{
+	const char *what = words->at[0];
+
+	harness_context("%s, %s, way %d: %s %s", player->file, player->title, player->way, what,
+			words->n > 1 ? words->at[1] : "");
+	if (strcmp(what, "hello") == 0)
+		on_hello(player);
+	else if (strcmp(what, "send") == 0)
+		on_send(player, words);
+	else if (strcmp(what, "event") == 0)
+		on_event(player, words);
+	else if (strcmp(what, "wait") == 0)
+		on_wait(player, words);
+	else if (strcmp(what, "do") == 0)
+		on_do(player, words);
+	else if (strcmp(what, "out") == 0)
+		on_out(player, words);
+	else if (strcmp(what, "end") == 0)
+		settle(player);
+	else if (strcmp(what, "limits") != 0 && strcmp(what, "breach") != 0)
+		fail("%s", what);
+	if (strcmp(what, "breach") == 0) {
+		settle(player);
+		check_string(player->timed_out ? "timeout" : ear_rule(&player->ear), words->at[1]);
+	}
+}
+
+static void read_limits(struct limits *ret, const struct words *words)
+{
+	*ret = limits_base;
+	if (strcmp(words->at[0], "limits") == 0)
+		*ret = (struct limits){number(words, 1), number(words, 2), number(words, 3), number(words, 4),
+				       number(words, 5), number(words, 6), number(words, 7), number(words, 8)};
+}
+
+/* A case with a line that this side cannot do. */
+static bool left_out(const struct golden_case *golden)
+{
+	for (size_t i = 0; i < golden->n; i++) {
+		struct words words;
+		char *line = strdup(golden->lines[i]);
+		bool beyond;
+
+		require(line != NULL);
+		split(&words, line);
+		beyond = strcmp(words.at[0], "do") == 0 &&
+			 (strcmp(words.at[1], "reply") == 0 || strcmp(words.at[1], "reset-call") == 0 ||
+			  (strcmp(words.at[1], "message") == 0 && number(&words, 3)) ||
+			  (strcmp(words.at[1], "error") == 0 && strcmp(words.at[4], "-") != 0));
+		free(line);
+		if (beyond)
+			return true;
+	}
+	return false;
+}
+
+static void play(const char *file, const struct golden_case *golden, int way)
+{
+	static struct player player;
+	struct words words;
+	struct limits limits;
+	char *line = strdup(golden->lines[0]);
+
+	require(line != NULL);
+	memset(&player, 0, sizeof player);
+	player.file = file;
+	player.title = golden->title;
+	player.way = way;
+	player.rng = rng_new((uint64_t)way);
+	player.expected = calloc(1, LINE);
+	require(player.expected != NULL);
+	split(&words, line);
+	read_limits(&limits, &words);
+	free(line);
+	speech_init(&player.speech);
+	player.hearing.speech = &player.speech;
+	mouth_init_with(&player.mouth, &limits);
+	require_int(ear_init_with(&player.ear, &limits, &player.mouth.tx), 0);
+	player.ear.keep = true;
+
+	for (size_t i = 0; i < golden->n; i++) {
+		line = strdup(golden->lines[i]);
+		require(line != NULL);
+		split(&words, line);
+		play_line(&player, &words);
+		free(line);
+	}
+	harness_context("%s, %s, way %d, end", file, golden->title, way);
+	settle(&player);
+	if (strncmp(golden->lines[golden->n - 1], "breach", 6) != 0)
+		no_breach(&player);
+
+	ear_end(&player.ear);
+	mouth_end(&player.mouth);
+	speech_end(&player.speech);
+	for (size_t i = 0; i < player.n_waiting; i++)
+		free(player.waiting[i].payload);
+	free(player.expected);
+}
+
+/* Byte by byte is too slow for what is large. */
+static bool is_large(const struct golden_case *golden)
+{
+	for (size_t i = 0; i < golden->n; i++) {
+		if (strncmp(golden->lines[i], "send", 4) == 0 && strchr(golden->lines[i], '*'))
+			return true;
+	}
+	return false;
+}
+
+static unsigned n_played, n_left_out;
+
+static void play_case(const char *file, struct golden_case *golden)
+{
+	if (!golden->title)
+		return;
+	if (left_out(golden)) {
+		n_left_out++;
+	} else {
+		n_played++;
+		for (int way = -1; way < WAYS - 1; way++) {
+			if (!is_large(golden) || way == -1 || way == 1)
+				play(file, golden, way);
+		}
+	}
+	for (size_t i = 0; i < golden->n; i++)
+		free(golden->lines[i]);
+	free(golden->title);
+	golden->title = NULL;
+	golden->n = 0;
+}
+
+static void play_file(const char *path)
+{
+	static char line[LINE];
+	struct golden_case golden = {0};
+	const char *name = strrchr(path, '/') + 1;
+	FILE *file = fopen(path, "re");
+
+	require(file != NULL);
+	while (fgets(line, sizeof line, file)) {
+		line[strcspn(line, "\n")] = 0;
+		if (!*line || *line == '#')
+			continue;
+		if (strncmp(line, "case ", 5) == 0) {
+			play_case(name, &golden);
+			golden.title = strdup(line + 5);
+			continue;
+		}
+		require(golden.title && golden.n < sizeof golden.lines / sizeof *golden.lines);
+		golden.lines[golden.n++] = strdup(line);
+	}
+	fclose(file);
+	play_case(name, &golden);
+}
+
+/* The transcripts lie beside this folder. */
+static void find_transcripts(glob_t *ret)
+{
+	char pattern[4096];
+	const char *slash = strrchr(__FILE__, '/');
+
+	require(slash != NULL);
+	snprintf(pattern, sizeof pattern, "%.*s/../golden/*.txt", (int)(slash - __FILE__), __FILE__);
+	if (glob(pattern, 0, NULL, ret) != 0)
+		skip("no transcripts at %s", pattern);
+}
+
+static void test_every_transcript_comes_out_the_same_in_whichever_way_it_is_read(void)
+{
+	glob_t paths;
+
+	find_transcripts(&paths);
+	check(paths.gl_pathc >= 25);
+	for (size_t i = 0; i < paths.gl_pathc; i++)
+		play_file(paths.gl_pathv[i]);
+	globfree(&paths);
+	harness_context("%s", "");
+	check(n_played >= 150);
+	/* Those with replies. */
+	check(n_left_out <= 40);
+	if (getenv("BEAM_GOLDEN"))
+		printf("%u cases played, %u left out\n", n_played, n_left_out);
+}
+
+static const struct test tests[] = {
+    TEST(test_every_transcript_comes_out_the_same_in_whichever_way_it_is_read),
+};
+HARNESS_MAIN("golden", tests)

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* The simulated world's beginning and end. */
+#include <session/sim.h>
+#include <stdarg.h>
+
+unsigned char sim_pattern[2 * SIM_PATTERN];
+bool sim_traced;
+
+void sim_trace(const struct sim_side *side, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!sim_traced)
+		return;
+	va_start(arguments, format);
+	fprintf(stderr, "%6llu %c: ", (unsigned long long)side->sim->steps, 'A' + (int)side->index);
+	vfprintf(stderr, format, arguments);
+	fputc('\n', stderr);
+	va_end(arguments);
+}
+
+size_t sim_size(struct sim *sim, size_t most)
+{
+	unsigned bits = 0;
+	size_t size;
+
+	if (!most)
+		return 0;
+	while (bits < 63 && most >> bits)
+		bits++;
+	bits = (unsigned)rng_below(&sim->rng, bits + 1);
+	size = rng_below(&sim->rng, (uint64_t)1 << bits);
+	return size < most ? size : most;
+}
+
+/* ---- The world --------------------------------------------------------------------------------------------------- */
+
+static uint32_t some_more(struct sim *sim, uint32_t base, uint32_t more)
+{
+	return sim_chance(sim, 60) ? base : base + (uint32_t)sim_size(sim, more);
+}
+
+static void choose_limits(struct sim *sim, struct limits *limits)
+{
+	*limits = limits_base;
+	limits->message_bytes = some_more(sim, limits->message_bytes, 1 << 20);
+	limits->message_attachments = sim_chance(sim, 5) ? 0 : some_more(sim, limits->message_attachments, 237);
+	limits->topic_bytes = some_more(sim, limits->topic_bytes, 1 << 20);
+	limits->topic_attachments = some_more(sim, limits->topic_attachments, 300);
+	if (limits->topic_attachments < limits->message_attachments)
+		limits->topic_attachments = limits->message_attachments;
+	limits->pool_bytes = some_more(sim, limits->message_bytes, 1 << 20);
+	limits->attachments = some_more(sim, limits->attachments, 300);
+	if (limits->attachments < limits->message_attachments)
+		limits->attachments = limits->message_attachments;
+	limits->topics = some_more(sim, limits->topics, 100);
+}
+
+static void side_begin(struct sim *sim, unsigned index)
+{
+	struct sim_side *side = &sim->sides[index];
+
+	side->sim = sim;
+	side->index = index;
+	side->writer = SIM_NOBODY;
+	side->hoards = sim_chance(sim, 50);
+	choose_limits(sim, &side->limits);
+	require_int(tx_init(&side->tx, &side->limits, (16 << 10) + sim_size(sim, 48 << 10), &sim_tx_events, side), 0);
+	require_int(
+	    rx_init(&side->rx, &side->limits, &sim_rx_events, side, &side->tx.granted_pool, &side->tx.granted_attachments), 0);
+	/* A socket of a few hundred bytes, or what they mostly are. */
+	sim_pipe_init(&sim->pipes[index],
+		      sim_chance(sim, 20) ? 256 + sim_size(sim, 64 << 10) : (16 << 10) + sim_size(sim, 256 << 10));
+}
+
+void sim_init(struct sim *sim, uint64_t number)
+{
+	memset(sim, 0, sizeof *sim);
+	sim->number = number;
+	sim->rng = rng_new(number);
+	side_begin(sim, 0);
+	side_begin(sim, 1);
+}
+
+static void free_streams(struct sim_side *side)
+{
+	while (side->streams) {
+		struct sim_stream *stream = side->streams;
+		struct beam_message *message;
+
+		side->streams = stream->next;
+		while ((message = message_queue_take(&stream->queue))) {
+			sim_rx_events.discard(sim_other(side), message->fds, message->n_fds);
+			message_free_shell(message);
+		}
+		for (size_t i = 0; i < stream->n_sent; i++)
+			free(stream->sent[i]);
+		free(stream->sent);
+		free(stream);
+	}
+}
+
+/* A side goes, whatever it was at. */
+static void side_end(struct sim_side *side)
+{
+	int spent[2 * TX_FDS];
+	unsigned n;
+
+	for (unsigned i = 0; i < SIM_SENDERS; i++) {
+		struct sim_sender *sender = &side->senders[i];
+
+		for (unsigned k = 0; sender->message && k < sender->message->n_fds; k++)
+			sim_fd_close(side, sender->fds[k]);
+		if (sender->message && !sender->listed)
+			free(sender->message);
+	}
+	n = tx_drop(&side->tx, spent);
+	for (unsigned i = 0; i < n; i++)
+		sim_fd_close(side, spent[i]);
+	rx_end(&side->rx);
+	tx_end(&side->tx);
+}
+
+void sim_end(struct sim *sim)
+{
+	side_end(&sim->sides[0]);
+	side_end(&sim->sides[1]);
+	free_streams(&sim->sides[0]);
+	free_streams(&sim->sides[1]);
+	sim_pipe_end(sim, &sim->pipes[0]);
+	sim_pipe_end(sim, &sim->pipes[1]);
+	for (size_t i = 0; i < sim->n_fds; i++) {
+		if (sim->fds[i].open)
+			fail("descriptor %zu of side %c is left open", i, 'A' + sim->fds[i].side);
+	}
+	for (size_t i = 0; i < sim->n_files; i++)
+		check_int(sim->files[i].references, 0);
+	free(sim->files);
+	free(sim->fds);
+}

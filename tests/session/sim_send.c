@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What senders and the holder of the writing right do, a turn at a time, as the channel does it: between two turns
+ * anything may happen that the tx_lock would allow.
+ */
+#include <session/sim.h>
+
+/* ---- Topics ------------------------------------------------------------------------------------------------------ */
+
+static struct sim_stream *stream_of(struct outlet *outlet)
+{
+	return list_entry(outlet, struct sim_stream, outlet);
+}
+
+static void on_wake(void *owner, struct outlet *outlet)
+{
+	struct sim_side *side = owner;
+
+	for (int i = 0; i < SIM_SENDERS; i++) {
+		if (side->senders[i].message && &side->senders[i].message->stream->outlet == outlet)
+			side->senders[i].asleep = false;
+	}
+}
+
+void sim_wake_all(struct sim_side *side)
+{
+	for (int i = 0; i < SIM_SENDERS; i++)
+		side->senders[i].asleep = false;
+}
+
+static void on_wake_all(void *owner)
+{
+	sim_wake_all(owner);
+}
+
+static void on_room(void *owner)
+{
+	(void)owner;
+}
+
+static void on_released(void *owner, struct outlet *outlet)
+{
+	struct sim_stream *stream = stream_of(outlet);
+
+	sim_trace(owner, "%s is released, id %u", stream->name, outlet->id);
+	check(outlet->close_sent && outlet->reset);
+	check(!stream->released);
+	check(!list_linked(&outlet->due));
+	stream->released = true;
+}
+
+const struct tx_events sim_tx_events = {
+    .wake = on_wake,
+    .wake_all = on_wake_all,
+    .room = on_room,
+    .released = on_released,
+};
+
+struct sim_stream *sim_open(struct sim_side *side, unsigned name)
+{
+	struct sim_stream *stream = calloc(1, sizeof *stream);
+	struct sim_stream **last = &side->streams;
+
+	require(stream != NULL);
+	message_queue_init(&stream->queue);
+	stream->number = side->n_streams++;
+	if (name < SIM_NAMES)
+		snprintf(stream->name, sizeof stream->name, "t%u", name);
+	else
+		snprintf(stream->name, sizeof stream->name, "x%llu", (unsigned long long)stream->number);
+	while (*last)
+		last = &(*last)->next;
+	*last = stream;
+	if (name < SIM_NAMES)
+		side->names[name] = stream;
+	tx_open(&side->tx, &stream->outlet, stream->name, strlen(stream->name));
+	sim_trace(side, "opens %s, id %u", stream->name, stream->outlet.id);
+	return stream;
+}
+
+static void close_stream(struct sim_side *side, struct sim_stream *stream)
+{
+	sim_trace(side, "closes %s, id %u", stream->name, stream->outlet.id);
+	stream->closed = true;
+	if (tx_close(&side->tx, &stream->outlet))
+		stream->released = true;
+}
+
+void sim_close(struct sim_side *side, unsigned name)
+{
+	close_stream(side, side->names[name]);
+	side->names[name] = NULL;
+}
+
+void sim_end_stream(struct sim_side *side, struct sim_stream *stream)
+{
+	if (!stream->closed)
+		close_stream(side, stream);
+	for (int i = 0; i < SIM_NAMES; i++) {
+		if (side->names[i] == stream)
+			side->names[i] = NULL;
+	}
+}
+
+/* ---- Messages ---------------------------------------------------------------------------------------------------- */
+
+/* A size that can be sent at some time. */
+static size_t choose_size(struct sim_side *side)
+{
+	uint32_t most = sim_other(side)->limits.message_bytes, topic = sim_other(side)->limits.topic_bytes;
+
+	if (sim_chance(side->sim, 3))
+		return most < SIM_PATTERN ? most : SIM_PATTERN;
+	if (sim_chance(side->sim, 5))
+		return topic - MESSAGE_COST + 1 - rng_below(&side->sim->rng, 3);
+	return sim_size(side->sim, sim_chance(side->sim, 70) ? 8192 : SIM_PATTERN);
+}
+
+void sim_begin(struct sim_side *side, struct sim_sender *sender, unsigned name)
+{
+	struct sim *sim = side->sim;
+	struct sim_message *message = calloc(1, sizeof *message);
+	uint32_t attachments = sim_other(side)->limits.message_attachments;
+
+	require(message != NULL && !sender->message);
+	message->stream = side->names[name];
+	message->size = choose_size(side);
+	if (message->size > SIM_PATTERN)
+		message->size = SIM_PATTERN;
+	message->pattern = rng_below(&sim->rng, SIM_PATTERN);
+	if (attachments && sim_chance(sim, 40))
+		message->n_fds = 1 + (unsigned)sim_size(sim, attachments - 1);
+	*sender = (struct sim_sender){.message = message, .left = message->size, .part = 1 + sim_size(sim, FRAME_BODY_MAX)};
+	/* Thousands of tiny frames are no test of anything. */
+	if (sender->part < message->size / 20)
+		sender->part = message->size / 20;
+	sender->claim =
+	    (struct tx_claim){.size = message->size,
+			      .n_fds = message->n_fds,
+			      .large = message->size > sender->part || message->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX};
+	list_init(&sender->claim.link);
+	for (unsigned i = 0; i < message->n_fds; i++) {
+		int file = sim_file_new(sim, message);
+
+		if (!i)
+			message->first_file = file;
+		sender->fds[i] = sim_fd_new(side, file);
+	}
+	sim_trace(side, "sender %td: %zu bytes and %u descriptors on %s", sender - side->senders, message->size, message->n_fds,
+		  message->stream->name);
+}
+
+/* The sender is done with its message. */
+static void finish(struct sim_side *side, struct sim_sender *sender, enum sim_fate fate)
+{
+	struct sim_message *message = sender->message;
+	bool listed = sender->listed;
+
+	side->sim->accepted += fate == SIM_ACCEPTED;
+	side->sim->not_sent += fate == SIM_GONE;
+	for (unsigned i = 0; i < message->n_fds; i++)
+		sim_fd_close(side, sender->fds[i]);
+	message->fate = fate;
+	sim_trace(side, "sender %td: %s", sender - side->senders,
+		  fate == SIM_ACCEPTED  ? "accepted"
+		  : fate == SIM_ABORTED ? "aborted"
+					: "not sent");
+	memset(sender, 0, sizeof *sender);
+	if (!listed)
+		free(message);
+}
+
+/* Nothing more of the message goes; its frame is in no batch. */
+static void abandon(struct sim_side *side, struct sim_sender *sender)
+{
+	struct sim_message *message = sender->message;
+	struct outlet *outlet = &message->stream->outlet;
+
+	check(!sender->own.batched || sender->own.done);
+	if (!sender->charged) {
+		tx_unclaim(&side->tx, outlet, &sender->claim);
+		finish(side, sender, SIM_GONE);
+	} else if (sender->begun) {
+		tx_abort(&side->tx, outlet);
+		finish(side, sender, SIM_ABORTED);
+	} else {
+		tx_uncharge(&side->tx, outlet, message->size, message->n_fds, sender->overdraft);
+		tx_complete(&side->tx, outlet, sender->claim.large);
+		finish(side, sender, SIM_GONE);
+	}
+}
+
+/* As send_state() of the channel. */
+static bool may_send(struct sim_side *side, struct outlet *outlet)
+{
+	if (side->said_goodbye)
+		return false;
+	if (outlet->lost_error) {
+		outlet->lost_error = 0;
+		return false;
+	}
+	return !outlet->reset && !outlet->close_wanted;
+}
+
+/* It takes its place in the stream: what is there from `position` on comes after it. */
+static void list_message(struct sim_sender *sender, size_t position)
+{
+	struct sim_message *message = sender->message;
+	struct sim_stream *stream = message->stream;
+
+	if (sender->listed)
+		return;
+	sender->listed = true;
+	if (stream->n_sent == stream->capacity_sent) {
+		stream->capacity_sent = 2 * stream->capacity_sent + 16;
+		stream->sent = realloc(stream->sent, stream->capacity_sent * sizeof(struct sim_message *));
+		require(stream->sent != NULL);
+	}
+	memmove(stream->sent + position + 1, stream->sent + position,
+		(stream->n_sent++ - position) * sizeof(struct sim_message *));
+	stream->sent[position] = message;
+	message->fate = SIM_GOES;
+}
+
+/* ---- Frames ------------------------------------------------------------------------------------------------------ */
+
+/* The payload in a few pieces. */
+static void set_parts(struct sim *sim, struct tx_own *own, const unsigned char *from, size_t size)
+{
+	own->n_parts = 0;
+	own->payload = size;
+	while (size) {
+		size_t some = own->n_parts < 4 && sim_chance(sim, 40) ? 1 + rng_below(&sim->rng, size) : size;
+
+		own->parts[own->n_parts++] = (struct iovec){(void *)(uintptr_t)from, some};
+		from += some;
+		size -= some;
+	}
+}
+
+static void make_frame(struct sim_side *side, struct sim_sender *sender)
+{
+	struct sim_message *message = sender->message;
+	struct tx_own *own = &sender->own;
+	bool first = !sender->begun,
+	     sized = first && (sender->overdraft || sender->left > sender->part || sender->left > FRAME_BODY_MAX);
+	size_t prefix = sized ? FRAME_SIZED_PREFIX : 0, size = sender->left;
+	uint8_t flags = sized ? FRAME_SIZED : 0;
+
+	if (size > sender->part)
+		size = sender->part;
+	if (size > FRAME_BODY_MAX - prefix)
+		size = FRAME_BODY_MAX - prefix;
+	set_parts(side->sim, own, sim_pattern + message->pattern + (message->size - sender->left), size);
+	sender->left -= size;
+	if (sender->left)
+		flags |= FRAME_MORE;
+	own->outlet = &message->stream->outlet;
+	own->head_size = FRAME_HEADER + prefix;
+	own->padding = frame_padding(prefix + size);
+	own->fds = first ? sender->fds : NULL;
+	own->n_fds = first ? message->n_fds : 0;
+	own->batched = own->begun = own->done = false;
+	if (sized) {
+		put_u32(own->head + FRAME_HEADER, (uint32_t)message->size);
+		put_u32(own->head + FRAME_HEADER + 4, sender->overdraft);
+	}
+	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, own->outlet->id, 0, prefix + size);
+}
+
+/* The frame was accepted. */
+static void frame_done(struct sim_side *side, struct sim_sender *sender)
+{
+	if (sender->left) {
+		sender->begun = true;
+		make_frame(side, sender);
+		return;
+	}
+	tx_complete(&side->tx, &sender->message->stream->outlet, sender->claim.large);
+	finish(side, sender, SIM_ACCEPTED);
+}
+
+static bool may_append(const struct sim_side *side, const struct sim_sender *sender)
+{
+	const struct tx *tx = &side->tx;
+	const struct tx_own *own = &sender->own;
+
+	if (own->n_fds && sender->left)
+		return false;
+	if (tx->held && (own->n_fds || own->outlet->buffered > tx->drained) && sim_chance(side->sim, 80))
+		return false;
+	return (tx_own_size(own) <= TX_LARGE || sim_chance(side->sim, 20)) && tx_append_fits(tx, own);
+}
+
+static void append(struct sim_side *side, struct sim_sender *sender)
+{
+	int duplicates[FRAME_CARRIED_MAX];
+
+	for (unsigned i = 0; i < sender->own.n_fds; i++)
+		duplicates[i] = sim_fd_new(side, sim_fd_file(side, sender->own.fds[i]));
+	sim_trace(side, "sender %td: appends", sender - side->senders);
+	list_message(sender, sender->message->stream->n_sent);
+	tx_append(&side->tx, &sender->own, duplicates);
+	require(side->tx.fill->size <= side->tx.capacity);
+	frame_done(side, sender);
+}
+
+/* ---- Senders ----------------------------------------------------------------------------------------------------- */
+
+/* True once the message is charged. */
+static bool charge(struct sim_side *side, struct sim_sender *sender)
+{
+	struct sim_message *message = sender->message;
+	struct outlet *outlet = &message->stream->outlet;
+	int r = may_send(side, outlet) ? 0 : -EPIPE;
+
+	if (!r)
+		r = tx_fits(&side->tx, message->size, message->n_fds);
+	if (!r)
+		r = tx_charge(&side->tx, outlet, &sender->claim, &sender->overdraft);
+	if (r == -EAGAIN) {
+		sender->asleep = true;
+		return false;
+	}
+	if (r < 0) {
+		abandon(side, sender);
+		return false;
+	}
+	tx_unclaim(&side->tx, outlet, &sender->claim);
+	sender->charged = true;
+	make_frame(side, sender);
+	return true;
+}
+
+void sim_send(struct sim_side *side, unsigned number)
+{
+	struct sim_sender *sender = &side->senders[number];
+
+	if (!sender->message || sender->asleep || side->writer == (int)number)
+		return;
+	side->sim->moved = true;
+	if (!sender->charged && !charge(side, sender))
+		return;
+	if (!may_send(side, sender->own.outlet)) {
+		abandon(side, sender);
+		return;
+	}
+	if ((side->writer != SIM_NOBODY || sim_chance(side->sim, 30)) && may_append(side, sender)) {
+		append(side, sender);
+	} else if (side->writer == SIM_NOBODY) {
+		side->writer = (int)number;
+		side->phase = SIM_MAKE;
+	}
+}
+
+void sim_give_up(struct sim_side *side, unsigned number)
+{
+	struct sim_sender *sender = &side->senders[number];
+
+	if (sender->message && side->writer != (int)number)
+		abandon(side, sender);
+}
+
+/* ---- Writing ----------------------------------------------------------------------------------------------------- */
+
+static void release(struct sim_side *side)
+{
+	side->writer = SIM_NOBODY;
+}
+
+/* The sender lets go of the right; what of its frame has begun counts as sent. True if so. */
+static bool leave(struct sim_side *side, struct sim_sender *sender)
+{
+	tx_leave(&side->tx, &sender->own);
+	release(side);
+	if (!sender->own.done)
+		return false;
+	frame_done(side, sender);
+	return true;
+}
+
+static void make(struct sim_side *side, struct sim_sender *sender)
+{
+	if (sender && !sender->own.batched && !may_send(side, sender->own.outlet)) {
+		release(side);
+		abandon(side, sender);
+	} else if (tx_batch(&side->tx, sender ? &sender->own : NULL)) {
+		side->phase = SIM_WRITE;
+		if (sender)
+			sender->position = sender->message->stream->n_sent;
+	} else if (sender) {
+		leave(side, sender);
+	} else {
+		release(side);
+	}
+}
+
+/* The socket took no more, or not all. */
+static void full(struct sim_side *side, struct sim_sender *sender)
+{
+	struct sim *sim = side->sim;
+
+	side->phase = SIM_WRITE;
+	if (sim_chance(sim, 50))
+		return;
+	if (!sender) {
+		release(side);
+	} else if (!sender->own.begun && may_append(side, sender)) {
+		tx_leave(&side->tx, &sender->own);
+		release(side);
+		append(side, sender);
+	} else if (!leave(side, sender) && !sim->calm && sim_chance(sim, 20)) {
+		/* A deadline. */
+		abandon(side, sender);
+	}
+}
+
+/* A message in the buffer was given up for its descriptor. */
+static void refused(struct sim_side *side, const int *spent, unsigned n)
+{
+	struct sim *sim = side->sim;
+	struct sim_message *message = NULL;
+	bool guilty = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct sim_file *file = &sim->files[sim_fd_file(side, spent[i])];
+
+		check(!message || file->message == message);
+		message = file->message;
+		guilty |= file->refused;
+		sim_fd_close(side, spent[i]);
+	}
+	if (!message)
+		return;
+	check(guilty);
+	check_int(n, message->n_fds);
+	check_int(message->fate, SIM_ACCEPTED);
+	message->fate = SIM_GONE;
+	sim->refused++;
+}
+
+static void written(struct sim_side *side, struct sim_sender *sender)
+{
+	struct tx *tx = &side->tx;
+	struct tx_own *own = sender ? &sender->own : NULL;
+	int spent[TX_FDS];
+	unsigned n = 0;
+	ssize_t r = side->result;
+
+	sim_trace(side, "%s wrote %zd%s", sender ? "a sender" : "the thread", r,
+		  own && own->batched ? ", its own frame among it" : "");
+	side->phase = SIM_MAKE;
+	if (r >= 0) {
+		n = tx_wrote(tx, own, (size_t)r, spent);
+		for (unsigned i = 0; i < n; i++)
+			sim_fd_close(side, spent[i]);
+		if (own && own->done) {
+			release(side);
+			frame_done(side, sender);
+		} else if (tx->batch.active) {
+			full(side, sender);
+		}
+	} else if (r == -EAGAIN) {
+		full(side, sender);
+	} else if (r == -ETOOMANYREFS || r == -ENOBUFS) {
+		bool own_fds = own && own->batched && own->n_fds;
+		bool held = tx_hold(tx, own);
+
+		side->sim->held += held;
+		if (held && !own_fds)
+			return;
+		if (sender)
+			leave(side, sender);
+		else
+			release(side);
+	} else {
+		require_int(r, -EBADF);
+		if (!tx_refused(tx, own, (int)r, spent, &n)) {
+			refused(side, spent, n);
+			return;
+		}
+		side->sim->refused++;
+		release(side);
+		abandon(side, sender);
+	}
+}
+
+void sim_write(struct sim_side *side)
+{
+	struct tx_batch *batch = &side->tx.batch;
+	struct sim_sender *sender;
+
+	if (side->writer == SIM_NOBODY) {
+		if (!tx_pending(&side->tx))
+			return;
+		side->writer = SIM_THREAD;
+		side->phase = SIM_MAKE;
+	}
+	sender = side->writer < SIM_SENDERS ? &side->senders[side->writer] : NULL;
+	side->sim->moved = true;
+	switch (side->phase) {
+	case SIM_MAKE: make(side, sender); break;
+	case SIM_WRITE:
+		require(batch->active && batch->first < batch->n && batch->n <= TX_IOV);
+		side->result =
+		    sim_pipe_write(side, batch->iov + batch->first, batch->n - batch->first, batch->fds, batch->n_fds);
+		/* The other side may read it before the session here is told. */
+		if (sender && sender->own.batched && side->result > 0 &&
+		    (sender->own.n_fds || (size_t)side->result > batch->left))
+			list_message(sender, sender->position);
+		side->phase = SIM_WRITTEN;
+		break;
+	case SIM_WRITTEN: written(side, sender); break;
+	}
+}
+
+void sim_unhold(struct sim_side *side)
+{
+	if (!side->tx.held)
+		return;
+	side->tx.held = false;
+	sim_wake_all(side);
+}
+
+void sim_goodbye(struct sim_side *side)
+{
+	sim_trace(side, "says goodbye");
+	side->said_goodbye = true;
+	side->tx.goodbye_due = true;
+	sim_wake_all(side);
+}

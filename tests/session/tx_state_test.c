@@ -1,0 +1,796 @@
+/* SPDX-License-Identifier: MIT */
+/* The sending half: credit, ids, what the peer may say, and what is due. */
+#include <harness/fault.h>
+#include <session/talk.h>
+#include <wire/breach.h>
+
+static struct limits more_limits(void)
+{
+	return (struct limits){100, 64, 1 << 21, 32, (64 << 10) + 1000, 40, (1 << 20) + 2000, 128};
+}
+
+/* Credit */
+
+static int try_claim(struct outlet *outlet, struct tx_claim *claim)
+{
+	uint32_t overdraft = 0;
+
+	return tx_charge(&mouth.tx, outlet, claim, &overdraft);
+}
+
+static struct tx_claim claim_of(size_t size, size_t n_fds, bool large)
+{
+	return (struct tx_claim){.size = size, .n_fds = n_fds, .large = large};
+}
+
+/* One try, and its place given up; what a try changed but for the charge is taken back. */
+static int try_charge(struct outlet *outlet, size_t size, size_t n_fds, uint32_t *ret_overdraft)
+{
+	struct tx_claim claim = claim_of(size, n_fds, false);
+	int r;
+
+	list_init(&claim.link);
+	r = tx_charge(&mouth.tx, outlet, &claim, ret_overdraft);
+	tx_unclaim(&mouth.tx, outlet, &claim);
+	if (!r)
+		tx_complete(&mouth.tx, outlet, false);
+	return r;
+}
+
+static void test_a_message_costs_its_payload_and_64_bytes_of_its_topic_first(void)
+{
+	uint32_t overdraft = 1;
+
+	talk_begin();
+	check_int(try_charge(&a, 60000, 2, &overdraft), 0);
+	check_int(overdraft, 0);
+	check_int(a.limit_bytes - a.used_bytes, 65536 - 60064);
+	check_int(a.limit_attachments - a.used_attachments, 14);
+	check_int(mouth.tx.limit_attachments - mouth.tx.used_attachments, 62);
+	check_int(mouth.tx.used_pool, 0);
+	/* The rest, and the pool. */
+	check_int(try_charge(&a, 100000, 0, &overdraft), 0);
+	check_int(overdraft, 100064 - 5472);
+	check_int(a.limit_bytes, a.used_bytes);
+	check_int(mouth.tx.used_pool, overdraft);
+	/* Nothing left on the topic: not even an empty one, however full the pool is. */
+	check_int(try_charge(&a, 0, 0, &overdraft), -EAGAIN);
+	check_string(tx_credit(&mouth.tx, a.id, 1, 0), NULL);
+	check_int(try_charge(&a, 0, 0, &overdraft), 0);
+	check_int(overdraft, 63);
+	talk_end();
+}
+
+static void test_exactly_what_the_topic_has_needs_no_overdraft(void)
+{
+	uint32_t overdraft;
+
+	talk_begin();
+	check_int(try_charge(&a, 65536 - MESSAGE_COST, 0, &overdraft), 0);
+	check_int(overdraft, 0);
+	check_int(try_charge(&b, 65536 - MESSAGE_COST + 1, 0, &overdraft), 0);
+	check_int(overdraft, 1);
+	talk_end();
+}
+
+static void test_attachments_are_charged_to_topic_and_channel_in_full(void)
+{
+	uint32_t overdraft;
+	struct outlet more[3];
+
+	talk_begin();
+	check_int(try_charge(&a, 0, 17, &overdraft), -EAGAIN);
+	check_int(try_charge(&a, 0, 16, &overdraft), 0);
+	check_int(try_charge(&a, 0, 1, &overdraft), -EAGAIN);
+	check_int(try_charge(&a, 0, 0, &overdraft), 0);
+	/* 16 of each of four topics are all of the channel. */
+	check_int(try_charge(&b, 0, 16, &overdraft), 0);
+	for (int i = 0; i < 3; i++)
+		mouth_open(&mouth, &more[i], (const char *const[]){"c", "d", "e"}[i]);
+	check_int(try_charge(&more[0], 0, 16, &overdraft), 0);
+	check_int(try_charge(&more[1], 0, 16, &overdraft), 0);
+	check_int(try_charge(&more[2], 0, 1, &overdraft), -EAGAIN);
+	check_string(tx_credit(&mouth.tx, 0, 0, 1), NULL);
+	check_int(try_charge(&more[2], 0, 1, &overdraft), 0);
+	talk_end();
+}
+
+static void test_a_charge_that_fails_takes_nothing(void)
+{
+	uint32_t overdraft;
+
+	talk_begin();
+	check_int(try_charge(&a, 65536 - MESSAGE_COST - 1, 3, &overdraft), 0);
+	check_int(try_charge(&a, (1 << 20) + 100, 0, &overdraft), -EAGAIN);
+	check_int(try_charge(&a, 10, 14, &overdraft), -EAGAIN);
+	check_int(a.limit_bytes - a.used_bytes, 1);
+	check_int(a.used_attachments, 3);
+	check_int(mouth.tx.used_pool, 0);
+	check_int(mouth.tx.used_attachments, 3);
+	check(list_empty(&mouth.tx.claims));
+	talk_end();
+}
+
+static void test_what_is_uncharged_can_be_charged_again_and_wakes_those_who_wait(void)
+{
+	uint32_t overdraft;
+
+	talk_begin();
+	check_int(try_charge(&a, 100000, 5, &overdraft), 0);
+	mouth.wake_alls = mouth.wakes = 0;
+	tx_uncharge(&mouth.tx, &a, 100000, 5, overdraft);
+	check_int(mouth.wake_alls, 1);
+	check_int(a.used_bytes, 0);
+	check_int(a.used_attachments, 0);
+	check_int(mouth.tx.used_pool, 0);
+	check_int(mouth.tx.used_attachments, 0);
+	/* What is only the topic's wakes only its own. */
+	check_int(try_charge(&a, 10, 0, &overdraft), 0);
+	mouth.wake_alls = mouth.wakes = 0;
+	tx_uncharge(&mouth.tx, &a, 10, 0, overdraft);
+	check_int(mouth.wake_alls, 0);
+	check_int(mouth.wakes, 1);
+	talk_end();
+}
+
+static void test_the_pool_goes_to_who_came_first(void)
+{
+	struct tx_claim first = claim_of(900000, 0, true), second = claim_of(65600, 0, false);
+	uint32_t overdraft;
+	struct outlet c;
+
+	talk_begin();
+	mouth_open(&mouth, &c, "c");
+	check_int(try_charge(&c, 600000, 0, &overdraft), 0);
+	list_init(&first.link);
+	list_init(&second.link);
+	check_int(try_claim(&a, &first), -EAGAIN);
+	/* There would be enough for the second, but the first would never have its turn. */
+	check_int(try_claim(&b, &second), -EAGAIN);
+	/* What needs no pool does not stand in the queue. */
+	check_int(try_charge(&b, 10, 0, &overdraft), 0);
+	tx_uncharge(&mouth.tx, &b, 10, 0, 0);
+	check_string(tx_credit(&mouth.tx, 0, 600000, 0), NULL);
+	check_int(try_claim(&b, &second), -EAGAIN);
+	check_int(try_claim(&a, &first), 0);
+	mouth.wake_alls = 0;
+	tx_unclaim(&mouth.tx, &a, &first);
+	check_int(mouth.wake_alls, 1);
+	check_int(try_claim(&b, &second), 0);
+	tx_unclaim(&mouth.tx, &b, &second);
+	check(list_empty(&mouth.tx.claims));
+	talk_end();
+}
+
+static void test_only_with_credit_of_its_topic_does_a_sender_stand_in_the_queue_for_the_pool(void)
+{
+	struct tx_claim first = claim_of(900000, 0, true), second = claim_of(200000, 0, true);
+	uint32_t overdraft;
+	struct outlet c;
+
+	talk_begin();
+	mouth_open(&mouth, &c, "c");
+	check_int(try_charge(&c, 900000, 0, &overdraft), 0);
+	list_init(&first.link);
+	list_init(&second.link);
+	check_int(try_claim(&a, &first), -EAGAIN);
+	check_int(try_claim(&b, &second), -EAGAIN);
+	/* The first topic's credit goes to another message: its sender loses its place, and the second is told. */
+	check_int(try_charge(&a, 65536 - MESSAGE_COST, 0, &overdraft), -EAGAIN);
+	a.used_bytes = a.limit_bytes;
+	mouth.wake_alls = 0;
+	check_int(try_claim(&a, &first), -EAGAIN);
+	check(!list_linked(&first.link));
+	check_int(mouth.wake_alls, 1);
+	check_string(tx_credit(&mouth.tx, 0, 200000, 0), NULL);
+	check_int(try_claim(&b, &second), 0);
+	tx_unclaim(&mouth.tx, &b, &second);
+	/* With credit again it stands at the end. */
+	a.used_bytes = 0;
+	check_int(try_claim(&a, &first), -EAGAIN);
+	check(list_linked(&first.link));
+	tx_unclaim(&mouth.tx, &a, &first);
+	talk_end();
+}
+
+static void test_what_the_pool_can_never_have_does_not_stand_in_its_way(void)
+{
+	struct tx_claim large = claim_of((1 << 20) - MESSAGE_COST + 10, 0, true);
+	uint32_t overdraft;
+
+	talk_begin();
+	a.used_bytes = a.limit_bytes - 9;
+	list_init(&large.link);
+	check_int(try_claim(&a, &large), -EAGAIN);
+	check(!list_linked(&large.link));
+	check_int(try_charge(&b, 100000, 0, &overdraft), 0);
+	tx_uncharge(&mouth.tx, &b, 100000, 0, overdraft);
+	a.used_bytes--;
+	check_int(try_claim(&a, &large), 0);
+	check_int(mouth.tx.used_pool, 1 << 20);
+	tx_unclaim(&mouth.tx, &a, &large);
+	talk_end();
+}
+
+static void test_a_message_of_several_frames_is_alone_on_its_topic(void)
+{
+	struct tx_claim large = claim_of(100000, 0, true), small = claim_of(1, 0, false);
+	uint32_t overdraft;
+
+	talk_begin();
+	list_init(&large.link);
+	list_init(&small.link);
+	/* It waits for those that are charged and not accepted yet. */
+	check_int(try_claim(&a, &small), 0);
+	tx_unclaim(&mouth.tx, &a, &small);
+	check_int(try_claim(&a, &large), -EAGAIN);
+	/* And they do not overtake it for ever. */
+	check_int(try_claim(&a, &small), -EAGAIN);
+	mouth.wakes = 0;
+	tx_complete(&mouth.tx, &a, false);
+	check_int(mouth.wakes, 1);
+	check_int(try_claim(&a, &small), -EAGAIN);
+	check_int(try_claim(&a, &large), 0);
+	tx_unclaim(&mouth.tx, &a, &large);
+	check_int(mouth.tx.n_busy, 1);
+	check_int(try_claim(&a, &small), -EAGAIN);
+	/* Other topics go on. */
+	check_int(try_charge(&b, 1, 0, &overdraft), 0);
+	mouth.wakes = 0;
+	tx_complete(&mouth.tx, &a, true);
+	check(mouth.wakes > 0);
+	check_int(mouth.tx.n_busy, 0);
+	check_string(tx_credit(&mouth.tx, 1, 100, 0), NULL);
+	check_int(try_claim(&a, &small), 0);
+	tx_unclaim(&mouth.tx, &a, &small);
+	tx_complete(&mouth.tx, &a, false);
+	talk_end();
+}
+
+static void test_one_that_gives_up_waiting_lets_the_others_go(void)
+{
+	struct tx_claim large = claim_of(100000, 0, true), small = claim_of(1, 0, false);
+
+	talk_begin();
+	list_init(&large.link);
+	list_init(&small.link);
+	check_int(try_claim(&a, &small), 0);
+	check_int(try_claim(&a, &large), -EAGAIN);
+	check_int(try_claim(&a, &small), -EAGAIN);
+	mouth.wakes = 0;
+	tx_unclaim(&mouth.tx, &a, &large);
+	check_int(mouth.wakes, 1);
+	check_int(try_claim(&a, &small), 0);
+	talk_end();
+}
+
+static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
+{
+	struct limits peer = limits_base;
+
+	mouth_init_after_hello(&mouth);
+	check_int(tx_fits(&mouth.tx, 1 << 20, 0), 0);
+	check_int(tx_fits(&mouth.tx, (1 << 20) + 1, 0), -EAGAIN);
+	check_int(tx_fits(&mouth.tx, (size_t)CREDIT_MAX + 1, 0), -EMSGSIZE);
+	/* Whether attachments are wanted only HELLO tells. */
+	check_int(tx_fits(&mouth.tx, 0, 1), -EAGAIN);
+	check_int(tx_fits(&mouth.tx, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(tx_fits(&mouth.tx, 1 << 20, 16), 0);
+	check_int(tx_fits(&mouth.tx, (1 << 20) + 1, 0), -EMSGSIZE);
+	check_int(tx_fits(&mouth.tx, 0, 17), -E2BIG);
+	mouth_end(&mouth);
+
+	mouth_init_after_hello(&mouth);
+	peer.message_attachments = 0;
+	peer.message_bytes = 1 << 28;
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(tx_fits(&mouth.tx, 0, 1), -E2BIG);
+	/* Accepted in size, but with no credit that would ever be enough. */
+	check_int(tx_fits(&mouth.tx, (1 << 20) + (64 << 10) - MESSAGE_COST, 0), 0);
+	check_int(tx_fits(&mouth.tx, (1 << 20) + (64 << 10) - MESSAGE_COST + 1, 0), -EMSGSIZE);
+	mouth_end(&mouth);
+
+	/* However many the peer takes: no more than one sendmsg does. */
+	mouth_init_after_hello(&mouth);
+	peer.message_attachments = peer.topic_attachments = peer.attachments = 1000;
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(tx_fits(&mouth.tx, 0, FRAME_CARRIED_MAX), 0);
+	check_int(tx_fits(&mouth.tx, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
+	mouth_end(&mouth);
+}
+
+/* HELLO */
+
+static void test_hellos_differences_are_added_to_all_credit(void)
+{
+	const struct limits peer = more_limits();
+	uint32_t overdraft;
+	struct outlet c;
+
+	talk_begin();
+	check_int(try_charge(&a, 65536, 0, &overdraft), 0);
+	check_int(overdraft, 64);
+	mouth.wake_alls = 0;
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth.wake_alls, 1);
+	check_int(a.limit_bytes - a.used_bytes, 1000);
+	check_int(b.limit_bytes, 65536 + 1000);
+	check_int(b.limit_attachments, 40);
+	check_int(mouth.tx.limit_pool - mouth.tx.used_pool, (1 << 20) + 2000 - 64);
+	check_int(mouth.tx.limit_attachments, 128);
+	mouth_open(&mouth, &c, "c");
+	check_int(c.limit_bytes, 65536 + 1000);
+	check_int(c.limit_attachments, 40);
+	talk_end();
+}
+
+static void test_hello_without_memory_changes_nothing(void)
+{
+	const struct limits peer = more_limits();
+
+	talk_begin();
+	fault_only(FAULT_MEMORY);
+	fault_at(1, 0, false);
+	check_int(tx_hello(&mouth.tx, &peer), -ENOMEM);
+	fault_off();
+	check(!mouth.tx.hello_came);
+	check_int(a.limit_bytes, 65536);
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(a.limit_bytes, 65536 + 1000);
+	talk_end();
+}
+
+static void begin_or_not(void)
+{
+	struct tx tx;
+
+	if (tx_init(&tx, &limits_base, MOUTH_BUFFER, &mouth_events, NULL) < 0)
+		return;
+	check(tx_pending(&tx));
+	tx_end(&tx);
+}
+
+static void test_a_beginning_without_memory_leaves_nothing(void)
+{
+	check_int(fault_sweep(begin_or_not), 2);
+}
+
+/* Ids */
+
+enum { MANY = 150 };
+
+static struct outlet many[MANY];
+static char names[MANY][8];
+
+static void open_many(void)
+{
+	for (int i = 0; i < MANY; i++) {
+		sprintf(names[i], "t%d", i);
+		tx_open(&mouth.tx, &many[i], names[i], strlen(names[i]));
+	}
+}
+
+static void test_ids_are_limited_before_hello_and_given_to_those_who_wait_after(void)
+{
+	const struct limits peer = more_limits();
+	bool seen[101] = {false};
+
+	mouth_init_after_hello(&mouth);
+	open_many();
+	for (int i = 0; i < MANY; i++)
+		check_int(many[i].id != 0, i < 64);
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	for (int i = 0; i < MANY; i++) {
+		check_int(many[i].id != 0, i < 100);
+		require(many[i].id <= 100);
+		check(!many[i].id || !seen[many[i].id]);
+		seen[many[i].id] = true;
+	}
+	mouth_write_all(&mouth, NULL);
+	check_string(tx_reset(&mouth.tx, many[7].id, RESET_REFUSED), NULL);
+	check_int(many[100].id, 0);
+	mouth_write_all(&mouth, NULL);
+	check_int(mouth.n_released, 1);
+	check(mouth.released[0] == &many[7]);
+	check_int(many[100].id, many[7].id);
+	check_int(many[100].used_bytes, 0);
+	check_int(many[100].limit_bytes, peer.topic_bytes);
+	check_int(many[101].id, 0);
+	mouth_end(&mouth);
+}
+
+static void test_who_waits_for_an_id_cannot_send_and_is_woken_when_it_has_one(void)
+{
+	uint32_t overdraft;
+
+	mouth_init_after_hello(&mouth);
+	open_many();
+	mouth_write_all(&mouth, NULL);
+	check_int(try_charge(&many[64], 0, 0, &overdraft), -EAGAIN);
+	tx_close(&mouth.tx, &many[0]);
+	mouth_write_all(&mouth, NULL);
+	mouth.wakes = 0;
+	check_string(tx_reset(&mouth.tx, many[0].id, RESET_DONE), NULL);
+	check(mouth.wakes > 0);
+	check_int(try_charge(&many[64], 0, 0, &overdraft), 0);
+	mouth_end(&mouth);
+}
+
+static void test_a_topic_that_never_had_an_id_is_forgotten_at_once(void)
+{
+	mouth_init_after_hello(&mouth);
+	open_many();
+	check(tx_close(&mouth.tx, &many[80]));
+	check(!tx_close(&mouth.tx, &many[80]));
+	check(!tx_close(&mouth.tx, &many[3]));
+	mouth_write_all(&mouth, NULL);
+	for (int i = 0; i < 64; i++) {
+		tx_close(&mouth.tx, &many[i]);
+		mouth_write_all(&mouth, NULL);
+		check_string(tx_reset(&mouth.tx, many[i].id, RESET_DONE), NULL);
+		mouth.n_released = 0;
+	}
+	mouth_write_all(&mouth, NULL);
+	check_int(many[79].id != 0 && many[81].id != 0, 1);
+	check_int(many[80].id, 0);
+	mouth_end(&mouth);
+}
+
+static void test_an_id_is_free_after_both_ends_in_either_order(void)
+{
+	talk_begin();
+	tx_close(&mouth.tx, &a);
+	mouth_write_all(&mouth, NULL);
+	check_int(mouth.n_released, 0);
+	check_string(tx_reset(&mouth.tx, 1, RESET_DONE), NULL);
+	check_int(mouth.n_released, 1);
+	check_string(tx_reset(&mouth.tx, 2, RESET_UNWANTED), NULL);
+	check_int(mouth.n_released, 1);
+	check(b.reset);
+	check_int(b.reset_reason, RESET_UNWANTED);
+	mouth_write_all(&mouth, NULL);
+	check_int(mouth.n_released, 2);
+	check_string(mouth_text(&mouth), "close 1\nclose 2\n");
+	talk_end();
+}
+
+static void test_a_hello_that_takes_a_billion_topics_costs_no_memory_to_speak_of(void)
+{
+	struct limits peer = limits_base;
+	size_t before;
+
+	talk_begin();
+	before = allocated_bytes();
+	peer.topics = CREDIT_MAX;
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check(allocated_bytes() - before < 1 << 20);
+	talk_end();
+}
+
+/* What the peer may say */
+
+static void test_credit_and_reset_of_what_was_never_opened_are_breaches(void)
+{
+	const uint32_t ids[] = {3, 64, 65, 0x7fffffff, 0xffffffff};
+	struct outlet c;
+
+	talk_begin();
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+		check_string(tx_credit(&mouth.tx, ids[i], 1, 1), BREACH_TOPIC_ID);
+		check_string(tx_reset(&mouth.tx, ids[i], RESET_UNWANTED), BREACH_RESET);
+	}
+	/* It has an id, but the other side cannot know. */
+	tx_open(&mouth.tx, &c, "c", 1);
+	check_int(c.id, 3);
+	check_string(tx_credit(&mouth.tx, 3, 1, 1), BREACH_TOPIC_ID);
+	check_string(tx_reset(&mouth.tx, 3, RESET_UNWANTED), BREACH_RESET);
+	mouth_write_all(&mouth, NULL);
+	check_string(tx_credit(&mouth.tx, 3, 1, 1), NULL);
+	check_string(tx_reset(&mouth.tx, 3, RESET_UNWANTED), NULL);
+	talk_end();
+}
+
+static void test_reset_twice_or_done_too_early_is_a_breach(void)
+{
+	talk_begin();
+	check_string(tx_reset(&mouth.tx, 1, RESET_DONE), BREACH_RESET);
+	check_string(tx_reset(&mouth.tx, 1, RESET_UNWANTED), NULL);
+	check_string(tx_reset(&mouth.tx, 1, RESET_UNWANTED), BREACH_RESET);
+	check_string(tx_credit(&mouth.tx, 1, 1, 0), BREACH_CLOSED);
+	/* Asked for, but not gone. */
+	tx_close(&mouth.tx, &b);
+	check_string(tx_reset(&mouth.tx, 2, RESET_DONE), BREACH_RESET);
+	mouth_write_all(&mouth, NULL);
+	check_string(tx_credit(&mouth.tx, 2, 1, 0), NULL);
+	check_string(tx_reset(&mouth.tx, 2, RESET_DONE), NULL);
+	check_string(tx_reset(&mouth.tx, 2, RESET_DONE), BREACH_RESET);
+	check_string(tx_credit(&mouth.tx, 2, 1, 0), BREACH_TOPIC_ID);
+	talk_end();
+}
+
+static void test_room_may_reach_2_to_the_30_and_no_more(void)
+{
+	talk_begin();
+	check_string(tx_credit(&mouth.tx, 1, CREDIT_MAX - 65536, CREDIT_MAX - 16), NULL);
+	check_string(tx_credit(&mouth.tx, 0, CREDIT_MAX - (1 << 20), CREDIT_MAX - 64), NULL);
+	check_string(tx_credit(&mouth.tx, 1, 1, 0), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 1, 0, 1), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 0, 1, 0), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 0, 0, 1), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 2, 0xffffffff, 0), BREACH_GRANT);
+	talk_end();
+}
+
+static void test_sums_of_credit_pass_2_to_the_32_and_go_on(void)
+{
+	uint32_t overdraft;
+
+	talk_begin();
+	for (uint64_t sum = 0; sum < (uint64_t)5 << 32; sum += 60000 + MESSAGE_COST) {
+		if (try_charge(&a, 60000, 1, &overdraft) || tx_credit(&mouth.tx, 1, 60000 + MESSAGE_COST, 1) ||
+		    tx_credit(&mouth.tx, 0, 0, 1))
+			fail("after %llu", (unsigned long long)sum);
+	}
+	check(a.used_bytes > (uint64_t)5 << 32);
+	check_int(a.limit_bytes - a.used_bytes, 65536);
+	talk_end();
+}
+
+static void test_credit_and_reset_wake_those_who_wait(void)
+{
+	talk_begin();
+	mouth.wakes = mouth.wake_alls = 0;
+	tx_credit(&mouth.tx, 1, 1, 0);
+	check_int(mouth.wakes, 1);
+	check_int(mouth.wake_alls, 0);
+	tx_credit(&mouth.tx, 0, 1, 0);
+	check_int(mouth.wake_alls, 1);
+	mouth.wakes = 0;
+	tx_reset(&mouth.tx, 1, RESET_REFUSED);
+	check(mouth.wakes > 0);
+	talk_end();
+}
+
+/* What is due */
+
+static struct inlet inlets[1000];
+
+static void inlet_begin(struct inlet *inlet, uint32_t id)
+{
+	memset(inlet, 0, sizeof *inlet);
+	inlet->id = id;
+	list_init(&inlet->due);
+}
+
+static void test_credit_that_comes_due_adds_up_in_one_frame(void)
+{
+	talk_begin();
+	inlet_begin(&inlets[0], 5);
+	for (int i = 0; i < 1000; i++)
+		tx_return(&mouth.tx, &inlets[0], 100, 1);
+	check(tx_pending(&mouth.tx));
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "credit 5 100000 1000\n");
+	check(!tx_pending(&mouth.tx));
+	talk_end();
+}
+
+static void test_what_was_granted_is_written_down_with_the_frame_that_says_so(void)
+{
+	struct limits own = limits_base;
+
+	own.message_attachments = own.topic_attachments = own.attachments;
+	mouth_init_with(&mouth, &own);
+	mouth_write_all(&mouth, NULL);
+	mouth_forget(&mouth);
+	inlet_begin(&inlets[0], 5);
+	tx_return(&mouth.tx, &inlets[0], 100, 2);
+	tx_return_shared(&mouth.tx, 50, 2);
+	check_int(inlets[0].granted_bytes, 0);
+	check_int(mouth.tx.granted_pool, 1 << 20);
+	check(tx_batch(&mouth.tx, NULL));
+	/* Before it is on the wire: the peer may use it at once. */
+	check_int(inlets[0].granted_bytes, 100);
+	check_int(inlets[0].granted_attachments, 2);
+	check_int(mouth.tx.granted_pool, (1 << 20) + 50);
+	check_int(mouth.tx.granted_attachments, own.attachments + 2);
+	mouth_end(&mouth);
+}
+
+static void test_a_reset_takes_the_place_of_its_topics_credit(void)
+{
+	talk_begin();
+	inlet_begin(&inlets[0], 5);
+	tx_return(&mouth.tx, &inlets[0], 100, 1);
+	tx_reset_inlet(&mouth.tx, &inlets[0], RESET_UNWANTED);
+	tx_return(&mouth.tx, &inlets[0], 100, 1);
+	tx_reset_inlet(&mouth.tx, &inlets[0], RESET_REFUSED);
+	check(!inlets[0].reset_sent);
+	check(tx_batch(&mouth.tx, NULL));
+	check(inlets[0].reset_sent);
+	mouth_write_all(&mouth, NULL);
+	/* All has been said. */
+	tx_return(&mouth.tx, &inlets[0], 100, 1);
+	tx_reset_inlet(&mouth.tx, &inlets[0], RESET_UNWANTED);
+	check(!tx_pending(&mouth.tx));
+	check_string(mouth_text(&mouth), "reset 5 unwanted\n");
+	talk_end();
+}
+
+static void test_nothing_given_back_is_nothing_due(void)
+{
+	talk_begin();
+	inlet_begin(&inlets[0], 5);
+	tx_return(&mouth.tx, &inlets[0], 0, 0);
+	tx_return_shared(&mouth.tx, 0, 0);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "");
+	talk_end();
+}
+
+static void test_the_channels_attachments_come_back_in_lots_but_never_too_late(void)
+{
+	for (uint32_t most = 0; most <= 64; most += 16) {
+		struct limits own = limits_base;
+		uint32_t spare;
+
+		own.message_attachments = own.topic_attachments = most;
+		spare = 64 - most < 32 ? 64 - most : 32;
+		harness_context("%u of 64", most);
+		mouth_init_with(&mouth, &own);
+		mouth_write_all(&mouth, NULL);
+		for (uint32_t i = 0; i < spare; i++)
+			tx_return_shared(&mouth.tx, 0, 1);
+		check(!tx_pending(&mouth.tx));
+		tx_return_shared(&mouth.tx, 0, 1);
+		check(tx_pending(&mouth.tx));
+		/* The pool's come at once, and take them along. */
+		mouth_write_all(&mouth, NULL);
+		tx_return_shared(&mouth.tx, 0, 1);
+		if (spare)
+			check(!tx_pending(&mouth.tx));
+		tx_return_shared(&mouth.tx, 1, 0);
+		check(tx_pending(&mouth.tx));
+		mouth_end(&mouth);
+	}
+}
+
+static void test_a_call_gets_one_end(void)
+{
+	struct inbound_call call = {.id = 9, .busy = true};
+
+	talk_begin();
+	list_init(&call.due);
+	tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
+	tx_end_call(&mouth.tx, &call, REPLY_CLOSED);
+	check(call.busy);
+	check(tx_batch(&mouth.tx, NULL));
+	check(!call.busy);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "reply 9 end 2\n");
+	check(!tx_pending(&mouth.tx));
+	talk_end();
+}
+
+static void test_more_than_fits_goes_in_several_batches_and_none_is_forgotten(void)
+{
+	static struct inbound_call calls[300];
+	static struct outlet outlets[300];
+	static char long_names[300][NAME_MAX_BYTES + 1];
+	struct limits peer = limits_base;
+	unsigned batches = 0, found[9] = {0};
+	size_t at = 0;
+
+	talk_begin();
+	peer.topics = 1000;
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	for (uint32_t i = 0; i < 1000; i++) {
+		inlet_begin(&inlets[i], i + 1);
+		if (i % 2)
+			tx_return(&mouth.tx, &inlets[i], 1, 1);
+		else
+			tx_reset_inlet(&mouth.tx, &inlets[i], RESET_UNWANTED);
+	}
+	for (uint32_t i = 0; i < 300; i++) {
+		calls[i] = (struct inbound_call){.id = i + 1, .busy = true};
+		list_init(&calls[i].due);
+		tx_end_call(&mouth.tx, &calls[i], REPLY_DROPPED);
+		memset(long_names[i], 'x', NAME_MAX_BYTES);
+		sprintf(long_names[i], "%u", i);
+		long_names[i][strlen(long_names[i])] = 'y';
+		tx_open(&mouth.tx, &outlets[i], long_names[i], NAME_MAX_BYTES);
+	}
+	tx_return_shared(&mouth.tx, 1, 0);
+	while (mouth_write(&mouth, NULL, SIZE_MAX))
+		batches++;
+	check(batches >= 10);
+	check(!tx_pending(&mouth.tx));
+	while (at < mouth.said.size) {
+		struct frame frame;
+
+		require(frame_decode(&frame, mouth.said.bytes + at) == NULL);
+		found[frame.kind]++;
+		at += 4 + frame.length;
+	}
+	check_int(found[FRAME_CREDIT], 501);
+	check_int(found[FRAME_RESET], 500);
+	check_int(found[FRAME_REPLY], 300);
+	check_int(found[FRAME_OPEN], 300);
+	for (int i = 0; i < 300; i++) {
+		check(!outlets[i].open_due);
+		tx_close(&mouth.tx, &outlets[i]);
+	}
+	mouth_forget(&mouth);
+	mouth_write_all(&mouth, NULL);
+	check_int(mouth.said.size, 300 * FRAME_HEADER);
+	talk_end();
+}
+
+static void test_a_flood_of_causes_takes_no_memory(void)
+{
+	static struct inbound_call call = {.id = 3};
+	size_t before;
+
+	talk_begin();
+	for (uint32_t i = 0; i < 1000; i++)
+		inlet_begin(&inlets[i], i + 1);
+	list_init(&call.due);
+	/* A socket that is full all the while: nothing of it is written. */
+	mouth_append(&mouth, &a, "x", NULL, 0);
+	check(tx_batch(&mouth.tx, NULL));
+	before = allocated_bytes();
+	for (uint32_t i = 0; i < scale(1000000); i++) {
+		struct inlet *inlet = &inlets[i % 1000];
+
+		tx_return(&mouth.tx, inlet, 1, i % 5 == 0);
+		tx_return_shared(&mouth.tx, 1, 1);
+		if (i % 7 == 0)
+			tx_reset_inlet(&mouth.tx, inlet, RESET_UNWANTED);
+		tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
+		if (tx_credit(&mouth.tx, 1, 1, 0))
+			break;
+	}
+	check_int(allocated_bytes(), before);
+	mouth_write_all(&mouth, NULL);
+	check(!tx_pending(&mouth.tx));
+	/* 1,001 inlets and the rest, not a million frames. */
+	check(mouth.said.size < 1100 * (FRAME_HEADER + 8));
+	talk_end();
+}
+
+static const struct test tests[] = {
+    TEST(test_a_message_costs_its_payload_and_64_bytes_of_its_topic_first),
+    TEST(test_exactly_what_the_topic_has_needs_no_overdraft),
+    TEST(test_attachments_are_charged_to_topic_and_channel_in_full),
+    TEST(test_a_charge_that_fails_takes_nothing),
+    TEST(test_what_is_uncharged_can_be_charged_again_and_wakes_those_who_wait),
+    TEST(test_the_pool_goes_to_who_came_first),
+    TEST(test_only_with_credit_of_its_topic_does_a_sender_stand_in_the_queue_for_the_pool),
+    TEST(test_what_the_pool_can_never_have_does_not_stand_in_its_way),
+    TEST(test_a_message_of_several_frames_is_alone_on_its_topic),
+    TEST(test_one_that_gives_up_waiting_lets_the_others_go),
+    TEST(test_what_can_never_be_sent_is_told_from_what_must_wait),
+    TEST(test_hellos_differences_are_added_to_all_credit),
+    TEST(test_hello_without_memory_changes_nothing),
+    TEST(test_a_beginning_without_memory_leaves_nothing),
+    TEST(test_ids_are_limited_before_hello_and_given_to_those_who_wait_after),
+    TEST(test_who_waits_for_an_id_cannot_send_and_is_woken_when_it_has_one),
+    TEST(test_a_topic_that_never_had_an_id_is_forgotten_at_once),
+    TEST(test_an_id_is_free_after_both_ends_in_either_order),
+    TEST(test_a_hello_that_takes_a_billion_topics_costs_no_memory_to_speak_of),
+    TEST(test_credit_and_reset_of_what_was_never_opened_are_breaches),
+    TEST(test_reset_twice_or_done_too_early_is_a_breach),
+    TEST(test_room_may_reach_2_to_the_30_and_no_more),
+    TEST(test_sums_of_credit_pass_2_to_the_32_and_go_on),
+    TEST(test_credit_and_reset_wake_those_who_wait),
+    TEST(test_credit_that_comes_due_adds_up_in_one_frame),
+    TEST(test_what_was_granted_is_written_down_with_the_frame_that_says_so),
+    TEST(test_a_reset_takes_the_place_of_its_topics_credit),
+    TEST(test_nothing_given_back_is_nothing_due),
+    TEST(test_the_channels_attachments_come_back_in_lots_but_never_too_late),
+    TEST(test_a_call_gets_one_end),
+    TEST(test_more_than_fits_goes_in_several_batches_and_none_is_forgotten),
+    TEST(test_a_flood_of_causes_takes_no_memory),
+};
+HARNESS_MAIN("tx_state", tests)

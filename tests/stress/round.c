@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/* A round: two sides, their threads, and how it ends. */
+#include "leave.h"
+#include "stress.h"
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+struct journal *journal_new(const struct plan *plan)
+{
+	struct journal *journal = mmap(NULL, sizeof *journal, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_barrierattr_t shared;
+
+	require(journal != MAP_FAILED);
+	require_int(pthread_barrierattr_init(&shared), 0);
+	require_int(pthread_barrierattr_setpshared(&shared, PTHREAD_PROCESS_SHARED), 0);
+	require_int(pthread_barrier_init(&journal->opened, &shared, SIDES), 0);
+	journal->plan = *plan;
+	for (unsigned i = 0; i < SIDES; i++) {
+		journal->sides[i].left = (int64_t)plan->messages[i];
+		journal->sides[i].senders_working = plan->senders[i];
+	}
+	return journal;
+}
+
+void journal_free(struct journal *journal)
+{
+	/* The barrier goes with it: to destroy it could mean to wait for ever for a process that was killed on its way out. */
+	munmap(journal, sizeof *journal);
+}
+
+bool side_failed_at(const struct side *side, const char *file, int line, const char *format, ...)
+{
+	char text[256];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	if (!atomic_exchange(&side->journal->broken, true))
+		harness_check(false, file, line, false, "%s", text);
+	return false;
+}
+
+/* ---- What threads do to their side ---- */
+
+void side_close_topic(struct side *side, unsigned topic)
+{
+	atomic_store(&side->mine->topic_closed[topic], true);
+	side_check(side, beam_topic_close(side->topics[topic]) == 0, "topic_close failed");
+}
+
+static void kill_side(struct journal *journal, unsigned index)
+{
+	atomic_store(&journal->sides[index].killed, true);
+	kill(atomic_load(&journal->pids[index]), SIGKILL);
+}
+
+static void act(struct side *side, const struct action *action)
+{
+	switch (action->kind) {
+	case ACTION_CLOSE_TOPIC: side_close_topic(side, action->topic); break;
+	case ACTION_RESET_TOPIC:
+		atomic_store(&side->mine->topic_reset[action->topic], true);
+		side_check(side, beam_topic_reset(side->topics[action->topic]) == 0, "topic_reset failed");
+		atomic_store(&side->mine->topic_reset_done[action->topic], true);
+		break;
+	case ACTION_CLOSE_CHANNEL:
+		atomic_store(&side->mine->channel_closed, true);
+		atomic_store(&side->mine->action_close_result, beam_channel_close(side->channel, beam_in_ms(stretch(10000))));
+		atomic_store(&side->mine->action_closed, true);
+		break;
+	case ACTION_DIE: kill_side(side->journal, side->index); break;
+	case ACTION_KILL_OTHER: kill_side(side->journal, !side->index); break;
+	case ACTION_NONE: break;
+	}
+}
+
+void side_turn(struct side *side, uint64_t n)
+{
+	uint64_t before = atomic_fetch_add(&side->mine->turns, n);
+
+	for (unsigned i = 0; i < ACTIONS_MAX; i++) {
+		const struct action *action = &side->journal->plan.actions[side->index][i];
+		if (action->kind != ACTION_NONE && action->at >= before && action->at < before + n)
+			act(side, action);
+	}
+}
+
+/* ---- A side from its beginning to its end ---- */
+
+static struct beam_channel_options options_of(const struct plan *plan)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+
+	if (plan->small_limits) {
+		options.topics = 64;
+		options.message_bytes = options.pool_bytes = 1 << 20;
+		options.message_attachments = options.topic_window_attachments = 16;
+		options.topic_window_bytes = 64 << 10;
+		options.attachments = 64;
+		options.buffer_bytes = 16 << 10;
+		options.socket_buffer_bytes = 0;
+	}
+	return options;
+}
+
+/* Side 0 opens them by name, which is their number; side 1 may take them as side 0 opened them. */
+static void open_topics(struct side *side)
+{
+	char name[16];
+	beam_topic *topic;
+
+	for (unsigned i = 0; i < TOPICS; i++) {
+		if (side->index == 1 && side->journal->plan.accept_topics) {
+			require_int(beam_channel_accept(side->channel, &topic, beam_in_ms(stretch(10000))), 1);
+			unsigned long index = strtoul(beam_topic_name(topic), NULL, 10);
+			require(index < TOPICS && !side->topics[index]);
+			side->topics[index] = topic;
+		} else {
+			snprintf(name, sizeof name, "%u", i);
+			require_int(beam_topic_open(&side->topics[i], side->channel, name), 0);
+		}
+	}
+}
+
+static void work(struct side *side)
+{
+	const struct plan *plan = &side->journal->plan;
+	unsigned senders = plan->senders[side->index], receivers = plan->receivers[side->index];
+	struct worker workers[2 * THREADS];
+
+	for (unsigned i = 0; i < senders + receivers; i++) {
+		workers[i] = (struct worker){.side = side, .index = i < senders ? i : i - senders};
+		workers[i].thread = thread_spawn(i < senders ? sender_run : receiver_run, &workers[i]);
+	}
+	for (unsigned topic = 0; senders == 0 && topic < TOPICS; topic++)
+		side_close_topic(side, topic);
+	for (unsigned i = 0; i < senders + receivers; i++)
+		thread_wait(workers[i].thread);
+}
+
+/* Who sends into the void is told so, by the send or by the flush after it. */
+static void check_loss_is_told(struct side *side, beam_topic *topic)
+{
+	int sent = beam_topic_send(topic, "x", 1, beam_in_ms(stretch(10000)));
+	int flushed = beam_channel_flush(side->channel, beam_in_ms(stretch(10000)));
+
+	side_check(side, sent == -ECONNRESET || flushed == -ECONNRESET, "the peer is dead, but send says %d and flush %d", sent,
+		   flushed);
+	sent = beam_topic_send(topic, "x", 1, beam_in_ms(stretch(10000)));
+	side_check(side, sent == -ECONNRESET, "the peer is dead, but send says %d", sent);
+}
+
+static bool any_reset(const struct side *side)
+{
+	for (unsigned topic = 0; topic < TOPICS; topic++)
+		if (atomic_load(&side->mine->topic_reset[topic]) || atomic_load(&side->theirs->topic_reset[topic]))
+			return true;
+	return false;
+}
+
+static bool ended_early(const struct side *side)
+{
+	for (unsigned i = 0; i < SIDES; i++)
+		if (atomic_load(&side->journal->sides[i].channel_closed) || atomic_load(&side->journal->sides[i].killed))
+			return true;
+	return false;
+}
+
+static void check_statistics(struct side *side)
+{
+	struct beam_statistics s;
+
+	require_int(beam_channel_statistics(side->channel, &s, sizeof s), 0);
+	check_int(s.messages_sent, atomic_load(&side->mine->sent));
+	check_int(s.bytes_sent, atomic_load(&side->mine->sent_bytes));
+	check_int(s.attachments_sent, atomic_load(&side->mine->sent_attachments));
+	check_int(s.messages_received, atomic_load(&side->mine->received));
+	check_int(s.bytes_received, atomic_load(&side->mine->received_bytes));
+	check_int(s.attachments_received, atomic_load(&side->mine->received_attachments));
+	check_int(s.messages_lost, 0);
+	check_int(s.attachments_lost, 0);
+	check_int(s.messages_discarded, 0);
+	check_int(s.messages_queued, 0);
+}
+
+static void side_run(struct journal *journal, unsigned index, int socket, pid_t other)
+{
+	struct side side = {journal, &journal->sides[index], &journal->sides[!index], index, NULL, {NULL}};
+	struct beam_channel_options options = options_of(&journal->plan);
+	beam_topic *probe = NULL;
+
+	require_int(beam_channel_new(&side.channel, socket, &options), 0);
+	open_topics(&side);
+	if (other)
+		require_int(beam_topic_open(&probe, side.channel, "probe"), 0);
+	if (journal->plan.meet_first)
+		pthread_barrier_wait(&journal->opened);
+	work(&side);
+	if (other) {
+		int code = process_wait(other);
+		side_check(&side, code == 0 || (code == 128 + SIGKILL && atomic_load(&side.theirs->killed)),
+			   "side 1 ended with %d", code);
+		if (code == 128 + SIGKILL)
+			check_loss_is_told(&side, probe);
+	}
+	atomic_store(&side.mine->close_result, beam_channel_close(side.channel, beam_in_ms(stretch(10000))));
+	if (!any_reset(&side) && !ended_early(&side) && !atomic_load(&journal->broken))
+		check_statistics(&side);
+	for (unsigned topic = 0; topic < TOPICS; topic++)
+		beam_topic_unref(side.topics[topic]);
+	beam_topic_unref(probe);
+	check(beam_channel_unref(side.channel) == NULL);
+}
+
+/* ---- In one process, or in two ---- */
+
+struct start {
+	struct journal *journal;
+	unsigned index;
+	int pair[2];
+};
+
+static void *side_in_thread(void *argument)
+{
+	struct start *start = argument;
+
+	side_run(start->journal, start->index, start->pair[start->index], 0);
+	return NULL;
+}
+
+static void run_in_this_process(struct journal *journal)
+{
+	struct start starts[SIDES];
+	struct fd_snapshot *before = malloc(sizeof *before);
+	pthread_t threads[SIDES];
+	int pair[2];
+
+	require(before != NULL);
+	fd_snapshot_take(before);
+	require_int(beam_socket_pair(SOCK_STREAM, pair), 0);
+	for (unsigned i = 0; i < SIDES; i++) {
+		starts[i] = (struct start){journal, i, {pair[0], pair[1]}};
+		threads[i] = thread_spawn(side_in_thread, &starts[i]);
+	}
+	for (unsigned i = 0; i < SIDES; i++)
+		thread_wait(threads[i]);
+	check_fds(before);
+	free(before);
+}
+
+static int side_in_process(void *argument)
+{
+	struct start *start = argument;
+	struct fd_snapshot *before = malloc(sizeof *before);
+	pid_t other = 0;
+
+	require(before != NULL);
+	atomic_store(&start->journal->pids[start->index], getpid());
+	if (start->index == 0) {
+		fd_snapshot_take(before);
+		require_int(beam_socket_pair(SOCK_STREAM, start->pair), 0);
+		struct start second = {start->journal, 1, {start->pair[0], start->pair[1]}};
+		other = process_spawn(side_in_process, &second);
+		atomic_store(&start->journal->pids[1], other);
+		close(start->pair[1]);
+	} else {
+		close(start->pair[0]);
+		fd_snapshot_take(before);
+	}
+	side_run(start->journal, start->index, start->pair[start->index], other);
+	if (start->index == 0)
+		check_fds(before);
+	free(before);
+	leave_process();
+}
+
+void round_run(struct journal *journal)
+{
+	struct start start = {.journal = journal, .index = 0};
+
+	if (journal->plan.two_processes)
+		check_int(process_wait(process_spawn(side_in_process, &start)), 0);
+	else
+		run_in_this_process(journal);
+}

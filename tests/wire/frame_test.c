@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: MIT */
+/* The frame header and HELLO: each rule by itself, over all values of the small fields. */
+#include <harness/harness.h>
+#include <wire/breach.h>
+#include <wire/frame.h>
+
+enum { KINDS = FRAME_GOODBYE, ALL_FLAGS = FRAME_FLAGS + 1 };
+
+/* What a header says, field by field. */
+struct fields {
+	uint32_t word;
+	uint8_t kind, flags, claimed, carried;
+	uint32_t id, argument;
+};
+
+/* The smallest payload that a kind of frame has. */
+static const uint32_t smallest[KINDS + 1] = {
+    [FRAME_HELLO] = 44,
+    [FRAME_CREDIT] = 8,
+};
+
+/* A frame of some kind that breaks no rule that a header can show. */
+static struct fields good(uint8_t kind)
+{
+	uint32_t payload = smallest[kind], padding = -payload & 7;
+
+	return (struct fields){.word = 12 + payload + padding, .kind = kind, .flags = (uint8_t)(padding << 5)};
+}
+
+static const char *decode(const struct fields *fields, struct frame *ret)
+{
+	unsigned char header[FRAME_HEADER];
+
+	put_u32(header, fields->word);
+	header[4] = fields->kind;
+	header[5] = fields->flags;
+	header[6] = fields->claimed;
+	header[7] = fields->carried;
+	put_u32(header + 8, fields->id);
+	put_u32(header + 12, fields->argument);
+	return frame_decode(ret, header);
+}
+
+static const char *rule_of(const struct fields *fields)
+{
+	struct frame frame;
+
+	return decode(fields, &frame);
+}
+
+/* Quicker than check_string() where there are very many. */
+static bool is_rule(const char *rule, const char *expected)
+{
+	return rule && expected ? strcmp(rule, expected) == 0 : rule == expected;
+}
+
+/* The payload is so long, and the padding as it must be. */
+static void set_payload(struct fields *fields, uint32_t payload)
+{
+	uint32_t padding = -payload & 7;
+
+	fields->word = (fields->word & FRAME_CARRIES) | (12 + payload + padding);
+	fields->flags = (uint8_t)((fields->flags & 0x1f) | padding << 5);
+}
+
+/* Headers */
+
+static void test_every_kind_of_frame_is_understood(void)
+{
+	for (uint8_t kind = 1; kind <= KINDS; kind++) {
+		struct fields fields = good(kind);
+		struct frame frame;
+
+		harness_context("kind %d", kind);
+		check_string(decode(&fields, &frame), NULL);
+		check_int(frame.kind, kind);
+		check_int(frame_payload(&frame), smallest[kind]);
+		check_int(frame_body(&frame) % 8, 0);
+	}
+}
+
+static void test_each_field_stands_where_the_protocol_says(void)
+{
+	static const unsigned char header[FRAME_HEADER] = {0x80, 0x00, 0x01, 0x0c, 3,    0x42, 0x11, 0x22,
+							   0x01, 0x02, 0x03, 0x04, 0xa1, 0xa2, 0xa3, 0xa4};
+	struct frame frame;
+
+	check_string(frame_decode(&frame, header), NULL);
+	check_int(frame.length, 0x10c);
+	check_int(frame.kind, FRAME_DATA);
+	check_int(frame.flags, FRAME_SIZED);
+	check_int(frame.padding, 2);
+	check_int(frame.claimed, 0x11);
+	check_int(frame.carried, 0x22);
+	check_int(frame.id, 0x01020304);
+	check_int(frame.argument, 0xa1a2a3a4);
+	check_int(frame_body(&frame), 0x100);
+	check_int(frame_payload(&frame), 0x100 - 2);
+}
+
+static void test_kinds_that_nobody_knows_are_a_breach(void)
+{
+	for (unsigned kind = 0; kind < 256; kind++) {
+		struct fields fields = good(FRAME_DATA);
+		const char *rule;
+
+		if (kind >= 1 && kind <= KINDS)
+			continue;
+		fields.kind = (uint8_t)kind;
+		rule = rule_of(&fields);
+		harness_context("kind %u", kind);
+		check_string(rule, BREACH_KIND);
+	}
+}
+
+/* As docs/protocol.md lists them. */
+static bool flags_allowed(uint8_t kind, unsigned flags)
+{
+	unsigned allowed = kind == FRAME_DATA    ? FRAME_MORE | FRAME_SIZED | FRAME_ABORT
+			   : kind == FRAME_REPLY ? FRAME_MORE | FRAME_SIZED | FRAME_ABORT | FRAME_END | FRAME_ERROR
+						 : 0;
+
+	return !(flags & ~allowed) && (!(flags & FRAME_ABORT) || flags == FRAME_ABORT) &&
+	       (!(flags & FRAME_ERROR) || (flags & FRAME_END));
+}
+
+static void test_every_set_of_flags_with_every_kind(void)
+{
+	for (uint8_t kind = 1; kind <= KINDS; kind++) {
+		for (unsigned flags = 0; flags < ALL_FLAGS; flags++) {
+			struct fields fields = good(kind);
+			struct frame frame;
+			const char *rule;
+
+			if ((kind == FRAME_DATA || kind == FRAME_REPLY) && !(flags & FRAME_ABORT))
+				set_payload(&fields, 16);
+			fields.flags = (uint8_t)(fields.flags | flags);
+			rule = decode(&fields, &frame);
+			harness_context("kind %d flags %02x", kind, flags);
+			check_string(rule, flags_allowed(kind, flags) ? NULL : BREACH_FLAGS);
+			check_int(frame.flags, flags);
+		}
+	}
+}
+
+static void test_every_length_up_to_the_largest_and_beyond(void)
+{
+	for (uint32_t length = 0; length < 70000; length++) {
+		bool right = length >= 12 && length <= 65548 && (length + 4) % 8 == 0;
+		struct fields fields = good(FRAME_DATA);
+		const char *rule;
+
+		fields.word = length;
+		rule = rule_of(&fields);
+		if (!is_rule(rule, right ? NULL : BREACH_LENGTH))
+			fail("length %u: %s", length, rule ? rule : "none");
+	}
+}
+
+static void test_lengths_of_gigabytes_are_a_breach(void)
+{
+	for (unsigned bit = 17; bit < 31; bit++) {
+		for (uint32_t low = 0; low < 64; low++) {
+			struct fields fields = good(FRAME_DATA);
+
+			fields.word = 1u << bit | low;
+			harness_context("length %u", fields.word);
+			check_string(rule_of(&fields), BREACH_LENGTH);
+			fields.word = 0x7fffffff - low;
+			check_string(rule_of(&fields), BREACH_LENGTH);
+		}
+	}
+}
+
+static void test_every_padding_with_every_small_payload(void)
+{
+	for (unsigned padding = 0; padding < 8; padding++) {
+		for (uint32_t body = 0; body <= 32; body += 8) {
+			struct fields fields = good(FRAME_DATA);
+			struct frame frame;
+			const char *rule;
+
+			fields.word = 12 + body;
+			fields.flags = (uint8_t)(padding << 5);
+			rule = decode(&fields, &frame);
+			harness_context("padding %u body %u", padding, body);
+			check_string(rule, padding > body ? BREACH_PADDING : NULL);
+			if (!rule)
+				check_int(frame_payload(&frame), body - padding);
+		}
+	}
+}
+
+static void test_every_number_of_descriptors_carried(void)
+{
+	for (uint8_t kind = 1; kind <= KINDS; kind++) {
+		for (unsigned carried = 0; carried < 256; carried++) {
+			for (unsigned bit = 0; bit < 2; bit++) {
+				struct fields fields = good(kind);
+				bool right = bit ? carried >= 1 && carried <= 253 && kind != FRAME_HELLO : carried == 0;
+				struct frame frame;
+				const char *rule;
+
+				fields.word |= bit ? FRAME_CARRIES : 0;
+				fields.carried = (uint8_t)carried;
+				rule = decode(&fields, &frame);
+				harness_context("kind %d carried %u bit 31 %u", kind, carried, bit);
+				check_string(rule, right ? NULL : BREACH_CARRIER);
+				check_int(frame.carried, carried);
+			}
+		}
+	}
+}
+
+static void test_only_data_and_replies_claim(void)
+{
+	for (uint8_t kind = 1; kind <= KINDS; kind++) {
+		for (unsigned claimed = 0; claimed < 256; claimed++) {
+			struct fields fields = good(kind);
+			bool right = claimed == 0 || kind == FRAME_DATA || kind == FRAME_REPLY;
+			struct frame frame;
+			const char *rule;
+
+			fields.claimed = (uint8_t)claimed;
+			rule = decode(&fields, &frame);
+			harness_context("kind %d claimed %u", kind, claimed);
+			check_string(rule, right ? NULL : BREACH_UNUSED);
+			check_int(frame.claimed, claimed);
+		}
+	}
+}
+
+static void test_ids_and_arguments_stand_only_where_there_are_any(void)
+{
+	static const bool has_id[KINDS + 1] = {
+	    [FRAME_OPEN] = true, [FRAME_DATA] = true, [FRAME_CREDIT] = true, [FRAME_CLOSE] = true, [FRAME_RESET] = true};
+	static const bool has_argument[KINDS + 1] = {
+	    [FRAME_DATA] = true, [FRAME_REPLY] = true, [FRAME_CREDIT] = true, [FRAME_RESET] = true};
+
+	for (uint8_t kind = 1; kind <= KINDS; kind++) {
+		for (unsigned bit = 0; bit < 32; bit++) {
+			struct fields fields = good(kind);
+
+			harness_context("kind %d bit %u", kind, bit);
+			fields.id = 1u << bit;
+			check_string(rule_of(&fields), has_id[kind] ? NULL : BREACH_UNUSED);
+			fields.id = 0;
+			fields.argument = 1u << bit;
+			check_string(rule_of(&fields), has_argument[kind] ? NULL : BREACH_UNUSED);
+		}
+	}
+}
+
+/* A payload that a kind of frame may have, as far as a header shows. */
+static bool payload_allowed(uint8_t kind, uint32_t size)
+{
+	switch (kind) {
+	case FRAME_HELLO: return size >= 44 && size <= 256;
+	case FRAME_CREDIT: return size == 8;
+	case FRAME_OPEN:
+	case FRAME_DATA:
+	case FRAME_REPLY: return true;
+	}
+	return size == 0;
+}
+
+static void test_every_size_of_payload_with_every_kind(void)
+{
+	for (uint8_t kind = 1; kind <= KINDS; kind++) {
+		for (uint32_t size = 0; size <= 65536; size += size < 600 ? 1 : 61) {
+			struct fields fields = good(kind);
+			const char *rule;
+
+			set_payload(&fields, size);
+			rule = rule_of(&fields);
+			if (!is_rule(rule, payload_allowed(kind, size) ? NULL : BREACH_PAYLOAD))
+				fail("kind %d, %u bytes: %s", kind, size, rule ? rule : "none");
+		}
+	}
+}
+
+static void test_flags_that_promise_something_need_a_payload_that_has_it(void)
+{
+	for (unsigned flags = 0; flags < ALL_FLAGS; flags++) {
+		uint32_t least = (flags & FRAME_SIZED ? 8 : 0) + (flags & FRAME_ERROR ? 4 : 0);
+
+		if (!flags_allowed(FRAME_REPLY, flags))
+			continue;
+		for (uint32_t size = 0; size < 24; size++) {
+			bool right = size >= least && (!(flags & FRAME_ABORT) || size == 0);
+			struct fields fields = good(FRAME_REPLY);
+			const char *rule;
+
+			fields.flags = (uint8_t)flags;
+			set_payload(&fields, size);
+			rule = rule_of(&fields);
+			harness_context("flags %02x, %u bytes", flags, size);
+			check_string(rule, right ? NULL : BREACH_PAYLOAD);
+			if (!flags_allowed(FRAME_DATA, flags))
+				continue;
+			fields.kind = FRAME_DATA;
+			rule = rule_of(&fields);
+			check_string(rule, right ? NULL : BREACH_PAYLOAD);
+		}
+	}
+}
+
+static void test_what_is_encoded_is_decoded_the_same(void)
+{
+	for (size_t size = 0; size <= FRAME_BODY_MAX; size++) {
+		unsigned char header[FRAME_HEADER];
+		struct frame frame;
+		size_t whole = frame_encode(header, FRAME_DATA, 0, 0, 7, 9, size);
+		const char *rule = frame_decode(&frame, header);
+
+		if (rule || whole % 8 || whole != FRAME_HEADER + size + frame_padding(size) ||
+		    whole != 4 + (size_t)frame.length || frame_payload(&frame) != size ||
+		    frame.padding != frame_padding(size) || frame.id != 7 || frame.argument != 9)
+			fail("%zu bytes: %s", size, rule ? rule : "not the same");
+	}
+}
+
+static void test_a_carrier_is_made_and_unmade(void)
+{
+	unsigned char plain[FRAME_HEADER], header[FRAME_HEADER];
+
+	frame_encode(plain, FRAME_DATA, FRAME_MORE | FRAME_SIZED, 3, 0xfffffffe, 0xfffffffd, 33);
+	memcpy(header, plain, sizeof header);
+	for (unsigned n = 0; n <= FRAME_CARRIED_MAX; n++) {
+		struct frame frame;
+
+		frame_set_carried(header, (uint8_t)n);
+		harness_context("%u", n);
+		check_string(frame_decode(&frame, header), NULL);
+		check_int(frame.carried, n);
+		check_int(header[0] >> 7, n > 0);
+		check_int(frame.id, 0xfffffffe);
+		check_int(frame.argument, 0xfffffffd);
+		check_int(frame.claimed, 3);
+		check_int(frame_payload(&frame), 33);
+	}
+	frame_set_carried(header, 0);
+	check_bytes(header, plain, sizeof header);
+}
+
+static void test_a_whole_message_tells_its_size_and_overdraft(void)
+{
+	unsigned char bytes[FRAME_HEADER + 16];
+	uint32_t size, overdraft;
+
+	frame_encode(bytes, FRAME_DATA, 0, 0, 1, 0, 11);
+	frame_message(bytes, &size, &overdraft);
+	check_int(size, 11);
+	check_int(overdraft, 0);
+	frame_encode(bytes, FRAME_DATA, FRAME_SIZED, 0, 1, 0, FRAME_SIZED_PREFIX + 5);
+	put_u32(bytes + FRAME_HEADER, 5);
+	put_u32(bytes + FRAME_HEADER + 4, 60);
+	frame_message(bytes, &size, &overdraft);
+	check_int(size, 5);
+	check_int(overdraft, 60);
+	/* A carrier too. */
+	frame_set_carried(bytes, 3);
+	frame_message(bytes, &size, &overdraft);
+	check_int(size, 5);
+	check_int(overdraft, 60);
+}
+
+static void test_any_header_at_all_is_judged_without_harm(void)
+{
+	struct rng rng = rng_new(1);
+
+	for (size_t i = 0; i < scale(300000); i++) {
+		unsigned char header[FRAME_HEADER];
+		struct frame frame;
+
+		rng_fill(&rng, header, sizeof header);
+		/* So that more than the length is looked at. */
+		if (rng_chance(&rng, 90)) {
+			header[0] &= 0x80;
+			header[1] = 0;
+			header[3] = (unsigned char)((header[3] & 0xf8) | 4);
+			header[4] &= 0x0f;
+		}
+		if (rng_chance(&rng, 50))
+			header[5] = header[6] = header[7] = 0;
+		if (!frame_decode(&frame, header) &&
+		    (frame_body(&frame) > FRAME_BODY_MAX || frame_payload(&frame) > frame_body(&frame)))
+			fail("a body of %zu", frame_body(&frame));
+	}
+}
+
+/* HELLO */
+
+enum { LIMITS = 8 };
+
+static const uint32_t base[LIMITS] = {64, 64, 1 << 20, 16, 64 << 10, 16, 1 << 20, 64};
+
+/* As docs/protocol.md has it; its first 44 bytes, and more of a later version's. */
+static void hello_payload(unsigned char to[HELLO_PAYLOAD_MAX], const uint32_t limits[LIMITS])
+{
+	memset(to, 0xaa, HELLO_PAYLOAD_MAX);
+	memcpy(to, "Beam\1\0\0\0\0\0\0\0", 12);
+	for (int i = 0; i < LIMITS; i++)
+		put_u32(to + 12 + 4 * i, limits[i]);
+}
+
+static const char *decode_limits(const uint32_t limits[LIMITS], struct hello *ret)
+{
+	unsigned char payload[HELLO_PAYLOAD_MAX];
+
+	hello_payload(payload, limits);
+	return hello_decode(ret, payload, HELLO_PAYLOAD);
+}
+
+static void test_hello_of_the_base_values_is_that_of_the_protocols_example(void)
+{
+	static const unsigned char example[HELLO_FRAME] = {
+	    0x00, 0x00, 0x00, 0x3c, 0x01, 0x80, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	    0x42, 0x65, 0x61, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x40,
+	    0x00, 0x00, 0x00, 0x40, 0x00, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x01, 0x00, 0x00,
+	    0x00, 0x00, 0x00, 0x10, 0x00, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x40, 0x00, 0x00, 0x00, 0x00,
+	};
+	unsigned char frame[HELLO_FRAME];
+
+	memset(frame, 0xff, sizeof frame);
+	hello_encode(frame, &(struct hello){.version = 1, .limits = limits_base});
+	check_bytes(frame, example, sizeof frame);
+}
+
+static void test_each_value_of_hello_comes_back_in_its_own_place(void)
+{
+	const struct hello hello = {.version = 200,
+				    .features = 0x80000001,
+				    .limits = {101, 102, (1 << 20) + 3, 104, (64 << 10) + 5, 106, (1 << 20) + 7, 108}};
+	unsigned char frame[HELLO_FRAME];
+	struct hello back;
+
+	hello_encode(frame, &hello);
+	check_string(hello_decode(&back, frame + FRAME_HEADER, HELLO_PAYLOAD), NULL);
+	check_int(back.version, 200);
+	check_int(back.features, 0x80000001);
+	check_bytes(&back.limits, &hello.limits, sizeof back.limits);
+}
+
+static void test_limits_from_their_minimum_to_2_to_the_30_are_accepted(void)
+{
+	for (int i = 0; i < LIMITS; i++) {
+		const uint32_t values[] = {0,          1,         base[i] - 1, base[i], base[i] + 1, 1 << 30, (1 << 30) + 1,
+					   0x80000000, 0xffffffff};
+
+		for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
+			bool right = (values[k] >= base[i] && values[k] <= 1 << 30) || (i == 3 && values[k] == 0);
+			uint32_t limits[LIMITS];
+			struct hello hello;
+
+			memcpy(limits, base, sizeof limits);
+			limits[i] = values[k];
+			harness_context("limit %d is %u", i, values[k]);
+			check_string(decode_limits(limits, &hello), right ? NULL : BREACH_HELLO);
+		}
+	}
+}
+
+static void test_every_version_but_0_and_all_features_are_accepted(void)
+{
+	for (unsigned version = 0; version < 256; version++) {
+		unsigned char payload[HELLO_PAYLOAD_MAX];
+		struct hello hello;
+		const char *rule;
+
+		hello_payload(payload, base);
+		payload[4] = (unsigned char)version;
+		payload[8 + version % 4] = (unsigned char)version;
+		rule = hello_decode(&hello, payload, HELLO_PAYLOAD);
+		harness_context("version %u", version);
+		check_string(rule, version ? NULL : BREACH_HELLO);
+		if (!rule)
+			check_int(hello.version, version);
+	}
+}
+
+static void test_a_byte_that_is_not_as_it_must_be_is_a_breach(void)
+{
+	for (size_t at = 0; at < 8; at++) {
+		for (unsigned flip = 1; flip < 256; flip++) {
+			unsigned char payload[HELLO_PAYLOAD_MAX];
+			struct hello hello;
+			const char *rule;
+
+			if (at == 4)
+				continue;
+			hello_payload(payload, base);
+			payload[at] ^= (unsigned char)flip;
+			rule = hello_decode(&hello, payload, HELLO_PAYLOAD);
+			harness_context("byte %zu, %02x", at, flip);
+			check_string(rule, at < 4 ? BREACH_HELLO : BREACH_UNUSED);
+		}
+	}
+}
+
+static void test_what_a_later_version_adds_is_ignored(void)
+{
+	for (size_t size = HELLO_PAYLOAD; size <= HELLO_PAYLOAD_MAX; size++) {
+		unsigned char payload[HELLO_PAYLOAD_MAX];
+		struct hello hello;
+
+		hello_payload(payload, base);
+		check_string(hello_decode(&hello, payload, size), NULL);
+		check_int(hello.limits.attachments, 64);
+	}
+}
+
+static void test_a_hello_that_is_cut_off_is_a_breach(void)
+{
+	for (size_t size = 0; size < HELLO_PAYLOAD; size++) {
+		unsigned char payload[HELLO_PAYLOAD_MAX], *cut = malloc(size + 1);
+		struct hello hello;
+
+		/* In memory of its own, so that a checker sees a look past the end. */
+		require(cut != NULL);
+		hello_payload(payload, base);
+		memcpy(cut + 1, payload, size);
+		harness_context("%zu bytes", size);
+		check(hello_decode(&hello, cut + 1, size) != NULL);
+		free(cut);
+	}
+}
+
+static const struct test tests[] = {
+    TEST(test_every_kind_of_frame_is_understood),
+    TEST(test_each_field_stands_where_the_protocol_says),
+    TEST(test_kinds_that_nobody_knows_are_a_breach),
+    TEST(test_every_set_of_flags_with_every_kind),
+    TEST(test_every_length_up_to_the_largest_and_beyond),
+    TEST(test_lengths_of_gigabytes_are_a_breach),
+    TEST(test_every_padding_with_every_small_payload),
+    TEST(test_every_number_of_descriptors_carried),
+    TEST(test_only_data_and_replies_claim),
+    TEST(test_ids_and_arguments_stand_only_where_there_are_any),
+    TEST(test_every_size_of_payload_with_every_kind),
+    TEST(test_flags_that_promise_something_need_a_payload_that_has_it),
+    TEST(test_what_is_encoded_is_decoded_the_same),
+    TEST(test_a_carrier_is_made_and_unmade),
+    TEST(test_a_whole_message_tells_its_size_and_overdraft),
+    TEST(test_any_header_at_all_is_judged_without_harm),
+    TEST(test_hello_of_the_base_values_is_that_of_the_protocols_example),
+    TEST(test_each_value_of_hello_comes_back_in_its_own_place),
+    TEST(test_limits_from_their_minimum_to_2_to_the_30_are_accepted),
+    TEST(test_every_version_but_0_and_all_features_are_accepted),
+    TEST(test_a_byte_that_is_not_as_it_must_be_is_a_breach),
+    TEST(test_what_a_later_version_adds_is_ignored),
+    TEST(test_a_hello_that_is_cut_off_is_a_breach),
+};
+HARNESS_MAIN("wire", tests)
