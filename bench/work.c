@@ -272,7 +272,7 @@ static void run_both(enum place place, uint64_t count, struct outcome *ret)
 	peer->prepare(&settings);
 	pid_t b = (pid_t)must_sys(fork(), "fork");
 	run_side(b ? SIDE_A : SIDE_B, place, count, ret);
-	_exit(b && !ended_well(b));
+	_exit(b && !ended_well(b) ? 1 : 0);
 }
 
 struct outcome work_run(const struct work *w, const struct peer *p, enum place place, uint64_t count)

@@ -10,14 +10,17 @@ static int say_hello(int socket)
 {
 	beam_channel *channel;
 	beam_topic *log;
-	int file = open("/proc/version", O_RDONLY | O_CLOEXEC);
 	char text[] = "hello from another process";
 	struct iovec payload = {text, sizeof text - 1};
 
 	if (beam_channel_new(&channel, socket, NULL) < 0 || beam_topic_open(&log, channel, "log") < 0)
 		return 1;
-	return beam_topic_sendv(log, &payload, 1, &file, 1, beam_in_ms(1000)) < 0 ||
-	       beam_channel_close(channel, beam_in_ms(1000)) < 0;
+	int file = open("/proc/version", O_RDONLY | O_CLOEXEC);
+	int r = beam_topic_sendv(log, &payload, 1, &file, 1, beam_in_ms(1000));
+	close(file); /* ours still: it was borrowed */
+	beam_topic_unref(log);
+	beam_channel_unref(channel); /* what was sent arrives, even if the program ends now */
+	return r < 0;
 }
 
 int main(void)

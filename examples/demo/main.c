@@ -33,7 +33,9 @@ static int listen_at(const char *path)
 /* One connection is all that is expected: the address goes as soon as it has come. */
 static int accept_one(int listener, const char *path)
 {
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	struct sockaddr_un from;
+	socklen_t size = sizeof from;
+	int fd = accept4(listener, (struct sockaddr *)&from, &size, SOCK_CLOEXEC);
 
 	must_sys(fd, "accept");
 	close(listener);

@@ -60,8 +60,10 @@ static void wait_for_summary(beam_topic *summary, struct totals theirs[TOPICS], 
 		r = beam_topic_receive_into(summary, theirs, n, &size, NULL, 0, NULL, beam_in_ms(100));
 	} while (r == -ETIMEDOUT);
 	must(r, TOPIC_SUMMARY);
-	if (r == 0 || size != n)
-		must(-EPROTO, TOPIC_SUMMARY);
+	if (r == 0)
+		must(-EPIPE, TOPIC_SUMMARY);
+	if (size != n)
+		must(-EBADMSG, TOPIC_SUMMARY);
 }
 
 static void report_speed(const struct totals totals[TOPICS], const double finished[TOPICS])

@@ -18,11 +18,15 @@ void report_breaches_of(beam_channel *channel)
 
 void must(int result, const char *what)
 {
-	const char *breach = result == -EPROTO ? beam_channel_breach(watched) : NULL;
+	const char *more = NULL;
 
 	if (result >= 0)
 		return;
-	fprintf(stderr, "%s: %s%s%s\n", what, strerror(-result), breach ? ": " : "", breach ? breach : "");
+	if (result == -EPROTO)
+		more = beam_channel_breach(watched);
+	else if (result == -EPIPE || result == -ECONNRESET)
+		more = "the other process has ended";
+	fprintf(stderr, "%s: %s%s%s\n", what, strerror(-result), more ? ": " : "", more ? more : "");
 	exit(1);
 }
 

@@ -92,6 +92,7 @@ void channel_memory_ref(struct beam_channel *channel)
 
 static void channel_free(struct beam_channel *channel)
 {
+	process_remove(channel);
 	rx_end(&channel->rx);
 	tx_end(&channel->tx);
 	pthread_mutex_destroy(&channel->lock);

@@ -188,6 +188,8 @@ void topic_inlet_done(struct beam_topic *topic, struct inlet *inlet);
 
 /* ---- process.c: the channels of this process, for fork and exit. */
 void process_add(struct beam_channel *channel);
+/* Its descriptors are about to be closed. */
+void process_finished(struct beam_channel *channel);
 void process_remove(struct beam_channel *channel);
 
 #endif

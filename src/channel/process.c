@@ -8,11 +8,22 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list channels = {&channels, &channels};
+/* At the end of the process: those that the program still holds, so that a checker of memory finds them held. */
+static struct list ended = {&ended, &ended};
+static bool ending;
 
 void process_add(struct beam_channel *channel)
 {
 	pthread_mutex_lock(&lock);
 	list_append(&channels, &channel->of_process);
+	pthread_mutex_unlock(&lock);
+}
+
+void process_finished(struct beam_channel *channel)
+{
+	pthread_mutex_lock(&lock);
+	if (!ending)
+		list_remove(&channel->of_process);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -57,10 +68,12 @@ static void channels_end(void)
 	struct beam_channel *channel;
 
 	pthread_mutex_lock(&lock);
+	ending = true;
 	while ((link = list_take_first(&channels))) {
 		channel = list_entry(link, struct beam_channel, of_process);
 		if (channel_foreign(channel))
 			continue;
+		list_append(&ended, link);
 		channel_memory_ref(channel);
 		pthread_mutex_unlock(&lock);
 		deadline = beam_in_ms(channel->options.linger_ms);

@@ -209,7 +209,7 @@ static void finish(struct beam_channel *channel)
 	channel->writing = true;
 	channel->finished = true;
 	write_wake_all(channel);
-	process_remove(channel);
+	process_finished(channel);
 	close(channel->epoll);
 	close(channel->nudge);
 	close(channel->kick);
