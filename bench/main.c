@@ -141,7 +141,7 @@ static void measure(struct row *row, const struct row *against, const struct wor
 static bool compare(const struct work *work, enum place place, FILE *json)
 {
 	static bool written;
-	struct row rows[N_PEERS];
+	struct row rows[N_PEERS] = {0};
 	unsigned n = 0, figures = work->round_trip ? 2 : 1;
 	bool reached = true;
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -272,7 +273,8 @@ static void run_both(enum place place, uint64_t count, struct outcome *ret)
 	peer->prepare(&settings);
 	pid_t b = (pid_t)must_sys(fork(), "fork");
 	run_side(b ? SIDE_A : SIDE_B, place, count, ret);
-	_exit(b && !ended_well(b) ? 1 : 0);
+	/* As programs end: the library ends its threads then. */
+	exit(b && !ended_well(b) ? 1 : 0);
 }
 
 struct outcome work_run(const struct work *w, const struct peer *p, enum place place, uint64_t count)
@@ -283,6 +285,7 @@ struct outcome work_run(const struct work *w, const struct peer *p, enum place p
 		die("no memory");
 	work = w;
 	peer = p;
+	fflush(NULL);
 	pid_t a = (pid_t)must_sys(fork(), "fork");
 	if (a == 0)
 		run_both(place, count, shared);

@@ -22,8 +22,13 @@ static struct lingering lingering_open(void)
 	struct linger linger = {.l_onoff = 1, .l_linger = LINGER_SECONDS};
 	socklen_t size = sizeof address;
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct lingering lingering = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+	struct lingering lingering = {.fd = -1};
 
+	if (under_valgrind()) {
+		close(listener);
+		skip("Valgrind lets no thread run while another is in close()");
+	}
+	lingering.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 1) < 0 ||
 	    getsockname(listener, (struct sockaddr *)&address, &size) < 0 ||
 	    connect(lingering.fd, (struct sockaddr *)&address, sizeof address) < 0) {

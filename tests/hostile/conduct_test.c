@@ -114,20 +114,37 @@ static void test_a_large_message_that_runs_out_of_time_is_taken_back_whole(void)
 
 enum { LARGE = 4 << 20 };
 
-static _Atomic pid_t large_sender;
+struct large_sender {
+	beam_topic *topic;
+	_Atomic pid_t thread;
+	int result;
+};
 
-static void *send_large(void *topic)
+static void *send_large(void *argument)
 {
 	static unsigned char large[LARGE];
+	struct large_sender *sender = argument;
 
-	atomic_store(&large_sender, thread_number());
-	check_int(beam_topic_send(topic, large, sizeof large, soon()), 0);
+	atomic_store(&sender->thread, thread_number());
+	sender->result = beam_topic_send(sender->topic, large, sizeof large, soon());
 	return NULL;
+}
+
+/* A sender that is in the middle of a large message, and sleeps because the peer does not read. */
+static pthread_t begin_large(struct large_sender *sender)
+{
+	pthread_t thread;
+
+	*sender = (struct large_sender){.topic = attack.topic};
+	thread = thread_spawn(send_large, sender);
+	check_within(20000, thread_asleep(atomic_load(&sender->thread)));
+	return thread;
 }
 
 static void test_a_small_message_does_not_wait_for_a_large_one_on_another_topic(void)
 {
 	struct beam_channel_options options = small_buffers();
+	struct large_sender sender;
 	struct raw_frame frame;
 	beam_topic *other = NULL;
 	size_t before = 0;
@@ -137,8 +154,7 @@ static void test_a_small_message_does_not_wait_for_a_large_one_on_another_topic(
 	attack_begin_generous(&attack, &options);
 	require_int(beam_topic_open(&other, attack.channel, "other"), 0);
 	opened = raw_peer_expect(&attack.peer, RAW_OPEN).id;
-	thread = thread_spawn(send_large, attack.topic);
-	check_within(20000, thread_asleep(atomic_load(&large_sender)));
+	thread = begin_large(&sender);
 	check_int(beam_topic_send(other, "small", 5, BEAM_NOWAIT), 0);
 	for (frame = raw_peer_expect(&attack.peer, RAW_DATA); frame.id != opened;
 	     frame = raw_peer_expect(&attack.peer, RAW_DATA))
@@ -149,7 +165,46 @@ static void test_a_small_message_does_not_wait_for_a_large_one_on_another_topic(
 	while (before < LARGE + 8) /* with the sizes at its beginning */
 		before += raw_peer_expect(&attack.peer, RAW_DATA).size;
 	thread_wait(thread);
+	check_int(sender.result, 0);
 	beam_topic_unref(other);
+	attack_end(&attack);
+}
+
+/* The peer refuses the topic or says goodbye while a large message is under way: its sender gets `result`, and it is taken back. */
+static void expect_taken_back(int result)
+{
+	struct beam_channel_options options = small_buffers();
+	struct raw_frame frame = {0};
+	struct large_sender sender;
+	pthread_t thread;
+
+	attack_begin_generous(&attack, &options);
+	thread = begin_large(&sender);
+	if (result == -ECONNREFUSED)
+		raw_frame(&attack.out, RAW_RESET, 0, 0, 1, 2, NULL, 0);
+	else
+		raw_goodbye(&attack.out);
+	attack_send_and_wait(&attack);
+	do
+		frame = raw_peer_expect(&attack.peer, RAW_DATA);
+	while (frame.flags & RAW_MORE);
+	check_int(frame.flags, RAW_ABORT);
+	thread_wait(thread);
+	check_int(sender.result, result);
+}
+
+static void test_a_reset_in_the_middle_of_a_large_message_takes_it_back_and_closes_the_topic(void)
+{
+	expect_taken_back(-ECONNREFUSED);
+	check_int(raw_peer_expect(&attack.peer, RAW_CLOSE).id, 1);
+	check_int(beam_topic_send(attack.topic, "x", 1, soon()), -ECONNREFUSED);
+	attack_end(&attack);
+}
+
+static void test_a_goodbye_in_the_middle_of_a_large_message_takes_it_back_and_is_answered(void)
+{
+	expect_taken_back(-EPIPE);
+	raw_peer_expect(&attack.peer, RAW_GOODBYE);
 	attack_end(&attack);
 }
 
@@ -413,6 +468,8 @@ static const struct test tests[] = {
     TEST(test_what_was_accepted_arrives_when_the_peer_reads_at_last_and_what_was_not_does_not),
     TEST(test_a_large_message_that_runs_out_of_time_is_taken_back_whole),
     TEST(test_a_small_message_does_not_wait_for_a_large_one_on_another_topic),
+    TEST(test_a_reset_in_the_middle_of_a_large_message_takes_it_back_and_closes_the_topic),
+    TEST(test_a_goodbye_in_the_middle_of_a_large_message_takes_it_back_and_is_answered),
     TEST(test_reading_goes_on_while_nothing_can_be_written),
     TEST(test_a_topic_without_credit_waits_and_another_does_not),
     TEST(test_a_name_opened_again_while_its_old_messages_wait_is_closed_on_the_wire_first),

@@ -60,6 +60,24 @@ static void test_announced_lengths_cost_nothing_until_bytes_arrive(void)
 	attack_end(&attack);
 }
 
+static void test_a_hello_of_enormous_limits_costs_nothing(void)
+{
+	size_t resident, allocated, at;
+
+	attack_begin_unsaid(&attack, NULL);
+	attack_read_beginning(&attack);
+	resident = resident_bytes();
+	allocated = allocated_bytes();
+	at = raw_hello(&attack.out);
+	for (enum raw_limit limit = 0; limit < RAW_LIMITS; limit++)
+		raw_u32_at(&attack.out, at + RAW_HEADER + 12 + 4 * (size_t)limit, 1u << 30);
+	raw_open(&attack.out, 1, "log");
+	expect_going_on(&attack);
+	expect_grown_at_most(resident, resident_bytes(), SLACK);
+	expect_grown_at_most(allocated, allocated_bytes(), SLACK);
+	attack_end(&attack);
+}
+
 /* ---- Messages ------------------------------------------------------------------------------------------------------------------ */
 
 static void test_more_bytes_than_a_topics_credit_are_a_breach(void)
@@ -500,6 +518,7 @@ static void test_with_a_timeout_of_zero_a_frame_may_take_as_long_as_it_likes(voi
 
 static const struct test tests[] = {
     TEST(test_announced_lengths_cost_nothing_until_bytes_arrive),
+    TEST(test_a_hello_of_enormous_limits_costs_nothing),
     TEST(test_more_bytes_than_a_topics_credit_are_a_breach),
     TEST(test_more_overdraft_than_the_pools_credit_is_a_breach),
     TEST(test_empty_messages_cost_credit_too),

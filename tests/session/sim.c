@@ -54,6 +54,11 @@ static void choose_limits(struct sim *sim, struct limits *limits)
 	if (limits->attachments < limits->message_attachments)
 		limits->attachments = limits->message_attachments;
 	limits->topics = some_more(sim, limits->topics, 100);
+	if (sim->laden) {
+		limits->message_attachments = FRAME_CARRIED_MAX;
+		limits->topic_attachments = 400;
+		limits->attachments = 600;
+	}
 }
 
 static void side_begin(struct sim *sim, unsigned index)
@@ -78,6 +83,9 @@ void sim_init(struct sim *sim, uint64_t number)
 	memset(sim, 0, sizeof *sim);
 	sim->number = number;
 	sim->rng = rng_new(number);
+	sim->bulky = sim_chance(sim, 15);
+	sim->laden = sim_chance(sim, 10);
+	sim->lazy = sim_chance(sim, 15);
 	side_begin(sim, 0);
 	side_begin(sim, 1);
 }

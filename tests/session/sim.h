@@ -136,6 +136,8 @@ struct sim {
 	size_t n_files, capacity_files;
 	struct sim_fd *fds;
 	size_t n_fds, capacity_fds;
+	/* What kind of a world it is: messages are large, have many descriptors, or are taken slowly, so that credit runs out. */
+	bool bulky, laden, lazy;
 	/* The kernel behaves. */
 	bool calm;
 	/* Something moved since it was last cleared. */

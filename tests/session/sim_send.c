@@ -113,6 +113,8 @@ static size_t choose_size(struct sim_side *side)
 		return most < SIM_PATTERN ? most : SIM_PATTERN;
 	if (sim_chance(side->sim, 5))
 		return topic - MESSAGE_COST + 1 - rng_below(&side->sim->rng, 3);
+	if (side->sim->bulky && sim_chance(side->sim, 70))
+		return SIM_PATTERN - rng_below(&side->sim->rng, SIM_PATTERN / 2);
 	return sim_size(side->sim, sim_chance(side->sim, 70) ? 8192 : SIM_PATTERN);
 }
 
@@ -129,7 +131,8 @@ void sim_begin(struct sim_side *side, struct sim_sender *sender, unsigned name)
 		message->size = SIM_PATTERN;
 	message->pattern = rng_below(&sim->rng, SIM_PATTERN);
 	if (attachments && sim_chance(sim, 40))
-		message->n_fds = 1 + (unsigned)sim_size(sim, attachments - 1);
+		message->n_fds =
+		    1 + (unsigned)(sim->laden ? rng_below(&sim->rng, attachments) : sim_size(sim, attachments - 1));
 	*sender = (struct sim_sender){.message = message, .left = message->size, .part = 1 + sim_size(sim, FRAME_BODY_MAX)};
 	/* Thousands of tiny frames are no test of anything. */
 	if (sender->part < message->size / 20)
@@ -381,7 +384,10 @@ static bool leave(struct sim_side *side, struct sim_sender *sender)
 
 static void make(struct sim_side *side, struct sim_sender *sender)
 {
-	if (sender && !sender->own.batched && !may_send(side, sender->own.outlet)) {
+	/* Whether it looks once more or not: the session sends nothing on what was closed. */
+	bool looks = side->sim->calm || sim_chance(side->sim, 50);
+
+	if (sender && !sender->own.batched && looks && !may_send(side, sender->own.outlet)) {
 		release(side);
 		abandon(side, sender);
 	} else if (tx_batch(&side->tx, sender ? &sender->own : NULL)) {
@@ -405,7 +411,8 @@ static void full(struct sim_side *side, struct sim_sender *sender)
 		return;
 	if (!sender) {
 		release(side);
-	} else if (!sender->own.begun && may_append(side, sender)) {
+	} else if (!sender->own.begun && !sender->own.outlet->close_sent && !side->tx.goodbye_sent &&
+		   may_append(side, sender)) {
 		tx_leave(&side->tx, &sender->own);
 		release(side);
 		append(side, sender);

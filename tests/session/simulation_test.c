@@ -55,6 +55,8 @@ static void take_some(struct sim_side *side)
 {
 	struct sim_stream *stream = full_stream(sim_other(side));
 
+	if (side->sim->lazy && sim_chance(side->sim, 95))
+		return;
 	for (size_t n = stream ? 1 + sim_size(side->sim, stream->queue.n) : 0; n; n--)
 		sim_take(side, stream);
 }
@@ -118,6 +120,8 @@ static void step(struct sim_side *side)
 		sim_unhold(side);
 	else if (what < 987 && other->streams)
 		sim_reset(side, any_stream(other));
+	else if (what < 990)
+		side->tx.withhold_attachments = sim_chance(sim, 20);
 	else if (what == 999 && !side->said_goodbye && sim_chance(sim, 20))
 		sim_goodbye(side);
 }
@@ -200,6 +204,7 @@ static void end_in_order(struct sim *sim)
 {
 	sim->calm = true;
 	for (int i = 0; i < 2; i++) {
+		sim->sides[i].tx.withhold_attachments = false;
 		/* Whoever waits for an id gets one. */
 		for (struct sim_stream *stream = sim->sides[i].streams; stream; stream = stream->next) {
 			if (*stream->name == 'x')

@@ -421,6 +421,28 @@ static void test_what_was_accepted_and_will_not_go_is_counted_and_its_duplicates
 	}
 }
 
+static void test_duplicates_that_went_are_not_given_up_twice(void)
+{
+	int spent[2 * TX_FDS];
+	unsigned n;
+
+	talk_begin();
+	mouth_append(&mouth, &a, "one", fds, 2);
+	mouth_append(&mouth, &b, "two", fds + 2, 3);
+	/* One of them is refused, so they go frame by frame; the connection breaks within the first. */
+	check(tx_batch(&mouth.tx, NULL));
+	check(!tx_refused(&mouth.tx, NULL, -EBADF, spent, &n));
+	check_int(n, 0);
+	check_int(mouth.tx.batch.n_fds, 2);
+	check_int(mouth_write(&mouth, NULL, 1), 1);
+	check_int(mouth.n_spent, 2);
+	check_bytes(mouth.spent, fds, 2 * sizeof(int));
+	check_int(tx_drop(&mouth.tx, spent), 3);
+	check_bytes(spent, fds + 2, 3 * sizeof(int));
+	check_int(mouth.tx.lost, 2);
+	talk_end();
+}
+
 static const struct test tests[] = {
     TEST(test_a_batch_arrives_whole_after_a_short_write_at_every_length),
     TEST(test_a_writer_may_leave_after_a_short_write_at_every_length),
@@ -436,5 +458,6 @@ static const struct test tests[] = {
     TEST(test_a_hold_does_not_touch_a_batch_that_has_begun),
     TEST(test_goodbye_waits_for_what_is_held),
     TEST(test_what_was_accepted_and_will_not_go_is_counted_and_its_duplicates_given_up),
+    TEST(test_duplicates_that_went_are_not_given_up_twice),
 };
 HARNESS_MAIN("tx_write", tests)

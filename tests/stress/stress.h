@@ -74,7 +74,7 @@ struct side_journal {
 struct journal {
 	struct plan plan;
 	struct side_journal sides[SIDES];
-	pthread_barrier_t opened;
+	atomic_uint opened; /* sides that have their channel */
 	_Atomic pid_t pids[SIDES];
 	atomic_bool broken; /* something was wrong: all stop early */
 };
