@@ -35,7 +35,14 @@ static void test_messages_that_are_kept_stay_as_they_were(void)
 	listen_on();
 	check_int(ear.taken.n, KEPT);
 	for (int i = 0; (message = message_queue_take(&ear.taken)); i++) {
-		if (atoi((const char *)message->data) != i || message->size != 1999 || message->data[1998] != 'a' + i % 26)
+		char number[16], expected[16];
+
+		/* A payload has no end of string. */
+		memcpy(number, message->data, 8);
+		number[8] = 0;
+		snprintf(expected, sizeof expected, "%d ", i);
+		if (strncmp(number, expected, strlen(expected)) != 0 || message->size != 1999 ||
+		    message->data[1998] != 'a' + i % 26)
 			fail("message %d", i);
 		ear_drop(&ear, message);
 	}
