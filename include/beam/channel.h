@@ -11,7 +11,8 @@
  * their memory and may be used and freed afterwards.
  *
  * In a forked child every function on a channel or topic of the parent gives -ECHILD, and releasing handles does nothing; the
- * child's copies of the library's descriptors are closed. The child may make channels of its own.
+ * child's copies of the channels' sockets are closed. Copies of attachments that are on their way or wait to be received stay in
+ * the child until it runs another program or ends. The child may make channels of its own.
  *
  * The errors that several functions share:
  *
@@ -152,7 +153,7 @@ BEAM_API beam_channel *beam_channel_unref(beam_channel *channel);
  * arrived whole can still be received. Any number of times, from any thread, also while others use the channel. The handle stays to be released.
  *
  * @param deadline  until when to wait for what was accepted; past it the library goes on in the background for at most linger_ms
- * @retval 0            the kernel has everything and the goodbye
+ * @retval 0            the kernel has everything and the goodbye; or everything, and the other side had said goodbye and left
  * @retval -EAGAIN, -ETIMEDOUT  not yet: it goes on
  * @retval -ECONNRESET, -EPROTO, -ENOMEM  the connection had ended so: what was accepted may be lost
  * @retval -EPIPE       what was accepted may be lost: the other side had closed

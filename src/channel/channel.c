@@ -320,7 +320,23 @@ void channel_mark_closed(struct beam_channel *channel)
 static bool said_goodbye(struct beam_channel *channel, const void *unused)
 {
 	(void)unused;
-	return channel->tx.goodbye_sent && !channel->tx.batch.active;
+	return write_over(channel);
+}
+
+/* The connection broke before goodbye was said. An other side that had said its own wanted nothing more: if nothing was on its way to it,
+ * nothing is amiss. Its goodbye may lie unread when the write fails. */
+static int broken_before_goodbye(struct beam_channel *channel, beam_deadline deadline)
+{
+	int r = 0;
+
+	while (!r && !channel->finished && (channel->writing || !channel->read_over)) {
+		r = write_wait(channel, false, deadline);
+		if (r == 1) {
+			write_release(channel);
+			r = 0;
+		}
+	}
+	return channel->peer_goodbye && !channel->truncated ? 0 : channel->broken;
 }
 
 int beam_channel_close(beam_channel *channel, beam_deadline deadline)
@@ -335,6 +351,8 @@ int beam_channel_close(beam_channel *channel, beam_deadline deadline)
 	channel_mark_closed(channel);
 	pthread_mutex_lock(&channel->tx_lock);
 	r = said_goodbye(channel, NULL) ? 0 : write_until(channel, said_goodbye, NULL, deadline);
+	if (channel->broken && !write_over(channel))
+		r = broken_before_goodbye(channel, deadline);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return r;
 }

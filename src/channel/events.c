@@ -187,8 +187,8 @@ static void on_goodbye(void *owner)
 {
 	struct beam_channel *channel = owner;
 
-	channel->read_over = true;
 	pthread_mutex_lock(&channel->tx_lock);
+	channel->read_over = channel->peer_goodbye = true;
 	if (!channel->send_error)
 		channel->send_error = -EPIPE;
 	/* What was accepted goes first, then our own goodbye. */

@@ -68,6 +68,10 @@ struct beam_channel {
 	bool awake;
 	/* Why nothing is accepted any more; why nothing can be written any more. 0: it can. */
 	int send_error, broken;
+	/* Reading is over, which the reading right's holder sets: the other side said goodbye, or it will not. */
+	bool read_over, peer_goodbye;
+	/* The connection broke with messages on their way that had been accepted. */
+	bool truncated;
 	/* Topics with senders that wait for credit. */
 	struct list blocked;
 	/* When the thread is to try again what failed for want of memory or descriptors in flight; how long it waits then. */
@@ -79,7 +83,7 @@ struct beam_channel {
 
 	/* The reading right's. */
 	struct rx rx;
-	bool read_over, reset_seen;
+	bool reset_seen;
 	int64_t dry_since;
 	uint64_t stalled_frame;
 	beam_deadline stalled_until;
@@ -155,6 +159,11 @@ int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *
 		beam_deadline deadline);
 /* Nothing can be sent any more: everybody who waits is woken, what was accepted is counted as lost. */
 void write_break(struct beam_channel *channel, int error);
+/* Goodbye has been said: nothing is ever written again. */
+static inline bool write_over(const struct beam_channel *channel)
+{
+	return channel->tx.goodbye_sent && !channel->tx.batch.active;
+}
 /* Wakes those who wait for room in the buffer. */
 void write_wake_for_room(struct beam_channel *channel);
 /* Wakes everybody who waits to send. */

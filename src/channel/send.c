@@ -149,6 +149,7 @@ static void make_frame(struct sending *s)
 	own->padding = frame_padding(prefix + own->payload);
 	own->fds = first ? s->fds : NULL;
 	own->n_fds = first ? s->n_fds : 0;
+	own->last = !s->left;
 	own->batched = own->begun = own->done = false;
 	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, s->topic->outlet.id, 0, prefix + own->payload);
 }

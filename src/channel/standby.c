@@ -15,7 +15,6 @@ enum { READ_MOST = 256 << 10, EVENTS = 2, BURST_OVER_NS = 50 * 1000 };
 
 static void fail(struct beam_channel *channel, int error, const char *breach)
 {
-	channel->read_over = true;
 	if (breach) {
 		pthread_mutex_lock(&channel->lock);
 		channel->breach = breach;
@@ -23,7 +22,9 @@ static void fail(struct beam_channel *channel, int error, const char *breach)
 	}
 	/* Whoever hears of the end from a receive must not be told by a send that all is well. */
 	pthread_mutex_lock(&channel->tx_lock);
+	channel->read_over = true;
 	write_break(channel, error);
+	write_wake_all(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	channel_end_reading(channel, error);
 }
@@ -151,13 +152,12 @@ static void has_room(struct beam_channel *channel)
 /* True when nothing is left to do but to let go. */
 static bool is_over(struct beam_channel *channel)
 {
-	bool written, lingered;
+	bool over;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	lingered = deadline_passed(channel->linger_until);
-	written = channel->broken || (channel->tx.goodbye_sent && !channel->tx.batch.active);
+	over = deadline_passed(channel->linger_until) || (channel->read_over && (channel->broken || write_over(channel)));
 	pthread_mutex_unlock(&channel->tx_lock);
-	return lingered || (written && channel->read_over);
+	return over;
 }
 
 static void forget_topics(struct beam_channel *channel)
@@ -198,7 +198,7 @@ static void finish(struct beam_channel *channel)
 {
 	channel_end_reading(channel, channel->reset_seen ? -ECONNRESET : 0);
 	pthread_mutex_lock(&channel->tx_lock);
-	if (!channel->tx.goodbye_sent || channel->tx.batch.active)
+	if (!write_over(channel))
 		write_break(channel, channel->send_error ? channel->send_error : -EPIPE);
 	/* Whoever writes now leaves: the socket goes nowhere any more. */
 	channel->transport.methods->shutdown(&channel->transport);

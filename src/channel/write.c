@@ -34,8 +34,10 @@ void write_retry(struct beam_channel *channel)
 static void drop_pending(struct beam_channel *channel)
 {
 	int spent[2 * TX_FDS];
+	uint64_t lost = channel->tx.lost;
 	unsigned n = tx_drop(&channel->tx, spent);
 
+	channel->truncated = channel->truncated || channel->tx.lost != lost;
 	if (n) {
 		pthread_mutex_unlock(&channel->tx_lock);
 		close_all(spent, n);
@@ -118,6 +120,9 @@ void write_release(struct beam_channel *channel)
 	channel->writing = false;
 	if (channel->broken || !tx_pending(tx)) {
 		channel->full = false;
+		/* Both have said goodbye: the channel's thread may go. */
+		if (channel->read_over && (channel->broken || write_over(channel)))
+			write_nudge(channel);
 		return;
 	}
 	if (channel->full) {

@@ -343,6 +343,7 @@ bool tx_batch(struct tx *tx, struct tx_own *own)
 	if (batch->active)
 		return true;
 	batch->begun = false;
+	batch->reserved = NULL;
 	batch->first = batch->n = 0;
 	batch->left = batch->own_left = 0;
 	batch->run = 0;
@@ -470,6 +471,8 @@ void tx_leave(struct tx *tx, struct tx_own *own)
 	batch->left += batch->own_left;
 	batch->own_left = 0;
 	own->done = true;
+	if (own->last)
+		batch->reserved = own->outlet;
 }
 
 /* Chooses anew what a batch of which nothing has gone takes of the buffer. */
@@ -574,6 +577,12 @@ unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS])
 
 	n += drop_buffer(tx, tx->fill, 0, spent + n);
 	tx->drained = tx->fill->generation;
+	if (tx->batch.active && tx->batch.reserved) {
+		tx->batch.reserved->lost++;
+		tx->lost++;
+	}
+	/* It is the last of its batch. */
+	tx->goodbye_sent = tx->goodbye_sent && !tx->batch.active;
 	tx->batch.active = false;
 	tx->batch.run = 0;
 	tx->batch.run_records = tx->batch.run_fds = 0;

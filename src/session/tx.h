@@ -61,6 +61,8 @@ struct tx_own {
 	size_t payload, padding;
 	const int *fds;
 	unsigned n_fds;
+	/* The message ends with it. */
+	bool last;
 	/* Set by the writer: it is in the batch; a part of it is in the kernel; all of it is. */
 	bool batched, begun, done;
 };
@@ -94,6 +96,8 @@ struct tx_batch {
 	unsigned run_records, run_fds;
 	int fds[FRAME_CARRIED_MAX];
 	unsigned n_fds;
+	/* Whose accepted message ends in the reserve. */
+	struct outlet *reserved;
 };
 
 struct tx_events {

@@ -263,6 +263,7 @@ static void make_frame(struct sim_side *side, struct sim_sender *sender)
 	own->padding = frame_padding(prefix + size);
 	own->fds = first ? sender->fds : NULL;
 	own->n_fds = first ? message->n_fds : 0;
+	own->last = !sender->left;
 	own->batched = own->begun = own->done = false;
 	if (sized) {
 		put_u32(own->head + FRAME_HEADER, (uint32_t)message->size);

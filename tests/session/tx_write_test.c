@@ -443,6 +443,43 @@ static void test_duplicates_that_went_are_not_given_up_twice(void)
 	talk_end();
 }
 
+static void test_a_message_that_ends_in_the_reserve_is_counted_too(void)
+{
+	for (int more = 0; more < 2; more++) {
+		int spent[2 * TX_FDS];
+		struct tx_own own;
+
+		harness_context("%d more", more);
+		talk_begin();
+		mouth_charge(&mouth, &a, 8, 0);
+		mouth_frame(&own, &a, more ? FRAME_MORE | FRAME_SIZED : 0, "it is eight bytes", 8, NULL, 0);
+		mouth_write(&mouth, &own, 5);
+		tx_leave(&mouth.tx, &own);
+		check(own.done);
+		check_int(tx_drop(&mouth.tx, spent), 0);
+		check_int(mouth.tx.lost, more ? 0 : 1);
+		check_int(a.lost, more ? 0 : 1);
+		talk_end();
+	}
+}
+
+static void test_a_goodbye_that_did_not_go_was_not_said(void)
+{
+	for (size_t first = 0; first <= FRAME_HEADER; first++) {
+		int spent[2 * TX_FDS];
+
+		harness_context("%zu bytes", first);
+		talk_begin();
+		mouth.tx.goodbye_due = true;
+		check(tx_batch(&mouth.tx, NULL));
+		if (first)
+			mouth_write(&mouth, NULL, first);
+		check_int(tx_drop(&mouth.tx, spent), 0);
+		check_int(mouth.tx.goodbye_sent, first == FRAME_HEADER);
+		talk_end();
+	}
+}
+
 static const struct test tests[] = {
     TEST(test_a_batch_arrives_whole_after_a_short_write_at_every_length),
     TEST(test_a_writer_may_leave_after_a_short_write_at_every_length),
@@ -459,5 +496,7 @@ static const struct test tests[] = {
     TEST(test_goodbye_waits_for_what_is_held),
     TEST(test_what_was_accepted_and_will_not_go_is_counted_and_its_duplicates_given_up),
     TEST(test_duplicates_that_went_are_not_given_up_twice),
+    TEST(test_a_message_that_ends_in_the_reserve_is_counted_too),
+    TEST(test_a_goodbye_that_did_not_go_was_not_said),
 };
 HARNESS_MAIN("tx_write", tests)

@@ -40,8 +40,15 @@ bool side_failed_at(const struct side *side, const char *file, int line, const c
 
 /* ---- What threads do to their side ---- */
 
+/* Until the other side has opened its topics. */
+static void wait_for_other(const struct side *side)
+{
+	check_within(20000, atomic_load(&side->theirs->opened));
+}
+
 void side_close_topic(struct side *side, unsigned topic)
 {
+	wait_for_other(side);
 	atomic_store(&side->mine->topic_closed[topic], true);
 	side_check(side, beam_topic_close(side->topics[topic]) == 0, "topic_close failed");
 }
@@ -191,10 +198,9 @@ static void side_run(struct journal *journal, unsigned index, int socket, pid_t 
 	open_topics(&side);
 	if (other)
 		require_int(beam_topic_open(&probe, side.channel, "probe"), 0);
-	if (journal->plan.meet_first) {
-		atomic_fetch_add(&journal->opened, 1);
-		check_within(20000, atomic_load(&journal->opened) == SIDES);
-	}
+	atomic_store(&side.mine->opened, true);
+	if (journal->plan.meet_first)
+		wait_for_other(&side);
 	work(&side);
 	if (other) {
 		int code = process_wait(other);

@@ -59,6 +59,7 @@ struct stream {
 };
 
 struct side_journal {
+	atomic_bool opened;                     /* all its topics */
 	struct stream streams[THREADS][TOPICS]; /* what this side sends */
 	/* Set before it is done. */
 	atomic_bool topic_closed[TOPICS], topic_reset[TOPICS], channel_closed, killed;
@@ -74,7 +75,6 @@ struct side_journal {
 struct journal {
 	struct plan plan;
 	struct side_journal sides[SIDES];
-	atomic_uint opened; /* sides that have their channel */
 	_Atomic pid_t pids[SIDES];
 	atomic_bool broken; /* something was wrong: all stop early */
 };
@@ -147,7 +147,8 @@ void round_run(struct journal *journal);
 /* A thread of a side has sent or received `n` messages: does what is due. */
 void side_turn(struct side *side, uint64_t n);
 
-/* A side's part of a topic's end, also said in the journal. */
+/* A side's part of a topic's end, also said in the journal. Waits until the other side has opened its topics: of one
+ * that was opened and closed before that, without a message, it would never hear. */
 void side_close_topic(struct side *side, unsigned topic);
 
 /* A check of a side: the first that fails is told and stops the round; what fails then is most often its consequence. */
