@@ -451,7 +451,7 @@ static bool errors_of_child(void)
 	/* Helgrind takes the parent's threads for running in the child. */
 	return false;
 #else
-	return VALGRIND_COUNT_ERRORS > errors_before;
+	return VALGRIND_COUNT_ERRORS != errors_before;
 #endif
 }
 
