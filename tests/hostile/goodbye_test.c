@@ -34,7 +34,7 @@ static void test_what_was_on_its_way_when_the_peer_left_is_told(void)
 	for (int goodbye = 0; goodbye < 2; goodbye++) {
 		harness_context("with%s goodbye", goodbye ? "" : "out");
 		attack_begin_generous(&attack, &options);
-		while (beam_topic_send(attack.topic, payload, sizeof payload, BEAM_NOWAIT) == 0)
+		while (beam_topic_send(attack.topic, payload, sizeof payload, beam_in_ms(stretch(50))) == 0)
 			;
 		if (goodbye)
 			raw_goodbye(&attack.out);
