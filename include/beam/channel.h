@@ -80,6 +80,13 @@ struct beam_channel_options {
 	uint32_t linger_ms;
 	/** An enum beam_unknown_topics. */
 	uint32_t unknown_topics;
+	/** How long a thread that waits looks at the socket again and again before it sleeps, in microseconds, while that pays: at most
+	 *  10,000; 0: never. */
+	uint32_t busy_poll_us;
+	/** 0: a thread that waits reads for itself and the others, which spares a change of threads; the channel's own thread reads
+	 *  when none waits. 1: only the channel's own thread reads, for programs whose threads may be held up while they wait, by a
+	 *  low priority or by handlers of signals. */
+	uint32_t dedicated_reader;
 };
 
 /** The defaults. */
@@ -99,6 +106,8 @@ struct beam_channel_options {
 		    30000,                           /* frame_timeout_ms */                                                    \
 		    5000,                            /* linger_ms */                                                           \
 		    BEAM_TOPICS_ACCEPT,              /* unknown_topics */                                                      \
+		    60,                              /* busy_poll_us */                                                        \
+		    0,                               /* dedicated_reader */                                                    \
 	}
 
 /**

@@ -57,7 +57,8 @@ static int check_options(struct beam_channel_options *options)
 	    !within(options->pool_bytes, limits_base.pool_bytes, CREDIT_MAX) || options->pool_bytes < options->message_bytes ||
 	    !within(options->attachments, limits_base.attachments, 65535) ||
 	    options->attachments < options->message_attachments || !within(options->buffer_bytes, 16 << 10, 64 << 20) ||
-	    options->socket_buffer_bytes > INT32_MAX || options->unknown_topics > BEAM_TOPICS_REFUSE)
+	    options->socket_buffer_bytes > INT32_MAX || options->unknown_topics > BEAM_TOPICS_REFUSE ||
+	    options->busy_poll_us > 10000 || options->dedicated_reader > 1)
 		return -EINVAL;
 	return 0;
 }
@@ -97,7 +98,7 @@ static void channel_free(struct beam_channel *channel)
 	tx_end(&channel->tx);
 	pthread_mutex_destroy(&channel->lock);
 	pthread_mutex_destroy(&channel->tx_lock);
-	condition_end(&channel->changed);
+	baton_end(&channel->baton);
 	free(channel);
 }
 
@@ -225,7 +226,9 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 	annotate_atomic(&channel->attachments_lost);
 	pthread_mutex_init(&channel->lock, NULL);
 	pthread_mutex_init(&channel->tx_lock, NULL);
-	condition_init(&channel->changed);
+	sleepers_init(&channel->changed);
+	baton_init(&channel->baton);
+	channel->armed = true;
 	list_init(&channel->of_process);
 	list_init(&channel->topics);
 	list_init(&channel->unclaimed);
@@ -280,10 +283,10 @@ void channel_end_reading(struct beam_channel *channel, int end)
 		pthread_mutex_lock(&topic->lock);
 		if (topic->end == NOT_ENDED)
 			topic->end = channel->read_end;
-		pthread_cond_broadcast(&topic->arrived);
+		sleepers_wake_all(channel, &topic->arrived);
 		pthread_mutex_unlock(&topic->lock);
 	}
-	pthread_cond_broadcast(&channel->changed);
+	sleepers_wake_all(channel, &channel->changed);
 	pthread_mutex_unlock(&channel->lock);
 }
 
@@ -300,21 +303,20 @@ void channel_return_shared(struct beam_channel *channel, uint32_t pool, uint32_t
 
 void channel_mark_closed(struct beam_channel *channel)
 {
-	uint64_t one = 1;
-
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!channel->send_error)
 		channel->send_error = -EPIPE;
 	if (channel->linger_until == BEAM_FOREVER)
 		channel->linger_until = beam_in_ms(channel->options.linger_ms);
 	channel->tx.goodbye_due = true;
-	if (!channel->finished && sys_write(channel->kick, &one, sizeof one) < 0)
-		write_nudge(channel);
+	if (!channel->finished)
+		baton_kick_for_good(channel);
 	write_wake_all(channel);
 	write_pending(channel);
 	write_nudge(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	channel_end_reading(channel, 0);
+	baton_attend(channel);
 }
 
 static bool said_goodbye(struct beam_channel *channel, const void *unused)
@@ -439,10 +441,8 @@ int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_dea
 	while (!channel->hello && !r) {
 		if (channel->read_end != NOT_ENDED)
 			r = channel->read_end ? channel->read_end : -EPIPE;
-		else if (deadline_passed(deadline))
-			r = deadline_error(deadline);
 		else
-			r = condition_wait(&channel->changed, &channel->lock, deadline);
+			r = baton_wait(channel, &channel->lock, &channel->changed, deadline);
 	}
 	if (channel->hello) {
 		*ret = (struct beam_limits){

@@ -20,7 +20,7 @@ static int on_hello(void *owner, const struct hello *hello)
 	pthread_mutex_lock(&channel->lock);
 	channel->peer = hello->limits;
 	channel->hello = true;
-	pthread_cond_broadcast(&channel->changed);
+	sleepers_wake(&channel->changed, SIZE_MAX);
 	pthread_mutex_unlock(&channel->lock);
 	return 0;
 }
@@ -37,7 +37,7 @@ static int topic_for(struct beam_channel *channel, struct inlet *inlet, struct b
 	if (!topic)
 		return -ENOMEM;
 	list_append(&channel->unclaimed, &topic->unclaimed);
-	pthread_cond_broadcast(&channel->changed);
+	sleepers_wake(&channel->changed, SIZE_MAX);
 	*ret = topic;
 	return 0;
 }
@@ -103,10 +103,7 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 		} else {
 			inlet->queued += n;
 			message_queue_splice(&topic->queue, queue);
-			if (topic->receivers == 1 || n == 1)
-				pthread_cond_signal(&topic->arrived);
-			else if (topic->receivers)
-				pthread_cond_broadcast(&topic->arrived);
+			sleepers_wake(&topic->arrived, n);
 		}
 		pthread_mutex_unlock(&topic->lock);
 	}
@@ -129,7 +126,7 @@ static void on_closed(void *owner, struct inlet *inlet)
 	topic->ended = --topic->n_open == 0;
 	if (!inlet->discard && !inlet->queued)
 		topic_inlet_done(topic, inlet);
-	pthread_cond_broadcast(&topic->arrived);
+	sleepers_wake(&topic->arrived, SIZE_MAX);
 	forget = !topic->handles && list_linked(&topic->of_channel) && list_empty(&topic->inlets);
 	pthread_mutex_unlock(&topic->lock);
 	if (forget)
@@ -191,8 +188,6 @@ static void on_goodbye(void *owner)
 	channel->read_over = channel->peer_goodbye = true;
 	if (!channel->send_error)
 		channel->send_error = -EPIPE;
-	/* What was accepted goes first, then our own goodbye. */
-	channel->tx.goodbye_due = true;
 	write_wake_all(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	channel_end_reading(channel, 0);
@@ -249,9 +244,7 @@ static struct beam_topic *topic_of(struct outlet *outlet)
 
 static void on_wake(void *owner, struct outlet *outlet)
 {
-	(void)owner;
-	if (topic_of(outlet)->senders)
-		pthread_cond_broadcast(&topic_of(outlet)->sendable);
+	sleepers_wake_all(owner, &topic_of(outlet)->sendable);
 }
 
 static void on_wake_all(void *owner)
@@ -259,7 +252,7 @@ static void on_wake_all(void *owner)
 	struct beam_channel *channel = owner;
 
 	for (struct list *link = channel->blocked.next; link != &channel->blocked; link = link->next)
-		pthread_cond_broadcast(&list_entry(link, struct beam_topic, blocked)->sendable);
+		sleepers_wake_all(channel, &list_entry(link, struct beam_topic, blocked)->sendable);
 }
 
 static void on_room(void *owner)

@@ -2,11 +2,10 @@
 /*
  * The channel from the inside: a session, a transport, a thread, locks and waiting.
  *
- * Locks, in the order in which they are taken: a channel's `lock` (names, handles: cold), a topic's `lock` (its queue), a channel's `tx_lock`
+ * Locks, in the order in which they are taken: the reading right's (cold but for waiting), a channel's `lock` (names, handles: cold), a topic's `lock` (its queue), a channel's `tx_lock`
  * (everything that is sent). None is held over a read or write of the socket, a poll, a close of what a peer chose, or code of the user's.
  *
- * Two rights, each held by one thread at a time: to read (rx belongs to its holder; always the channel's own thread today) and to write
- * (`writing`). Who gives the writing right back while something is pending passes it on to a sender that waits for it, or wakes the channel's thread, or, if
+ * Two rights, each held by one thread at a time: to read (`baton`; rx belongs to its holder) and to write (`writing`). Who gives the writing right back while something is pending passes it on to a sender that waits for it, or wakes the channel's thread, or, if
  * the socket is full, has that thread watch for room. So pending output never waits for nobody.
  *
  * Memory is counted apart from handles: handles keep the connection, the memory count keeps the struct.
@@ -27,6 +26,37 @@
 /* Reading has not ended: a value that no result has. */
 #define NOT_ENDED 1
 
+/* Those who wait for something, under its lock; how often it has changed so that they may want to look. */
+struct sleepers {
+	struct list list;
+	uint64_t changes;
+};
+
+/* What the channel's thread does about input (baton.c). */
+enum standby { STANDBY_WATCH, STANDBY_TICK, STANDBY_REST };
+
+/* The reading right. */
+struct baton {
+	pthread_mutex_t lock;
+	pthread_cond_t left;
+	/* Somebody has it; nobody will have it again. */
+	bool taken, over;
+	struct list waiters;
+	enum standby mode;
+	/* Those who must hear of input though no thread waits: with them there are no ticks. */
+	unsigned dependents;
+	/* How often a thread began to lead: ever, at the last tick, and lately from WATCH. */
+	uint64_t led, led_at_tick;
+	unsigned counted;
+	int64_t counted_since;
+	beam_deadline tick_at;
+};
+
+/* Polling before sleeping: fails running; waits until the next trial, and after it. */
+struct busy_poll {
+	unsigned fails, skip, interval;
+};
+
 struct beam_channel {
 	uint32_t process;
 	struct transport transport;
@@ -39,7 +69,7 @@ struct beam_channel {
 	struct list of_process;
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	struct sleepers changed;
 	unsigned handles;
 	void *names;
 	struct list topics, unclaimed;
@@ -64,6 +94,8 @@ struct beam_channel {
 	unsigned in_a_row;
 	int64_t sent_at;
 	bool burst;
+	/* The channel's thread watches for input; has seen that the other side has closed. */
+	bool armed, hung_up;
 	/* The channel's thread is awake, or has been woken: it looks at what is pending before it sleeps again. */
 	bool awake;
 	/* Why nothing is accepted any more; why nothing can be written any more. 0: it can. */
@@ -81,10 +113,15 @@ struct beam_channel {
 	bool finished;
 	uint64_t discarded;
 
+	struct baton baton;
+	atomic_bool kicked;
+	/* The channel's thread's own. */
+	int64_t dry_since;
+
 	/* The reading right's. */
 	struct rx rx;
 	bool reset_seen;
-	int64_t dry_since;
+	struct busy_poll busy_poll;
 	uint64_t stalled_frame;
 	beam_deadline stalled_until;
 	atomic_ullong attachments_lost;
@@ -99,9 +136,8 @@ struct beam_topic {
 	struct list of_channel, unclaimed;
 
 	pthread_mutex_t lock;
-	pthread_cond_t arrived;
+	struct sleepers arrived;
 	struct message_queue queue;
-	unsigned receivers;
 	int end;
 	/* Ids of the other side that bear this name and have not been answered with RESET; how many are open; whether there ever was one. */
 	struct list inlets;
@@ -111,7 +147,7 @@ struct beam_topic {
 
 	/* Under the channel's tx_lock. */
 	struct outlet outlet;
-	pthread_cond_t sendable;
+	struct sleepers sendable;
 	unsigned senders;
 	struct list blocked;
 
@@ -173,8 +209,37 @@ void write_retry(struct beam_channel *channel);
 /* Wakes the channel's thread, if it is not awake. */
 void write_nudge(struct beam_channel *channel);
 
+/* ---- read.c: by the holder of the reading right. */
+/* Reads what there is, up to a bound. True if something came, be it the end. */
+bool read_some(struct beam_channel *channel);
+
+/* ---- baton.c: the reading right. */
+void baton_init(struct baton *baton);
+void baton_end(struct baton *baton);
+/* Waits, or leads, until something has changed: 0, or deadline_error(). With a deadline that has passed it still looks once. `lock`, which
+ * guards the sleepers, is held before and after; nobody can miss a change between. */
+int baton_wait(struct beam_channel *channel, pthread_mutex_t *lock, struct sleepers *sleepers, beam_deadline deadline);
+/* For the channel's thread: false if somebody leads. */
+bool baton_take(struct beam_channel *channel);
+void baton_leave(struct beam_channel *channel);
+void baton_tick(struct beam_channel *channel);
+/* Whoever leads is to look whether the channel is closed, from now on. */
+void baton_kick_for_good(struct beam_channel *channel);
+/* Sees to it that input is read though no thread waits: now, not at the next tick. */
+void baton_attend(struct beam_channel *channel);
+/* The last of all: nobody reads any more when it returns. */
+void baton_close(struct beam_channel *channel);
+
+void sleepers_init(struct sleepers *sleepers);
+/* By the holder of the reading right: something came that `n` of them may take. */
+void sleepers_wake(struct sleepers *sleepers, size_t n);
+/* By anyone: all are to look. */
+void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers);
+
 /* ---- standby.c: the channel's thread. */
 void standby_run(void *argument);
+/* What it is to be woken for, from now on. The tx_lock is held. 0 or -errno. */
+int standby_watch(struct beam_channel *channel);
 
 /* ---- events.c: what the session tells. */
 extern const struct rx_events channel_rx_events;

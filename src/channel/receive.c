@@ -71,11 +71,7 @@ static int wait_for_message(struct beam_topic *topic, beam_deadline deadline)
 			return state;
 		if (r < 0)
 			return r;
-		if (deadline_passed(deadline))
-			return deadline_error(deadline);
-		topic->receivers++;
-		r = condition_wait(&topic->arrived, &topic->lock, deadline);
-		topic->receivers--;
+		r = baton_wait(topic->channel, &topic->lock, &topic->arrived, deadline);
 	}
 	return 1;
 }
@@ -130,8 +126,7 @@ int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, si
 			*ret_n_fds = message->n_fds;
 		if (message->size > capacity || message->n_fds > capacity_fds) {
 			/* It stays; whoever else waits may have more room. */
-			if (topic->receivers)
-				pthread_cond_signal(&topic->arrived);
+			sleepers_wake(&topic->arrived, 1);
 			message = NULL;
 			r = -EMSGSIZE;
 		} else {

@@ -49,11 +49,9 @@ static int wait_for_credit(struct beam_topic *topic, beam_deadline deadline)
 {
 	int r;
 
-	if (deadline_passed(deadline))
-		return deadline_error(deadline);
 	if (!topic->senders++)
 		list_append(&topic->channel->blocked, &topic->blocked);
-	r = condition_wait(&topic->sendable, &topic->channel->tx_lock, deadline);
+	r = baton_wait(topic->channel, &topic->channel->tx_lock, &topic->sendable, deadline);
 	if (!--topic->senders)
 		list_remove(&topic->blocked);
 	return r;
@@ -221,7 +219,7 @@ static int write_own(struct sending *s)
 		}
 		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
 						 : write_poll(channel, channel->kick, s->deadline);
-		if (r == 1)
+		if (r == 1 || (r == 0 && !channel->send_error))
 			continue;
 		/* The deadline, or a close. What has begun will be completed from the reserve: it counts as sent. */
 		tx_leave(&channel->tx, own);

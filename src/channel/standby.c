@@ -11,88 +11,7 @@
 #include <socket/reaper.h>
 #include <wire/breach.h>
 
-enum { READ_MOST = 256 << 10, EVENTS = 2, BURST_OVER_NS = 50 * 1000 };
-
-static void fail(struct beam_channel *channel, int error, const char *breach)
-{
-	if (breach) {
-		pthread_mutex_lock(&channel->lock);
-		channel->breach = breach;
-		pthread_mutex_unlock(&channel->lock);
-	}
-	/* Whoever hears of the end from a receive must not be told by a send that all is well. */
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->read_over = true;
-	write_break(channel, error);
-	write_wake_all(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
-	channel_end_reading(channel, error);
-}
-
-/* ---- Reading ----------------------------------------------------------------------------------------------------------- */
-
-/* One read. What came, 0 at the end, or -errno. */
-static ssize_t read_once(struct beam_channel *channel)
-{
-	struct rx *rx = &channel->rx;
-	struct iovec iov[RX_IOV];
-	struct fd_group group;
-	struct rx_group given;
-	int n_iov = rx_offer(rx, iov);
-	ssize_t n;
-
-	if (n_iov < 0) {
-		fail(channel, n_iov, NULL);
-		return n_iov;
-	}
-	n = channel->transport.methods->read(&channel->transport, iov, (size_t)n_iov, &group);
-	if (n <= 0) {
-		reaper_close(group.fds, (size_t)group.n);
-		return n;
-	}
-	given = (struct rx_group){.n = (size_t)group.n, .fds = group.fds, .loss = group.truncated ? socket_loss_reason() : 0};
-	if (rx_took(rx, (size_t)n, &given) < 0) {
-		fail(channel, rx->error, rx->breach);
-		return rx->error;
-	}
-	return n;
-}
-
-/* Reads what there is, up to a bound. */
-static void read_some(struct beam_channel *channel)
-{
-	size_t total = 0;
-	ssize_t n = 1;
-
-	while (!channel->read_over && n > 0 && total < READ_MOST) {
-		n = read_once(channel);
-		/* A peer that closes with something unread gives this error once; what it sent before may still be there. */
-		if (n == -ECONNRESET && !channel->reset_seen) {
-			channel->reset_seen = true;
-			n = 1;
-			continue;
-		}
-		if (n > 0)
-			total += (size_t)n;
-	}
-	if (channel->read_over || n > 0)
-		return;
-	if (n == -EAGAIN) {
-		/* The clock of a frame starts when there is no more of it, not while we are busy or stopped. */
-		if (!rx_unfinished(&channel->rx)) {
-			channel->stalled_until = BEAM_FOREVER;
-			channel->stalled_frame = 0;
-		} else if (channel->stalled_frame != rx_frame_number(&channel->rx)) {
-			channel->stalled_frame = rx_frame_number(&channel->rx);
-			channel->stalled_until =
-			    channel->options.frame_timeout_ms ? beam_in_ms(channel->options.frame_timeout_ms) : BEAM_FOREVER;
-		} else if (deadline_passed(channel->stalled_until)) {
-			fail(channel, -EPROTO, BREACH_TIMEOUT);
-		}
-		return;
-	}
-	fail(channel, n == -ENOMEM || n == -ENOBUFS ? -ENOMEM : -ECONNRESET, NULL);
-}
+enum { EVENTS = 2, BURST_OVER_NS = 50 * 1000 };
 
 /* ---- Writing ----------------------------------------------------------------------------------------------------------- */
 
@@ -137,14 +56,6 @@ static void follow_burst(struct beam_channel *channel)
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (dry)
 		sched_yield();
-}
-
-/* The socket has room again. */
-static void has_room(struct beam_channel *channel)
-{
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->full = false;
-	pthread_mutex_unlock(&channel->tx_lock);
 }
 
 /* ---- The end ------------------------------------------------------------------------------------------------------------- */
@@ -196,6 +107,7 @@ static void forget_topics(struct beam_channel *channel)
 
 static void finish(struct beam_channel *channel)
 {
+	baton_close(channel);
 	channel_end_reading(channel, channel->reset_seen ? -ECONNRESET : 0);
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!write_over(channel))
@@ -220,6 +132,18 @@ static void finish(struct beam_channel *channel)
 
 /* ---- The loop ------------------------------------------------------------------------------------------------------------- */
 
+int standby_watch(struct beam_channel *channel)
+{
+	uint32_t events = 0;
+
+	/* Though it need not read, it is to hear once that the other side has closed: perhaps nobody leads. */
+	if (!channel->read_over)
+		events = channel->armed ? EPOLLIN : channel->hung_up ? 0 : EPOLLRDHUP | EPOLLONESHOT;
+	if (channel->full && !channel->broken && !channel->writing && tx_pending(&channel->tx))
+		events |= EPOLLOUT;
+	return channel->finished ? 0 : channel->transport.methods->watch(&channel->transport, events);
+}
+
 /* Something is to be written by this thread, or may be soon. The tx_lock is held. */
 static bool has_to_write(const struct beam_channel *channel)
 {
@@ -231,30 +155,36 @@ static bool has_to_write(const struct beam_channel *channel)
 	return channel->burst || tx_pending(&channel->tx);
 }
 
-static int wait_for_events(struct beam_channel *channel, struct epoll_event events[EVENTS])
+/* Sleeps until there is something to do. `ret_stalled` tells when a frame that nobody reads takes too long. */
+static int wait_for_events(struct beam_channel *channel, struct epoll_event events[EVENTS], beam_deadline *ret_stalled)
 {
-	beam_deadline until = channel->stalled_until;
+	struct baton *baton = &channel->baton;
+	beam_deadline until;
 
+	/* Both locks, so that no nudge is lost between. */
+	pthread_mutex_lock(&baton->lock);
+	*ret_stalled = baton->taken ? BEAM_FOREVER : channel->stalled_until;
+	until = deadline_earlier(*ret_stalled, baton->mode == STANDBY_TICK ? baton->tick_at : BEAM_FOREVER);
 	pthread_mutex_lock(&channel->tx_lock);
 	until = deadline_earlier(until, deadline_earlier(channel->retry_at, channel->linger_until));
 	channel->awake = has_to_write(channel);
 	if (channel->awake)
 		until = BEAM_NOWAIT;
 	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&baton->lock);
 	return sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(until));
 }
 
-/* From now on: input while there can be any, room while something waits for it. */
-static void watch(struct beam_channel *channel)
+/* The socket is ready. True if there may be input. */
+static bool socket_ready(struct beam_channel *channel, uint32_t events)
 {
-	uint32_t events = channel->read_over ? 0 : EPOLLIN;
-
 	pthread_mutex_lock(&channel->tx_lock);
-	if (channel->full && !channel->broken && !channel->writing && tx_pending(&channel->tx))
-		events |= EPOLLOUT;
-	/* It fails only for want of memory, and then the old watch stands: too much is watched, never too little for input. */
-	channel->transport.methods->watch(&channel->transport, events);
+	transport_fired(&channel->transport);
+	channel->hung_up = channel->hung_up || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+	if (events & ~(uint32_t)(EPOLLIN | EPOLLRDHUP))
+		channel->full = false; /* it has room again */
 	pthread_mutex_unlock(&channel->tx_lock);
+	return events & ~(uint32_t)EPOLLOUT;
 }
 
 void standby_run(void *argument)
@@ -263,25 +193,28 @@ void standby_run(void *argument)
 	struct epoll_event events[EVENTS];
 
 	while (!is_over(channel)) {
-		int n;
+		beam_deadline stalled;
 		bool input = false;
+		int n;
 
-		watch(channel);
-		n = wait_for_events(channel, events);
+		/* It fails only for want of memory, and then the old watch stands: too much is watched, never too little for input. */
+		pthread_mutex_lock(&channel->tx_lock);
+		standby_watch(channel);
+		pthread_mutex_unlock(&channel->tx_lock);
+		n = wait_for_events(channel, events, &stalled);
 		for (int i = 0; i < n; i++) {
 			uint64_t count;
 
-			if (events[i].data.fd == channel->nudge) {
-				if (sys_read(channel->nudge, &count, sizeof count) < 0)
-					continue;
-			} else {
-				input = events[i].events & ~(uint32_t)EPOLLOUT;
-				if (events[i].events & ~(uint32_t)EPOLLIN)
-					has_room(channel);
-			}
+			if (events[i].data.fd != channel->nudge)
+				input = socket_ready(channel, events[i].events);
+			else if (sys_read(channel->nudge, &count, sizeof count) < 0)
+				continue;
 		}
-		if (input || deadline_passed(channel->stalled_until))
+		baton_tick(channel);
+		if ((input || deadline_passed(stalled)) && baton_take(channel)) {
 			read_some(channel);
+			baton_leave(channel);
+		}
 		write_some(channel);
 		follow_burst(channel);
 	}

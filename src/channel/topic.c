@@ -24,8 +24,6 @@ void topic_memory_unref(struct beam_topic *topic)
 	if (atomic_fetch_sub_explicit(&topic->memory, 1, memory_order_acq_rel) != 1)
 		return;
 	annotate_acquire(&topic->memory);
-	condition_end(&topic->arrived);
-	condition_end(&topic->sendable);
 	pthread_mutex_destroy(&topic->lock);
 	channel_memory_unref(topic->channel);
 	free(topic);
@@ -63,8 +61,8 @@ struct beam_topic *topic_make(struct beam_channel *channel, const char *name)
 	atomic_init(&topic->memory, 1);
 	annotate_atomic(&topic->memory);
 	pthread_mutex_init(&topic->lock, NULL);
-	condition_init(&topic->arrived);
-	condition_init(&topic->sendable);
+	sleepers_init(&topic->arrived);
+	sleepers_init(&topic->sendable);
 	message_queue_init(&topic->queue);
 	list_init(&topic->of_channel);
 	list_init(&topic->unclaimed);
@@ -174,8 +172,7 @@ int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_deadline d
 			r = channel->read_end;
 			break;
 		}
-		r = deadline_passed(deadline) ? deadline_error(deadline)
-					      : condition_wait(&channel->changed, &channel->lock, deadline);
+		r = baton_wait(channel, &channel->lock, &channel->changed, deadline);
 	}
 	if (!list_empty(&channel->unclaimed)) {
 		*ret = list_entry(channel->unclaimed.next, struct beam_topic, unclaimed);
@@ -264,7 +261,7 @@ static void reset_inlets(struct beam_topic *topic)
 		tx_reset_inlet(&channel->tx, inlet, inlet->closed ? RESET_DONE : RESET_UNWANTED);
 	}
 	pthread_mutex_unlock(&channel->tx_lock);
-	pthread_cond_broadcast(&topic->arrived);
+	sleepers_wake_all(channel, &topic->arrived);
 	pthread_mutex_unlock(&topic->lock);
 	topic_discard(channel, &thrown);
 	pthread_mutex_lock(&channel->tx_lock);

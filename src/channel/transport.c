@@ -33,6 +33,13 @@ static int by_socket_watch(struct transport *transport, uint32_t events)
 	return 0;
 }
 
+void transport_fired(struct transport *transport)
+{
+	/* It is still among the watched, for nothing. */
+	if (transport->watched & EPOLLONESHOT)
+		transport->watched = EPOLLONESHOT;
+}
+
 static void by_socket_shutdown(struct transport *transport)
 {
 	socket_shutdown(transport->fd);

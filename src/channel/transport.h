@@ -23,13 +23,16 @@ struct transport_methods {
 	ssize_t (*write)(struct transport *transport, const struct iovec *iov, size_t n, const int *fds, size_t n_fds);
 	/* As socket_wait(). */
 	int (*wait)(struct transport *transport, short events, int kick, beam_deadline deadline);
-	/* What the channel's thread is to be woken for from now on: EPOLLIN, EPOLLOUT, both or, with 0, nothing. 0 or -errno. */
+	/* What the channel's thread is to be woken for from now on: a set of EPOLLIN and its like or, with 0, nothing. 0 or -errno. */
 	int (*watch)(struct transport *transport, uint32_t events);
 	/* No more either way. */
 	void (*shutdown)(struct transport *transport);
 	/* Nobody uses it any more. */
 	void (*release)(struct transport *transport);
 };
+
+/* What was watched has come: a watch for once (EPOLLONESHOT) is over. */
+void transport_fired(struct transport *transport);
 
 /* A transport of a connected unix socket, which it owns from now on, watched through `epoll`. 0 or -errno. */
 int transport_of_socket(struct transport *ret, int fd, int epoll);

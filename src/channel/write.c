@@ -126,7 +126,7 @@ void write_release(struct beam_channel *channel)
 		return;
 	}
 	if (channel->full) {
-		if (channel->transport.methods->watch(&channel->transport, channel->transport.watched | EPOLLOUT) < 0)
+		if (standby_watch(channel) < 0)
 			write_retry(channel);
 	} else {
 		write_nudge(channel);
@@ -226,7 +226,7 @@ void write_wake_all(struct beam_channel *channel)
 		wake_writer(list_entry(link, struct writer, link), false);
 	}
 	for (link = channel->blocked.next; link != &channel->blocked; link = link->next)
-		pthread_cond_broadcast(&list_entry(link, struct beam_topic, blocked)->sendable);
+		sleepers_wake_all(channel, &list_entry(link, struct beam_topic, blocked)->sendable);
 }
 
 void write_break(struct beam_channel *channel, int error)

@@ -112,6 +112,14 @@ static void test_options_that_do_not_fit_together_are_refused(void)
 	options = (struct beam_channel_options)BEAM_CHANNEL_OPTIONS;
 	options.unknown_topics = BEAM_TOPICS_REFUSE + 1;
 	check_int(with_options(&options), -EINVAL);
+	options = (struct beam_channel_options)BEAM_CHANNEL_OPTIONS;
+	options.busy_poll_us = 10001;
+	check_int(with_options(&options), -EINVAL);
+	options.busy_poll_us = 10000;
+	options.dedicated_reader = 2;
+	check_int(with_options(&options), -EINVAL);
+	options.dedicated_reader = 1;
+	check_int(with_options(&options), 0);
 }
 
 static void test_options_of_an_older_or_newer_header_are_understood_or_refused(void)
