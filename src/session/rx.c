@@ -99,6 +99,8 @@ void rx_end(struct rx *rx)
 		chunk_pool_release(rx->pool);
 	free(rx->inlets);
 	free(rx->calls);
+	rx->chunk = NULL;
+	rx->pool = NULL;
 	rx->inlets = NULL;
 	rx->calls = NULL;
 }
