@@ -84,7 +84,9 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 			*ret_error = (int)n;
 		result = by_own ? WRITTEN_REFUSED : WRITTEN;
 	} else {
-		write_break(channel, n == -EPIPE || n == -ECONNRESET ? -ECONNRESET : (int)n);
+		/* Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when reading fails: a security module's
+		 * EACCES, a sender's memory that is not there (EFAULT). */
+		write_break(channel, -ECONNRESET);
 		result = WRITTEN_BROKEN;
 	}
 	if (n_spent) {
