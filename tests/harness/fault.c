@@ -282,6 +282,8 @@ static void check_blocks(const struct fault_sweep *sweep, unsigned long n, bool 
 	for (int i = 0; i < 5; i++) {
 		if (!blocks_above(before))
 			return;
+		if (sweep->prepare)
+			sweep->prepare();
 		before = count_blocks();
 		run(sweep, n, sticky, fds);
 	}
@@ -290,12 +292,15 @@ static void check_blocks(const struct fault_sweep *sweep, unsigned long n, bool 
 
 static unsigned long sweep_all(const struct fault_sweep *sweep, bool sticky, struct fd_snapshot *fds)
 {
-	unsigned long n, last = 0, limit = sweep->limit ? sweep->limit : 100000;
+	unsigned long n, last = 0, limit = sweep->limit ? sweep->limit : 100000, step = sweep->step ? sweep->step : 1;
 
 	/* The calls of a scenario with threads are not the same number every time: it is over when two beyond are not reached. */
-	for (n = 1; n <= limit && n <= last + 2 && !harness_failures(); n++) {
-		long before = count_blocks();
+	for (n = 1; n <= limit && n <= last + 2 * step && !harness_failures(); n += step) {
+		long before;
 
+		if (sweep->prepare)
+			sweep->prepare();
+		before = count_blocks();
 		harness_context("call %lu failing %s", n, sticky ? "from then on" : "once");
 		run(sweep, n, sticky, fds);
 		if (fault_hit())

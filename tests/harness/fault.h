@@ -46,6 +46,9 @@ struct fault_sweep {
 	int error;           /* 0: a likely one for each call */
 	bool once, sticky;   /* which sweeps; neither: both */
 	unsigned long limit; /* the last N; 0: 100,000 */
+	unsigned long step;  /* only each `step`th N; 0: every one */
+	/* Called before each run with no fault, to bring about what a run may leave or not: a thread that lingers. NULL: nothing. */
+	void (*prepare)(void);
 };
 unsigned long fault_sweep_with(const struct fault_sweep *sweep);
 
