@@ -3,7 +3,7 @@
  * Beam, with default options. "beam" sends and receives one message a call; "beam-many" gathers messages for
  * beam_topic_send_many() and takes what is there by beam_topic_receive_many(). A lane is a topic.
  */
-#include "peer.h"
+#include "beside.h"
 #include "util.h"
 #include <beam/beam.h>
 #include <stdio.h>
@@ -26,20 +26,30 @@ static void prepare(const struct settings *settings)
 
 static void open_side(enum side side)
 {
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	char name[16];
 
+	if (with.beside == BESIDE_LARGE)
+		options.message_bytes = options.pool_bytes = LARGE_SIZE;
 	close(pair[side == SIDE_A ? SIDE_B : SIDE_A]);
-	must(beam_channel_new(&channel, pair[side], NULL), "channel");
+	must(beam_channel_new(&channel, pair[side], &options), "channel");
 	for (unsigned i = 0; i < with.lanes; i++) {
 		snprintf(name, sizeof name, "lane %u", i);
 		must(beam_topic_open(&topics[i], channel, name), "topic");
 	}
 }
 
-/* Whoever is the second to close finds the other gone: all that was counted has arrived by then. */
-static void close_side(void)
+static void begin_beside(enum side side)
 {
+	beside_begin(channel, side, with.beside);
+}
+
+/* Whoever is the second to close finds the other gone: all that was counted has arrived by then. */
+static void close_side(enum side side)
+{
+	(void)side;
 	beam_channel_close(channel, beam_in_ms(5000));
+	beside_join();
 	for (unsigned i = 0; i < with.lanes; i++)
 		beam_topic_unref(topics[i]);
 	beam_channel_unref(channel);
@@ -75,6 +85,8 @@ static void receive_one(unsigned lane, struct received *ret)
 
 static void release(struct received *received)
 {
+	if (received->fd >= 0)
+		close(received->fd);
 	beam_message_free(received->owner);
 }
 
@@ -140,6 +152,8 @@ const struct peer peer_beam = {
     .has_lanes = true,
     .prepare = prepare,
     .open = open_side,
+    .begin_beside = begin_beside,
+    .end_beside = beside_end,
     .close = close_side,
     .send = send_one,
     .receive = receive_one,
@@ -151,9 +165,11 @@ const struct peer peer_beam_many = {
     .what = "Beam by send_many and receive_many",
     .passes_fds = true,
     .has_lanes = true,
-    .batches = true,
+    .one_way = true,
     .prepare = prepare,
     .open = open_side,
+    .begin_beside = begin_beside,
+    .end_beside = beside_end,
     .close = close_side,
     .send = send_many,
     .flush = flush_many,

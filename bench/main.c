@@ -3,22 +3,22 @@
  * beam-bench: Beam beside other ways to send messages between two processes, in the same run. The rounds of all peers
  * are interleaved, so that what else the machine does hits all of them. The raw program is the measure.
  */
+#include "calls.h"
 #include "report.h"
 #include "util.h"
-#include <getopt.h>
+#include <argp.h>
+#include <beam/beam.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct peer *const peers[] = {&peer_raw, &peer_beam, &peer_beam_many};
-
-enum { N_PEERS = sizeof peers / sizeof peers[0], FIGURES_MAX = 2 };
+enum { FIGURES_MAX = 2, GROUP_MAX = 4, PEERS_MAX = 16, CELLS_MAX = GROUP_MAX * PEERS_MAX };
 
 static struct {
-	unsigned rounds;
+	unsigned rounds, idle;
 	double seconds; /* that a run should take */
 	const char *works, *peers, *cores, *json;
-	bool check;
-} options = {.rounds = 5, .seconds = 0.3};
+	bool calls;
+} options = {.rounds = 5, .idle = 10, .seconds = 0.3, .calls = true};
 
 /* ---- Choosing ---- */
 
@@ -37,69 +37,105 @@ static bool chosen(const char *list, const char *name)
 
 static const char *const core_options[PLACES] = {"same", "split", "free"};
 
-__attribute__((noreturn)) static void usage(int code)
-{
-	FILE *out = code ? stderr : stdout;
+enum { OPTION_QUICK = 256, OPTION_ROUNDS, OPTION_SECONDS, OPTION_IDLE, OPTION_CORES, OPTION_WORK, OPTION_PEER, OPTION_JSON };
 
-	fputs("usage: beam-bench [options]\n"
-	      "  --quick            one short round of everything, unpinned: that it works, not how fast\n"
-	      "  --rounds N         of which medians are taken (5)\n"
-	      "  --seconds S        that each run takes, more or less (0.3)\n"
-	      "  --cores LIST       of same,split,free\n"
-	      "  --json FILE        all figures, too\n"
-	      "  --check            exit code 1 if a goal is missed\n"
-	      "  --work LIST        of\n",
-	      out);
-	for (size_t i = 0; i < n_works; i++)
-		fprintf(out, "    %-10s %s\n", works[i].name, works[i].title);
-	fputs("  --peer LIST        of\n", out);
-	for (size_t i = 0; i < N_PEERS; i++)
-		fprintf(out, "    %-10s %s\n", peers[i]->name, peers[i]->what);
-	exit(code);
+static const struct argp_option known[] = {
+    {"quick", OPTION_QUICK, NULL, 0, "One short round of everything, unpinned: that it works, not how fast", 0},
+    {"rounds", OPTION_ROUNDS, "N", 0, "Of which medians are taken (5)", 0},
+    {"seconds", OPTION_SECONDS, "S", 0, "That each run takes, more or less (0.3)", 0},
+    {"idle", OPTION_IDLE, "S", 0, "That idle connections are watched (10)", 0},
+    {"cores", OPTION_CORES, "LIST", 0, "Of same, split and free; idle connections are always free", 0},
+    {"work", OPTION_WORK, "LIST", 0, "Of the works below", 0},
+    {"peer", OPTION_PEER, "LIST", 0, "Of the systems below", 0},
+    {"json", OPTION_JSON, "FILE", 0, "All figures, for report.py", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+	switch (key) {
+	case OPTION_QUICK:
+		options.rounds = options.idle = 1;
+		options.seconds = 0.02;
+		options.cores = core_options[PLACE_FREE];
+		options.calls = false;
+		return 0;
+	case OPTION_ROUNDS: options.rounds = (unsigned)strtoul(text, NULL, 10); return 0;
+	case OPTION_SECONDS: options.seconds = strtod(text, NULL); return 0;
+	case OPTION_IDLE: options.idle = (unsigned)strtoul(text, NULL, 10); return 0;
+	case OPTION_CORES: options.cores = text; return 0;
+	case OPTION_WORK: options.works = text; return 0;
+	case OPTION_PEER: options.peers = text; return 0;
+	case OPTION_JSON: options.json = text; return 0;
+	case ARGP_KEY_END:
+		if (options.rounds < 1 || options.rounds > ROUNDS_MAX || options.idle < 1 || !(options.seconds > 0))
+			argp_error(state, "a number out of its range");
+		return 0;
+	default: return ARGP_ERR_UNKNOWN;
+	}
 }
 
-static void parse(int argc, char **argv)
+/* The works and the systems, after the options. */
+static char *help(int key, const char *text, void *input)
 {
-	static const struct option known[] = {
-	    {"quick", no_argument, NULL, 'q'},         {"rounds", required_argument, NULL, 'r'},
-	    {"seconds", required_argument, NULL, 's'}, {"cores", required_argument, NULL, 'c'},
-	    {"json", required_argument, NULL, 'j'},    {"check", no_argument, NULL, 'g'},
-	    {"work", required_argument, NULL, 'w'},    {"peer", required_argument, NULL, 'p'},
-	    {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
-	};
-	int option;
+	char *all = NULL;
+	size_t size;
 
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		switch (option) {
-		case 'q':
-			options.rounds = 1;
-			options.seconds = 0.02;
-			options.cores = core_options[PLACE_FREE];
-			break;
-		case 'r': options.rounds = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 's': options.seconds = strtod(optarg, NULL); break;
-		case 'c': options.cores = optarg; break;
-		case 'j': options.json = optarg; break;
-		case 'g': options.check = true; break;
-		case 'w': options.works = optarg; break;
-		case 'p': options.peers = optarg; break;
-		case 'h': usage(0);
-		default: usage(2);
-		}
-	}
-	if (optind < argc || options.rounds < 1 || options.rounds > ROUNDS_MAX || !(options.seconds > 0))
-		usage(2);
+	(void)input;
+	if (key != ARGP_KEY_HELP_POST_DOC)
+		return (char *)(uintptr_t)text;
+	FILE *out = open_memstream(&all, &size);
+	must_sys(out ? 0 : -1, "open_memstream");
+	fputs("Works:\n", out);
+	for (size_t i = 0; i < n_works; i++)
+		fprintf(out, "  %-14s %s\n", works[i].name, works[i].title);
+	fputs("\nSystems:\n", out);
+	for (size_t i = 0; i < n_entries; i++)
+		fprintf(out, "  %-14s %s%s%s\n", entries[i].name, entries[i].peer ? entries[i].peer->what : "needs ",
+			entries[i].peer ? "" : entries[i].package, entries[i].peer ? "" : ", and was built without");
+	must_sys(fclose(out), "open_memstream");
+	return all;
+}
+
+static bool work_chosen(const struct work *work, enum place place)
+{
+	if (!chosen(options.works, work->name))
+		return false;
+	if (work->kind >= KIND_IDLE)
+		return place == PLACE_FREE;
+	return chosen(options.cores, core_options[place]);
 }
 
 /* ---- Measuring ---- */
+
+/* A peer at a work: its figures in all rounds. */
+struct cell {
+	const struct work *work;
+	const struct peer *peer;
+	uint64_t count;
+	unsigned n_series;
+	struct series series[FIGURES_MAX];
+	double latency[PERCENTILES][ROUNDS_MAX];
+};
+
+static struct cell cells[CELLS_MAX];
+static unsigned n_cells;
+static unsigned done, all; /* runs, for the progress */
+
+static unsigned rounds_of(const struct work *work)
+{
+	return work->kind >= KIND_IDLE ? 1 : options.rounds;
+}
 
 /* How many messages take the time that a run should take. */
 static uint64_t calibrate(const struct work *work, const struct peer *peer, enum place place)
 {
 	uint64_t count = work->size < 65536 ? 512 : 64;
 
+	if (work->kind == KIND_IDLE)
+		return options.idle;
 	for (;;) {
-		double took = work_run(work, peer, place, count).seconds;
+		double took = run(work, peer, place, count, false).seconds;
 		double factor = options.seconds / (took > 1e-6 ? took : 1e-6);
 		if (factor < 2)
 			return factor < 0.5 ? count / 2 : count;
@@ -107,81 +143,189 @@ static uint64_t calibrate(const struct work *work, const struct peer *peer, enum
 	}
 }
 
-/* A peer's series at one work and place: its rate, or its two percentiles. */
-struct row {
-	const struct peer *peer;
-	uint64_t count;
-	struct series series[FIGURES_MAX];
+/* What a run of each kind tells. */
+static const enum figure figures[][FIGURES_MAX] = {
+    [KIND_ONE_WAY] = {FIGURE_RATE, FIGURE_RATE},
+    [KIND_ROUND_TRIP] = {FIGURE_P50, FIGURE_P99},
+    [KIND_IDLE] = {FIGURE_WAKEUPS, FIGURE_CPU},
+    [KIND_MEMORY] = {FIGURE_CHANNEL, FIGURE_STACK},
 };
 
-static void set_up(struct row *row, const struct work *work, const struct peer *peer, enum place place)
+static double value_of(const struct outcome *outcome, enum figure figure, uint64_t count)
 {
-	*row = (struct row){.peer = peer, .count = calibrate(work, peer, place)};
-	for (unsigned i = 0; i < FIGURES_MAX; i++)
-		row->series[i] = (struct series){.work = work,
-						 .peer = peer,
-						 .place = place,
-						 .figure = !work->round_trip ? FIGURE_RATE
-							   : i               ? FIGURE_P99
-									     : FIGURE_P50,
-						 .rounds = options.rounds};
+	switch (figure) {
+	case FIGURE_RATE: return (double)count / outcome->seconds;
+	case FIGURE_P50: return outcome->latency[PERCENTILE_50];
+	case FIGURE_P99: return outcome->latency[PERCENTILE_99];
+	case FIGURE_CALLS: return outcome->calls;
+	case FIGURE_WAKEUPS: return outcome->wakeups;
+	case FIGURE_CPU: return outcome->cpu;
+	case FIGURE_CHANNEL: return outcome->channel;
+	case FIGURE_STACK: return outcome->stack;
+	}
+	return 0;
 }
 
-static void measure(struct row *row, const struct row *against, const struct work *work, enum place place, unsigned round)
+static void set_up(const struct work *work, const struct peer *peer, enum place place)
 {
-	struct outcome outcome = work_run(work, row->peer, place, row->count);
+	struct cell *cell = &cells[n_cells++];
 
-	row->series[0].values[round] = work->round_trip ? outcome.p50 : (double)row->count / outcome.seconds;
-	row->series[1].values[round] = outcome.p99;
-	for (unsigned i = 0; against && row != against && i < FIGURES_MAX; i++)
-		row->series[i].ratios[round] = row->series[i].values[round] / against->series[i].values[round];
+	*cell = (struct cell){.work = work, .peer = peer, .n_series = work->kind == KIND_ONE_WAY ? 1 : 2};
+	report_progress(done, all, work, place, peer->name);
+	if (work->kind != KIND_MEMORY)
+		cell->count = calibrate(work, peer, place);
+	for (unsigned i = 0; i < cell->n_series; i++)
+		cell->series[i] = (struct series){
+		    .work = work, .peer = peer, .place = place, .figure = figures[work->kind][i], .rounds = rounds_of(work)};
 }
 
-/* One work at one place by all peers. False if a goal was missed. */
-static bool compare(const struct work *work, enum place place, FILE *json)
+/* What a cell is compared with: raw at the same work, or itself at the first work of its group. */
+static void compare(struct cell *cell)
 {
-	static bool written;
-	struct row rows[N_PEERS] = {0};
-	unsigned n = 0, figures = work->round_trip ? 2 : 1;
-	bool reached = true;
+	for (unsigned i = 0; i < n_cells && cell->work->kind < KIND_IDLE; i++) {
+		bool raw = cells[i].work == cell->work && cells[i].peer == &peer_raw;
+		bool first = cells[i].work != cell->work && cells[i].work == cells[0].work && cells[i].peer == cell->peer;
+		for (unsigned k = 0; (raw || first) && &cells[i] != cell && k < cell->n_series; k++)
+			cell->series[k].against = &cells[i].series[k];
+	}
+}
 
-	for (unsigned i = 0; i < N_PEERS; i++)
-		if (chosen(options.peers, peers[i]->name) && work_possible(work, peers[i], place))
-			set_up(&rows[n++], work, peers[i], place);
-	const struct row *raw = n > 0 && rows[0].peer == &peer_raw ? &rows[0] : NULL;
-	for (unsigned round = 0; round < options.rounds; round++)
-		for (unsigned i = 0; i < n; i++)
-			measure(&rows[i], raw, work, place, round);
-	for (unsigned i = 0; i < n; i++) {
-		for (unsigned k = 0; k < figures; k++) {
-			reached = report_line(stdout, &rows[i].series[k]) && reached;
-			if (json)
-				report_json(json, &rows[i].series[k], !written);
-			written = true;
+static void measure(struct cell *cell, enum place place, unsigned round)
+{
+	char what[64];
+
+	snprintf(what, sizeof what, "%s, round %u", cell->peer->name, round + 1);
+	report_progress(done++, all, cell->work, place, what);
+	struct outcome outcome = run(cell->work, cell->peer, place, cell->count, false);
+	for (unsigned i = 0; i < cell->n_series; i++)
+		cell->series[i].values[round] = value_of(&outcome, cell->series[i].figure, cell->count);
+	for (unsigned i = 0; i < PERCENTILES; i++)
+		cell->latency[i][round] = outcome.latency[i];
+}
+
+/* What opening and closing costs is told by a run of one message. */
+static void count_calls(struct cell *cell, enum place place)
+{
+	report_progress(done, all, cell->work, place, "system calls");
+	double one = run(cell->work, cell->peer, place, 1, true).calls;
+	double many = run(cell->work, cell->peer, place, cell->count, true).calls;
+	uint64_t messages = load_messages(cell->work, cell->count) - load_messages(cell->work, 1);
+	struct series series = {.work = cell->work, .peer = cell->peer, .place = place, .figure = FIGURE_CALLS, .rounds = 1};
+	series.values[0] = (many - one) / (double)messages;
+	report_progress_end();
+	report_line(stdout, &series);
+	results_add(&series);
+}
+
+static void tell(struct cell *cell, enum place place)
+{
+	double latency[PERCENTILES];
+
+	report_progress_end();
+	for (unsigned i = 0; i < cell->n_series; i++) {
+		report_line(stdout, &cell->series[i]);
+		results_add(&cell->series[i]);
+	}
+	if (cell->work->kind != KIND_ROUND_TRIP)
+		return;
+	for (unsigned i = 0; i < PERCENTILES; i++) {
+		samples_sort(cell->latency[i], options.rounds);
+		latency[i] = median(cell->latency[i], options.rounds);
+	}
+	results_add_latency(cell->work, cell->peer, place, latency);
+}
+
+/* The works of a group, at one place, by all who can. */
+static void measure_group(const struct work *first, const struct work *end, enum place place)
+{
+	n_cells = 0;
+	for (const struct work *work = first; work < end; work++)
+		for (size_t i = 0; i < n_entries && work_chosen(work, place); i++)
+			if (entries[i].peer && chosen(options.peers, entries[i].name) &&
+			    !run_impossible(work, entries[i].peer, place))
+				set_up(work, entries[i].peer, place);
+	if (n_cells == 0)
+		return;
+	for (unsigned round = 0; round < rounds_of(first); round++)
+		for (unsigned i = 0; i < n_cells; i++)
+			measure(&cells[i], place, round);
+	for (unsigned i = 0; i < n_cells; i++) {
+		compare(&cells[i]);
+		tell(&cells[i], place);
+	}
+	for (unsigned i = 0; i < n_cells && options.calls; i++)
+		if (cells[i].work->calls)
+			count_calls(&cells[i], place);
+}
+
+/* ---- Everything ---- */
+
+/* Who is missing is told, and who cannot do a work. */
+static void tell_what_is_not(void)
+{
+	const char *reason;
+	char text[128];
+
+	for (size_t i = 0; i < n_entries; i++) {
+		if (entries[i].peer || !chosen(options.peers, entries[i].name))
+			continue;
+		snprintf(text, sizeof text, "not measured: it was built without %s", entries[i].package);
+		printf("%s: %s\n", entries[i].name, text);
+		results_note(entries[i].name, text);
+	}
+	reason = options.calls ? calls_impossible() : "left out of a quick run";
+	options.calls = !reason;
+	if (reason) {
+		snprintf(text, sizeof text, "not counted: %s", reason);
+		printf("system calls: %s\n", text);
+		results_note("system calls", text);
+	}
+	for (size_t i = 0; i < n_works; i++) {
+		for (size_t k = 0; k < n_entries && works[i].field == FIELD_ALL; k++) {
+			if (!entries[k].peer || !chosen(options.works, works[i].name) ||
+			    !chosen(options.peers, entries[k].name))
+				continue;
+			reason = run_impossible(&works[i], entries[k].peer, PLACE_FREE);
+			if (!reason)
+				continue;
+			printf("%s: not by %s: %s\n", works[i].title, entries[k].name, reason);
+			results_cannot(&works[i], entries[k].peer, reason);
 		}
 	}
-	return reached;
+}
+
+static unsigned count_runs(void)
+{
+	unsigned n = 0;
+
+	for (enum place place = 0; place < PLACES; place++)
+		for (size_t i = 0; i < n_works; i++)
+			for (size_t k = 0; k < n_entries && work_chosen(&works[i], place); k++)
+				if (entries[k].peer && chosen(options.peers, entries[k].name) &&
+				    !run_impossible(&works[i], entries[k].peer, place))
+					n += rounds_of(&works[i]);
+	return n;
 }
 
 int main(int argc, char **argv)
 {
-	FILE *json = NULL;
-	bool reached = true;
+	static const struct argp argp = {known, parse_option, NULL, "Messages between two processes, by Beam and by others.\v",
+					 NULL,  help,         NULL};
 
-	parse(argc, argv);
-	if (options.json) {
-		json = fopen(options.json, "we");
-		must_sys(json ? 0 : -1, options.json);
-		fputc('[', json);
-	}
+	argp_program_version = beam_version_string();
+	must(-argp_parse(&argp, argc, argv, 0, NULL, NULL), "options");
+	results_begin(options.rounds, options.seconds);
+	tell_what_is_not();
+	all = count_runs();
 	report_heading(stdout);
-	for (size_t i = 0; i < n_works; i++)
+	for (const struct work *first = works, *end; first < works + n_works; first = end) {
+		for (end = first + 1; end < works + n_works && strcmp(end->group, first->group) == 0; end++)
+			;
 		for (enum place place = 0; place < PLACES; place++)
-			if (chosen(options.works, works[i].name) && chosen(options.cores, core_options[place]))
-				reached = compare(&works[i], place, json) && reached;
-	if (json) {
-		fputs("\n]\n", json);
-		must_sys(fclose(json), options.json);
+			measure_group(first, end, place);
 	}
-	return options.check && !reached ? 1 : 0;
+	report_progress_end();
+	if (options.json)
+		results_write(options.json);
+	return 0;
 }

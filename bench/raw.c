@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What one writes by hand: a SOCK_STREAM socket pair, four bytes of length before each message, one sendmsg a message,
- * a buffered reader of 64 KiB. The measure of all others.
+ * a buffered reader of 64 KiB. The measure of all others. "raw-batched" gathers what is sent into 64 KiB a sendmsg.
  */
 #include "peer.h"
 #include "util.h"
@@ -12,7 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { BUFFER = 64 * 1024, FDS_MAX = 253 };
+enum { BUFFER = 64 * 1024, FDS_MAX = 253 }; /* SCM_MAX_FD of the kernel's */
 
 static const uint32_t has_fd = 0x80000000u;
 
@@ -42,8 +42,9 @@ static void open_side(enum side side)
 	in.bytes = must_allocate(BUFFER);
 }
 
-static void close_side(void)
+static void close_side(enum side side)
 {
+	(void)side;
 	close(sock);
 }
 
@@ -70,26 +71,78 @@ static void write_all(struct msghdr *message)
 	}
 }
 
+static void write_with_fds(struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds)
+{
+	struct msghdr message = {.msg_iov = iov, .msg_iovlen = n_iov};
+	union {
+		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+		struct cmsghdr header;
+	} control;
+
+	if (n_fds > 0) {
+		message.msg_control = control.bytes;
+		message.msg_controllen = CMSG_SPACE(n_fds * sizeof *fds);
+		control.header = (struct cmsghdr){
+		    .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n_fds * sizeof *fds)};
+		memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof *fds);
+	}
+	write_all(&message);
+}
+
 static void send_one(unsigned lane, const void *data, size_t size, int fd)
 {
 	uint32_t header = (uint32_t)size | (fd >= 0 ? has_fd : 0);
 	struct iovec iov[2] = {{&header, sizeof header}, {(void *)(uintptr_t)data, size}};
-	struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control = {0};
 
 	(void)lane;
-	if (fd >= 0) {
-		message.msg_control = control.bytes;
-		message.msg_controllen = sizeof control.bytes;
-		control.header =
-		    (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fd)};
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+	pthread_mutex_lock(&sending);
+	write_with_fds(iov, 2, &fd, fd >= 0);
+	pthread_mutex_unlock(&sending);
+}
+
+static struct {
+	unsigned char bytes[BUFFER];
+	size_t size;
+	int fds[FDS_MAX];
+	size_t n_fds;
+} out;
+
+static void write_batch(void)
+{
+	struct iovec iov = {out.bytes, out.size};
+
+	if (out.size > 0)
+		write_with_fds(&iov, 1, out.fds, out.n_fds);
+	out.size = out.n_fds = 0;
+}
+
+static void send_batched(unsigned lane, const void *data, size_t size, int fd)
+{
+	uint32_t header = (uint32_t)size | (fd >= 0 ? has_fd : 0);
+
+	if (size > BUFFER - sizeof header) {
+		pthread_mutex_lock(&sending);
+		write_batch();
+		pthread_mutex_unlock(&sending);
+		send_one(lane, data, size, fd);
+		return;
 	}
 	pthread_mutex_lock(&sending);
-	write_all(&message);
+	if (out.size + sizeof header + size > BUFFER || out.n_fds == FDS_MAX)
+		write_batch();
+	memcpy(out.bytes + out.size, &header, sizeof header);
+	memcpy(out.bytes + out.size + sizeof header, data, size);
+	out.size += sizeof header + size;
+	if (fd >= 0)
+		out.fds[out.n_fds++] = fd;
+	pthread_mutex_unlock(&sending);
+}
+
+static void flush_batch(unsigned lane)
+{
+	(void)lane;
+	pthread_mutex_lock(&sending);
+	write_batch();
 	pthread_mutex_unlock(&sending);
 }
 
@@ -187,7 +240,8 @@ static void receive(unsigned lane, struct received *ret)
 
 static void release(struct received *received)
 {
-	(void)received;
+	if (received->fd >= 0)
+		close(received->fd);
 }
 
 const struct peer peer_raw = {
@@ -198,6 +252,20 @@ const struct peer peer_raw = {
     .open = open_side,
     .close = close_side,
     .send = send_one,
+    .receive = receive,
+    .release = release,
+};
+
+const struct peer peer_raw_batched = {
+    .name = "raw-batched",
+    .what = "the same, what is sent gathered into 64 KiB a sendmsg",
+    .passes_fds = true,
+    .one_way = true,
+    .prepare = prepare,
+    .open = open_side,
+    .close = close_side,
+    .send = send_batched,
+    .flush = flush_batch,
     .receive = receive,
     .release = release,
 };

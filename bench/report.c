@@ -2,19 +2,10 @@
 #include "report.h"
 #include "util.h"
 #include <string.h>
+#include <unistd.h>
 
 struct summary {
 	double median, least, most;
-};
-
-/* What is asked of a median ratio to raw, wherever the processes run. */
-static const struct goal {
-	const char *work, *peer;
-	enum figure figure;
-	double ratio;
-} goals[] = {
-    {"w2-64", "beam", FIGURE_RATE, 0.85},
-    {"w2-64", "beam-many", FIGURE_RATE, 3.0},
 };
 
 static struct summary summarize(const double *values, unsigned n)
@@ -26,70 +17,79 @@ static struct summary summarize(const double *values, unsigned n)
 	return (struct summary){median(sorted, n), sorted[0], sorted[n - 1]};
 }
 
-static const struct goal *goal_of(const struct series *series)
-{
-	for (size_t i = 0; i < sizeof goals / sizeof goals[0]; i++)
-		if (series->figure == goals[i].figure && strcmp(series->work->name, goals[i].work) == 0 &&
-		    strcmp(series->peer->name, goals[i].peer) == 0)
-			return &goals[i];
-	return NULL;
-}
+static const char *const figure_titles[] = {
+    [FIGURE_RATE] = "msg/s",      [FIGURE_P50] = "p50 us", [FIGURE_P99] = "p99 us",       [FIGURE_CALLS] = "calls",
+    [FIGURE_WAKEUPS] = "wakeups", [FIGURE_CPU] = "cpu us", [FIGURE_CHANNEL] = "KiB each", [FIGURE_STACK] = "stack KiB",
+};
 
-static const char *const figure_names[] = {[FIGURE_RATE] = "msg/s", [FIGURE_P50] = "p50 us", [FIGURE_P99] = "p99 us"};
-
-/* 1234567 as "1.23 M"; times as they are. */
+/* 1234567 messages a second as "1.23 M"; bytes as KiB; the others as they are. */
 static const char *number(char text[16], enum figure figure, double value)
 {
-	if (figure != FIGURE_RATE)
-		snprintf(text, 16, "%.1f", value);
-	else if (value >= 1e6)
-		snprintf(text, 16, "%.2f M", value / 1e6);
+	if (figure == FIGURE_RATE)
+		snprintf(text, 16, value >= 1e6 ? "%.2f M" : "%.1f k", value / (value >= 1e6 ? 1e6 : 1e3));
+	else if (figure == FIGURE_CALLS)
+		snprintf(text, 16, "%.3f", value);
 	else
-		snprintf(text, 16, "%.1f k", value / 1e3);
+		snprintf(text, 16, "%.1f", figure == FIGURE_CHANNEL || figure == FIGURE_STACK ? value / 1024 : value);
 	return text;
 }
 
 void report_heading(FILE *out)
 {
-	fprintf(out, "%-23s %-9s %-10s %-7s %9s %9s %9s   %s\n", "work", "cores", "peer", "figure", "median", "min", "max",
-		"x raw (min-max)");
+	fprintf(out, "%-27s %-9s %-11s %-9s %9s %9s %9s   %s\n", "work", "cores", "peer", "figure", "median", "min", "max",
+		"x raw, or alone (min-max)");
 }
 
-bool report_line(FILE *out, const struct series *series)
+void report_line(FILE *out, const struct series *series)
 {
-	struct summary values = summarize(series->values, series->rounds), ratios = summarize(series->ratios, series->rounds);
-	const struct goal *goal = goal_of(series);
-	bool reached = !goal || ratios.median == 0 ||
-		       (series->figure == FIGURE_RATE ? ratios.median >= goal->ratio : ratios.median <= goal->ratio);
+	struct summary values = summarize(series->values, series->rounds), summary;
+	double ratios[ROUNDS_MAX] = {0};
 	char a[16], b[16], c[16];
 
-	fprintf(out, "%-23s %-9s %-10s %-7s %9s %9s %9s", series->work->title, place_names[series->place], series->peer->name,
-		figure_names[series->figure], number(a, series->figure, values.median), number(b, series->figure, values.least),
-		number(c, series->figure, values.most));
-	if (ratios.median > 0)
-		fprintf(out, "   %.2f (%.2f-%.2f)", ratios.median, ratios.least, ratios.most);
-	if (goal && ratios.median > 0)
-		fprintf(out, "  goal %s %.2f: %s", series->figure == FIGURE_RATE ? ">=" : "<=", goal->ratio,
-			reached ? "reached" : "MISSED");
+	fprintf(out, "%-27s %-9s %-11s %-9s %9s %9s %9s", series->work->title, place_names[series->place], series->peer->name,
+		figure_titles[series->figure], number(a, series->figure, values.median),
+		number(b, series->figure, values.least), number(c, series->figure, values.most));
+	if (series->against) {
+		for (unsigned i = 0; i < series->rounds; i++)
+			ratios[i] = series->values[i] / series->against->values[i];
+		summary = summarize(ratios, series->rounds);
+		fprintf(out, "   %.2f (%.2f-%.2f)", summary.median, summary.least, summary.most);
+	}
 	fputc('\n', out);
 	fflush(out);
-	return reached;
 }
 
-static void json_array(FILE *out, const char *name, const double *values, unsigned n)
+/* ---- Progress ---- */
+
+static bool shown;
+
+void report_progress(unsigned done, unsigned all, const struct work *work, enum place place, const char *what)
 {
-	fprintf(out, ", \"%s\": [", name);
-	for (unsigned i = 0; i < n; i++)
-		fprintf(out, "%s%.6g", i ? ", " : "", values[i]);
-	fputc(']', out);
+	static uint64_t began;
+	static const char *last_group;
+	static enum place last_place;
+	double passed;
+	char left[32] = "";
+
+	if (!began)
+		began = now_ns();
+	passed = (double)(now_ns() - began) / 1e9;
+	if (done > 0)
+		snprintf(left, sizeof left, ", %.0f s left", passed / done * (all - done));
+	if (isatty(STDERR_FILENO)) {
+		fprintf(stderr, "\r\033[K[%u/%u] %s, %s: %s (%.0f s%s)", done, all, work->title, place_names[place], what,
+			passed, left);
+		shown = true;
+	} else if (work->group != last_group || place != last_place) {
+		fprintf(stderr, "[%u/%u] %s, %s (%.0f s%s)\n", done, all, work->title, place_names[place], passed, left);
+	}
+	last_group = work->group;
+	last_place = place;
 }
 
-void report_json(FILE *out, const struct series *series, bool first)
+void report_progress_end(void)
 {
-	fprintf(out, "%s\n  {\"work\": \"%s\", \"cores\": \"%s\", \"peer\": \"%s\", \"figure\": \"%s\"", first ? "" : ",",
-		series->work->name, place_names[series->place], series->peer->name, figure_names[series->figure]);
-	json_array(out, "values", series->values, series->rounds);
-	if (series->ratios[0] > 0)
-		json_array(out, "ratios", series->ratios, series->rounds);
-	fputc('}', out);
+	if (shown)
+		fputs("\r\033[K", stderr);
+	shown = false;
 }

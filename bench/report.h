@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the rounds gave. A figure is a rate (messages a second; more is better) or a time (µs; less is better). Absolute
- * figures drift from run to run; the ratios to the raw program are taken within a round, and only they are held against
- * the goals.
+ * What the rounds gave, as lines for people and as JSON for report.py. Absolute figures drift from run to run; ratios are
+ * taken within a round, and only they are held against the goals.
  */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
-#include "work.h"
+#include "run.h"
 #include <stdio.h>
 
 enum { ROUNDS_MAX = 64 };
 
-enum figure { FIGURE_RATE, FIGURE_P50, FIGURE_P99 };
+enum figure {
+	FIGURE_RATE, /* messages a second: more is better; of all others, less */
+	FIGURE_P50,  /* µs */
+	FIGURE_P99,
+	FIGURE_CALLS, /* system calls a message, or a round trip */
+	FIGURE_WAKEUPS,
+	FIGURE_CPU,     /* µs */
+	FIGURE_CHANNEL, /* bytes */
+	FIGURE_STACK,
+};
 
 /* One figure of one peer at one work and place, in all rounds. */
 struct series {
@@ -22,15 +30,24 @@ struct series {
 	enum figure figure;
 	unsigned rounds;
 	double values[ROUNDS_MAX];
-	double ratios[ROUNDS_MAX]; /* to raw's, round by round; all 0 for raw itself, or without it */
+	/* What the ratios are to, round by round: raw's, or the first of the group; NULL for that one itself. */
+	const struct series *against;
 };
 
 void report_heading(FILE *out);
+void report_line(FILE *out, const struct series *series);
 
-/* A line of the table. False if a goal was missed. */
-bool report_line(FILE *out, const struct series *series);
+/* A line on stderr that tells how far it is: rewritten on a terminal, else one a work. */
+void report_progress(unsigned done, unsigned all, const struct work *work, enum place place, const char *what);
+void report_progress_end(void);
 
-/* The same as an object of a JSON array. */
-void report_json(FILE *out, const struct series *series, bool first);
+/* Gathers the results, and writes them. */
+void results_begin(unsigned rounds, double seconds);
+void results_note(const char *name, const char *text); /* what could not be measured, and why */
+void results_cannot(const struct work *work, const struct peer *peer, const char *why);
+void results_add(const struct series *series);
+void results_add_latency(const struct work *work, const struct peer *peer, enum place place,
+			 const double latency[PERCENTILES]); /* medians of the rounds */
+void results_write(const char *path);
 
 #endif

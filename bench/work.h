@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The workloads, and a run of one of them: two fresh processes, placed on cores, that count what arrives. */
+/* The workloads, and what one side does in each (load.c); run.c runs both sides, placed on cores. */
 #ifndef BENCH_WORK_H
 #define BENCH_WORK_H
 
@@ -8,30 +8,49 @@
 /* Where the two processes run. */
 enum place { PLACE_SAME, PLACE_SPLIT, PLACE_FREE, PLACES };
 
-extern const char *const place_names[PLACES];
+enum kind { KIND_ONE_WAY, KIND_ROUND_TRIP, KIND_IDLE, KIND_MEMORY };
+
+/* Who takes part. */
+enum field { FIELD_ALL, FIELD_RAW_AND_BEAM, FIELD_BEAM };
 
 struct work {
 	const char *name;  /* for the command line */
 	const char *title; /* for people */
-	bool round_trip;   /* else one way */
+	/* Works of one group follow each other in the table and have their rounds in turns: they are compared. Their first one
+	 * is what the others are compared with. */
+	const char *group;
+	enum kind kind;
+	enum field field;
 	size_t size;
 	bool fd;          /* a descriptor with each message */
 	unsigned threads; /* that send */
 	unsigned lanes;
+	bool rotate;  /* one thread uses all lanes in turn */
+	bool busy;    /* a process computes on each core */
+	bool blocked; /* idle: a thread waits for a message */
+	bool calls;   /* the system calls are counted, too */
+	enum beside beside;
 };
 
 extern const struct work works[];
 extern const size_t n_works;
 
+enum { PERCENTILES = 12 };
+extern const double percentiles[PERCENTILES];
+enum { PERCENTILE_50 = 4, PERCENTILE_99 = 8 }; /* where those are among them */
+
 struct outcome {
 	double seconds;
-	double p50, p99; /* of a round trip, in µs */
+	double latency[PERCENTILES]; /* of a round trip, in µs */
+	double calls;                /* system calls of both processes, from fork to end; only if asked for */
+	double wakeups, cpu;         /* idle: of both processes' threads; µs */
+	double channel, stack;       /* memory: resident bytes of a channel, and of its thread's stack */
 };
 
-/* False if the peer cannot do this work, or the machine has too few cores. */
-bool work_possible(const struct work *work, const struct peer *peer, enum place place);
+/* What one side does; dies if not everything arrives. */
+void load_run(const struct work *work, const struct peer *peer, enum side side, uint64_t count, struct outcome *ret);
 
-/* Sends `count` messages, or makes so many round trips; dies if not all arrive. */
-struct outcome work_run(const struct work *work, const struct peer *peer, enum place place, uint64_t count);
+/* How many messages cross in one direction for a count: some to warm up, too. */
+uint64_t load_messages(const struct work *work, uint64_t count);
 
 #endif

@@ -31,6 +31,8 @@ need_packages() {
 	rm -f "$log"
 }
 
-# What building Beam takes, and what its tests take besides.
+# What building Beam takes; what its tests take besides; what the benchmark takes to measure others too, and to draw.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build)
-TEST_PACKAGES=("${BUILD_PACKAGES[@]}" libcunit1-dev zlib1g-dev python3 pkg-config scdoc man-db binutils)
+TEST_PACKAGES=("${BUILD_PACKAGES[@]}" libcunit1-dev zlib1g-dev libjansson-dev python3 pkg-config scdoc man-db binutils)
+BENCH_PACKAGES=("${BUILD_PACKAGES[@]}" pkg-config python3 libjansson-dev libzmq3-dev libnng-dev libnanomsg-dev libuv1-dev libsystemd-dev
+	libwayland-dev libqb-dev gnuplot-nox)

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* A run of a workload: two fresh processes, placed on cores, and whoever keeps those cores busy. */
+#ifndef BENCH_RUN_H
+#define BENCH_RUN_H
+
+#include "work.h"
+
+extern const char *const place_names[PLACES];
+
+/* NULL, or why the peer cannot do this work, or not there. */
+const char *run_impossible(const struct work *work, const struct peer *peer, enum place place);
+
+/* `count` messages or round trips; for KIND_IDLE, seconds. Dies if anything goes wrong in any of the processes. */
+struct outcome run(const struct work *work, const struct peer *peer, enum place place, uint64_t count, bool calls);
+
+#endif
