@@ -54,8 +54,8 @@ void results_begin(unsigned rounds, double seconds)
 
 	for (size_t i = 0; i < n_entries; i++)
 		if (entries[i].peer)
-			must_set(json_array_append_new(
-			    peers, json_pack("{ss ss}", "name", entries[i].name, "what", entries[i].peer->what)));
+			must_set(json_array_append_new(peers, json_pack("{ss ss si}", "name", entries[i].name, "what",
+									entries[i].peer->what, "number", (int)i + 1)));
 	for (size_t i = 0; i < n_works; i++)
 		must_set(json_array_append_new(titles, json_pack("{ss ss si}", "name", works[i].name, "title", works[i].title,
 								 "size", (int)works[i].size)));

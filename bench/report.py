@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Tells what a run of beam-bench gave: tables, the goals beside what was measured, pictures.
+
+usage: report.py RESULTS.json [--markdown FILE] [--pictures FOLDER]
+
+Prints the tables. --markdown replaces what stands between the marks "<!-- results -->" and "<!-- end of results -->" of a page;
+--pictures draws them by gnuplot as SVG. Every ratio is taken within a round; the median of those is what counts.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+ONE, TWO, FREE = "one core", "two cores", "unpinned"
+BOTH = (ONE, TWO)
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+# Those whose bytes go through a socket.
+SOCKETS = ("zmq", "nng", "nanomsg", "libuv", "sd-bus")
+
+# What is measured, as (work, peer, figure); what it is compared with, or None; the bound; and where.
+GOALS = [
+    ("W1 round trip, p50", ("w1", "beam", "p50"), ("w1", "raw", "p50"), "<=", 0.10, (TWO,)),
+    ("W1 round trip, p99", ("w1", "beam", "p99"), ("w1", "raw", "p99"), "<=", 0.3, (TWO,)),
+    ("W1 round trip, p50", ("w1", "beam", "p50"), ("w1", "raw", "p50"), "<=", 1.15, (ONE,)),
+    ("W1 round trip, p99", ("w1", "beam", "p99"), ("w1", "raw", "p99"), "<=", 1.5, (ONE,)),
+    ("W1 beside busy processes, p50", ("w1-busy", "beam", "p50"), ("w1-busy", "raw", "p50"), "<=", 1.5, BOTH),
+    ("W1 beside busy processes, p99", ("w1-busy", "beam", "p99"), ("w1-busy", "raw", "p99"), "<=", 1.5, BOTH),
+    ("W2 64 B", ("w2-64", "beam", "rate"), ("w2-64", "raw", "rate"), ">=", 12, BOTH),
+    ("W2 64 B", ("w2-64", "beam", "rate"), ("w2-64", "zmq", "rate"), ">=", 5, BOTH),
+    ("W2 1 KiB", ("w2-1k", "beam", "rate"), ("w2-1k", "raw", "rate"), ">=", 4, BOTH),
+    ("W2 16 KiB", ("w2-16k", "beam", "rate"), ("w2-16k", "raw", "rate"), ">=", 1.6, BOTH),
+    ("W2 256 KiB", ("w2-256k", "beam", "rate"), ("w2-256k", "raw", "rate"), ">=", 2.5, BOTH),
+    ("W2 1 MiB", ("w2-1m", "beam", "rate"), ("w2-1m", "raw", "rate"), ">=", 2.7, BOTH),
+    *[(f"W2 {size}", (work, "beam", "rate"), (work, peer, "rate"), ">=", 1, BOTH)
+      for size, work in (("16 KiB", "w2-16k"), ("256 KiB", "w2-256k"), ("1 MiB", "w2-1m")) for peer in SOCKETS],
+    ("W3 with a descriptor, borrowed", ("w3", "beam", "rate"), ("w3", "raw", "rate"), ">=", 2.5, BOTH),
+    ("W3 the same by send_many", ("w3", "beam-many", "rate"), ("w3", "raw", "rate"), ">=", 4, BOTH),
+    ("W3 the same by send_many", ("w3", "beam-many", "rate"), ("w3", "wayland", "rate"), ">=", 1.4, BOTH),
+    ("W3 round trip with a descriptor, p50", ("w3-trip", "beam", "p50"), ("w3-trip", "raw", "p50"), "<=", 1.25, (ONE,)),
+    ("W3 round trip with a descriptor, p50", ("w3-trip", "beam", "p50"), ("w3-trip", "raw", "p50"), "<=", 0.15, (TWO,)),
+    ("W4 four threads, one topic", ("w4", "beam", "rate"), ("w4", "raw", "rate"), ">=", 10, BOTH),
+    ("W4 four threads, one topic", ("w4", "beam", "rate"), ("w4", "zmq", "rate"), ">=", 3, BOTH),
+    ("W4 four threads, four topics", ("w4-topics", "beam", "rate"), ("w4-topics", "raw", "rate"), ">=", 10, BOTH),
+    ("W4 four threads, four topics", ("w4-topics", "beam", "rate"), ("w4-topics", "zmq", "rate"), ">=", 3, BOTH),
+    ("W5 rate beside a slow topic", ("w5", "beam", "rate"), ("w5-alone", "beam", "rate"), ">=", 0.9, BOTH),
+    ("W5 p99 beside a slow topic", ("w5-trip", "beam", "p99"), ("w5-trip-alone", "beam", "p99"), "<=", 2, BOTH),
+    # Time is the inverse of rate.
+    ("W6 time a message, 16 topics", ("w6-1", "beam", "rate"), ("w6-16", "beam", "rate"), "<=", 1.2, BOTH),
+    ("W6 time a message, 256 topics", ("w6-1", "beam", "rate"), ("w6-256", "beam", "rate"), "<=", 1.2, BOTH),
+    ("W7 p99 beside 100 MiB messages", ("w7", "beam", "p99"), ("w7-alone", "beam", "p99"), "<=", 5, BOTH),
+    ("W8 wake-ups, idle", ("w8", "beam", "wakeups"), None, "<=", 0, (FREE,)),
+    ("W8 wake-ups, a thread waiting", ("w8-blocked", "beam", "wakeups"), None, "<=", 0, (FREE,)),
+    ("W8 bytes a channel, unused", ("w8-new", "beam", "channel"), None, "<=", 16 << 10, (FREE,)),
+    ("W8 bytes a channel, once used", ("w8-used", "beam", "channel"), None, "<=", 16 << 10, (FREE,)),
+    ("W8 bytes of its thread's stack", ("w8-used", "beam", "stack"), None, "<=", 64 << 10, (FREE,)),
+    ("W9 three more threads blocked, p50", ("w9", "beam", "p50"), ("w9", "raw", "p50"), "<=", 1.5, (ONE,)),
+    ("W9 three more threads blocked, p50", ("w9", "beam", "p50"), ("w9", "raw", "p50"), "<=", 0.3, (TWO,)),
+    ("System calls a round trip", ("w1", "beam", "calls"), None, "<=", 8, BOTH),
+    ("System calls a message of 64 B", ("w2-64", "beam", "calls"), None, "<=", 0.01, BOTH),
+]
+
+UNITS = {"rate": "messages/s", "p50": "p50, µs", "p99": "p99, µs", "calls": "system calls", "wakeups": "wake-ups",
+         "cpu": "processor time, µs", "channel": "bytes a channel", "stack": "bytes of stack"}
+
+
+def short(value):
+    """1234567 as 1.23 M."""
+    for limit, unit in ((1e6, " M"), (1e4, " k")):
+        if value >= limit:
+            return f"{value / (1e3 if unit == ' k' else limit):.3g}{unit}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def ratio_text(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2f}"
+
+
+class Results:
+    def __init__(self, path):
+        self.all = json.loads(Path(path).read_text(encoding="utf-8"))
+        self.values = {(s["work"], s["cores"], s["peer"], s["figure"]): s["values"] for s in self.all["series"]}
+        self.titles = {w["name"]: w["title"] for w in self.all["works"]}
+        self.sizes = {w["name"]: w["size"] for w in self.all["works"]}
+        # In the order of the works, the figures and the places.
+        self.rows = list(dict.fromkeys((w["name"], s["figure"], s["cores"])
+                                       for w in self.all["works"] for s in self.all["series"] if s["work"] == w["name"]))
+        # The same in every picture, whoever was there.
+        self.types = {p["name"]: p["number"] for p in self.all["peers"]}
+        measured = {s["peer"] for s in self.all["series"]}
+        self.peers = [p["name"] for p in self.all["peers"] if p["name"] in measured]
+
+    def get(self, what, cores):
+        work, peer, figure = what
+        return self.values.get((work, cores, peer, figure))
+
+    def ratios(self, what, against, cores):
+        """Round by round, or None if one of them was not measured."""
+        values = self.get(what, cores)
+        others = self.get(against, cores) if against else None
+        if not values or (against and not others):
+            return None
+        return [a / b for a, b in zip(values, others)] if against else values
+
+    def cell(self, work, figure, cores, peer):
+        """raw and what has no raw: as they are; the others: how many times raw's."""
+        values = self.get((work, peer, figure), cores)
+        if values is None:
+            return "–"
+        if peer != "raw" and figure in ("rate", "p50", "p99"):
+            ratios = self.ratios((work, peer, figure), (work, "raw", figure), cores)
+            if ratios:
+                return ratio_text(median(ratios))
+        return short(median(values))
+
+    def goals(self):
+        """(title, compared with, bound, cores, median, least, most, met), in the order of the goals."""
+        for title, what, against, sense, bound, places in GOALS:
+            for cores in places:
+                ratios = self.ratios(what, against, cores)
+                other = "" if not against else against[1] if against[1] != what[1] else self.titles[
+                    against[0] if title[:2] != "W6" else what[0]].split(" ", 1)[1]
+                met = None
+                if ratios:
+                    met = median(ratios) <= bound if sense == "<=" else median(ratios) >= bound
+                yield title, other, f"{'≤' if sense == '<=' else '≥'} {bound:g}", cores, ratios, met
+
+
+def print_table(head, lines):
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    for line in [head, *lines]:
+        print("  ".join(f"{text:{'<' if i < 3 else '>'}{widths[i]}}" for i, text in enumerate(line)).rstrip())
+
+
+def markdown_table(head, lines):
+    return ["| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines]] + [""]
+
+
+def summary(results):
+    head = ["work", "", "cores", *results.peers]
+    return head, [[results.titles[work], UNITS[figure], cores, *[results.cell(work, figure, cores, peer) for peer in results.peers]]
+                  for work, figure, cores in results.rows]
+
+
+def goal_lines(results):
+    lines = []
+    for title, other, bound, cores, values, met in results.goals():
+        if not values:
+            continue
+        measured = f"{ratio_text(median(values))} ({ratio_text(min(values))}–{ratio_text(max(values))})"
+        lines.append([title, f"× {other}" if other else "", cores, bound, measured, "met" if met else "MISSED"])
+    return ["goal", "", "cores", "bound", "median (min–max)", ""], lines
+
+
+def spread_lines(results):
+    lines = []
+    for work, figure, cores in results.rows:
+        for peer in results.peers:
+            values = results.get((work, peer, figure), cores)
+            if not values:
+                continue
+            ratios = results.ratios((work, peer, figure), (work, "raw", figure), cores) if peer != "raw" else None
+            if figure not in ("rate", "p50", "p99"):
+                ratios = None
+            lines.append([results.titles[work], f"{cores}, {UNITS[figure]}", peer,
+                          f"{short(median(values))} ({short(min(values))}–{short(max(values))})",
+                          f"{ratio_text(median(ratios))} ({ratio_text(min(ratios))}–{ratio_text(max(ratios))})" if ratios else ""])
+    return ["work", "where and what", "by", "median (min–max)", "× raw (min–max)"], lines
+
+
+def notes(results):
+    lines = [f"{note['name']}: {note['text']}" for note in results.all["notes"]]
+    why = {}
+    for refusal in results.all["cannot"]:
+        why.setdefault((refusal["peer"], refusal["why"]), []).append(results.titles[refusal["work"]])
+    return lines + [f"{peer}: {reason} ({', '.join(works)})" for (peer, reason), works in why.items()]
+
+
+def machine(results):
+    about = results.all["machine"]
+    return (f"Beam {about['beam']}, {about['day']}: {about['processor']}, {about['cores']} cores, Linux {about['kernel']}; "
+            f"{results.all['rounds']} rounds of {results.all['seconds']:g} s each")
+
+
+# ---- Pictures ----
+
+
+def blocks(path, curves):
+    """Data for gnuplot: a curve a block, its name in the first line."""
+    with open(path, "w", encoding="utf-8") as out:
+        for name, points in curves:
+            print(f'"{name}"', file=out)
+            for x, y in points:
+                print(x, y, file=out)
+            print("\n", file=out)
+
+
+def draw(results, folder):
+    """The names of the pictures that were drawn."""
+    names = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for cores in (ONE, TWO, FREE):
+        rates = [(peer, [(results.sizes[work], median(values[0])) for work in results.titles if work.startswith("w2-")
+                         for values in [[results.get((work, peer, "rate"), cores)]] if values[0]]) for peer in results.peers]
+        latencies = [(item["peer"], [(p, us) for p, us in zip(item["percentiles"], item["us"]) if 0 < p < 1])
+                     for item in results.all["latencies"] if item["work"] == "w1" and item["cores"] == cores]
+        for kind, title, curves in (("throughput", "One way", rates), ("latency", "Round trip of 64 B", latencies)):
+            curves = [curve for curve in curves if curve[1]]
+            if not curves:
+                continue
+            name = f"{kind}-{cores.replace(' ', '-')}"
+            data = folder / f"{name}.dat"
+            blocks(data, curves)
+            types = " ".join(str(results.types[peer]) for peer, _ in curves)
+            settings = {"data": data.resolve(), "picture": folder.resolve() / f"{name}.svg", "heading": f"{title}, {cores}", "types": types}
+            command = "; ".join(f"{key}='{value}'" for key, value in settings.items()) + f"; curves={len(curves)}"
+            subprocess.run(["gnuplot", "-e", command, f"{kind}.gp"], check=True, cwd=Path(__file__).resolve().parent)
+            data.unlink()
+            names.append(f"{name}.svg")
+    return names
+
+
+# ---- The page ----
+
+
+def page(results, folder, pictures):
+    lines = [f"Measured with {machine(results)}.", "", "### Goals", ""]
+    lines += markdown_table(*goal_lines(results))
+    lines += ["### Against the raw program", "", "The column of raw is absolute, and so is a row that raw has no part in; all else is how many",
+              "times raw's.", ""]
+    lines += markdown_table(*summary(results))
+    lines += [f"- {note}" for note in notes(results)] + [""]
+    if pictures:
+        lines += ["### Pictures", ""]
+        lines += [f"![{name[:-4].replace('-', ' ')}]({folder}/{name})" for name in pictures] + [""]
+    lines += ["### Every figure", ""]
+    lines += markdown_table(*spread_lines(results))
+    return "\n".join(lines)
+
+
+def replace_section(path, text):
+    old = path.read_text(encoding="utf-8")
+    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
+        sys.exit(f"{path}: the marks {BEGIN} and {END} are not there")
+    before, rest = old.split(BEGIN)
+    path.write_text(before + BEGIN + "\n" + text + END + rest.split(END)[1], encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results")
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--pictures", type=Path)
+    options = parser.parse_args()
+    results = Results(options.results)
+
+    print_table(*summary(results))
+    print()
+    print_table(*goal_lines(results))
+    print()
+    for note in notes(results):
+        print(note)
+    met = [met for *_, met in results.goals() if met is not None]
+    print(f"{met.count(True)} goals met, {met.count(False)} missed, {len(list(results.goals())) - len(met)} not measured")
+
+    pictures = draw(results, options.pictures) if options.pictures else []
+    if options.markdown:
+        folder = os.path.relpath(options.pictures, options.markdown.parent) if options.pictures else ""
+        replace_section(options.markdown, page(results, folder, pictures))
+
+
+if __name__ == "__main__":
+    main()
