@@ -98,13 +98,33 @@ static unsigned start_busy(enum place place, pid_t *ret)
 	return n;
 }
 
+/* A run that is interrupted ends with its processes, and leaves no folder. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+	interrupted = number;
+}
+
+static void catch_interrupts(void (*handler)(int))
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction action = {.sa_handler = handler};
+
+	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+		must_sys(sigaction(numbers[i], &action, NULL), "sigaction");
+}
+
 static bool ended_well(pid_t child)
 {
 	int status;
 
-	while (waitpid(child, &status, 0) < 0)
+	while (waitpid(child, &status, 0) < 0) {
 		must_sys(errno == EINTR ? 0 : -1, "waitpid");
-	if (WIFSIGNALED(status))
+		if (interrupted)
+			kill(child, SIGKILL);
+	}
+	if (WIFSIGNALED(status) && !interrupted)
 		fprintf(stderr, "bench: a process died of signal %d\n", WTERMSIG(status));
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
@@ -222,13 +242,19 @@ struct outcome run(const struct work *w, const struct peer *p, enum place place,
 	work = w;
 	peer = p;
 	fflush(NULL);
+	catch_interrupts(on_interrupt);
 	pid_t a = fork_child();
+	if (a == 0)
+		catch_interrupts(SIG_DFL);
 	if (a == 0 && work->kind == KIND_MEMORY)
 		memory_run(work, shared);
 	if (a == 0)
 		run_both(place, count, calls, folder, shared);
 	bool well = ended_well(a);
 	remove_folder(folder);
+	catch_interrupts(SIG_DFL);
+	if (interrupted)
+		raise(interrupted);
 	if (!well)
 		die("%s, %s, %s: the run failed", p->name, w->title, place_names[place]);
 	outcome = *shared;
