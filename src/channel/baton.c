@@ -66,14 +66,6 @@ void sleepers_wake(struct sleepers *sleepers, size_t n)
 	}
 }
 
-static void kick(struct beam_channel *channel)
-{
-	uint64_t one = 1;
-
-	if (sys_write(channel->kick, &one, sizeof one) < 0)
-		return; /* it is set already */
-}
-
 void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers)
 {
 	struct list *next;
@@ -84,7 +76,7 @@ void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers)
 
 		next = link->next;
 		if (waiter->leading)
-			kick(channel);
+			event_set(channel->kick);
 		else
 			wake(waiter);
 	}
@@ -93,7 +85,7 @@ void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers)
 void baton_kick_for_good(struct beam_channel *channel)
 {
 	atomic_store(&channel->kicked, true);
-	kick(channel);
+	event_set(channel->kick);
 }
 
 /* Someone wanted a leader to look at what it waits for. A kick for good stays. */
@@ -104,7 +96,7 @@ static void drain_kick(struct beam_channel *channel)
 	if (atomic_load(&channel->kicked) || sys_read(channel->kick, &count, sizeof count) < 0)
 		return;
 	if (atomic_load(&channel->kicked))
-		kick(channel);
+		event_set(channel->kick);
 }
 
 /* ---- The right; its lock is held ------------------------------------------------------------------------------------------------ */
@@ -326,6 +318,20 @@ static bool poll_busily(struct beam_channel *channel)
 	return false;
 }
 
+static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
+{
+	beam_deadline until = deadline_earlier(deadline, channel->stalled_until), idle = clock_now() + IDLE_NS;
+	bool can_be_idle = idle < until;
+	int r = channel->transport.methods->wait(&channel->transport, POLLIN, channel->kick, can_be_idle ? idle : until);
+
+	if (r < 0 && can_be_idle) {
+		read_trim(channel);
+		r = channel->transport.methods->wait(&channel->transport, POLLIN, channel->kick, until);
+	}
+	if (r == 0)
+		drain_kick(channel);
+}
+
 /* Reads what there is, or waits until there may be something. */
 static void look(struct beam_channel *channel, beam_deadline deadline)
 {
@@ -335,9 +341,7 @@ static void look(struct beam_channel *channel, beam_deadline deadline)
 		write_pending(channel);
 		pthread_mutex_unlock(&channel->tx_lock);
 	} else if (!deadline_passed(deadline)) {
-		if (channel->transport.methods->wait(&channel->transport, POLLIN, channel->kick,
-						     deadline_earlier(deadline, channel->stalled_until)) == 0)
-			drain_kick(channel);
+		sleep_until(channel, deadline);
 	}
 }
 

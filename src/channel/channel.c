@@ -220,7 +220,7 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 	channel->epoll = channel->nudge = channel->kick = -1;
 	channel->handles = 1;
 	channel->read_end = NOT_ENDED;
-	channel->retry_at = channel->linger_until = channel->stalled_until = BEAM_FOREVER;
+	channel->retry_at = channel->linger_until = channel->stalled_until = channel->idle_at = BEAM_FOREVER;
 	atomic_init(&channel->memory, 1);
 	annotate_atomic(&channel->memory);
 	annotate_atomic(&channel->attachments_lost);

@@ -16,6 +16,7 @@
 #include <base/annotate.h>
 #include <base/clock.h>
 #include <base/list.h>
+#include <base/sys.h>
 #include <base/thread.h>
 #include <beam/topic.h>
 #include <channel/transport.h>
@@ -25,6 +26,11 @@
 
 /* Reading has not ended: a value that no result has. */
 #define NOT_ENDED 1
+
+/* Without any input for so long the channel lets go of memory that it keeps for use again. */
+enum { IDLE_NS = 40 * 1000 * 1000 };
+/* Memory has been let go of; nothing has come since the last look; something has. */
+enum activity { ACTIVITY_NONE, ACTIVITY_PAST, ACTIVITY_NOW };
 
 /* Those who wait for something, under its lock; how often it has changed so that they may want to look. */
 struct sleepers {
@@ -115,8 +121,11 @@ struct beam_channel {
 
 	struct baton baton;
 	atomic_bool kicked;
-	/* The channel's thread's own. */
+	/* An enum activity. */
+	atomic_uint activity;
+	/* The channel's thread's own: since when a burst is dry, when to look whether the channel is idle. */
 	int64_t dry_since;
+	beam_deadline idle_at;
 
 	/* The reading right's. */
 	struct rx rx;
@@ -168,6 +177,14 @@ static inline bool channel_foreign(const struct beam_channel *channel)
 	return channel->process != process_id();
 }
 
+/* Sets an eventfd: a wake-up that is lost is lost for good, so one that fails is tried once more. False: it is not set. */
+static inline bool event_set(int fd)
+{
+	const uint64_t one = 1;
+
+	return sys_write(fd, &one, sizeof one) == sizeof one || sys_write(fd, &one, sizeof one) == sizeof one;
+}
+
 /* ---- channel.c: life and state. */
 void channel_memory_ref(struct beam_channel *channel);
 void channel_memory_unref(struct beam_channel *channel);
@@ -212,6 +229,8 @@ void write_nudge(struct beam_channel *channel);
 /* ---- read.c: by the holder of the reading right. */
 /* Reads what there is, up to a bound. True if something came, be it the end. */
 bool read_some(struct beam_channel *channel);
+/* Nothing has come for a while: lets go of memory. */
+void read_trim(struct beam_channel *channel);
 
 /* ---- baton.c: the reading right. */
 void baton_init(struct baton *baton);

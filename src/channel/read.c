@@ -80,6 +80,21 @@ static void watch_stall(struct beam_channel *channel, bool late)
 	}
 }
 
+/* The channel's thread looks every now and then whether it is over. */
+static void note_activity(struct beam_channel *channel)
+{
+	unsigned before = atomic_load_explicit(&channel->activity, memory_order_relaxed);
+
+	if (before == ACTIVITY_NOW)
+		return;
+	atomic_store_explicit(&channel->activity, ACTIVITY_NOW, memory_order_relaxed);
+	if (before == ACTIVITY_PAST)
+		return;
+	pthread_mutex_lock(&channel->tx_lock);
+	write_nudge(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
 bool read_some(struct beam_channel *channel)
 {
 	size_t total = 0;
@@ -98,6 +113,8 @@ bool read_some(struct beam_channel *channel)
 		if (n > 0)
 			total += (size_t)n;
 	}
+	/* Also if nothing came: to look takes memory. */
+	note_activity(channel);
 	if (channel->read_over)
 		return true;
 	if (n == -EAGAIN || dry)
@@ -105,4 +122,10 @@ bool read_some(struct beam_channel *channel)
 	else if (n <= 0)
 		fail(channel, n == -ENOMEM || n == -ENOBUFS ? -ENOMEM : -ECONNRESET, NULL);
 	return total || channel->read_over;
+}
+
+void read_trim(struct beam_channel *channel)
+{
+	rx_trim(&channel->rx);
+	atomic_store_explicit(&channel->activity, ACTIVITY_NONE, memory_order_relaxed);
 }

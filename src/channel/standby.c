@@ -167,6 +167,7 @@ static int wait_for_events(struct beam_channel *channel, struct epoll_event even
 	until = deadline_earlier(*ret_stalled, baton->mode == STANDBY_TICK ? baton->tick_at : BEAM_FOREVER);
 	pthread_mutex_lock(&channel->tx_lock);
 	until = deadline_earlier(until, deadline_earlier(channel->retry_at, channel->linger_until));
+	until = deadline_earlier(until, channel->idle_at);
 	channel->awake = has_to_write(channel);
 	if (channel->awake)
 		until = BEAM_NOWAIT;
@@ -185,6 +186,23 @@ static bool socket_ready(struct beam_channel *channel, uint32_t events)
 		channel->full = false; /* it has room again */
 	pthread_mutex_unlock(&channel->tx_lock);
 	return events & ~(uint32_t)EPOLLOUT;
+}
+
+/* From the first input on it looks every now and then, until nothing has come since the last look. Who leads for long lets go himself. */
+static void trim_when_idle(struct beam_channel *channel)
+{
+	unsigned activity = atomic_load_explicit(&channel->activity, memory_order_relaxed);
+
+	if (channel->idle_at != BEAM_FOREVER && !deadline_passed(channel->idle_at))
+		return;
+	if (channel->idle_at != BEAM_FOREVER && activity == ACTIVITY_PAST && baton_take(channel)) {
+		read_trim(channel);
+		baton_leave(channel);
+		activity = ACTIVITY_NONE;
+	}
+	if (activity == ACTIVITY_NOW)
+		atomic_compare_exchange_strong(&channel->activity, &(unsigned){ACTIVITY_NOW}, ACTIVITY_PAST);
+	channel->idle_at = activity == ACTIVITY_NONE ? BEAM_FOREVER : clock_now() + IDLE_NS;
 }
 
 void standby_run(void *argument)
@@ -215,6 +233,7 @@ void standby_run(void *argument)
 			read_some(channel);
 			baton_leave(channel);
 		}
+		trim_when_idle(channel);
 		write_some(channel);
 		follow_burst(channel);
 	}

@@ -15,10 +15,8 @@ static void close_all(const int *fds, unsigned n)
 
 void write_nudge(struct beam_channel *channel)
 {
-	uint64_t one = 1;
-
 	if (!channel->awake && !channel->finished)
-		channel->awake = sys_write(channel->nudge, &one, sizeof one) == sizeof one;
+		channel->awake = event_set(channel->nudge);
 }
 
 void write_retry(struct beam_channel *channel)

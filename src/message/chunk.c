@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Chunks: what a reader reads into and received messages look into.
+ * Chunks: what a reader reads into and received messages look into. Blocks: what a large message lies in by itself. Both are used again
+ * rather than freed, for fresh pages cost more than to fill them; what has not been used for a while its owner trims.
  *
  * One allocation holds the chunk, its messages and, last, its bytes, so that a checker sees a write past their end. The pool is freed by
  * whoever lets go last, its owner or a chunk in use: both counts change under its lock, and whoever sees both at nothing is alone.
@@ -17,9 +18,19 @@ struct chunk_pool {
 	pthread_mutex_t lock;
 	/* Chunks in use: changed under the lock, looked at without. */
 	atomic_uint n_live;
+	unsigned n_blocks; /* in use */
 	bool owned;
 	struct chunk *kept;
 	unsigned n_kept;
+	struct block *blocks; /* kept, the last used first */
+	size_t blocks_kept;
+};
+
+/* The message follows, and then its payload. */
+struct block {
+	struct chunk_pool *pool;
+	struct block *next;
+	size_t capacity; /* of all that follows */
 };
 
 struct chunk_pool *chunk_pool_new(void)
@@ -43,26 +54,53 @@ static void pool_free(struct chunk_pool *pool)
 	free(pool);
 }
 
+/* True if nobody needs the pool any more. Its lock is held. */
+static bool is_last(struct chunk_pool *pool)
+{
+	return !pool->owned && !pool->n_blocks && atomic_load(&pool->n_live) == 0;
+}
+
+/* Frees all that is kept; and gives the lock back. */
+static void trim(struct chunk_pool *pool)
+{
+	struct chunk *chunk = pool->kept;
+	struct block *block = pool->blocks;
+
+	pool->kept = NULL;
+	pool->blocks = NULL;
+	pool->n_kept = 0;
+	pool->blocks_kept = 0;
+	pthread_mutex_unlock(&pool->lock);
+	while (chunk) {
+		struct chunk *next = chunk->next;
+
+		free(chunk);
+		chunk = next;
+	}
+	while (block) {
+		struct block *next = block->next;
+
+		free(block);
+		block = next;
+	}
+}
+
+void chunk_pool_trim(struct chunk_pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	trim(pool);
+}
+
 void chunk_pool_release(struct chunk_pool *pool)
 {
-	struct chunk *kept;
 	bool last;
 
 	if (pool->process != process_id())
 		return;
 	pthread_mutex_lock(&pool->lock);
-	kept = pool->kept;
-	pool->kept = NULL;
 	pool->owned = false;
-	last = atomic_load(&pool->n_live) == 0;
-	pthread_mutex_unlock(&pool->lock);
-
-	while (kept) {
-		struct chunk *chunk = kept;
-
-		kept = chunk->next;
-		free(chunk);
-	}
+	last = is_last(pool);
+	trim(pool);
 	if (last)
 		pool_free(pool);
 }
@@ -120,7 +158,8 @@ static void chunk_return(struct chunk *chunk)
 		pool->kept = chunk;
 		pool->n_kept++;
 	}
-	last = atomic_fetch_sub(&pool->n_live, 1) == 1 && !pool->owned;
+	atomic_fetch_sub(&pool->n_live, 1);
+	last = is_last(pool);
 	pthread_mutex_unlock(&pool->lock);
 
 	if (!keep)
@@ -183,4 +222,84 @@ struct beam_message *message_view(struct chunk *chunk, const unsigned char *data
 	    .capacity_fds = sizeof message->inline_fds / sizeof *message->inline_fds,
 	};
 	return message;
+}
+
+/* ---- Blocks ----------------------------------------------------------------------------------------------------------- */
+
+#ifndef BEAM_NO_VIEWS
+/* A kept block that is large enough, and not so large that it would be wasted. */
+static struct block *take_kept(struct chunk_pool *pool, size_t size)
+{
+	for (struct block **at = &pool->blocks; *at; at = &(*at)->next) {
+		struct block *block = *at;
+
+		if (block->capacity >= size && block->capacity / 2 <= size) {
+			*at = block->next;
+			pool->blocks_kept -= block->capacity;
+			return block;
+		}
+	}
+	return NULL;
+}
+
+static struct block *block_new(struct chunk_pool *pool, size_t size)
+{
+	struct block *block;
+
+	pthread_mutex_lock(&pool->lock);
+	block = take_kept(pool, size);
+	if (!block) {
+		block = sys_malloc(sizeof *block + size);
+		if (block)
+			*block = (struct block){.pool = pool, .capacity = size};
+	}
+	if (block)
+		pool->n_blocks++;
+	pthread_mutex_unlock(&pool->lock);
+	return block;
+}
+#endif
+
+void block_return(struct block *block)
+{
+	struct chunk_pool *pool = block->pool;
+	bool keep, last;
+
+	/* A child leaves its parent's alone. */
+	if (pool->process != process_id())
+		return;
+	pthread_mutex_lock(&pool->lock);
+	keep = pool->owned && pool->blocks_kept + block->capacity <= BLOCKS_KEPT;
+	if (keep) {
+		block->next = pool->blocks;
+		pool->blocks = block;
+		pool->blocks_kept += block->capacity;
+	}
+	pool->n_blocks--;
+	last = is_last(pool);
+	pthread_mutex_unlock(&pool->lock);
+
+	if (!keep)
+		free(block);
+	if (last)
+		pool_free(pool);
+}
+
+struct beam_message *message_allocate_in(struct chunk_pool *pool, size_t size)
+{
+#ifdef BEAM_NO_VIEWS
+	(void)pool;
+	return message_allocate(size);
+#else
+	struct block *block;
+
+	if (size < BLOCK_MIN)
+		return message_allocate(size);
+	block = size <= SIZE_MAX / 2 ? block_new(pool, sizeof(struct beam_message) + size) : NULL;
+	if (!block)
+		return NULL;
+	message_init((struct beam_message *)(block + 1), size);
+	((struct beam_message *)(block + 1))->block = block;
+	return (struct beam_message *)(block + 1);
+#endif
 }

@@ -46,6 +46,16 @@ struct beam_message *message_queue_take(struct message_queue *queue)
 	return message;
 }
 
+void message_init(struct beam_message *message, size_t size)
+{
+	*message = (struct beam_message){
+	    .data = (unsigned char *)(message + 1),
+	    .size = size,
+	    .fds = message->inline_fds,
+	    .capacity_fds = sizeof message->inline_fds / sizeof *message->inline_fds,
+	};
+}
+
 struct beam_message *message_allocate(size_t size)
 {
 	struct beam_message *message;
@@ -53,14 +63,8 @@ struct beam_message *message_allocate(size_t size)
 	if (size > SIZE_MAX - sizeof *message)
 		return NULL;
 	message = sys_malloc(sizeof *message + size);
-	if (!message)
-		return NULL;
-	*message = (struct beam_message){
-	    .data = (unsigned char *)(message + 1),
-	    .size = size,
-	    .fds = message->inline_fds,
-	    .capacity_fds = sizeof message->inline_fds / sizeof *message->inline_fds,
-	};
+	if (message)
+		message_init(message, size);
 	return message;
 }
 
@@ -97,6 +101,10 @@ void message_free_shell(struct beam_message *message)
 		free(message->fds);
 	if (message->chunk) {
 		chunk_leave(message->chunk);
+		return;
+	}
+	if (message->block) {
+		block_return(message->block);
 		return;
 	}
 	free(message->owned);

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 struct chunk;
+struct block;
 
 /* Told when a received call is freed without having been answered. */
 struct message_call {
@@ -24,8 +25,9 @@ struct beam_message {
 	struct beam_message *next;
 	const unsigned char *data;
 	size_t size;
-	/* The chunk this message lies in; NULL: it was allocated by itself, and its payload, if not behind it, is `owned`. */
+	/* The chunk this message lies in; NULL: it was allocated by itself, and its payload, if not behind it, is `owned`; or the block. */
 	struct chunk *chunk;
+	struct block *block;
 	unsigned char *owned;
 	/* Attachments: descriptors, or the negative errno that tells why one is not there. */
 	int *fds;
@@ -58,8 +60,11 @@ enum {
 	CHUNK_MESSAGES = 832,
 	/* Chunks of one pool in use at once; beyond, messages are copied out. */
 	CHUNKS_MAX = 32,
-	/* Chunks kept for use again. */
-	CHUNKS_KEPT = 2,
+	/* Chunks kept for use again, until the pool is trimmed; bytes in blocks that are. */
+	CHUNKS_KEPT = 12,
+	BLOCKS_KEPT = 8 << 20,
+	/* Payloads from here on get a block: what is smaller malloc() gives without asking the kernel for fresh pages. */
+	BLOCK_MIN = 16 << 10,
 };
 
 struct chunk_pool;
@@ -76,9 +81,12 @@ struct chunk {
 	atomic_uint references;
 };
 
-/* Where the chunks of a channel come from; lives until the last of its chunks and its owner have let go of it. */
+/* Where the chunks of a channel come from, and the blocks that large messages lie in; lives until the last of these and its owner have
+ * let go of it. */
 struct chunk_pool *chunk_pool_new(void);
 void chunk_pool_release(struct chunk_pool *pool);
+/* Frees what is kept for use again. */
+void chunk_pool_trim(struct chunk_pool *pool);
 
 /* A chunk for a reader, or NULL: no memory. */
 struct chunk *chunk_new(struct chunk_pool *pool);
@@ -98,14 +106,23 @@ bool chunk_pool_open(struct chunk_pool *pool);
 /* A message that views bytes of a chunk; NULL if the chunk has no more. */
 struct beam_message *message_view(struct chunk *chunk, const unsigned char *data, size_t size);
 
+/* Begins a message whose payload of `size` bytes, not filled in, lies behind it. */
+void message_init(struct beam_message *message, size_t size);
+
 /* A message with memory of its own for `size` bytes, not filled in, and room for attachments; NULL: no memory. */
 struct beam_message *message_allocate(size_t size);
+
+/* The same, in memory that the pool keeps for use again if it is large. */
+struct beam_message *message_allocate_in(struct chunk_pool *pool, size_t size);
 
 /* Where the payload of such a message is filled in. */
 static inline unsigned char *message_room(struct beam_message *message)
 {
 	return message->owned ? message->owned : (unsigned char *)(message + 1);
 }
+
+/* For the pool's messages: gives back what one of them lies in. */
+void block_return(struct block *block);
 
 /* Room for `n` attachments in all; 0 or -ENOMEM. */
 int message_reserve_fds(struct beam_message *message, size_t n);

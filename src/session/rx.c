@@ -131,6 +131,16 @@ static int make_room(struct rx *rx)
 	return 0;
 }
 
+void rx_trim(struct rx *rx)
+{
+	if (rx->chunk && rx->low == rx->high) {
+		chunk_unref(rx->chunk);
+		rx->chunk = NULL;
+		rx->low = rx->high = rx->fresh = 0;
+	}
+	chunk_pool_trim(rx->pool);
+}
+
 int rx_offer(struct rx *rx, struct iovec iov[RX_IOV])
 {
 	size_t need = DIRECT_MIN, room = rx->chunk ? CHUNK_BYTES - rx->high : 0;
@@ -380,7 +390,7 @@ static int judge_data(struct rx *rx, struct data *data, const unsigned char *bod
 /* Begins a message with memory of its own. */
 static int begin_building(struct rx *rx, const struct data *data)
 {
-	struct beam_message *message = message_allocate(data->total);
+	struct beam_message *message = message_allocate_in(rx->pool, data->total);
 
 	if (!message)
 		return out_of_memory(rx);

@@ -102,6 +102,9 @@ int rx_offer(struct rx *rx, struct iovec iov[RX_IOV]);
 /* What came: 0, -EPROTO (rx->breach tells the rule) or -ENOMEM. After an error rx takes no more. */
 int rx_took(struct rx *rx, size_t n, const struct rx_group *group);
 
+/* Nothing has come for a while: lets go of memory that is not in use. */
+void rx_trim(struct rx *rx);
+
 /* A frame has begun and is not complete. */
 bool rx_unfinished(const struct rx *rx);
 

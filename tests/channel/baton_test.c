@@ -442,6 +442,37 @@ static void test_accept_and_limits_lead_too(void)
 	end();
 }
 
+/* Whoever watches, or leads, when nothing more comes. */
+static void test_an_idle_channel_lets_go_of_its_memory(void)
+{
+	static const char large[60000];
+
+	for (int leading = 0; leading < 2; leading++) {
+		struct receiver receiver;
+		size_t before;
+
+		harness_context("%s", leading ? "while somebody leads" : "");
+		begin(NULL);
+		check_within(20000, is(STANDBY_WATCH, false) && is_silent());
+		before = allocated_bytes();
+		raw_data(&out, 1, large, sizeof large);
+		raw_data(&out, 2, large, sizeof large);
+		raw_peer_send(&peer, &out);
+		for (unsigned i = 0; i < 2; i++) {
+			start(&receiver, i, soon());
+			finish(&receiver, 1);
+		}
+		if (leading)
+			start(&receiver, 0, soon());
+		check_within(20000, allocated_bytes() < before + 30000);
+		if (leading) {
+			say(0, "it goes on");
+			finish(&receiver, 1);
+		}
+		end();
+	}
+}
+
 /* ---- Options ----------------------------------------------------------------------------------------------------------------------- */
 
 static void test_a_dedicated_reader_is_the_only_one(void)
@@ -562,6 +593,7 @@ static const struct test tests[] = {
     TEST(test_a_close_is_seen_though_nobody_waits),
     TEST(test_a_sender_without_credit_leads_and_finds_it),
     TEST(test_accept_and_limits_lead_too),
+    TEST(test_an_idle_channel_lets_go_of_its_memory),
     TEST(test_a_dedicated_reader_is_the_only_one),
     TEST(test_polling_that_fails_is_given_up_and_tried_again_more_and_more_rarely),
     TEST(test_polling_can_be_turned_off),

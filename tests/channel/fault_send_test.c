@@ -34,17 +34,17 @@ static void one_of_each(void)
 
 static void test_each_way_of_sending_and_receiving(void)
 {
-	check(sweep(one_of_each) > 80);
+	check(sweep(one_of_each) >= at_least(80));
 }
 
 static void test_each_way_of_sending_and_receiving_does_not_notice_what_passes(void)
 {
-	check(sweep_passing(one_of_each) > 10);
+	check(sweep_passing(one_of_each) >= at_least(10));
 }
 
 static void test_each_way_of_sending_and_receiving_bears_what_lasts(void)
 {
-	check(sweep_lasting(one_of_each) > 10);
+	check(sweep_lasting(one_of_each) >= at_least(10));
 }
 
 /* ---- Credit and bursts ------------------------------------------------------------------------------------------------------------------ */
@@ -69,12 +69,12 @@ static void several_windows(void)
 
 static void test_credit_comes_back_over_several_windows(void)
 {
-	check(sweep(several_windows) > 60);
+	check(sweep(several_windows) >= at_least(60));
 }
 
 static void test_credit_that_comes_back_does_not_notice_what_passes(void)
 {
-	check(sweep_passing(several_windows) > 10);
+	check(sweep_passing(several_windows) >= at_least(10));
 }
 
 static void send_burst(struct flow *flow, beam_topic *topic)
@@ -95,8 +95,9 @@ static void burst(void)
 
 static void test_a_burst(void)
 {
-	check(sweep_error(burst, FAULT_ALL & ~(FAULT(SYS_EPOLL_WAIT) | FAULT(SYS_SENDMSG) | FAULT(SYS_RECVMSG)), 0, true) > 25);
-	check(sweep_passing(burst) > 10);
+	check(sweep_error(burst, FAULT_ALL & ~(FAULT(SYS_EPOLL_WAIT) | FAULT(SYS_SENDMSG) | FAULT(SYS_RECVMSG)), 0, true) >=
+	      at_least(25));
+	check(sweep_passing(burst) >= at_least(10));
 }
 
 /* Two threads on one topic, who get into each other's way, and the buffer with them. */
@@ -152,7 +153,7 @@ static void test_two_threads_on_one_topic(void)
 {
 	check(sweep_error(compete, FAULT_ALL & ~(FAULT(SYS_EPOLL_WAIT) | FAULT(SYS_SENDMSG) | FAULT(SYS_RECVMSG)), 0, true) >
 	      25);
-	check(sweep_passing(compete) > 10);
+	check(sweep_passing(compete) >= at_least(10));
 }
 
 static const struct test tests[] = {

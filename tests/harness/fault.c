@@ -69,10 +69,10 @@ static const struct {
  */
 static struct {
 	_Atomic uint64_t calls; /* of interest; 0: nothing is armed */
-	_Atomic unsigned long n, count, hits;
+	_Atomic unsigned long n, count, hits, times;
 	_Atomic int error, first;
 	_Atomic bool sticky;
-} plan;
+} plan = {.times = 1};
 static uint64_t only = FAULT_ALL;
 
 #define get(member) atomic_load_explicit(&plan.member, memory_order_relaxed)
@@ -93,7 +93,7 @@ bool sys_fault(enum sys_call call)
 	count = atomic_fetch_add_explicit(&plan.count, 1, memory_order_relaxed) + 1;
 	n = get(n);
 	error = get(error);
-	if (count < n || (count > n && (!get(sticky) || (!error && likely[call].passes))))
+	if (count < n || (count >= n + get(times) && (!get(sticky) || (!error && likely[call].passes))))
 		return false;
 	if (atomic_fetch_add_explicit(&plan.hits, 1, memory_order_relaxed) == 0)
 		set(first, (int)call);
@@ -104,12 +104,18 @@ bool sys_fault(enum sys_call call)
 void fault_off(void)
 {
 	set(calls, 0);
+	set(times, 1);
 	only = FAULT_ALL;
 }
 
 void fault_only(uint64_t calls)
 {
 	only = calls;
+}
+
+void fault_times(unsigned long times)
+{
+	set(times, times);
 }
 
 void fault_at(unsigned long n, int error, bool sticky)
@@ -258,36 +264,45 @@ bool fault_finds_leaks(void)
 static void run(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds)
 {
 	fault_only(sweep->only ? sweep->only : FAULT_ALL);
+	fault_times(sweep->times ? sweep->times : 1);
 	fault_at(n, sweep->error, sticky);
 	sweep->scenario(sweep->argument);
 	check_fds(fds);
 	fault_off();
 }
 
-/* True if more blocks are there than before, also after a while for threads that end. */
-static bool blocks_above(long before)
+/* True if a run has left memory, also after a moment for threads that end: more blocks than before, or what a checker found. */
+static bool left_memory(long before)
 {
-	struct harness_wait wait = harness_wait_begin(200);
+	struct harness_wait wait = harness_wait_begin(20);
 
+	if (before < 0)
+		return checker_found_leak();
 	while (count_blocks() > before)
 		if (!harness_wait_more(&wait))
 			return true;
 	return false;
 }
 
-/* A run that leaves blocks may have filled a cache of libc's, a thread's for one; one that does so each time has lost them. */
-static void check_blocks(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds,
+static long prepare_run(const struct fault_sweep *sweep)
+{
+	if (sweep->prepare)
+		sweep->prepare();
+	return count_blocks();
+}
+
+/* A run that leaves memory may have filled a cache of libc's, of threads' stacks for one; one that does so each time has lost it. */
+static void check_memory(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds,
 			 long before)
 {
 	for (int i = 0; i < 5; i++) {
-		if (!blocks_above(before))
+		if (!left_memory(before))
 			return;
-		if (sweep->prepare)
-			sweep->prepare();
-		before = count_blocks();
+		before = prepare_run(sweep);
 		run(sweep, n, sticky, fds);
 	}
-	fail("each run leaves memory behind, the last %ld blocks", count_blocks() - before);
+	if (left_memory(before))
+		fail("each run leaves memory behind");
 }
 
 static unsigned long sweep_all(const struct fault_sweep *sweep, bool sticky, struct fd_snapshot *fds)
@@ -296,21 +311,15 @@ static unsigned long sweep_all(const struct fault_sweep *sweep, bool sticky, str
 
 	/* The calls of a scenario with threads are not the same number every time: it is over when two beyond are not reached. */
 	for (n = 1; n <= limit && n <= last + 2 * step && !harness_failures(); n += step) {
-		long before;
+		long before = prepare_run(sweep);
 
-		if (sweep->prepare)
-			sweep->prepare();
-		before = count_blocks();
 		harness_context("call %lu failing %s", n, sticky ? "from then on" : "once");
 		run(sweep, n, sticky, fds);
 		if (fault_hit())
 			last = n;
 		harness_context("call %lu, %s(), failing %s", n, fault_hit() ? fault_name(fault_first()) : "never",
 				sticky ? "from then on" : "once");
-		if (before >= 0)
-			check_blocks(sweep, n, sticky, fds, before);
-		else if (checker_found_leak())
-			fail("the run leaves memory behind");
+		check_memory(sweep, n, sticky, fds, before);
 	}
 	harness_context("%s", "");
 	return last;

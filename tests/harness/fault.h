@@ -26,6 +26,9 @@ void fault_at(unsigned long n, int error, bool sticky);
 #define FAULT_MEMORY (FAULT(SYS_MALLOC) | FAULT(SYS_CALLOC) | FAULT(SYS_REALLOC) | FAULT(SYS_TSEARCH))
 void fault_only(uint64_t calls);
 
+/* One that fails once fails so many times in a row instead, until the next fault_off(). Call it before fault_at(). */
+void fault_times(unsigned long times);
+
 /* True if a call has failed since fault_at(); which one came first; how many calls of interest were made since. */
 bool fault_hit(void);
 enum sys_call fault_first(void);
@@ -45,6 +48,7 @@ struct fault_sweep {
 	uint64_t only;       /* 0: all calls */
 	int error;           /* 0: a likely one for each call */
 	bool once, sticky;   /* which sweeps; neither: both */
+	unsigned long times; /* how many in a row fail once; 0: 1 */
 	unsigned long limit; /* the last N; 0: 100,000 */
 	unsigned long step;  /* only each `step`th N; 0: every one */
 	/* Called before each run with no fault, to bring about what a run may leave or not: a thread that lingers. NULL: nothing. */
