@@ -103,7 +103,7 @@ static int run_failing(const char *name, char *output, size_t size)
 
 static void check_fails(const char *name, const char *saying)
 {
-	char output[4096];
+	static char output[1 << 18]; /* checkers say much */
 
 	check_int(run_failing(name, output, sizeof output), 1);
 	if (!check(strstr(output, saying) != NULL))
@@ -140,7 +140,7 @@ static void test_a_failed_require_ends_the_test(void)
 
 static void test_a_hang_ends_with_a_message(void)
 {
-	char output[4096];
+	static char output[1 << 18]; /* checkers say much */
 
 	if (under_valgrind() || under_sanitizer())
 		skip("the checkers take a while for it");
