@@ -8,7 +8,17 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum { NONE = UINT32_MAX, RUN_MS = 10, SHORT_MS = 1, LINGER_MS = 5, LONG_MS = 20000, NOISE = 251, STEP = 13, IN_A_ROW = 4 };
+enum {
+	NONE = UINT32_MAX,
+	RUN_MS = 10,
+	SHORT_MS = 1,
+	LINGER_MS = 5,
+	LONG_MS = 20000,
+	NOISE = 251,
+	STEP = 13,
+	STEP_SANITIZED = 4,
+	IN_A_ROW = 4
+};
 
 bool strict;
 int attached[ATTACHED];
@@ -530,6 +540,12 @@ static void run_and_settle(void *argument)
 	ledger_settle();
 }
 
+/* Every fault is injected without a checker; with one, which takes its time for each, some. */
+static unsigned long step(void)
+{
+	return under_valgrind() ? STEP : under_sanitizer() ? STEP_SANITIZED : 1;
+}
+
 static unsigned long sweep_as(struct fault_sweep *plan, void (*scenario)(void))
 {
 	unsigned long n;
@@ -537,7 +553,7 @@ static unsigned long sweep_as(struct fault_sweep *plan, void (*scenario)(void))
 	plan->scenario = run_and_settle;
 	plan->argument = &scenario;
 	plan->prepare = summon_reaper;
-	plan->step = under_valgrind() ? STEP : 1;
+	plan->step = step();
 	n = fault_sweep_with(plan);
 	if (getenv("BEAM_TEST_FAULTS"))
 		printf("%lu faults\n", n);
@@ -615,5 +631,5 @@ unsigned long sweep_lasting(void (*scenario)(void))
 
 unsigned long at_least(unsigned long n)
 {
-	return !under_valgrind() ? n : n > STEP ? n - STEP : 1;
+	return n > step() ? n - (step() - 1) : 1;
 }
