@@ -182,7 +182,11 @@ static inline bool event_set(int fd)
 {
 	const uint64_t one = 1;
 
-	return sys_write(fd, &one, sizeof one) == sizeof one || sys_write(fd, &one, sizeof one) == sizeof one;
+	for (int tries = 0; tries < 2; tries++) {
+		if (sys_write(fd, &one, sizeof one) == sizeof one)
+			return true;
+	}
+	return false;
 }
 
 /* ---- channel.c: life and state. */

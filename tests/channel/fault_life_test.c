@@ -164,6 +164,26 @@ static void check_peer(beam_channel *channel)
 	}
 }
 
+/* The other side's first topic. An OPEN that waits in the buffer with its topic's first message may be overtaken by another. */
+static bool accept_first(struct ends *ends)
+{
+	for (int i = 0; i < 2; i++) {
+		beam_topic *topic = NULL;
+		int r = beam_channel_accept(ends->channel[1], &topic, soon());
+
+		check((r == 1) == (topic != NULL));
+		if (!result_of(r, 1, 0, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM))
+			return false;
+		if (strcmp(beam_topic_name(topic), "first") == 0) {
+			ends->topic[1] = topic;
+			return true;
+		}
+		check_string(beam_topic_name(topic), "second");
+		beam_topic_unref(topic);
+	}
+	return false;
+}
+
 /* The client opens topics, the server accepts them. */
 static void open_and_accept(struct ends *ends)
 {
@@ -175,16 +195,12 @@ static void open_and_accept(struct ends *ends)
 	r = beam_topic_open(&second, ends->channel[0], "second");
 	result_of(r, 0, -EPIPE, -ECONNRESET, -ENOMEM);
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 50, 0);
-	r = beam_channel_accept(ends->channel[1], &ends->topic[1], soon());
-	if (result_of(r, 1, 0, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM)) {
-		check_string(beam_topic_name(ends->topic[1]), "first");
+	if (accept_first(ends)) {
 		flow_receive(&ends->flow[0], ends->topic[1]);
 		flow_send(&ends->flow[1], ends->topic[1], SEND, 60, 0);
 		flow_receive(&ends->flow[1], ends->topic[0]);
-	} else {
-		check(ends->topic[1] == NULL);
 	}
-	/* The second is left unclaimed. */
+	/* The second may be left unclaimed. */
 	beam_topic_unref(second);
 }
 

@@ -17,6 +17,8 @@
 /* Nobody may notice the fault. Set by sweep_unnoticed(). */
 extern bool strict;
 
+enum { LINGER_MS = 5, LONG_MS = 20000 };
+
 /* Long enough for what ought to happen, if the ledger is strict; else so short, for a whole run, that a sweep can afford it. */
 beam_deadline soon(void);
 

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/* How scenarios are put through faults, and what is waited for meanwhile. */
+#include <channel/ledger.h>
+
+#include <base/thread.h>
+#include <dirent.h>
+#include <socket/reaper.h>
+
+enum { RUN_MS = 10, SHORT_MS = 1, STEP = 13, STEP_SANITIZED = 4, IN_A_ROW = 4 };
+
+bool strict;
+
+/* What one run may wait in all. */
+static beam_deadline run_until;
+
+beam_deadline soon(void)
+{
+	beam_deadline least = beam_in_ms(stretch(strict ? LONG_MS : SHORT_MS));
+
+	return least > run_until ? least : run_until;
+}
+
+/* True while a channel's thread is there, by its name. */
+static bool threads_run(void)
+{
+	DIR *folder = opendir("/proc/self/task");
+	struct dirent *task;
+	bool found = false;
+
+	require(folder != NULL);
+	while (!found && (task = readdir(folder))) {
+		char path[300], name[8] = "";
+		int fd;
+
+		snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		found = read(fd, name, sizeof name - 1) == 5 && strcmp(name, "beam\n") == 0;
+		close(fd);
+	}
+	closedir(folder);
+	return found;
+}
+
+void ledger_settle(void)
+{
+	check_within(5000, !threads_run());
+	check(reaper_drain(BEAM_FOREVER));
+	/* To Valgrind a thread that is there at the end of one run and not of another looks like lost memory. */
+	if (under_valgrind())
+		check(thread_end_all(BEAM_FOREVER));
+}
+
+/* The reaper lingers with its memory: to have it each time is quicker than to wait for its end. */
+static void summon_reaper(void)
+{
+	int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+
+	if (under_valgrind()) {
+		close(fd);
+		return;
+	}
+	reaper_close(&fd, 1);
+	/* It has begun, and given back what it was started with: memory that would hide as much of a run's. */
+	check(reaper_drain(BEAM_FOREVER));
+}
+
+static void run_and_settle(void *argument)
+{
+	void (*const *scenario)(void) = argument;
+
+	run_until = beam_in_ms(stretch(RUN_MS));
+	(*scenario)();
+	ledger_settle();
+}
+
+/* Every fault is injected without a checker; with one, which takes its time for each, some. */
+static unsigned long step(void)
+{
+	return under_valgrind() ? STEP : under_sanitizer() ? STEP_SANITIZED : 1;
+}
+
+static unsigned long sweep_as(struct fault_sweep *plan, void (*scenario)(void))
+{
+	unsigned long n;
+
+	plan->scenario = run_and_settle;
+	plan->argument = &scenario;
+	plan->prepare = summon_reaper;
+	plan->step = step();
+	n = fault_sweep_with(plan);
+	if (getenv("BEAM_TEST_FAULTS"))
+		printf("%lu faults\n", n);
+	return n;
+}
+
+unsigned long sweep(void (*scenario)(void))
+{
+	return sweep_as(&(struct fault_sweep){.only = FAULT_ALL & ~FAULT(SYS_EPOLL_WAIT)}, scenario);
+}
+
+unsigned long sweep_error(void (*scenario)(void), uint64_t calls, int error, bool sticky)
+{
+	return sweep_as(&(struct fault_sweep){.only = calls, .error = error, .once = true, .sticky = sticky}, scenario);
+}
+
+static unsigned long sweep_unnoticed_times(void (*scenario)(void), uint64_t calls, int error, unsigned long times)
+{
+	unsigned long n;
+
+	strict = true;
+	n = sweep_as(&(struct fault_sweep){.only = calls, .error = error, .once = true, .times = times}, scenario);
+	strict = false;
+	return n;
+}
+
+unsigned long sweep_unnoticed(void (*scenario)(void), uint64_t calls, int error)
+{
+	return sweep_unnoticed_times(scenario, calls, error, 1);
+}
+
+struct error {
+	uint64_t calls;
+	int error;
+};
+
+unsigned long sweep_passing(void (*scenario)(void))
+{
+	static const struct error errors[] = {
+	    {FAULT(SYS_SENDMSG), EAGAIN},
+	    {FAULT(SYS_SENDMSG), EINTR},
+	    {FAULT(SYS_SENDMSG), ENOBUFS},
+	    {FAULT(SYS_SENDMSG), ENOMEM},
+	    {FAULT(SYS_SENDMSG), ETOOMANYREFS},
+	    {FAULT(SYS_RECVMSG), EINTR},
+	    {FAULT(SYS_RECVMSG), EAGAIN},
+	    /* Said once it does not mean that nothing more is there: a peer closed with something unread. */
+	    {FAULT(SYS_RECVMSG), ECONNRESET},
+	    {FAULT(SYS_PPOLL), EINTR},
+	};
+	unsigned long n = 0;
+
+	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+		n += sweep_unnoticed(scenario, errors[i].calls, errors[i].error);
+	/* What passes only after a while: nothing tells when. */
+	n += sweep_unnoticed_times(scenario, FAULT(SYS_SENDMSG), ENOBUFS, IN_A_ROW);
+	n += sweep_unnoticed_times(scenario, FAULT(SYS_SENDMSG), ETOOMANYREFS, IN_A_ROW);
+	n += sweep_unnoticed_times(scenario, FAULT(SYS_SENDMSG), EAGAIN, IN_A_ROW);
+	return n;
+}
+
+unsigned long sweep_lasting(void (*scenario)(void))
+{
+	static const struct error errors[] = {
+	    {FAULT(SYS_SENDMSG), EPIPE},   {FAULT(SYS_SENDMSG), EAGAIN}, {FAULT(SYS_SENDMSG), ETOOMANYREFS},
+	    {FAULT(SYS_SENDMSG), ENOBUFS}, {FAULT(SYS_SENDMSG), ENOMEM}, {FAULT(SYS_RECVMSG), ECONNRESET},
+	    {FAULT(SYS_RECVMSG), ENOMEM},  {FAULT(SYS_PPOLL), ENOMEM},   {FAULT_MEMORY, ENOMEM},
+	};
+	unsigned long n = 0;
+
+	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+		n += sweep_error(scenario, errors[i].calls, errors[i].error, true);
+	return n;
+}
+
+unsigned long at_least(unsigned long n)
+{
+	return n > step() ? n - (step() - 1) : 1;
+}
