@@ -229,7 +229,7 @@ BEAM_API int beam_channel_limits(beam_channel *channel, struct beam_limits *ret,
  * having sent anything is not told.
  *
  * @param ret  takes the topic, a handle to be released by beam_topic_unref(); untouched unless the result is 1
- * @retval 1  a topic, in the order the other side opened them
+ * @retval 1  a topic, in the order in which they came
  * @retval 0  there will be no more: the channel was closed in order, by either side
  * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as above
  */
