@@ -2,6 +2,7 @@
 /*
  * The harness on itself: what must fail does fail. The failing tests are a suite of their own, run as another process.
  */
+#include <base/annotate.h>
 #include <harness/fault.h>
 #include <harness/harness.h>
 
@@ -188,8 +189,10 @@ static void *set_flag(void *argument)
 static void test_a_condition_is_waited_for(void)
 {
 	int flag = 0;
-	pthread_t thread = thread_spawn(set_flag, &flag);
+	pthread_t thread;
 
+	annotate_atomic(&flag);
+	thread = thread_spawn(set_flag, &flag);
 	check_within(1000, __atomic_load_n(&flag, __ATOMIC_ACQUIRE) == 1);
 	check(thread_wait(thread) == &flag);
 }
