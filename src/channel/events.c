@@ -249,10 +249,7 @@ static void on_wake(void *owner, struct outlet *outlet)
 
 static void on_wake_all(void *owner)
 {
-	struct beam_channel *channel = owner;
-
-	for (struct list *link = channel->blocked.next; link != &channel->blocked; link = link->next)
-		sleepers_wake_all(channel, &list_entry(link, struct beam_topic, blocked)->sendable);
+	write_wake_for_credit(owner);
 }
 
 static void on_room(void *owner)

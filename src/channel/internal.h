@@ -2,11 +2,12 @@
 /*
  * The channel from the inside: a session, a transport, a thread, locks and waiting.
  *
- * Locks, in the order in which they are taken: the reading right's (cold but for waiting), a channel's `lock` (names, handles: cold), a topic's `lock` (its queue), a channel's `tx_lock`
- * (everything that is sent). None is held over a read or write of the socket, a poll, a close of what a peer chose, or code of the user's.
+ * Locks, in the order in which they are taken: the reading right's (cold but for waiting), a channel's `lock` (names, handles: cold), a
+ * topic's `lock` (its queue), a channel's `tx_lock` (everything that is sent). None is held over a read or write of the socket, a poll, a close of what a peer chose, or code of the user's.
  *
- * Two rights, each held by one thread at a time: to read (`baton`; rx belongs to its holder) and to write (`writing`). Who gives the writing right back while something is pending passes it on to a sender that waits for it, or wakes the channel's thread, or, if
- * the socket is full, has that thread watch for room. So pending output never waits for nobody.
+ * Two rights, each held by one thread at a time: to read (`baton`; rx belongs to its holder) and to write (`writing`). Who gives the
+ * writing right back while something is pending passes it on to a sender that waits for it, or wakes the channel's thread, or, if the
+ * socket is full, has that thread watch for room. So pending output never waits for nobody.
  *
  * Memory is counted apart from handles: handles keep the connection, the memory count keeps the struct.
  */
@@ -223,6 +224,8 @@ static inline bool write_over(const struct beam_channel *channel)
 }
 /* Wakes those who wait for room in the buffer. */
 void write_wake_for_room(struct beam_channel *channel);
+/* Wakes those who wait for credit. */
+void write_wake_for_credit(struct beam_channel *channel);
 /* Wakes everybody who waits to send. */
 void write_wake_all(struct beam_channel *channel);
 /* Something failed, or waits, for a reason that passes without an event: the channel's thread tries again after a while. */

@@ -217,6 +217,12 @@ void write_wake_for_room(struct beam_channel *channel)
 	}
 }
 
+void write_wake_for_credit(struct beam_channel *channel)
+{
+	for (struct list *link = channel->blocked.next; link != &channel->blocked; link = link->next)
+		sleepers_wake_all(channel, &list_entry(link, struct beam_topic, blocked)->sendable);
+}
+
 void write_wake_all(struct beam_channel *channel)
 {
 	struct list *link, *next;
@@ -225,8 +231,7 @@ void write_wake_all(struct beam_channel *channel)
 		next = link->next;
 		wake_writer(list_entry(link, struct writer, link), false);
 	}
-	for (link = channel->blocked.next; link != &channel->blocked; link = link->next)
-		sleepers_wake_all(channel, &list_entry(link, struct beam_topic, blocked)->sendable);
+	write_wake_for_credit(channel);
 }
 
 void write_break(struct beam_channel *channel, int error)
