@@ -26,10 +26,15 @@ enum {
 	/* Polling that failed so many times running is given up but for trials, which grow rarer up to one in so many. */
 	POLL_FAILS = 3,
 	POLL_RAREST = 1024,
+	/* So often running nothing is expected to be there at once, before that is looked at again. */
+	POLL_PATIENT = 16,
+	/* After so many times that polling was worth it, it is penalised half as much for the next yield that takes long. */
+	POLL_WORTH = 256,
 };
 
 struct waiter {
 	struct list link, of_baton;
+	pthread_t thread;
 	pthread_mutex_t *lock;
 	pthread_cond_t wake;
 	beam_deadline deadline;
@@ -75,10 +80,10 @@ void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers)
 		struct waiter *waiter = list_entry(link, struct waiter, link);
 
 		next = link->next;
-		if (waiter->leading)
-			event_set(channel->kick);
-		else
+		if (!waiter->leading)
 			wake(waiter);
+		else if (!pthread_equal(waiter->thread, pthread_self()))
+			event_set(channel->kick);
 	}
 }
 
@@ -287,35 +292,78 @@ void baton_close(struct beam_channel *channel)
 
 /* ---- Leading ---------------------------------------------------------------------------------------------------------------------- */
 
+/* Lets others run. False if that took so long that somebody else has worked meanwhile: polling does not pay then. */
+static bool yield_shortly(int64_t *now)
+{
+	int64_t before = *now;
+
+	sched_yield();
+	*now = clock_now();
+	return *now - before < YIELD_MOST_NS;
+}
+
+/* How many waits go without, until polling is tried again. */
+static void rarer(struct busy_poll *poll, unsigned *interval)
+{
+	if (*interval < POLL_RAREST)
+		*interval = *interval ? *interval * 2 : 1;
+	poll->skip = *interval;
+}
+
+static void poll_failed(struct busy_poll *poll)
+{
+	poll->patient = 0;
+	if (poll->fails < POLL_FAILS)
+		poll->fails++;
+	rarer(poll, &poll->interval);
+}
+
+/* Something came, but only after somebody else had worked. Once may be chance; those who share the core with us do it again. */
+static void poll_was_captured(struct busy_poll *poll)
+{
+	poll->patient = poll->worth = 0;
+	poll->fails = POLL_FAILS;
+	rarer(poll, &poll->penalty);
+}
+
+static void poll_paid(struct busy_poll *poll, bool at_once)
+{
+	poll->fails = poll->interval = 0;
+	poll->patient = at_once ? 0 : poll->patient ? poll->patient - 1 : POLL_PATIENT;
+	if (++poll->worth == POLL_WORTH) {
+		poll->worth = 0;
+		poll->penalty /= 2;
+	}
+}
+
 /* Looks again and again for a little longer than it takes to be woken, and lets others run meanwhile. True: something came. */
 static bool poll_busily(struct beam_channel *channel)
 {
 	struct busy_poll *poll = &channel->busy_poll;
-	int64_t begun, before, now;
+	int64_t budget = (int64_t)channel->options.busy_poll_us * 1000, begun, now;
+	bool came, at_once = !poll->patient, shortly = true;
 
-	if (!channel->options.busy_poll_us)
-		return false;
+	if (!budget)
+		return read_some(channel);
 	if (poll->fails >= POLL_FAILS && poll->skip) {
 		poll->skip--;
-		return false;
+		return read_some(channel);
 	}
 	now = begun = clock_now();
-	do {
-		if (read_some(channel)) {
-			poll->fails = 0;
-			poll->interval = 1;
-			return true;
-		}
-		before = now;
-		sched_yield();
-		now = clock_now();
-	} while (now - before < YIELD_MOST_NS && now - begun < (int64_t)channel->options.busy_poll_us * 1000);
-	if (poll->fails < POLL_FAILS)
-		poll->fails++;
-	if (poll->interval < POLL_RAREST)
-		poll->interval = poll->interval ? poll->interval * 2 : 1;
-	poll->skip = poll->interval;
-	return false;
+	/* What had to be waited for lately is not there at once this time. */
+	if (poll->patient)
+		shortly = yield_shortly(&now);
+	while (!(came = read_some(channel)) && shortly && now - begun < budget) {
+		at_once = false;
+		shortly = yield_shortly(&now);
+	}
+	if (!shortly)
+		poll_was_captured(poll);
+	else if (came)
+		poll_paid(poll, at_once);
+	else
+		poll_failed(poll);
+	return came;
 }
 
 static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
@@ -335,7 +383,7 @@ static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 /* Reads what there is, or waits until there may be something. */
 static void look(struct beam_channel *channel, beam_deadline deadline)
 {
-	if (read_some(channel) || (!deadline_passed(deadline) && poll_busily(channel))) {
+	if (deadline_passed(deadline) ? read_some(channel) : poll_busily(channel)) {
 		/* What came may be to be answered. */
 		pthread_mutex_lock(&channel->tx_lock);
 		write_pending(channel);
@@ -349,7 +397,7 @@ static void look(struct beam_channel *channel, beam_deadline deadline)
 static int lead(struct beam_channel *channel, pthread_mutex_t *lock, struct sleepers *sleepers, uint64_t seen,
 		beam_deadline deadline)
 {
-	struct waiter waiter = {.leading = true};
+	struct waiter waiter = {.leading = true, .thread = pthread_self()};
 	bool looked = false;
 	int r = 0;
 
@@ -375,7 +423,7 @@ static int lead(struct beam_channel *channel, pthread_mutex_t *lock, struct slee
 int baton_wait(struct beam_channel *channel, pthread_mutex_t *lock, struct sleepers *sleepers, beam_deadline deadline)
 {
 	struct baton *baton = &channel->baton;
-	struct waiter waiter = {.lock = lock, .deadline = deadline};
+	struct waiter waiter = {.thread = pthread_self(), .lock = lock, .deadline = deadline};
 	uint64_t seen = sleepers->changes;
 	int r = 0;
 

@@ -59,9 +59,10 @@ struct baton {
 	beam_deadline tick_at;
 };
 
-/* Polling before sleeping: fails running; waits until the next trial, and after it. */
+/* Polling before sleeping: fails running; waits until the next trial, and after it; the same after a yield that took long, and how often
+ * polling has been worth it since; how many more waits yield before they look. */
 struct busy_poll {
-	unsigned fails, skip, interval;
+	unsigned fails, skip, interval, penalty, worth, patient;
 };
 
 struct beam_channel {
