@@ -117,7 +117,28 @@ static void take_payload(struct sending *s, size_t most)
 	}
 }
 
-/* The next frame of the message. */
+/* More frames, as long as they are full or the last, and their payload lies in one piece. */
+static void make_more(struct sending *s)
+{
+	struct tx_own *own = &s->own;
+
+	while (s->left && own->n_more < TX_OWN_MORE) {
+		const struct iovec *iov = &s->iov[s->at_iov];
+		size_t size = s->left < FRAME_BODY_MAX ? s->left : FRAME_BODY_MAX;
+		struct tx_more *more = &own->more[own->n_more];
+
+		if (iov->iov_len - s->at_byte < size)
+			return;
+		more->part = (struct iovec){(unsigned char *)iov->iov_base + s->at_byte, size};
+		more->padding = frame_padding(size);
+		s->at_byte += size;
+		s->left -= size;
+		frame_encode(more->head, FRAME_DATA, s->left ? FRAME_MORE : 0, 0, s->topic->outlet.id, 0, size);
+		own->n_more++;
+	}
+}
+
+/* The next frame of the message, and of a large one several. */
 static void make_frame(struct sending *s)
 {
 	struct tx_own *own = &s->own;
@@ -147,9 +168,13 @@ static void make_frame(struct sending *s)
 	own->padding = frame_padding(prefix + own->payload);
 	own->fds = first ? s->fds : NULL;
 	own->n_fds = first ? s->n_fds : 0;
-	own->last = !s->left;
-	own->batched = own->begun = own->done = false;
 	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, s->topic->outlet.id, 0, prefix + own->payload);
+	own->n_more = 0;
+	/* Only a frame alone can go into the buffer. */
+	if (prefix + own->payload == FRAME_BODY_MAX && s->deadline != BEAM_NOWAIT)
+		make_more(s);
+	own->last = !s->left;
+	own->batched = own->begun = own->done = own->sent_some = false;
 }
 
 /* Puts the frame into the buffer; there is room. */
@@ -183,7 +208,7 @@ static bool may_append(const struct sending *s)
 	const struct tx *tx = &s->channel->tx;
 
 	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
-	if (s->own.n_fds && s->left)
+	if (s->own.n_more || (s->own.n_fds && s->left))
 		return false;
 	if (tx->held && (s->own.n_fds || s->own.outlet->buffered > tx->drained) && s->deadline != BEAM_NOWAIT)
 		return false;
@@ -313,7 +338,7 @@ static int send_frames(struct sending *s)
 			break;
 		begun = begun || s->left;
 	} while (s->left);
-	if (r < 0 && begun) {
+	if (r < 0 && (begun || s->own.sent_some)) {
 		tx_abort(tx, outlet);
 		write_pending(s->channel);
 		return r;

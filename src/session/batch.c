@@ -318,6 +318,11 @@ static void set_carrier(struct tx_batch *batch, unsigned n_fds)
 		frame_set_carried(batch->iov[0].iov_base, (uint8_t)n_fds);
 }
 
+static size_t more_size(const struct tx_more *more)
+{
+	return FRAME_HEADER + more->part.iov_len + more->padding;
+}
+
 static void add_own(struct tx *tx, struct tx_own *own)
 {
 	static const unsigned char zero[8];
@@ -329,6 +334,12 @@ static void add_own(struct tx *tx, struct tx_own *own)
 		batch_add(batch, own->parts[i].iov_base, own->parts[i].iov_len);
 	batch_add(batch, zero, own->padding);
 	batch->own_left = tx_own_size(own);
+	for (const struct tx_more *more = own->more; more < own->more + own->n_more; more++) {
+		batch_add(batch, more->head, FRAME_HEADER);
+		batch_add(batch, more->part.iov_base, more->part.iov_len);
+		batch_add(batch, zero, more->padding);
+		batch->own_left += more_size(more);
+	}
 	if (own->n_fds)
 		memcpy(batch->fds + batch->n_fds, own->fds, own->n_fds * sizeof(int));
 	batch->n_fds += own->n_fds;
@@ -448,10 +459,30 @@ static void take_own_out(struct tx *tx, struct tx_own *own)
 		batch->active = false;
 }
 
+/* Of the writer's frames only the last `n` are left to be sent. */
+static void keep_last(struct tx_own *own, unsigned n)
+{
+	const struct tx_more *next = &own->more[own->n_more - n];
+
+	own->sent_some = true;
+	own->batched = own->begun = false;
+	memcpy(own->head, next->head, FRAME_HEADER);
+	own->head_size = FRAME_HEADER;
+	own->parts[0] = next->part;
+	own->n_parts = 1;
+	own->payload = next->part.iov_len;
+	own->padding = next->padding;
+	own->fds = NULL;
+	own->n_fds = 0;
+	own->n_more = n - 1;
+	memmove(own->more, next + 1, own->n_more * sizeof *next);
+}
+
 void tx_leave(struct tx *tx, struct tx_own *own)
 {
 	struct tx_batch *batch = &tx->batch;
-	size_t size = 0;
+	size_t size = 0, most = batch->own_left;
+	unsigned later = 0;
 
 	if (!own->batched || own->done)
 		return;
@@ -459,8 +490,10 @@ void tx_leave(struct tx *tx, struct tx_own *own)
 		take_own_out(tx, own);
 		return;
 	}
-	/* Only its own part, and perhaps the end of the session's, is left. */
-	for (unsigned i = batch->first > batch->own_at ? batch->first : batch->own_at; i < batch->n; i++) {
+	/* Only its own part, and perhaps the end of the session's, is left. Frames that have not begun need not follow. */
+	while (later < own->n_more && more_size(&own->more[own->n_more - later - 1]) <= most)
+		most -= more_size(&own->more[own->n_more - ++later]);
+	for (unsigned i = batch->first > batch->own_at ? batch->first : batch->own_at; size < most; i++) {
 		memcpy(tx->reserve + size, batch->iov[i].iov_base, batch->iov[i].iov_len);
 		size += batch->iov[i].iov_len;
 	}
@@ -468,10 +501,13 @@ void tx_leave(struct tx *tx, struct tx_own *own)
 		batch->first = batch->own_at;
 	batch->n = batch->own_at;
 	batch_add(batch, tx->reserve, size);
-	batch->left += batch->own_left;
+	batch->left += size;
 	batch->own_left = 0;
-	own->done = true;
-	if (own->last)
+	batch->active = batch->left > 0;
+	own->done = !later;
+	if (later)
+		keep_last(own, later);
+	else if (own->last)
 		batch->reserved = own->outlet;
 }
 

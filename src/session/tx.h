@@ -24,7 +24,9 @@ enum {
 	TX_FDS = 250,
 	TX_CONTROL = 4096,
 	TX_OWN_PARTS = 64,
-	TX_IOV = TX_OWN_PARTS + 6,
+	/* Frames of a large message that may go along with one; they are header, payload and padding. */
+	TX_OWN_MORE = 4,
+	TX_IOV = TX_OWN_PARTS + 6 + 3 * TX_OWN_MORE,
 	/* Frames larger than this go past the buffer when their sender may wait. */
 	TX_LARGE = 8192,
 };
@@ -50,7 +52,14 @@ struct outlet {
 	uint64_t messages, bytes, attachments, lost;
 };
 
-/* The frame that a thread is sending. */
+/* A further frame of a message; its payload lies in one piece. */
+struct tx_more {
+	unsigned char head[FRAME_HEADER];
+	struct iovec part;
+	size_t padding;
+};
+
+/* The frame that a thread is sending, and more of the same message if its payload is large. */
 struct tx_own {
 	struct outlet *outlet;
 	unsigned char head[FRAME_HEADER + FRAME_SIZED_PREFIX];
@@ -61,10 +70,12 @@ struct tx_own {
 	size_t payload, padding;
 	const int *fds;
 	unsigned n_fds;
-	/* The message ends with it. */
+	struct tx_more more[TX_OWN_MORE];
+	unsigned n_more;
+	/* The message ends with the last of them. */
 	bool last;
-	/* Set by the writer: it is in the batch; a part of it is in the kernel; all of it is. */
-	bool batched, begun, done;
+	/* Set by the writer: they are in the batch; a part of them is in the kernel; all of them are; some are, and these are what is left. */
+	bool batched, begun, done, sent_some;
 };
 
 struct tx_record {
@@ -201,7 +212,8 @@ void tx_complete(struct tx *tx, struct outlet *outlet, bool large);
 size_t tx_own_size(const struct tx_own *own);
 /* True if the frame fits into the buffer now. */
 bool tx_append_fits(const struct tx *tx, const struct tx_own *own);
-/* Puts the frame into the buffer; `fds` are duplicates, which the session now holds. A frame with descriptors must be a whole message. */
+/* Puts the frame into the buffer; `fds` are duplicates, which the session now holds. A frame with descriptors must be a whole message, and
+ * none may go along. */
 void tx_append(struct tx *tx, struct tx_own *own, const int *fds);
 
 /* ---- Writing, by the holder of the writing right. */
@@ -210,7 +222,8 @@ bool tx_pending(const struct tx *tx);
 bool tx_batch(struct tx *tx, struct tx_own *own);
 /* What became of it: bytes that went, all descriptors with them. The duplicates that are done with go to `spent`; returns how many. */
 unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS]);
-/* The writer leaves: its frame is taken out of the batch, or kept in the reserve if it has begun. */
+/* The writer leaves: its frames are taken out of the batch. One that has begun will be completed from the reserve; the writer is done if
+ * it was the last. */
 void tx_leave(struct tx *tx, struct tx_own *own);
 /* The kernel refused a descriptor of the batch, nothing went. True: it was the writer's. Otherwise the session looks for it and drops its
  * frame, whose duplicates go to `spent`. */

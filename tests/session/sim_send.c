@@ -183,7 +183,7 @@ static void abandon(struct sim_side *side, struct sim_sender *sender)
 	if (!sender->charged) {
 		tx_unclaim(&side->tx, outlet, &sender->claim);
 		finish(side, sender, SIM_GONE);
-	} else if (sender->begun) {
+	} else if (sender->begun || sender->own.sent_some) {
 		tx_abort(&side->tx, outlet);
 		finish(side, sender, SIM_ABORTED);
 	} else {
@@ -241,6 +241,26 @@ static void set_parts(struct sim *sim, struct tx_own *own, const unsigned char *
 	}
 }
 
+/* Further frames that go along. */
+static void add_more(struct sim_side *side, struct sim_sender *sender)
+{
+	struct sim_message *message = sender->message;
+	struct tx_own *own = &sender->own;
+
+	while (sender->left && own->n_more < TX_OWN_MORE && sim_chance(side->sim, 50)) {
+		struct tx_more *more = &own->more[own->n_more++];
+		size_t size = sender->left < sender->part ? sender->left : sender->part;
+
+		if (size > FRAME_BODY_MAX)
+			size = FRAME_BODY_MAX;
+		more->part =
+		    (struct iovec){(void *)(uintptr_t)(sim_pattern + message->pattern + (message->size - sender->left)), size};
+		more->padding = frame_padding(size);
+		sender->left -= size;
+		frame_encode(more->head, FRAME_DATA, sender->left ? FRAME_MORE : 0, 0, message->stream->outlet.id, 0, size);
+	}
+}
+
 static void make_frame(struct sim_side *side, struct sim_sender *sender)
 {
 	struct sim_message *message = sender->message;
@@ -263,13 +283,15 @@ static void make_frame(struct sim_side *side, struct sim_sender *sender)
 	own->padding = frame_padding(prefix + size);
 	own->fds = first ? sender->fds : NULL;
 	own->n_fds = first ? message->n_fds : 0;
-	own->last = !sender->left;
-	own->batched = own->begun = own->done = false;
+	own->n_more = 0;
+	own->batched = own->begun = own->done = own->sent_some = false;
 	if (sized) {
 		put_u32(own->head + FRAME_HEADER, (uint32_t)message->size);
 		put_u32(own->head + FRAME_HEADER + 4, sender->overdraft);
 	}
 	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, own->outlet->id, 0, prefix + size);
+	add_more(side, sender);
+	own->last = !sender->left;
 }
 
 /* The frame was accepted. */
@@ -289,7 +311,7 @@ static bool may_append(const struct sim_side *side, const struct sim_sender *sen
 	const struct tx *tx = &side->tx;
 	const struct tx_own *own = &sender->own;
 
-	if (own->n_fds && sender->left)
+	if (own->n_more || (own->n_fds && sender->left))
 		return false;
 	if (tx->held && (own->n_fds || own->outlet->buffered > tx->drained) && sim_chance(side->sim, 80))
 		return false;
@@ -372,7 +394,7 @@ static void release(struct sim_side *side)
 	side->writer = SIM_NOBODY;
 }
 
-/* The sender lets go of the right; what of its frame has begun counts as sent. True if so. */
+/* The sender lets go of the right; a frame that has begun counts as sent. True if it was the last. */
 static bool leave(struct sim_side *side, struct sim_sender *sender)
 {
 	tx_leave(&side->tx, &sender->own);

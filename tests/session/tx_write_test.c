@@ -120,6 +120,66 @@ static void test_what_goes_to_the_reserve_may_be_as_large_as_a_frame(void)
 	talk_end();
 }
 
+/* A message in three frames that go together, and something with descriptors before it. */
+static struct tx_own *three_frames(void)
+{
+	static struct tx_own own;
+
+	talk_begin();
+	mouth_append(&mouth, &b, "first", fds, 1);
+	mouth_charge_large(&mouth, &a, 9, 0);
+	mouth_first_frame(&own, &a, FRAME_MORE, 9, 0, "abcd", 4, NULL, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct tx_more *more = &own.more[own.n_more++];
+
+		more->part = (struct iovec){(void *)(uintptr_t)(i ? "i" : "efgh"), i ? 1 : 4};
+		more->padding = frame_padding(more->part.iov_len);
+		frame_encode(more->head, FRAME_DATA, i ? 0 : FRAME_MORE, 0, a.id, 0, more->part.iov_len);
+	}
+	own.last = true;
+	return &own;
+}
+
+enum { THREE_BEFORE = 24, THREE_FIRST = 16 + 8 + 8, THREE_MORE = 24 };
+
+/* The writer leaves after `n` bytes: 0 to 3 of its frames have begun. It goes on later, or gives the message up. */
+static void leave_three_frames(size_t n, bool goes_on)
+{
+	struct tx_own *own = three_frames();
+	size_t own_n = n > THREE_BEFORE ? n - THREE_BEFORE : 0;
+	unsigned begun = !own_n ? 0 : own_n <= THREE_FIRST ? 1 : own_n <= THREE_FIRST + THREE_MORE ? 2 : 3;
+
+	harness_context("%zu bytes, then it goes on: %d", n, goes_on);
+	if (n)
+		mouth_write(&mouth, own, n);
+	tx_leave(&mouth.tx, own);
+	check_int(own->done, begun == 3);
+	check_int(own->sent_some, begun == 1 || begun == 2);
+	check(own->done || !own->batched);
+	if (!own->done && goes_on)
+		mouth_write_all(&mouth, own);
+	if (begun == 3 || goes_on)
+		tx_complete(&mouth.tx, &a, true);
+	else if (begun)
+		tx_abort(&mouth.tx, &a);
+	else
+		tx_complete(&mouth.tx, &a, true);
+	mouth_write_all(&mouth, NULL);
+	check_string(heard(), begun == 3 || goes_on ? "message 2 0 5 1 6669727374\nmessage 1 0 9 - 616263646566676869\n"
+			      : begun               ? "message 2 0 5 1 6669727374\nabort 1 0\n"
+						    : "message 2 0 5 1 6669727374\n");
+	check(!tx_pending(&mouth.tx));
+	talk_end();
+}
+
+static void test_a_writer_may_leave_after_any_of_its_frames(void)
+{
+	for (size_t n = 0; n < THREE_BEFORE + THREE_FIRST + 2 * THREE_MORE; n++) {
+		leave_three_frames(n, false);
+		leave_three_frames(n, true);
+	}
+}
+
 static void test_a_frame_in_many_pieces_arrives_whole_at_every_length(void)
 {
 	for (size_t piece = 1; piece <= 300; piece += piece < 80 ? 1 : 37) {
@@ -484,6 +544,7 @@ static const struct test tests[] = {
     TEST(test_a_batch_arrives_whole_after_a_short_write_at_every_length),
     TEST(test_a_writer_may_leave_after_a_short_write_at_every_length),
     TEST(test_what_goes_to_the_reserve_may_be_as_large_as_a_frame),
+    TEST(test_a_writer_may_leave_after_any_of_its_frames),
     TEST(test_a_frame_in_many_pieces_arrives_whole_at_every_length),
     TEST(test_a_refused_descriptor_drops_its_own_frame_only),
     TEST(test_all_descriptors_refused_leave_the_plain_frames),
