@@ -28,7 +28,7 @@ enum {
 	TX_OWN_MORE = 4,
 	TX_IOV = TX_OWN_PARTS + 6 + 3 * TX_OWN_MORE,
 	/* Frames larger than this go past the buffer when their sender may wait. */
-	TX_LARGE = 8192,
+	TX_LARGE = 32768,
 };
 
 /* One topic id of this side's. */

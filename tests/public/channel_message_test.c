@@ -12,8 +12,8 @@ static struct ends ends;
 
 static void test_messages_of_every_size_around_the_edges_arrive_whole(void)
 {
-	static const size_t edges[] = {0,     1,     7,     8,     9,     4080,   8176,   8192,
-				       65520, 65528, 65529, 65536, 65537, 131056, 131072, 1 << 20};
+	static const size_t edges[] = {0,     1,     7,     8,     9,      4080,   32752,  32768,  65520,
+				       65528, 65529, 65536, 65537, 131056, 131072, 262136, 327672, 1 << 20};
 	static unsigned char payload[(1 << 20) + 2];
 	beam_message *message = NULL;
 
