@@ -12,25 +12,28 @@
  *
  * So input is never left for more than two ticks, and only while no thread waits for anything on this channel; and there are no ticks
  * when nothing is going on.
+ *
+ * Whoever has been getting the messages, and has been back to wait for the next within microseconds, is *expected*: the right is left free for
+ * him rather than handed over, and who leads steps down for him. If he stays away, a tick, a short one then, gives it to one who waits.
  */
 #include <base/sys.h>
 #include <channel/internal.h>
-#include <sched.h>
 
 enum {
 	TICK_NS = 10 * 1000 * 1000,
+	/* The same while others wait and the right lies free, because somebody is expected back soon, which is within so long. */
+	SHORT_TICK_NS = 2 * 1000 * 1000,
+	SOON_NS = 50 * 1000,
+	/* It is expected after so many times running; after more of them for each time that nobody came. */
+	RETURNS = 8,
+	RETURNS_MOST = 1 << 16,
+	RETURNS_PROVEN = 4096,
 	/* So many take-overs from WATCH within a tick's time make it TICK. */
 	OFTEN = 3,
-	/* A yield that takes longer has let somebody else work: polling does not pay. */
-	YIELD_MOST_NS = 100 * 1000,
-	/* Polling that failed so many times running is given up but for trials, which grow rarer up to one in so many. */
-	POLL_FAILS = 3,
-	POLL_RAREST = 1024,
-	/* So often running nothing is expected to be there at once, before that is looked at again. */
-	POLL_PATIENT = 16,
-	/* After so many times that polling was worth it, it is penalised half as much for the next yield that takes long. */
-	POLL_WORTH = 256,
 };
+
+/* A result that no call has. */
+enum { STEP_DOWN = 1 };
 
 struct waiter {
 	struct list link, of_baton;
@@ -57,7 +60,7 @@ static void wake(struct waiter *waiter)
 	pthread_cond_signal(&waiter->wake);
 }
 
-void sleepers_wake(struct sleepers *sleepers, size_t n)
+void sleepers_wake(struct beam_channel *channel, struct sleepers *sleepers, size_t n)
 {
 	struct list *next;
 
@@ -66,8 +69,10 @@ void sleepers_wake(struct sleepers *sleepers, size_t n)
 		struct waiter *waiter = list_entry(link, struct waiter, link);
 
 		next = link->next;
-		if (!waiter->leading)
-			wake(waiter);
+		if (waiter->leading)
+			continue;
+		wake(waiter);
+		atomic_store_explicit(&channel->woke, WOKE_SOMEBODY, memory_order_relaxed);
 	}
 }
 
@@ -118,7 +123,7 @@ static bool takes_often(struct baton *baton, int64_t now)
 static void set_tick(struct baton *baton, int64_t now)
 {
 	baton->mode = STANDBY_TICK;
-	baton->tick_at = now + TICK_NS;
+	baton->tick_at = now + (list_empty(&baton->waiters) ? TICK_NS : SHORT_TICK_NS);
 	baton->led_at_tick = baton->led;
 	baton->counted = 0;
 }
@@ -173,7 +178,27 @@ static bool take(struct beam_channel *channel)
 	return true;
 }
 
-/* Gives the right to the waiter with the latest deadline who still sleeps. */
+/* Gives the right to a waiter who still sleeps. */
+static bool give(struct beam_channel *channel, struct waiter *waiter)
+{
+	struct baton *baton = &channel->baton;
+
+	pthread_mutex_lock(waiter->lock);
+	waiter->passed_over = true;
+	if (!waiter->woken) {
+		waiter->granted = true;
+		wake(waiter);
+	}
+	pthread_mutex_unlock(waiter->lock);
+	if (!waiter->granted)
+		return false;
+	baton->led++;
+	if (baton->mode == STANDBY_WATCH)
+		stop_watching(channel);
+	return true;
+}
+
+/* Gives it to the one with the latest deadline. */
 static bool pass_on(struct beam_channel *channel)
 {
 	struct baton *baton = &channel->baton;
@@ -191,17 +216,7 @@ static bool pass_on(struct beam_channel *channel)
 		}
 		if (!best)
 			return false;
-		pthread_mutex_lock(best->lock);
-		best->passed_over = true;
-		if (!best->woken) {
-			best->granted = true;
-			wake(best);
-		}
-		pthread_mutex_unlock(best->lock);
-	} while (!best->granted);
-	baton->led++;
-	if (baton->mode == STANDBY_WATCH)
-		stop_watching(channel);
+	} while (!give(channel, best));
 	return true;
 }
 
@@ -213,6 +228,7 @@ void baton_init(struct baton *baton)
 	condition_init(&baton->left);
 	list_init(&baton->waiters);
 	baton->mode = STANDBY_WATCH;
+	baton->relied_from = RETURNS;
 }
 
 void baton_end(struct baton *baton)
@@ -234,21 +250,84 @@ bool baton_take(struct beam_channel *channel)
 	return taken;
 }
 
+/* Whoever stopped waiting last, or somebody else, is about to wait again. */
+static bool is_expected(const struct baton *baton)
+{
+	return baton->returns >= baton->relied_from && baton->mode != STANDBY_WATCH && !baton->dependents;
+}
+
+/* Somebody begins to wait. */
+static void note_return(struct beam_channel *channel)
+{
+	struct baton *baton = &channel->baton;
+
+	if (atomic_load_explicit(&channel->woke, memory_order_relaxed) == WOKE_SOMEBODY)
+		atomic_store_explicit(&channel->woke, WOKE_AND_BACK, memory_order_relaxed);
+	if (clock_now() - baton->left_at > SOON_NS) {
+		baton->returns = 0;
+	} else if (++baton->returns >= baton->relied_from + RETURNS_PROVEN) {
+		baton->returns = baton->relied_from;
+		if (baton->relied_from > RETURNS)
+			baton->relied_from /= 2;
+	}
+}
+
+/* Others wait, and the right lies free for whoever comes back: if nobody does, a tick will give it to one of them. False if the channel's
+ * thread cannot be told to tick. */
+static bool expect(struct beam_channel *channel)
+{
+	struct baton *baton = &channel->baton;
+	int64_t now = clock_now();
+
+	if (baton->mode != STANDBY_TICK || baton->tick_at - now > SHORT_TICK_NS) {
+		bool told;
+
+		set_tick(baton, now);
+		pthread_mutex_lock(&channel->tx_lock);
+		write_nudge(channel);
+		told = channel->awake;
+		pthread_mutex_unlock(&channel->tx_lock);
+		if (!told)
+			return false;
+	}
+	baton->left_at = now;
+	baton->taken = false;
+	return true;
+}
+
+static void leave(struct beam_channel *channel)
+{
+	struct baton *baton = &channel->baton;
+
+	if (channel->read_over)
+		baton->over = true;
+	if (!baton->over && ((is_expected(baton) && !list_empty(&baton->waiters) && expect(channel)) || pass_on(channel)))
+		return;
+	baton->taken = false;
+	if (baton->over)
+		pthread_cond_signal(&baton->left);
+	else if (baton->mode == STANDBY_REST || (baton->mode == STANDBY_TICK && baton->dependents))
+		watch(channel);
+}
+
 void baton_leave(struct beam_channel *channel)
 {
 	struct baton *baton = &channel->baton;
 
 	pthread_mutex_lock(&baton->lock);
-	if (channel->read_over)
-		baton->over = true;
-	if (baton->over || !pass_on(channel)) {
-		baton->taken = false;
-		if (baton->over)
-			pthread_cond_signal(&baton->left);
-		else if (baton->mode == STANDBY_REST || (baton->mode == STANDBY_TICK && baton->dependents))
-			watch(channel);
-	}
+	leave(channel);
 	pthread_mutex_unlock(&baton->lock);
+}
+
+/* Nobody leads though others wait: who was expected is not back. */
+static void give_up_expecting(struct beam_channel *channel)
+{
+	struct baton *baton = &channel->baton;
+
+	baton->returns = 0;
+	if (baton->relied_from < RETURNS_MOST)
+		baton->relied_from *= 2;
+	baton->taken = pass_on(channel);
 }
 
 void baton_tick(struct beam_channel *channel)
@@ -257,8 +336,13 @@ void baton_tick(struct beam_channel *channel)
 
 	pthread_mutex_lock(&baton->lock);
 	if (baton->mode == STANDBY_TICK && deadline_passed(baton->tick_at)) {
-		if (baton->led != baton->led_at_tick)
-			set_tick(baton, clock_now());
+		int64_t now = clock_now();
+		bool waited_for = !baton->taken && !baton->over && !list_empty(&baton->waiters);
+
+		if (waited_for && now - baton->left_at > SOON_NS)
+			give_up_expecting(channel);
+		if (waited_for || baton->led != baton->led_at_tick)
+			set_tick(baton, now);
 		else if (baton->taken)
 			baton->mode = STANDBY_REST;
 		else if (!baton->over)
@@ -292,80 +376,6 @@ void baton_close(struct beam_channel *channel)
 
 /* ---- Leading ---------------------------------------------------------------------------------------------------------------------- */
 
-/* Lets others run. False if that took so long that somebody else has worked meanwhile: polling does not pay then. */
-static bool yield_shortly(int64_t *now)
-{
-	int64_t before = *now;
-
-	sched_yield();
-	*now = clock_now();
-	return *now - before < YIELD_MOST_NS;
-}
-
-/* How many waits go without, until polling is tried again. */
-static void rarer(struct busy_poll *poll, unsigned *interval)
-{
-	if (*interval < POLL_RAREST)
-		*interval = *interval ? *interval * 2 : 1;
-	poll->skip = *interval;
-}
-
-static void poll_failed(struct busy_poll *poll)
-{
-	poll->patient = 0;
-	if (poll->fails < POLL_FAILS)
-		poll->fails++;
-	rarer(poll, &poll->interval);
-}
-
-/* Something came, but only after somebody else had worked. Once may be chance; those who share the core with us do it again. */
-static void poll_was_captured(struct busy_poll *poll)
-{
-	poll->patient = poll->worth = 0;
-	poll->fails = POLL_FAILS;
-	rarer(poll, &poll->penalty);
-}
-
-static void poll_paid(struct busy_poll *poll, bool at_once)
-{
-	poll->fails = poll->interval = 0;
-	poll->patient = at_once ? 0 : poll->patient ? poll->patient - 1 : POLL_PATIENT;
-	if (++poll->worth == POLL_WORTH) {
-		poll->worth = 0;
-		poll->penalty /= 2;
-	}
-}
-
-/* Looks again and again for a little longer than it takes to be woken, and lets others run meanwhile. True: something came. */
-static bool poll_busily(struct beam_channel *channel)
-{
-	struct busy_poll *poll = &channel->busy_poll;
-	int64_t budget = (int64_t)channel->options.busy_poll_us * 1000, begun, now;
-	bool came, at_once = !poll->patient, shortly = true;
-
-	if (!budget)
-		return read_some(channel);
-	if (poll->fails >= POLL_FAILS && poll->skip) {
-		poll->skip--;
-		return read_some(channel);
-	}
-	now = begun = clock_now();
-	/* What had to be waited for lately is not there at once this time. */
-	if (poll->patient)
-		shortly = yield_shortly(&now);
-	while (!(came = read_some(channel)) && shortly && now - begun < budget) {
-		at_once = false;
-		shortly = yield_shortly(&now);
-	}
-	if (!shortly)
-		poll_was_captured(poll);
-	else if (came)
-		poll_paid(poll, at_once);
-	else
-		poll_failed(poll);
-	return came;
-}
-
 static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 {
 	beam_deadline until = deadline_earlier(deadline, channel->stalled_until), idle = clock_now() + IDLE_NS;
@@ -393,7 +403,8 @@ static void look(struct beam_channel *channel, beam_deadline deadline)
 	}
 }
 
-/* The right is this thread's, and no lock. Returns with the lock held. */
+/* The right is this thread's, and no lock. Returns so, with 0, deadline_error(), or STEP_DOWN: what came was not for this thread, but for one
+ * that sleeps, and may be better read by that one. */
 static int lead(struct beam_channel *channel, pthread_mutex_t *lock, struct sleepers *sleepers, uint64_t seen,
 		beam_deadline deadline)
 {
@@ -402,60 +413,103 @@ static int lead(struct beam_channel *channel, pthread_mutex_t *lock, struct slee
 	int r = 0;
 
 	pthread_mutex_lock(lock);
-	while (sleepers->changes == seen && !channel->read_over) {
+	while (!r && sleepers->changes == seen && !channel->read_over) {
 		if (looked && deadline_passed(deadline)) {
 			r = deadline_error(deadline);
 			break;
 		}
 		list_append(&sleepers->list, &waiter.link);
 		pthread_mutex_unlock(lock);
+		atomic_store_explicit(&channel->woke, WOKE_NOBODY, memory_order_relaxed);
 		look(channel, deadline);
 		looked = true;
+		if (atomic_load_explicit(&channel->woke, memory_order_relaxed) != WOKE_NOBODY)
+			r = STEP_DOWN;
 		pthread_mutex_lock(lock);
 		list_remove(&waiter.link);
 	}
+	if (sleepers->changes != seen || channel->read_over)
+		r = 0;
 	pthread_mutex_unlock(lock);
-	baton_leave(channel);
-	pthread_mutex_lock(lock);
 	return r;
+}
+
+/* Sleeps until woken, or given the right. The baton's lock is held. */
+static int sleep_among(struct baton *baton, struct waiter *waiter, struct sleepers *sleepers, uint64_t seen)
+{
+	int r = 0;
+
+	waiter->woken = waiter->granted = waiter->passed_over = false;
+	condition_init(&waiter->wake);
+	pthread_mutex_lock(waiter->lock);
+	pthread_mutex_unlock(&baton->lock);
+	if (sleepers->changes == seen) {
+		list_append(&sleepers->list, &waiter->link);
+		while (!waiter->woken && !r)
+			r = deadline_passed(waiter->deadline) ? deadline_error(waiter->deadline)
+							      : condition_wait(&waiter->wake, waiter->lock, waiter->deadline);
+		list_remove(&waiter->link);
+	}
+	pthread_mutex_unlock(waiter->lock);
+	pthread_mutex_lock(&baton->lock);
+	list_remove(&waiter->of_baton);
+	condition_end(&waiter->wake);
+	return waiter->woken ? 0 : r;
+}
+
+/* Makes room for whoever is woken by what comes, and is expected back soon, or is back already. The baton's lock is held. */
+static bool step_down(struct beam_channel *channel, struct waiter *waiter)
+{
+	struct baton *baton = &channel->baton;
+	bool back = atomic_load_explicit(&channel->woke, memory_order_relaxed) == WOKE_AND_BACK;
+
+	if (!is_expected(baton))
+		return false;
+	if (back &&
+	    (list_empty(&baton->waiters) || !give(channel, list_entry(baton->waiters.previous, struct waiter, of_baton))))
+		return false;
+	list_append(&baton->waiters, &waiter->of_baton);
+	if (back || expect(channel))
+		return true;
+	list_remove(&waiter->of_baton);
+	return false;
 }
 
 int baton_wait(struct beam_channel *channel, pthread_mutex_t *lock, struct sleepers *sleepers, beam_deadline deadline)
 {
 	struct baton *baton = &channel->baton;
-	struct waiter waiter = {.thread = pthread_self(), .lock = lock, .deadline = deadline};
+	struct waiter waiter = {.lock = lock, .deadline = deadline};
 	uint64_t seen = sleepers->changes;
 	int r = 0;
 
 	pthread_mutex_unlock(lock);
-	pthread_mutex_lock(&baton->lock);
-	if (take(channel)) {
-		pthread_mutex_unlock(&baton->lock);
-		return lead(channel, lock, sleepers, seen, deadline);
-	}
-	if (deadline_passed(deadline)) {
-		pthread_mutex_unlock(&baton->lock);
-		pthread_mutex_lock(lock);
-		return deadline_error(deadline);
-	}
 	list_init(&waiter.link);
-	list_append(&baton->waiters, &waiter.of_baton);
-	condition_init(&waiter.wake);
-	pthread_mutex_lock(lock);
-	pthread_mutex_unlock(&baton->lock);
-	if (sleepers->changes == seen) {
-		list_append(&sleepers->list, &waiter.link);
-		while (!waiter.woken && !r)
-			r = deadline_passed(deadline) ? deadline_error(deadline) : condition_wait(&waiter.wake, lock, deadline);
-		list_remove(&waiter.link);
-	}
-	pthread_mutex_unlock(lock);
 	pthread_mutex_lock(&baton->lock);
-	list_remove(&waiter.of_baton);
+	note_return(channel);
+	waiter.granted = take(channel);
+	if (!waiter.granted && deadline_passed(deadline))
+		r = deadline_error(deadline);
+	while (!r) {
+		if (waiter.granted) {
+			pthread_mutex_unlock(&baton->lock);
+			r = lead(channel, lock, sleepers, seen, deadline);
+			pthread_mutex_lock(&baton->lock);
+			if (r != STEP_DOWN) {
+				leave(channel);
+				break;
+			}
+			r = 0;
+			if (!step_down(channel, &waiter))
+				continue;
+		} else {
+			list_append(&baton->waiters, &waiter.of_baton);
+		}
+		r = sleep_among(baton, &waiter, sleepers, seen);
+		if (!waiter.granted)
+			break;
+	}
+	baton->left_at = clock_now();
 	pthread_mutex_unlock(&baton->lock);
-	condition_end(&waiter.wake);
-	if (waiter.granted)
-		return lead(channel, lock, sleepers, seen, deadline);
 	pthread_mutex_lock(lock);
-	return waiter.woken ? 0 : r;
+	return r;
 }

@@ -225,6 +225,7 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 	annotate_atomic(&channel->memory);
 	annotate_atomic(&channel->attachments_lost);
 	annotate_atomic(&channel->activity);
+	annotate_atomic(&channel->woke);
 	annotate_atomic(&channel->kicked);
 	pthread_mutex_init(&channel->lock, NULL);
 	pthread_mutex_init(&channel->tx_lock, NULL);

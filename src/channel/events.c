@@ -20,7 +20,7 @@ static int on_hello(void *owner, const struct hello *hello)
 	pthread_mutex_lock(&channel->lock);
 	channel->peer = hello->limits;
 	channel->hello = true;
-	sleepers_wake(&channel->changed, SIZE_MAX);
+	sleepers_wake(channel, &channel->changed, SIZE_MAX);
 	pthread_mutex_unlock(&channel->lock);
 	return 0;
 }
@@ -37,7 +37,7 @@ static int topic_for(struct beam_channel *channel, struct inlet *inlet, struct b
 	if (!topic)
 		return -ENOMEM;
 	list_append(&channel->unclaimed, &topic->unclaimed);
-	sleepers_wake(&channel->changed, SIZE_MAX);
+	sleepers_wake(channel, &channel->changed, SIZE_MAX);
 	*ret = topic;
 	return 0;
 }
@@ -103,7 +103,7 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 		} else {
 			inlet->queued += n;
 			message_queue_splice(&topic->queue, queue);
-			sleepers_wake(&topic->arrived, n);
+			sleepers_wake(channel, &topic->arrived, n);
 		}
 		pthread_mutex_unlock(&topic->lock);
 	}
@@ -126,7 +126,7 @@ static void on_closed(void *owner, struct inlet *inlet)
 	topic->ended = --topic->n_open == 0;
 	if (!inlet->discard && !inlet->queued)
 		topic_inlet_done(topic, inlet);
-	sleepers_wake(&topic->arrived, SIZE_MAX);
+	sleepers_wake(channel, &topic->arrived, SIZE_MAX);
 	forget = !topic->handles && list_linked(&topic->of_channel) && list_empty(&topic->inlets);
 	pthread_mutex_unlock(&topic->lock);
 	if (forget)

@@ -33,6 +33,9 @@ enum { IDLE_NS = 40 * 1000 * 1000 };
 /* Memory has been let go of; nothing has come since the last look; something has. */
 enum activity { ACTIVITY_NONE, ACTIVITY_PAST, ACTIVITY_NOW };
 
+/* Whom the input of the last look woke: nobody; somebody, who is not waiting again yet; who is. */
+enum woke { WOKE_NOBODY, WOKE_SOMEBODY, WOKE_AND_BACK };
+
 /* Those who wait for something, under its lock; how often it has changed so that they may want to look. */
 struct sleepers {
 	struct list list;
@@ -57,6 +60,9 @@ struct baton {
 	unsigned counted;
 	int64_t counted_since;
 	beam_deadline tick_at;
+	/* When a thread last stopped waiting; how often running one was back soon after that, and how often it must be to be relied on. */
+	int64_t left_at;
+	unsigned returns, relied_from;
 };
 
 /* Polling before sleeping: fails running; waits until the next trial, and after it; the same after a yield that took long, and how often
@@ -123,8 +129,8 @@ struct beam_channel {
 
 	struct baton baton;
 	atomic_bool kicked;
-	/* An enum activity. */
-	atomic_uint activity;
+	/* An enum activity; an enum woke. */
+	atomic_uint activity, woke;
 	/* The channel's thread's own: since when a burst is dry, when to look whether the channel is idle. */
 	int64_t dry_since;
 	beam_deadline idle_at;
@@ -240,6 +246,10 @@ bool read_some(struct beam_channel *channel);
 /* Nothing has come for a while: lets go of memory. */
 void read_trim(struct beam_channel *channel);
 
+/* ---- poll.c: by the holder of the reading right. */
+/* Looks again and again for a little longer than it takes to be woken, and lets others run meanwhile. True: something came. */
+bool poll_busily(struct beam_channel *channel);
+
 /* ---- baton.c: the reading right. */
 void baton_init(struct baton *baton);
 void baton_end(struct baton *baton);
@@ -259,7 +269,7 @@ void baton_close(struct beam_channel *channel);
 
 void sleepers_init(struct sleepers *sleepers);
 /* By the holder of the reading right: something came that `n` of them may take. */
-void sleepers_wake(struct sleepers *sleepers, size_t n);
+void sleepers_wake(struct beam_channel *channel, struct sleepers *sleepers, size_t n);
 /* By anyone: all are to look. */
 void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers);
 

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Polling before sleeping: to be woken costs more than all the rest of a short round trip. It is bounded, lets others run between two looks,
+ * and is given up for a while when it does not pay: because nothing comes in time, or because those others keep the core.
+ */
+#include <channel/internal.h>
+#include <sched.h>
+
+enum {
+	/* A yield that takes longer has let somebody else work: polling does not pay. */
+	YIELD_MOST_NS = 100 * 1000,
+	/* Polling that failed so many times running is given up but for trials, which grow rarer up to one in so many. */
+	POLL_FAILS = 3,
+	POLL_RAREST = 1024,
+	/* So often running nothing is expected to be there at once, before that is looked at again. */
+	POLL_PATIENT = 16,
+	/* After so many times that polling was worth it, it is penalised half as much for the next yield that takes long. */
+	POLL_WORTH = 256,
+};
+
+/* Lets others run. False if that took so long that somebody else has worked meanwhile: polling does not pay then. */
+static bool yield_shortly(int64_t *now)
+{
+	int64_t before = *now;
+
+	sched_yield();
+	*now = clock_now();
+	return *now - before < YIELD_MOST_NS;
+}
+
+/* How many waits go without, until polling is tried again. */
+static void rarer(struct busy_poll *poll, unsigned *interval)
+{
+	if (*interval < POLL_RAREST)
+		*interval = *interval ? *interval * 2 : 1;
+	poll->skip = *interval;
+}
+
+static void poll_failed(struct busy_poll *poll)
+{
+	poll->patient = 0;
+	if (poll->fails < POLL_FAILS)
+		poll->fails++;
+	rarer(poll, &poll->interval);
+}
+
+/* Something came, but only after somebody else had worked. Once may be chance; those who share the core with us do it again. */
+static void poll_was_captured(struct busy_poll *poll)
+{
+	poll->patient = poll->worth = 0;
+	poll->fails = POLL_FAILS;
+	rarer(poll, &poll->penalty);
+}
+
+static void poll_paid(struct busy_poll *poll, bool at_once)
+{
+	poll->fails = poll->interval = 0;
+	poll->patient = at_once ? 0 : poll->patient ? poll->patient - 1 : POLL_PATIENT;
+	if (++poll->worth == POLL_WORTH) {
+		poll->worth = 0;
+		poll->penalty /= 2;
+	}
+}
+
+bool poll_busily(struct beam_channel *channel)
+{
+	struct busy_poll *poll = &channel->busy_poll;
+	int64_t budget = (int64_t)channel->options.busy_poll_us * 1000, begun, now;
+	bool came, at_once = !poll->patient, shortly = true;
+
+	if (!budget)
+		return read_some(channel);
+	if (poll->fails >= POLL_FAILS && poll->skip) {
+		poll->skip--;
+		return read_some(channel);
+	}
+	now = begun = clock_now();
+	/* What had to be waited for lately is not there at once this time. */
+	if (poll->patient)
+		shortly = yield_shortly(&now);
+	while (!(came = read_some(channel)) && shortly && now - begun < budget) {
+		at_once = false;
+		shortly = yield_shortly(&now);
+	}
+	if (!shortly)
+		poll_was_captured(poll);
+	else if (came)
+		poll_paid(poll, at_once);
+	else
+		poll_failed(poll);
+	return came;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#include <channel/scene.h>
+#include <dirent.h>
+
+struct raw_peer peer;
+struct raw_out out;
+beam_channel *channel;
+beam_topic *topics[TOPICS];
+
+void begin(const struct beam_channel_options *options)
+{
+	int pair[2];
+
+	out.size = 0;
+	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	raw_peer_init(&peer, pair[1]);
+	require_int(beam_channel_new(&channel, pair[0], options), 0);
+	raw_hello(&out);
+	for (unsigned i = 0; i < TOPICS; i++) {
+		char name[] = {(char)('a' + i), 0};
+
+		require_int(beam_topic_open(&topics[i], channel, name), 0);
+		raw_open(&out, i + 1, name);
+	}
+	raw_peer_send(&peer, &out);
+	require_int(beam_channel_limits(channel, &(struct beam_limits){0}, soon()), 0);
+}
+
+void end(void)
+{
+	for (unsigned i = 0; i < TOPICS; i++)
+		topics[i] = beam_topic_unref(topics[i]);
+	channel = beam_channel_unref(channel);
+	raw_peer_close(&peer);
+}
+
+void say(unsigned topic, const char *text)
+{
+	raw_text(&out, topic + 1, text);
+	raw_peer_send(&peer, &out);
+}
+
+/* ---- What the right is like ------------------------------------------------------------------------------------------------------ */
+
+struct view view(void)
+{
+	struct baton *baton = &channel->baton;
+	struct view result;
+
+	pthread_mutex_lock(&baton->lock);
+	result = (struct view){.mode = baton->mode, .taken = baton->taken, .led = baton->led};
+	for (struct list *link = baton->waiters.next; link != &baton->waiters; link = link->next)
+		result.waiters++;
+	pthread_mutex_unlock(&baton->lock);
+	return result;
+}
+
+bool is(enum standby mode, bool taken)
+{
+	struct view now = view();
+
+	return now.mode == mode && now.taken == taken;
+}
+
+/* How often the library's threads have gone to sleep. */
+static unsigned long switches(void)
+{
+	DIR *folder = opendir("/proc/self/task");
+	char path[64], line[128];
+	struct dirent *task;
+	unsigned long sum = 0, n;
+
+	require(folder != NULL);
+	while ((task = readdir(folder))) {
+		bool ours = false;
+		FILE *file;
+
+		snprintf(path, sizeof path, "/proc/self/task/%.20s/status", task->d_name);
+		file = fopen(path, "re");
+		while (file && fgets(line, sizeof line, file)) {
+			ours = ours || strcmp(line, "Name:\tbeam\n") == 0;
+			if (ours && sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1)
+				sum += n;
+		}
+		if (file)
+			fclose(file);
+	}
+	closedir(folder);
+	return sum;
+}
+
+bool is_silent(void)
+{
+	unsigned long before = switches();
+	struct pollfd nothing = {.fd = -1};
+
+	poll(&nothing, 1, 100);
+	return switches() == before;
+}
+
+uint64_t queued(beam_topic *topic)
+{
+	struct beam_statistics statistics = {0};
+
+	check_int(beam_topic_statistics(topic, &statistics, sizeof statistics), 0);
+	return statistics.messages_queued;
+}
+
+void expect_nothing(beam_topic *topic)
+{
+	beam_message *message = NULL;
+
+	check_int(beam_topic_receive(topic, &message, BEAM_NOWAIT), -EAGAIN);
+}
+
+static void *receive_one(void *argument)
+{
+	struct receiver *receiver = argument;
+	beam_message *message = NULL;
+
+	receiver->result = beam_topic_receive(topics[receiver->topic], &message, receiver->deadline);
+	beam_message_free(message);
+	atomic_store(&receiver->done, true);
+	return NULL;
+}
+
+void start(struct receiver *receiver, unsigned topic, beam_deadline deadline)
+{
+	*receiver = (struct receiver){.topic = topic, .deadline = deadline};
+	receiver->thread = thread_spawn(receive_one, receiver);
+}
+
+void finish(struct receiver *receiver, int result)
+{
+	thread_wait(receiver->thread);
+	check_int(receiver->result, result);
+}
+
+void make_it_tick(void)
+{
+	/* A slow machine may need more than one try: it must be often within a tick's time. */
+	check_within(20000, (expect_nothing(topics[0]), expect_nothing(topics[0]), expect_nothing(topics[0]),
+			     expect_nothing(topics[0]), view().mode == STANDBY_TICK));
+}

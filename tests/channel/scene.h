@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A channel that is looked at from the inside; at the other end is a raw peer, so that what comes, comes when the test says so.
+ */
+#ifndef CHANNEL_SCENE_H
+#define CHANNEL_SCENE_H
+
+#include <channel/internal.h>
+#include <harness/harness.h>
+#include <hostile/raw_peer.h>
+#include <public/ends.h>
+#include <stdatomic.h>
+
+enum { TOPICS = 4 };
+
+extern struct raw_peer peer;
+extern struct raw_out out;
+extern beam_channel *channel;
+/* Of both sides: "a", "b", and so on; the peer's ids are 1, 2, and so on. */
+extern beam_topic *topics[TOPICS];
+
+void begin(const struct beam_channel_options *options);
+void end(void);
+/* The peer sends a message: it is in the socket when this returns. */
+void say(unsigned topic, const char *text);
+
+/* What the reading right is like. */
+struct view {
+	enum standby mode;
+	bool taken;
+	unsigned waiters;
+	uint64_t led;
+};
+
+struct view view(void);
+bool is(enum standby mode, bool taken);
+/* Nobody wakes for ten ticks. */
+bool is_silent(void);
+
+uint64_t queued(beam_topic *topic);
+void expect_nothing(beam_topic *topic);
+
+/* A thread that receives one message. */
+struct receiver {
+	unsigned topic;
+	beam_deadline deadline;
+	pthread_t thread;
+	int result;
+	atomic_bool done;
+};
+
+void start(struct receiver *receiver, unsigned topic, beam_deadline deadline);
+void finish(struct receiver *receiver, int result);
+
+/* Takes the right so often that the channel's thread only ticks. */
+void make_it_tick(void);
+
+#endif
