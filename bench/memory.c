@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What an idle channel takes: two processes make one channel, then many more, and wait for each other's HELLO; or, if the work
- * has messages, open a topic on each, on which one goes to and fro. The first process looks into /proc/self/smaps before and after. A thread's stack is a private mapping next to its guard, which
+ * has messages, open a topic on each, on which one goes to and fro. The first process looks into /proc/self/smaps before, and after they have been idle for a moment. A thread's stack is a private mapping next to its guard, which
  * is all that can be told from outside: the C library keeps the thread's own data at the upper end of it.
  */
 #include "idle.h"
@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CHANNELS = 200, SIZE_MOST = 64, GUARD_MOST = 64 * 1024 };
+enum { CHANNELS = 200, SIZE_MOST = 64, GUARD_MOST = 64 * 1024, IDLE_US = 300 * 1000 };
 
 struct link {
 	int pair[2];
@@ -99,6 +99,8 @@ static void use_all(enum side side, struct outcome *ret)
 	before = look();
 	for (unsigned i = 1; i < 1 + CHANNELS; i++)
 		use(&links[i], side);
+	/* What is kept for use again goes when it is not used. */
+	usleep(IDLE_US);
 	after = look();
 	if (side == SIDE_A) {
 		ret->channel = ((double)after.rest - (double)before.rest) / CHANNELS;

@@ -77,7 +77,7 @@ static void forget_topics(struct beam_channel *channel)
 	struct tx *tx = &channel->tx;
 	struct list *link;
 
-	for (uint32_t id = 1; id <= rx->limits.topics; id++) {
+	for (uint32_t id = 1; id <= rx->capacity_inlets; id++) {
 		struct beam_topic *topic = rx->inlets[id] ? rx->inlets[id]->topic : NULL;
 
 		if (topic) {

@@ -60,6 +60,16 @@ static bool is_last(struct chunk_pool *pool)
 	return !pool->owned && !pool->n_blocks && atomic_load(&pool->n_live) == 0;
 }
 
+/* Frees a chunk, and gives its pages back: the C library would keep them. Whether that works does not matter. */
+static void chunk_free(struct chunk *chunk)
+{
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)chunk + page - 1) / page * page,
+			to = (uintptr_t)(chunk->bytes + CHUNK_BYTES) / page * page;
+
+	sys_madvise((void *)from, to - from, MADV_DONTNEED);
+	free(chunk);
+}
+
 /* Frees all that is kept; and gives the lock back. */
 static void trim(struct chunk_pool *pool)
 {
@@ -74,7 +84,7 @@ static void trim(struct chunk_pool *pool)
 	while (chunk) {
 		struct chunk *next = chunk->next;
 
-		free(chunk);
+		chunk_free(chunk);
 		chunk = next;
 	}
 	while (block) {

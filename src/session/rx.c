@@ -18,6 +18,7 @@ enum {
 	DIRECT_MIN = 4096,
 	/* What is read along behind such a payload when more of the same message follows: a header, and little that must be copied. */
 	DIRECT_ALONG = 4096,
+	INLETS_FEW = 16,
 };
 
 static int breach(struct rx *rx, const char *rule)
@@ -50,12 +51,7 @@ int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *
 	rx->granted_attachments = granted_attachments;
 	list_init(&rx->touched);
 	rx->pool = chunk_pool_new();
-	rx->inlets = sys_calloc((size_t)limits->topics + 1, sizeof(struct inlet *));
-	rx->calls = sys_calloc((size_t)limits->calls + 1, sizeof(struct inbound_call *));
-	if (rx->pool && rx->inlets && rx->calls)
-		return 0;
-	rx_end(rx);
-	return -ENOMEM;
+	return rx->pool ? 0 : -ENOMEM;
 }
 
 static void discard_message(struct rx *rx, struct beam_message *message)
@@ -74,7 +70,7 @@ void rx_end(struct rx *rx)
 	struct beam_message *message;
 
 	tdestroy(rx->names, no_free);
-	for (uint32_t i = 1; rx->inlets && i <= rx->limits.topics; i++) {
+	for (uint32_t i = 1; i <= rx->capacity_inlets; i++) {
 		struct inlet *inlet = rx->inlets[i];
 
 		if (!inlet)
@@ -102,6 +98,7 @@ void rx_end(struct rx *rx)
 	rx->chunk = NULL;
 	rx->pool = NULL;
 	rx->inlets = NULL;
+	rx->capacity_inlets = 0;
 	rx->calls = NULL;
 }
 
@@ -236,7 +233,7 @@ struct data {
 
 static struct inlet *find_inlet(struct rx *rx, uint32_t id)
 {
-	return id >= 1 && id <= rx->limits.topics ? rx->inlets[id] : NULL;
+	return id >= 1 && id <= rx->capacity_inlets ? rx->inlets[id] : NULL;
 }
 
 /* The open inlet that a frame is for; NULL after a breach. */
@@ -323,8 +320,13 @@ static int charge(struct rx *rx, const struct data *data)
 /* A call needs its record until END has gone out. */
 static int begin_call(struct rx *rx, uint32_t id, struct inbound_call **ret)
 {
-	struct inbound_call *call = rx->calls[id];
+	struct inbound_call *call;
 
+	if (!rx->calls)
+		rx->calls = sys_calloc((size_t)rx->limits.calls + 1, sizeof *rx->calls);
+	if (!rx->calls)
+		return out_of_memory(rx);
+	call = rx->calls[id];
 	if (!call) {
 		call = sys_calloc(1, sizeof *call);
 		if (!call)
@@ -489,6 +491,26 @@ static int take_hello(struct rx *rx, const unsigned char *body)
 	return rx->events->hello(rx->owner, &hello) < 0 ? out_of_memory(rx) : 0;
 }
 
+/* Room for an id that is within the limit. */
+static int make_room_for(struct rx *rx, uint32_t id)
+{
+	uint32_t more = id < INLETS_FEW ? INLETS_FEW : id > rx->limits.topics / 2 ? rx->limits.topics : 2 * id;
+	struct inlet **inlets;
+
+	if (id <= rx->capacity_inlets)
+		return 0;
+	if (more > rx->limits.topics)
+		more = rx->limits.topics;
+	inlets = sys_realloc(rx->inlets, ((size_t)more + 1) * sizeof *inlets);
+	if (!inlets)
+		return out_of_memory(rx);
+	memset(inlets + rx->capacity_inlets + 1, 0, (more - rx->capacity_inlets) * sizeof *inlets);
+	inlets[0] = NULL;
+	rx->inlets = inlets;
+	rx->capacity_inlets = more;
+	return 0;
+}
+
 static int take_open(struct rx *rx, const unsigned char *body)
 {
 	size_t size = frame_payload(&rx->frame);
@@ -500,6 +522,8 @@ static int take_open(struct rx *rx, const unsigned char *body)
 		return breach(rx, BREACH_NAME);
 	if (!id || id > rx->limits.topics)
 		return breach(rx, BREACH_TOPIC_ID);
+	if (make_room_for(rx, id) < 0)
+		return rx->error;
 	if (!inlet) {
 		inlet = sys_calloc(1, sizeof *inlet);
 		if (!inlet)
@@ -577,7 +601,7 @@ static int take_reset(struct rx *rx)
 
 static int take_goodbye(struct rx *rx)
 {
-	for (uint32_t i = 1; i <= rx->limits.topics; i++) {
+	for (uint32_t i = 1; i <= rx->capacity_inlets; i++) {
 		if (rx->inlets[i] && rx->inlets[i]->building)
 			return breach(rx, BREACH_GOODBYE);
 	}

@@ -79,7 +79,9 @@ struct rx {
 	int slots[RX_SLOTS];
 	size_t slot_low, slot_high;
 
+	/* By id, up to the highest that has been used, or a few more; calls once there was one. */
 	struct inlet **inlets;
+	uint32_t capacity_inlets;
 	struct inbound_call **calls;
 	void *names; /* the open inlets by name: a tree (tsearch(3)), which no choice of names can make slow */
 	struct list touched;

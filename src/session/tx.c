@@ -12,6 +12,15 @@
 /* A whole frame with OPEN is never larger. */
 enum { RESERVE = FRAME_HEADER + FRAME_BODY_MAX };
 
+/* Where the parts of a buffer lie, one behind the other. Returns where the next may begin. */
+static unsigned char *place_buffer(struct tx_buffer *buffer, unsigned char *at, size_t capacity)
+{
+	buffer->records = (struct tx_record *)(void *)at;
+	buffer->fds = (int *)(buffer->records + TX_FDS);
+	buffer->bytes = (unsigned char *)(buffer->fds + TX_FDS);
+	return buffer->bytes + (capacity + 7) / 8 * 8;
+}
+
 int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const struct tx_events *events, void *owner)
 {
 	memset(tx, 0, sizeof *tx);
@@ -34,27 +43,24 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	tx->capacity = capacity;
 	tx->capacity_outlets = limits_base.topics;
 	tx->next_id = 1;
-	/* One piece, of which an idle channel touches next to nothing. */
-	tx->memory = sys_malloc(2 * capacity + RESERVE);
+	tx->control = sys_malloc(TX_CONTROL + 2 * (TX_FDS * (sizeof(struct tx_record) + sizeof(int)) + capacity + 8) + RESERVE);
 	tx->outlets = sys_calloc((size_t)tx->capacity_outlets + 1, sizeof(struct outlet *));
-	if (!tx->memory || !tx->outlets) {
+	if (!tx->control || !tx->outlets) {
 		tx_end(tx);
 		return -ENOMEM;
 	}
 	tx->fill = &tx->buffers[0];
 	tx->drain = &tx->buffers[1];
-	tx->fill->bytes = tx->memory;
-	tx->drain->bytes = tx->memory + capacity;
-	tx->reserve = tx->memory + 2 * capacity;
+	tx->reserve = place_buffer(tx->drain, place_buffer(tx->fill, tx->control + TX_CONTROL, capacity), capacity);
 	tx->fill->generation = 1;
 	return 0;
 }
 
 void tx_end(struct tx *tx)
 {
-	free(tx->memory);
+	free(tx->control);
 	free(tx->outlets);
-	tx->memory = NULL;
+	tx->control = NULL;
 	tx->outlets = NULL;
 }
 

@@ -88,9 +88,9 @@ struct tx_buffer {
 	unsigned char *bytes;
 	size_t size, at;
 	uint64_t generation;
-	struct tx_record records[TX_FDS];
+	struct tx_record *records; /* TX_FDS of them, and of descriptors */
 	unsigned n_records, record_at;
-	int fds[TX_FDS];
+	int *fds;
 	unsigned n_fds, fd_at;
 };
 
@@ -149,13 +149,13 @@ struct tx {
 	/* Outlets with a message begun. */
 	unsigned n_busy;
 
-	unsigned char *memory;
+	/* One piece of memory: what an idle channel has touched of it lies at its beginning. */
+	unsigned char *control;
 	unsigned char *reserve;
 	size_t capacity;
 	struct tx_buffer *fill, *drain;
 	struct tx_buffer buffers[2];
 	uint64_t drained; /* the generation of the last buffer that was written whole */
-	unsigned char control[TX_CONTROL];
 	struct tx_batch batch;
 	/* A descriptor in a batch was refused: one at a time until it is found. */
 	bool careful;

@@ -154,7 +154,7 @@ void ear_drop(struct ear *ear, struct beam_message *message)
 
 struct inlet *ear_inlet(struct ear *ear, uint32_t id)
 {
-	struct inlet *inlet = id <= ear->rx.limits.topics ? ear->rx.inlets[id] : NULL;
+	struct inlet *inlet = id <= ear->rx.capacity_inlets ? ear->rx.inlets[id] : NULL;
 
 	require(inlet != NULL);
 	return inlet;
@@ -269,7 +269,7 @@ void ear_end(struct ear *ear)
 		see_fds(ear, message->fds, message->n_fds);
 		message_free_shell(message);
 	}
-	if (ear->rx.inlets)
+	if (ear->rx.pool)
 		rx_end(&ear->rx);
 	for (size_t i = 0; i < ear->capacity_fds; i++)
 		seen += ear->seen_fds[i] > 0;

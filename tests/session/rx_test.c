@@ -399,7 +399,7 @@ static void test_memory_may_fail_at_every_call(void)
 	for (size_t i = 0; i < sizeof say / sizeof *say; i++) {
 		void (*one)(void) = say[i];
 
-		check(fault_sweep_with(&(struct fault_sweep){.scenario = hear_all, .argument = &one, .only = FAULT_MEMORY}) >
+		check(fault_sweep_with(&(struct fault_sweep){.scenario = hear_all, .argument = &one, .only = FAULT_MEMORY}) >=
 		      5);
 	}
 }
