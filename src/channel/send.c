@@ -42,6 +42,12 @@ static int send_state(struct beam_channel *channel, struct outlet *outlet)
 	return outlet->close_wanted ? -EPIPE : 0;
 }
 
+/* Looks without telling: what was lost is told once. */
+static bool is_sendable(const struct beam_channel *channel, const struct outlet *outlet)
+{
+	return !channel->send_error && !outlet->lost_error && !outlet->reset && !outlet->close_wanted;
+}
+
 /* ---- Credit -------------------------------------------------------------------------------------------------------------- */
 
 /* Waits until something that senders on this topic wait for has changed. */
@@ -173,7 +179,7 @@ static void make_frame(struct sending *s)
 	/* Only a frame alone can go into the buffer. */
 	if (prefix + own->payload == FRAME_BODY_MAX && s->deadline != BEAM_NOWAIT)
 		make_more(s);
-	own->last = !s->left;
+	own->n_messages = !s->left;
 	own->batched = own->begun = own->done = own->sent_some = false;
 }
 
@@ -208,7 +214,7 @@ static bool may_append(const struct sending *s)
 	const struct tx *tx = &s->channel->tx;
 
 	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
-	if (s->own.n_more || (s->own.n_fds && s->left))
+	if (s->own.n_more || s->own.n_messages > 1 || (s->own.n_fds && s->left))
 		return false;
 	if (tx->held && (s->own.n_fds || s->own.outlet->buffered > tx->drained) && s->deadline != BEAM_NOWAIT)
 		return false;
@@ -237,6 +243,11 @@ static int write_own(struct sending *s)
 				return r;
 			continue;
 		case WRITTEN_FULL: break;
+		}
+		/* A run can be sent one by one. */
+		if (!own->begun && own->n_messages > 1) {
+			tx_leave(&channel->tx, own);
+			return -EAGAIN;
 		}
 		if (!own->begun && may_append(s)) {
 			tx_leave(&channel->tx, own);
@@ -480,6 +491,88 @@ static int send_buffered(struct sending *s)
 	return r;
 }
 
+/* Messages with descriptors that go in one write, from the caller's descriptors: none has to be duplicated. */
+struct run {
+	struct sending sending;
+	unsigned char *bytes;
+	size_t size;
+	int fds[TX_FDS];
+	unsigned n_fds, n;
+};
+
+/* Adds an item to the run, charged, if it fits and needs neither waiting nor the pool. */
+static bool add_to_run(struct run *run, beam_topic *topic, const struct beam_item *item, beam_deadline deadline)
+{
+	struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
+	struct sending *s = &run->sending;
+	struct outlet *outlet = &topic->outlet;
+	struct tx *tx = &topic->channel->tx;
+	struct tx_claim claim;
+	bool fits;
+
+	if (prepare(s, topic, &iov, 1, item->fds, item->n_fds, deadline) < 0 ||
+	    run->size + FRAME_HEADER + FRAME_SIZED_PREFIX + s->size + 8 > TX_RUN || run->n_fds + s->n_fds > TX_FDS ||
+	    !is_sendable(s->channel, outlet) || tx_fits(tx, s->size, s->n_fds) < 0)
+		return false;
+	claim = claim_for(s);
+	list_init(&claim.link);
+	fits = tx_charge(tx, outlet, &claim, &s->overdraft) == 0;
+	tx_unclaim(tx, outlet, &claim);
+	if (!fits)
+		return false;
+	if (s->overdraft) {
+		tx_uncharge(tx, outlet, s->size, s->n_fds, s->overdraft);
+		tx_complete(tx, outlet, false);
+		return false;
+	}
+	s->own.outlet = outlet;
+	s->own.done = false;
+	make_frame(s);
+	run->size = (size_t)(tx_own_put(&s->own, run->bytes + run->size) - run->bytes);
+	for (unsigned i = 0; i < s->n_fds; i++)
+		run->fds[run->n_fds++] = item->fds[i];
+	run->n++;
+	return true;
+}
+
+/* Sends as many of the items as can go in one write: how many, or 0: send them one by one, which tells why. */
+static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline, unsigned char *bytes)
+{
+	struct beam_channel *channel = topic->channel;
+	struct run run = {.bytes = bytes};
+	struct sending *s = &run.sending;
+	int r = -EAGAIN;
+
+	if (channel->writing || channel->full || channel->broken)
+		return 0;
+	while (run.n < n && add_to_run(&run, topic, &items[run.n], deadline))
+		;
+	if (run.n > 1) {
+		s->own = (struct tx_own){
+		    .outlet = &topic->outlet,
+		    .parts = {{bytes, run.size}},
+		    .n_parts = 1,
+		    .payload = run.size,
+		    .fds = run.fds,
+		    .n_fds = run.n_fds,
+		    .n_messages = run.n,
+		};
+		channel->writing = true;
+		r = write_own(s);
+		write_release(channel);
+	}
+	for (unsigned i = 0; i < run.n; i++) {
+		s->size = items[i].size;
+		s->n_fds = (unsigned)items[i].n_fds;
+		if (r < 0)
+			tx_uncharge(&channel->tx, s->own.outlet, s->size, s->n_fds, 0);
+		else
+			count_sent(s);
+		tx_complete(&channel->tx, s->own.outlet, false);
+	}
+	return r < 0 ? 0 : run.n;
+}
+
 /* Writes what stands in the buffer, as far as the socket takes it. */
 static void write_buffered(struct beam_channel *channel)
 {
@@ -494,15 +587,21 @@ static void write_buffered(struct beam_channel *channel)
 ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
+	unsigned char *bytes = NULL;
 	struct sending s;
-	size_t sent = 0;
+	size_t sent = 0, run;
 	int r = 0;
 
 	if (!topic || (n && !items))
 		return -EINVAL;
 	if (channel_foreign(topic->channel))
 		return -ECHILD;
+	/* Without memory they go one by one. */
+	if (n > 1 && items[0].n_fds)
+		bytes = sys_malloc(TX_RUN);
 	pthread_mutex_lock(&topic->channel->tx_lock);
+	while (bytes && sent < n && (run = send_run(topic, items + sent, n - sent, deadline, bytes)))
+		sent += run;
 	while (sent < n) {
 		const struct beam_item *item = &items[sent];
 		struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
@@ -524,6 +623,7 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, s
 	}
 	write_buffered(topic->channel);
 	pthread_mutex_unlock(&topic->channel->tx_lock);
+	free(bytes);
 	return sent ? (ssize_t)sent : r;
 }
 

@@ -198,6 +198,18 @@ bool tx_append_fits(const struct tx *tx, const struct tx_own *own)
 	       tx->fill->n_records < TX_FDS;
 }
 
+unsigned char *tx_own_put(const struct tx_own *own, unsigned char *to)
+{
+	memcpy(to, own->head, own->head_size);
+	to += own->head_size;
+	for (unsigned i = 0; i < own->n_parts; i++) {
+		memcpy(to, own->parts[i].iov_base, own->parts[i].iov_len);
+		to += own->parts[i].iov_len;
+	}
+	memset(to, 0, own->padding);
+	return to + own->padding;
+}
+
 void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
 {
 	struct tx_buffer *fill = tx->fill;
@@ -218,14 +230,7 @@ void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
 		memcpy(fill->fds + fill->n_fds, fds, own->n_fds * sizeof(int));
 		fill->n_fds += own->n_fds;
 	}
-	memcpy(to, own->head, own->head_size);
-	to += own->head_size;
-	for (unsigned i = 0; i < own->n_parts; i++) {
-		memcpy(to, own->parts[i].iov_base, own->parts[i].iov_len);
-		to += own->parts[i].iov_len;
-	}
-	memset(to, 0, own->padding);
-	fill->size = (size_t)(to + own->padding - fill->bytes);
+	fill->size = (size_t)(tx_own_put(own, to) - fill->bytes);
 	outlet->buffered = fill->generation;
 	own->done = true;
 }
@@ -507,8 +512,9 @@ void tx_leave(struct tx *tx, struct tx_own *own)
 	own->done = !later;
 	if (later)
 		keep_last(own, later);
-	else if (own->last)
+	else
 		batch->reserved = own->outlet;
+	batch->n_reserved = own->n_messages;
 }
 
 /* Chooses anew what a batch of which nothing has gone takes of the buffer. */
@@ -614,8 +620,8 @@ unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS])
 	n += drop_buffer(tx, tx->fill, 0, spent + n);
 	tx->drained = tx->fill->generation;
 	if (tx->batch.active && tx->batch.reserved) {
-		tx->batch.reserved->lost++;
-		tx->lost++;
+		tx->batch.reserved->lost += tx->batch.n_reserved;
+		tx->lost += tx->batch.n_reserved;
 	}
 	/* It is the last of its batch. */
 	tx->goodbye_sent = tx->goodbye_sent && !tx->batch.active;

@@ -29,6 +29,7 @@ enum {
 	TX_IOV = TX_OWN_PARTS + 6 + 3 * TX_OWN_MORE,
 	/* Frames larger than this go past the buffer when their sender may wait. */
 	TX_LARGE = 32768,
+	TX_RUN = 24576,
 };
 
 /* One topic id of this side's. */
@@ -72,8 +73,8 @@ struct tx_own {
 	unsigned n_fds;
 	struct tx_more more[TX_OWN_MORE];
 	unsigned n_more;
-	/* The message ends with the last of them. */
-	bool last;
+	/* How many messages end with them: more than one only if the only part holds whole frames, of TX_RUN bytes at most. */
+	unsigned n_messages;
 	/* Set by the writer: they are in the batch; a part of them is in the kernel; all of them are; some are, and these are what is left. */
 	bool batched, begun, done, sent_some;
 };
@@ -107,8 +108,9 @@ struct tx_batch {
 	unsigned run_records, run_fds;
 	int fds[FRAME_CARRIED_MAX];
 	unsigned n_fds;
-	/* Whose accepted message ends in the reserve. */
+	/* Whose accepted messages end in the reserve, and how many. */
 	struct outlet *reserved;
+	unsigned n_reserved;
 };
 
 struct tx_events {
@@ -210,6 +212,8 @@ void tx_complete(struct tx *tx, struct outlet *outlet, bool large);
 
 /* The size of a frame with its padding. */
 size_t tx_own_size(const struct tx_own *own);
+/* Writes the frame down; returns where it ends. */
+unsigned char *tx_own_put(const struct tx_own *own, unsigned char *to);
 /* True if the frame fits into the buffer now. */
 bool tx_append_fits(const struct tx *tx, const struct tx_own *own);
 /* Puts the frame into the buffer; `fds` are duplicates, which the session now holds. A frame with descriptors must be a whole message, and

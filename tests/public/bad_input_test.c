@@ -198,6 +198,30 @@ static void test_a_message_that_can_not_be_sent_stays_the_callers_untouched(void
 	close(file);
 }
 
+static void test_a_bad_descriptor_among_many_stops_there_and_nothing_before_it_is_lost(void)
+{
+	int good = raw_file(), closed = 1000000;
+	const struct beam_item items[] = {
+	    {"one", 3, &good, 1}, {"two", 3, &good, 1}, {"bad", 3, &closed, 1}, {"three", 5, &good, 1}};
+	beam_message *message = NULL;
+	struct ends ends;
+
+	ends_open_known(&ends);
+	check_int(beam_topic_send_many(ends.topic[0], items, 4, soon()), 2);
+	check_int(beam_topic_send_many(ends.topic[0], items + 2, 2, soon()), -EBADF);
+	check_int(beam_topic_send_many(ends.topic[0], items + 3, 1, soon()), 1);
+	close(good);
+	for (int i = 0; i < 4; i += i == 1 ? 2 : 1) {
+		if (check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1)) {
+			check_bytes(beam_message_data(message), items[i].data, items[i].size);
+			check(beam_message_peek_fd(message, 0) >= 0);
+		}
+		beam_message_free(message);
+	}
+	expect_well(&ends);
+	ends_close(&ends);
+}
+
 static void test_send_many_tells_how_many_went_before_the_bad_one(void)
 {
 	int closed = raw_file();
@@ -368,6 +392,7 @@ static const struct test tests[] = {
     TEST(test_bad_payloads_are_not_sent),
     TEST(test_bad_attachments_are_not_sent_and_stay_the_callers),
     TEST(test_a_message_that_can_not_be_sent_stays_the_callers_untouched),
+    TEST(test_a_bad_descriptor_among_many_stops_there_and_nothing_before_it_is_lost),
     TEST(test_send_many_tells_how_many_went_before_the_bad_one),
     TEST(test_bad_arguments_to_the_receiving_functions),
     TEST(test_deadlines_that_have_passed_look_once),

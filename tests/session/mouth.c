@@ -79,7 +79,7 @@ static void make_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags,
 	own->fds = fds;
 	own->n_fds = n_fds;
 	own->n_more = 0;
-	own->last = !(flags & FRAME_MORE);
+	own->n_messages = !(flags & FRAME_MORE);
 	own->batched = own->begun = own->done = own->sent_some = false;
 	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)n_fds, outlet->id, 0, prefix + size);
 }

@@ -291,7 +291,7 @@ static void make_frame(struct sim_side *side, struct sim_sender *sender)
 	}
 	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, own->outlet->id, 0, prefix + size);
 	add_more(side, sender);
-	own->last = !sender->left;
+	own->n_messages = !sender->left;
 }
 
 /* The frame was accepted. */

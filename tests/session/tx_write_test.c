@@ -120,6 +120,51 @@ static void test_what_goes_to_the_reserve_may_be_as_large_as_a_frame(void)
 	talk_end();
 }
 
+/* Whole messages that go as one, with a descriptor each: once a byte has gone all descriptors have, and all must follow. */
+static void leave_run(size_t n)
+{
+	static unsigned char bytes[512];
+	unsigned char *end = bytes;
+	struct tx_own own;
+
+	harness_context("%zu bytes", n);
+	talk_begin();
+	for (unsigned i = 0; i < 3; i++) {
+		mouth_charge(&mouth, &a, 4, 1);
+		mouth_frame(&own, &a, 0, "word", 4, fds + i, 1);
+		end = tx_own_put(&own, end);
+	}
+	own = (struct tx_own){.outlet = &a,
+			      .parts = {{bytes, (size_t)(end - bytes)}},
+			      .n_parts = 1,
+			      .payload = (size_t)(end - bytes),
+			      .fds = fds,
+			      .n_fds = 3,
+			      .n_messages = 3};
+	if (n)
+		mouth_write(&mouth, &own, n);
+	tx_leave(&mouth.tx, &own);
+	check_int(own.done, n > 0);
+	memset(bytes, 0xee, sizeof bytes);
+	if (n == 1) {
+		int spent[2 * TX_FDS];
+
+		check_int(tx_drop(&mouth.tx, spent), 0);
+		check_int(a.lost, 3);
+	} else {
+		mouth_write_all(&mouth, NULL);
+		check_string(heard(),
+			     n ? "message 1 0 4 1 776f7264\nmessage 1 0 4 2 776f7264\nmessage 1 0 4 3 776f7264\n" : "");
+	}
+	talk_end();
+}
+
+static void test_messages_that_go_as_one_all_go_once_one_has_begun(void)
+{
+	for (size_t n = 0; n < 3 * 24; n++)
+		leave_run(n);
+}
+
 /* A message in three frames that go together, and something with descriptors before it. */
 static struct tx_own *three_frames(void)
 {
@@ -136,7 +181,7 @@ static struct tx_own *three_frames(void)
 		more->padding = frame_padding(more->part.iov_len);
 		frame_encode(more->head, FRAME_DATA, i ? 0 : FRAME_MORE, 0, a.id, 0, more->part.iov_len);
 	}
-	own.last = true;
+	own.n_messages = 1;
 	return &own;
 }
 
@@ -545,6 +590,7 @@ static const struct test tests[] = {
     TEST(test_a_writer_may_leave_after_a_short_write_at_every_length),
     TEST(test_what_goes_to_the_reserve_may_be_as_large_as_a_frame),
     TEST(test_a_writer_may_leave_after_any_of_its_frames),
+    TEST(test_messages_that_go_as_one_all_go_once_one_has_begun),
     TEST(test_a_frame_in_many_pieces_arrives_whole_at_every_length),
     TEST(test_a_refused_descriptor_drops_its_own_frame_only),
     TEST(test_all_descriptors_refused_leave_the_plain_frames),
