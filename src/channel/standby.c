@@ -60,15 +60,10 @@ static void follow_burst(struct beam_channel *channel)
 
 /* ---- The end ------------------------------------------------------------------------------------------------------------- */
 
-/* True when nothing is left to do but to let go. */
-static bool is_over(struct beam_channel *channel)
+/* True when nothing is left to do but to let go. The tx_lock is held. */
+static bool is_over(const struct beam_channel *channel)
 {
-	bool over;
-
-	pthread_mutex_lock(&channel->tx_lock);
-	over = deadline_passed(channel->linger_until) || (channel->read_over && (channel->broken || write_over(channel)));
-	pthread_mutex_unlock(&channel->tx_lock);
-	return over;
+	return deadline_passed(channel->linger_until) || (channel->read_over && (channel->broken || write_over(channel)));
 }
 
 static void forget_topics(struct beam_channel *channel)
@@ -155,11 +150,14 @@ static bool has_to_write(const struct beam_channel *channel)
 	return channel->burst || tx_pending(&channel->tx);
 }
 
-/* Sleeps until there is something to do. `ret_stalled` tells when a frame that nobody reads takes too long. */
+/* Sleeps until there is something to do: how many events there are, or -1 if it is over. `ret_stalled` tells when a frame that nobody reads
+ * takes too long. */
 static int wait_for_events(struct beam_channel *channel, struct epoll_event events[EVENTS], beam_deadline *ret_stalled)
 {
 	struct baton *baton = &channel->baton;
 	beam_deadline until;
+	bool over;
+	int n;
 
 	/* Both locks, so that no nudge is lost between. */
 	pthread_mutex_lock(&baton->lock);
@@ -168,12 +166,17 @@ static int wait_for_events(struct beam_channel *channel, struct epoll_event even
 	pthread_mutex_lock(&channel->tx_lock);
 	until = deadline_earlier(until, deadline_earlier(channel->retry_at, channel->linger_until));
 	until = deadline_earlier(until, channel->idle_at);
+	over = is_over(channel);
 	channel->awake = has_to_write(channel);
-	if (channel->awake)
+	if (channel->awake || (channel->idle_at == BEAM_FOREVER &&
+			       atomic_load_explicit(&channel->activity, memory_order_relaxed) != ACTIVITY_NONE))
 		until = BEAM_NOWAIT;
 	pthread_mutex_unlock(&channel->tx_lock);
 	pthread_mutex_unlock(&baton->lock);
-	return sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(until));
+	if (over)
+		return -1;
+	n = sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(until));
+	return n < 0 ? 0 : n;
 }
 
 /* The socket is ready. True if there may be input. */
@@ -210,7 +213,7 @@ void standby_run(void *argument)
 	struct beam_channel *channel = argument;
 	struct epoll_event events[EVENTS];
 
-	while (!is_over(channel)) {
+	for (;;) {
 		beam_deadline stalled;
 		bool input = false;
 		int n;
@@ -220,6 +223,8 @@ void standby_run(void *argument)
 		standby_watch(channel);
 		pthread_mutex_unlock(&channel->tx_lock);
 		n = wait_for_events(channel, events, &stalled);
+		if (n < 0)
+			break;
 		for (int i = 0; i < n; i++) {
 			uint64_t count;
 
