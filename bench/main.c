@@ -18,7 +18,7 @@ static struct {
 	double seconds; /* that a run should take */
 	const char *works, *peers, *cores, *json;
 	bool calls;
-} options = {.rounds = 5, .idle = 10, .seconds = 0.3, .calls = true};
+} options = {.rounds = 5, .idle = 10, .seconds = 0.1, .calls = true};
 
 /* ---- Choosing ---- */
 
@@ -42,7 +42,7 @@ enum { OPTION_QUICK = 256, OPTION_ROUNDS, OPTION_SECONDS, OPTION_IDLE, OPTION_CO
 static const struct argp_option known[] = {
     {"quick", OPTION_QUICK, NULL, 0, "One short round of everything, unpinned: that it works, not how fast", 0},
     {"rounds", OPTION_ROUNDS, "N", 0, "Of which medians are taken (5)", 0},
-    {"seconds", OPTION_SECONDS, "S", 0, "That each run takes, more or less (0.3)", 0},
+    {"seconds", OPTION_SECONDS, "S", 0, "That each run takes, more or less (0.1)", 0},
     {"idle", OPTION_IDLE, "S", 0, "That idle connections are watched (10)", 0},
     {"cores", OPTION_CORES, "LIST", 0, "Of same, split and free; idle connections are always free", 0},
     {"work", OPTION_WORK, "LIST", 0, "Of the works below", 0},

@@ -70,6 +70,11 @@ static inline void *sys_malloc(size_t size)
 	return sys_fault(SYS_MALLOC) ? NULL : malloc(size);
 }
 
+static inline void *sys_aligned_alloc(size_t alignment, size_t size)
+{
+	return sys_fault(SYS_MALLOC) ? NULL : aligned_alloc(alignment, size);
+}
+
 static inline void *sys_calloc(size_t n, size_t size)
 {
 	return sys_fault(SYS_CALLOC) ? NULL : calloc(n, size);

@@ -29,7 +29,7 @@
 #define NOT_ENDED 1
 
 /* Without any input for so long the channel lets go of memory that it keeps for use again. */
-enum { IDLE_NS = 40 * 1000 * 1000 };
+enum { IDLE_NS = 20 * 1000 * 1000 };
 /* Memory has been let go of; nothing has come since the last look; something has. */
 enum activity { ACTIVITY_NONE, ACTIVITY_PAST, ACTIVITY_NOW };
 

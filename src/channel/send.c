@@ -535,13 +535,27 @@ static bool add_to_run(struct run *run, beam_topic *topic, const struct beam_ite
 	return true;
 }
 
+/* Whole frames among the first bytes of a run. */
+static size_t count_frames(const unsigned char *bytes, size_t size)
+{
+	struct frame frame;
+	size_t n = 0;
+
+	while (size >= FRAME_HEADER && !frame_decode(&frame, bytes) && FRAME_HEADER + frame_body(&frame) <= size) {
+		bytes += FRAME_HEADER + frame_body(&frame);
+		size -= FRAME_HEADER + frame_body(&frame);
+		n++;
+	}
+	return n;
+}
+
 /* Sends as many of the items as can go in one write: how many, or 0: send them one by one, which tells why. */
 static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline, unsigned char *bytes)
 {
 	struct beam_channel *channel = topic->channel;
 	struct run run = {.bytes = bytes};
 	struct sending *s = &run.sending;
-	int r = -EAGAIN;
+	size_t sent = 0;
 
 	if (channel->writing || channel->full || channel->broken)
 		return 0;
@@ -558,19 +572,22 @@ static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t 
 		    .n_messages = run.n,
 		};
 		channel->writing = true;
-		r = write_own(s);
+		if (write_own(s) == 0)
+			sent = run.n;
+		else if (s->own.begun) /* the connection broke in the middle */
+			sent = count_frames(bytes, run.size - channel->tx.batch.own_left);
 		write_release(channel);
 	}
 	for (unsigned i = 0; i < run.n; i++) {
 		s->size = items[i].size;
 		s->n_fds = (unsigned)items[i].n_fds;
-		if (r < 0)
-			tx_uncharge(&channel->tx, s->own.outlet, s->size, s->n_fds, 0);
-		else
+		if (i < sent)
 			count_sent(s);
-		tx_complete(&channel->tx, s->own.outlet, false);
+		else
+			tx_uncharge(&channel->tx, &topic->outlet, s->size, s->n_fds, 0);
+		tx_complete(&channel->tx, &topic->outlet, false);
 	}
-	return r < 0 ? 0 : run.n;
+	return sent;
 }
 
 /* Writes what stands in the buffer, as far as the socket takes it. */

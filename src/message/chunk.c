@@ -60,13 +60,17 @@ static bool is_last(struct chunk_pool *pool)
 	return !pool->owned && !pool->n_blocks && atomic_load(&pool->n_live) == 0;
 }
 
+static size_t page_size(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
 /* Frees a chunk, and gives its pages back: the C library would keep them. Whether that works does not matter. */
 static void chunk_free(struct chunk *chunk)
 {
-	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)chunk + page - 1) / page * page,
-			to = (uintptr_t)(chunk->bytes + CHUNK_BYTES) / page * page;
+	size_t size = (size_t)(chunk->bytes + CHUNK_BYTES - (unsigned char *)chunk);
 
-	sys_madvise((void *)from, to - from, MADV_DONTNEED);
+	sys_madvise(chunk, size - size % page_size(), MADV_DONTNEED);
 	free(chunk);
 }
 
@@ -124,7 +128,8 @@ static void chunk_reset(struct chunk *chunk)
 
 static struct chunk *chunk_allocate(struct chunk_pool *pool)
 {
-	struct chunk *chunk = sys_malloc(sizeof *chunk + CHUNK_MESSAGES * sizeof *chunk->messages + CHUNK_BYTES);
+	struct chunk *chunk =
+	    sys_aligned_alloc(page_size(), sizeof *chunk + CHUNK_MESSAGES * sizeof *chunk->messages + CHUNK_BYTES);
 
 	if (!chunk)
 		return NULL;
