@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Tells what a run of beam-bench gave: tables, the goals beside what was measured, pictures.
 
-usage: report.py RESULTS.json [--markdown FILE] [--pictures FOLDER]
+usage: report.py RESULTS.json [--also RESULTS.json]... [--markdown FILE] [--pictures FOLDER]
 
-Prints the tables. --markdown replaces what stands between the marks "<!-- results -->" and "<!-- end of results -->" of a page;
+Prints the tables. --also sets the goals of other runs beside those of this one. --markdown replaces what stands between the marks "<!-- results -->" and "<!-- end of results -->" of a page;
 --pictures draws them by gnuplot as SVG. Every ratio is taken within a round; the median of those is what counts.
 """
 
@@ -104,7 +104,10 @@ class Results:
         others = self.get(against, cores) if against else None
         if not values or (against and not others):
             return None
-        return [a / b for a, b in zip(values, others)] if against else values
+        if not against:
+            return values
+        # A rate of nothing is a run that could not be measured.
+        return [a / b for a, b in zip(values, others)] if all(others) else None
 
     def cell(self, work, figure, cores, peer):
         """raw and what has no raw: as they are; the others: how many times raw's."""
@@ -146,14 +149,19 @@ def summary(results):
                   for work, figure, cores in results.rows]
 
 
-def goal_lines(results):
+def goal_lines(runs):
+    """A column for each run, and in how many the goal was met."""
     lines = []
-    for title, other, bound, cores, values, met in results.goals():
-        if not values:
-            continue
-        measured = f"{ratio_text(median(values))} ({ratio_text(min(values))}–{ratio_text(max(values))})"
-        lines.append([title, f"× {other}" if other else "", cores, bound, measured, "met" if met else "MISSED"])
-    return ["goal", "", "cores", "bound", "median (min–max)", ""], lines
+    for goals in zip(*[results.goals() for results in runs]):
+        title, other, bound, cores, *_ = goals[0]
+        measured = [f"{ratio_text(median(values))} ({ratio_text(min(values))}–{ratio_text(max(values))})" if values else "–"
+                    for *_, values, _ in goals]
+        met = [met for *_, met in goals if met is not None]
+        if met:
+            verdict = "met" if all(met) else f"met in {met.count(True)} of {len(met)}" if any(met) else "MISSED"
+            lines.append([title, f"× {other}" if other else "", cores, bound, *measured, verdict])
+    heads = ["median (min–max)"] if len(runs) == 1 else [f"run {i + 1}" for i in range(len(runs))]
+    return ["goal", "", "cores", "bound", *heads, ""], lines
 
 
 def spread_lines(results):
@@ -227,9 +235,13 @@ def draw(results, folder):
 # ---- The page ----
 
 
-def page(results, folder, pictures):
+def page(runs, folder, pictures):
+    results = runs[0]
     lines = [f"Measured with {machine(results)}.", "", "### Goals", ""]
-    lines += markdown_table(*goal_lines(results))
+    if len(runs) > 1:
+        lines += [f"{len(runs)} separate runs, each with the median of its rounds and their least and greatest; the tables after this one are of the",
+                  "first.", ""]
+    lines += markdown_table(*goal_lines(runs))
     lines += ["### Against the raw program", "", "The column of raw is absolute, and so is a row that raw has no part in; all else is how many",
               "times raw's.", ""]
     lines += markdown_table(*summary(results))
@@ -253,6 +265,7 @@ def replace_section(path, text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results")
+    parser.add_argument("--also", action="append", default=[])
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
@@ -260,7 +273,8 @@ def main():
 
     print_table(*summary(results))
     print()
-    print_table(*goal_lines(results))
+    runs = [results, *map(Results, options.also)]
+    print_table(*goal_lines(runs))
     print()
     for note in notes(results):
         print(note)
@@ -270,7 +284,7 @@ def main():
     pictures = draw(results, options.pictures) if options.pictures else []
     if options.markdown:
         folder = os.path.relpath(options.pictures, options.markdown.parent) if options.pictures else ""
-        replace_section(options.markdown, page(results, folder, pictures))
+        replace_section(options.markdown, page(runs, folder, pictures))
 
 
 if __name__ == "__main__":
