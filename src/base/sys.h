@@ -70,9 +70,12 @@ static inline void *sys_malloc(size_t size)
 	return sys_fault(SYS_MALLOC) ? NULL : malloc(size);
 }
 
+/* Unlike aligned_alloc() posix_memalign() takes any size. */
 static inline void *sys_aligned_alloc(size_t alignment, size_t size)
 {
-	return sys_fault(SYS_MALLOC) ? NULL : aligned_alloc(alignment, size);
+	void *memory;
+
+	return sys_fault(SYS_MALLOC) || posix_memalign(&memory, alignment, size) ? NULL : memory;
 }
 
 static inline void *sys_calloc(size_t n, size_t size)

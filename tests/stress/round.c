@@ -92,7 +92,7 @@ void side_turn(struct side *side, uint64_t n)
 
 /* ---- A side from its beginning to its end ---- */
 
-static struct beam_channel_options options_of(const struct plan *plan)
+static struct beam_channel_options options_of(const struct plan *plan, unsigned side)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 
@@ -105,6 +105,9 @@ static struct beam_channel_options options_of(const struct plan *plan)
 		options.buffer_bytes = 16 << 10;
 		options.socket_buffer_bytes = 0;
 	}
+	if (plan->reading[side] == READ_SLEEPING)
+		options.busy_poll_us = 0;
+	options.dedicated_reader = plan->reading[side] == READ_DEDICATED;
 	return options;
 }
 
@@ -191,7 +194,7 @@ static void check_statistics(struct side *side)
 static void side_run(struct journal *journal, unsigned index, int socket, pid_t other)
 {
 	struct side side = {journal, &journal->sides[index], &journal->sides[!index], index, NULL, {NULL}};
-	struct beam_channel_options options = options_of(&journal->plan);
+	struct beam_channel_options options = options_of(&journal->plan, index);
 	beam_topic *probe = NULL;
 
 	require_int(beam_channel_new(&side.channel, socket, &options), 0);

@@ -45,6 +45,7 @@ struct plan {
 	bool small_limits;  /* the least that the options allow, else the defaults */
 	bool accept_topics; /* side 1 opens what side 0 opened by beam_channel_accept() */
 	bool meet_first;    /* nobody sends before both sides have opened their topics */
+	enum { READ_POLLING, READ_SLEEPING, READ_DEDICATED, READ_WAYS } reading[SIDES];
 	unsigned senders[SIDES], receivers[SIDES];
 	uint64_t messages[SIDES]; /* that each side sends */
 	struct action actions[SIDES][ACTIONS_MAX];
