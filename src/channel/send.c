@@ -493,7 +493,6 @@ static int send_buffered(struct sending *s)
 
 /* Messages with descriptors that go in one write, from the caller's descriptors: none has to be duplicated. */
 struct run {
-	struct sending sending;
 	unsigned char *bytes;
 	size_t size;
 	int fds[TX_FDS];
@@ -504,32 +503,32 @@ struct run {
 static bool add_to_run(struct run *run, beam_topic *topic, const struct beam_item *item, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
-	struct sending *s = &run->sending;
+	struct sending s;
 	struct outlet *outlet = &topic->outlet;
 	struct tx *tx = &topic->channel->tx;
 	struct tx_claim claim;
 	bool fits;
 
-	if (prepare(s, topic, &iov, 1, item->fds, item->n_fds, deadline) < 0 ||
-	    run->size + FRAME_HEADER + FRAME_SIZED_PREFIX + s->size + 8 > TX_RUN || run->n_fds + s->n_fds > TX_FDS ||
-	    !is_sendable(s->channel, outlet) || tx_fits(tx, s->size, s->n_fds) < 0)
+	if (prepare(&s, topic, &iov, 1, item->fds, item->n_fds, deadline) < 0 ||
+	    run->size + FRAME_HEADER + FRAME_SIZED_PREFIX + s.size + 8 > TX_RUN || run->n_fds + s.n_fds > TX_FDS ||
+	    !is_sendable(s.channel, outlet) || tx_fits(tx, s.size, s.n_fds) < 0)
 		return false;
-	claim = claim_for(s);
+	claim = claim_for(&s);
 	list_init(&claim.link);
-	fits = tx_charge(tx, outlet, &claim, &s->overdraft) == 0;
+	fits = tx_charge(tx, outlet, &claim, &s.overdraft) == 0;
 	tx_unclaim(tx, outlet, &claim);
 	if (!fits)
 		return false;
-	if (s->overdraft) {
-		tx_uncharge(tx, outlet, s->size, s->n_fds, s->overdraft);
+	if (s.overdraft) {
+		tx_uncharge(tx, outlet, s.size, s.n_fds, s.overdraft);
 		tx_complete(tx, outlet, false);
 		return false;
 	}
-	s->own.outlet = outlet;
-	s->own.done = false;
-	make_frame(s);
-	run->size = (size_t)(tx_own_put(&s->own, run->bytes + run->size) - run->bytes);
-	for (unsigned i = 0; i < s->n_fds; i++)
+	s.own.outlet = outlet;
+	s.own.done = false;
+	make_frame(&s);
+	run->size = (size_t)(tx_own_put(&s.own, run->bytes + run->size) - run->bytes);
+	for (unsigned i = 0; i < s.n_fds; i++)
 		run->fds[run->n_fds++] = item->fds[i];
 	run->n++;
 	return true;
@@ -554,7 +553,7 @@ static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t 
 {
 	struct beam_channel *channel = topic->channel;
 	struct run run = {.bytes = bytes};
-	struct sending *s = &run.sending;
+	struct sending s = {.channel = channel, .topic = topic, .deadline = deadline};
 	size_t sent = 0;
 
 	if (channel->writing || channel->full || channel->broken)
@@ -562,7 +561,7 @@ static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t 
 	while (run.n < n && add_to_run(&run, topic, &items[run.n], deadline))
 		;
 	if (run.n > 1) {
-		s->own = (struct tx_own){
+		s.own = (struct tx_own){
 		    .outlet = &topic->outlet,
 		    .parts = {{bytes, run.size}},
 		    .n_parts = 1,
@@ -572,19 +571,19 @@ static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t 
 		    .n_messages = run.n,
 		};
 		channel->writing = true;
-		if (write_own(s) == 0)
+		if (write_own(&s) == 0)
 			sent = run.n;
-		else if (s->own.begun) /* the connection broke in the middle */
+		else if (s.own.begun) /* the connection broke in the middle */
 			sent = count_frames(bytes, run.size - channel->tx.batch.own_left);
 		write_release(channel);
 	}
 	for (unsigned i = 0; i < run.n; i++) {
-		s->size = items[i].size;
-		s->n_fds = (unsigned)items[i].n_fds;
+		s.size = items[i].size;
+		s.n_fds = (unsigned)items[i].n_fds;
 		if (i < sent)
-			count_sent(s);
+			count_sent(&s);
 		else
-			tx_uncharge(&channel->tx, &topic->outlet, s->size, s->n_fds, 0);
+			tx_uncharge(&channel->tx, &topic->outlet, s.size, s.n_fds, 0);
 		tx_complete(&channel->tx, &topic->outlet, false);
 	}
 	return sent;
