@@ -29,6 +29,7 @@ enum {
 	TX_IOV = TX_OWN_PARTS + 6 + 3 * TX_OWN_MORE,
 	/* Frames larger than this go past the buffer when their sender may wait. */
 	TX_LARGE = 32768,
+	/* Bytes of whole messages that may go as one frame would: no more than the reserve holds. */
 	TX_RUN = 24576,
 };
 

@@ -26,16 +26,22 @@ static unsigned relied_from(void)
 	return result;
 }
 
+/* One leads, and waits on the first topic; the other one waits on the second. */
+static void start_two(struct receiver *leader, struct receiver *other)
+{
+	start(leader, 0, soon());
+	check_within(20000, view().taken);
+	start(other, 1, BEAM_FOREVER);
+	check_within(20000, view().waiters == 1);
+}
+
 static void test_one_who_is_expected_and_does_not_come_is_not_waited_for(void)
 {
 	struct receiver leader, other;
 	unsigned before;
 
 	begin(NULL);
-	start(&leader, 0, soon());
-	check_within(20000, view().taken);
-	start(&other, 1, BEAM_FOREVER);
-	check_within(20000, view().waiters == 1);
+	start_two(&leader, &other);
 	check_within(20000, is(STANDBY_REST, true));
 	rely(true);
 	before = relied_from();
@@ -57,10 +63,7 @@ static void test_what_comes_while_somebody_is_expected_is_read_in_time(void)
 		struct receiver leader, other;
 
 		rely(true);
-		start(&leader, 0, soon());
-		check_within(20000, view().taken);
-		start(&other, 1, BEAM_FOREVER);
-		check_within(20000, view().waiters == 1);
+		start_two(&leader, &other);
 		say(0, "go");
 		say(1, "at once");
 		finish(&leader, 1);
@@ -100,10 +103,7 @@ static void test_with_a_dependent_nobody_is_expected(void)
 	channel->baton.dependents++;
 	pthread_mutex_unlock(&channel->baton.lock);
 	rely(true);
-	start(&leader, 0, soon());
-	check_within(20000, view().taken);
-	start(&other, 1, BEAM_FOREVER);
-	check_within(20000, view().waiters == 1);
+	start_two(&leader, &other);
 	say(0, "go");
 	finish(&leader, 1);
 	/* Handed over before the other one was done. */
@@ -120,10 +120,7 @@ static void test_a_close_reaches_those_who_wait_while_somebody_is_expected(void)
 
 		begin(NULL);
 		rely(true);
-		start(&leader, 0, soon());
-		check_within(20000, view().taken);
-		start(&other, 1, BEAM_FOREVER);
-		check_within(20000, view().waiters == 1);
+		start_two(&leader, &other);
 		say(0, "go");
 		finish(&leader, 1);
 		check_int(beam_channel_close(channel, BEAM_NOWAIT) <= 0, 1);
