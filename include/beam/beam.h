@@ -9,6 +9,7 @@
 #include <beam/channel.h>
 #include <beam/core.h>
 #include <beam/deadline.h>
+#include <beam/event.h>
 #include <beam/message.h>
 #include <beam/topic.h>
 #include <beam/version.h>

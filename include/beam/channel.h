@@ -87,6 +87,8 @@ struct beam_channel_options {
 	 *  when none waits. 1: only the channel's own thread reads, for programs whose threads may be held up while they wait, by a
 	 *  low priority or by handlers of signals. */
 	uint32_t dedicated_reader;
+	/** 0: the channel has a thread of its own. 1: it has none, and is run by the caller's event loop (event.h). */
+	uint32_t loop;
 };
 
 /** The defaults. */
@@ -108,6 +110,7 @@ struct beam_channel_options {
 		    BEAM_TOPICS_ACCEPT,              /* unknown_topics */                                                      \
 		    60,                              /* busy_poll_us */                                                        \
 		    0,                               /* dedicated_reader */                                                    \
+		    0,                               /* loop */                                                                \
 	}
 
 /**

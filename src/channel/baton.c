@@ -165,7 +165,8 @@ static void stop_watching(struct beam_channel *channel)
 	arm(channel, false);
 }
 
-static bool take(struct beam_channel *channel)
+/* `brief`: only for a look; the watch of a loop, which is not woken meanwhile, is let be. */
+static bool take(struct beam_channel *channel, bool brief)
 {
 	struct baton *baton = &channel->baton;
 
@@ -173,7 +174,7 @@ static bool take(struct beam_channel *channel)
 		return false;
 	baton->taken = true;
 	baton->led++;
-	if (baton->mode == STANDBY_WATCH)
+	if (baton->mode == STANDBY_WATCH && !(brief && channel->options.loop))
 		stop_watching(channel);
 	return true;
 }
@@ -351,14 +352,35 @@ void baton_tick(struct beam_channel *channel)
 	pthread_mutex_unlock(&baton->lock);
 }
 
-void baton_attend(struct beam_channel *channel)
+/* Nobody leads: the channel's thread is to read from now on. */
+static void attend(struct beam_channel *channel)
 {
 	struct baton *baton = &channel->baton;
 
-	pthread_mutex_lock(&baton->lock);
 	if (!baton->taken && !baton->over && baton->mode != STANDBY_WATCH)
 		watch(channel);
-	pthread_mutex_unlock(&baton->lock);
+}
+
+void baton_attend(struct beam_channel *channel)
+{
+	pthread_mutex_lock(&channel->baton.lock);
+	attend(channel);
+	pthread_mutex_unlock(&channel->baton.lock);
+}
+
+void baton_depend(struct beam_channel *channel)
+{
+	pthread_mutex_lock(&channel->baton.lock);
+	channel->baton.dependents++;
+	attend(channel);
+	pthread_mutex_unlock(&channel->baton.lock);
+}
+
+void baton_independ(struct beam_channel *channel)
+{
+	pthread_mutex_lock(&channel->baton.lock);
+	channel->baton.dependents--;
+	pthread_mutex_unlock(&channel->baton.lock);
 }
 
 void baton_close(struct beam_channel *channel)
@@ -486,7 +508,7 @@ int baton_wait(struct beam_channel *channel, pthread_mutex_t *lock, struct sleep
 	list_init(&waiter.link);
 	pthread_mutex_lock(&baton->lock);
 	note_return(channel);
-	waiter.granted = take(channel);
+	waiter.granted = take(channel, deadline_passed(deadline));
 	if (!waiter.granted && deadline_passed(deadline))
 		r = deadline_error(deadline);
 	while (!r) {

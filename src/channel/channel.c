@@ -58,7 +58,7 @@ static int check_options(struct beam_channel_options *options)
 	    !within(options->attachments, limits_base.attachments, 65535) ||
 	    options->attachments < options->message_attachments || !within(options->buffer_bytes, 16 << 10, 64 << 20) ||
 	    options->socket_buffer_bytes > INT32_MAX || options->unknown_topics > BEAM_TOPICS_REFUSE ||
-	    options->busy_poll_us > 10000 || options->dedicated_reader > 1)
+	    options->busy_poll_us > 10000 || options->dedicated_reader > 1 || options->loop > 1)
 		return -EINVAL;
 	return 0;
 }
@@ -179,7 +179,7 @@ static int start(struct beam_channel *channel, int fd)
 		return r;
 	channel_memory_ref(channel);
 	process_add(channel);
-	r = thread_start(standby_run, channel, "beam");
+	r = channel->options.loop ? loop_begin(channel) : thread_start(standby_run, channel, "beam");
 	if (r < 0) {
 		process_remove(channel);
 		atomic_fetch_sub(&channel->memory, 1);
@@ -237,6 +237,8 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 	list_init(&channel->unclaimed);
 	list_init(&channel->writers);
 	list_init(&channel->blocked);
+	list_init(&channel->rooms);
+	level_init(&channel->acceptable);
 	channel->credentials_error = socket_credentials(fd, &channel->credentials);
 	if (taken.socket_buffer_bytes)
 		socket_set_buffer(fd, taken.socket_buffer_bytes);
@@ -286,9 +288,11 @@ void channel_end_reading(struct beam_channel *channel, int end)
 		pthread_mutex_lock(&topic->lock);
 		if (topic->end == NOT_ENDED)
 			topic->end = channel->read_end;
+		topic_show(topic);
 		sleepers_wake_all(channel, &topic->arrived);
 		pthread_mutex_unlock(&topic->lock);
 	}
+	channel_show(channel);
 	sleepers_wake_all(channel, &channel->changed);
 	pthread_mutex_unlock(&channel->lock);
 }
@@ -335,6 +339,10 @@ static int broken_before_goodbye(struct beam_channel *channel, beam_deadline dea
 	int r = 0;
 
 	while (!r && !channel->finished && (channel->writing || !channel->read_over)) {
+		if (channel->options.loop && !channel->writing) {
+			r = loop_help(channel, deadline);
+			continue;
+		}
 		r = write_wait(channel, false, deadline);
 		if (r == 1) {
 			write_release(channel);
@@ -407,7 +415,10 @@ beam_channel *beam_channel_unref(beam_channel *channel)
 	pthread_mutex_unlock(&channel->lock);
 	if (last) {
 		topic_discard(channel, &thrown);
+		channel_close_fds(channel);
 		channel_mark_closed(channel);
+		if (channel->options.loop)
+			loop_let_go(channel);
 		channel_memory_unref(channel);
 	}
 	return NULL;

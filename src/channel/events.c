@@ -37,6 +37,7 @@ static int topic_for(struct beam_channel *channel, struct inlet *inlet, struct b
 	if (!topic)
 		return -ENOMEM;
 	list_append(&channel->unclaimed, &topic->unclaimed);
+	channel_show(channel);
 	sleepers_wake(channel, &channel->changed, SIZE_MAX);
 	*ret = topic;
 	return 0;
@@ -61,6 +62,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 		pthread_mutex_lock(&topic->lock);
 		topic->n_open++;
 		topic->ended = false;
+		topic_show(topic);
 		if (topic->reset)
 			refuse = inlet->discard = true;
 		else
@@ -103,6 +105,7 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 		} else {
 			inlet->queued += n;
 			message_queue_splice(&topic->queue, queue);
+			topic_show(topic);
 			sleepers_wake(channel, &topic->arrived, n);
 		}
 		pthread_mutex_unlock(&topic->lock);
@@ -126,6 +129,7 @@ static void on_closed(void *owner, struct inlet *inlet)
 	topic->ended = --topic->n_open == 0;
 	if (!inlet->discard && !inlet->queued)
 		topic_inlet_done(topic, inlet);
+	topic_show(topic);
 	sleepers_wake(channel, &topic->arrived, SIZE_MAX);
 	forget = !topic->handles && list_linked(&topic->of_channel) && list_empty(&topic->inlets);
 	pthread_mutex_unlock(&topic->lock);
@@ -245,6 +249,7 @@ static struct beam_topic *topic_of(struct outlet *outlet)
 static void on_wake(void *owner, struct outlet *outlet)
 {
 	sleepers_wake_all(owner, &topic_of(outlet)->sendable);
+	rooms_show(owner);
 }
 
 static void on_wake_all(void *owner)
@@ -255,6 +260,7 @@ static void on_wake_all(void *owner)
 static void on_room(void *owner)
 {
 	write_wake_for_room(owner);
+	rooms_show(owner);
 }
 
 static void on_released(void *owner, struct outlet *outlet)

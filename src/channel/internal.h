@@ -16,6 +16,7 @@
 
 #include <base/annotate.h>
 #include <base/clock.h>
+#include <base/level.h>
 #include <base/list.h>
 #include <base/sys.h>
 #include <base/thread.h>
@@ -87,6 +88,8 @@ struct beam_channel {
 	unsigned handles;
 	void *names;
 	struct list topics, unclaimed;
+	/* Readable while beam_channel_accept() would not wait. */
+	struct level acceptable;
 	int read_end;
 	bool hello;
 	struct limits peer;
@@ -118,13 +121,15 @@ struct beam_channel {
 	bool read_over, peer_goodbye;
 	/* The connection broke with messages on their way that had been accepted. */
 	bool truncated;
-	/* Topics with senders that wait for credit. */
-	struct list blocked;
+	/* Topics with senders that wait for credit; those with a descriptor that shows whether there is room. */
+	struct list blocked, rooms;
 	/* When the thread is to try again what failed for want of memory or descriptors in flight; how long it waits then. */
 	beam_deadline retry_at;
 	int64_t retry_after;
 	beam_deadline linger_until;
 	bool finished;
+	/* The caller's loop is at it, or a thread is that has taken over from it. */
+	bool dispatching;
 	uint64_t discarded;
 
 	struct baton baton;
@@ -155,6 +160,8 @@ struct beam_topic {
 	pthread_mutex_t lock;
 	struct sleepers arrived;
 	struct message_queue queue;
+	/* Readable while a receive would not wait. */
+	struct level receivable;
 	int end;
 	/* Ids of the other side that bear this name and have not been answered with RESET; how many are open; whether there ever was one. */
 	struct list inlets;
@@ -167,6 +174,9 @@ struct beam_topic {
 	struct sleepers sendable;
 	unsigned senders;
 	struct list blocked;
+	/* Readable while a small message would not wait; among the channel's rooms if it has a descriptor. */
+	struct level room;
+	struct list of_rooms;
 
 	size_t name_size;
 	char name[];
@@ -183,18 +193,6 @@ struct writer {
 static inline bool channel_foreign(const struct beam_channel *channel)
 {
 	return channel->process != process_id();
-}
-
-/* Sets an eventfd: a wake-up that is lost is lost for good, so one that fails is tried once more. False: it is not set. */
-static inline bool event_set(int fd)
-{
-	const uint64_t one = 1;
-
-	for (int tries = 0; tries < 2; tries++) {
-		if (sys_write(fd, &one, sizeof one) == sizeof one)
-			return true;
-	}
-	return false;
 }
 
 /* ---- channel.c: life and state. */
@@ -237,6 +235,8 @@ void write_wake_for_credit(struct beam_channel *channel);
 void write_wake_all(struct beam_channel *channel);
 /* Something failed, or waits, for a reason that passes without an event: the channel's thread tries again after a while. */
 void write_retry(struct beam_channel *channel);
+/* What failed for a while is tried again, if it is time. */
+void write_try_again(struct beam_channel *channel);
 /* Wakes the channel's thread, if it is not awake. */
 void write_nudge(struct beam_channel *channel);
 
@@ -260,6 +260,9 @@ int baton_wait(struct beam_channel *channel, pthread_mutex_t *lock, struct sleep
 bool baton_take(struct beam_channel *channel);
 void baton_leave(struct beam_channel *channel);
 void baton_tick(struct beam_channel *channel);
+/* Input must be read at once though no thread waits, from now on: there is one more who hears of it otherwise. One fewer. */
+void baton_depend(struct beam_channel *channel);
+void baton_independ(struct beam_channel *channel);
 /* Whoever leads is to look whether the channel is closed, from now on. */
 void baton_kick_for_good(struct beam_channel *channel);
 /* Sees to it that input is read though no thread waits: now, not at the next tick. */
@@ -275,6 +278,14 @@ void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers);
 
 /* ---- standby.c: the channel's thread. */
 void standby_run(void *argument);
+/* One turn of what it does: waits until there is something to do, or the deadline, and does it. False: it is over, and standby_finish() is to
+ * follow. By one thread at a time. */
+bool standby_turn(struct beam_channel *channel, beam_deadline deadline);
+void standby_finish(struct beam_channel *channel);
+/* After a turn that no other follows at once: its descriptor shows whether there is more to do. */
+void standby_rest(struct beam_channel *channel);
+/* When the next turn is due, if nothing wakes it before. */
+beam_deadline standby_deadline(struct beam_channel *channel);
 /* What it is to be woken for, from now on. The tx_lock is held. 0 or -errno. */
 int standby_watch(struct beam_channel *channel);
 
@@ -296,6 +307,42 @@ size_t topic_discard(struct beam_channel *channel, struct message_queue *queue);
 void topic_claim(struct beam_topic *topic);
 /* Everything that was in the queue under this inlet has been taken, and it brings no more. The topic's lock is held. */
 void topic_inlet_done(struct beam_topic *topic, struct inlet *inlet);
+
+/* Why there is nothing to receive; NOT_ENDED: there may be. */
+static inline int topic_end(const struct beam_topic *topic)
+{
+	return topic->ended || topic->reset ? 0 : topic->end;
+}
+
+/* ---- fds.c: descriptors for event loops, which show what has changed. */
+/* The topic's lock is held. */
+static inline void topic_show(struct beam_topic *topic)
+{
+	level_put(&topic->receivable, topic->queue.n || topic_end(topic) != NOT_ENDED);
+}
+/* The channel's lock is held. */
+static inline void channel_show(struct beam_channel *channel)
+{
+	level_put(&channel->acceptable, !list_empty(&channel->unclaimed) || channel->read_end != NOT_ENDED);
+}
+/* With the last handle. */
+void topic_close_fds(struct beam_topic *topic);
+void channel_close_fds(struct beam_channel *channel);
+/* The tx_lock is held. */
+void rooms_show_all(struct beam_channel *channel);
+static inline void rooms_show(struct beam_channel *channel)
+{
+	if (!list_empty(&channel->rooms))
+		rooms_show_all(channel);
+}
+
+/* ---- loop.c: channels without a thread, which the caller's loop runs. */
+/* Begins one, before anything can come. 0 or -errno. */
+int loop_begin(struct beam_channel *channel);
+/* A turn by a thread that waits for something that only the loop would do; the tx_lock is held before and after. 0 or deadline_error(). */
+int loop_help(struct beam_channel *channel, beam_deadline deadline);
+/* No loop has it any more: the last handle is gone. */
+void loop_let_go(struct beam_channel *channel);
 
 /* ---- process.c: the channels of this process, for fork and exit. */
 void process_add(struct beam_channel *channel);

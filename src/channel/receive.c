@@ -53,19 +53,13 @@ static void settle(struct beam_channel *channel, const struct owed *owed)
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 
-/* Why there is nothing to receive; NOT_ENDED: there may be. */
-static int receive_state(const struct beam_topic *topic)
-{
-	return topic->ended || topic->reset ? 0 : topic->end;
-}
-
 /* Waits until the queue has a message: 1, or why there will be none. The topic's lock is held. */
 static int wait_for_message(struct beam_topic *topic, beam_deadline deadline)
 {
 	int r = 0;
 
 	while (!topic->queue.n) {
-		int state = receive_state(topic);
+		int state = topic_end(topic);
 
 		if (state != NOT_ENDED)
 			return state;
@@ -95,6 +89,7 @@ ssize_t beam_topic_receive_many(beam_topic *topic, beam_message **ret, size_t n,
 		account(topic, message, &owed);
 		ret[taken++] = message;
 	}
+	topic_show(topic);
 	pthread_mutex_unlock(&topic->lock);
 	settle(topic->channel, &owed);
 	return taken ? (ssize_t)taken : r;
@@ -131,6 +126,7 @@ int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, si
 			r = -EMSGSIZE;
 		} else {
 			account(topic, message_queue_take(&topic->queue), &owed);
+			topic_show(topic);
 		}
 	}
 	pthread_mutex_unlock(&topic->lock);

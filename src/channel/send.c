@@ -270,7 +270,7 @@ static bool enters_burst(struct sending *s)
 {
 	struct beam_channel *channel = s->channel;
 
-	if (tx_own_size(&s->own) > TX_LARGE)
+	if (tx_own_size(&s->own) > TX_LARGE || channel->options.loop)
 		return false;
 	channel->in_a_row = clock_now() - channel->sent_at < BURST_GAP_NS ? channel->in_a_row + 1 : 0;
 	if (channel->in_a_row < BURST_SENDS)
@@ -316,6 +316,7 @@ static int send_frame(struct sending *s)
 		r = write_wait(channel, false, until);
 		if (r == 1)
 			write_release(channel);
+		write_try_again(channel);
 		if (r < 0 && deadline_passed(s->deadline))
 			return deadline_error(s->deadline);
 	}
@@ -370,6 +371,7 @@ static int send_message(struct sending *s)
 	r = charge(s);
 	if (!r)
 		r = send_frames(s);
+	rooms_show(s->channel);
 	pthread_mutex_unlock(&s->channel->tx_lock);
 	return r;
 }
@@ -638,6 +640,7 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, s
 		sent++;
 	}
 	write_buffered(topic->channel);
+	rooms_show(topic->channel);
 	pthread_mutex_unlock(&topic->channel->tx_lock);
 	free(bytes);
 	return sent ? (ssize_t)sent : r;

@@ -8,7 +8,6 @@
 #include <base/sys.h>
 #include <channel/internal.h>
 #include <sched.h>
-#include <socket/reaper.h>
 #include <wire/breach.h>
 
 enum { EVENTS = 2, BURST_OVER_NS = 50 * 1000 };
@@ -19,15 +18,7 @@ enum { EVENTS = 2, BURST_OVER_NS = 50 * 1000 };
 static void write_some(struct beam_channel *channel)
 {
 	pthread_mutex_lock(&channel->tx_lock);
-	if (channel->retry_at != BEAM_FOREVER && deadline_passed(channel->retry_at)) {
-		channel->retry_at = BEAM_FOREVER;
-		channel->tx.held = false;
-		if (channel->tx.withhold_attachments && reaper_stuck())
-			write_retry(channel);
-		else
-			channel->tx.withhold_attachments = false;
-		write_wake_all(channel);
-	}
+	write_try_again(channel);
 	if (channel->retry_at == BEAM_FOREVER || !channel->tx.batch.active)
 		write_pending(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
@@ -100,8 +91,11 @@ static void forget_topics(struct beam_channel *channel)
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 
-static void finish(struct beam_channel *channel)
+void standby_finish(struct beam_channel *channel)
 {
+	/* A loop that still has the descriptor may be waiting for it. */
+	bool kept = channel->options.loop && channel->handles;
+
 	baton_close(channel);
 	channel_end_reading(channel, channel->reset_seen ? -ECONNRESET : 0);
 	pthread_mutex_lock(&channel->tx_lock);
@@ -117,7 +111,8 @@ static void finish(struct beam_channel *channel)
 	channel->finished = true;
 	write_wake_all(channel);
 	process_finished(channel);
-	close(channel->epoll);
+	if (!kept)
+		close(channel->epoll);
 	close(channel->nudge);
 	close(channel->kick);
 	pthread_mutex_unlock(&channel->tx_lock);
@@ -150,33 +145,42 @@ static bool has_to_write(const struct beam_channel *channel)
 	return channel->burst || tx_pending(&channel->tx);
 }
 
-/* Sleeps until there is something to do: how many events there are, or -1 if it is over. `ret_stalled` tells when a frame that nobody reads
- * takes too long. */
-static int wait_for_events(struct beam_channel *channel, struct epoll_event events[EVENTS], beam_deadline *ret_stalled)
+/* What is to be slept for, and until when. */
+struct rest {
+	beam_deadline until;
+	/* When a frame that nobody reads takes too long. */
+	beam_deadline stalled;
+	bool over;
+};
+
+/* Looks whether there is something to do. Who `sleeps` then is nudged by whoever finds something from now on. */
+static struct rest look_around(struct beam_channel *channel, bool sleeps)
 {
 	struct baton *baton = &channel->baton;
-	beam_deadline until;
-	bool over;
-	int n;
+	struct rest rest;
 
 	/* Both locks, so that no nudge is lost between. */
 	pthread_mutex_lock(&baton->lock);
-	*ret_stalled = baton->taken ? BEAM_FOREVER : channel->stalled_until;
-	until = deadline_earlier(*ret_stalled, baton->mode == STANDBY_TICK ? baton->tick_at : BEAM_FOREVER);
+	rest.stalled = baton->taken ? BEAM_FOREVER : channel->stalled_until;
+	rest.until = deadline_earlier(rest.stalled, baton->mode == STANDBY_TICK ? baton->tick_at : BEAM_FOREVER);
 	pthread_mutex_lock(&channel->tx_lock);
-	until = deadline_earlier(until, deadline_earlier(channel->retry_at, channel->linger_until));
-	until = deadline_earlier(until, channel->idle_at);
-	over = is_over(channel);
-	channel->awake = has_to_write(channel);
-	if (channel->awake || (channel->idle_at == BEAM_FOREVER &&
-			       atomic_load_explicit(&channel->activity, memory_order_relaxed) != ACTIVITY_NONE))
-		until = BEAM_NOWAIT;
+	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->retry_at, channel->linger_until));
+	rest.until = deadline_earlier(rest.until, channel->idle_at);
+	rest.over = is_over(channel);
+	if (sleeps)
+		channel->awake = has_to_write(channel);
+	if (channel->awake || rest.over ||
+	    (channel->idle_at == BEAM_FOREVER &&
+	     atomic_load_explicit(&channel->activity, memory_order_relaxed) != ACTIVITY_NONE))
+		rest.until = BEAM_NOWAIT;
 	pthread_mutex_unlock(&channel->tx_lock);
 	pthread_mutex_unlock(&baton->lock);
-	if (over)
-		return -1;
-	n = sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(until));
-	return n < 0 ? 0 : n;
+	return rest;
+}
+
+beam_deadline standby_deadline(struct beam_channel *channel)
+{
+	return look_around(channel, false).until;
 }
 
 /* The socket is ready. True if there may be input. */
@@ -187,8 +191,19 @@ static bool socket_ready(struct beam_channel *channel, uint32_t events)
 	channel->hung_up = channel->hung_up || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
 	if (events & ~(uint32_t)(EPOLLIN | EPOLLRDHUP))
 		channel->full = false; /* it has room again */
+	rooms_show(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return events & ~(uint32_t)EPOLLOUT;
+}
+
+/* Others may ask when the next turn is due. */
+static void set_idle_at(struct beam_channel *channel, beam_deadline idle_at)
+{
+	if (channel->idle_at == idle_at)
+		return;
+	pthread_mutex_lock(&channel->tx_lock);
+	channel->idle_at = idle_at;
+	pthread_mutex_unlock(&channel->tx_lock);
 }
 
 /* From the first input on it looks every now and then, until nothing has come since the last look. Who leads for long lets go himself. */
@@ -205,43 +220,58 @@ static void trim_when_idle(struct beam_channel *channel)
 	}
 	if (activity == ACTIVITY_NOW)
 		atomic_compare_exchange_strong(&channel->activity, &(unsigned){ACTIVITY_NOW}, ACTIVITY_PAST);
-	channel->idle_at = activity == ACTIVITY_NONE ? BEAM_FOREVER : clock_now() + IDLE_NS;
+	set_idle_at(channel, activity == ACTIVITY_NONE ? BEAM_FOREVER : clock_now() + IDLE_NS);
+}
+
+bool standby_turn(struct beam_channel *channel, beam_deadline deadline)
+{
+	struct epoll_event events[EVENTS];
+	struct rest rest;
+	bool input = false;
+	int n;
+
+	/* It fails only for want of memory, and then the old watch stands: too much is watched, never too little for input. */
+	pthread_mutex_lock(&channel->tx_lock);
+	standby_watch(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	rest = look_around(channel, !deadline_passed(deadline));
+	if (rest.over)
+		return false;
+	n = sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(deadline_earlier(rest.until, deadline)));
+	for (int i = 0; i < n; i++) {
+		uint64_t count;
+
+		if (events[i].data.fd != channel->nudge)
+			input = socket_ready(channel, events[i].events);
+		else if (sys_read(channel->nudge, &count, sizeof count) < 0)
+			continue;
+	}
+	baton_tick(channel);
+	if ((input || deadline_passed(rest.stalled)) && baton_take(channel)) {
+		read_some(channel);
+		baton_leave(channel);
+	}
+	trim_when_idle(channel);
+	write_some(channel);
+	follow_burst(channel);
+	return true;
+}
+
+void standby_rest(struct beam_channel *channel)
+{
+	look_around(channel, true);
+	pthread_mutex_lock(&channel->tx_lock);
+	if (channel->awake)
+		channel->awake = event_set(channel->nudge);
+	pthread_mutex_unlock(&channel->tx_lock);
 }
 
 void standby_run(void *argument)
 {
 	struct beam_channel *channel = argument;
-	struct epoll_event events[EVENTS];
 
-	for (;;) {
-		beam_deadline stalled;
-		bool input = false;
-		int n;
-
-		/* It fails only for want of memory, and then the old watch stands: too much is watched, never too little for input. */
-		pthread_mutex_lock(&channel->tx_lock);
-		standby_watch(channel);
-		pthread_mutex_unlock(&channel->tx_lock);
-		n = wait_for_events(channel, events, &stalled);
-		if (n < 0)
-			break;
-		for (int i = 0; i < n; i++) {
-			uint64_t count;
-
-			if (events[i].data.fd != channel->nudge)
-				input = socket_ready(channel, events[i].events);
-			else if (sys_read(channel->nudge, &count, sizeof count) < 0)
-				continue;
-		}
-		baton_tick(channel);
-		if ((input || deadline_passed(stalled)) && baton_take(channel)) {
-			read_some(channel);
-			baton_leave(channel);
-		}
-		trim_when_idle(channel);
-		write_some(channel);
-		follow_burst(channel);
-	}
-	finish(channel);
+	while (standby_turn(channel, BEAM_FOREVER))
+		;
+	standby_finish(channel);
 	channel_memory_unref(channel);
 }

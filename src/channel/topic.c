@@ -68,6 +68,9 @@ struct beam_topic *topic_make(struct beam_channel *channel, const char *name)
 	list_init(&topic->unclaimed);
 	list_init(&topic->inlets);
 	list_init(&topic->blocked);
+	list_init(&topic->of_rooms);
+	level_init(&topic->receivable);
+	level_init(&topic->room);
 	list_init(&topic->outlet.due);
 	list_init(&topic->outlet.unnamed);
 	topic->outlet.close_wanted = true;
@@ -107,6 +110,7 @@ void topic_forget(struct beam_topic *topic)
 	tdelete(topic->name, &channel->names, by_name);
 	list_remove(&topic->of_channel);
 	list_remove(&topic->unclaimed);
+	channel_show(channel);
 	add_statistics(topic, &channel->past);
 	/* What it still has in its queue is thrown away with it. */
 	channel->past.messages_queued = channel->past.bytes_queued = channel->past.attachments_queued = 0;
@@ -119,6 +123,7 @@ void topic_claim(struct beam_topic *topic)
 	if (topic->handles++)
 		return;
 	list_remove(&topic->unclaimed);
+	channel_show(channel);
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!channel->send_error) {
 		topic_memory_ref(topic);
@@ -261,6 +266,7 @@ static void reset_inlets(struct beam_topic *topic)
 		tx_reset_inlet(&channel->tx, inlet, inlet->closed ? RESET_DONE : RESET_UNWANTED);
 	}
 	pthread_mutex_unlock(&channel->tx_lock);
+	topic_show(topic);
 	sleepers_wake_all(channel, &topic->arrived);
 	pthread_mutex_unlock(&topic->lock);
 	topic_discard(channel, &thrown);
@@ -315,6 +321,7 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 	if (!last)
 		return NULL;
 	reset_inlets(topic);
+	topic_close_fds(topic);
 	if (forgotten)
 		topic_memory_unref(topic);
 	topic_memory_unref(topic); /* NOLINT(clang-analyzer-unix.Malloc): two references, as counted */

@@ -4,6 +4,7 @@
  */
 #include <base/sys.h>
 #include <channel/internal.h>
+#include <socket/reaper.h>
 
 enum { RETRY_FIRST_NS = 1000 * 1000, RETRY_LAST_NS = 50 * 1000 * 1000 };
 
@@ -26,6 +27,19 @@ void write_retry(struct beam_channel *channel)
 		channel->retry_after = RETRY_LAST_NS;
 	channel->retry_at = clock_now() + channel->retry_after;
 	write_nudge(channel);
+}
+
+void write_try_again(struct beam_channel *channel)
+{
+	if (channel->retry_at == BEAM_FOREVER || !deadline_passed(channel->retry_at))
+		return;
+	channel->retry_at = BEAM_FOREVER;
+	channel->tx.held = false;
+	if (channel->tx.withhold_attachments && reaper_stuck())
+		write_retry(channel);
+	else
+		channel->tx.withhold_attachments = false;
+	write_wake_all(channel);
 }
 
 /* Nothing more goes: counts what is lost. By the holder of the right, since a write may be under way. */
@@ -87,6 +101,7 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 		write_break(channel, -ECONNRESET);
 		result = WRITTEN_BROKEN;
 	}
+	rooms_show(channel);
 	if (n_spent) {
 		/* Closing may take its time; the right is still ours. */
 		pthread_mutex_unlock(&channel->tx_lock);
@@ -198,6 +213,7 @@ int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *
 			r = write_wait(channel, false, deadline_earlier(deadline, clock_now() + RETRY_LAST_NS));
 			if (r == 1)
 				write_release(channel);
+			write_try_again(channel);
 		}
 		if (written != WRITTEN && deadline_passed(deadline))
 			return done(channel, argument) ? 0 : deadline_error(deadline);
@@ -221,6 +237,7 @@ void write_wake_for_credit(struct beam_channel *channel)
 {
 	for (struct list *link = channel->blocked.next; link != &channel->blocked; link = link->next)
 		sleepers_wake_all(channel, &list_entry(link, struct beam_topic, blocked)->sendable);
+	rooms_show(channel);
 }
 
 void write_wake_all(struct beam_channel *channel)

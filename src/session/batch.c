@@ -190,12 +190,22 @@ size_t tx_own_size(const struct tx_own *own)
 	return own->head_size + own->payload + own->padding;
 }
 
+/* So many bytes of frames, and the topic's OPEN if that is due. */
+static bool buffer_has_space(const struct tx *tx, const struct outlet *outlet, size_t size)
+{
+	size_t open = outlet->open_due ? FRAME_HEADER + outlet->name_size + 8 : 0;
+
+	return tx->fill->size + open + size <= tx->capacity && tx->fill->n_records < TX_FDS;
+}
+
+bool tx_has_space(const struct tx *tx, const struct outlet *outlet, size_t size)
+{
+	return buffer_has_space(tx, outlet, FRAME_HEADER + size + 8);
+}
+
 bool tx_append_fits(const struct tx *tx, const struct tx_own *own)
 {
-	size_t open = own->outlet->open_due ? FRAME_HEADER + own->outlet->name_size + 8 : 0;
-
-	return tx->fill->size + open + tx_own_size(own) <= tx->capacity && tx->fill->n_fds + own->n_fds <= TX_FDS &&
-	       tx->fill->n_records < TX_FDS;
+	return buffer_has_space(tx, own->outlet, tx_own_size(own)) && tx->fill->n_fds + own->n_fds <= TX_FDS;
 }
 
 unsigned char *tx_own_put(const struct tx_own *own, unsigned char *to)

@@ -333,6 +333,14 @@ int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint
 	return 0;
 }
 
+bool tx_has_credit(const struct tx *tx, const struct outlet *outlet, size_t size)
+{
+	uint64_t left = outlet->limit_bytes - outlet->used_bytes, pool = tx->limit_pool - tx->used_pool;
+
+	return outlet->id && !outlet->busy && !outlet->n_large && left &&
+	       (left >= size + MESSAGE_COST || (list_empty(&tx->claims) && left + pool >= size + MESSAGE_COST));
+}
+
 void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft)
 {
 	outlet->used_bytes -= size + MESSAGE_COST - overdraft;

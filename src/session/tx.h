@@ -206,6 +206,9 @@ void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim);
 void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft);
 /* 0, or -EMSGSIZE or -E2BIG: this can never be sent. -EAGAIN: the peer's HELLO may yet allow it. */
 int tx_fits(const struct tx *tx, size_t size, size_t n_fds);
+/* True if a message of `size` bytes without attachments would find credit now; if its frame would fit into the buffer. */
+bool tx_has_credit(const struct tx *tx, const struct outlet *outlet, size_t size);
+bool tx_has_space(const struct tx *tx, const struct outlet *outlet, size_t size);
 /* The large message of which a frame went is given up. */
 void tx_abort(struct tx *tx, struct outlet *outlet);
 /* The message in progress is accepted, or was not begun. */

@@ -119,6 +119,9 @@ static void test_options_that_do_not_fit_together_are_refused(void)
 	options.dedicated_reader = 2;
 	check_int(with_options(&options), -EINVAL);
 	options.dedicated_reader = 1;
+	options.loop = 2;
+	check_int(with_options(&options), -EINVAL);
+	options.loop = 1;
 	check_int(with_options(&options), 0);
 }
 

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file event.h
+ * Channels in event loops: descriptors that show what can be done without waiting, and channels that a loop runs.
+ *
+ * The descriptors are level-triggered: readable for as long as it holds, whoever made it so and whatever was read in between; messages that
+ * were queued before the descriptor was asked for show too. They are made when they are first asked for and cost nothing before. They belong to
+ * the library: wait for them (POLLIN) with poll(2), epoll(7) or anything that does, never read, write or close them, and take them out of the
+ * loop before the last handle of their topic or channel is released, which closes them. In a forked child they stay open, and of no use, until
+ * it runs another program.
+ *
+ * Threads, fork and the shared errors are those of channel.h.
+ */
+#ifndef BEAM_EVENT_H
+#define BEAM_EVENT_H
+
+#include <beam/channel.h>
+#include <beam/common.h>
+#include <beam/deadline.h>
+
+BEAM_BEGIN
+
+/**
+ * The descriptor that is readable while beam_topic_receive() would not wait: there is a message, or there will be none any more.
+ *
+ * @return a descriptor of the library's, the same each time; or
+ * @retval -EINVAL  `topic` is NULL
+ * @retval -ECHILD  in a forked child
+ * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor for it
+ */
+BEAM_API int beam_topic_fd(beam_topic *topic) BEAM_CHECKED;
+
+/**
+ * The descriptor that is readable (not: writable) while a message of up to 4 KiB without attachments could be sent without waiting, or would
+ * fail at once. Another thread may be quicker: send with BEAM_NOWAIT.
+ *
+ * @return as beam_topic_fd()
+ */
+BEAM_API int beam_topic_room_fd(beam_topic *topic) BEAM_CHECKED;
+
+/**
+ * The descriptor that is readable while beam_channel_accept() would not wait: there is a topic, or there will be none any more.
+ *
+ * @return as beam_topic_fd()
+ */
+BEAM_API int beam_channel_accept_fd(beam_channel *channel) BEAM_CHECKED;
+
+/**
+ * The descriptor of a channel that has no thread of its own, because it was made with the option `loop`. The loop that waits for it runs the
+ * channel: whenever beam_channel_loop_events() show on the descriptor, or beam_channel_loop_deadline() has passed, it calls
+ * beam_channel_dispatch(). All other functions may be called from any thread as ever; those that wait read and write for themselves, so the loop
+ * is needed only for what comes while nobody waits.
+ *
+ * @return a descriptor of the library's, the same each time, until the last handle is released; or
+ * @retval -EINVAL  `channel` is NULL, or has a thread of its own
+ * @retval -ECHILD  in a forked child
+ */
+BEAM_API int beam_channel_loop_fd(beam_channel *channel) BEAM_CHECKED;
+
+/**
+ * What to wait for on the descriptor, as poll(2) names it: POLLIN, in this version of the library always.
+ *
+ * @return events, or the errors of beam_channel_loop_fd()
+ */
+BEAM_API int beam_channel_loop_events(beam_channel *channel) BEAM_CHECKED;
+
+/**
+ * Until when to wait at most: to be asked again after each beam_channel_dispatch().
+ *
+ * @param ret  takes an absolute time of CLOCK_MONOTONIC in nanoseconds, BEAM_FOREVER if there is none, BEAM_NOWAIT if there is something to do
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as beam_channel_loop_fd(), or `ret` is NULL
+ */
+BEAM_API int beam_channel_loop_deadline(beam_channel *channel, beam_deadline *ret) BEAM_CHECKED;
+
+/**
+ * Does what is to be done: reads a bounded amount, writes what waits to be written, sees to what happens by time. Never waits. Calls for nothing do
+ * no harm; of two threads at once one does it and the other returns.
+ *
+ * @retval 1  the channel goes on
+ * @retval 0  it is over, and what arrived can still be received: take the descriptor out of the loop
+ * @retval -EINVAL, -ECHILD  as beam_channel_loop_fd()
+ */
+BEAM_API int beam_channel_dispatch(beam_channel *channel) BEAM_CHECKED;
+
+BEAM_END
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Descriptors for event loops: each shows something that a thread could wait for. They are made when they are first asked for, and from
+ * then on input is read as it comes, though no thread waits.
+ */
+#include <beam/event.h>
+#include <channel/internal.h>
+
+/* Messages of so many bytes are not to wait where there is room. */
+enum { ROOM_BYTES = 4096 };
+
+/* A small message would not wait, or fail at once. */
+static bool has_room(const struct beam_topic *topic)
+{
+	const struct beam_channel *channel = topic->channel;
+	const struct outlet *outlet = &topic->outlet;
+
+	if (channel->send_error || outlet->lost_error || outlet->reset || outlet->close_wanted)
+		return true;
+	return tx_has_credit(&channel->tx, outlet, ROOM_BYTES) &&
+	       ((!channel->writing && !channel->full) || tx_has_space(&channel->tx, outlet, ROOM_BYTES));
+}
+
+void rooms_show_all(struct beam_channel *channel)
+{
+	for (struct list *link = channel->rooms.next; link != &channel->rooms; link = link->next) {
+		struct beam_topic *topic = list_entry(link, struct beam_topic, of_rooms);
+
+		level_put(&topic->room, has_room(topic));
+	}
+}
+
+/* A level has been asked for. With its first descriptor somebody depends on the channel. */
+static int opened(struct beam_channel *channel, int fd, bool is_new)
+{
+	if (is_new)
+		baton_depend(channel);
+	return fd;
+}
+
+int beam_topic_fd(beam_topic *topic)
+{
+	WITHOUT_CANCELLATION;
+	bool is_new;
+	int fd;
+
+	if (!topic)
+		return -EINVAL;
+	if (channel_foreign(topic->channel))
+		return -ECHILD;
+	pthread_mutex_lock(&topic->lock);
+	fd = level_open(&topic->receivable, &is_new);
+	topic_show(topic);
+	pthread_mutex_unlock(&topic->lock);
+	return opened(topic->channel, fd, is_new);
+}
+
+int beam_topic_room_fd(beam_topic *topic)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_channel *channel;
+	bool is_new;
+	int fd;
+
+	if (!topic)
+		return -EINVAL;
+	channel = topic->channel;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	pthread_mutex_lock(&channel->tx_lock);
+	fd = level_open(&topic->room, &is_new);
+	if (is_new)
+		list_append(&channel->rooms, &topic->of_rooms);
+	rooms_show(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return opened(channel, fd, is_new);
+}
+
+int beam_channel_accept_fd(beam_channel *channel)
+{
+	WITHOUT_CANCELLATION;
+	bool is_new;
+	int fd;
+
+	if (!channel)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	pthread_mutex_lock(&channel->lock);
+	fd = level_open(&channel->acceptable, &is_new);
+	channel_show(channel);
+	pthread_mutex_unlock(&channel->lock);
+	return opened(channel, fd, is_new);
+}
+
+void topic_close_fds(struct beam_topic *topic)
+{
+	struct beam_channel *channel = topic->channel;
+	bool receivable, room;
+
+	pthread_mutex_lock(&topic->lock);
+	receivable = level_close(&topic->receivable);
+	pthread_mutex_unlock(&topic->lock);
+	pthread_mutex_lock(&channel->tx_lock);
+	list_remove(&topic->of_rooms);
+	room = level_close(&topic->room);
+	pthread_mutex_unlock(&channel->tx_lock);
+	if (receivable)
+		baton_independ(channel);
+	if (room)
+		baton_independ(channel);
+}
+
+void channel_close_fds(struct beam_channel *channel)
+{
+	bool acceptable;
+
+	pthread_mutex_lock(&channel->lock);
+	acceptable = level_close(&channel->acceptable);
+	pthread_mutex_unlock(&channel->lock);
+	if (acceptable)
+		baton_independ(channel);
+}

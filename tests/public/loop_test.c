@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Channels without a thread, run by the caller's loop.
+ */
+#include <poll.h>
+#include <public/ends.h>
+
+/* The first end has no thread. */
+static struct ends ends;
+static struct beam_channel_options looped = BEAM_CHANNEL_OPTIONS;
+
+static void open_looped(void)
+{
+	int fds[2];
+
+	looped.loop = 1;
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	for (int i = 0; i < 2; i++) {
+		require_int(beam_channel_new(&ends.channel[i], fds[i], i ? NULL : &looped), 0);
+		require_int(beam_topic_open(&ends.topic[i], ends.channel[i], "topic"), 0);
+	}
+}
+
+static int milliseconds_until(beam_deadline deadline)
+{
+	int64_t left = deadline - now_ns();
+
+	if (deadline == BEAM_FOREVER || left > INT64_C(20000000000))
+		return stretch(20000);
+	return left <= 0 ? 0 : (int)(left / 1000000) + 1;
+}
+
+/* A turn of the loop, as a program would write it: what dispatch tells. */
+static int turn(beam_channel *channel)
+{
+	struct pollfd item = {.fd = beam_channel_loop_fd(channel), .events = (short)beam_channel_loop_events(channel)};
+	beam_deadline deadline;
+
+	require(item.fd >= 0);
+	require_int(beam_channel_loop_deadline(channel, &deadline), 0);
+	require(poll(&item, 1, milliseconds_until(deadline)) >= 0);
+	return beam_channel_dispatch(channel);
+}
+
+static void test_a_loop_receives_what_comes_and_answers(void)
+{
+	beam_message *message;
+	int r;
+
+	open_looped();
+	for (uint64_t i = 0; i < 100; i++) {
+		send_number(ends.topic[1], i);
+		while ((r = beam_topic_receive(ends.topic[0], &message, BEAM_NOWAIT)) == -EAGAIN)
+			check_int(turn(ends.channel[0]), 1);
+		require_int(r, 1);
+		check_int(beam_topic_send_message(ends.topic[0], message, BEAM_NOWAIT), 0);
+		expect_number(ends.topic[1], i);
+	}
+	ends_close(&ends);
+}
+
+static void test_without_input_the_descriptor_shows_nothing(void)
+{
+	struct pollfd item = {.events = POLLIN};
+	beam_deadline deadline = BEAM_NOWAIT;
+
+	open_looped();
+	send_text(ends.topic[1], "one");
+	expect_text(ends.topic[0], "one");
+	item.fd = beam_channel_loop_fd(ends.channel[0]);
+	/* What is left of HELLO, credit and memory kept for use again is soon done. */
+	check_within(20000, (check_int(beam_channel_dispatch(ends.channel[0]), 1),
+			     check_int(beam_channel_loop_deadline(ends.channel[0], &deadline), 0), deadline == BEAM_FOREVER));
+	check_int(poll(&item, 1, 0), 0);
+	send_text(ends.topic[1], "two");
+	check_int(poll(&item, 1, stretch(20000)), 1);
+	check_int(beam_channel_dispatch(ends.channel[0]), 1);
+	check_int(poll(&item, 1, 0), 0);
+	expect_text(ends.topic[0], "two");
+	ends_close(&ends);
+}
+
+static void test_a_topics_descriptor_shows_what_a_dispatch_brought(void)
+{
+	struct pollfd item = {.events = POLLIN};
+	beam_message *message;
+
+	open_looped();
+	item.fd = beam_topic_fd(ends.topic[0]);
+	require(item.fd >= 0);
+	send_text(ends.topic[1], "one");
+	check_int(poll(&item, 1, 0), 0);
+	while (poll(&item, 1, 0) == 0)
+		check_int(turn(ends.channel[0]), 1);
+	check_int(beam_topic_receive(ends.topic[0], &message, BEAM_NOWAIT), 1);
+	beam_message_free(message);
+	check_int(poll(&item, 1, 0), 0);
+	ends_close(&ends);
+}
+
+static void *block(void *argument)
+{
+	expect_text(argument, "for the one who waits");
+	return NULL;
+}
+
+static void test_who_blocks_needs_no_loop(void)
+{
+	pthread_t thread;
+
+	open_looped();
+	thread = thread_spawn(block, ends.topic[0]);
+	send_text(ends.topic[1], "for the one who waits");
+	thread_wait(thread);
+	ends_close(&ends);
+}
+
+static void *send_much(void *argument)
+{
+	for (uint64_t i = 0; i < scale(20000); i++)
+		send_number(argument, i);
+	check_int(beam_topic_close(argument), 0);
+	return NULL;
+}
+
+/* The loop runs the channel while other threads send and receive on it, both ways. */
+static void test_threads_use_a_channel_while_a_loop_runs_it(void)
+{
+	pthread_t senders[2];
+	uint64_t number;
+
+	open_looped();
+	for (int i = 0; i < 2; i++)
+		senders[i] = thread_spawn(send_much, ends.topic[i]);
+	for (uint64_t expected = 0; expected < scale(20000);) {
+		beam_message *message;
+
+		turn(ends.channel[0]);
+		while (beam_topic_receive(ends.topic[0], &message, BEAM_NOWAIT) == 1) {
+			memcpy(&number, beam_message_data(message), sizeof number);
+			check_int(number, expected++);
+			beam_message_free(message);
+		}
+		for (size_t size;
+		     beam_topic_receive_into(ends.topic[1], &number, sizeof number, &size, NULL, 0, NULL, BEAM_NOWAIT) == 1;)
+			;
+	}
+	while (receive_number(ends.topic[1], &number) == 1)
+		;
+	for (int i = 0; i < 2; i++)
+		thread_wait(senders[i]);
+	ends_close(&ends);
+}
+
+static void *dispatch_until_over(void *channel)
+{
+	while (turn(channel))
+		;
+	return NULL;
+}
+
+static void test_two_loops_at_once_do_no_harm(void)
+{
+	pthread_t loops[2];
+
+	open_looped();
+	for (int i = 0; i < 2; i++)
+		loops[i] = thread_spawn(dispatch_until_over, ends.channel[0]);
+	for (uint64_t i = 0; i < scale(2000); i++) {
+		send_number(ends.topic[1], i);
+		expect_number(ends.topic[0], i);
+	}
+	check_int(beam_channel_close(ends.channel[1], soon()), 0);
+	for (int i = 0; i < 2; i++)
+		thread_wait(loops[i]);
+	ends_close(&ends);
+}
+
+static void test_the_loop_is_told_when_it_is_over_and_what_came_can_still_be_received(void)
+{
+	beam_message *message;
+	int fd;
+
+	open_looped();
+	send_text(ends.topic[1], "the last");
+	check_int(beam_channel_close(ends.channel[1], soon()), 0);
+	fd = beam_channel_loop_fd(ends.channel[0]);
+	while (turn(ends.channel[0]))
+		;
+	check_int(beam_channel_dispatch(ends.channel[0]), 0);
+	check_int(beam_channel_loop_fd(ends.channel[0]), fd);
+	check(fd_open(fd));
+	expect_text(ends.topic[0], "the last");
+	check_int(beam_topic_receive(ends.topic[0], &message, BEAM_FOREVER), 0);
+	ends_close(&ends);
+	check(!fd_open(fd));
+}
+
+static void test_what_does_not_fit_into_the_socket_goes_with_the_loop(void)
+{
+	static const char payload[4096];
+	beam_message *message;
+	size_t sent = 0, received = 0;
+
+	open_looped();
+	while (beam_topic_send(ends.topic[0], payload, sizeof payload, BEAM_NOWAIT) == 0)
+		sent++;
+	check(sent > 10);
+	while (received < sent) {
+		turn(ends.channel[0]);
+		while (beam_topic_receive(ends.topic[1], &message, BEAM_NOWAIT) == 1) {
+			beam_message_free(message);
+			received++;
+		}
+	}
+	ends_close(&ends);
+}
+
+static void test_close_waits_for_its_goodbye_without_a_loop(void)
+{
+	open_looped();
+	send_text(ends.topic[0], "before the goodbye");
+	check_int(beam_channel_close(ends.channel[0], soon()), 0);
+	expect_text(ends.topic[1], "before the goodbye");
+	ends_close(&ends);
+}
+
+/* The other side takes nothing while the handles go, and everything after. */
+static void test_what_was_accepted_is_sent_after_the_last_handle_is_gone(void)
+{
+	static const char payload[4096];
+	beam_message *message;
+	size_t sent = 0, received = 0;
+
+	open_looped();
+	while (beam_topic_send(ends.topic[0], payload, sizeof payload, BEAM_NOWAIT) == 0)
+		sent++;
+	ends.topic[0] = beam_topic_unref(ends.topic[0]);
+	ends.channel[0] = beam_channel_unref(ends.channel[0]);
+	while (beam_topic_receive(ends.topic[1], &message, soon()) == 1) {
+		beam_message_free(message);
+		received++;
+	}
+	check_int(received, sent);
+	ends_close(&ends);
+}
+
+static void test_a_frame_that_takes_too_long_is_noticed_by_the_loop(void)
+{
+	const unsigned char half[] = {0, 0, 0, 60, 1};
+	beam_deadline deadline = BEAM_FOREVER;
+	beam_channel *channel;
+	int fds[2];
+
+	looped.loop = 1;
+	looped.frame_timeout_ms = 20;
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	require_int(beam_channel_new(&channel, fds[0], &looped), 0);
+	require_int(write(fds[1], half, sizeof half), sizeof half);
+	check_int(turn(channel), 1);
+	check_int(beam_channel_loop_deadline(channel, &deadline), 0);
+	check(deadline != BEAM_FOREVER);
+	while (turn(channel))
+		;
+	check(beam_channel_breach(channel) != NULL);
+	beam_channel_unref(channel);
+	close(fds[1]);
+	looped.frame_timeout_ms = 30000;
+}
+
+static void test_a_peer_that_dies_ends_it(void)
+{
+	beam_message *message;
+	beam_channel *channel;
+	beam_topic *topic;
+	int fds[2];
+
+	looped.loop = 1;
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	require_int(beam_channel_new(&channel, fds[0], &looped), 0);
+	require_int(beam_topic_open(&topic, channel, "topic"), 0);
+	close(fds[1]);
+	while (turn(channel))
+		;
+	check_int(beam_topic_receive(topic, &message, BEAM_NOWAIT), -ECONNRESET);
+	check_int(beam_channel_close(channel, soon()), -ECONNRESET);
+	beam_topic_unref(topic);
+	beam_channel_unref(channel);
+}
+
+static const struct test tests[] = {
+    TEST(test_a_loop_receives_what_comes_and_answers),
+    TEST(test_without_input_the_descriptor_shows_nothing),
+    TEST(test_a_topics_descriptor_shows_what_a_dispatch_brought),
+    TEST(test_who_blocks_needs_no_loop),
+    TEST(test_threads_use_a_channel_while_a_loop_runs_it),
+    TEST(test_two_loops_at_once_do_no_harm),
+    TEST(test_the_loop_is_told_when_it_is_over_and_what_came_can_still_be_received),
+    TEST(test_what_does_not_fit_into_the_socket_goes_with_the_loop),
+    TEST(test_close_waits_for_its_goodbye_without_a_loop),
+    TEST(test_what_was_accepted_is_sent_after_the_last_handle_is_gone),
+    TEST(test_a_frame_that_takes_too_long_is_noticed_by_the_loop),
+    TEST(test_a_peer_that_dies_ends_it),
+};
+
+HARNESS_MAIN("public/loop", tests)
