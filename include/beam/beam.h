@@ -11,6 +11,7 @@
 #include <beam/deadline.h>
 #include <beam/event.h>
 #include <beam/message.h>
+#include <beam/select.h>
 #include <beam/topic.h>
 #include <beam/version.h>
 

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A selector is an epoll instance over the descriptors that its members show their state by: the kernel keeps what is ready, wakes who
+ * waits, and takes turns, since a level-triggered member that was told goes to the end of its list.
+ *
+ * Members are found by descriptor number. A thread that was told of one may look it up after it was removed and the number given to another:
+ * a generation tells them apart.
+ */
+#include <base/clock.h>
+#include <base/sys.h>
+#include <base/thread.h>
+#include <beam/event.h>
+#include <beam/select.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+/* Events taken from the kernel at once; slots made at least. */
+enum { EVENTS = 64, SLOTS_MIN = 16 };
+
+struct slot {
+	/* What the member is; 0: none. Its topic or channel, of which a handle is held. */
+	unsigned what;
+	uint32_t generation;
+	void *object, *tag;
+};
+
+struct beam_select {
+	uint32_t process;
+	int epoll;
+	pthread_mutex_t lock;
+	unsigned handles;
+	struct slot *slots; /* by descriptor */
+	size_t n_slots;
+};
+
+static int check(const struct beam_select *select)
+{
+	return !select ? -EINVAL : select->process != process_id() ? -ECHILD : 0;
+}
+
+static void *hold(unsigned what, void *object)
+{
+	if (what == BEAM_SELECT_ACCEPT)
+		return beam_channel_ref(object);
+	return what == BEAM_SELECT_FD ? NULL : beam_topic_ref(object);
+}
+
+static void release(const struct slot *slot)
+{
+	if (slot->what == BEAM_SELECT_ACCEPT)
+		beam_channel_unref(slot->object);
+	else if (slot->what & (BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND))
+		beam_topic_unref(slot->object);
+}
+
+/* ---- Life ------------------------------------------------------------------------------------------------------------------ */
+
+int beam_select_new(beam_select **ret)
+{
+	struct beam_select *select;
+	int r;
+
+	if (!ret)
+		return -EINVAL;
+	r = process_prepare();
+	if (r < 0)
+		return r;
+	select = sys_calloc(1, sizeof *select);
+	if (!select)
+		return -ENOMEM;
+	select->epoll = sys_epoll_create1(EPOLL_CLOEXEC);
+	if (select->epoll < 0) {
+		r = -errno;
+		free(select);
+		return r;
+	}
+	select->process = process_id();
+	select->handles = 1;
+	pthread_mutex_init(&select->lock, NULL);
+	*ret = select;
+	return 0;
+}
+
+beam_select *beam_select_ref(beam_select *select)
+{
+	if (check(select) == 0) {
+		pthread_mutex_lock(&select->lock);
+		select->handles++;
+		pthread_mutex_unlock(&select->lock);
+	}
+	return select;
+}
+
+beam_select *beam_select_unref(beam_select *select)
+{
+	WITHOUT_CANCELLATION;
+	bool last;
+
+	if (check(select) < 0)
+		return NULL;
+	pthread_mutex_lock(&select->lock);
+	last = --select->handles == 0;
+	pthread_mutex_unlock(&select->lock);
+	if (!last)
+		return NULL;
+	close(select->epoll);
+	for (size_t fd = 0; fd < select->n_slots; fd++)
+		release(&select->slots[fd]);
+	pthread_mutex_destroy(&select->lock);
+	free(select->slots);
+	free(select);
+	return NULL;
+}
+
+/* ---- Members --------------------------------------------------------------------------------------------------------------- */
+
+/* Room for a descriptor among the slots. The lock is held, as below. */
+static int reserve(struct beam_select *select, int fd)
+{
+	size_t n = select->n_slots ? select->n_slots : SLOTS_MIN;
+	struct slot *slots;
+
+	if ((size_t)fd < select->n_slots)
+		return 0;
+	while (n <= (size_t)fd)
+		n *= 2;
+	slots = sys_realloc(select->slots, n * sizeof *slots);
+	if (!slots)
+		return -ENOMEM;
+	memset(slots + select->n_slots, 0, (n - select->n_slots) * sizeof *slots);
+	select->slots = slots;
+	select->n_slots = n;
+	return 0;
+}
+
+static int add_locked(struct beam_select *select, int fd, uint32_t events, const struct slot *member)
+{
+	struct epoll_event event = {.events = events};
+	struct slot *slot;
+	int r = reserve(select, fd);
+
+	if (r < 0)
+		return r;
+	slot = &select->slots[fd];
+	event.data.u64 = (uint64_t)(slot->generation + 1) << 32 | (uint32_t)fd;
+	/* A descriptor that was closed without being removed is no member any more, whatever the slot says. */
+	if (sys_epoll_ctl(select->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+		return -errno;
+	*slot = (struct slot){.what = member->what,
+			      .generation = slot->generation + 1,
+			      .object = hold(member->what, member->object),
+			      .tag = member->tag};
+	return 0;
+}
+
+/* `fd` is the descriptor by which the member shows, or -errno. */
+static int add(struct beam_select *select, int fd, uint32_t events, struct slot member)
+{
+	int r;
+
+	if (fd < 0)
+		return fd;
+	pthread_mutex_lock(&select->lock);
+	r = add_locked(select, fd, events, &member);
+	pthread_mutex_unlock(&select->lock);
+	return r;
+}
+
+static int remove_fd(struct beam_select *select, int fd, unsigned what)
+{
+	struct slot removed = {0};
+
+	if (fd < 0)
+		return fd;
+	pthread_mutex_lock(&select->lock);
+	if ((size_t)fd < select->n_slots && select->slots[fd].what == what) {
+		removed = select->slots[fd];
+		select->slots[fd] = (struct slot){.generation = removed.generation};
+		/* It fails only if the descriptor was closed, and then it is done. */
+		epoll_ctl(select->epoll, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+	}
+	pthread_mutex_unlock(&select->lock);
+	release(&removed);
+	return removed.what ? 0 : -ENOENT;
+}
+
+static bool for_topic(unsigned what)
+{
+	return what && !(what & ~(unsigned)(BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND));
+}
+
+int beam_select_add_topic(beam_select *select, beam_topic *topic, unsigned what, void *tag)
+{
+	WITHOUT_CANCELLATION;
+	int r = check(select);
+
+	if (r < 0 || !topic || !for_topic(what))
+		return r < 0 ? r : -EINVAL;
+	if (what & BEAM_SELECT_RECEIVE)
+		r = add(select, beam_topic_fd(topic), EPOLLIN,
+			(struct slot){.what = BEAM_SELECT_RECEIVE, .object = topic, .tag = tag});
+	if (r < 0 || !(what & BEAM_SELECT_SEND))
+		return r;
+	r = add(select, beam_topic_room_fd(topic), EPOLLIN,
+		(struct slot){.what = BEAM_SELECT_SEND, .object = topic, .tag = tag});
+	if (r < 0 && (what & BEAM_SELECT_RECEIVE))
+		remove_fd(select, beam_topic_fd(topic), BEAM_SELECT_RECEIVE);
+	return r;
+}
+
+int beam_select_add_channel(beam_select *select, beam_channel *channel, void *tag)
+{
+	WITHOUT_CANCELLATION;
+	int r = check(select);
+
+	if (r < 0 || !channel)
+		return r < 0 ? r : -EINVAL;
+	return add(select, beam_channel_accept_fd(channel), EPOLLIN,
+		   (struct slot){.what = BEAM_SELECT_ACCEPT, .object = channel, .tag = tag});
+}
+
+int beam_select_add_fd(beam_select *select, int fd, short events, void *tag)
+{
+	WITHOUT_CANCELLATION;
+	int r = check(select);
+
+	if (r < 0)
+		return r;
+	/* poll's events have epoll's numbers. */
+	return add(select, fd < 0 ? -EBADF : fd, (uint16_t)events, (struct slot){.what = BEAM_SELECT_FD, .tag = tag});
+}
+
+int beam_select_remove_topic(beam_select *select, beam_topic *topic, unsigned what)
+{
+	WITHOUT_CANCELLATION;
+	int r = check(select), sending = 0;
+
+	if (r < 0 || !topic || !for_topic(what))
+		return r < 0 ? r : -EINVAL;
+	if (what & BEAM_SELECT_SEND)
+		sending = remove_fd(select, beam_topic_room_fd(topic), BEAM_SELECT_SEND);
+	if (what & BEAM_SELECT_RECEIVE)
+		r = remove_fd(select, beam_topic_fd(topic), BEAM_SELECT_RECEIVE);
+	return r < 0 ? r : sending;
+}
+
+int beam_select_remove_channel(beam_select *select, beam_channel *channel)
+{
+	WITHOUT_CANCELLATION;
+	int r = check(select);
+
+	if (r < 0 || !channel)
+		return r < 0 ? r : -EINVAL;
+	return remove_fd(select, beam_channel_accept_fd(channel), BEAM_SELECT_ACCEPT);
+}
+
+int beam_select_remove_fd(beam_select *select, int fd)
+{
+	WITHOUT_CANCELLATION;
+	int r = check(select);
+
+	return r < 0 ? r : remove_fd(select, fd < 0 ? -EINVAL : fd, BEAM_SELECT_FD);
+}
+
+/* ---- Waiting --------------------------------------------------------------------------------------------------------------- */
+
+/* Those of the events whose members are still there. */
+static size_t tell(struct beam_select *select, const struct epoll_event *events, size_t n, struct beam_ready *ret)
+{
+	size_t told = 0;
+
+	pthread_mutex_lock(&select->lock);
+	for (size_t i = 0; i < n; i++) {
+		const struct slot *slot = &select->slots[(uint32_t)events[i].data.u64];
+
+		if (!slot->what || slot->generation != events[i].data.u64 >> 32)
+			continue;
+		ret[told++] = (struct beam_ready){
+		    .tag = slot->tag,
+		    .what = slot->what,
+		    .events = slot->what == BEAM_SELECT_FD ? (short)events[i].events : 0,
+		};
+	}
+	pthread_mutex_unlock(&select->lock);
+	return told;
+}
+
+ssize_t beam_select_wait(beam_select *select, struct beam_ready *ret, size_t n, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct epoll_event events[EVENTS];
+	int r = check(select);
+
+	if (r < 0 || !ret || !n)
+		return r < 0 ? r : -EINVAL;
+	for (;;) {
+		bool last = deadline_passed(deadline);
+		int got = sys_epoll_wait(select->epoll, events, n < EVENTS ? (int)n : EVENTS, deadline_milliseconds(deadline));
+		size_t told = got > 0 ? tell(select, events, (size_t)got, ret) : 0;
+
+		if (told)
+			return (ssize_t)told;
+		if (last)
+			return deadline_error(deadline);
+	}
+}
+
+int beam_select_fd(beam_select *select)
+{
+	int r = check(select);
+
+	return r < 0 ? r : select->epoll;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* Selectors while all that can fail fails in turn. The channels stand before, and have nothing to do. */
+#include <base/thread.h>
+#include <harness/fault.h>
+#include <public/ends.h>
+
+static struct ends ends;
+
+static void expect_none_for_it(long r)
+{
+	check(r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOSPC);
+}
+
+static void select_one_of_three(void)
+{
+	struct beam_ready ready;
+	beam_select *select = NULL;
+	long r = beam_select_new(&select);
+
+	if (r < 0) {
+		check(!select);
+		expect_none_for_it(r);
+		return;
+	}
+	r = beam_select_add_topic(select, ends.topic[1], BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, &ends);
+	if (r < 0) {
+		expect_none_for_it(r);
+		/* Neither was added. */
+		check_int(beam_select_remove_topic(select, ends.topic[1], BEAM_SELECT_RECEIVE), -ENOENT);
+	} else {
+		check(beam_select_wait(select, &ready, 1, beam_in_ms(stretch(1))) == 1 || fault_hit());
+	}
+	r = beam_select_add_channel(select, ends.channel[1], &ends);
+	if (r < 0)
+		expect_none_for_it(r);
+	else
+		check_int(beam_select_remove_channel(select, ends.channel[1]), 0);
+	r = beam_select_add_fd(select, 0, 0, NULL);
+	if (r < 0 && r != -EPERM)
+		expect_none_for_it(r);
+	beam_select_unref(select);
+}
+
+static void test_selecting(void)
+{
+	ends_open(&ends, NULL);
+	/* The topics' descriptors stay. */
+	select_one_of_three();
+	check(fault_sweep(select_one_of_three) >= 8);
+	ends_close(&ends);
+}
+
+static const struct test tests[] = {
+    TEST(test_selecting),
+};
+
+HARNESS_MAIN("select/fault", tests)
