@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* Channels in GLib's main loop: a source each. */
+#include "service.h"
+#include <glib.h>
+
+struct source {
+	GSource source;
+	struct service service;
+	int *left;
+	GMainLoop *loop;
+};
+
+/* GLib counts microseconds of the same clock; -1 stands for never. */
+static gint64 ready_time(struct service *service)
+{
+	beam_deadline deadline = service_deadline(service);
+
+	return deadline == BEAM_FOREVER ? -1 : deadline / 1000;
+}
+
+static gboolean dispatch(GSource *base, GSourceFunc unused, gpointer unused_too)
+{
+	struct source *source = (struct source *)base;
+
+	(void)unused;
+	(void)unused_too;
+	if (!service_turn(&source->service)) {
+		if (--*source->left == 0)
+			g_main_loop_quit(source->loop);
+		return G_SOURCE_REMOVE;
+	}
+	g_source_set_ready_time(base, ready_time(&source->service));
+	return G_SOURCE_CONTINUE;
+}
+
+int main(void)
+{
+	static GSourceFuncs functions = {.dispatch = dispatch};
+	GMainLoop *loop = g_main_loop_new(NULL, FALSE);
+	int sockets[CLIENTS], left = CLIENTS;
+
+	if (clients_start(sockets) < 0)
+		return 1;
+	for (int i = 0; i < CLIENTS; i++) {
+		GSource *base = g_source_new(&functions, sizeof(struct source));
+		struct source *source = (struct source *)base;
+
+		source->left = &left;
+		source->loop = loop;
+		if (service_open(&source->service, sockets[i]) < 0)
+			return 1;
+		/* GLib's conditions are poll's. */
+		g_source_add_unix_fd(base, beam_channel_loop_fd(source->service.channel),
+				     (GIOCondition)beam_channel_loop_events(source->service.channel));
+		g_source_set_ready_time(base, ready_time(&source->service));
+		g_source_attach(base, NULL);
+		g_source_unref(base);
+	}
+	g_main_loop_run(loop);
+	g_main_loop_unref(loop);
+	return clients_wait();
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+#include "service.h"
+#include <ctype.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { WORDS = 10 };
+
+/* ---- Clients ------------------------------------------------------------------------------------------------------------------ */
+
+static int ask(beam_topic *topic, int number)
+{
+	for (int i = 0; i < WORDS; i++) {
+		char word[32], answer[32];
+		size_t size = 0;
+
+		snprintf(word, sizeof word, "word %d of %d", i, number);
+		if (beam_topic_send(topic, word, strlen(word), BEAM_FOREVER) < 0 ||
+		    beam_topic_receive_into(topic, answer, sizeof answer, &size, NULL, 0, NULL, BEAM_FOREVER) != 1)
+			return 1;
+		if (size != strlen(word) || answer[0] != 'W')
+			return 1;
+	}
+	return 0;
+}
+
+static int client(int socket, int number)
+{
+	beam_channel *channel;
+	beam_topic *topic;
+	int r;
+
+	if (beam_channel_new(&channel, socket, NULL) < 0 || beam_topic_open(&topic, channel, "words") < 0)
+		return 1;
+	r = ask(topic, number);
+	beam_topic_unref(topic);
+	beam_channel_unref(channel);
+	return r;
+}
+
+int clients_start(int sockets[CLIENTS])
+{
+	for (int i = 0; i < CLIENTS; i++) {
+		int pair[2], r = beam_socket_pair(SOCK_STREAM, pair);
+
+		if (r < 0)
+			return r;
+		switch (fork()) {
+		case -1: return -1;
+		case 0: close(pair[0]); _exit(client(pair[1], i));
+		default: close(pair[1]);
+		}
+		sockets[i] = pair[0];
+	}
+	return 0;
+}
+
+int clients_wait(void)
+{
+	int status, failed = 0;
+
+	for (int i = 0; i < CLIENTS; i++) {
+		if (wait(&status) < 0 || status)
+			failed = 1;
+	}
+	printf("%d clients, %s\n", CLIENTS, failed ? "not all answered" : "all answered");
+	return failed;
+}
+
+/* ---- The service --------------------------------------------------------------------------------------------------------------- */
+
+int service_open(struct service *service, int socket)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	int r;
+
+	options.loop = 1;
+	r = beam_channel_new(&service->channel, socket, &options);
+	return r < 0 ? r : beam_topic_open(&service->topic, service->channel, "words");
+}
+
+/* Sends what has come back in capitals. */
+static void answer(beam_topic *topic)
+{
+	char word[32];
+	size_t size;
+
+	while (beam_topic_receive_into(topic, word, sizeof word, &size, NULL, 0, NULL, BEAM_NOWAIT) == 1) {
+		for (size_t i = 0; i < size; i++)
+			word[i] = (char)toupper((unsigned char)word[i]);
+		/* A client that does not read its answers loses them; it must not keep the others waiting. */
+		if (beam_topic_send(topic, word, size, BEAM_NOWAIT) < 0)
+			fprintf(stderr, "an answer was not sent\n");
+	}
+}
+
+bool service_turn(struct service *service)
+{
+	int r = beam_channel_dispatch(service->channel);
+
+	answer(service->topic);
+	/* The client sends no more: nor do we. */
+	if (r == 1 && beam_topic_receive_into(service->topic, NULL, 0, &(size_t){0}, NULL, 0, NULL, BEAM_NOWAIT) == 0)
+		(void)beam_channel_close(service->channel, BEAM_NOWAIT);
+	if (r == 1)
+		return true;
+	service->topic = beam_topic_unref(service->topic);
+	service->channel = beam_channel_unref(service->channel);
+	return false;
+}
+
+beam_deadline service_deadline(struct service *service)
+{
+	beam_deadline deadline;
+
+	return beam_channel_loop_deadline(service->channel, &deadline) < 0 ? BEAM_FOREVER : deadline;
+}
+
+int service_milliseconds(struct service *service)
+{
+	beam_deadline deadline = service_deadline(service), left;
+	struct timespec now;
+
+	if (deadline == BEAM_FOREVER)
+		return -1;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	left = (deadline - now.tv_sec * 1000000000LL - now.tv_nsec + 999999) / 1000000;
+	return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
