@@ -19,6 +19,22 @@ static int earliest(struct service *services)
 	return least;
 }
 
+/* A turn, and what to wait for from now on. False: that service is over. poll's events have epoll's numbers. */
+static bool turn(int epoll, struct service *service, uint32_t events)
+{
+	int socket = beam_channel_loop_fd(service->channel);
+	struct epoll_event event = {.data.ptr = service};
+
+	if (!service_turn(service, (int)events)) {
+		epoll_ctl(epoll, EPOLL_CTL_DEL, socket, NULL);
+		service_close(service);
+		return false;
+	}
+	event.events = (uint32_t)beam_channel_loop_events(service->channel);
+	epoll_ctl(epoll, EPOLL_CTL_MOD, socket, &event);
+	return true;
+}
+
 static int run(int epoll, struct service *services)
 {
 	struct epoll_event events[CLIENTS];
@@ -28,14 +44,11 @@ static int run(int epoll, struct service *services)
 		int n = epoll_wait(epoll, events, CLIENTS, earliest(services));
 
 		for (int i = 0; i < n; i++) {
-			struct service *service = events[i].data.ptr;
-
-			/* The descriptor of a service that is over is closed with it, and so leaves the epoll. */
-			if (!service_turn(service))
+			if (!turn(epoll, events[i].data.ptr, events[i].events))
 				left--;
 		}
 		for (int i = 0; i < CLIENTS; i++) {
-			if (services[i].channel && service_milliseconds(&services[i]) == 0 && !service_turn(&services[i]))
+			if (services[i].channel && service_milliseconds(&services[i]) == 0 && !turn(epoll, &services[i], 0))
 				left--;
 		}
 	}
@@ -54,7 +67,6 @@ int main(void)
 
 		if (service_open(&services[i], sockets[i]) < 0)
 			return 1;
-		/* poll's events have epoll's numbers. */
 		event.events = (uint32_t)beam_channel_loop_events(services[i].channel);
 		if (epoll_ctl(epoll, EPOLL_CTL_ADD, beam_channel_loop_fd(services[i].channel), &event) < 0)
 			return 1;

@@ -6,6 +6,7 @@
 struct source {
 	GSource source;
 	struct service service;
+	gpointer tag;
 	int *left;
 	GMainLoop *loop;
 };
@@ -24,11 +25,15 @@ static gboolean dispatch(GSource *base, GSourceFunc unused, gpointer unused_too)
 
 	(void)unused;
 	(void)unused_too;
-	if (!service_turn(&source->service)) {
+	/* GLib's conditions are poll's events. */
+	if (!service_turn(&source->service, (int)g_source_query_unix_fd(base, source->tag))) {
+		g_source_remove_unix_fd(base, source->tag);
+		service_close(&source->service);
 		if (--*source->left == 0)
 			g_main_loop_quit(source->loop);
 		return G_SOURCE_REMOVE;
 	}
+	g_source_modify_unix_fd(base, source->tag, (GIOCondition)beam_channel_loop_events(source->service.channel));
 	g_source_set_ready_time(base, ready_time(&source->service));
 	return G_SOURCE_CONTINUE;
 }
@@ -49,9 +54,8 @@ int main(void)
 		source->loop = loop;
 		if (service_open(&source->service, sockets[i]) < 0)
 			return 1;
-		/* GLib's conditions are poll's. */
-		g_source_add_unix_fd(base, beam_channel_loop_fd(source->service.channel),
-				     (GIOCondition)beam_channel_loop_events(source->service.channel));
+		source->tag = g_source_add_unix_fd(base, beam_channel_loop_fd(source->service.channel),
+						   (GIOCondition)beam_channel_loop_events(source->service.channel));
 		g_source_set_ready_time(base, ready_time(&source->service));
 		g_source_attach(base, NULL);
 		g_source_unref(base);

@@ -10,16 +10,21 @@ struct watched {
 
 static int left = CLIENTS;
 
-static int turn(struct watched *watched)
+static int turn(struct watched *watched, uint32_t events)
 {
 	beam_deadline deadline;
 	int r;
 
-	if (!service_turn(&watched->service)) {
+	/* poll's events have epoll's numbers. */
+	if (!service_turn(&watched->service, (int)events)) {
 		watched->io = sd_event_source_disable_unref(watched->io);
 		watched->time = sd_event_source_disable_unref(watched->time);
+		service_close(&watched->service);
 		return 0;
 	}
+	r = sd_event_source_set_io_events(watched->io, (uint32_t)beam_channel_loop_events(watched->service.channel));
+	if (r < 0)
+		return r;
 	deadline = service_deadline(&watched->service);
 	if (deadline == BEAM_FOREVER)
 		return sd_event_source_set_enabled(watched->time, SD_EVENT_OFF);
@@ -28,10 +33,10 @@ static int turn(struct watched *watched)
 	return r < 0 ? r : sd_event_source_set_enabled(watched->time, SD_EVENT_ONESHOT);
 }
 
-static int turn_or_exit(struct watched *watched)
+static int turn_or_exit(struct watched *watched, uint32_t events)
 {
 	sd_event *event = sd_event_source_get_event(watched->io);
-	int r = turn(watched);
+	int r = turn(watched, events);
 
 	if (r == 0 && !watched->service.channel && --left == 0)
 		return sd_event_exit(event, 0);
@@ -42,21 +47,19 @@ static int on_ready(sd_event_source *source, int fd, uint32_t events, void *watc
 {
 	(void)source;
 	(void)fd;
-	(void)events;
-	return turn_or_exit(watched);
+	return turn_or_exit(watched, events);
 }
 
 static int on_time(sd_event_source *source, uint64_t when, void *watched)
 {
 	(void)source;
 	(void)when;
-	return turn_or_exit(watched);
+	return turn_or_exit(watched, 0);
 }
 
 static int watch(sd_event *event, struct watched *watched)
 {
 	beam_channel *channel = watched->service.channel;
-	/* poll's events have epoll's numbers. */
 	int r = sd_event_add_io(event, &watched->io, beam_channel_loop_fd(channel), (uint32_t)beam_channel_loop_events(channel),
 				on_ready, watched);
 

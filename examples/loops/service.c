@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "service.h"
 #include <ctype.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -84,34 +85,37 @@ int service_open(struct service *service, int socket)
 	return r < 0 ? r : beam_topic_open(&service->topic, service->channel, "words");
 }
 
-/* Sends what has come back in capitals. */
-static void answer(beam_topic *topic)
+/* Sends what has come back in capitals: until nothing more has come (-EAGAIN), or will (0). */
+static int answer(beam_topic *topic)
 {
 	char word[32];
 	size_t size;
+	int r;
 
-	while (beam_topic_receive_into(topic, word, sizeof word, &size, NULL, 0, NULL, BEAM_NOWAIT) == 1) {
+	while ((r = beam_topic_receive_into(topic, word, sizeof word, &size, NULL, 0, NULL, BEAM_NOWAIT)) == 1) {
 		for (size_t i = 0; i < size; i++)
 			word[i] = (char)toupper((unsigned char)word[i]);
 		/* A client that does not read its answers loses them; it must not keep the others waiting. */
 		if (beam_topic_send(topic, word, size, BEAM_NOWAIT) < 0)
 			fprintf(stderr, "an answer was not sent\n");
 	}
+	return r;
 }
 
-bool service_turn(struct service *service)
+bool service_turn(struct service *service, int events)
 {
-	int r = beam_channel_dispatch(service->channel);
+	int r = beam_channel_dispatch(service->channel, events);
 
-	answer(service->topic);
-	/* The client sends no more: nor do we. */
-	if (r == 1 && beam_topic_receive_into(service->topic, NULL, 0, &(size_t){0}, NULL, 0, NULL, BEAM_NOWAIT) == 0)
-		(void)beam_channel_close(service->channel, BEAM_NOWAIT);
-	if (r == 1)
-		return true;
+	/* A client that sends no more needs no answers. */
+	if (answer(service->topic) != -EAGAIN)
+		beam_channel_close(service->channel, BEAM_NOWAIT);
+	return r == 1;
+}
+
+void service_close(struct service *service)
+{
 	service->topic = beam_topic_unref(service->topic);
 	service->channel = beam_channel_unref(service->channel);
-	return false;
 }
 
 beam_deadline service_deadline(struct service *service)

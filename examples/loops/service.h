@@ -24,8 +24,10 @@ int clients_wait(void);
 
 /* A channel without a thread, with its topic. */
 int service_open(struct service *service, int socket);
-/* Does what is to be done and answers what has come; never waits. False: the client has gone, and the service is closed. */
-bool service_turn(struct service *service);
+/* Does what is to be done and answers what has come; never waits. `events` is what shows on the socket, as poll names it. False: the client has
+ * gone: the loop lets go of the socket and closes the service. */
+bool service_turn(struct service *service, int events);
+void service_close(struct service *service);
 /* When the next turn is due at the latest; BEAM_FOREVER: only when the descriptor shows something. */
 beam_deadline service_deadline(struct service *service);
 /* The same in milliseconds from now; -1: never. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Channels in a loop of libuv. */
 #include "service.h"
+#include <poll.h>
 #include <uv.h>
 
 struct watched {
@@ -9,48 +10,51 @@ struct watched {
 	uv_timer_t timer;
 };
 
+/* libuv has numbers of its own for what shows. */
+static int to_uv(int events)
+{
+	return (events & POLLIN ? UV_READABLE : 0) | (events & POLLOUT ? UV_WRITABLE : 0);
+}
+
+static int from_uv(int events)
+{
+	return (events & UV_READABLE ? POLLIN : 0) | (events & UV_WRITABLE ? POLLOUT : 0);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events);
 static void on_time(uv_timer_t *timer);
 
-/* A turn, and when the next one is due. */
-static void turn(struct watched *watched)
+static void watch(struct watched *watched)
 {
-	int due;
+	int due = service_milliseconds(&watched->service);
 
-	/* The service closes its descriptor with it: libuv must have let go of it before. */
-	uv_poll_stop(&watched->poll);
-	if (!service_turn(&watched->service)) {
-		uv_close((uv_handle_t *)&watched->poll, NULL);
-		uv_close((uv_handle_t *)&watched->timer, NULL);
-		return;
-	}
-	due = service_milliseconds(&watched->service);
+	uv_poll_start(&watched->poll, to_uv(beam_channel_loop_events(watched->service.channel)), on_ready);
 	if (due < 0)
 		uv_timer_stop(&watched->timer);
 	else
 		uv_timer_start(&watched->timer, on_time, (uint64_t)due, 0);
 }
 
-static void watch(struct watched *watched);
+static void turn(struct watched *watched, int events)
+{
+	if (service_turn(&watched->service, events)) {
+		watch(watched);
+		return;
+	}
+	uv_close((uv_handle_t *)&watched->poll, NULL);
+	uv_close((uv_handle_t *)&watched->timer, NULL);
+	service_close(&watched->service);
+}
 
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
-	(void)status;
-	(void)events;
-	turn(poll->data);
-	watch(poll->data);
+	/* An error is found by reading. */
+	turn(poll->data, status < 0 ? POLLIN : from_uv(events));
 }
 
 static void on_time(uv_timer_t *timer)
 {
-	turn(timer->data);
-	watch(timer->data);
-}
-
-static void watch(struct watched *watched)
-{
-	/* libuv's UV_READABLE is poll's POLLIN. */
-	if (watched->service.channel)
-		uv_poll_start(&watched->poll, beam_channel_loop_events(watched->service.channel), on_ready);
+	turn(timer->data, 0);
 }
 
 int main(void)

@@ -46,26 +46,29 @@ BEAM_API int beam_topic_room_fd(beam_topic *topic) BEAM_CHECKED;
 BEAM_API int beam_channel_accept_fd(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * The descriptor of a channel that has no thread of its own, because it was made with the option `loop`. The loop that waits for it runs the
- * channel: whenever beam_channel_loop_events() show on the descriptor, or beam_channel_loop_deadline() has passed, it calls
- * beam_channel_dispatch(). All other functions may be called from any thread as ever; those that wait read and write for themselves, so the loop
- * is needed only for what comes while nobody waits.
+ * The socket of a channel that has no thread of its own, because it was made with the option `loop`. The loop that waits for it runs the
+ * channel: when beam_channel_loop_events() show on the socket, or beam_channel_loop_deadline() has passed, it calls
+ * beam_channel_dispatch(). Events and deadline are asked for again before each wait: they change with every function that is called on the channel
+ * and its topics. If other threads call some, while the loop waits, it waits for beam_channel_loop_nudge_fd() too.
  *
- * @return a descriptor of the library's, the same each time, until the last handle is released; or
+ * All other functions may be called from any thread as ever; those that wait read and write for themselves, so the loop is needed only for what
+ * comes while nobody waits.
+ *
+ * @return the socket, the library's until the last handle is released: wait for it and nothing else; or
  * @retval -EINVAL  `channel` is NULL, or has a thread of its own
  * @retval -ECHILD  in a forked child
  */
 BEAM_API int beam_channel_loop_fd(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * What to wait for on the descriptor, as poll(2) names it: POLLIN, in this version of the library always.
+ * What to wait for on the socket, as poll(2) names it: POLLIN, POLLOUT, both, or 0.
  *
  * @return events, or the errors of beam_channel_loop_fd()
  */
 BEAM_API int beam_channel_loop_events(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * Until when to wait at most: to be asked again after each beam_channel_dispatch().
+ * Until when to wait at most.
  *
  * @param ret  takes an absolute time of CLOCK_MONOTONIC in nanoseconds, BEAM_FOREVER if there is none, BEAM_NOWAIT if there is something to do
  * @retval 0  done
@@ -74,14 +77,26 @@ BEAM_API int beam_channel_loop_events(beam_channel *channel) BEAM_CHECKED;
 BEAM_API int beam_channel_loop_deadline(beam_channel *channel, beam_deadline *ret) BEAM_CHECKED;
 
 /**
- * Does what is to be done: reads a bounded amount, writes what waits to be written, sees to what happens by time. Never waits. Calls for nothing do
- * no harm; of two threads at once one does it and the other returns.
+ * The descriptor that is readable when another thread has left something for the loop to do: then call beam_channel_dispatch(), and ask for
+ * events and deadline again. Made when it is first asked for; a loop that is the only one to use its channels needs none.
  *
- * @retval 1  the channel goes on
- * @retval 0  it is over, and what arrived can still be received: take the descriptor out of the loop
+ * @return a descriptor of the library's, the same each time, until beam_channel_dispatch() gives 0; or
+ * @retval -EPIPE   the channel is over
+ * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor for it
  * @retval -EINVAL, -ECHILD  as beam_channel_loop_fd()
  */
-BEAM_API int beam_channel_dispatch(beam_channel *channel) BEAM_CHECKED;
+BEAM_API int beam_channel_loop_nudge_fd(beam_channel *channel) BEAM_CHECKED;
+
+/**
+ * Does what is to be done: reads a bounded amount if the socket has input, writes what waits to be written, sees to what happens by time. Never
+ * waits. Calls for nothing do no harm; of two threads at once one does it and the other returns.
+ *
+ * @param events  what shows on the socket, as poll(2) names it; 0: nothing does, it was the deadline or the nudge
+ * @retval 1  the channel goes on
+ * @retval 0  it is over, and what arrived can still be received: take the socket out of the loop
+ * @retval -EINVAL, -ECHILD  as beam_channel_loop_fd()
+ */
+BEAM_API int beam_channel_dispatch(beam_channel *channel, int events) BEAM_CHECKED;
 
 BEAM_END
 

@@ -168,6 +168,13 @@ static inline int sys_ppoll(struct pollfd *fds, nfds_t n, const struct timespec 
 	return sys_fault(SYS_PPOLL) ? -1 : ppoll(fds, n, timeout, NULL);
 }
 
+/* Closes a descriptor of ours, or with -1 none. */
+static inline void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
 static inline ssize_t sys_read(int fd, void *data, size_t size)
 {
 	return sys_fault(SYS_READ) ? -1 : read(fd, data, size);

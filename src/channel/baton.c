@@ -76,6 +76,14 @@ void sleepers_wake(struct beam_channel *channel, struct sleepers *sleepers, size
 	}
 }
 
+static void kick(struct beam_channel *channel)
+{
+	int fd = atomic_load(&channel->kick);
+
+	if (fd >= 0)
+		event_set(fd);
+}
+
 void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers)
 {
 	struct list *next;
@@ -88,14 +96,33 @@ void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers)
 		if (!waiter->leading)
 			wake(waiter);
 		else if (!pthread_equal(waiter->thread, pthread_self()))
-			event_set(channel->kick);
+			kick(channel);
 	}
 }
 
 void baton_kick_for_good(struct beam_channel *channel)
 {
 	atomic_store(&channel->kicked, true);
-	event_set(channel->kick);
+	kick(channel);
+}
+
+int baton_kick(struct beam_channel *channel)
+{
+	int kick = atomic_load(&channel->kick), fd;
+
+	if (kick >= 0 || !channel->options.loop)
+		return kick;
+	fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (fd < 0)
+		return -1;
+	if (!atomic_compare_exchange_strong(&channel->kick, &kick, fd)) {
+		close(fd);
+		return kick;
+	}
+	/* Who kicked for good before it was there could not. */
+	if (atomic_load(&channel->kicked))
+		event_set(fd);
+	return fd;
 }
 
 /* Someone wanted a leader to look at what it waits for. A kick for good stays. */
@@ -128,11 +155,13 @@ static void set_tick(struct baton *baton, int64_t now)
 	baton->counted = 0;
 }
 
-/* What the channel's thread watches for changes with the mode. 0 or -errno. */
+/* What the channel's thread watches for changes with the mode. 0 or -errno. A loop watches always: it is hardly waiting while somebody leads. */
 static int arm(struct beam_channel *channel, bool armed)
 {
 	int r;
 
+	if (channel->options.loop)
+		return 0;
 	pthread_mutex_lock(&channel->tx_lock);
 	channel->armed = armed;
 	r = standby_watch(channel);
@@ -165,8 +194,7 @@ static void stop_watching(struct beam_channel *channel)
 	arm(channel, false);
 }
 
-/* `brief`: only for a look; the watch of a loop, which is not woken meanwhile, is let be. */
-static bool take(struct beam_channel *channel, bool brief)
+static bool take(struct beam_channel *channel)
 {
 	struct baton *baton = &channel->baton;
 
@@ -174,7 +202,7 @@ static bool take(struct beam_channel *channel, bool brief)
 		return false;
 	baton->taken = true;
 	baton->led++;
-	if (baton->mode == STANDBY_WATCH && !(brief && channel->options.loop))
+	if (baton->mode == STANDBY_WATCH)
 		stop_watching(channel);
 	return true;
 }
@@ -401,12 +429,17 @@ void baton_close(struct beam_channel *channel)
 static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 {
 	beam_deadline until = deadline_earlier(deadline, channel->stalled_until), idle = clock_now() + IDLE_NS;
-	bool can_be_idle = idle < until;
-	int r = channel->transport.methods->wait(&channel->transport, POLLIN, channel->kick, can_be_idle ? idle : until);
+	int fd = baton_kick(channel), r;
+	bool can_be_idle;
+
+	if (fd < 0)
+		until = deadline_earlier(until, clock_now() + KICKLESS_NS);
+	can_be_idle = idle < until;
+	r = channel->transport.methods->wait(&channel->transport, POLLIN, fd, can_be_idle ? idle : until);
 
 	if (r < 0 && can_be_idle) {
 		read_trim(channel);
-		r = channel->transport.methods->wait(&channel->transport, POLLIN, channel->kick, until);
+		r = channel->transport.methods->wait(&channel->transport, POLLIN, fd, until);
 	}
 	if (r == 0)
 		drain_kick(channel);
@@ -508,7 +541,7 @@ int baton_wait(struct beam_channel *channel, pthread_mutex_t *lock, struct sleep
 	list_init(&waiter.link);
 	pthread_mutex_lock(&baton->lock);
 	note_return(channel);
-	waiter.granted = take(channel, deadline_passed(deadline));
+	waiter.granted = take(channel);
 	if (!waiter.granted && deadline_passed(deadline))
 		r = deadline_error(deadline);
 	while (!r) {

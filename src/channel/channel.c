@@ -144,6 +144,7 @@ static int begin_session(struct beam_channel *channel)
 		       &channel->tx.granted_attachments);
 }
 
+/* For a channel with a thread. */
 static int open_fds(struct beam_channel *channel)
 {
 	struct epoll_event event = {.events = EPOLLIN};
@@ -161,15 +162,10 @@ static int open_fds(struct beam_channel *channel)
 	return sys_epoll_ctl(channel->epoll, EPOLL_CTL_ADD, channel->nudge, &event) < 0 ? -errno : 0;
 }
 
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
 static int start(struct beam_channel *channel, int fd)
 {
-	int r = open_fds(channel);
+	bool loop = channel->options.loop;
+	int r = loop ? 0 : open_fds(channel);
 
 	if (!r)
 		r = transport_of_socket(&channel->transport, fd, channel->epoll);
@@ -179,7 +175,11 @@ static int start(struct beam_channel *channel, int fd)
 		return r;
 	channel_memory_ref(channel);
 	process_add(channel);
-	r = channel->options.loop ? loop_begin(channel) : thread_start(standby_run, channel, "beam");
+	/* A loop is always told of input. */
+	if (loop)
+		baton_depend(channel);
+	else
+		r = thread_start(standby_run, channel, "beam");
 	if (r < 0) {
 		process_remove(channel);
 		atomic_fetch_sub(&channel->memory, 1);
@@ -217,7 +217,8 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 		return -ENOMEM;
 	channel->process = process_id();
 	channel->options = taken;
-	channel->epoll = channel->nudge = channel->kick = -1;
+	channel->epoll = channel->nudge = -1;
+	channel->kick = -1;
 	channel->handles = 1;
 	channel->read_end = NOT_ENDED;
 	channel->retry_at = channel->linger_until = channel->stalled_until = channel->idle_at = BEAM_FOREVER;
@@ -227,6 +228,7 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 	annotate_atomic(&channel->activity);
 	annotate_atomic(&channel->woke);
 	annotate_atomic(&channel->kicked);
+	annotate_atomic(&channel->kick);
 	pthread_mutex_init(&channel->lock, NULL);
 	pthread_mutex_init(&channel->tx_lock, NULL);
 	sleepers_init(&channel->changed);

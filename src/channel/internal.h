@@ -30,7 +30,7 @@
 #define NOT_ENDED 1
 
 /* Without any input for so long the channel lets go of memory that it keeps for use again. */
-enum { IDLE_NS = 20 * 1000 * 1000 };
+enum { IDLE_NS = 20 * 1000 * 1000, KICKLESS_NS = 10 * 1000 * 1000 };
 /* Memory has been let go of; nothing has come since the last look; something has. */
 enum activity { ACTIVITY_NONE, ACTIVITY_PAST, ACTIVITY_NOW };
 
@@ -75,7 +75,10 @@ struct busy_poll {
 struct beam_channel {
 	uint32_t process;
 	struct transport transport;
-	int epoll, nudge, kick;
+	/* What the channel's thread waits by, and what wakes it; what wakes who leads. Without a thread they are made when they are needed: the
+	 * loop is woken by the nudge if it asked for it. */
+	int epoll, nudge;
+	atomic_int kick;
 	struct beam_channel_options options;
 	struct limits own;
 	/* When withheld credit of one topic is given back: half a window, or less where a message might otherwise not fit. */
@@ -265,6 +268,8 @@ void baton_depend(struct beam_channel *channel);
 void baton_independ(struct beam_channel *channel);
 /* Whoever leads is to look whether the channel is closed, from now on. */
 void baton_kick_for_good(struct beam_channel *channel);
+/* The kick, to be waited for. -1: there is none, and whoever waits looks again after KICKLESS_NS. */
+int baton_kick(struct beam_channel *channel);
 /* Sees to it that input is read though no thread waits: now, not at the next tick. */
 void baton_attend(struct beam_channel *channel);
 /* The last of all: nobody reads any more when it returns. */
@@ -278,14 +283,17 @@ void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers);
 
 /* ---- standby.c: the channel's thread. */
 void standby_run(void *argument);
-/* One turn of what it does: waits until there is something to do, or the deadline, and does it. False: it is over, and standby_finish() is to
- * follow. By one thread at a time. */
-bool standby_turn(struct beam_channel *channel, beam_deadline deadline);
+/* What is to be slept for, and until when; when a frame that nobody reads takes too long. */
+struct rest {
+	beam_deadline until, stalled;
+	bool over;
+};
+/* Looks whether there is something to do. Who `sleeps` then is nudged by whoever finds something from now on. */
+struct rest standby_look(struct beam_channel *channel, bool sleeps);
+/* Does it. */
+void standby_work(struct beam_channel *channel, bool input, beam_deadline stalled);
+/* It is over. */
 void standby_finish(struct beam_channel *channel);
-/* After a turn that no other follows at once: its descriptor shows whether there is more to do. */
-void standby_rest(struct beam_channel *channel);
-/* When the next turn is due, if nothing wakes it before. */
-beam_deadline standby_deadline(struct beam_channel *channel);
 /* What it is to be woken for, from now on. The tx_lock is held. 0 or -errno. */
 int standby_watch(struct beam_channel *channel);
 
@@ -337,9 +345,7 @@ static inline void rooms_show(struct beam_channel *channel)
 }
 
 /* ---- loop.c: channels without a thread, which the caller's loop runs. */
-/* Begins one, before anything can come. 0 or -errno. */
-int loop_begin(struct beam_channel *channel);
-/* A turn by a thread that waits for something that only the loop would do; the tx_lock is held before and after. 0 or deadline_error(). */
+/* Waits, and does a turn of what only the loop would do; the tx_lock is held before and after. 0 or deadline_error(). */
 int loop_help(struct beam_channel *channel, beam_deadline deadline);
 /* No loop has it any more: the last handle is gone. */
 void loop_let_go(struct beam_channel *channel);

@@ -53,9 +53,9 @@ static void fork_ends_in_child(void)
 		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
 
 		close(channel->transport.fd);
-		close(channel->epoll);
-		close(channel->nudge);
-		close(channel->kick);
+		close_fd(channel->epoll);
+		close_fd(channel->nudge);
+		close_fd(channel->kick);
 	}
 	pthread_mutex_unlock(&lock);
 }

@@ -111,12 +111,12 @@ void standby_finish(struct beam_channel *channel)
 	channel->finished = true;
 	write_wake_all(channel);
 	process_finished(channel);
-	if (!kept)
-		close(channel->epoll);
-	close(channel->nudge);
-	close(channel->kick);
+	close_fd(channel->epoll);
+	close_fd(channel->nudge);
+	close_fd(channel->kick);
 	pthread_mutex_unlock(&channel->tx_lock);
-	channel->transport.methods->release(&channel->transport);
+	if (!kept)
+		channel->transport.methods->release(&channel->transport);
 	forget_topics(channel);
 }
 
@@ -145,19 +145,11 @@ static bool has_to_write(const struct beam_channel *channel)
 	return channel->burst || tx_pending(&channel->tx);
 }
 
-/* What is to be slept for, and until when. */
-struct rest {
-	beam_deadline until;
-	/* When a frame that nobody reads takes too long. */
-	beam_deadline stalled;
-	bool over;
-};
-
-/* Looks whether there is something to do. Who `sleeps` then is nudged by whoever finds something from now on. */
-static struct rest look_around(struct beam_channel *channel, bool sleeps)
+struct rest standby_look(struct beam_channel *channel, bool sleeps)
 {
 	struct baton *baton = &channel->baton;
 	struct rest rest;
+	bool has_to;
 
 	/* Both locks, so that no nudge is lost between. */
 	pthread_mutex_lock(&baton->lock);
@@ -167,20 +159,16 @@ static struct rest look_around(struct beam_channel *channel, bool sleeps)
 	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->retry_at, channel->linger_until));
 	rest.until = deadline_earlier(rest.until, channel->idle_at);
 	rest.over = is_over(channel);
+	has_to = has_to_write(channel);
 	if (sleeps)
-		channel->awake = has_to_write(channel);
-	if (channel->awake || rest.over ||
+		channel->awake = has_to;
+	if (has_to || rest.over ||
 	    (channel->idle_at == BEAM_FOREVER &&
 	     atomic_load_explicit(&channel->activity, memory_order_relaxed) != ACTIVITY_NONE))
 		rest.until = BEAM_NOWAIT;
 	pthread_mutex_unlock(&channel->tx_lock);
 	pthread_mutex_unlock(&baton->lock);
 	return rest;
-}
-
-beam_deadline standby_deadline(struct beam_channel *channel)
-{
-	return look_around(channel, false).until;
 }
 
 /* The socket is ready. True if there may be input. */
@@ -223,7 +211,20 @@ static void trim_when_idle(struct beam_channel *channel)
 	set_idle_at(channel, activity == ACTIVITY_NONE ? BEAM_FOREVER : clock_now() + IDLE_NS);
 }
 
-bool standby_turn(struct beam_channel *channel, beam_deadline deadline)
+void standby_work(struct beam_channel *channel, bool input, beam_deadline stalled)
+{
+	baton_tick(channel);
+	if ((input || deadline_passed(stalled)) && baton_take(channel)) {
+		read_some(channel);
+		baton_leave(channel);
+	}
+	trim_when_idle(channel);
+	write_some(channel);
+	follow_burst(channel);
+}
+
+/* Waits until there is something to do, and does it. False: it is over. */
+static bool turn(struct beam_channel *channel)
 {
 	struct epoll_event events[EVENTS];
 	struct rest rest;
@@ -234,10 +235,10 @@ bool standby_turn(struct beam_channel *channel, beam_deadline deadline)
 	pthread_mutex_lock(&channel->tx_lock);
 	standby_watch(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
-	rest = look_around(channel, !deadline_passed(deadline));
+	rest = standby_look(channel, true);
 	if (rest.over)
 		return false;
-	n = sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(deadline_earlier(rest.until, deadline)));
+	n = sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(rest.until));
 	for (int i = 0; i < n; i++) {
 		uint64_t count;
 
@@ -246,31 +247,15 @@ bool standby_turn(struct beam_channel *channel, beam_deadline deadline)
 		else if (sys_read(channel->nudge, &count, sizeof count) < 0)
 			continue;
 	}
-	baton_tick(channel);
-	if ((input || deadline_passed(rest.stalled)) && baton_take(channel)) {
-		read_some(channel);
-		baton_leave(channel);
-	}
-	trim_when_idle(channel);
-	write_some(channel);
-	follow_burst(channel);
+	standby_work(channel, input, rest.stalled);
 	return true;
-}
-
-void standby_rest(struct beam_channel *channel)
-{
-	look_around(channel, true);
-	pthread_mutex_lock(&channel->tx_lock);
-	if (channel->awake)
-		channel->awake = event_set(channel->nudge);
-	pthread_mutex_unlock(&channel->tx_lock);
 }
 
 void standby_run(void *argument)
 {
 	struct beam_channel *channel = argument;
 
-	while (standby_turn(channel, BEAM_FOREVER))
+	while (turn(channel))
 		;
 	standby_finish(channel);
 	channel_memory_unref(channel);

@@ -27,6 +27,10 @@ static int by_socket_watch(struct transport *transport, uint32_t events)
 
 	if (events == transport->watched)
 		return 0;
+	if (transport->epoll < 0) {
+		transport->watched = events;
+		return 0;
+	}
 	if (sys_epoll_ctl(transport->epoll, operation, transport->fd, &event) < 0)
 		return -errno;
 	transport->watched = events;
@@ -38,6 +42,11 @@ void transport_fired(struct transport *transport)
 	/* It is still among the watched, for nothing. */
 	if (transport->watched & EPOLLONESHOT)
 		transport->watched = EPOLLONESHOT;
+}
+
+static int by_socket_fd(const struct transport *transport)
+{
+	return transport->fd;
 }
 
 static void by_socket_shutdown(struct transport *transport)
@@ -57,6 +66,7 @@ static const struct transport_methods socket_methods = {
     .write = by_socket_write,
     .wait = by_socket_wait,
     .watch = by_socket_watch,
+    .fd = by_socket_fd,
     .shutdown = by_socket_shutdown,
     .release = by_socket_release,
 };

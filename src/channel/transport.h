@@ -25,6 +25,8 @@ struct transport_methods {
 	int (*wait)(struct transport *transport, short events, int kick, beam_deadline deadline);
 	/* What the channel's thread is to be woken for from now on: a set of EPOLLIN and its like or, with 0, nothing. 0 or -errno. */
 	int (*watch)(struct transport *transport, uint32_t events);
+	/* What a loop waits by. */
+	int (*fd)(const struct transport *transport);
 	/* No more either way. */
 	void (*shutdown)(struct transport *transport);
 	/* Nobody uses it any more. */
@@ -34,7 +36,7 @@ struct transport_methods {
 /* What was watched has come: a watch for once (EPOLLONESHOT) is over. */
 void transport_fired(struct transport *transport);
 
-/* A transport of a connected unix socket, which it owns from now on, watched through `epoll`. 0 or -errno. */
+/* A transport of a connected unix socket, which it owns from now on, watched through `epoll`, or with -1 by somebody else. 0 or -errno. */
 int transport_of_socket(struct transport *ret, int fd, int epoll);
 
 #endif

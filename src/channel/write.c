@@ -16,7 +16,7 @@ static void close_all(const int *fds, unsigned n)
 
 void write_nudge(struct beam_channel *channel)
 {
-	if (!channel->awake && !channel->finished)
+	if (!channel->awake && !channel->finished && channel->nudge >= 0)
 		channel->awake = event_set(channel->nudge);
 }
 
@@ -143,6 +143,9 @@ void write_release(struct beam_channel *channel)
 	if (channel->full) {
 		if (standby_watch(channel) < 0)
 			write_retry(channel);
+		/* A loop has to ask what to wait for. */
+		if (channel->options.loop)
+			write_nudge(channel);
 	} else {
 		write_nudge(channel);
 	}
@@ -169,10 +172,13 @@ int write_poll(struct beam_channel *channel, int kick, beam_deadline deadline)
 {
 	int r;
 
+	beam_deadline until =
+	    kick < 0 && channel->options.loop ? deadline_earlier(deadline, clock_now() + KICKLESS_NS) : deadline;
+
 	pthread_mutex_unlock(&channel->tx_lock);
-	r = channel->transport.methods->wait(&channel->transport, POLLOUT, kick, deadline);
+	r = channel->transport.methods->wait(&channel->transport, POLLOUT, kick, until);
 	pthread_mutex_lock(&channel->tx_lock);
-	return r;
+	return r < 0 && !deadline_passed(deadline) && deadline_passed(until) ? 1 : r;
 }
 
 void write_pending(struct beam_channel *channel)

@@ -46,12 +46,13 @@ static void run_a_loop(void)
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
 	flow_send(&ends->flow[1], ends->topic[1], SENDV, 100, 1);
 	for (until = soon(); now_ns() < until && flow_receive_until(&ends->flow[0], ends->topic[1], BEAM_NOWAIT) == -EAGAIN;) {
-		struct pollfd item = {.fd = beam_channel_loop_fd(ends->channel[1]), .events = POLLIN};
+		struct pollfd item = {.fd = beam_channel_loop_fd(ends->channel[1]),
+				      .events = (short)beam_channel_loop_events(ends->channel[1])};
 		int r;
 
 		check_int(beam_channel_loop_deadline(ends->channel[1], &deadline), 0);
 		poll(&item, 1, 1);
-		r = beam_channel_dispatch(ends->channel[1]);
+		r = beam_channel_dispatch(ends->channel[1], item.revents);
 		check(r == 0 || r == 1);
 	}
 	flow_receive(&ends->flow[1], ends->topic[0]);

@@ -39,8 +39,9 @@ static void expect_error(beam_channel *channel, beam_topic *topic, int error)
 	check_int(beam_channel_accept_fd(channel), error);
 	check_int(beam_channel_loop_fd(channel), error);
 	check_int(beam_channel_loop_events(channel), error);
+	check_int(beam_channel_loop_nudge_fd(channel), error);
 	check_int(beam_channel_loop_deadline(channel, &deadline), error);
-	check_int(beam_channel_dispatch(channel), error);
+	check_int(beam_channel_dispatch(channel, 0), error);
 }
 
 static int ask_in_child(void *unused)
@@ -60,7 +61,7 @@ static void test_bad_input_gives_an_error(void)
 	check_int(beam_channel_loop_fd(ends.channel[0]), -EINVAL);
 	check_int(beam_channel_loop_events(ends.channel[0]), -EINVAL);
 	check_int(beam_channel_loop_deadline(ends.channel[0], &deadline), -EINVAL);
-	check_int(beam_channel_dispatch(ends.channel[0]), -EINVAL);
+	check_int(beam_channel_dispatch(ends.channel[0], 0), -EINVAL);
 	check_int(process_wait(process_spawn(ask_in_child, NULL)), 0);
 	ends_close(&ends);
 }
