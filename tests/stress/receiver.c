@@ -2,6 +2,7 @@
 /* A receiving thread: whatever comes on a random one of its topics, by a random one of the ways to receive, until all
  * have ended. */
 #include "stress.h"
+#include <poll.h>
 
 struct receiver {
 	struct side *side;
@@ -140,7 +141,15 @@ static bool turn(struct receiver *r)
 	static ssize_t (*const ways[])(struct receiver *, unsigned, beam_deadline) = {receive_one, receive_many, receive_into};
 	unsigned at = (unsigned)rng_below(&r->rng, r->n_topics);
 	beam_deadline deadline = random_deadline(r);
-	ssize_t n = ways[rng_below(&r->rng, 3)](r, r->topics[at], deadline);
+	ssize_t n;
+
+	if (r->side->journal->plan.by_fds[r->side->index] && rng_chance(&r->rng, 50)) {
+		struct pollfd item = {.fd = beam_topic_fd(r->side->topics[r->topics[at]]), .events = POLLIN};
+
+		require(item.fd >= 0);
+		poll(&item, 1, deadline == BEAM_FOREVER ? -1 : deadline == BEAM_NOWAIT ? 0 : 5);
+	}
+	n = ways[rng_below(&r->rng, 3)](r, r->topics[at], deadline);
 
 	if (n <= 0)
 		return not_received(r, at, n, deadline);

@@ -2,6 +2,7 @@
 /* A round: two sides, their threads, and how it ends. */
 #include "leave.h"
 #include "stress.h"
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
@@ -90,6 +91,31 @@ void side_turn(struct side *side, uint64_t n)
 	}
 }
 
+/* ---- The loop of a side ---- */
+
+void *loop_run(void *argument)
+{
+	const struct side *side = argument;
+	struct pollfd items[2] = {{.fd = beam_channel_loop_fd(side->channel)},
+				  {.fd = beam_channel_loop_nudge_fd(side->channel), .events = POLLIN}};
+	beam_deadline deadline;
+
+	require(items[0].fd >= 0 && items[1].fd >= 0);
+	do {
+		struct timespec timeout = {0, 0};
+		int64_t left;
+
+		items[0].events = (short)beam_channel_loop_events(side->channel);
+		require_int(beam_channel_loop_deadline(side->channel, &deadline), 0);
+		left = deadline - now_ns();
+		if (left > 0)
+			timeout = (struct timespec){left / 1000000000, left % 1000000000};
+		items[0].revents = 0;
+		ppoll(items, 2, deadline == BEAM_FOREVER ? NULL : &timeout, NULL);
+	} while (beam_channel_dispatch(side->channel, items[0].revents) == 1);
+	return NULL;
+}
+
 /* ---- A side from its beginning to its end ---- */
 
 static struct beam_channel_options options_of(const struct plan *plan, unsigned side)
@@ -108,6 +134,7 @@ static struct beam_channel_options options_of(const struct plan *plan, unsigned 
 	if (plan->reading[side] == READ_SLEEPING)
 		options.busy_poll_us = 0;
 	options.dedicated_reader = plan->reading[side] == READ_DEDICATED;
+	options.loop = plan->reading[side] == READ_LOOP;
 	return options;
 }
 
@@ -196,8 +223,11 @@ static void side_run(struct journal *journal, unsigned index, int socket, pid_t 
 	struct side side = {journal, &journal->sides[index], &journal->sides[!index], index, NULL, {NULL}};
 	struct beam_channel_options options = options_of(&journal->plan, index);
 	beam_topic *probe = NULL;
+	pthread_t loop = 0;
 
 	require_int(beam_channel_new(&side.channel, socket, &options), 0);
+	if (options.loop)
+		loop = thread_spawn(loop_run, &side);
 	open_topics(&side);
 	if (other)
 		require_int(beam_topic_open(&probe, side.channel, "probe"), 0);
@@ -218,6 +248,8 @@ static void side_run(struct journal *journal, unsigned index, int socket, pid_t 
 	for (unsigned topic = 0; topic < TOPICS; topic++)
 		beam_topic_unref(side.topics[topic]);
 	beam_topic_unref(probe);
+	if (options.loop)
+		thread_wait(loop);
 	check(beam_channel_unref(side.channel) == NULL);
 }
 

@@ -45,7 +45,9 @@ struct plan {
 	bool small_limits;  /* the least that the options allow, else the defaults */
 	bool accept_topics; /* side 1 opens what side 0 opened by beam_channel_accept() */
 	bool meet_first;    /* nobody sends before both sides have opened their topics */
-	enum { READ_POLLING, READ_SLEEPING, READ_DEDICATED, READ_WAYS } reading[SIDES];
+	/* Who reads: those who wait, with polling or without; the channel's thread; a loop of the side's. */
+	enum { READ_POLLING, READ_SLEEPING, READ_DEDICATED, READ_LOOP, READ_WAYS } reading[SIDES];
+	bool by_fds[SIDES]; /* receivers wait for the topics' descriptors, too */
 	unsigned senders[SIDES], receivers[SIDES];
 	uint64_t messages[SIDES]; /* that each side sends */
 	struct action actions[SIDES][ACTIONS_MAX];
@@ -136,6 +138,8 @@ bool content_check(const struct side *side, unsigned topic, const struct arrival
 /* The argument is a struct worker. */
 void *sender_run(void *argument);
 void *receiver_run(void *argument);
+/* Runs the side's channel until it is over. The argument is the struct side. */
+void *loop_run(void *argument);
 
 /* ---- round.c ---- */
 

@@ -39,8 +39,10 @@ static struct plan plan_new(struct rng *rng, uint64_t n)
 {
 	struct plan plan = {.seed = rng_u64(rng), .small_limits = rng_chance(rng, 40), .accept_topics = rng_chance(rng, 50)};
 
-	for (unsigned i = 0; i < SIDES; i++)
+	for (unsigned i = 0; i < SIDES; i++) {
 		plan.reading[i] = (unsigned)rng_below(rng, READ_WAYS);
+		plan.by_fds[i] = rng_chance(rng, 50);
+	}
 	plan_directions(&plan, rng, n);
 	return plan;
 }
