@@ -17,6 +17,7 @@ ROOMS = {
     "wire": {"base"},
     "socket": {"base"},
     "message": {"base", "wire", "socket"},
+    "buffer": {"base", "message"},
     "core": {"base", "wire", "socket", "message"},
     "session": {"base", "wire", "message"},
     "channel": {"base", "wire", "socket", "message", "core", "session"},

@@ -6,6 +6,7 @@
 #ifndef BEAM_BEAM_H
 #define BEAM_BEAM_H
 
+#include <beam/buffer.h>
 #include <beam/channel.h>
 #include <beam/core.h>
 #include <beam/deadline.h>

@@ -19,6 +19,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Every call of the seam: its name, its result when it fails. */
@@ -44,6 +46,10 @@ enum sys_call {
 	SYS_PPOLL,
 	SYS_READ,
 	SYS_WRITE,
+	SYS_MEMFD_CREATE,
+	SYS_FALLOCATE,
+	SYS_FSTAT,
+	SYS_FSTATFS,
 	SYS_MMAP,
 	SYS_MADVISE,
 	SYS_GETRLIMIT,
@@ -185,9 +191,29 @@ static inline ssize_t sys_write(int fd, const void *data, size_t size)
 	return sys_fault(SYS_WRITE) ? -1 : write(fd, data, size);
 }
 
-static inline void *sys_mmap(size_t size, int protection, int flags)
+static inline int sys_memfd_create(const char *name, unsigned flags)
 {
-	return sys_fault(SYS_MMAP) ? MAP_FAILED : mmap(NULL, size, protection, flags, -1, 0);
+	return sys_fault(SYS_MEMFD_CREATE) ? -1 : memfd_create(name, flags);
+}
+
+static inline int sys_fallocate(int fd, int mode, off_t at, off_t size)
+{
+	return sys_fault(SYS_FALLOCATE) ? -1 : fallocate(fd, mode, at, size);
+}
+
+static inline int sys_fstat(int fd, struct stat *ret)
+{
+	return sys_fault(SYS_FSTAT) ? -1 : fstat(fd, ret);
+}
+
+static inline int sys_fstatfs(int fd, struct statfs *ret)
+{
+	return sys_fault(SYS_FSTATFS) ? -1 : fstatfs(fd, ret);
+}
+
+static inline void *sys_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+	return sys_fault(SYS_MMAP) ? MAP_FAILED : mmap(at, size, protection, flags, fd, offset);
 }
 
 static inline int sys_madvise(void *memory, size_t size, int advice)

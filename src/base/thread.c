@@ -73,7 +73,7 @@ __attribute__((constructor(101))) static void library_begin(void)
 	void *page;
 
 	sys_atexit(library_end);
-	page = sys_mmap(sizeof *number, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	page = sys_mmap(NULL, sizeof *number, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (page == MAP_FAILED)
 		return;
