@@ -39,12 +39,12 @@ struct beam_buffer {
 	uint32_t process;
 };
 
-/* Maps the buffer where it is, in place of what is there; 0 or -errno. */
+/* Maps the buffer where it is, in place of what is there; 0 or -ENOMEM: of one's own there is no other reason. */
 static int map(struct beam_buffer *buffer, int protection, int flags)
 {
 	void *data = sys_mmap(buffer->data, buffer->size, protection, flags | MAP_FIXED, buffer->fd, 0);
 
-	return data == MAP_FAILED ? -errno : 0;
+	return data == MAP_FAILED ? -ENOMEM : 0;
 }
 
 static int map_writable(struct beam_buffer *buffer)
@@ -52,7 +52,7 @@ static int map_writable(struct beam_buffer *buffer)
 	int r = map(buffer, PROT_READ | PROT_WRITE, MAP_SHARED);
 
 	if (r == 0 && sys_madvise(buffer->data, buffer->size, MADV_DONTFORK) < 0)
-		r = -errno;
+		r = -ENOMEM;
 	buffer->writable = r == 0;
 	return r;
 }
@@ -94,7 +94,7 @@ static int make(struct beam_buffer *buffer)
 	int r;
 
 	if (data == MAP_FAILED)
-		return -errno;
+		return -ENOMEM;
 	buffer->data = data;
 	buffer->fd = make_memfd();
 	if (buffer->fd < 0)
