@@ -25,7 +25,7 @@ enum {
 	SEALS_GIVEN = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
 	SEALS_NEEDED = F_SEAL_SHRINK | F_SEAL_WRITE,
 	/* A signal takes back all that one call has allocated: small calls get on in spite of many signals. */
-	ALLOCATE_STEP = 1 << 20,
+	ALLOCATE_STEP = 64 << 10,
 	STAT_BLOCK = 512,
 };
 

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Limits, as an honest sender meets them: what the other side accepts goes, to the last byte and the last descriptor, and what is one more is
+ * refused or waits. The same limits against a sender that does not keep them are in tests/hostile.
+ */
+#include <beam/beam.h>
+#include <harness/harness.h>
+#include <public/ends.h>
+
+static struct ends ends;
+
+/* How long a send waits that must not succeed. */
+static beam_deadline briefly(void)
+{
+	return beam_in_ms(20);
+}
+
+/* The first channel knows what the second accepts. */
+static void open_limited(const struct beam_channel_options *options)
+{
+	ends_open(&ends, options);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+}
+
+/* The next message has this size and so many attachments. */
+static void expect(beam_topic *topic, size_t size, size_t n_fds)
+{
+	beam_message *message = NULL;
+
+	if (!check_int(beam_topic_receive(topic, &message, soon()), 1))
+		return;
+	check_int(beam_message_size(message), size);
+	check_int(beam_message_attachments(message), n_fds);
+	beam_message_free(message);
+}
+
+/* ---- One message ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Sends in every way there is, borrowed: 0, or the error that all of them give. */
+static int send_in_every_way(const void *data, size_t size, const int *fds, size_t n_fds)
+{
+	struct iovec iov[2] = {{(void *)(uintptr_t)data, size - 1}, {(void *)(uintptr_t)data, 1}};
+	struct beam_item items[2] = {{"", 0, NULL, 0}, {data, size, fds, n_fds}};
+	beam_message *message = NULL;
+	int r = beam_topic_sendv(ends.topic[0], iov, 2, fds, n_fds, soon());
+
+	if (n_fds == 0)
+		check_int(beam_topic_send(ends.topic[0], data, size, soon()), r);
+	check_int(beam_topic_send_many(ends.topic[0], &items[1], 1, soon()), r ? r : 1);
+	check_int(beam_topic_send_many(ends.topic[0], items, 2, soon()), r ? 1 : 2);
+	require_int(beam_message_new(&message, data, size), 0);
+	for (size_t i = 0; i < n_fds; i++)
+		check_int(beam_message_add_fd(message, fds[i]), 0);
+	check_int(beam_topic_send_message(ends.topic[0], message, soon()), r);
+	if (r < 0) {
+		check_int(beam_message_attachments(message), n_fds);
+		beam_message_free(message);
+	}
+	return r;
+}
+
+/* What came of it, in the same order. */
+static void expect_in_every_way(int r, size_t size, size_t n_fds)
+{
+	for (int i = 0; r == 0 && i < (n_fds ? 2 : 3); i++)
+		expect(ends.topic[1], size, n_fds);
+	expect(ends.topic[1], 0, 0);
+	for (int i = 0; r == 0 && i < 2; i++)
+		expect(ends.topic[1], size, n_fds);
+	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, BEAM_NOWAIT), -EAGAIN);
+}
+
+static void test_a_message_as_large_as_the_other_side_accepts_goes_and_one_byte_more_does_not(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	size_t most = (1 << 20) + 4321;
+	char *data = calloc(1, most + 1);
+
+	require(data != NULL);
+	options.message_bytes = (uint32_t)most;
+	options.topic_window_bytes = 8 << 20;
+	open_limited(&options);
+	check_int(send_in_every_way(data, most, NULL, 0), 0);
+	expect_in_every_way(0, most, 0);
+	check_int(send_in_every_way(data, most + 1, NULL, 0), -EMSGSIZE);
+	expect_in_every_way(-EMSGSIZE, 0, 0);
+	ends_close(&ends);
+	free(data);
+}
+
+static void test_as_many_attachments_as_the_other_side_accepts_go_and_one_more_does_not(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	int file = raw_file(), fds[18];
+
+	for (size_t i = 0; i < 18; i++)
+		fds[i] = file;
+	options.message_attachments = 17;
+	open_limited(&options);
+	check_int(send_in_every_way("x", 1, fds, 17), 0);
+	expect_in_every_way(0, 1, 17);
+	check_int(send_in_every_way("x", 1, fds, 18), -E2BIG);
+	expect_in_every_way(-E2BIG, 0, 0);
+	ends_close(&ends);
+	close(file);
+}
+
+static void test_where_no_attachments_are_accepted_not_one_goes(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	int file = raw_file();
+
+	options.message_attachments = 0;
+	open_limited(&options);
+	check_int(send_in_every_way("x", 1, &file, 1), -E2BIG);
+	expect_in_every_way(-E2BIG, 0, 0);
+	send_text(ends.topic[0], "without");
+	expect_text(ends.topic[1], "without");
+	ends_close(&ends);
+	close(file);
+}
+
+/* ---- What waits on one topic ------------------------------------------------------------------------------------------------------------ */
+
+/* A message costs 64 bytes besides its payload. */
+enum { COST = 1000, PAYLOAD = COST - 64 };
+
+/* Sends until credit is used up, and returns how many went; then neither one more goes nor waiting helps. */
+static size_t send_until_full(beam_topic *topic, size_t size, const int *fds, size_t n_fds)
+{
+	static const char payload[PAYLOAD];
+	struct iovec iov = {(void *)(uintptr_t)payload, size};
+	size_t n = 0;
+	int r;
+
+	while ((r = beam_topic_sendv(topic, &iov, 1, fds, n_fds, briefly())) == 0)
+		n++;
+	check_int(r, -ETIMEDOUT);
+	check_int(beam_topic_sendv(topic, &iov, 1, fds, n_fds, BEAM_NOWAIT), -EAGAIN);
+	return n;
+}
+
+static void test_a_topics_window_is_used_to_the_last_byte_and_no_further(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	beam_topic *other = NULL;
+	const size_t windows[] = {100 * COST, 100 * COST + 1, 101 * COST - 1, 101 * COST};
+
+	for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+		/* For the last byte of a window a whole message goes: the rest is the pool's. */
+		size_t fit = i == 0 ? 100 : 101;
+
+		harness_context("a window of %zu bytes", windows[i]);
+		options.topic_window_bytes = (uint32_t)windows[i];
+		open_limited(&options);
+		check_int(send_until_full(ends.topic[0], PAYLOAD, NULL, 0), fit);
+		require_int(beam_topic_open(&other, ends.channel[0], "other"), 0);
+		send_text(other, "goes");
+		for (size_t n = 0; n < fit; n++)
+			expect(ends.topic[1], PAYLOAD, 0);
+		send_text(ends.topic[0], "goes again");
+		expect_text(ends.topic[1], "goes again");
+		beam_topic_unref(other);
+		ends_close(&ends);
+	}
+}
+
+static void test_a_topics_attachments_are_used_to_the_last_and_no_further(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	int file = raw_file();
+
+	options.message_attachments = 16;
+	options.topic_window_attachments = 21;
+	open_limited(&options);
+	check_int(send_until_full(ends.topic[0], 1, &file, 1), 21);
+	send_text(ends.topic[0], "goes without");
+	for (size_t n = 0; n < 21; n++)
+		expect(ends.topic[1], 1, 1);
+	expect_text(ends.topic[1], "goes without");
+	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, &file, 1, soon()), 0);
+	expect(ends.topic[1], 0, 1);
+	ends_close(&ends);
+	close(file);
+}
+
+/* ---- What waits on the channel ---------------------------------------------------------------------------------------------------------- */
+
+static void test_the_channels_attachments_are_used_to_the_last_and_no_further(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	beam_topic *other[2] = {NULL, NULL};
+	int file = raw_file(), fds[16];
+
+	for (size_t i = 0; i < 16; i++)
+		fds[i] = file;
+	options.message_attachments = 16;
+	options.topic_window_attachments = 60;
+	options.attachments = 67;
+	open_limited(&options);
+	for (int i = 0; i < 2; i++)
+		require_int(beam_topic_open(&other[i], ends.channel[i], "other"), 0);
+	for (int i = 0; i < 3; i++)
+		check_int(beam_topic_sendv(ends.topic[0], NULL, 0, fds, 16, soon()), 0);
+	check_int(send_until_full(other[0], 1, &file, 1), 67 - 3 * 16);
+	send_text(other[0], "goes without");
+	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, &file, 1, BEAM_NOWAIT), -EAGAIN);
+	for (int i = 0; i < 3; i++)
+		expect(ends.topic[1], 0, 16);
+	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, soon()), 0);
+	for (int i = 0; i < 2; i++)
+		beam_topic_unref(other[i]);
+	ends_close(&ends);
+	close(file);
+}
+
+static void test_the_pool_is_lent_to_the_last_byte_and_no_further(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	const size_t window = 64 << 10, pool = 1 << 20, first = pool - 100;
+	/* What the first takes beyond its window, and what may be as large as its window and the rest together. */
+	const size_t over = first + 64 - window, second = window + pool - over - 64;
+	char *data = calloc(1, pool);
+	beam_topic *other = NULL;
+
+	require(data != NULL);
+	options.topic_window_bytes = (uint32_t)window;
+	options.message_bytes = options.pool_bytes = (uint32_t)pool;
+	open_limited(&options);
+	require_int(beam_topic_open(&other, ends.channel[0], "other"), 0);
+	check_int(beam_topic_send(ends.topic[0], data, first, soon()), 0);
+	check_int(beam_topic_send(other, data, second + 1, briefly()), -ETIMEDOUT);
+	check_int(beam_topic_send(other, data, second + 1, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_send(other, data, second, soon()), 0);
+	/* Given back, all of it. */
+	expect(ends.topic[1], first, 0);
+	check_int(beam_topic_send(ends.topic[0], data, first, soon()), 0);
+	expect(ends.topic[1], first, 0);
+	beam_topic_unref(other);
+	ends_close(&ends);
+	free(data);
+}
+
+/* ---- Topics ----------------------------------------------------------------------------------------------------------------------------- */
+
+static void test_as_many_topics_as_the_other_side_accepts_go_and_one_more_waits_for_its_turn(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	enum { TOPICS = 70 };
+	beam_topic *topics[TOPICS + 1], *last = NULL;
+	char name[16];
+
+	options.topics = TOPICS;
+	open_limited(&options);
+	topics[0] = ends.topic[0];
+	for (int i = 1; i <= TOPICS; i++) {
+		snprintf(name, sizeof name, "%d", i);
+		require_int(beam_topic_open(&topics[i], ends.channel[0], name), 0);
+	}
+	send_text(topics[TOPICS - 1], "the last that is accepted");
+	check_int(beam_topic_send(topics[TOPICS], "x", 1, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_send(topics[TOPICS], "x", 1, briefly()), -ETIMEDOUT);
+	snprintf(name, sizeof name, "%d", TOPICS - 1);
+	require_int(beam_topic_open(&last, ends.channel[1], name), 0);
+	expect_text(last, "the last that is accepted");
+	last = beam_topic_unref(last);
+
+	beam_topic_unref(topics[1]);
+	send_text(topics[TOPICS], "its turn");
+	snprintf(name, sizeof name, "%d", TOPICS);
+	require_int(beam_topic_open(&last, ends.channel[1], name), 0);
+	expect_text(last, "its turn");
+	beam_topic_unref(last);
+	for (int i = 2; i <= TOPICS; i++)
+		beam_topic_unref(topics[i]);
+	ends_close(&ends);
+}
+
+static void test_a_topic_that_is_refused_costs_its_own_sender_only(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	beam_topic *refused = NULL, *known[2] = {NULL, NULL};
+	int file = raw_file(), r;
+	struct beam_statistics statistics;
+
+	options.unknown_topics = BEAM_TOPICS_REFUSE;
+	open_limited(&options);
+	require_int(beam_topic_open(&known[1], ends.channel[1], "opened in time"), 0);
+	require_int(beam_topic_open(&refused, ends.channel[0], "unknown"), 0);
+	/* What goes before the refusal has come back is thrown away there; its attachments are closed. */
+	while ((r = beam_topic_sendv(refused, NULL, 0, &file, 1, soon())) == 0)
+		;
+	check_int(r, -ECONNREFUSED);
+	check_int(beam_topic_send(refused, "", 0, BEAM_NOWAIT), -ECONNREFUSED);
+	require_int(beam_topic_open(&known[0], ends.channel[0], "opened in time"), 0);
+	for (int i = 0; i < 2; i++) {
+		send_text(i ? known[0] : ends.topic[0], "known");
+		expect_text(i ? known[1] : ends.topic[1], "known");
+	}
+	check_int(beam_channel_statistics(ends.channel[1], &statistics, sizeof statistics), 0);
+	check_int(statistics.attachments_queued, 0);
+	beam_topic_unref(refused);
+	for (int i = 0; i < 2; i++)
+		beam_topic_unref(known[i]);
+	ends_close(&ends);
+	close(file);
+}
+
+static const struct test tests[] = {
+    TEST(test_a_message_as_large_as_the_other_side_accepts_goes_and_one_byte_more_does_not),
+    TEST(test_as_many_attachments_as_the_other_side_accepts_go_and_one_more_does_not),
+    TEST(test_where_no_attachments_are_accepted_not_one_goes),
+    TEST(test_a_topics_window_is_used_to_the_last_byte_and_no_further),
+    TEST(test_a_topics_attachments_are_used_to_the_last_and_no_further),
+    TEST(test_the_channels_attachments_are_used_to_the_last_and_no_further),
+    TEST(test_the_pool_is_lent_to_the_last_byte_and_no_further),
+    TEST(test_as_many_topics_as_the_other_side_accepts_go_and_one_more_waits_for_its_turn),
+    TEST(test_a_topic_that_is_refused_costs_its_own_sender_only),
+};
+
+HARNESS_MAIN("public/limits", tests)
