@@ -277,7 +277,7 @@ static void test_a_fork_never_leaves_the_lock_locked(void)
 }
 
 struct cancelled {
-	atomic_bool waiting, passed;
+	atomic_bool waiting, told, passed;
 };
 
 /* Not inlined: of a frame that cancellation unwinds the address sanitizer of gcc 12 forgets to clear the bounds. */
@@ -286,7 +286,8 @@ __attribute__((noinline)) static void outlive_a_cancellation(struct cancelled *c
 	WITHOUT_CANCELLATION;
 
 	atomic_store(&cancelled->waiting, true);
-	usleep(20000);
+	check_within(5000, atomic_load(&cancelled->told));
+	pthread_testcancel();
 	atomic_store(&cancelled->passed, true);
 }
 
@@ -299,13 +300,14 @@ static void *be_cancelled(void *argument)
 
 static void test_without_cancellation_lasts_to_the_end_of_its_block(void)
 {
-	struct cancelled cancelled = {false, false};
+	struct cancelled cancelled = {false, false, false};
 	pthread_t thread;
 	void *result;
 
 	require_int(pthread_create(&thread, NULL, be_cancelled, &cancelled), 0);
 	check_within(5000, atomic_load(&cancelled.waiting));
 	pthread_cancel(thread);
+	atomic_store(&cancelled.told, true);
 	pthread_join(thread, &result);
 	check(result == PTHREAD_CANCELED);
 	check(atomic_load(&cancelled.passed));

@@ -6,9 +6,11 @@
 #include <kernel/raw.h>
 #include <socket/reaper.h>
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/un.h>
 
@@ -231,6 +233,14 @@ static void test_a_packet_has_no_header(void)
 	close_both(pair);
 }
 
+/* True if the other side has read all that was sent. */
+static bool drained(int socket)
+{
+	int queued = 1;
+
+	return ioctl(socket, SIOCOUTQ, &queued) == 0 && queued == 0;
+}
+
 static void *write_as_go_does(void *argument)
 {
 	static const unsigned char message[] = {0x80, 0, 0, 5, 'h', 'e', 'l', 'l', 'o'};
@@ -238,7 +248,7 @@ static void *write_as_go_does(void *argument)
 
 	raw(socket, message, 1, 1);
 	for (size_t i = 1; i < sizeof message; i++) {
-		usleep(500);
+		check_within(5000, drained(socket));
 		raw(socket, message + i, 1, 0);
 	}
 	return NULL;
@@ -319,25 +329,34 @@ static void test_header_and_descriptors_must_agree(void)
 	harness_context("%s", "");
 }
 
+struct patient {
+	int socket;
+	_Atomic pid_t thread;
+};
+
 static void *receive_patiently(void *argument)
 {
-	int socket = *(int *)argument;
+	struct patient *patient = argument;
 
-	check_refuses(socket, NO_LIMIT, BEAM_FOREVER, -ECONNRESET);
+	atomic_store(&patient->thread, thread_number());
+	check_refuses(patient->socket, NO_LIMIT, BEAM_FOREVER, -ECONNRESET);
 	return NULL;
 }
 
 static void test_memory_is_spent_as_bytes_arrive_and_not_as_announced(void)
 {
+	struct patient patient = {0};
 	pthread_t receiver;
 	size_t before;
 	int pair[2];
 
 	pair_of(SOCK_STREAM, pair);
 	before = allocated_bytes();
-	receiver = thread_spawn(receive_patiently, &pair[1]);
+	patient.socket = pair[1];
+	receiver = thread_spawn(receive_patiently, &patient);
 	raw(pair[0], "\x7f\xff\xff\xff some", 9, 0);
-	usleep(50000);
+	/* It has read what came, and waits for more. */
+	check_within(5000, drained(pair[0]) && thread_asleep(atomic_load(&patient.thread)));
 	check(allocated_bytes() < before + (512 << 10));
 	close(pair[0]);
 	thread_wait(receiver);

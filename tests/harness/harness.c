@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -503,6 +504,31 @@ void *thread_wait(pthread_t thread)
 
 	check_int(pthread_join(thread, &result), 0);
 	return result;
+}
+
+pid_t thread_number(void)
+{
+	return (pid_t)syscall(SYS_gettid);
+}
+
+char thread_state(pid_t thread)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+	file = thread ? fopen(path, "re") : NULL;
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(file);
+	return state;
+}
+
+bool thread_asleep(pid_t thread)
+{
+	return thread_state(thread) == 'S';
 }
 
 /* Random numbers: splitmix64. */

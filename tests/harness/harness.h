@@ -161,6 +161,13 @@ void process_exit(int code) __attribute__((noreturn));
 pthread_t thread_spawn(void *(*run)(void *argument), void *argument);
 void *thread_wait(pthread_t thread);
 
+/* The kernel's number of this thread; the main thread's is the process's. */
+pid_t thread_number(void);
+/* What the kernel says of a thread of this process (proc(5)): 'R' runs, 'S' sleeps, 'D' sleeps so that no signal wakes it; 0 if there is
+ * none, as for number 0. */
+char thread_state(pid_t thread);
+bool thread_asleep(pid_t thread);
+
 /* A random sequence: the same for the same BEAM_SEED and salt. Belongs to one thread. */
 struct rng {
 	uint64_t state;

@@ -509,6 +509,7 @@ class Ends(Test):
             self.assertEqual(peer.ask("release", "t"), [0])
             self.assertEqual(peer.ask("open", "t"), [0])
             peer.tell("send", "t", 1000, 0, 20000)
+            # It is sent once we read again; that it waited until then is likely, and nothing depends on it.
             time.sleep(0.2)
             peer.channel = held
             self.assertEqual(peer.answer(), [0])
@@ -673,7 +674,7 @@ class Ends(Test):
             first = peer.ask("receive", "t", 5000)
             self.assertEqual(first, [1, 5, "right", 200, -errno.EMFILE])
             self.assertEqual(peer.ask("receive", "t", 5000)[:4], [1, 6, "right", 3])
-            # What was not taken is closed by a thread of the library's, in its own time.
+            # What was not taken is closed by a thread of the library's, in its own time: looked for again and again, with a bound.
             for _ in range(100 * PATIENCE):
                 channel.session.send(id, pattern(7), [self.null] * 3)
                 answer = peer.ask("receive", "t", 5000)

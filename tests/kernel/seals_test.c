@@ -124,25 +124,9 @@ static void *seek_hole(void *argument)
 {
 	struct seeker *seeker = argument;
 
-	atomic_store(&seeker->number, (pid_t)syscall(SYS_gettid));
+	atomic_store(&seeker->number, thread_number());
 	check_int(lseek(seeker->fd, 0, SEEK_HOLE), SIZE);
 	return NULL;
-}
-
-/* True if a thread waits in a way that no signal ends. */
-static bool thread_waits_for_good(pid_t thread)
-{
-	char path[64], state = 0;
-	FILE *file;
-
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
-	file = thread ? fopen(path, "re") : NULL;
-	if (!file)
-		return false;
-	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-		state = 0;
-	fclose(file);
-	return state == 'D';
 }
 
 static void test_lseek_can_wait_for_whoever_reads_the_file_but_asking_for_seals_and_size_and_mapping_do_not(void)
@@ -159,7 +143,7 @@ static void test_lseek_can_wait_for_whoever_reads_the_file_but_asking_for_seals_
 	stuck_reader_start(&reader, fd);
 	seeker.fd = reader.file;
 	thread = thread_spawn(seek_hole, &seeker);
-	check_within(5000, thread_waits_for_good(atomic_load(&seeker.number)));
+	check_within(5000, thread_state(atomic_load(&seeker.number)) == 'D');
 
 	check_int(fcntl(reader.file, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_WRITE);
 	check_int(pages_in(reader.file), PAGES);
@@ -167,7 +151,7 @@ static void test_lseek_can_wait_for_whoever_reads_the_file_but_asking_for_seals_
 	check_int(data[SIZE - 1], 0);
 	munmap(data, SIZE);
 
-	check(thread_waits_for_good(atomic_load(&seeker.number)));
+	check(thread_state(atomic_load(&seeker.number)) == 'D');
 	stuck_reader_end(&reader);
 	thread_wait(thread);
 	close(fd);

@@ -9,7 +9,6 @@
 #include <beam/beam.h>
 #include <harness/harness.h>
 #include <kernel/raw.h>
-#include <sys/syscall.h>
 
 struct ends {
 	beam_channel *channel[2];
@@ -102,27 +101,6 @@ static inline void needs_threads_in_children(void)
 #ifdef UNDER_THREAD_SANITIZER
 	skip("ThreadSanitizer can not follow a child that starts threads when its parent had some");
 #endif
-}
-
-static inline pid_t thread_number(void)
-{
-	return (pid_t)syscall(SYS_gettid);
-}
-
-/* True if a thread, by its number, sleeps; false for number 0. */
-static inline bool thread_asleep(pid_t thread)
-{
-	char path[64], state = 0;
-	FILE *file;
-
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
-	file = thread ? fopen(path, "re") : NULL;
-	if (!file)
-		return false;
-	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-		state = 0;
-	fclose(file);
-	return state == 'S';
 }
 
 #endif

@@ -207,10 +207,8 @@ static void test_any_thread_may_give(void)
 	atomic_store(&enough, false);
 	for (int i = 0; i < 3; i++)
 		threads[i] = thread_spawn(keep_closing, NULL);
-	for (size_t i = 0; i < scale(200); i++) {
+	for (size_t i = 0; i < scale(200); i++)
 		check(reaper_drain(beam_in_ms(1)) || !reaper_stuck());
-		usleep(100);
-	}
 	atomic_store(&enough, true);
 	for (int i = 0; i < 3; i++)
 		thread_wait(threads[i]);
@@ -262,7 +260,8 @@ static void test_what_waits_at_a_fork_is_closed_in_the_child_too(void)
 	fds[0] = lingering(1, &peer);
 	fds[1] = watched(&reader);
 	reaper_close(fds, 2);
-	usleep(50000);
+	/* The first is being closed, and the second waits. */
+	check_within(900, !fd_open(fds[0]));
 	child = process_spawn(drain_what_was_inherited, &reader);
 	check_int(process_wait(child), 0);
 	check(reaper_drain(BEAM_FOREVER));

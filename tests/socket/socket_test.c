@@ -328,7 +328,8 @@ static void test_a_hang_up_ends_any_wait(void)
 
 static void *shut_down(void *argument)
 {
-	usleep(10000);
+	/* The main thread waits. */
+	check_within(5000, thread_asleep(getpid()));
 	socket_shutdown(*(int *)argument);
 	return NULL;
 }
@@ -506,7 +507,8 @@ static void *accept_later(void *argument)
 	const int *listener = argument;
 	int fd;
 
-	usleep(20000);
+	/* The main thread waits. */
+	check_within(5000, thread_asleep(getpid()));
 	do
 		fd = accept4(*listener, NULL, NULL, SOCK_CLOEXEC);
 	while (fd < 0 && errno == EINTR);
