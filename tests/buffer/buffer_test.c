@@ -302,6 +302,37 @@ static void test_no_buffer_is_an_error_or_nothing_but_never_a_crash(void)
 	free_message(message);
 }
 
+/* ---- Cancellation ------------------------------------------------------------------------------------------------------------------ */
+
+/* A thread that was cancelled already comes through all that can be done with a buffer. */
+static void *live_cancelled(void *argument)
+{
+	beam_message *message = argument;
+	beam_buffer *buffer, *taken = NULL;
+
+	pthread_cancel(pthread_self());
+	buffer = new_buffer(PAGE);
+	check_int(beam_message_add_buffer(message, buffer), 0);
+	check_int(beam_message_take_buffer(message, 0, PAGE, &taken), 0);
+	beam_buffer_free(taken);
+	beam_buffer_free(buffer);
+	pthread_testcancel();
+	return message;
+}
+
+static void test_a_thread_that_is_cancelled_leaves_no_buffer_behind(void)
+{
+	beam_message *message = new_message();
+	pthread_t thread;
+	void *result;
+
+	require_int(pthread_create(&thread, NULL, live_cancelled, message), 0);
+	require_int(pthread_join(thread, &result), 0);
+	check(result == PTHREAD_CANCELED);
+	check_int(count_mappings(NULL), 0);
+	free_message(message);
+}
+
 /* ---- Fork ------------------------------------------------------------------------------------------------------------------------- */
 
 struct inherited {
@@ -470,6 +501,7 @@ static const struct test tests[] = {
     TEST(test_what_is_taken_is_the_same_memory_read_only),
     TEST(test_a_buffer_is_taken_up_to_the_size_that_is_accepted),
     TEST(test_no_buffer_is_an_error_or_nothing_but_never_a_crash),
+    TEST(test_a_thread_that_is_cancelled_leaves_no_buffer_behind),
     TEST(test_a_child_keeps_no_buffer_from_being_sealed_and_has_only_what_was_sealed),
     TEST(test_no_fault_leaves_memory_a_mapping_or_a_descriptor),
     TEST(test_signals_and_old_kernels_are_no_reason_to_fail),
