@@ -304,33 +304,41 @@ static void test_no_buffer_is_an_error_or_nothing_but_never_a_crash(void)
 
 /* ---- Cancellation ------------------------------------------------------------------------------------------------------------------ */
 
+struct cancelled {
+	beam_message *message;
+	int made, added, taken;
+};
+
 /* A thread that was cancelled already comes through all that can be done with a buffer. */
 static void *live_cancelled(void *argument)
 {
-	beam_message *message = argument;
-	beam_buffer *buffer, *taken = NULL;
+	struct cancelled *cancelled = argument;
+	beam_buffer *buffer = NULL, *taken = NULL;
 
 	pthread_cancel(pthread_self());
-	buffer = new_buffer(PAGE);
-	check_int(beam_message_add_buffer(message, buffer), 0);
-	check_int(beam_message_take_buffer(message, 0, PAGE, &taken), 0);
+	cancelled->made = beam_buffer_new(&buffer, PAGE);
+	cancelled->added = beam_message_add_buffer(cancelled->message, buffer);
+	cancelled->taken = beam_message_take_buffer(cancelled->message, 0, PAGE, &taken);
 	beam_buffer_free(taken);
 	beam_buffer_free(buffer);
 	pthread_testcancel();
-	return message;
+	return NULL;
 }
 
 static void test_a_thread_that_is_cancelled_leaves_no_buffer_behind(void)
 {
-	beam_message *message = new_message();
+	struct cancelled cancelled = {new_message(), 1, 1, 1};
 	pthread_t thread;
 	void *result;
 
-	require_int(pthread_create(&thread, NULL, live_cancelled, message), 0);
+	require_int(pthread_create(&thread, NULL, live_cancelled, &cancelled), 0);
 	require_int(pthread_join(thread, &result), 0);
 	check(result == PTHREAD_CANCELED);
+	check_int(cancelled.made, 0);
+	check_int(cancelled.added, 0);
+	check_int(cancelled.taken, 0);
 	check_int(count_mappings(NULL), 0);
-	free_message(message);
+	free_message(cancelled.message);
 }
 
 /* ---- Fork ------------------------------------------------------------------------------------------------------------------------- */

@@ -68,6 +68,15 @@ static int empty(void)
 	return memfd(0, 0, 0, ALL_SEALS);
 }
 
+static int empty_with_memory_behind_its_end(void)
+{
+	int fd = memfd(0, 0, 0, 0);
+
+	require_int(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, SIZE), 0);
+	require_int(fcntl(fd, F_ADD_SEALS, ALL_SEALS), 0);
+	return fd;
+}
+
 static int sparse(void)
 {
 	return memfd(0, SIZE, 0, ALL_SEALS);
@@ -93,10 +102,18 @@ static int not_open_at_all(void)
 	return reopen(memfd(0, SIZE, SIZE, ALL_SEALS), O_PATH);
 }
 
-/* None need be there for that. */
+/* With a page if one is free: one without is refused for that, too. */
 static int of_huge_pages(void)
 {
-	return memfd(MFD_HUGETLB, 2 << 20, 0, ALL_SEALS);
+	enum { HUGE = 2 << 20 };
+	int fd = memfd(MFD_HUGETLB | 21u << MAP_HUGE_SHIFT, HUGE, 0, 0);
+
+	if (fd < 0)
+		return fd;
+	if (fallocate(fd, 0, 0, HUGE) < 0)
+		check_int(errno, ENOSPC);
+	require_int(fcntl(fd, F_ADD_SEALS, ALL_SEALS), 0);
+	return fd;
 }
 
 static int device(void)
@@ -192,8 +209,13 @@ static void expect_all_refused(const struct bait *baits, size_t n)
 static void test_what_could_be_cut_off_or_is_not_there_is_no_buffer(void)
 {
 	static const struct bait baits[] = {
-	    BAIT(not_sealed), BAIT(sealed_but_for_its_end), BAIT(empty),
-	    BAIT(sparse),     BAIT(enormous_and_sparse),    BAIT(without_its_last_page),
+	    BAIT(not_sealed),
+	    BAIT(sealed_but_for_its_end),
+	    BAIT(empty),
+	    BAIT(empty_with_memory_behind_its_end),
+	    BAIT(sparse),
+	    BAIT(enormous_and_sparse),
+	    BAIT(without_its_last_page),
 	};
 
 	expect_all_refused(baits, sizeof baits / sizeof *baits);
