@@ -77,8 +77,8 @@ BEAM_API int beam_channel_loop_events(beam_channel *channel) BEAM_CHECKED;
 BEAM_API int beam_channel_loop_deadline(beam_channel *channel, beam_deadline *ret) BEAM_CHECKED;
 
 /**
- * The descriptor that is readable when another thread has left something for the loop to do: then call beam_channel_dispatch(), and ask for
- * events and deadline again. Made when it is first asked for; a loop that is the only one to use its channels needs none.
+ * The descriptor that is readable when another thread has left something for the loop to do, or has read what the loop may receive: then call
+ * beam_channel_dispatch(), receive, and ask for events and deadline again. Made when it is first asked for; a loop that is the only one to use its channels needs none.
  *
  * @return a descriptor of the library's, the same each time, until beam_channel_dispatch() gives 0; or
  * @retval -EPIPE   the channel is over

@@ -85,10 +85,11 @@ static void note_activity(struct beam_channel *channel)
 {
 	unsigned before = atomic_load_explicit(&channel->activity, memory_order_relaxed);
 
-	if (before == ACTIVITY_NOW)
+	/* A loop is also told of what others have read. */
+	if (before == ACTIVITY_NOW && !channel->options.loop)
 		return;
 	atomic_store_explicit(&channel->activity, ACTIVITY_NOW, memory_order_relaxed);
-	if (before == ACTIVITY_PAST)
+	if (before == ACTIVITY_PAST && !channel->options.loop)
 		return;
 	pthread_mutex_lock(&channel->tx_lock);
 	write_nudge(channel);

@@ -276,6 +276,38 @@ static void test_what_another_thread_leaves_to_be_written_is_told_by_the_nudge(v
 	ends_close(&ends);
 }
 
+static void *receive_other(void *topic)
+{
+	expect_text(topic, "other");
+	return NULL;
+}
+
+static void test_what_another_thread_has_read_for_the_loop_is_told_by_the_nudge(void)
+{
+	struct pollfd item = {.events = POLLIN};
+	beam_topic *others[2];
+	beam_message *message;
+	pthread_t thread;
+
+	open_looped();
+	for (int i = 0; i < 2; i++)
+		require_int(beam_topic_open(&others[i], ends.channel[i], "other"), 0);
+	item.fd = beam_channel_loop_nudge_fd(ends.channel[0]);
+	require(item.fd >= 0);
+	check_int(beam_channel_dispatch(ends.channel[0], 0), 1);
+	thread = thread_spawn(receive_other, others[0]);
+	send_text(ends.topic[1], "for the loop");
+	send_text(others[1], "other");
+	thread_wait(thread);
+	check_int(poll(&item, 1, stretch(20000)), 1);
+	check_int(beam_channel_dispatch(ends.channel[0], 0), 1);
+	check_int(beam_topic_receive(ends.topic[0], &message, BEAM_NOWAIT), 1);
+	beam_message_free(message);
+	for (int i = 0; i < 2; i++)
+		beam_topic_unref(others[i]);
+	ends_close(&ends);
+}
+
 static void test_a_channel_takes_no_descriptor_but_its_socket(void)
 {
 	beam_channel *channel;
@@ -374,6 +406,7 @@ static const struct test tests[] = {
     TEST(test_the_loop_is_told_when_it_is_over_and_what_came_can_still_be_received),
     TEST(test_what_does_not_fit_into_the_socket_goes_with_the_loop),
     TEST(test_what_another_thread_leaves_to_be_written_is_told_by_the_nudge),
+    TEST(test_what_another_thread_has_read_for_the_loop_is_told_by_the_nudge),
     TEST(test_a_channel_takes_no_descriptor_but_its_socket),
     TEST(test_close_waits_for_its_goodbye_without_a_loop),
     TEST(test_what_was_accepted_is_sent_after_the_last_handle_is_gone),
