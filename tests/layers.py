@@ -23,6 +23,7 @@ ROOMS = {
     "channel": {"base", "wire", "socket", "message", "core", "session"},
     # Those above the channel use it by its public headers.
     "select": {"base"},
+    "relay": {"base"},
 }
 
 # The session is a pure state machine, and a frame's codec is bytes in, bytes out: no lock, clock or system call.

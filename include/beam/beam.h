@@ -12,6 +12,7 @@
 #include <beam/deadline.h>
 #include <beam/event.h>
 #include <beam/message.h>
+#include <beam/pair.h>
 #include <beam/select.h>
 #include <beam/topic.h>
 #include <beam/version.h>

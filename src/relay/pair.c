@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Channels whose other end travels in a message. Each function makes everything that can fail before it gives anything away, so that a
+ * failure leaves nothing but what was there.
+ */
+#include <base/thread.h>
+#include <beam/core.h>
+#include <beam/pair.h>
+#include <beam/topic.h>
+#include <errno.h>
+#include <unistd.h>
+
+/* One end of a new pair as a channel, the other as a descriptor. */
+static int make_pair(beam_channel **ret, int *ret_fd, const struct beam_channel_options *options)
+{
+	int fds[2], r = beam_socket_pair(SOCK_STREAM, fds);
+
+	if (r < 0)
+		return r;
+	r = beam_channel_new(ret, fds[0], options);
+	if (r < 0) {
+		close(fds[0]);
+		close(fds[1]);
+		return r;
+	}
+	*ret_fd = fds[1];
+	return 0;
+}
+
+/* Its other end is closed first: then the channel has nothing to linger for. */
+static int give_up(beam_channel *channel, int fd, int error)
+{
+	close(fd);
+	beam_channel_unref(channel);
+	return error;
+}
+
+int beam_channel_pair(beam_channel **ret_a, beam_channel **ret_b, const struct beam_channel_options *options)
+{
+	WITHOUT_CANCELLATION;
+	beam_channel *a, *b;
+	int fd, r;
+
+	if (!ret_a || !ret_b)
+		return -EINVAL;
+	r = make_pair(&a, &fd, options);
+	if (r < 0)
+		return r;
+	r = beam_channel_new(&b, fd, options);
+	if (r < 0)
+		return give_up(a, fd, r);
+	*ret_a = a;
+	*ret_b = b;
+	return 0;
+}
+
+int beam_message_add_channel(beam_message *message, beam_channel **ret, const struct beam_channel_options *options)
+{
+	WITHOUT_CANCELLATION;
+	beam_channel *channel;
+	int fd, r;
+
+	if (!message || !ret)
+		return -EINVAL;
+	r = make_pair(&channel, &fd, options);
+	if (r < 0)
+		return r;
+	r = beam_message_give_fd(message, fd);
+	if (r < 0)
+		return give_up(channel, fd, r);
+	*ret = channel;
+	return 0;
+}
+
+int beam_message_take_channel(beam_message *message, size_t index, beam_channel **ret,
+			      const struct beam_channel_options *options)
+{
+	WITHOUT_CANCELLATION;
+	int fd = beam_message_peek_fd(message, index), r;
+
+	if (fd < 0)
+		return fd;
+	r = beam_channel_new(ret, fd, options);
+	if (r < 0)
+		return r;
+	/* It is the channel's: the message only forgets it. */
+	r = beam_message_take_fd(message, index);
+	return r < 0 ? r : 0;
+}
+
+int beam_topic_send_channel(beam_topic *topic, const void *data, size_t size, beam_channel **ret,
+			    const struct beam_channel_options *options, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct iovec iov = {(void *)(uintptr_t)data, size};
+	beam_channel *channel;
+	int fd, r;
+
+	if (!topic || !ret)
+		return -EINVAL;
+	r = make_pair(&channel, &fd, options);
+	if (r < 0)
+		return r;
+	r = beam_topic_sendv(topic, &iov, 1, &fd, 1, deadline);
+	if (r < 0)
+		return give_up(channel, fd, r);
+	close(fd);
+	*ret = channel;
+	return 0;
+}

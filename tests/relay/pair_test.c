@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: MIT */
+/* Channels over channels: pairs, ends that are sent and taken, and what a hostile peer sends in their place. */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <hostile/raw_peer.h>
+#include <netinet/in.h>
+#include <public/ends.h>
+#include <sys/eventfd.h>
+#include <sys/un.h>
+
+/* The next message, with an attachment. */
+static beam_message *receive(beam_topic *topic)
+{
+	beam_message *message = NULL;
+
+	require_int(beam_topic_receive(topic, &message, soon()), 1);
+	require_int(beam_message_attachments(message), 1);
+	return message;
+}
+
+/* The channel in the next message. */
+static beam_channel *take_next(beam_topic *topic)
+{
+	beam_message *message = receive(topic);
+	beam_channel *channel = NULL;
+
+	require_int(beam_message_take_channel(message, 0, &channel, NULL), 0);
+	beam_message_free(message);
+	return channel;
+}
+
+static beam_channel *send_end(beam_topic *topic)
+{
+	beam_channel *channel = NULL;
+
+	require_int(beam_topic_send_channel(topic, "end", 3, &channel, NULL, soon()), 0);
+	return channel;
+}
+
+static beam_topic *open_topic(beam_channel *channel)
+{
+	beam_topic *topic = NULL;
+
+	require_int(beam_topic_open(&topic, channel, "topic"), 0);
+	return topic;
+}
+
+/* Of two ends: makes them ends with a topic. */
+static struct ends ends_of(beam_channel *a, beam_channel *b)
+{
+	return (struct ends){{a, b}, {open_topic(a), open_topic(b)}};
+}
+
+static void expect_exchange(const struct ends *ends)
+{
+	for (int i = 0; i < 2; i++) {
+		int file = raw_file();
+		beam_message *message;
+
+		send_text(ends->topic[i], "word");
+		expect_text(ends->topic[!i], "word");
+		check_int(beam_topic_sendv(ends->topic[i], NULL, 0, &file, 1, soon()), 0);
+		message = receive(ends->topic[!i]);
+		check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(file));
+		beam_message_free(message);
+		close(file);
+	}
+}
+
+/* ---- Ends ---------------------------------------------------------------------------------------------------------------------- */
+
+static void test_a_pair_is_the_two_ends_of_one_channel(void)
+{
+	beam_channel *a = NULL, *b = NULL;
+	struct beam_peer peer;
+	struct ends ends;
+
+	require_int(beam_channel_pair(&a, &b, NULL), 0);
+	check_int(beam_channel_peer(a, &peer), -ENODATA);
+	ends = ends_of(a, b);
+	expect_exchange(&ends);
+	check_int(beam_channel_close(a, soon()), 0);
+	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, soon()), 0);
+	ends_close(&ends);
+}
+
+static void test_a_pair_has_the_options_on_both_sides(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	struct beam_limits limits = {0};
+	beam_channel *channels[2];
+
+	options.topics = 77;
+	require_int(beam_channel_pair(&channels[0], &channels[1], &options), 0);
+	for (int i = 0; i < 2; i++) {
+		check_int(beam_channel_limits(channels[i], &limits, soon()), 0);
+		check_int(limits.topics, 77);
+	}
+	for (int i = 0; i < 2; i++)
+		beam_channel_unref(channels[i]);
+}
+
+static void test_one_end_is_sent_and_the_other_kept(void)
+{
+	struct ends outer, inner;
+	beam_channel *kept;
+	struct beam_peer peer;
+
+	ends_open(&outer, NULL);
+	kept = send_end(outer.topic[0]);
+	inner = ends_of(kept, take_next(outer.topic[1]));
+	check_int(beam_channel_peer(inner.channel[1], &peer), -ENODATA);
+	expect_exchange(&inner);
+	expect_exchange(&outer);
+	ends_close(&inner);
+	ends_close(&outer);
+}
+
+static void test_the_text_that_goes_with_an_end_arrives(void)
+{
+	struct ends outer;
+	beam_channel *kept = NULL;
+
+	ends_open(&outer, NULL);
+	require_int(beam_topic_send_channel(outer.topic[0], "text", 4, &kept, NULL, soon()), 0);
+	expect_text_with_fds(outer.topic[1], "text", 1);
+	beam_channel_unref(kept);
+	require_int(beam_topic_send_channel(outer.topic[0], NULL, 0, &kept, NULL, soon()), 0);
+	expect_text_with_fds(outer.topic[1], "", 1);
+	beam_channel_unref(kept);
+	ends_close(&outer);
+}
+
+static void test_what_is_sent_before_the_end_is_taken_arrives(void)
+{
+	struct ends outer, inner;
+	beam_channel *kept;
+	beam_topic *topic;
+
+	ends_open(&outer, NULL);
+	kept = send_end(outer.topic[0]);
+	topic = open_topic(kept);
+	send_text(topic, "early");
+	check_int(beam_channel_close(kept, soon()), 0);
+	inner = (struct ends){{kept, take_next(outer.topic[1])}, {topic, NULL}};
+	inner.topic[1] = open_topic(inner.channel[1]);
+	expect_text(inner.topic[1], "early");
+	check_int(beam_topic_receive(inner.topic[1], &(beam_message *){NULL}, soon()), 0);
+	ends_close(&inner);
+	ends_close(&outer);
+}
+
+static void test_channels_nest_and_each_outlives_the_one_it_came_over(void)
+{
+	enum { DEPTH = 4 };
+	struct ends ends[DEPTH];
+
+	ends_open(&ends[0], NULL);
+	for (int i = 1; i < DEPTH; i++) {
+		beam_channel *kept = send_end(ends[i - 1].topic[i % 2]);
+
+		ends[i] = ends_of(kept, take_next(ends[i - 1].topic[!(i % 2)]));
+	}
+	for (int i = 0; i < DEPTH; i++) {
+		for (int j = i; j < DEPTH; j++)
+			expect_exchange(&ends[j]);
+		ends_close(&ends[i]);
+	}
+}
+
+/* Takes channel after channel from within the last, and answers in the innermost. */
+static int descend(void *argument)
+{
+	int fd = *(int *)argument;
+	beam_channel *channels[4];
+	beam_topic *topics[4];
+
+	require_int(beam_channel_new(&channels[0], fd, NULL), 0);
+	for (int i = 0; i < 4; i++) {
+		topics[i] = open_topic(channels[i]);
+		if (i < 3)
+			channels[i + 1] = take_next(topics[i]);
+	}
+	send_text(topics[3], "from the bottom");
+	for (int i = 0; i < 4; i++) {
+		check_int(beam_topic_receive(topics[i], &(beam_message *){NULL}, soon()), 0);
+		beam_topic_unref(topics[i]);
+		beam_channel_unref(channels[i]);
+	}
+	return 0;
+}
+
+static void test_channels_nest_three_deep_between_processes(void)
+{
+	beam_channel *channels[4];
+	beam_topic *topics[4];
+	pid_t child;
+	int fds[2];
+
+	needs_threads_in_children();
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	child = process_spawn(descend, &fds[1]);
+	close(fds[1]);
+	require_int(beam_channel_new(&channels[0], fds[0], NULL), 0);
+	for (int i = 0; i < 4; i++) {
+		topics[i] = open_topic(channels[i]);
+		if (i < 3)
+			channels[i + 1] = send_end(topics[i]);
+	}
+	expect_text(topics[3], "from the bottom");
+	for (int i = 0; i < 4; i++) {
+		beam_topic_unref(topics[i]);
+		beam_channel_unref(channels[i]);
+	}
+	check_int(process_wait(child), 0);
+}
+
+static void test_an_end_can_be_sent_on_before_it_is_taken(void)
+{
+	struct ends first, second, inner;
+	beam_channel *kept;
+
+	ends_open(&first, NULL);
+	ends_open(&second, NULL);
+	kept = send_end(first.topic[0]);
+	check_int(beam_topic_send_message(second.topic[0], receive(first.topic[1]), soon()), 0);
+	inner = ends_of(kept, take_next(second.topic[1]));
+	ends_close(&first);
+	ends_close(&second);
+	expect_exchange(&inner);
+	ends_close(&inner);
+}
+
+static void test_a_message_takes_ends_beside_other_attachments(void)
+{
+	beam_channel *kept[2] = {NULL}, *taken[2] = {NULL};
+	beam_message *message = NULL;
+	struct ends outer;
+	int file = raw_file();
+
+	ends_open(&outer, NULL);
+	require_int(beam_message_new(&message, "three", 5), 0);
+	require_int(beam_message_add_channel(message, &kept[0], NULL), 0);
+	require_int(beam_message_add_fd(message, file), 0);
+	require_int(beam_message_add_channel(message, &kept[1], NULL), 0);
+	require_int(beam_message_attachments(message), 3);
+	check_int(beam_topic_send_message(outer.topic[0], message, soon()), 0);
+	require_int(beam_topic_receive(outer.topic[1], &message, soon()), 1);
+	check_int(raw_inode(beam_message_peek_fd(message, 1)), raw_inode(file));
+	for (size_t i = 0; i < 2; i++) {
+		struct ends inner;
+
+		require_int(beam_message_take_channel(message, 2 * i, &taken[i], NULL), 0);
+		inner = ends_of(kept[i], taken[i]);
+		expect_exchange(&inner);
+		ends_close(&inner);
+	}
+	beam_message_free(message);
+	ends_close(&outer);
+	close(file);
+}
+
+/* ---- Ends that come to nothing ---------------------------------------------------------------------------------------------- */
+
+static void expect_end(beam_channel *channel, int end)
+{
+	beam_topic *topic = NULL;
+
+	check_int(beam_channel_accept(channel, &topic, soon()), end);
+	check(topic == NULL);
+	beam_channel_unref(channel);
+}
+
+static void test_an_end_that_nobody_takes_ends_the_kept_channel(void)
+{
+	struct ends outer;
+	beam_message *message = NULL;
+	beam_channel *kept;
+
+	ends_open(&outer, NULL);
+	/* Freed by the receiver; thrown away by it; never sent. */
+	kept = send_end(outer.topic[0]);
+	beam_message_free(receive(outer.topic[1]));
+	expect_end(kept, -ECONNRESET);
+	kept = send_end(outer.topic[0]);
+	check_int(beam_topic_reset(outer.topic[1]), 0);
+	expect_end(kept, -ECONNRESET);
+	require_int(beam_message_new(&message, NULL, 0), 0);
+	require_int(beam_message_add_channel(message, &kept, NULL), 0);
+	beam_message_free(message);
+	expect_end(kept, -ECONNRESET);
+	ends_close(&outer);
+}
+
+static void test_an_end_that_cannot_be_sent_leaves_nothing_behind(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	beam_channel *kept = NULL;
+	struct ends outer;
+
+	options.message_attachments = 0;
+	ends_open(&outer, &options);
+	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &kept, NULL, soon()), -E2BIG);
+	check_int(beam_topic_close(outer.topic[0]), 0);
+	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &kept, NULL, soon()), -EPIPE);
+	check(kept == NULL);
+	ends_close(&outer);
+}
+
+static void test_a_full_message_takes_no_more_ends(void)
+{
+	beam_message *message = NULL;
+	beam_channel *kept = NULL;
+
+	require_int(beam_message_new(&message, NULL, 0), 0);
+	for (int i = 0; i < BEAM_MESSAGE_ATTACHMENTS_MAX; i++)
+		require_int(beam_message_add_fd(message, STDERR_FILENO), 0);
+	check_int(beam_message_add_channel(message, &kept, NULL), -E2BIG);
+	check(kept == NULL);
+	beam_message_free(message);
+}
+
+/* ---- Hostile attachments ------------------------------------------------------------------------------------------------------ */
+
+static int fifo(void)
+{
+	int fds[2];
+
+	require_int(pipe2(fds, O_CLOEXEC), 0);
+	close(fds[1]);
+	return fds[0];
+}
+
+static int zero(void)
+{
+	return open("/dev/zero", O_RDWR | O_CLOEXEC);
+}
+
+static int event(void)
+{
+	return eventfd(0, EFD_CLOEXEC);
+}
+
+static int path_only(void)
+{
+	return open("/dev/null", O_PATH | O_CLOEXEC);
+}
+
+static int half_of(int type)
+{
+	int fds[2];
+
+	require_int(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds), 0);
+	close(fds[1]);
+	return fds[0];
+}
+
+static int datagrams(void)
+{
+	return half_of(SOCK_DGRAM);
+}
+
+static int packets(void)
+{
+	return half_of(SOCK_SEQPACKET);
+}
+
+static int not_connected(void)
+{
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static int listening(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = not_connected();
+
+	/* Without a name: the kernel finds one. */
+	require_int(bind(fd, (struct sockaddr *)&address, sizeof address.sun_family), 0);
+	require_int(listen(fd, 1), 0);
+	return fd;
+}
+
+static int internet(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof address;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	require_int(bind(listener, (struct sockaddr *)&address, size), 0);
+	require_int(listen(listener, 1), 0);
+	require_int(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	require_int(connect(fd, (struct sockaddr *)&address, size), 0);
+	close(listener);
+	return fd;
+}
+
+static void test_what_is_no_connected_unix_stream_is_not_taken_and_stays_an_attachment(void)
+{
+	static const struct {
+		const char *what;
+		int (*open)(void);
+		int error;
+	} hostile[] = {
+	    {"a FIFO", fifo, -ENOTSOCK},
+	    {"/dev/zero", zero, -ENOTSOCK},
+	    {"a memfd", raw_file, -ENOTSOCK},
+	    {"an eventfd", event, -ENOTSOCK},
+	    {"an O_PATH descriptor", path_only, -EBADF},
+	    {"a datagram socket", datagrams, -EPROTOTYPE},
+	    {"a packet socket", packets, -EPROTOTYPE},
+	    {"a TCP connection", internet, -EPROTOTYPE},
+	    {"an unconnected socket", not_connected, -ENOTCONN},
+	    {"a listening socket", listening, -ENOTCONN},
+	};
+	struct ends outer;
+
+	ends_open(&outer, NULL);
+	for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+		int fd = hostile[i].open();
+		beam_channel *channel = NULL;
+		beam_message *message;
+
+		harness_context("%s", hostile[i].what);
+		require(fd >= 0);
+		check_int(beam_topic_sendv(outer.topic[0], NULL, 0, &fd, 1, soon()), 0);
+		message = receive(outer.topic[1]);
+		check_int(beam_message_take_channel(message, 0, &channel, NULL), hostile[i].error);
+		check(channel == NULL);
+		check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(fd));
+		close(fd);
+		fd = beam_message_take_fd(message, 0);
+		check(fd >= 0);
+		close(fd);
+		beam_message_free(message);
+	}
+	harness_context("%s", "");
+	expect_exchange(&outer);
+	ends_close(&outer);
+}
+
+/* Sends one end of a raw pair, and gives the channel that is made of it. */
+static beam_channel *pass_raw(const struct ends *outer, int *ret_other)
+{
+	int fds[2];
+
+	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	check_int(beam_topic_sendv(outer->topic[0], NULL, 0, &fds[0], 1, soon()), 0);
+	close(fds[0]);
+	*ret_other = fds[1];
+	return take_next(outer->topic[1]);
+}
+
+static void test_a_socket_whose_other_end_is_closed_makes_a_channel_that_has_ended(void)
+{
+	struct ends outer;
+	beam_message *message;
+	beam_channel *channel = NULL;
+	int fd = half_of(SOCK_STREAM);
+
+	ends_open(&outer, NULL);
+	check_int(beam_topic_sendv(outer.topic[0], NULL, 0, &fd, 1, soon()), 0);
+	close(fd);
+	message = receive(outer.topic[1]);
+	require_int(beam_message_take_channel(message, 0, &channel, NULL), 0);
+	beam_message_free(message);
+	expect_end(channel, -ECONNRESET);
+	expect_exchange(&outer);
+	ends_close(&outer);
+}
+
+static void test_an_end_that_speaks_something_else_is_a_breach_of_its_own_channel_alone(void)
+{
+	static const char text[] = "GET / HTTP/1.1\r\n\r\n";
+	struct ends outer;
+	beam_channel *channel;
+	int other;
+
+	ends_open(&outer, NULL);
+	channel = pass_raw(&outer, &other);
+	check_int(raw_send(other, text, sizeof text - 1, NULL, 0, 0), sizeof text - 1);
+	expect_end(channel, -EPROTO);
+	close(other);
+	expect_exchange(&outer);
+	ends_close(&outer);
+}
+
+static void test_a_channel_sent_through_itself_ends_and_nothing_else_does(void)
+{
+	struct ends outer, self = {0};
+	beam_message *message;
+	beam_channel *again = NULL;
+	int fds[2], duplicate;
+
+	ends_open(&outer, NULL);
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	duplicate = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+	for (int i = 0; i < 2; i++)
+		require_int(beam_channel_new(&self.channel[i], fds[i], NULL), 0);
+	self.topic[0] = open_topic(self.channel[0]);
+	self.topic[1] = open_topic(self.channel[1]);
+	expect_exchange(&self);
+	/* Both sides have all that was said: what the second channel over the same socket says is a second HELLO. */
+	check_int(beam_topic_sendv(self.topic[0], NULL, 0, &duplicate, 1, soon()), 0);
+	close(duplicate);
+	message = receive(self.topic[1]);
+	require_int(beam_message_take_channel(message, 0, &again, NULL), 0);
+	beam_message_free(message);
+	check_int(beam_topic_receive(self.topic[1], &message, soon()), -EPROTO);
+	check(beam_topic_receive(self.topic[0], &message, soon()) <= 0);
+	check(beam_channel_accept(again, &(beam_topic *){NULL}, soon()) <= 0);
+	beam_channel_unref(again);
+	ends_close(&self);
+	expect_exchange(&outer);
+	ends_close(&outer);
+}
+
+/* The kernel looks for such cycles whenever some unix socket closes. */
+static int receive_after_a_search(beam_topic *topic)
+{
+	close(half_of(SOCK_STREAM));
+	return beam_topic_receive(topic, &(beam_message *){NULL}, BEAM_NOWAIT);
+}
+
+static void test_an_end_that_lies_unread_in_itself_keeps_nothing_alive(void)
+{
+	static struct raw_out out;
+	static struct raw_peer peer;
+	beam_channel *channel = NULL;
+	beam_topic *topic;
+	int fds[2];
+
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	require_int(beam_channel_new(&channel, fds[0], NULL), 0);
+	topic = open_topic(channel);
+	raw_peer_init(&peer, fds[1]);
+	raw_hello(&out);
+	require(raw_peer_send(&peer, &out));
+	check_int(beam_topic_sendv(topic, NULL, 0, &fds[1], 1, soon()), 0);
+	/* From here on the one reference to it is that in its own queue. */
+	raw_peer_close(&peer);
+	check_within(20000, receive_after_a_search(topic) == -ECONNRESET);
+	beam_topic_unref(topic);
+	beam_channel_unref(channel);
+}
+
+/* ---- Bad input ------------------------------------------------------------------------------------------------------------------ */
+
+static void test_bad_input_gives_einval_and_makes_nothing(void)
+{
+	struct beam_channel_options bad = BEAM_CHANNEL_OPTIONS;
+	beam_channel *channel = NULL, *other = NULL;
+	beam_message *message = NULL;
+	struct ends outer;
+	int fd;
+
+	bad.topics = 1;
+	ends_open(&outer, NULL);
+	require_int(beam_message_new(&message, NULL, 0), 0);
+	check_int(beam_channel_pair(NULL, &channel, NULL), -EINVAL);
+	check_int(beam_channel_pair(&channel, NULL, NULL), -EINVAL);
+	check_int(beam_channel_pair(&channel, &other, &bad), -EINVAL);
+	check_int(beam_message_add_channel(NULL, &channel, NULL), -EINVAL);
+	check_int(beam_message_add_channel(message, NULL, NULL), -EINVAL);
+	check_int(beam_message_add_channel(message, &channel, &bad), -EINVAL);
+	check_int(beam_topic_send_channel(NULL, "x", 1, &channel, NULL, soon()), -EINVAL);
+	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, NULL, NULL, soon()), -EINVAL);
+	check_int(beam_topic_send_channel(outer.topic[0], NULL, 1, &channel, NULL, soon()), -EINVAL);
+	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &channel, &bad, soon()), -EINVAL);
+	check_int(beam_message_attachments(message), 0);
+	check_int(beam_message_take_channel(NULL, 0, &channel, NULL), -EINVAL);
+	check_int(beam_message_take_channel(message, 0, &channel, NULL), -ENOENT);
+	require_int(beam_message_add_fd(message, STDERR_FILENO), 0);
+	check_int(beam_message_take_channel(message, 0, NULL, NULL), -EINVAL);
+	check_int(beam_message_take_channel(message, 1, &channel, NULL), -ENOENT);
+	fd = beam_message_take_fd(message, 0);
+	check_int(beam_message_take_channel(message, 0, &channel, NULL), -ENOENT);
+	close(fd);
+	check(!channel && !other);
+	beam_message_free(message);
+	expect_exchange(&outer);
+	ends_close(&outer);
+}
+
+static beam_topic *inherited;
+
+static int send_from_child(void *argument)
+{
+	beam_channel *kept = NULL;
+
+	(void)argument;
+	check_int(beam_topic_send_channel(inherited, "x", 1, &kept, NULL, soon()), -ECHILD);
+	check(kept == NULL);
+	return 0;
+}
+
+static void test_a_forked_child_cannot_send_ends_over_its_parents_channel(void)
+{
+	struct ends outer;
+
+	needs_threads_in_children();
+	ends_open(&outer, NULL);
+	inherited = outer.topic[0];
+	check_int(process_wait(process_spawn(send_from_child, NULL)), 0);
+	expect_exchange(&outer);
+	ends_close(&outer);
+}
+
+static const struct test tests[] = {
+    TEST(test_a_pair_is_the_two_ends_of_one_channel),
+    TEST(test_a_pair_has_the_options_on_both_sides),
+    TEST(test_one_end_is_sent_and_the_other_kept),
+    TEST(test_the_text_that_goes_with_an_end_arrives),
+    TEST(test_what_is_sent_before_the_end_is_taken_arrives),
+    TEST(test_channels_nest_and_each_outlives_the_one_it_came_over),
+    TEST(test_channels_nest_three_deep_between_processes),
+    TEST(test_an_end_can_be_sent_on_before_it_is_taken),
+    TEST(test_a_message_takes_ends_beside_other_attachments),
+    TEST(test_an_end_that_nobody_takes_ends_the_kept_channel),
+    TEST(test_an_end_that_cannot_be_sent_leaves_nothing_behind),
+    TEST(test_a_full_message_takes_no_more_ends),
+    TEST(test_what_is_no_connected_unix_stream_is_not_taken_and_stays_an_attachment),
+    TEST(test_a_socket_whose_other_end_is_closed_makes_a_channel_that_has_ended),
+    TEST(test_an_end_that_speaks_something_else_is_a_breach_of_its_own_channel_alone),
+    TEST(test_a_channel_sent_through_itself_ends_and_nothing_else_does),
+    TEST(test_an_end_that_lies_unread_in_itself_keeps_nothing_alive),
+    TEST(test_bad_input_gives_einval_and_makes_nothing),
+    TEST(test_a_forked_child_cannot_send_ends_over_its_parents_channel),
+};
+HARNESS_MAIN("relay-pair", tests)
