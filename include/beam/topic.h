@@ -98,6 +98,7 @@ BEAM_API int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t
  *
  * As beam_topic_sendv(); besides
  * @retval -ENOENT  an attachment was taken or lost
+ * @retval -EOPNOTSUPP  it is a call that was received: its replies would find no way back
  */
 BEAM_API int beam_topic_send_message(beam_topic *topic, beam_message *message, beam_deadline deadline) BEAM_CHECKED;
 

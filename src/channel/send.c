@@ -437,6 +437,9 @@ int beam_topic_send_message(beam_topic *topic, beam_message *message, beam_deadl
 
 	if (!message)
 		return -EINVAL;
+	/* Its replies would find no way back. */
+	if (message->call)
+		return -EOPNOTSUPP;
 	for (unsigned i = 0; i < message->n_fds; i++) {
 		if (message->fds[i] < 0)
 			return -ENOENT;
