@@ -13,6 +13,7 @@
 #include <beam/event.h>
 #include <beam/message.h>
 #include <beam/pair.h>
+#include <beam/router.h>
 #include <beam/select.h>
 #include <beam/topic.h>
 #include <beam/version.h>

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From topic to topic. The message in hand is never only in a local variable while something can fail: it is the caller's at every return.
+ */
+#include <base/clock.h>
+#include <base/thread.h>
+#include <beam/router.h>
+#include <errno.h>
+
+/* 1: a message was moved; 0: there will be no more. */
+static int move_one(beam_topic *from, beam_topic *to, beam_message **held, beam_deadline deadline)
+{
+	int r = *held ? 1 : beam_topic_receive(from, held, deadline);
+
+	if (r <= 0)
+		return r;
+	r = beam_topic_send_message(to, *held, deadline);
+	if (r < 0)
+		return r;
+	*held = NULL;
+	return 1;
+}
+
+int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, size_t n, size_t *ret_n, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	size_t moved = 0;
+	int r;
+
+	if (ret_n)
+		*ret_n = 0;
+	if (!from || !to || !held || !n)
+		return -EINVAL;
+	do {
+		r = move_one(from, to, held, deadline);
+		if (r > 0)
+			moved++;
+		/* A source that never runs dry does not make it last for ever. */
+		if (r > 0 && moved < n && deadline != BEAM_NOWAIT && deadline_passed(deadline))
+			r = -ETIMEDOUT;
+	} while (r > 0 && moved < n);
+	if (ret_n)
+		*ret_n = moved;
+	return r;
+}

@@ -1,0 +1,599 @@
+/* SPDX-License-Identifier: MIT */
+/* Forwarding: everything arrives, whole and in order, or is in the caller's hand. */
+#include <fcntl.h>
+#include <hostile/attack.h>
+#include <sys/resource.h>
+
+/* A source, something in the middle, a target: what is sent on source.topic[0] and forwarded from source.topic[1] to target.topic[0] comes out
+ * of target.topic[1]. */
+struct line {
+	struct ends source, target;
+	beam_message *held;
+};
+
+static void line_open(struct line *line, const struct beam_channel_options *source, const struct beam_channel_options *target)
+{
+	ends_open(&line->source, source);
+	ends_open(&line->target, target);
+	line->held = NULL;
+}
+
+static void line_close(struct line *line)
+{
+	beam_message_free(line->held);
+	ends_close(&line->source);
+	ends_close(&line->target);
+}
+
+static int move(struct line *line, size_t n, size_t *ret_n, beam_deadline deadline)
+{
+	return beam_topic_forward(line->source.topic[1], line->target.topic[0], &line->held, n, ret_n, deadline);
+}
+
+/* So many moved, and nothing in hand. */
+static void expect_moved(struct line *line, size_t n)
+{
+	size_t moved = 0;
+
+	check_int(move(line, n, &moved, soon()), 1);
+	check_int(moved, n);
+	check(line->held == NULL);
+}
+
+static void send_numbers(beam_topic *topic, uint64_t from, uint64_t n)
+{
+	for (uint64_t i = from; i < from + n; i++)
+		send_number(topic, i);
+}
+
+static void expect_numbers(beam_topic *topic, uint64_t from, uint64_t n)
+{
+	for (uint64_t i = from; i < from + n && !harness_failures(); i++)
+		expect_number(topic, i);
+}
+
+/* ---- Moving -------------------------------------------------------------------------------------------------------------------- */
+
+static void test_messages_move_in_order_until_the_source_ends(void)
+{
+	struct line line;
+	size_t moved = 99;
+
+	line_open(&line, NULL, NULL);
+	send_numbers(line.source.topic[0], 0, 100);
+	check_int(beam_topic_close(line.source.topic[0]), 0);
+	check_int(move(&line, SIZE_MAX, &moved, soon()), 0);
+	check_int(moved, 100);
+	check(line.held == NULL);
+	expect_numbers(line.target.topic[1], 0, 100);
+	line_close(&line);
+}
+
+static void test_no_more_than_asked_for_are_moved(void)
+{
+	struct line line;
+
+	line_open(&line, NULL, NULL);
+	send_numbers(line.source.topic[0], 0, 10);
+	expect_moved(&line, 3);
+	expect_numbers(line.target.topic[1], 0, 3);
+	check_int(beam_topic_receive(line.target.topic[1], &(beam_message *){NULL}, beam_in_ms(1)), -ETIMEDOUT);
+	expect_moved(&line, 7);
+	expect_numbers(line.target.topic[1], 3, 7);
+	line_close(&line);
+}
+
+static void test_messages_of_all_sizes_arrive_as_they_were(void)
+{
+	static const size_t sizes[] = {0, 1, 100, 4096, 32 << 10, 65000, 1 << 20, 5 << 20};
+	struct rng rng = rng_new(1);
+	struct line line;
+
+	line_open(&line, NULL, NULL);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		beam_message *sent = NULL, *received = NULL;
+		unsigned char *data = malloc(sizes[i] + 1);
+
+		rng_fill(&rng, data, sizes[i]);
+		require_int(beam_message_new(&sent, data, sizes[i]), 0);
+		check_int(beam_topic_send_message(line.source.topic[0], sent, soon()), 0);
+		expect_moved(&line, 1);
+		require_int(beam_topic_receive(line.target.topic[1], &received, soon()), 1);
+		if (check_int(beam_message_size(received), sizes[i]))
+			check_bytes(beam_message_data(received), data, sizes[i]);
+		beam_message_free(received);
+		free(data);
+	}
+	line_close(&line);
+}
+
+static void test_as_many_attachments_as_there_can_be_move(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	int fds[BEAM_MESSAGE_ATTACHMENTS_MAX];
+	beam_message *message = NULL;
+	struct line line;
+
+	options.message_attachments = options.topic_window_attachments = BEAM_MESSAGE_ATTACHMENTS_MAX;
+	line_open(&line, &options, &options);
+	for (int i = 0; i < BEAM_MESSAGE_ATTACHMENTS_MAX; i++)
+		fds[i] = raw_file();
+	check_int(beam_topic_sendv(line.source.topic[0], NULL, 0, fds, BEAM_MESSAGE_ATTACHMENTS_MAX, soon()), 0);
+	expect_moved(&line, 1);
+	require_int(beam_topic_receive(line.target.topic[1], &message, soon()), 1);
+	require_int(beam_message_attachments(message), BEAM_MESSAGE_ATTACHMENTS_MAX);
+	for (unsigned i = 0; i < BEAM_MESSAGE_ATTACHMENTS_MAX; i++) {
+		check_int(raw_inode(beam_message_peek_fd(message, i)), raw_inode(fds[i]));
+		close(fds[i]);
+	}
+	beam_message_free(message);
+	line_close(&line);
+}
+
+static void test_a_topic_forwarded_to_itself_is_an_echo(void)
+{
+	struct ends ends;
+	beam_message *held = NULL;
+
+	ends_open(&ends, NULL);
+	send_numbers(ends.topic[0], 0, 10);
+	check_int(beam_topic_forward(ends.topic[1], ends.topic[1], &held, 10, NULL, soon()), 1);
+	expect_numbers(ends.topic[0], 0, 10);
+	ends_close(&ends);
+}
+
+/* ---- Many, with attachments ------------------------------------------------------------------------------------------------------ */
+
+enum { MANY = 10000, FILES = 7 };
+
+struct producer {
+	beam_topic *topic;
+	int files[FILES];
+	size_t n;
+};
+
+static void *produce(void *argument)
+{
+	struct producer *producer = argument;
+
+	for (uint64_t i = 0; i < producer->n && !harness_failures(); i++)
+		check_int(
+		    beam_topic_sendv(producer->topic, &(struct iovec){&i, sizeof i}, 1, &producer->files[i % FILES], 1, soon()),
+		    0);
+	check_int(beam_topic_close(producer->topic), 0);
+	return NULL;
+}
+
+/* Sends `n` numbers, each with a file of its own among a few, and expects them at the other end. */
+static void exchange_many(beam_topic *from, beam_topic *to, size_t n)
+{
+	struct producer producer = {.topic = from, .n = n};
+	beam_message *message;
+	pthread_t thread;
+
+	for (size_t i = 0; i < FILES; i++)
+		producer.files[i] = raw_file();
+	thread = thread_spawn(produce, &producer);
+	for (uint64_t i = 0; i < n && !harness_failures(); i++) {
+		require_int(beam_topic_receive(to, &message, soon()), 1);
+		check_int(beam_message_size(message), sizeof i);
+		check_int(memcmp(beam_message_data(message), &i, sizeof i), 0);
+		check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(producer.files[i % FILES]));
+		beam_message_free(message);
+	}
+	thread_wait(thread);
+	check_int(beam_topic_receive(to, &message, soon()), 0);
+	for (size_t i = 0; i < FILES; i++)
+		close(producer.files[i]);
+}
+
+/* The middle: two sockets, a topic on each. */
+static int forward_all(const int fds[2], size_t n)
+{
+	beam_channel *channels[2];
+	beam_topic *topics[2];
+	beam_message *held = NULL;
+	size_t moved = 0;
+
+	for (int i = 0; i < 2; i++) {
+		require_int(beam_channel_new(&channels[i], fds[i], NULL), 0);
+		require_int(beam_topic_open(&topics[i], channels[i], "topic"), 0);
+	}
+	check_int(beam_topic_forward(topics[0], topics[1], &held, SIZE_MAX, &moved, soon()), 0);
+	check_int(moved, n);
+	check(held == NULL);
+	for (int i = 0; i < 2; i++) {
+		beam_topic_unref(topics[i]);
+		check_int(beam_channel_close(channels[i], soon()), 0);
+		beam_channel_unref(channels[i]);
+	}
+	return 0;
+}
+
+struct middle {
+	int outer[2], inner[2];
+	size_t n;
+};
+
+static int run_middle_process(void *argument)
+{
+	struct middle *middle = argument;
+
+	close(middle->outer[0]);
+	close(middle->outer[1]);
+	return forward_all(middle->inner, middle->n);
+}
+
+static void *run_middle_thread(void *argument)
+{
+	struct middle *middle = argument;
+
+	forward_all(middle->inner, middle->n);
+	return NULL;
+}
+
+static struct middle middle_open(void)
+{
+	struct middle middle = {.n = scale(MANY)};
+
+	for (int i = 0; i < 2; i++) {
+		int fds[2];
+
+		require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+		middle.outer[i] = fds[0];
+		middle.inner[i] = fds[1];
+	}
+	return middle;
+}
+
+static void exchange_through(const struct middle *middle)
+{
+	beam_channel *channels[2];
+	beam_topic *topics[2];
+
+	for (int i = 0; i < 2; i++) {
+		require_int(beam_channel_new(&channels[i], middle->outer[i], NULL), 0);
+		require_int(beam_topic_open(&topics[i], channels[i], "topic"), 0);
+	}
+	exchange_many(topics[0], topics[1], middle->n);
+	for (int i = 0; i < 2; i++) {
+		beam_topic_unref(topics[i]);
+		beam_channel_unref(channels[i]);
+	}
+}
+
+static void test_ten_thousand_messages_with_attachments_pass_a_process_in_the_middle(void)
+{
+	struct middle middle = middle_open();
+	pid_t child;
+
+	needs_threads_in_children();
+	child = process_spawn(run_middle_process, &middle);
+	close(middle.inner[0]);
+	close(middle.inner[1]);
+	exchange_through(&middle);
+	check_int(process_wait(child), 0);
+}
+
+static void test_ten_thousand_messages_with_attachments_pass_a_thread_in_the_middle(void)
+{
+	struct middle middle = middle_open();
+	pthread_t thread = thread_spawn(run_middle_thread, &middle);
+
+	exchange_through(&middle);
+	thread_wait(thread);
+}
+
+/* ---- Waiting ---------------------------------------------------------------------------------------------------------------------- */
+
+static void test_without_messages_it_waits_until_its_deadline(void)
+{
+	struct line line;
+	size_t moved = 99;
+
+	line_open(&line, NULL, NULL);
+	check_int(move(&line, 1, &moved, BEAM_NOWAIT), -EAGAIN);
+	check_int(moved, 0);
+	check_int(move(&line, 1, NULL, beam_in_ms(1)), -ETIMEDOUT);
+	check(line.held == NULL);
+	line_close(&line);
+}
+
+static void test_a_source_that_never_runs_dry_does_not_hold_it_past_its_deadline(void)
+{
+	struct line line;
+	size_t moved = 0;
+
+	line_open(&line, NULL, NULL);
+	send_numbers(line.source.topic[0], 0, 10);
+	expect_moved(&line, 1);
+	check_within(20000, move(&line, 1, NULL, BEAM_NOWAIT) == 1);
+	check_int(move(&line, SIZE_MAX, &moved, beam_in_ms(0)), -ETIMEDOUT);
+	check_int(moved, 1);
+	expect_numbers(line.target.topic[1], 0, 3);
+	line_close(&line);
+}
+
+static struct beam_channel_options small_window(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+
+	options.topic_window_bytes = 64 << 10;
+	return options;
+}
+
+static void test_a_message_for_which_there_is_no_room_stays_in_hand_and_goes_first(void)
+{
+	struct beam_channel_options options = small_window();
+	struct line line;
+	size_t moved = 0, again = 0;
+	uint64_t n = 2000;
+
+	line_open(&line, NULL, &options);
+	send_numbers(line.source.topic[0], 0, n);
+	/* The window of the target takes some 900 messages of 72 bytes. */
+	check_int(move(&line, SIZE_MAX, &moved, beam_in_ms(stretch(100))), -ETIMEDOUT);
+	check(moved > 0 && moved < n);
+	require(line.held != NULL);
+	check_bytes(beam_message_data(line.held), &(uint64_t){moved}, sizeof(uint64_t));
+	expect_numbers(line.target.topic[1], 0, moved);
+	check_within(20000, (move(&line, 1, &again, BEAM_NOWAIT), again == 1));
+	check(line.held == NULL);
+	expect_number(line.target.topic[1], moved);
+	line_close(&line);
+}
+
+static void test_a_target_that_takes_nothing_makes_the_sources_sender_wait(void)
+{
+	struct beam_channel_options options = small_window();
+	struct line line;
+	uint64_t sent = 0, received = 0;
+
+	line_open(&line, &options, &options);
+	while (sent < 100000) {
+		int r = beam_topic_send(line.source.topic[0], &sent, sizeof sent, BEAM_NOWAIT);
+
+		if (r == 0) {
+			sent++;
+			continue;
+		}
+		require_int(r, -EAGAIN);
+		/* No room either while the middle moves what it can: both windows are full. */
+		r = move(&line, 1, NULL, beam_in_ms(stretch(50)));
+		if (r == -ETIMEDOUT && line.held)
+			break;
+	}
+	check(line.held != NULL);
+	check(sent < 4000);
+	while (received < sent && !harness_failures()) {
+		int r = move(&line, 1, NULL, BEAM_NOWAIT);
+
+		check(r == 1 || r == -EAGAIN);
+		expect_number(line.target.topic[1], received++);
+	}
+	line_close(&line);
+}
+
+static void *move_all(void *argument)
+{
+	struct line *line = argument;
+	beam_message *held = NULL;
+
+	check_int(beam_topic_forward(line->source.topic[1], line->target.topic[0], &held, SIZE_MAX, NULL, soon()), 0);
+	check(held == NULL);
+	return NULL;
+}
+
+static void test_several_threads_move_each_message_once(void)
+{
+	enum { THREADS = 4 };
+	static unsigned char seen[MANY];
+	struct line line;
+	size_t n = scale(MANY);
+	pthread_t threads[THREADS];
+
+	memset(seen, 0, sizeof seen);
+	line_open(&line, NULL, NULL);
+	for (int i = 0; i < THREADS; i++)
+		threads[i] = thread_spawn(move_all, &line);
+	for (uint64_t i = 0, next = 0; i < n && !harness_failures(); i++) {
+		uint64_t number = MANY;
+
+		/* At most a few hundred at once are on their way. */
+		for (; next < n && next < i + 200; next++)
+			send_number(line.source.topic[0], next);
+		require_int(receive_number(line.target.topic[1], &number), 1);
+		require(number < n);
+		seen[number]++;
+	}
+	check_int(beam_topic_close(line.source.topic[0]), 0);
+	for (int i = 0; i < THREADS; i++)
+		thread_wait(threads[i]);
+	for (size_t i = 0; i < n; i++)
+		check_int(seen[i], 1);
+	line_close(&line);
+}
+
+/* ---- Ends -------------------------------------------------------------------------------------------------------------------------- */
+
+static void test_a_source_that_died_gives_what_it_sent_and_then_its_error(void)
+{
+	struct attack attack;
+	struct ends target;
+	beam_message *held = NULL;
+	size_t moved = 0;
+
+	attack_begin(&attack, NULL);
+	ends_open(&target, NULL);
+	raw_text(&attack.out, 1, "last words");
+	attack_send(&attack);
+	raw_peer_close(&attack.peer);
+	check_int(beam_topic_forward(attack.topic, target.topic[0], &held, SIZE_MAX, &moved, soon()), -ECONNRESET);
+	check(held == NULL);
+	check_int(moved, 1);
+	expect_text(target.topic[1], "last words");
+	ends_close(&target);
+	attack_end(&attack);
+}
+
+static void test_what_a_target_that_has_closed_does_not_take_is_in_hand(void)
+{
+	struct line line;
+
+	line_open(&line, NULL, NULL);
+	send_text(line.source.topic[0], "word");
+	check_int(beam_channel_close(line.target.channel[1], soon()), 0);
+	check_int(beam_topic_receive(line.target.topic[0], &(beam_message *){NULL}, soon()), 0);
+	check_int(move(&line, 1, NULL, soon()), -EPIPE);
+	require(line.held != NULL);
+	check_bytes(beam_message_data(line.held), "word", 4);
+	/* It can take another way. */
+	check_int(beam_topic_send_message(line.source.topic[1], line.held, soon()), 0);
+	line.held = NULL;
+	expect_text(line.source.topic[0], "word");
+	line_close(&line);
+}
+
+static void test_a_message_that_the_target_does_not_accept_is_in_hand_and_the_next_goes(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	struct line line;
+	int file = raw_file();
+	void *large = calloc(1, 2 << 20);
+
+	options.message_bytes = 1 << 20;
+	options.message_attachments = 0;
+	line_open(&line, NULL, &options);
+	check_int(beam_topic_send(line.source.topic[0], large, 2 << 20, soon()), 0);
+	check_int(move(&line, SIZE_MAX, NULL, soon()), -EMSGSIZE);
+	check_int(beam_message_size(line.held), 2 << 20);
+	beam_message_free(line.held);
+	line.held = NULL;
+	check_int(beam_topic_sendv(line.source.topic[0], NULL, 0, &file, 1, soon()), 0);
+	send_text(line.source.topic[0], "word");
+	check_int(move(&line, SIZE_MAX, NULL, soon()), -E2BIG);
+	check_int(raw_inode(beam_message_peek_fd(line.held, 0)), raw_inode(file));
+	beam_message_free(line.held);
+	line.held = NULL;
+	expect_moved(&line, 1);
+	expect_text(line.target.topic[1], "word");
+	line_close(&line);
+	close(file);
+	free(large);
+}
+
+static void test_a_message_that_lost_an_attachment_is_in_hand(void)
+{
+	struct rlimit before, few;
+	struct line line;
+	int file, last;
+
+	if (under_valgrind())
+		skip("Valgrind simulates RLIMIT_NOFILE");
+	line_open(&line, NULL, NULL);
+	send_text(line.source.topic[0], "first");
+	expect_moved(&line, 1);
+	expect_text(line.target.topic[1], "first");
+	file = raw_file();
+	/* All below the next free one are taken: there will be none. */
+	last = fcntl(file, F_DUPFD_CLOEXEC, 0);
+	close(last);
+	require_int(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = (rlim_t)last;
+	require_int(setrlimit(RLIMIT_NOFILE, &few), 0);
+	check_int(beam_topic_sendv(line.source.topic[0], &(struct iovec){"word", 4}, 1, &file, 1, soon()), 0);
+	check_int(move(&line, 1, NULL, soon()), -ENOENT);
+	require_int(setrlimit(RLIMIT_NOFILE, &before), 0);
+	check_int(beam_message_size(line.held), 4);
+	check_int(beam_message_peek_fd(line.held, 0), -EMFILE);
+	line_close(&line);
+	close(file);
+}
+
+static void test_a_call_is_not_moved_and_is_in_hand_to_be_answered(void)
+{
+	struct attack attack;
+	struct ends target;
+	struct raw_frame frame;
+	beam_message *held = NULL;
+
+	attack_begin(&attack, NULL);
+	ends_open(&target, NULL);
+	raw_frame(&attack.out, RAW_DATA, 0, 0, 1, 1, "call", 4);
+	raw_text(&attack.out, 1, "word");
+	attack_send(&attack);
+	check_int(beam_topic_forward(attack.topic, target.topic[0], &held, SIZE_MAX, NULL, soon()), -EOPNOTSUPP);
+	require(held != NULL);
+	check_bytes(beam_message_data(held), "call", 4);
+	beam_message_free(held);
+	held = NULL;
+	do
+		require_int(raw_peer_next(&attack.peer, &frame), 1);
+	while (frame.kind != RAW_REPLY);
+	check_int(frame.flags, RAW_END | RAW_ERROR);
+	check_int(beam_topic_forward(attack.topic, target.topic[0], &held, 1, NULL, soon()), 1);
+	expect_text(target.topic[1], "word");
+	ends_close(&target);
+	attack_end(&attack);
+}
+
+static void test_bad_input_gives_einval_and_moves_nothing(void)
+{
+	struct line line;
+	size_t moved = 99;
+
+	line_open(&line, NULL, NULL);
+	send_text(line.source.topic[0], "word");
+	check_int(beam_topic_forward(NULL, line.target.topic[0], &line.held, 1, &moved, soon()), -EINVAL);
+	check_int(moved, 0);
+	check_int(beam_topic_forward(line.source.topic[1], NULL, &line.held, 1, NULL, soon()), -EINVAL);
+	check_int(beam_topic_forward(line.source.topic[1], line.target.topic[0], NULL, 1, NULL, soon()), -EINVAL);
+	check_int(move(&line, 0, NULL, soon()), -EINVAL);
+	expect_moved(&line, 1);
+	expect_text(line.target.topic[1], "word");
+	line_close(&line);
+}
+
+static int move_in_child(void *argument)
+{
+	struct line *line = argument;
+
+	check_int(move(line, 1, NULL, soon()), -ECHILD);
+	check(line->held == NULL);
+	return 0;
+}
+
+static void test_a_forked_child_moves_nothing(void)
+{
+	struct line line;
+
+	line_open(&line, NULL, NULL);
+	send_text(line.source.topic[0], "word");
+	check_int(process_wait(process_spawn(move_in_child, &line)), 0);
+	expect_moved(&line, 1);
+	line_close(&line);
+}
+
+static const struct test tests[] = {
+    TEST(test_messages_move_in_order_until_the_source_ends),
+    TEST(test_no_more_than_asked_for_are_moved),
+    TEST(test_messages_of_all_sizes_arrive_as_they_were),
+    TEST(test_as_many_attachments_as_there_can_be_move),
+    TEST(test_a_topic_forwarded_to_itself_is_an_echo),
+    TEST(test_ten_thousand_messages_with_attachments_pass_a_process_in_the_middle),
+    TEST(test_ten_thousand_messages_with_attachments_pass_a_thread_in_the_middle),
+    TEST(test_without_messages_it_waits_until_its_deadline),
+    TEST(test_a_source_that_never_runs_dry_does_not_hold_it_past_its_deadline),
+    TEST(test_a_message_for_which_there_is_no_room_stays_in_hand_and_goes_first),
+    TEST(test_a_target_that_takes_nothing_makes_the_sources_sender_wait),
+    TEST(test_several_threads_move_each_message_once),
+    TEST(test_a_source_that_died_gives_what_it_sent_and_then_its_error),
+    TEST(test_what_a_target_that_has_closed_does_not_take_is_in_hand),
+    TEST(test_a_message_that_the_target_does_not_accept_is_in_hand_and_the_next_goes),
+    TEST(test_a_message_that_lost_an_attachment_is_in_hand),
+    TEST(test_a_call_is_not_moved_and_is_in_hand_to_be_answered),
+    TEST(test_bad_input_gives_einval_and_moves_nothing),
+    TEST(test_a_forked_child_moves_nothing),
+};
+HARNESS_MAIN("relay-forward", tests)
