@@ -264,10 +264,11 @@ static void exchange_through(const struct middle *middle)
 
 static void test_ten_thousand_messages_with_attachments_pass_a_process_in_the_middle(void)
 {
-	struct middle middle = middle_open();
+	struct middle middle;
 	pid_t child;
 
 	needs_threads_in_children();
+	middle = middle_open();
 	child = process_spawn(run_middle_process, &middle);
 	close(middle.inner[0]);
 	close(middle.inner[1]);
