@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 /* Every call of the seam: its name, its result when it fails. */
@@ -40,6 +41,7 @@ enum sys_call {
 	SYS_GETPEERNAME,
 	SYS_FCNTL,
 	SYS_EVENTFD,
+	SYS_TIMERFD_CREATE,
 	SYS_EPOLL_CREATE1,
 	SYS_EPOLL_CTL,
 	SYS_EPOLL_WAIT,
@@ -152,6 +154,11 @@ static inline int sys_fcntl(int fd, int command, int argument)
 static inline int sys_eventfd(unsigned value, int flags)
 {
 	return sys_fault(SYS_EVENTFD) ? -1 : eventfd(value, flags);
+}
+
+static inline int sys_timerfd_create(int clock, int flags)
+{
+	return sys_fault(SYS_TIMERFD_CREATE) ? -1 : timerfd_create(clock, flags);
 }
 
 static inline int sys_epoll_create1(int flags)

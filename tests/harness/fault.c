@@ -49,6 +49,7 @@ static const struct {
     [SYS_GETPEERNAME] = {"getpeername", ENOTCONN, false},
     [SYS_FCNTL] = {"fcntl", EMFILE, false},
     [SYS_EVENTFD] = {"eventfd", EMFILE, false},
+    [SYS_TIMERFD_CREATE] = {"timerfd_create", EMFILE, false},
     [SYS_EPOLL_CREATE1] = {"epoll_create1", EMFILE, false},
     [SYS_EPOLL_CTL] = {"epoll_ctl", ENOMEM, false},
     [SYS_EPOLL_WAIT] = {"epoll_wait", EINTR, true},
