@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file router.h
- * Messages moved on: from one topic to another.
+ * Messages moved on: from one topic to another, and by routes to wherever they belong.
  *
  * A message that is moved on goes as it came, with its attachments: its bytes are written to the other socket from where they were read to,
  * and its descriptors are passed on without a duplicate. Only where a channel gathers small messages, to write them together, are their bytes
@@ -47,6 +47,158 @@ BEAM_BEGIN
  */
 BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, size_t n, size_t *ret_n,
 				beam_deadline deadline) BEAM_CHECKED;
+
+/* ---- The router ------------------------------------------------------------------------------------------------------------ */
+
+/**
+ * A router takes messages from its sources, and sends each on by the first of its routes that wants it (Go's Router).
+ *
+ * Sources are topics, and channels, of which all topics are that the other side opens. The messages of one source topic are sent on one after
+ * another, in order. If a target has no room for one it waits in the router, and its source with it: others go on. A message of more than
+ * 64 KiB keeps the thread that sends it until the socket has it.
+ *
+ * It works in the threads that run it, any number; routes and sources may be added and removed meanwhile, by handlers too. A router holds
+ * handles of its sources until they have ended, and of the targets of its routes until they are removed: beam_channel_close() ends
+ * a channel all the same. Each source costs a descriptor, and so does a router two.
+ *
+ * Handles are counted. In a forked child all functions give -ECHILD.
+ */
+typedef struct beam_router beam_router;
+
+/** Where messages go. Begin with `{.size = sizeof(struct beam_route)}` and set what you need. */
+struct beam_route {
+	/** sizeof(struct beam_route) */
+	size_t size;
+
+	/* Which messages: those for which all hold that are set. */
+
+	/** Of the topic of this name; or NULL. */
+	const char *name;
+	/** Of topics whose names begin so; or NULL. Not together with `name`. */
+	const char *prefix;
+	/** Those for which this returns other than 0; or NULL. It must not change the message, and may be asked more than once about one that
+	 *  has to wait. Called as `handle` is. */
+	int (*match)(void *argument, const char *topic, const beam_message *message);
+
+	/* Where to: one of these. */
+
+	/** A topic. The route takes a handle of its own. */
+	beam_topic *topic;
+	/** The topic of the same name of a channel, which is opened when it is first needed and released when the source ends or the route is
+	 *  removed. The route takes a handle of its own. */
+	beam_channel *channel;
+	/**
+	 * A function, called without any lock from the threads that run the router, several at once for messages of several sources. Thread
+	 * cancellation is disabled.
+	 *
+	 * 0: it has taken the message, and frees it. -EAGAIN: not now; it is called again with the same message in a few milliseconds. Any other
+	 * negative errno: it has not, and beam_router_run() hands message and error to its caller.
+	 */
+	int (*handle)(void *argument, const char *topic, beam_message *message);
+
+	/** For `match`, `handle` and `release`. */
+	void *argument;
+	/** Called once the route was removed and no thread is in its functions any more, or the router was released; or NULL. */
+	void (*release)(void *argument);
+	/** 1: a sink, asked only when no route that is none wants the message; 0: none. */
+	unsigned sink;
+};
+
+/**
+ * Makes a router without routes and sources.
+ *
+ * @param ret  takes it, one handle; untouched on failure
+ * @retval 0  done
+ * @retval -EINVAL  `ret` is NULL
+ * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptors or memory for it
+ */
+BEAM_API int beam_router_new(beam_router **ret) BEAM_CHECKED;
+
+/** Takes another handle. @return `router` */
+BEAM_API beam_router *beam_router_ref(beam_router *router);
+
+/**
+ * Releases a handle. With the last one routes and sources are released; a message that waits for room is freed. No thread may be in
+ * beam_router_run() then but with a handle of its own.
+ *
+ * @param router  NULL is allowed and does nothing
+ * @return NULL
+ */
+BEAM_API beam_router *beam_router_unref(beam_router *router);
+
+/**
+ * Adds a route, behind those that are there: of several that want a message the one that was added first gets it, sinks after all
+ * others. Order decides, not how specific a route is: for predicates that could not be told.
+ *
+ * @param route   borrowed, as its strings are
+ * @param ret_id  takes a number to remove it by, untouched on failure; may be NULL
+ * @retval 0              done: `release` will be called. It holds for messages that are not yet on their way.
+ * @retval -EINVAL        a NULL, no or several targets, both `name` and `prefix`, an empty name, or another `sink`
+ * @retval -ENAMETOOLONG  the name or prefix is longer than BEAM_TOPIC_NAME_MAX
+ * @retval -E2BIG         the route is from a newer library and sets what this one does not know
+ * @retval -ENOMEM        no memory
+ * @retval -ECHILD        in a forked child
+ */
+BEAM_API int beam_router_add_route(beam_router *router, const struct beam_route *route, uint64_t *ret_id) BEAM_CHECKED;
+
+/**
+ * Removes a route. A thread may still be in its functions: `release` tells when none is. Messages that wait for room go the next way.
+ *
+ * @retval 0        done
+ * @retval -ENOENT  there is none of this number
+ * @retval -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_router_remove_route(beam_router *router, uint64_t id);
+
+/**
+ * Adds a topic, until there will be no more messages of it.
+ *
+ * @param tag  given back with what fails of it
+ * @retval 0        done
+ * @retval -EINVAL  a NULL
+ * @retval -EEXIST  it is a source already
+ * @retval -EMFILE, -ENFILE, -ENOMEM, -ENOSPC  no descriptor or memory for it
+ * @retval -ECHILD  in a forked child
+ */
+BEAM_API int beam_router_add_topic(beam_router *router, beam_topic *topic, void *tag) BEAM_CHECKED;
+
+/**
+ * Adds a channel: the topics that its other side opens, and nobody here has opened, are sources until they end.
+ *
+ * Results as of beam_router_add_topic().
+ */
+BEAM_API int beam_router_add_channel(beam_router *router, beam_channel *channel, void *tag) BEAM_CHECKED;
+
+/** What a router could not do. */
+struct beam_router_failure {
+	/** The message that could not be delivered, the caller's to send elsewhere or free; NULL: a source has ended with the error. */
+	beam_message *message;
+	/** The topic that it came on, or that has ended: a handle, the caller's to release; NULL: a channel. */
+	beam_topic *topic;
+	/** That of the source. */
+	void *tag;
+};
+
+/**
+ * Sends messages on, in this thread, until there are no sources any more, something fails or the deadline passes. After a failure it may
+ * be called again: nothing else is lost.
+ *
+ * @param ret       takes what failed, or NULLs
+ * @param deadline  past it at most one source has its turn, of at most 64 messages
+ * @retval 0  all sources have ended, and everything was delivered: a router that is to outlast its sources needs one that lasts
+ * @retval -EAGAIN, -ETIMEDOUT  the deadline, if `ret` is empty
+ * @retval -EINVAL  a NULL
+ * @retval -ECHILD  in a forked child
+ *
+ * With a message in `ret` that could not be delivered
+ * @retval -EHOSTUNREACH  no route wants it
+ * @retval others         those of beam_topic_send_message() (-EPIPE, -ECONNREFUSED, -EMSGSIZE, -ENOENT: it lost an attachment on arrival;
+ *                        -EOPNOTSUPP: a call, which only a handler can answer), beam_topic_open(), or what the handler said
+ *
+ * With a source that has ended
+ * @retval -ECONNRESET, -EPROTO, -ENOMEM  as in channel.h. Topics of a source channel end without a word; the channel's own end tells why.
+ */
+BEAM_API int beam_router_run(beam_router *router, struct beam_router_failure *ret, beam_deadline deadline) BEAM_CHECKED;
 
 BEAM_END
 

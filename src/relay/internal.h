@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The router from the inside: routes (route.c), sources and the threads that run them (router.c), and what a thread does
+ * with a source (turn.c).
+ *
+ * A route that is removed stays in its place until nobody looks at it or is in its handler; so whoever holds one can go on to the next, and no
+ * lock is held over code of the user's.
+ *
+ * A source is in one state at a time, and only in the first, IDLE, a member of the selector. Only one thread waits on the selector at a time,
+ * while nothing is ready, and takes what is out of it before another may wait. So a source that was told is nobody else's, and one that has
+ * ended is freed without anybody having heard of it:
+ *
+ *     IDLE  --something there-->  READY  --a thread takes it-->  in its turn  -->  IDLE, STALLED, or it has ended
+ *     STALLED  --room at the target, or time-->  READY
+ *
+ * A source of which the target has no room keeps one message and waits for that room, by itself: others go on.
+ */
+#ifndef RELAY_INTERNAL_H
+#define RELAY_INTERNAL_H
+
+#include <base/list.h>
+#include <beam/router.h>
+#include <beam/select.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+struct route {
+	struct list link;
+	uint64_t id;
+	/* Threads that look at it or are in its handler. */
+	unsigned uses;
+	bool removed;
+	/* The name or prefix is `text`; of the target a handle is held. */
+	struct beam_route to;
+	char text[];
+};
+
+enum source_state { SOURCE_IDLE, SOURCE_READY, SOURCE_STALLED, SOURCE_ENDED };
+
+struct source {
+	struct list of_router;
+	/* In `ready` or `stalled`. */
+	struct list link;
+	enum source_state state;
+	/* A channel whose topics are accepted, or a topic. */
+	beam_channel *channel;
+	beam_topic *topic;
+	void *tag;
+	/* The topic was accepted: its channel tells how it ended. */
+	bool accepted;
+	/* Received, and not delivered yet. */
+	beam_message *held;
+	/* Stalled: whose room it waits for; NULL: for a while to pass. */
+	beam_topic *target;
+	/* It was woken because there was room, and has sent nothing since. */
+	bool by_room;
+	/* Topics of its name that were opened on routes' channels, as of this generation. */
+	struct list ways;
+	uint64_t generation;
+};
+
+struct way {
+	struct list link;
+	uint64_t route;
+	beam_topic *topic;
+};
+
+struct beam_router {
+	uint32_t process;
+	unsigned handles;
+	pthread_mutex_t lock;
+	beam_select *select;
+	/* Routes, in the order in which they are asked: sinks last. The generation is counted up when one is removed. */
+	struct list routes;
+	uint64_t last_id, generation;
+	/* All sources; those in which there is something to do; those that wait for room. */
+	struct list sources, ready, stalled;
+	/* A thread waits on the selector; the others wait here. */
+	bool leading;
+	pthread_cond_t changed;
+	/* Fires when stalled sources are to try again; set. */
+	int timer;
+	bool timed;
+};
+
+/* 0, -EINVAL or -ECHILD. */
+int router_check(const struct beam_router *router);
+/* Routes have changed: sources that wait for room try again, as they may go another way now. The lock is held. */
+void router_reconsider(struct beam_router *router);
+
+/* ---- Routes ----------------------------------------------------------------------------------------------------------- */
+
+/* The first route that wants a message that came on this topic, to be given back; NULL: none does. Calls predicates. */
+struct route *route_find(struct beam_router *router, const char *topic, const beam_message *message);
+void route_done(struct beam_router *router, struct route *route);
+/* True if there is still a route of this number. The lock is held. */
+bool route_stands(const struct beam_router *router, uint64_t id);
+/* At the end of the router, of which nobody has a handle. */
+void routes_free(struct beam_router *router);
+
+/* ---- Sources ---------------------------------------------------------------------------------------------------------- */
+
+struct source *source_new(void *tag);
+/* It waits to have something to do. The lock is held. */
+void source_put_back(struct beam_router *router, struct source *source);
+
+/* A turn of a topic, which has messages, and of a channel, which has topics: sets the next state, and tells what failed. */
+int turn_of_topic(struct beam_router *router, struct source *source, beam_deadline deadline);
+int turn_of_channel(struct beam_router *router, struct source *source);
+
+/* Lets go of the ways of routes that were removed, the lock is held; of all. */
+void ways_forget(struct beam_router *router, struct source *source);
+void ways_free(struct source *source);
+
+#endif

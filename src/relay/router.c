@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/* The router: its life, its sources, and the threads that run it. */
+#include <base/clock.h>
+#include <base/sys.h>
+#include <base/thread.h>
+#include <errno.h>
+#include <relay/internal.h>
+
+enum {
+	/* Members taken from the selector at once. */
+	READY_MAX = 16,
+	/* Until what no event announces is tried again. */
+	RETRY_MS = 5,
+};
+
+int router_check(const struct beam_router *router)
+{
+	return !router ? -EINVAL : router->process != process_id() ? -ECHILD : 0;
+}
+
+/* ---- Sources ------------------------------------------------------------------------------------------------------------------- */
+
+struct source *source_new(void *tag)
+{
+	struct source *source = sys_calloc(1, sizeof *source);
+
+	if (!source)
+		return NULL;
+	source->tag = tag;
+	list_init(&source->of_router);
+	list_init(&source->link);
+	list_init(&source->ways);
+	return source;
+}
+
+static void source_free(struct source *source)
+{
+	ways_free(source);
+	beam_message_free(source->held);
+	beam_topic_unref(source->target);
+	beam_topic_unref(source->topic);
+	beam_channel_unref(source->channel);
+	free(source);
+}
+
+/* Begins to wait for it. The lock is held. */
+static int watch(struct beam_router *router, struct source *source)
+{
+	if (source->channel)
+		return beam_select_add_channel(router->select, source->channel, source);
+	return beam_select_add_topic(router->select, source->topic, BEAM_SELECT_RECEIVE, source);
+}
+
+/* After this time the timer's descriptor shows. The lock is held. */
+static void set_timer(struct beam_router *router, long ms)
+{
+	struct itimerspec time = {.it_value = {.tv_nsec = ms * 1000 * 1000}};
+
+	router->timed = true;
+	/* Of a timer of ours and a time like this it cannot fail. */
+	timerfd_settime(router->timer, 0, &time, NULL);
+}
+
+/* The lock is held. If it fails the descriptor goes on to show, and this is done again. */
+static void clear_timer(struct beam_router *router)
+{
+	uint64_t times;
+
+	if (sys_read(router->timer, &times, sizeof times) > 0)
+		router->timed = false;
+}
+
+/* It waits for room at `target`, or for a while. The lock is held. */
+static void stall(struct beam_router *router, struct source *source)
+{
+	int r;
+
+	source->state = SOURCE_STALLED;
+	list_append(&router->stalled, &source->link);
+	if (source->target) {
+		r = beam_select_add_topic(router->select, source->target, BEAM_SELECT_SEND, source->target);
+		/* Others may wait for the same. */
+		if (r == 0 || r == -EEXIST)
+			return;
+		source->target = beam_topic_unref(source->target);
+	}
+	if (!router->timed)
+		set_timer(router, RETRY_MS);
+}
+
+/* It is looked at again in a while if it cannot be watched. */
+void source_put_back(struct beam_router *router, struct source *source)
+{
+	source->state = SOURCE_IDLE;
+	if (watch(router, source) < 0)
+		stall(router, source);
+}
+
+/* True if a source has this channel or topic; one that has its turn is not in the selector. The lock is held. */
+static bool is_source(const struct beam_router *router, const beam_channel *channel, const beam_topic *topic)
+{
+	for (struct list *link = router->sources.next; link != &router->sources; link = link->next) {
+		struct source *source = list_entry(link, struct source, of_router);
+
+		if (source->channel == channel && source->topic == topic)
+			return true;
+	}
+	return false;
+}
+
+static int add_source(struct beam_router *router, struct source *source)
+{
+	int r;
+
+	pthread_mutex_lock(&router->lock);
+	r = is_source(router, source->channel, source->topic) ? -EEXIST : watch(router, source);
+	if (r == 0)
+		list_append(&router->sources, &source->of_router);
+	pthread_mutex_unlock(&router->lock);
+	return r;
+}
+
+static int add(struct beam_router *router, beam_channel *channel, beam_topic *topic, void *tag)
+{
+	int r = router_check(router);
+	struct source *source;
+
+	if (!r && !channel && !topic)
+		r = -EINVAL;
+	if (r < 0)
+		return r;
+	source = source_new(tag);
+	if (!source)
+		return -ENOMEM;
+	source->channel = beam_channel_ref(channel);
+	source->topic = beam_topic_ref(topic);
+	r = add_source(router, source);
+	if (r < 0)
+		source_free(source);
+	return r;
+}
+
+int beam_router_add_topic(beam_router *router, beam_topic *topic, void *tag)
+{
+	WITHOUT_CANCELLATION;
+
+	return add(router, NULL, topic, tag);
+}
+
+int beam_router_add_channel(beam_router *router, beam_channel *channel, void *tag)
+{
+	WITHOUT_CANCELLATION;
+
+	return add(router, channel, NULL, tag);
+}
+
+/* ---- Life ---------------------------------------------------------------------------------------------------------------------- */
+
+static int open_fds(struct beam_router *router)
+{
+	int r = beam_select_new(&router->select);
+
+	if (r < 0)
+		return r;
+	router->timer = sys_timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (router->timer < 0)
+		return -errno;
+	return beam_select_add_fd(router->select, router->timer, POLLIN, NULL);
+}
+
+static void router_free(struct beam_router *router)
+{
+	struct list *link;
+
+	beam_select_unref(router->select);
+	if (router->timer >= 0)
+		close(router->timer);
+	while ((link = list_take_first(&router->sources)))
+		source_free(list_entry(link, struct source, of_router));
+	routes_free(router);
+	condition_end(&router->changed);
+	pthread_mutex_destroy(&router->lock);
+	free(router);
+}
+
+int beam_router_new(beam_router **ret)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_router *router;
+	int r;
+
+	if (!ret)
+		return -EINVAL;
+	r = process_prepare();
+	if (r < 0)
+		return r;
+	router = sys_calloc(1, sizeof *router);
+	if (!router)
+		return -ENOMEM;
+	router->process = process_id();
+	router->handles = 1;
+	router->timer = -1;
+	pthread_mutex_init(&router->lock, NULL);
+	condition_init(&router->changed);
+	list_init(&router->routes);
+	list_init(&router->sources);
+	list_init(&router->ready);
+	list_init(&router->stalled);
+	r = open_fds(router);
+	if (r < 0) {
+		router_free(router);
+		return r;
+	}
+	*ret = router;
+	return 0;
+}
+
+beam_router *beam_router_ref(beam_router *router)
+{
+	if (router_check(router) == 0) {
+		pthread_mutex_lock(&router->lock);
+		router->handles++;
+		pthread_mutex_unlock(&router->lock);
+	}
+	return router;
+}
+
+beam_router *beam_router_unref(beam_router *router)
+{
+	WITHOUT_CANCELLATION;
+	bool last;
+
+	if (router_check(router) < 0)
+		return NULL;
+	pthread_mutex_lock(&router->lock);
+	last = --router->handles == 0;
+	pthread_mutex_unlock(&router->lock);
+	if (last)
+		router_free(router);
+	return NULL;
+}
+
+/* ---- Waiting --------------------------------------------------------------------------------------------------------------------- */
+
+/* The lock is held. */
+static void make_ready(struct beam_router *router, struct source *source)
+{
+	list_remove(&source->link);
+	source->state = SOURCE_READY;
+	list_append(&router->ready, &source->link);
+}
+
+/* Those that wait for room there, or for a while, try again. The lock is held. */
+static void wake_stalled(struct beam_router *router, beam_topic *target)
+{
+	struct list *link = router->stalled.next;
+
+	while (link != &router->stalled) {
+		struct source *source = list_entry(link, struct source, link);
+
+		link = link->next;
+		if (source->target != target)
+			continue;
+		source->by_room = target != NULL;
+		source->target = beam_topic_unref(source->target);
+		make_ready(router, source);
+	}
+}
+
+void router_reconsider(struct beam_router *router)
+{
+	/* The members for their targets stay in the selector, with handles of their own, until they show: another thread may have been told of them. */
+	for (struct list *link = router->stalled.next; link != &router->stalled; link = link->next) {
+		struct source *source = list_entry(link, struct source, link);
+
+		source->target = beam_topic_unref(source->target);
+	}
+	set_timer(router, 1);
+}
+
+/* The lock is held. */
+static void wake(struct beam_router *router, const struct beam_ready *ready)
+{
+	struct source *source = ready->tag;
+
+	switch (ready->what) {
+	case BEAM_SELECT_FD:
+		clear_timer(router);
+		wake_stalled(router, NULL);
+		break;
+	case BEAM_SELECT_SEND:
+		beam_select_remove_topic(router->select, ready->tag, BEAM_SELECT_SEND);
+		wake_stalled(router, ready->tag);
+		break;
+	case BEAM_SELECT_RECEIVE:
+		beam_select_remove_topic(router->select, source->topic, BEAM_SELECT_RECEIVE);
+		make_ready(router, source);
+		break;
+	default: beam_select_remove_channel(router->select, source->channel); make_ready(router, source);
+	}
+}
+
+/* Waits for all threads; 0 or deadline_error(). The lock is held before and after. */
+static int lead(struct beam_router *router, beam_deadline deadline)
+{
+	struct beam_ready ready[READY_MAX];
+	ssize_t n;
+
+	router->leading = true;
+	pthread_mutex_unlock(&router->lock);
+	n = beam_select_wait(router->select, ready, READY_MAX, deadline);
+	pthread_mutex_lock(&router->lock);
+	router->leading = false;
+	for (ssize_t i = 0; i < n; i++)
+		wake(router, &ready[i]);
+	pthread_cond_broadcast(&router->changed);
+	return n < 0 ? (int)n : 0;
+}
+
+/* 1: a source whose turn it is; 0: there are none any more; or deadline_error(). The lock is held. */
+static int next_source(struct beam_router *router, struct source **ret, beam_deadline deadline)
+{
+	int r = 0;
+
+	for (;;) {
+		struct list *link = list_take_first(&router->ready);
+
+		if (link) {
+			*ret = list_entry(link, struct source, link);
+			ways_forget(router, *ret);
+			return 1;
+		}
+		if (list_empty(&router->sources))
+			return 0;
+		if (r < 0)
+			return r;
+		r = router->leading ? condition_wait(&router->changed, &router->lock, deadline) : lead(router, deadline);
+	}
+}
+
+/* ---- Running ---------------------------------------------------------------------------------------------------- */
+
+/* After its turn; true if it has ended, and is nobody's any more. The lock is held. */
+static bool settle(struct beam_router *router, struct source *source)
+{
+	if (source->state == SOURCE_IDLE)
+		source_put_back(router, source);
+	else if (source->state == SOURCE_STALLED)
+		stall(router, source);
+	else
+		list_remove(&source->of_router);
+	/* Nothing is left to wait for: whoever waits is told. */
+	if (list_empty(&router->sources)) {
+		set_timer(router, 1);
+		pthread_cond_broadcast(&router->changed);
+	}
+	return source->state == SOURCE_ENDED;
+}
+
+static void tell(struct source *source, struct beam_router_failure *ret)
+{
+	ret->message = source->held;
+	source->held = NULL;
+	ret->topic = beam_topic_ref(source->topic);
+	ret->tag = source->tag;
+}
+
+/* Gives a source its turn: 0, or what failed. The lock is held before and after. */
+static int take_turn(struct beam_router *router, struct source *source, struct beam_router_failure *ret, beam_deadline deadline)
+{
+	int r;
+
+	pthread_mutex_unlock(&router->lock);
+	r = source->channel ? turn_of_channel(router, source) : turn_of_topic(router, source, deadline);
+	if (r < 0)
+		tell(source, ret);
+	pthread_mutex_lock(&router->lock);
+	if (settle(router, source)) {
+		pthread_mutex_unlock(&router->lock);
+		source_free(source);
+		pthread_mutex_lock(&router->lock);
+	}
+	return r;
+}
+
+int beam_router_run(beam_router *router, struct beam_router_failure *ret, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct source *source;
+	int r = router_check(router);
+
+	if (r < 0 || !ret)
+		return r < 0 ? r : -EINVAL;
+	*ret = (struct beam_router_failure){0};
+	pthread_mutex_lock(&router->lock);
+	do {
+		r = next_source(router, &source, deadline);
+		if (r <= 0)
+			break;
+		r = take_turn(router, source, ret, deadline);
+		/* Sources that never run dry do not make it last for ever. */
+		if (r == 0 && deadline_passed(deadline) && !list_empty(&router->sources))
+			r = deadline_error(deadline);
+	} while (r == 0);
+	pthread_mutex_unlock(&router->lock);
+	return r;
+}

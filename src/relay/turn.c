@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* A source's turn: its messages are taken and delivered, or its topics accepted. No lock is held meanwhile. */
+#include <base/sys.h>
+#include <errno.h>
+#include <relay/internal.h>
+
+enum {
+	/* Messages, or topics, of one turn. */
+	TURN = 64,
+	/* Beyond this a message is not tried without waiting: what of it went would have to be taken back. */
+	LARGE = 64 << 10,
+};
+
+/* ---- Ways ---------------------------------------------------------------------------------------------------- */
+
+static void way_free(struct way *way)
+{
+	beam_topic_unref(way->topic);
+	free(way);
+}
+
+void ways_free(struct source *source)
+{
+	struct list *link;
+
+	while ((link = list_take_first(&source->ways)))
+		way_free(list_entry(link, struct way, link));
+}
+
+void ways_forget(struct beam_router *router, struct source *source)
+{
+	struct list *link = source->ways.next;
+
+	if (source->generation == router->generation)
+		return;
+	source->generation = router->generation;
+	while (link != &source->ways) {
+		struct way *way = list_entry(link, struct way, link);
+
+		link = link->next;
+		if (route_stands(router, way->route))
+			continue;
+		list_remove(&way->link);
+		way_free(way);
+	}
+}
+
+/* The topic of the source's name on a route's channel. */
+static int find_way(struct source *source, const struct route *route, beam_topic **ret)
+{
+	struct way *way;
+	int r;
+
+	for (struct list *link = source->ways.next; link != &source->ways; link = link->next) {
+		way = list_entry(link, struct way, link);
+		if (way->route == route->id) {
+			*ret = way->topic;
+			return 0;
+		}
+	}
+	way = sys_calloc(1, sizeof *way);
+	if (!way)
+		return -ENOMEM;
+	r = beam_topic_open(&way->topic, route->to.channel, beam_topic_name(source->topic));
+	if (r < 0) {
+		free(way);
+		return r;
+	}
+	way->route = route->id;
+	list_append(&source->ways, &way->link);
+	*ret = way->topic;
+	return 0;
+}
+
+/* ---- Delivering ------------------------------------------------------------------------------------------------------------------ */
+
+/* Sends the message in hand, without waiting, but for what is large and has room. */
+static int send_on(struct source *source, beam_topic *topic, beam_deadline deadline)
+{
+	bool large = beam_message_size(source->held) > LARGE;
+	int r =
+	    large && !source->by_room ? -EAGAIN : beam_topic_send_message(topic, source->held, large ? deadline : BEAM_NOWAIT);
+
+	if (r != -EAGAIN && r != -ETIMEDOUT)
+		return r;
+	/* Where there is room, but not enough, asking for room would be answered at once. */
+	if (!source->by_room)
+		source->target = beam_topic_ref(topic);
+	return -EAGAIN;
+}
+
+/* Delivers the message in hand: 0, -EAGAIN: not yet; or why not. */
+static int deliver(struct beam_router *router, struct source *source, beam_deadline deadline)
+{
+	const char *name = beam_topic_name(source->topic);
+	struct route *route = route_find(router, name, source->held);
+	beam_topic *topic;
+	int r = 0;
+
+	if (!route)
+		return -EHOSTUNREACH;
+	topic = route->to.topic;
+	if (route->to.channel)
+		r = find_way(source, route, &topic);
+	if (r == 0)
+		r = route->to.handle ? route->to.handle(route->to.argument, name, source->held)
+				     : send_on(source, topic, deadline);
+	route_done(router, route);
+	return r;
+}
+
+/* ---- Turns ------------------------------------------------------------------------------------------------------------------------- */
+
+int turn_of_topic(struct beam_router *router, struct source *source, beam_deadline deadline)
+{
+	for (int i = 0; i < TURN; i++) {
+		int r = source->held ? 1 : beam_topic_receive(source->topic, &source->held, BEAM_NOWAIT);
+
+		if (r <= 0) {
+			source->state = r == -EAGAIN ? SOURCE_IDLE : SOURCE_ENDED;
+			return r == -EAGAIN || source->accepted ? 0 : r;
+		}
+		r = deliver(router, source, deadline);
+		source->state = r == -EAGAIN ? SOURCE_STALLED : SOURCE_IDLE;
+		if (r < 0)
+			return r == -EAGAIN ? 0 : r;
+		source->held = NULL;
+		source->by_room = false;
+	}
+	return 0;
+}
+
+/* What is made for a topic is made before it is accepted. */
+int turn_of_channel(struct beam_router *router, struct source *source)
+{
+	source->state = SOURCE_IDLE;
+	for (int i = 0; i < TURN; i++) {
+		struct source *made = source_new(source->tag);
+		int r = made ? beam_channel_accept(source->channel, &made->topic, BEAM_NOWAIT) : -ENOMEM;
+
+		if (r <= 0) {
+			source->state = !made ? SOURCE_STALLED : r == -EAGAIN ? SOURCE_IDLE : SOURCE_ENDED;
+			free(made);
+			return source->state == SOURCE_ENDED ? r : 0;
+		}
+		made->accepted = true;
+		pthread_mutex_lock(&router->lock);
+		list_append(&router->sources, &made->of_router);
+		source_put_back(router, made);
+		pthread_mutex_unlock(&router->lock);
+	}
+	return 0;
+}
