@@ -255,6 +255,56 @@ static void test_several_threads_keep_the_order_of_each_topic_and_all_end(void)
 	end(&scene);
 }
 
+struct reader {
+	beam_topic *topic;
+	uint64_t n;
+};
+
+/* Takes so many numbers in their order, and then the end. */
+static void *read_in_order(void *argument)
+{
+	struct reader *reader = argument;
+
+	for (uint64_t i = 0; i < reader->n && !harness_failures(); i++)
+		expect_number(reader->topic, i);
+	check_int(beam_topic_receive(reader->topic, &(beam_message *){NULL}, soon()), 0);
+	return NULL;
+}
+
+static void test_several_threads_wait_for_the_room_of_several_targets(void)
+{
+	uint64_t n = scale(20000);
+	pthread_t threads[THREADS], readers[TOPICS];
+	struct reader reading[TOPICS];
+	beam_topic *from[TOPICS];
+	struct scene scene;
+	char name[] = "0";
+
+	begin(&scene);
+	add(scene.router, (struct beam_route){.channel = scene.out.channel[0]});
+	for (int i = 0; i < TOPICS; i++, name[0]++) {
+		from[i] = open_topic(scene.in.channel[0], name);
+		reading[i] = (struct reader){open_topic(scene.out.channel[1], name), n};
+	}
+	for (int i = 0; i < THREADS; i++)
+		threads[i] = thread_spawn(run_to_the_end, scene.router);
+	for (int i = 0; i < TOPICS; i++)
+		readers[i] = thread_spawn(read_in_order, &reading[i]);
+	for (uint64_t i = 0; i < n && !harness_failures(); i++)
+		for (int j = 0; j < TOPICS; j++)
+			send_number(from[j], i);
+	for (int i = 0; i < TOPICS; i++)
+		beam_topic_unref(from[i]);
+	check_int(beam_channel_close(scene.in.channel[0], soon()), 0);
+	for (int i = 0; i < THREADS; i++)
+		thread_wait(threads[i]);
+	for (int i = 0; i < TOPICS; i++) {
+		thread_wait(readers[i]);
+		beam_topic_unref(reading[i].topic);
+	}
+	end(&scene);
+}
+
 struct gate {
 	atomic_bool entered, open;
 };
@@ -501,6 +551,7 @@ static const struct test tests[] = {
     TEST(test_a_router_that_waits_for_room_sleeps),
     TEST(test_with_the_router_goes_what_waits_for_room),
     TEST(test_several_threads_keep_the_order_of_each_topic_and_all_end),
+    TEST(test_several_threads_wait_for_the_room_of_several_targets),
     TEST(test_a_handler_that_takes_its_time_holds_up_its_own_source_alone),
     TEST(test_routes_come_and_go_while_it_runs),
     TEST(test_without_sources_there_is_nothing_to_run_for),
