@@ -20,10 +20,12 @@ static void route_free(struct route *route)
 
 static void free_all(struct list *gone)
 {
-	struct list *link;
+	struct list *next;
 
-	while ((link = list_take_first(gone)))
+	for (struct list *link = gone->next; link != gone; link = next) {
+		next = link->next;
 		route_free(list_entry(link, struct route, link));
+	}
 }
 
 /* Moves a removed route that nobody uses to `gone`. The lock is held. */

@@ -170,13 +170,15 @@ static int open_fds(struct beam_router *router)
 
 static void router_free(struct beam_router *router)
 {
-	struct list *link;
+	struct list *next;
 
 	beam_select_unref(router->select);
 	if (router->timer >= 0)
 		close(router->timer);
-	while ((link = list_take_first(&router->sources)))
+	for (struct list *link = router->sources.next; link != &router->sources; link = next) {
+		next = link->next;
 		source_free(list_entry(link, struct source, of_router));
+	}
 	routes_free(router);
 	condition_end(&router->changed);
 	pthread_mutex_destroy(&router->lock);

@@ -21,10 +21,12 @@ static void way_free(struct way *way)
 
 void ways_free(struct source *source)
 {
-	struct list *link;
+	struct list *next;
 
-	while ((link = list_take_first(&source->ways)))
+	for (struct list *link = source->ways.next; link != &source->ways; link = next) {
+		next = link->next;
 		way_free(list_entry(link, struct way, link));
+	}
 }
 
 void ways_forget(struct beam_router *router, struct source *source)
