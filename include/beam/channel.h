@@ -148,6 +148,45 @@ BEAM_API int beam_channel_new(beam_channel **ret, int fd, const struct beam_chan
 BEAM_API int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_channel_options *options,
 				  beam_deadline deadline) BEAM_CHECKED;
 
+/**
+ * Options of a connection. Begin with BEAM_CONNECT_OPTIONS and change what you need.
+ */
+struct beam_connect_options {
+	/** sizeof(struct beam_connect_options) */
+	size_t size;
+	/** Of the channel; NULL: the defaults. */
+	const struct beam_channel_options *channel;
+	/** 0: without a server connecting fails at once. 1: it waits for one until the deadline. */
+	uint32_t wait_for_server;
+	/** The user that the server must run as; (uid_t)-1: any. The kernel names the one who called listen(2) last. */
+	uid_t server_uid;
+};
+
+/** The defaults. */
+#define BEAM_CONNECT_OPTIONS                                                                                                   \
+	{                                                                                                                      \
+		sizeof(struct beam_connect_options), /* size */                                                                \
+		    NULL,                            /* channel */                                                             \
+		    0,                               /* wait_for_server */                                                     \
+		    (uid_t)-1,                       /* server_uid */                                                          \
+	}
+
+/**
+ * Connects as beam_channel_connect() does, but can wait for a server that is not there yet, and take none but a certain user's. Not a byte is
+ * sent to another.
+ *
+ * @param ret       as above
+ * @param address   as above
+ * @param options   NULL: the defaults, with which this is beam_channel_connect()
+ * @param deadline  until when to wait for room in the listener's backlog and, if asked for, for the listener
+ * @retval 0            done
+ * @retval -EPERM       the server runs as another user than was asked for
+ * @retval -EAGAIN, -ETIMEDOUT  there was no room or no server, with BEAM_NOWAIT or until the deadline
+ * @retval -EINVAL, -E2BIG, others  as above
+ */
+BEAM_API int beam_channel_connect_with(beam_channel **ret, const char *address, const struct beam_connect_options *options,
+				       beam_deadline deadline) BEAM_CHECKED;
+
 /** Takes another handle. @return `channel` */
 BEAM_API beam_channel *beam_channel_ref(beam_channel *channel);
 
@@ -203,6 +242,41 @@ struct beam_peer {
  * @retval -EINVAL, -ECHILD  as above
  */
 BEAM_API int beam_channel_peer(beam_channel *channel, struct beam_peer *ret) BEAM_CHECKED;
+
+/**
+ * The supplementary groups of the other end's process, as they were when the connection was made (SO_PEERGROUPS).
+ *
+ * @param ret   takes them, `size` at most
+ * @param size  how many fit; 0: only how many there are is asked
+ * @return how many there are
+ * @retval -ERANGE   more than `size`
+ * @retval -ENODATA  as by beam_channel_peer(), or the channel has ended
+ * @retval -EINVAL, -ECHILD  as above; or `ret` is NULL and `size` is not 0
+ */
+BEAM_API int beam_channel_peer_groups(beam_channel *channel, gid_t *ret, size_t size) BEAM_CHECKED;
+
+/**
+ * A pidfd of the process that connected or, on the client's side, that listened (SO_PEERPIDFD, Linux 6.5; pidfd_open(2)). Unlike the
+ * pid it never comes to mean another process.
+ *
+ * @return a descriptor, close-on-exec, the caller's to be closed
+ * @retval -ENODATA  as above; or the kernel does not know: it is older, or the process has ended
+ * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor or memory for it
+ * @retval -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_channel_peer_pidfd(beam_channel *channel) BEAM_CHECKED;
+
+/**
+ * The label that the security module gives the other end (SO_PEERSEC; SELinux, Smack, AppArmor).
+ *
+ * @param ret   takes it, ended by a NUL
+ * @param size  bytes that fit; 0: only its length is asked, which may be told as one more
+ * @return its length, without the NUL
+ * @retval -ERANGE   it does not fit with its NUL
+ * @retval -ENODATA  as above; or there is no module that labels sockets
+ * @retval -EINVAL, -ECHILD  as above; or `ret` is NULL and `size` is not 0
+ */
+BEAM_API int beam_channel_peer_label(beam_channel *channel, char *ret, size_t size) BEAM_CHECKED;
 
 /** What a side accepts; the fields are those of struct beam_channel_options. */
 struct beam_limits {

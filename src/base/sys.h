@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -39,6 +40,15 @@ enum sys_call {
 	SYS_SETSOCKOPT,
 	SYS_GETSOCKNAME,
 	SYS_GETPEERNAME,
+	SYS_BIND,
+	SYS_LISTEN,
+	SYS_ACCEPT4,
+	SYS_OPEN,
+	SYS_FLOCK,
+	SYS_LSTAT,
+	SYS_UNLINK,
+	SYS_FCHMOD,
+	SYS_CHMOD,
 	SYS_FCNTL,
 	SYS_EVENTFD,
 	SYS_TIMERFD_CREATE,
@@ -144,6 +154,51 @@ static inline int sys_getsockname(int fd, struct sockaddr *address, socklen_t *s
 static inline int sys_getpeername(int fd, struct sockaddr *address, socklen_t *size)
 {
 	return sys_fault(SYS_GETPEERNAME) ? -1 : getpeername(fd, address, size);
+}
+
+static inline int sys_bind(int fd, const struct sockaddr *address, socklen_t size)
+{
+	return sys_fault(SYS_BIND) ? -1 : bind(fd, address, size);
+}
+
+static inline int sys_listen(int fd, int backlog)
+{
+	return sys_fault(SYS_LISTEN) ? -1 : listen(fd, backlog);
+}
+
+static inline int sys_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
+{
+	return sys_fault(SYS_ACCEPT4) ? -1 : accept4(fd, address, size, flags);
+}
+
+static inline int sys_open(const char *path, int flags, mode_t mode)
+{
+	return sys_fault(SYS_OPEN) ? -1 : open(path, flags, mode);
+}
+
+static inline int sys_flock(int fd, int operation)
+{
+	return sys_fault(SYS_FLOCK) ? -1 : flock(fd, operation);
+}
+
+static inline int sys_lstat(const char *path, struct stat *status)
+{
+	return sys_fault(SYS_LSTAT) ? -1 : lstat(path, status);
+}
+
+static inline int sys_unlink(const char *path)
+{
+	return sys_fault(SYS_UNLINK) ? -1 : unlink(path);
+}
+
+static inline int sys_fchmod(int fd, mode_t mode)
+{
+	return sys_fault(SYS_FCHMOD) ? -1 : fchmod(fd, mode);
+}
+
+static inline int sys_chmod(const char *path, mode_t mode)
+{
+	return sys_fault(SYS_CHMOD) ? -1 : chmod(path, mode);
 }
 
 static inline int sys_fcntl(int fd, int command, int argument)

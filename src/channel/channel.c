@@ -2,6 +2,7 @@
 /*
  * The life of a channel: making, holding, closing; and what can be asked of it.
  */
+#include <base/options.h>
 #include <base/sys.h>
 #include <beam/version.h>
 #include <channel/internal.h>
@@ -63,25 +64,14 @@ static int check_options(struct beam_channel_options *options)
 	return 0;
 }
 
-/* The caller's options, of whatever size its struct had, over the defaults. */
-static int take_options(struct beam_channel_options *ret, const struct beam_channel_options *options)
+int channel_take_options(struct beam_channel_options *ret, const struct beam_channel_options *options)
 {
 	const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
+	int r;
 
 	*ret = defaults;
-	if (!options)
-		return check_options(ret);
-	if (options->size < offsetof(struct beam_channel_options, calls))
-		return -EINVAL;
-	if (options->size > sizeof *options) {
-		/* More than is known here may be set only to nothing. */
-		for (const char *c = (const char *)options + sizeof *options; c < (const char *)options + options->size; c++) {
-			if (*c)
-				return -E2BIG;
-		}
-	}
-	memcpy(ret, options, options->size < sizeof *ret ? options->size : sizeof *ret);
-	return check_options(ret);
+	r = options ? options_take(ret, sizeof *ret, options, offsetof(struct beam_channel_options, calls)) : 0;
+	return r < 0 ? r : check_options(ret);
 }
 
 /* ---- Memory ------------------------------------------------------------------------------------------------------------------- */
@@ -192,7 +182,7 @@ static int start(struct beam_channel *channel, int fd)
 	return 0;
 }
 
-int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_options *options)
+int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_options *options, struct channel_hook hook)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_channel_options taken;
@@ -201,7 +191,7 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 
 	if (!ret)
 		return -EINVAL;
-	r = take_options(&taken, options);
+	r = channel_take_options(&taken, options);
 	if (!r)
 		r = socket_check(fd, &type);
 	if (!r && type != SOCK_STREAM)
@@ -217,6 +207,7 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 		return -ENOMEM;
 	channel->process = process_id();
 	channel->options = taken;
+	channel->hook = hook;
 	channel->epoll = channel->nudge = -1;
 	channel->kick = -1;
 	channel->handles = 1;
@@ -256,25 +247,9 @@ int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_optio
 	return 0;
 }
 
-int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_channel_options *options,
-			 beam_deadline deadline)
+int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_options *options)
 {
-	WITHOUT_CANCELLATION;
-	struct beam_channel_options taken;
-	int fd, r;
-
-	if (!ret || !address)
-		return -EINVAL;
-	r = take_options(&taken, options);
-	if (r < 0)
-		return r;
-	fd = socket_connect(address, SOCK_STREAM, deadline);
-	if (fd < 0)
-		return fd;
-	r = beam_channel_new(ret, fd, options);
-	if (r < 0)
-		close(fd);
-	return r;
+	return channel_new_with_hook(ret, fd, options, (struct channel_hook){NULL, NULL});
 }
 
 /* ---- Closing ------------------------------------------------------------------------------------------------------------------------- */
@@ -427,20 +402,6 @@ beam_channel *beam_channel_unref(beam_channel *channel)
 }
 
 /* ---- Asking ------------------------------------------------------------------------------------------------------------------------------ */
-
-int beam_channel_peer(beam_channel *channel, struct beam_peer *ret)
-{
-	WITHOUT_CANCELLATION;
-
-	if (!channel || !ret)
-		return -EINVAL;
-	if (channel_foreign(channel))
-		return -ECHILD;
-	if (channel->credentials_error)
-		return channel->credentials_error;
-	*ret = (struct beam_peer){channel->credentials.pid, channel->credentials.uid, channel->credentials.gid};
-	return 0;
-}
 
 int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_deadline deadline)
 {

@@ -21,6 +21,7 @@
 #include <base/sys.h>
 #include <base/thread.h>
 #include <beam/topic.h>
+#include <channel/hook.h>
 #include <channel/transport.h>
 #include <errno.h>
 #include <session/rx.h>
@@ -85,6 +86,7 @@ struct beam_channel {
 	uint32_t return_bytes, return_attachments;
 	atomic_uint memory;
 	struct list of_process;
+	struct channel_hook hook;
 
 	pthread_mutex_t lock;
 	struct sleepers changed;

@@ -118,6 +118,8 @@ void standby_finish(struct beam_channel *channel)
 	if (!kept)
 		channel->transport.methods->release(&channel->transport);
 	forget_topics(channel);
+	if (channel->hook.ended)
+		channel->hook.ended(channel->hook.argument);
 }
 
 /* ---- The loop ------------------------------------------------------------------------------------------------------------- */

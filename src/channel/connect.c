@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Channels by connecting: whom to connect to, for how long to wait for it, and whom to accept as the one who answers.
+ */
+#include <base/options.h>
+#include <base/sys.h>
+#include <channel/hook.h>
+#include <channel/internal.h>
+
+/* Between two looks for a server that is not there. */
+enum { PAUSE_MIN_MS = 1, PAUSE_MAX_MS = 50 };
+
+static const struct beam_connect_options defaults = BEAM_CONNECT_OPTIONS;
+
+/* Nothing tells when an address, path or not, is taken to listen: it is tried again and again, ever more rarely. */
+static int connect_waiting(const char *address, beam_deadline deadline)
+{
+	int pause = PAUSE_MIN_MS, fd, r;
+
+	for (;;) {
+		fd = socket_connect(address, SOCK_STREAM, deadline);
+		if (fd != -ENOENT && fd != -ECONNREFUSED)
+			return fd;
+		if (deadline_passed(deadline))
+			return deadline_error(deadline);
+		r = socket_wait(-1, 0, -1, deadline_earlier(deadline, beam_in_ms(pause)));
+		if (r != -ETIMEDOUT)
+			return r;
+		pause = pause * 2 < PAUSE_MAX_MS ? pause * 2 : PAUSE_MAX_MS;
+	}
+}
+
+/* Not a byte is sent to another than the one who was asked for. */
+static int check_server(int fd, uid_t uid)
+{
+	struct ucred server;
+	int r;
+
+	if (uid == defaults.server_uid)
+		return 0;
+	r = socket_credentials(fd, &server);
+	if (r < 0)
+		return r;
+	return server.uid == uid ? 0 : -EPERM;
+}
+
+int beam_channel_connect_with(beam_channel **ret, const char *address, const struct beam_connect_options *options,
+			      beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_connect_options taken = defaults;
+	struct beam_channel_options checked;
+	int fd, r = 0;
+
+	if (!ret || !address)
+		return -EINVAL;
+	if (options)
+		r = options_take(&taken, sizeof taken, options, offsetof(struct beam_connect_options, wait_for_server));
+	if (!r && taken.wait_for_server > 1)
+		r = -EINVAL;
+	if (!r)
+		r = channel_take_options(&checked, taken.channel);
+	if (r < 0)
+		return r;
+	fd = taken.wait_for_server ? connect_waiting(address, deadline) : socket_connect(address, SOCK_STREAM, deadline);
+	if (fd < 0)
+		return fd;
+	r = check_server(fd, taken.server_uid);
+	if (!r)
+		r = beam_channel_new(ret, fd, taken.channel);
+	if (r < 0)
+		close(fd);
+	return r;
+}
+
+int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_channel_options *options,
+			 beam_deadline deadline)
+{
+	struct beam_connect_options with = defaults;
+
+	with.channel = options;
+	return beam_channel_connect_with(ret, address, &with, deadline);
+}

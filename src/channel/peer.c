@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who is at the other end. The credentials are noted when the channel is made; what is longer is asked of the kernel when it is wanted, so that
+ * an idle channel keeps none of it. The socket is there as long as the channel is not finished, which the tx_lock guards; none of
+ * the questions waits.
+ */
+#include <channel/internal.h>
+#include <socket/peer.h>
+
+int beam_channel_peer(beam_channel *channel, struct beam_peer *ret)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!channel || !ret)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	if (channel->credentials_error)
+		return channel->credentials_error;
+	*ret = (struct beam_peer){channel->credentials.pid, channel->credentials.uid, channel->credentials.gid};
+	return 0;
+}
+
+enum question { GROUPS, PIDFD, LABEL };
+
+static int answer(int fd, enum question question, void *ret, size_t size)
+{
+	switch (question) {
+	case GROUPS:
+		return socket_peer_groups(fd, ret, size);
+	case PIDFD:
+		return socket_peer_pidfd(fd);
+	case LABEL:
+		return socket_peer_label(fd, ret, size);
+	}
+	return -EINVAL;
+}
+
+static int ask(beam_channel *channel, enum question question, void *ret, size_t size)
+{
+	WITHOUT_CANCELLATION;
+	int r;
+
+	if (!channel || (size > 0 && !ret))
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	if (channel->credentials_error)
+		return channel->credentials_error;
+	pthread_mutex_lock(&channel->tx_lock);
+	r = channel->finished ? -ENODATA : answer(channel->transport.fd, question, ret, size);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return r;
+}
+
+int beam_channel_peer_groups(beam_channel *channel, gid_t *ret, size_t size)
+{
+	return ask(channel, GROUPS, ret, size);
+}
+
+int beam_channel_peer_pidfd(beam_channel *channel)
+{
+	return ask(channel, PIDFD, NULL, 0);
+}
+
+int beam_channel_peer_label(beam_channel *channel, char *ret, size_t size)
+{
+	return ask(channel, LABEL, ret, size);
+}

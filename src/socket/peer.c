@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#include <base/sys.h>
+#include <errno.h>
+#include <limits.h>
+#include <socket/peer.h>
+
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59
+#endif
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* More than there can be of either: NGROUPS_MAX, and the labels of any security module. */
+enum { BYTES_MAX = 1 << 20 };
+
+/* Asks for what has no fixed size: its size in bytes. One that does not fit in `size` is -ERANGE or, if none was given, told. */
+static int ask(int fd, int option, void *ret, size_t size)
+{
+	socklen_t length = (socklen_t)(size < BYTES_MAX ? size : BYTES_MAX);
+
+	if (sys_getsockopt(fd, SOL_SOCKET, option, ret, &length) == 0)
+		return (int)length;
+	if (errno == ERANGE && size == 0)
+		return (int)length;
+	/* A kernel without the question, or without a security module. */
+	return errno == ENOPROTOOPT ? -ENODATA : -errno;
+}
+
+int socket_peer_groups(int fd, gid_t *ret, size_t size)
+{
+	int bytes = ask(fd, SO_PEERGROUPS, ret, size < BYTES_MAX / sizeof *ret ? size * sizeof *ret : BYTES_MAX);
+
+	return bytes < 0 ? bytes : bytes / (int)sizeof *ret;
+}
+
+int socket_peer_pidfd(int fd)
+{
+	int pidfd = -1;
+	socklen_t size = sizeof pidfd;
+
+	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
+		return pidfd;
+	/* Before Linux 6.5 there is no such question; before 6.16 a process that was waited for has none any more. */
+	return errno == ENOPROTOOPT || errno == ESRCH || errno == EINVAL ? -ENODATA : -errno;
+}
+
+int socket_peer_label(int fd, char *ret, size_t size)
+{
+	int length = ask(fd, SO_PEERSEC, ret, size);
+
+	if (length == 0)
+		return -ENODATA;
+	if (length < 0 || size == 0)
+		return length;
+	/* Some modules count the NUL, others leave it out. */
+	if (ret[length - 1] == '\0')
+		return length - 1;
+	if ((size_t)length == size)
+		return -ERANGE;
+	ret[length] = '\0';
+	return length;
+}
