@@ -24,7 +24,10 @@ ROOMS = {
     # Those above the channel use it by its public headers.
     "select": {"base"},
     "relay": {"base"},
+    "listener": {"base", "socket", "channel"},
 }
+# Above the channel only its public header is known, and what it keeps ready for rooms above.
+CHANNEL_HEADERS = {"channel/hook.h"}
 
 # The session is a pure state machine, and a frame's codec is bytes in, bytes out: no lock, clock or system call.
 IMPURE = {
@@ -63,6 +66,8 @@ def check_include(room, brackets, header):
     other = header.split("/")[0]
     if other in ROOMS and other != room and other not in ROOMS[room]:
         return f"{room} may not know {other}"
+    if other == "channel" and room != "channel" and header not in CHANNEL_HEADERS:
+        return f"{room} may not know {header}"
     return None
 
 

@@ -11,6 +11,7 @@
 #include <beam/core.h>
 #include <beam/deadline.h>
 #include <beam/event.h>
+#include <beam/listener.h>
 #include <beam/message.h>
 #include <beam/pair.h>
 #include <beam/router.h>

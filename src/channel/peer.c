@@ -26,12 +26,9 @@ enum question { GROUPS, PIDFD, LABEL };
 static int answer(int fd, enum question question, void *ret, size_t size)
 {
 	switch (question) {
-	case GROUPS:
-		return socket_peer_groups(fd, ret, size);
-	case PIDFD:
-		return socket_peer_pidfd(fd);
-	case LABEL:
-		return socket_peer_label(fd, ret, size);
+	case GROUPS: return socket_peer_groups(fd, ret, size);
+	case PIDFD: return socket_peer_pidfd(fd);
+	case LABEL: return socket_peer_label(fd, ret, size);
 	}
 	return -EINVAL;
 }

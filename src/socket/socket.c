@@ -7,7 +7,6 @@
 #include <socket/socket.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/un.h>
 
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 0x04
@@ -204,21 +203,28 @@ int socket_pair(int type, int ret_fds[2])
 	return 0;
 }
 
-int socket_check(int fd, int *ret_type)
+int socket_type(int fd)
 {
 	int domain, type;
 	socklen_t size = sizeof domain;
-	struct sockaddr_un peer;
 
 	if (sys_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
 		return -errno;
 	size = sizeof type;
 	if (sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
 		return -errno;
-	if (domain != AF_UNIX || (type != SOCK_STREAM && type != SOCK_SEQPACKET))
-		return -EPROTOTYPE;
+	return domain == AF_UNIX && (type == SOCK_STREAM || type == SOCK_SEQPACKET) ? type : -EPROTOTYPE;
+}
+
+int socket_check(int fd, int *ret_type)
+{
+	int type = socket_type(fd);
+	struct sockaddr_un peer;
+	socklen_t size = sizeof peer;
+
+	if (type < 0)
+		return type;
 	/* -ENOTCONN; also of a listening socket, but not when the peer has gone. */
-	size = sizeof peer;
 	if (sys_getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
 		return -errno;
 	*ret_type = type;
@@ -242,7 +248,7 @@ int socket_prepare(int fd, int type)
 	return type == SOCK_SEQPACKET ? socket_pass_credentials(fd) : 0;
 }
 
-static int parse_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_size)
+int socket_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_size)
 {
 	size_t length = strlen(address);
 
@@ -303,7 +309,7 @@ int socket_connect(const char *address, int type, beam_deadline deadline)
 	socklen_t size;
 	int fd, r;
 
-	r = parse_address(address, &name, &size);
+	r = socket_address(address, &name, &size);
 	if (r < 0)
 		return r;
 	fd = sys_socket(AF_UNIX, type | SOCK_CLOEXEC | (waits ? 0 : SOCK_NONBLOCK), 0);

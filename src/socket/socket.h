@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 /* The most descriptors that one sendmsg can carry (SCM_MAX_FD). */
 #define SOCKET_FDS_MAX 253
@@ -50,6 +51,9 @@ int socket_wait(int fd, short events, int kick, beam_deadline deadline);
 /* A connected pair, close-on-exec. SOCK_SEQPACKET gets SO_PASSCRED. */
 int socket_pair(int type, int ret_fds[2]);
 
+/* SOCK_STREAM or SOCK_SEQPACKET, of a unix socket: else -EBADF, -ENOTSOCK, -EPROTOTYPE. */
+int socket_type(int fd);
+
 /* Checks that `fd` is a connected unix socket, and tells its type: -EBADF, -ENOTSOCK, -EPROTOTYPE, -ENOTCONN. */
 int socket_check(int fd, int *ret_type);
 
@@ -58,6 +62,9 @@ int socket_prepare(int fd, int type);
 
 /* SO_PASSCRED: packets bear credentials from now on, those that wait to be read included. */
 int socket_pass_credentials(int fd);
+
+/* What the kernel calls a path or, after '@', an abstract name: 0, -EINVAL or -ENAMETOOLONG. */
+int socket_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_size);
 
 /* A connection to a path or, after '@', an abstract name: the descriptor, in blocking mode unless the deadline had passed. */
 int socket_connect(const char *address, int type, beam_deadline deadline);

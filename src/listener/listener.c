@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a listener: making, holding, closing; and what can be asked of it.
+ */
+#include <base/level.h>
+#include <base/options.h>
+#include <channel/hook.h>
+#include <listener/internal.h>
+#include <socket/reaper.h>
+#include <socket/socket.h>
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+/* How long a close waits for the socket to be closed, in which a peer can have put what makes that last. */
+enum { CLOSE_MS = 100 };
+
+/* ---- Making ------------------------------------------------------------------------------------------------------------------- */
+
+static int take_options(struct beam_listener *listener, const struct beam_listener_options *given)
+{
+	const struct beam_listener_options defaults = BEAM_LISTENER_OPTIONS;
+	struct beam_listener_options *options = &listener->options;
+	int r = 0;
+
+	*options = defaults;
+	if (given)
+		r = options_take(options, sizeof *options, given, offsetof(struct beam_listener_options, backlog));
+	if (r == 0)
+		r = channel_take_options(&listener->channel, options->channel);
+	if (r < 0)
+		return r;
+	if (options->mode > 0777 || options->backlog < 1 || options->backlog > INT32_MAX || options->connections < 1 ||
+	    options->connections_per_uid < 1 || options->refuse_fds > 1)
+		return -EINVAL;
+	options->channel = &listener->channel;
+	if (options->refuse_fds)
+		listener->channel.message_attachments = 0;
+	return 0;
+}
+
+static void close_fds(struct beam_listener *listener)
+{
+	close_fd(listener->kick);
+	close_fd(listener->reserve);
+	close_fd(listener->epoll);
+	listener->kick = listener->reserve = listener->epoll = -1;
+}
+
+static void destroy(struct beam_listener *listener)
+{
+	close_fds(listener);
+	pthread_mutex_destroy(&listener->lock);
+	condition_end(&listener->left);
+	free(listener);
+}
+
+/* A listener without a socket. */
+static int make(beam_listener **ret, const struct beam_listener_options *options)
+{
+	struct beam_listener *listener;
+	int r = process_prepare();
+
+	if (r < 0)
+		return r;
+	listener = sys_calloc(1, sizeof *listener);
+	if (!listener)
+		return -ENOMEM;
+	listener->process = process_id();
+	listener->fd = listener->epoll = listener->reserve = listener->kick = -1;
+	listener->handles = 1;
+	listener->memory = 1;
+	list_init(&listener->of_process);
+	list_init(&listener->uids);
+	place_none(&listener->place);
+	pthread_mutex_init(&listener->lock, NULL);
+	condition_init(&listener->left);
+	r = take_options(listener, options);
+	if (r == 0)
+		listener->kick = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r == 0 && listener->kick < 0)
+		r = -errno;
+	if (r == 0)
+		listener->reserve = sys_eventfd(0, EFD_CLOEXEC);
+	if (r == 0 && listener->reserve < 0)
+		r = -errno;
+	if (r < 0) {
+		destroy(listener);
+		return r;
+	}
+	*ret = listener;
+	return 0;
+}
+
+/* Else who accepts would wait in the kernel if somebody else was quicker. */
+static int set_nonblocking(int fd)
+{
+	int flags = sys_fcntl(fd, F_GETFL, 0);
+
+	return flags < 0 || sys_fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+/* Connections inherit it before they are accepted. Where the kernel does not know it the channels' limits have to do. */
+static void refuse_fds(int fd)
+{
+	int off = 0;
+
+	sys_setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof off);
+}
+
+/* From here on clients can connect. */
+static int begin(struct beam_listener *listener, int fd)
+{
+	if (listener->options.refuse_fds)
+		refuse_fds(fd);
+	if (sys_listen(fd, (int)listener->options.backlog) < 0)
+		return -errno;
+	listener->fd = fd;
+	listener_process_add(listener);
+	return 0;
+}
+
+int beam_listener_new(beam_listener **ret, const char *address, const struct beam_listener_options *options)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_listener *listener;
+	int fd, r;
+
+	if (!ret || !address)
+		return -EINVAL;
+	r = make(&listener, options);
+	if (r < 0)
+		return r;
+	fd = place_bind(&listener->place, address, (mode_t)listener->options.mode);
+	r = fd < 0 ? fd : begin(listener, fd);
+	if (r < 0) {
+		place_leave(&listener->place);
+		close_fd(fd);
+		destroy(listener);
+		return r;
+	}
+	*ret = listener;
+	return 0;
+}
+
+int beam_listener_of_fd(beam_listener **ret, int fd, const struct beam_listener_options *options)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_listener *listener;
+	int type, r;
+
+	if (!ret)
+		return -EINVAL;
+	type = socket_type(fd);
+	if (type != SOCK_STREAM)
+		return type < 0 ? type : -EPROTOTYPE;
+	r = make(&listener, options);
+	if (r < 0)
+		return r;
+	r = socket_prepare(fd, type);
+	if (r == 0)
+		r = set_nonblocking(fd);
+	if (r == 0)
+		r = begin(listener, fd);
+	if (r < 0) {
+		destroy(listener);
+		return r;
+	}
+	*ret = listener;
+	return 0;
+}
+
+/* ---- Holding -------------------------------------------------------------------------------------------------------------------- */
+
+void listener_memory_unref(struct beam_listener *listener)
+{
+	bool last;
+
+	pthread_mutex_lock(&listener->lock);
+	last = --listener->memory == 0;
+	pthread_mutex_unlock(&listener->lock);
+	if (last)
+		destroy(listener);
+}
+
+beam_listener *beam_listener_ref(beam_listener *listener)
+{
+	if (listener && !listener_foreign(listener)) {
+		pthread_mutex_lock(&listener->lock);
+		listener->handles++;
+		pthread_mutex_unlock(&listener->lock);
+	}
+	return listener;
+}
+
+beam_listener *beam_listener_unref(beam_listener *listener)
+{
+	WITHOUT_CANCELLATION;
+	bool last;
+
+	if (!listener || listener_foreign(listener))
+		return NULL;
+	pthread_mutex_lock(&listener->lock);
+	last = --listener->handles == 0;
+	pthread_mutex_unlock(&listener->lock);
+	if (last) {
+		listener_close(listener);
+		listener_process_remove(listener);
+		close_fds(listener);
+		listener_memory_unref(listener);
+	}
+	return NULL;
+}
+
+/* ---- Closing -------------------------------------------------------------------------------------------------------------------- */
+
+void listener_close(struct beam_listener *listener)
+{
+	struct place place;
+	int fd;
+
+	pthread_mutex_lock(&listener->lock);
+	if (!listener->closed)
+		event_set(listener->kick);
+	listener->closed = true;
+	/* They leave at once: none of them runs code of the user's. */
+	while (listener->users > 0)
+		condition_wait(&listener->left, &listener->lock, BEAM_FOREVER);
+	fd = listener->fd;
+	listener->fd = -1;
+	place = listener->place;
+	place_none(&listener->place);
+	/* A copy of it in another process would keep it among the watched. */
+	if (fd >= 0 && listener->epoll >= 0)
+		sys_epoll_ctl(listener->epoll, EPOLL_CTL_DEL, fd, NULL);
+	pthread_mutex_unlock(&listener->lock);
+	if (fd < 0)
+		return;
+	place_leave(&place);
+	/* Those who wait in its backlog may have sent what makes closing it last. */
+	reaper_close(&fd, 1);
+	reaper_drain(beam_in_ms(CLOSE_MS));
+}
+
+int beam_listener_close(beam_listener *listener)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!listener)
+		return -EINVAL;
+	if (listener_foreign(listener))
+		return -ECHILD;
+	listener_close(listener);
+	return 0;
+}
+
+/* ---- Asking ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Both what makes it readable: who waits to be accepted, and that it is closed. */
+static int watch(int epoll, int kick, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	if (sys_epoll_ctl(epoll, EPOLL_CTL_ADD, kick, &event) < 0)
+		return -errno;
+	return fd >= 0 && sys_epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int make_epoll(struct beam_listener *listener)
+{
+	int r, epoll = sys_epoll_create1(EPOLL_CLOEXEC);
+
+	if (epoll < 0)
+		return -errno;
+	r = watch(epoll, listener->kick, listener->fd);
+	if (r < 0) {
+		close(epoll);
+		return r;
+	}
+	listener->epoll = epoll;
+	return 0;
+}
+
+int beam_listener_fd(beam_listener *listener)
+{
+	WITHOUT_CANCELLATION;
+	int r;
+
+	if (!listener)
+		return -EINVAL;
+	if (listener_foreign(listener))
+		return -ECHILD;
+	pthread_mutex_lock(&listener->lock);
+	r = listener->epoll < 0 ? make_epoll(listener) : 0;
+	if (r == 0)
+		r = listener->epoll;
+	pthread_mutex_unlock(&listener->lock);
+	return r;
+}
+
+int beam_listener_statistics(beam_listener *listener, struct beam_listener_statistics *ret, size_t size)
+{
+	struct beam_listener_statistics now;
+
+	if (!listener || !ret)
+		return -EINVAL;
+	if (listener_foreign(listener))
+		return -ECHILD;
+	pthread_mutex_lock(&listener->lock);
+	now = listener->statistics;
+	pthread_mutex_unlock(&listener->lock);
+	memcpy(ret, &now, size < sizeof now ? size : sizeof now);
+	return 0;
+}

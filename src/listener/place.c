@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#include <base/sys.h>
+#include <errno.h>
+#include <listener/place.h>
+#include <socket/socket.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A lock that somebody takes away again and again is given up. */
+enum { LOCK_TRIES = 100 };
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Removes what has this name, if it is this file. */
+static int remove_file(const char *path, const struct stat *file)
+{
+	struct stat now;
+
+	if (sys_lstat(path, &now) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!same_file(&now, file))
+		return -EADDRINUSE;
+	return sys_unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* ---- The lock --------------------------------------------------------------------------------------------------------------- */
+
+/* -ESTALE: it was locked, but is not the one of that name any more. */
+static int lock_hold(int fd, const char *path)
+{
+	struct stat held, named;
+
+	if (sys_flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+	if (sys_fstat(fd, &held) < 0)
+		return -errno;
+	if (sys_lstat(path, &named) < 0)
+		return errno == ENOENT ? -ESTALE : -errno;
+	return same_file(&held, &named) ? 0 : -ESTALE;
+}
+
+static int lock_take(const char *path)
+{
+	int fd, r = 0;
+
+	for (int tries = 0; tries < LOCK_TRIES; tries++) {
+		/* Non-blocking: whatever has been put there, a pipe for one. */
+		fd = sys_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+		if (fd < 0)
+			return -errno;
+		r = lock_hold(fd, path);
+		if (r == 0)
+			return fd;
+		close(fd);
+		if (r != -ESTALE)
+			return r;
+	}
+	return -EADDRINUSE;
+}
+
+static void lock_release(struct place *place)
+{
+	struct stat held;
+
+	if (place->lock < 0)
+		return;
+	/* Removed while it is held: whoever has it open already finds that it is not the one of that name any more. */
+	if (sys_fstat(place->lock, &held) == 0)
+		remove_file(place->lock_path, &held);
+	close(place->lock);
+	place->lock = -1;
+}
+
+/* ---- The socket -------------------------------------------------------------------------------------------------------------- */
+
+/* A socket that nobody listens on was left by a server that died. The lock is held: no other server of ours is just about to listen. */
+static int remove_stale(const char *path)
+{
+	struct stat found;
+	int fd;
+
+	if (sys_lstat(path, &found) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(found.st_mode))
+		return -EADDRINUSE;
+	fd = socket_connect(path, SOCK_STREAM, BEAM_NOWAIT);
+	if (fd >= 0)
+		close(fd);
+	/* Somebody listens: with a full backlog, or on a socket of another type. */
+	if (fd >= 0 || fd == -EAGAIN || fd == -EPROTOTYPE)
+		return -EADDRINUSE;
+	return fd == -ECONNREFUSED ? remove_file(path, &found) : fd == -ENOENT ? 0 : fd;
+}
+
+/*
+ * The file gets the mode that its socket had when it was bound, less the umask: never more than was asked for, so only what the umask took
+ * away has to be added. That is done to the very file, not to what may bear its name by then; and nobody can connect yet.
+ */
+static int set_mode(const char *path, const struct stat *file, mode_t mode)
+{
+	char by_fd[40];
+	struct stat opened;
+	int fd, r = 0;
+
+	if ((file->st_mode & 07777) == mode)
+		return 0;
+	fd = sys_open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	snprintf(by_fd, sizeof by_fd, "/proc/self/fd/%d", fd);
+	if (sys_fstat(fd, &opened) < 0)
+		r = -errno;
+	else if (!same_file(&opened, file))
+		r = -EADDRINUSE;
+	else if (sys_chmod(by_fd, mode) < 0)
+		r = -errno;
+	close(fd);
+	return r;
+}
+
+static int bind_name(int fd, const struct sockaddr_un *name, socklen_t size)
+{
+	return sys_bind(fd, (const struct sockaddr *)name, size) < 0 ? -errno : 0;
+}
+
+static int bind_file(struct place *place, int fd, const struct sockaddr_un *name, socklen_t size, mode_t mode)
+{
+	struct stat file;
+	int r;
+
+	if (sys_fchmod(fd, mode) < 0)
+		return -errno;
+	r = bind_name(fd, name, size);
+	if (r < 0)
+		return r;
+	if (sys_lstat(place->path, &file) < 0)
+		return -errno;
+	if (!S_ISSOCK(file.st_mode))
+		return -EADDRINUSE;
+	place->device = file.st_dev;
+	place->inode = file.st_ino;
+	return set_mode(place->path, &file, mode);
+}
+
+/* ---- Taking and leaving ------------------------------------------------------------------------------------------------------- */
+
+void place_none(struct place *place)
+{
+	*place = (struct place){.lock = -1};
+}
+
+static int take(struct place *place, const char *path)
+{
+	size_t length = strlen(path);
+
+	/* One piece of memory for both names. */
+	place->path = sys_malloc(2 * (length + 1) + strlen(".lock"));
+	if (!place->path)
+		return -ENOMEM;
+	place->lock_path = place->path + length + 1;
+	memcpy(place->path, path, length + 1);
+	snprintf(place->lock_path, length + sizeof ".lock", "%s.lock", path);
+	place->lock = lock_take(place->lock_path);
+	return place->lock < 0 ? place->lock : remove_stale(path);
+}
+
+int place_bind(struct place *place, const char *address, mode_t mode)
+{
+	bool abstract = address[0] == '@';
+	struct sockaddr_un name;
+	socklen_t size;
+	int fd, r;
+
+	place_none(place);
+	r = socket_address(address, &name, &size);
+	if (r == 0 && !abstract)
+		r = take(place, address);
+	fd = r < 0 ? r : sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (r == 0 && fd < 0)
+		r = fd = -errno;
+	if (r == 0)
+		r = abstract ? bind_name(fd, &name, size) : bind_file(place, fd, &name, size, mode);
+	if (r == 0)
+		return fd;
+	place_leave(place);
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+void place_leave(struct place *place)
+{
+	struct stat own = {.st_dev = place->device, .st_ino = place->inode};
+
+	if (place->lock >= 0 && place->inode != 0)
+		remove_file(place->path, &own);
+	lock_release(place);
+	free(place->path);
+	place_none(place);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The listeners of this process, for the two moments when all of them matter: a fork, after which the child must hold neither
+ * the parent's sockets nor its locks, and the end of the process, at which the addresses are given up.
+ */
+#include <listener/internal.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list listeners = {&listeners, &listeners};
+/* At the end of the process: those that the program still holds, so that a checker of memory finds them held. */
+static struct list ended = {&ended, &ended};
+
+void listener_process_add(struct beam_listener *listener)
+{
+	pthread_mutex_lock(&lock);
+	list_append(&listeners, &listener->of_process);
+	pthread_mutex_unlock(&lock);
+}
+
+void listener_process_remove(struct beam_listener *listener)
+{
+	pthread_mutex_lock(&lock);
+	list_remove(&listener->of_process);
+	pthread_mutex_unlock(&lock);
+}
+
+static void fork_begins(void)
+{
+	pthread_mutex_lock(&lock);
+	/* So that no descriptor is in the middle of being opened or closed. */
+	for (struct list *link = listeners.next; link != &listeners; link = link->next)
+		pthread_mutex_lock(&list_entry(link, struct beam_listener, of_process)->lock);
+}
+
+static void fork_ends_in_parent(void)
+{
+	for (struct list *link = listeners.next; link != &listeners; link = link->next)
+		pthread_mutex_unlock(&list_entry(link, struct beam_listener, of_process)->lock);
+	pthread_mutex_unlock(&lock);
+}
+
+/* With the copies the address would stay taken after the parent's end: by the lock, by the abstract name, by a socket that nobody accepts on. */
+static void fork_ends_in_child(void)
+{
+	struct list *link;
+
+	while ((link = list_take_first(&listeners))) {
+		struct beam_listener *listener = list_entry(link, struct beam_listener, of_process);
+
+		close_fd(listener->fd);
+		close_fd(listener->place.lock);
+		close_fd(listener->kick);
+		close_fd(listener->epoll);
+		close_fd(listener->reserve);
+		pthread_mutex_unlock(&listener->lock);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* At the end of the process, before the channels'. */
+static void listeners_end(void)
+{
+	struct list *link;
+
+	pthread_mutex_lock(&lock);
+	while ((link = list_take_first(&listeners))) {
+		struct beam_listener *listener = list_entry(link, struct beam_listener, of_process);
+
+		if (listener_foreign(listener))
+			continue;
+		list_append(&ended, link);
+		pthread_mutex_lock(&listener->lock);
+		listener->memory++;
+		pthread_mutex_unlock(&listener->lock);
+		pthread_mutex_unlock(&lock);
+		listener_close(listener);
+		listener_memory_unref(listener);
+		pthread_mutex_lock(&lock);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* After the channel's, so that this end comes first: what is accepted at the end is closed with the channels. */
+__attribute__((constructor(104))) static void listeners_begin(void)
+{
+	/* Without memory for it a child keeps the descriptors until it runs another program. */
+	sys_pthread_atfork(fork_begins, fork_ends_in_parent, fork_ends_in_child);
+	sys_atexit(listeners_end);
+}

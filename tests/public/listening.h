@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Addresses that no other test has, and the two sides of a connection to one: for tests of listeners.
+ */
+#ifndef PUBLIC_LISTENING_H
+#define PUBLIC_LISTENING_H
+
+#include <public/ends.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+/* A folder of its own, and a path in it. */
+struct spot {
+	char folder[32], path[64], lock[72];
+};
+
+static inline void spot_make(struct spot *spot)
+{
+	snprintf(spot->folder, sizeof spot->folder, "/tmp/beam-test-XXXXXX");
+	require(mkdtemp(spot->folder) != NULL);
+	snprintf(spot->path, sizeof spot->path, "%s/socket", spot->folder);
+	snprintf(spot->lock, sizeof spot->lock, "%s.lock", spot->path);
+}
+
+/* Nothing may be left in the folder. */
+static inline void spot_end(const struct spot *spot)
+{
+	check_int(rmdir(spot->folder), 0);
+}
+
+static inline const char *abstract_address(void)
+{
+	static char name[64];
+
+	snprintf(name, sizeof name, "@beam-test-listener-%d", (int)getpid());
+	return name;
+}
+
+static inline beam_listener *listen_at(const char *address, const struct beam_listener_options *options)
+{
+	beam_listener *listener = NULL;
+
+	require_int(beam_listener_new(&listener, address, options), 0);
+	return listener;
+}
+
+/* Both sides of a connection, by a listener that takes it. */
+static inline void meet(beam_listener *listener, const char *address, beam_channel *ret[2])
+{
+	require_int(beam_channel_connect(&ret[0], address, NULL, soon()), 0);
+	require_int(beam_listener_accept(listener, &ret[1], soon()), 1);
+}
+
+static inline void part(beam_channel *channels[2])
+{
+	for (int i = 0; i < 2; i++)
+		channels[i] = beam_channel_unref(channels[i]);
+}
+
+/* A word from each side to the other. */
+static inline void expect_connected(beam_channel *channels[2])
+{
+	beam_topic *topics[2];
+
+	for (int i = 0; i < 2; i++)
+		require_int(beam_topic_open(&topics[i], channels[i], "topic"), 0);
+	for (int i = 0; i < 2; i++) {
+		send_text(topics[i], "a word");
+		expect_text(topics[!i], "a word");
+	}
+	for (int i = 0; i < 2; i++)
+		beam_topic_unref(topics[i]);
+}
+
+static inline struct beam_listener_statistics counts(beam_listener *listener)
+{
+	struct beam_listener_statistics counts = {0};
+
+	check_int(beam_listener_statistics(listener, &counts, sizeof counts), 0);
+	return counts;
+}
+
+static inline mode_t mode_of(const char *path)
+{
+	struct stat status = {0};
+
+	check_int(lstat(path, &status), 0);
+	return status.st_mode & 07777;
+}
+
+static inline bool exists(const char *path)
+{
+	struct stat status;
+
+	return lstat(path, &status) == 0;
+}
+
+/* A connection without Beam: the socket, or -errno. */
+static inline int raw_connect(const char *address)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	size_t length = strlen(address);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	require(fd >= 0 && length < sizeof name.sun_path);
+	memcpy(name.sun_path, address, length);
+	if (address[0] == '@')
+		name.sun_path[0] = '\0';
+	if (connect(fd, (struct sockaddr *)&name,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (address[0] != '@'))) == 0)
+		return fd;
+	close(fd);
+	return -errno;
+}
+
+/* Bound, and listening if there is a backlog; the address is a path. */
+static inline int raw_listen(const char *path, int backlog)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(name.sun_path, sizeof name.sun_path, "%s", path);
+	require_int(bind(fd, (struct sockaddr *)&name, sizeof name), 0);
+	if (backlog)
+		require_int(listen(fd, backlog), 0);
+	return fd;
+}
+
+/* The other side has closed: nothing more comes, in whatever way that is said. */
+static inline void expect_disconnected(int fd)
+{
+	char bytes[256];
+	struct raw_group group;
+	ssize_t n;
+
+	do {
+		n = raw_receive(fd, bytes, sizeof bytes, &group, 0);
+		raw_group_close(&group);
+	} while (n > 0);
+	check(n == 0 || n == -ECONNRESET);
+}
+
+#endif
