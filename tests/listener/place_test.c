@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The place of a socket: who may have it, what is found there, what is left of it. Seen from outside and, where that does not show it, from
+ * the inside.
+ */
+#include <fcntl.h>
+#include <listener/place.h>
+#include <public/listening.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+
+static struct spot spot;
+
+static void expect_new(int expected)
+{
+	beam_listener *listener = NULL;
+
+	check_int(beam_listener_new(&listener, spot.path, NULL), expected);
+	check((listener != NULL) == (expected == 0));
+	beam_listener_unref(listener);
+}
+
+static void test_the_socket_of_a_server_that_died_is_replaced(void)
+{
+	spot_make(&spot);
+	close(raw_listen(spot.path, 1));
+	check(exists(spot.path));
+	expect_new(0);
+	/* One that never came to listen. */
+	close(raw_listen(spot.path, 0));
+	expect_new(0);
+	check(!exists(spot.path) && !exists(spot.lock));
+	spot_end(&spot);
+}
+
+static void test_a_living_server_that_knows_no_lock_is_left_alone(void)
+{
+	int fd, waiting[8], n = 0;
+
+	spot_make(&spot);
+	fd = raw_listen(spot.path, 1);
+	expect_new(-EADDRINUSE);
+	/* With a full backlog, too. */
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	while (n < 8 && (waiting[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) >= 0) {
+		struct sockaddr_un name = {.sun_family = AF_UNIX};
+
+		snprintf(name.sun_path, sizeof name.sun_path, "%s", spot.path);
+		if (connect(waiting[n++], (struct sockaddr *)&name, sizeof name) < 0)
+			break;
+	}
+	check_int(errno, EAGAIN);
+	expect_new(-EADDRINUSE);
+	while (n > 0)
+		close(waiting[--n]);
+	close(fd);
+	unlink(spot.path);
+	spot_end(&spot);
+}
+
+static void test_a_living_socket_of_another_type_is_left_alone(void)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	spot_make(&spot);
+	snprintf(name.sun_path, sizeof name.sun_path, "%s", spot.path);
+	require_int(bind(fd, (struct sockaddr *)&name, sizeof name), 0);
+	expect_new(-EADDRINUSE);
+	check(exists(spot.path));
+	close(fd);
+	unlink(spot.path);
+	spot_end(&spot);
+}
+
+static void expect_untouched(void)
+{
+	struct stat before, after;
+
+	require_int(lstat(spot.path, &before), 0);
+	expect_new(-EADDRINUSE);
+	require_int(lstat(spot.path, &after), 0);
+	check_int(after.st_ino, before.st_ino);
+	check_int(after.st_mode, before.st_mode);
+	check(!exists(spot.lock));
+}
+
+static void test_what_is_no_socket_is_left_alone(void)
+{
+	char target[80];
+
+	spot_make(&spot);
+	snprintf(target, sizeof target, "%s/target", spot.folder);
+	close(open(spot.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+	expect_untouched();
+	unlink(spot.path);
+	require_int(mkdir(spot.path, 0700), 0);
+	expect_untouched();
+	rmdir(spot.path);
+	require_int(mkfifo(spot.path, 0600), 0);
+	expect_untouched();
+	unlink(spot.path);
+	/* To nowhere, where binding would make it appear if it were followed; and to a socket that could be replaced. */
+	require_int(symlink(target, spot.path), 0);
+	expect_untouched();
+	check(!exists(target));
+	close(raw_listen(target, 1));
+	expect_untouched();
+	check(exists(target));
+	unlink(target);
+	unlink(spot.path);
+	spot_end(&spot);
+}
+
+static void test_a_lock_that_another_holds_is_respected(void)
+{
+	int lock;
+
+	spot_make(&spot);
+	lock = open(spot.lock, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	require_int(flock(lock, LOCK_EX), 0);
+	expect_new(-EADDRINUSE);
+	check(exists(spot.lock) && !exists(spot.path));
+	close(lock);
+	/* Nobody holds it now. */
+	expect_new(0);
+	check(!exists(spot.lock));
+	spot_end(&spot);
+}
+
+static void test_a_lock_that_is_no_file_of_its_own_keeps_nobody_waiting(void)
+{
+	spot_make(&spot);
+	require_int(symlink("/dev/null", spot.lock), 0);
+	expect_new(-ELOOP);
+	unlink(spot.lock);
+	require_int(mkdir(spot.lock, 0700), 0);
+	expect_new(-EISDIR);
+	rmdir(spot.lock);
+	require_int(mkfifo(spot.lock, 0600), 0);
+	expect_new(0);
+	unlink(spot.lock);
+	spot_end(&spot);
+}
+
+static void test_the_lock_is_open_to_nobody_else(void)
+{
+	mode_t before = umask(0);
+	beam_listener *listener;
+
+	spot_make(&spot);
+	listener = listen_at(spot.path, NULL);
+	check_int(mode_of(spot.lock), 0600);
+	beam_listener_unref(listener);
+	umask(before);
+	spot_end(&spot);
+}
+
+static void test_a_socket_that_another_has_put_there_since_is_not_removed(void)
+{
+	beam_listener *listener;
+	int other;
+
+	spot_make(&spot);
+	listener = listen_at(spot.path, NULL);
+	require_int(unlink(spot.path), 0);
+	other = raw_listen(spot.path, 1);
+	beam_listener_unref(listener);
+	check(exists(spot.path));
+	close(raw_connect(spot.path));
+	close(other);
+	unlink(spot.path);
+	spot_end(&spot);
+}
+
+static void test_a_socket_that_is_gone_is_not_missed(void)
+{
+	beam_listener *listener;
+
+	spot_make(&spot);
+	listener = listen_at(spot.path, NULL);
+	require_int(unlink(spot.path), 0);
+	require_int(unlink(spot.lock), 0);
+	check_int(beam_listener_close(listener), 0);
+	beam_listener_unref(listener);
+	spot_end(&spot);
+}
+
+static void test_nobody_can_connect_before_the_permissions_are_set(void)
+{
+	struct place place;
+	int fd;
+
+	spot_make(&spot);
+	fd = place_bind(&place, spot.path, 0640);
+	require(fd >= 0);
+	check_int(mode_of(spot.path), 0640);
+	check_int(raw_connect(spot.path), -ECONNREFUSED);
+	place_leave(&place);
+	close(fd);
+	spot_end(&spot);
+}
+
+struct watch {
+	atomic_bool stop;
+	mode_t wanted;
+	atomic_uint seen;
+	unsigned wider;
+};
+
+static void *watch_mode(void *argument)
+{
+	struct watch *watch = argument;
+	struct stat status;
+
+	while (!atomic_load(&watch->stop)) {
+		if (lstat(spot.path, &status) < 0)
+			continue;
+		atomic_fetch_add(&watch->seen, 1);
+		if (status.st_mode & 07777 & ~watch->wanted)
+			watch->wider++;
+	}
+	return NULL;
+}
+
+static void test_the_permissions_are_never_wider_than_asked_for(void)
+{
+	struct watch watch = {.wanted = 0620};
+	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
+	mode_t before = umask(0);
+	struct harness_wait wait;
+	unsigned turn = 0;
+	pthread_t thread;
+
+	spot_make(&spot);
+	options.mode = watch.wanted;
+	thread = thread_spawn(watch_mode, &watch);
+	/* Until it has been looked at often, whenever the other thread came to that. */
+	wait = harness_wait_begin(20000);
+	do {
+		umask(turn++ % 2 ? 0 : 0600);
+		beam_listener_unref(listen_at(spot.path, &options));
+	} while (atomic_load(&watch.seen) < 100 && now_ns() < wait.end);
+	atomic_store(&watch.stop, true);
+	thread_wait(thread);
+	umask(before);
+	check(watch.seen >= 100);
+	check_int(watch.wider, 0);
+	spot_end(&spot);
+}
+
+/* ---- Processes ----------------------------------------------------------------------------------------------------------------- */
+
+/* Listens, and dies while a child of its own goes on, until the socket's other end is closed. */
+static int child_leaves_a_child(void *argument)
+{
+	const int *ends = argument;
+	beam_listener *listener = listen_at(spot.path, NULL);
+	char byte;
+
+	check(beam_listener_fd(listener) >= 0);
+	close(ends[0]);
+	if (fork() == 0) {
+		check_int(write(ends[1], "c", 1), 1);
+		_exit((int)read(ends[1], &byte, 1));
+	}
+	pause();
+	return 0;
+}
+
+static void test_a_child_that_outlives_a_dead_server_does_not_keep_its_address(void)
+{
+	pid_t server;
+	int ends[2];
+	char byte;
+
+	spot_make(&spot);
+	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	server = process_spawn(child_leaves_a_child, ends);
+	close(ends[1]);
+	require_int(read(ends[0], &byte, 1), 1);
+	kill(server, SIGKILL);
+	check_int(process_wait(server), 128 + SIGKILL);
+	check(exists(spot.path) && exists(spot.lock));
+	expect_new(0);
+	/* It is still there. */
+	check_int(recv(ends[0], &byte, 1, MSG_DONTWAIT), -1);
+	check_int(errno, EAGAIN);
+	close(ends[0]);
+	spot_end(&spot);
+}
+
+static int child_exits(void *argument)
+{
+	(void)argument;
+	listen_at(spot.path, NULL);
+	/* As at the end of main(); the harness's own way out runs no handlers. */
+	exit(0);
+}
+
+static void test_a_program_that_ends_without_closing_leaves_nothing(void)
+{
+	spot_make(&spot);
+	check_int(process_wait(process_spawn(child_exits, NULL)), 0);
+	check(!exists(spot.path) && !exists(spot.lock));
+	rmdir(spot.folder);
+}
+
+enum { RACERS = 2, RACES = 200 };
+
+struct race {
+	const char *address;
+	int go[RACERS][2], told[RACERS][2];
+};
+
+static int child_races(struct race *race, int which)
+{
+	char byte;
+
+	while (read(race->go[which][0], &byte, 1) == 1 && byte == 'g') {
+		beam_listener *listener = NULL;
+		int r = beam_listener_new(&listener, race->address, NULL);
+
+		check(r == 0 || r == -EADDRINUSE);
+		check_int(write(race->told[which][1], &(char){r == 0 ? 'w' : 'l'}, 1), 1);
+		/* Until the other one has tried, too; then, every other time, as the dead would leave it. */
+		check_int(read(race->go[which][0], &byte, 1), 1);
+		if (byte == 'k' && r == 0)
+			process_exit(0);
+		beam_listener_unref(listener);
+		check_int(write(race->told[which][1], "d", 1), 1);
+	}
+	return 0;
+}
+
+static int child_races_first(void *argument)
+{
+	return child_races(argument, 0);
+}
+
+static int child_races_second(void *argument)
+{
+	return child_races(argument, 1);
+}
+
+static int (*const racers[RACERS])(void *) = {child_races_first, child_races_second};
+
+/* One of two wins, and is there to be connected to. How many won. */
+static int run_race(struct race *race, pid_t children[RACERS], bool kill)
+{
+	char results[RACERS];
+	int won = 0;
+
+	for (int i = 0; i < RACERS; i++)
+		check_int(write(race->go[i][1], "g", 1), 1);
+	for (int i = 0; i < RACERS; i++) {
+		require_int(read(race->told[i][0], &results[i], 1), 1);
+		won += results[i] == 'w';
+	}
+	if (won == 1)
+		close(raw_connect(race->address));
+	for (int i = 0; i < RACERS; i++)
+		check_int(write(race->go[i][1], kill ? "k" : "g", 1), 1);
+	for (int i = 0; i < RACERS; i++) {
+		if (kill && results[i] == 'w') {
+			check_int(process_wait(children[i]), 0);
+			children[i] = process_spawn(racers[i], race);
+			continue;
+		}
+		check_int(read(race->told[i][0], &(char){0}, 1), 1);
+	}
+	return won;
+}
+
+static void race_for(const char *address)
+{
+	struct race race = {.address = address};
+	pid_t children[RACERS];
+
+	for (int i = 0; i < RACERS; i++) {
+		require_int(pipe2(race.go[i], O_CLOEXEC), 0);
+		require_int(pipe2(race.told[i], O_CLOEXEC), 0);
+	}
+	for (int i = 0; i < RACERS; i++)
+		children[i] = process_spawn(racers[i], &race);
+	for (size_t i = 0; i < scale(RACES) && !harness_failures(); i++)
+		check_int(run_race(&race, children, i % 2), 1);
+	for (int i = 0; i < RACERS; i++) {
+		check_int(write(race.go[i][1], "e", 1), 1);
+		check_int(process_wait(children[i]), 0);
+		for (int j = 0; j < 2; j++) {
+			close(race.go[i][j]);
+			close(race.told[i][j]);
+		}
+	}
+}
+
+static void test_of_two_processes_that_race_for_a_path_one_gets_it_each_time(void)
+{
+	spot_make(&spot);
+	race_for(spot.path);
+	/* The last winner may have been killed. */
+	unlink(spot.path);
+	unlink(spot.lock);
+	spot_end(&spot);
+}
+
+static void test_of_two_processes_that_race_for_an_abstract_name_one_gets_it_each_time(void)
+{
+	char address[64];
+
+	snprintf(address, sizeof address, "%s", abstract_address());
+	race_for(address);
+}
+
+static const struct test tests[] = {
+    TEST(test_the_socket_of_a_server_that_died_is_replaced),
+    TEST(test_a_living_server_that_knows_no_lock_is_left_alone),
+    TEST(test_a_living_socket_of_another_type_is_left_alone),
+    TEST(test_what_is_no_socket_is_left_alone),
+    TEST(test_a_lock_that_another_holds_is_respected),
+    TEST(test_a_lock_that_is_no_file_of_its_own_keeps_nobody_waiting),
+    TEST(test_the_lock_is_open_to_nobody_else),
+    TEST(test_a_socket_that_another_has_put_there_since_is_not_removed),
+    TEST(test_a_socket_that_is_gone_is_not_missed),
+    TEST(test_nobody_can_connect_before_the_permissions_are_set),
+    TEST(test_the_permissions_are_never_wider_than_asked_for),
+    TEST(test_a_child_that_outlives_a_dead_server_does_not_keep_its_address),
+    TEST(test_a_program_that_ends_without_closing_leaves_nothing),
+    TEST(test_of_two_processes_that_race_for_a_path_one_gets_it_each_time),
+    TEST(test_of_two_processes_that_race_for_an_abstract_name_one_gets_it_each_time),
+};
+
+HARNESS_MAIN("listener/place", tests)
