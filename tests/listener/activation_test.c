@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sockets that were handed in: one by one, and by a service manager.
+ */
+#include <fcntl.h>
+#include <public/listening.h>
+
+static struct spot spot;
+
+/* ---- A descriptor ---------------------------------------------------------------------------------------------------------------- */
+
+static void test_a_socket_that_was_handed_in_is_served_and_its_file_left_alone(void)
+{
+	beam_listener *listener = NULL;
+	beam_channel *channels[2];
+	int fd;
+
+	spot_make(&spot);
+	for (int backlog = 0; backlog < 2; backlog++) {
+		fd = raw_listen(spot.path, backlog);
+		fcntl(fd, F_SETFD, 0);
+		require_int(beam_listener_of_fd(&listener, fd, NULL), 0);
+		check_int(fcntl(fd, F_GETFD), FD_CLOEXEC);
+		check(fcntl(fd, F_GETFL) & O_NONBLOCK);
+		meet(listener, spot.path, channels);
+		expect_connected(channels);
+		part(channels);
+		beam_listener_unref(listener);
+		check(!fd_open(fd));
+		check(exists(spot.path));
+		unlink(spot.path);
+	}
+	check(!exists(spot.lock));
+	spot_end(&spot);
+}
+
+static void test_connections_that_wait_already_are_accepted(void)
+{
+	beam_listener *listener = NULL;
+	beam_channel *channels[2];
+	int fd;
+
+	spot_make(&spot);
+	fd = raw_listen(spot.path, 1);
+	require_int(beam_channel_connect(&channels[0], spot.path, NULL, soon()), 0);
+	require_int(beam_listener_of_fd(&listener, fd, NULL), 0);
+	require_int(beam_listener_accept(listener, &channels[1], BEAM_NOWAIT), 1);
+	expect_connected(channels);
+	part(channels);
+	beam_listener_unref(listener);
+	unlink(spot.path);
+	spot_end(&spot);
+}
+
+static void expect_refused(int fd, int expected)
+{
+	beam_listener *listener = NULL;
+
+	check_int(beam_listener_of_fd(&listener, fd, NULL), expected);
+	check(listener == NULL);
+	if (expected != -EBADF)
+		check(fd_open(fd));
+}
+
+static void test_what_cannot_listen_is_refused_and_stays_the_callers(void)
+{
+	int pair[2], other[2], datagram = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int unbound = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), internet = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct beam_listener_options bad = BEAM_LISTENER_OPTIONS;
+	beam_listener *listener = NULL;
+
+	require_int(pipe2(pair, O_CLOEXEC), 0);
+	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, other), 0);
+	expect_refused(-1, -EBADF);
+	expect_refused(pair[0], -ENOTSOCK);
+	expect_refused(datagram, -EPROTOTYPE);
+	if (internet >= 0)
+		expect_refused(internet, -EPROTOTYPE);
+	expect_refused(unbound, -EINVAL);
+	expect_refused(other[0], -EINVAL);
+	bad.backlog = 0;
+	check_int(beam_listener_of_fd(&listener, unbound, &bad), -EINVAL);
+	for (int i = 0; i < 2; i++) {
+		close(pair[i]);
+		close(other[i]);
+	}
+	close(datagram);
+	close(unbound);
+	if (internet >= 0)
+		close(internet);
+}
+
+static int child_hands_in(void *argument)
+{
+	beam_listener *listener = NULL;
+	beam_channel *channel;
+	int fd = *(int *)argument;
+
+	if (geteuid() == 0)
+		require_int(setuid(65534), 0);
+	require_int(beam_listener_of_fd(&listener, fd, NULL), 0);
+	require_int(beam_listener_accept(listener, &channel, soon()), 1);
+	/* The client says goodbye first. */
+	check_int(beam_channel_accept(channel, &(beam_topic *){NULL}, soon()), 0);
+	beam_channel_unref(channel);
+	beam_listener_unref(listener);
+	return 0;
+}
+
+static void test_clients_see_the_one_who_serves_not_the_one_who_made_the_socket(void)
+{
+	struct beam_connect_options options = BEAM_CONNECT_OPTIONS;
+	struct beam_peer peer = {0};
+	beam_channel *channel = NULL;
+	pid_t child;
+	int fd;
+
+	spot_make(&spot);
+	fd = raw_listen(spot.path, 0);
+	child = process_spawn(child_hands_in, &fd);
+	options.wait_for_server = 1;
+	options.server_uid = geteuid() == 0 ? 65534 : geteuid();
+	check_int(beam_channel_connect_with(&channel, spot.path, &options, soon()), 0);
+	check_int(beam_channel_peer(channel, &peer), 0);
+	check_int(peer.pid, child);
+	check_int(peer.uid, options.server_uid);
+	check_int(beam_channel_close(channel, soon()), 0);
+	beam_channel_unref(channel);
+	check_int(process_wait(child), 0);
+	close(fd);
+	unlink(spot.path);
+	spot_end(&spot);
+}
+
+static void test_closing_leaves_a_shared_socket_to_those_who_share_it(void)
+{
+	beam_listener *listener = NULL;
+	beam_channel *channels[2];
+	int fd, copy, poller;
+
+	spot_make(&spot);
+	fd = raw_listen(spot.path, 1);
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	require_int(beam_listener_of_fd(&listener, fd, NULL), 0);
+	poller = beam_listener_fd(listener);
+	check(poller >= 0);
+	beam_listener_close(listener);
+	require_int(beam_channel_connect(&channels[0], spot.path, NULL, soon()), 0);
+	beam_listener_unref(listener);
+	require_int(beam_listener_of_fd(&listener, copy, NULL), 0);
+	require_int(beam_listener_accept(listener, &channels[1], BEAM_NOWAIT), 1);
+	expect_connected(channels);
+	part(channels);
+	beam_listener_unref(listener);
+	unlink(spot.path);
+	spot_end(&spot);
+}
+
+/* ---- A service manager ---------------------------------------------------------------------------------------------------------------- */
+
+enum { FIRST = 3, SOCKETS = 3 };
+
+static void path_of(int i, char path[80])
+{
+	snprintf(path, 80, "%s%d", spot.path, i);
+}
+
+/* As systemd would run a service: sockets from descriptor 3 on, not close-on-exec. */
+static void hand_over(const char *names)
+{
+	char text[20], path[80];
+
+	for (int i = 0; i < SOCKETS; i++) {
+		path_of(i, path);
+		require_int(raw_listen(path, 1), FIRST + i);
+		fcntl(FIRST + i, F_SETFD, 0);
+	}
+	snprintf(text, sizeof text, "%d", (int)getpid());
+	setenv("LISTEN_PID", text, 1);
+	setenv("LISTEN_FDS", "3", 1);
+	if (names)
+		setenv("LISTEN_FDNAMES", names, 1);
+	else
+		unsetenv("LISTEN_FDNAMES");
+}
+
+static void clear_away(void)
+{
+	char path[80];
+
+	for (int i = 0; i < SOCKETS; i++) {
+		path_of(i, path);
+		unlink(path);
+	}
+}
+
+/* Takes one, and tells which it is; or an error. */
+static int take_one(const char *name, beam_listener **ret)
+{
+	int r = beam_listener_activated(ret, name, NULL);
+
+	if (r < 0)
+		return r;
+	for (int i = 0; i < SOCKETS; i++) {
+		beam_channel *channels[2];
+		char path[80];
+
+		path_of(i, path);
+		require_int(beam_channel_connect(&channels[0], path, NULL, soon()), 0);
+		if (beam_listener_accept(*ret, &channels[1], BEAM_NOWAIT) == 1) {
+			part(channels);
+			return i;
+		}
+		beam_channel_unref(channels[0]);
+	}
+	return -ENODATA;
+}
+
+static int child_takes_all(void *argument)
+{
+	beam_listener *listeners[SOCKETS] = {NULL}, *none = NULL;
+
+	hand_over(argument);
+	for (int i = 0; i < SOCKETS; i++) {
+		check_int(take_one(NULL, &listeners[i]), i);
+		check_int(fcntl(FIRST + i, F_GETFD), FD_CLOEXEC);
+	}
+	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	check(none == NULL);
+	check_string(getenv("LISTEN_FDS"), "3");
+	for (int i = 0; i < SOCKETS; i++)
+		beam_listener_unref(listeners[i]);
+	/* Closed, or whatever has the number now. */
+	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	return 0;
+}
+
+static int child_takes_by_name(void *argument)
+{
+	beam_listener *a = NULL, *b[2] = {NULL, NULL}, *none = NULL;
+
+	(void)argument;
+	hand_over("bb:a:bb");
+	check_int(beam_listener_activated(&none, "b", NULL), -ENOENT);
+	check_int(beam_listener_activated(&none, "", NULL), -ENOENT);
+	check_int(beam_listener_activated(&none, "bb:a", NULL), -ENOENT);
+	check_int(take_one("a", &a), 1);
+	check_int(beam_listener_activated(&none, "a", NULL), -ENOENT);
+	check_int(take_one("bb", &b[0]), 0);
+	check_int(take_one("bb", &b[1]), 2);
+	check_int(beam_listener_activated(&none, "bb", NULL), -ENOENT);
+	check(none == NULL);
+	beam_listener_unref(a);
+	beam_listener_unref(b[0]);
+	beam_listener_unref(b[1]);
+	return 0;
+}
+
+static int child_finds_nothing(void *argument)
+{
+	static const struct {
+		const char *pid, *fds;
+	} rows[] = {{"1", "3"},    {"", "3"},      {NULL, "3"},    {"self", ""},   {"self", NULL},
+		    {"self", "0"}, {"self", "-3"}, {"self", "3x"}, {"self", " 3"}, {"self", "99999999999999999999"}};
+	beam_listener *none = NULL;
+	char self[20];
+
+	(void)argument;
+	hand_over(NULL);
+	snprintf(self, sizeof self, "%d", (int)getpid());
+	check_int(beam_listener_activated(&none, "name", NULL), -ENOENT);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		unsetenv("LISTEN_PID");
+		unsetenv("LISTEN_FDS");
+		if (rows[i].pid)
+			setenv("LISTEN_PID", strcmp(rows[i].pid, "self") == 0 ? self : rows[i].pid, 1);
+		if (rows[i].fds)
+			setenv("LISTEN_FDS", rows[i].fds, 1);
+		harness_context("row %zu", i);
+		check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	}
+	harness_context("%s", "");
+	check(none == NULL);
+	/* None of them has been touched. */
+	for (int i = 0; i < SOCKETS; i++)
+		check_int(fcntl(FIRST + i, F_GETFD), 0);
+	return 0;
+}
+
+static int child_is_given_something_else(void *argument)
+{
+	struct beam_listener_options bad = BEAM_LISTENER_OPTIONS;
+	beam_listener *listener = NULL;
+	int pair[2];
+
+	(void)argument;
+	hand_over("a:b:pipe");
+	require_int(pipe2(pair, 0), 0);
+	require_int(dup2(pair[0], FIRST + 2), FIRST + 2);
+	check_int(beam_listener_activated(&listener, "pipe", NULL), -ENOTSOCK);
+	check_int(beam_listener_activated(&listener, "pipe", NULL), -ENOTSOCK);
+	check_int(fcntl(FIRST + 2, F_GETFD), 0);
+	/* What failed can be taken by another call. */
+	bad.backlog = 0;
+	check_int(beam_listener_activated(&listener, "a", &bad), -EINVAL);
+	check_int(take_one("a", &listener), 0);
+	beam_listener_unref(listener);
+	return 0;
+}
+
+static void in_a_service(int (*run)(void *argument), void *argument)
+{
+	spot_make(&spot);
+	check_int(process_wait(process_spawn(run, argument)), 0);
+	clear_away();
+	spot_end(&spot);
+}
+
+static void test_each_socket_of_the_service_manager_is_taken_once(void)
+{
+	in_a_service(child_takes_all, NULL);
+	in_a_service(child_takes_all, "a:b:c");
+}
+
+static void test_sockets_of_the_service_manager_are_taken_by_name(void)
+{
+	in_a_service(child_takes_by_name, NULL);
+}
+
+static void test_what_is_not_for_this_process_or_makes_no_sense_is_not_taken(void)
+{
+	in_a_service(child_finds_nothing, NULL);
+}
+
+static void test_something_else_from_the_service_manager_is_an_error(void)
+{
+	in_a_service(child_is_given_something_else, NULL);
+}
+
+static const struct test tests[] = {
+    TEST(test_a_socket_that_was_handed_in_is_served_and_its_file_left_alone),
+    TEST(test_connections_that_wait_already_are_accepted),
+    TEST(test_what_cannot_listen_is_refused_and_stays_the_callers),
+    TEST(test_clients_see_the_one_who_serves_not_the_one_who_made_the_socket),
+    TEST(test_closing_leaves_a_shared_socket_to_those_who_share_it),
+    TEST(test_each_socket_of_the_service_manager_is_taken_once),
+    TEST(test_sockets_of_the_service_manager_are_taken_by_name),
+    TEST(test_what_is_not_for_this_process_or_makes_no_sense_is_not_taken),
+    TEST(test_something_else_from_the_service_manager_is_an_error),
+};
+
+HARNESS_MAIN("listener/activation", tests)
