@@ -2,57 +2,10 @@
 /*
  * Descriptors that bite: whose close waits, that keep each other alive, or that nobody asked for.
  */
-#include <arpa/inet.h>
 #include <hostile/attack.h>
-#include <netinet/in.h>
+#include <hostile/lingering.h>
 
 static struct attack attack;
-
-/* A TCP connection whose close waits a minute, or until its peer resets it. */
-enum { LINGER_SECONDS = 60, AT_ONCE_MS = 20000 };
-
-struct lingering {
-	int fd, peer;
-};
-
-static struct lingering lingering_open(void)
-{
-	static const char bytes[1 << 16];
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct linger linger = {.l_onoff = 1, .l_linger = LINGER_SECONDS};
-	socklen_t size = sizeof address;
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct lingering lingering = {.fd = -1};
-
-	if (under_valgrind()) {
-		close(listener);
-		skip("Valgrind lets no thread run while another is in close()");
-	}
-	lingering.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 1) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &size) < 0 ||
-	    connect(lingering.fd, (struct sockaddr *)&address, sizeof address) < 0) {
-		close(listener);
-		close(lingering.fd);
-		skip("no TCP over the loopback: %s", strerror(errno));
-	}
-	lingering.peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	close(listener);
-	require_int(setsockopt(lingering.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
-	while (send(lingering.fd, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
-		;
-	return lingering;
-}
-
-/* Ends the wait: data unread at the peer makes it reset the connection. */
-static void lingering_end(struct lingering *lingering, int64_t begin)
-{
-	int ms = (int)((now_ns() - begin) / 1000000);
-
-	if (ms >= AT_ONCE_MS)
-		fail("it took %d ms", ms);
-	close(lingering->peer);
-}
 
 /* Sends what has been encoded, with the biting descriptor. The frame is completed only when the descriptor here is closed: else
  * this close might be the last one, and it would wait. */
