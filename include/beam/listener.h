@@ -180,7 +180,7 @@ BEAM_API int beam_listener_fd(beam_listener *listener) BEAM_CHECKED;
 BEAM_API int beam_listener_close(beam_listener *listener);
 
 /** Counters of a listener, since it was made. Who connected is counted once, in one of the first five. */
-struct beam_listener_statistics {
+struct beam_listener_counters {
 	/** Channels that were made. */
 	uint64_t accepted;
 	/** Refused by the policy. */
@@ -199,12 +199,12 @@ struct beam_listener_statistics {
  * The counters of a listener.
  *
  * @param ret   takes as many counters as fit
- * @param size  sizeof(struct beam_listener_statistics), so that the struct may grow
+ * @param size  sizeof(struct beam_listener_counters), so that the struct may grow
  * @retval 0        done
  * @retval -EINVAL  a NULL where none may be
  * @retval -ECHILD  in a forked child
  */
-BEAM_API int beam_listener_statistics(beam_listener *listener, struct beam_listener_statistics *ret, size_t size) BEAM_CHECKED;
+BEAM_API int beam_listener_statistics(beam_listener *listener, struct beam_listener_counters *ret, size_t size) BEAM_CHECKED;
 
 BEAM_END
 

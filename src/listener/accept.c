@@ -262,7 +262,7 @@ static int judge(struct beam_listener *listener, int fd, const struct ucred *pee
 /* Makes the connection a channel: 1. 0: it was closed and counted. */
 static int admit(struct beam_listener *listener, int fd, beam_channel **ret)
 {
-	struct beam_listener_statistics *statistics = &listener->statistics;
+	struct beam_listener_counters *statistics = &listener->statistics;
 	struct uid_count *of_uid = NULL;
 	uint64_t *counter = &statistics->failed;
 	struct ucred peer;

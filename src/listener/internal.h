@@ -34,7 +34,7 @@ struct beam_listener {
 	/* The socket; the descriptor for event loops; one that is given up when no other is free. -1: there is none. */
 	int fd, epoll, reserve;
 	struct list uids;
-	struct beam_listener_statistics statistics;
+	struct beam_listener_counters statistics;
 };
 
 /* The channels of one user: as long as there are some. */

@@ -299,9 +299,9 @@ int beam_listener_fd(beam_listener *listener)
 	return r;
 }
 
-int beam_listener_statistics(beam_listener *listener, struct beam_listener_statistics *ret, size_t size)
+int beam_listener_statistics(beam_listener *listener, struct beam_listener_counters *ret, size_t size)
 {
-	struct beam_listener_statistics now;
+	struct beam_listener_counters now;
 
 	if (!listener || !ret)
 		return -EINVAL;

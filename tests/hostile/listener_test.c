@@ -64,7 +64,7 @@ static int child_floods(void *argument)
 
 static uint64_t judged(beam_listener *listener)
 {
-	struct beam_listener_statistics n = counts(listener);
+	struct beam_listener_counters n = counts(listener);
 
 	return n.accepted + n.over_descriptors + n.failed;
 }

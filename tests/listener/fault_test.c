@@ -83,7 +83,7 @@ static void connect_and_accept(beam_listener *listener)
 static void listen_and_accept(void)
 {
 	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
-	struct beam_listener_statistics statistics;
+	struct beam_listener_counters statistics;
 	beam_listener *listener = NULL;
 	int r, fd;
 

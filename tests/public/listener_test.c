@@ -97,7 +97,7 @@ static void test_bad_input_is_refused(void)
 		struct beam_listener_options known;
 		uint64_t more;
 	} newer = {options, 1};
-	struct beam_listener_statistics statistics;
+	struct beam_listener_counters statistics;
 	beam_listener *listener = NULL;
 	beam_channel *accepted;
 	char longer[110];
@@ -678,7 +678,7 @@ static void test_the_server_may_be_demanded_to_be_a_certain_user(void)
 static int child_uses_listener(void *argument)
 {
 	beam_listener *listener = argument;
-	struct beam_listener_statistics statistics;
+	struct beam_listener_counters statistics;
 	beam_channel *channel;
 
 	check_int(beam_listener_accept(listener, &channel, BEAM_FOREVER), -ECHILD);

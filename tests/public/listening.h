@@ -72,9 +72,9 @@ static inline void expect_connected(beam_channel *channels[2])
 		beam_topic_unref(topics[i]);
 }
 
-static inline struct beam_listener_statistics counts(beam_listener *listener)
+static inline struct beam_listener_counters counts(beam_listener *listener)
 {
-	struct beam_listener_statistics counts = {0};
+	struct beam_listener_counters counts = {0};
 
 	check_int(beam_listener_statistics(listener, &counts, sizeof counts), 0);
 	return counts;
