@@ -115,6 +115,7 @@ static void test_clients_see_the_one_who_serves_not_the_one_who_made_the_socket(
 	pid_t child;
 	int fd;
 
+	needs_threads_in_children();
 	spot_make(&spot);
 	fd = raw_listen(spot.path, 0);
 	child = process_spawn(child_hands_in, &fd);
@@ -310,6 +311,7 @@ static int child_is_given_something_else(void *argument)
 
 static void in_a_service(int (*run)(void *argument), void *argument)
 {
+	needs_threads_in_children();
 	spot_make(&spot);
 	check_int(process_wait(process_spawn(run, argument)), 0);
 	clear_away();

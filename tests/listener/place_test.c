@@ -302,6 +302,7 @@ static int child_exits(void *argument)
 
 static void test_a_program_that_ends_without_closing_leaves_nothing(void)
 {
+	needs_threads_in_children();
 	spot_make(&spot);
 	check_int(process_wait(process_spawn(child_exits, NULL)), 0);
 	check(!exists(spot.path) && !exists(spot.lock));
@@ -399,6 +400,7 @@ static void race_for(const char *address)
 
 static void test_of_two_processes_that_race_for_a_path_one_gets_it_each_time(void)
 {
+	needs_threads_in_children();
 	spot_make(&spot);
 	race_for(spot.path);
 	/* The last winner may have been killed. */
@@ -411,6 +413,7 @@ static void test_of_two_processes_that_race_for_an_abstract_name_one_gets_it_eac
 {
 	char address[64];
 
+	needs_threads_in_children();
 	snprintf(address, sizeof address, "%s", abstract_address());
 	race_for(address);
 }
