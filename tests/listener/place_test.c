@@ -302,9 +302,14 @@ static int child_exits(void *argument)
 
 static void test_a_program_that_ends_without_closing_leaves_nothing(void)
 {
+	int code;
+
 	needs_threads_in_children();
 	spot_make(&spot);
-	check_int(process_wait(process_spawn(child_exits, NULL)), 0);
+	code = process_wait(process_spawn(child_exits, NULL));
+	/* Valgrind blames the child for what it has of its parent. */
+	if (!under_valgrind())
+		check_int(code, 0);
 	check(!exists(spot.path) && !exists(spot.lock));
 	rmdir(spot.folder);
 }
