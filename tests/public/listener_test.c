@@ -246,6 +246,41 @@ static void test_a_descriptor_for_loops_that_is_first_asked_for_after_closing_is
 	beam_listener_unref(listener);
 }
 
+static void test_accepted_channels_can_be_run_by_a_loop(void)
+{
+	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
+	struct beam_channel_options channel = BEAM_CHANNEL_OPTIONS;
+	struct pollfd poller = {.events = POLLIN};
+	beam_listener *listener;
+	beam_channel *client, *server;
+	beam_topic *topic;
+	int r;
+
+	channel.loop = 1;
+	options.channel = &channel;
+	listener = listen_at(abstract_address(), &options);
+	require_int(beam_channel_connect(&client, abstract_address(), NULL, soon()), 0);
+	poller.fd = beam_listener_fd(listener);
+	check_int(poll(&poller, 1, stretch(20000)), 1);
+	require_int(beam_listener_accept(listener, &server, BEAM_NOWAIT), 1);
+	require_int(beam_topic_open(&topic, client, "topic"), 0);
+	send_text(topic, "a word");
+	check_int(beam_channel_close(client, soon()), 0);
+	beam_topic_unref(topic);
+	require_int(beam_topic_open(&topic, server, "topic"), 0);
+	poller.fd = beam_channel_loop_fd(server);
+	while ((r = beam_channel_dispatch(server)) == 1)
+		check_int(poll(&poller, 1, stretch(20000)), 1);
+	check_int(r, 0);
+	/* It has ended, though it is held still. */
+	check_int(counts(listener).connections, 0);
+	expect_text(topic, "a word");
+	beam_topic_unref(topic);
+	beam_channel_unref(server);
+	beam_channel_unref(client);
+	beam_listener_unref(listener);
+}
+
 static void test_channels_outlive_the_listener(void)
 {
 	beam_listener *listener = listen_at(abstract_address(), NULL);
@@ -742,6 +777,7 @@ static const struct test tests[] = {
     TEST(test_several_threads_accept_each_connection_once_and_closing_wakes_them_all),
     TEST(test_the_descriptor_for_loops_shows_who_waits_for_as_long_as_he_does),
     TEST(test_a_descriptor_for_loops_that_is_first_asked_for_after_closing_is_readable),
+    TEST(test_accepted_channels_can_be_run_by_a_loop),
     TEST(test_channels_outlive_the_listener),
     TEST(test_whoever_waits_in_the_backlog_is_disconnected_by_closing),
     TEST(test_one_more_than_the_most_connections_is_refused),
