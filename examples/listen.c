@@ -43,7 +43,7 @@ static void answer(beam_channel *channel)
 	beam_topic_unref(lines);
 }
 
-static int serve(const char *address, int clients)
+static int serve(const char *address, long clients)
 {
 	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
 	beam_listener *listener;
@@ -94,7 +94,7 @@ static int ask(const char *address, const char *text)
 int main(int argc, char **argv)
 {
 	if (argc == 4 && strcmp(argv[1], "serve") == 0)
-		return serve(argv[2], atoi(argv[3]));
+		return serve(argv[2], strtol(argv[3], NULL, 10));
 	if (argc == 4 && strcmp(argv[1], "ask") == 0)
 		return ask(argv[2], argv[3]);
 	fprintf(stderr, "usage: %s serve ADDRESS CLIENTS | ask ADDRESS TEXT\n", argv[0]);

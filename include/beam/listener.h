@@ -171,7 +171,8 @@ BEAM_API int beam_listener_fd(beam_listener *listener) BEAM_CHECKED;
 /**
  * Stops listening: everyone who accepts is woken and gets 0, whoever waited to be accepted is disconnected, the socket's file is removed if it is
  * still the listener's own, and the lock with it. Channels that were accepted go on. Any number of times, from any thread, also from the
- * policy. When the first call returns the address is free again. The handle stays to be released.
+ * policy. When the first call returns the address is free again; an abstract name perhaps only later, if somebody who waited has sent a descriptor
+ * whose close waits. The handle stays to be released.
  *
  * @retval 0        done
  * @retval -EINVAL  `listener` is NULL

@@ -95,28 +95,34 @@ static int remove_stale(const char *path)
 	return fd == -ECONNREFUSED ? remove_file(path, &found) : fd == -ENOENT ? 0 : fd;
 }
 
+/* Sets the mode of a file that has been opened by name, if it is this one. */
+static int set_mode_of(int fd, const struct stat *file, mode_t mode)
+{
+	char by_fd[40];
+	struct stat opened;
+
+	if (sys_fstat(fd, &opened) < 0)
+		return -errno;
+	if (!same_file(&opened, file))
+		return -EADDRINUSE;
+	snprintf(by_fd, sizeof by_fd, "/proc/self/fd/%d", fd);
+	return sys_chmod(by_fd, mode) < 0 ? -errno : 0;
+}
+
 /*
  * The file gets the mode that its socket had when it was bound, less the umask: never more than was asked for, so only what the umask took
  * away has to be added. That is done to the very file, not to what may bear its name by then; and nobody can connect yet.
  */
 static int set_mode(const char *path, const struct stat *file, mode_t mode)
 {
-	char by_fd[40];
-	struct stat opened;
-	int fd, r = 0;
+	int fd, r;
 
 	if ((file->st_mode & 07777) == mode)
 		return 0;
 	fd = sys_open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	snprintf(by_fd, sizeof by_fd, "/proc/self/fd/%d", fd);
-	if (sys_fstat(fd, &opened) < 0)
-		r = -errno;
-	else if (!same_file(&opened, file))
-		r = -EADDRINUSE;
-	else if (sys_chmod(by_fd, mode) < 0)
-		r = -errno;
+	r = set_mode_of(fd, file, mode);
 	close(fd);
 	return r;
 }

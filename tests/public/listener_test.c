@@ -306,6 +306,29 @@ static void test_whoever_waits_in_the_backlog_is_disconnected_by_closing(void)
 	check_int(raw_connect(abstract_address()), -ECONNREFUSED);
 }
 
+static void test_as_many_wait_as_the_backlog_has_room_for_and_one_more(void)
+{
+	enum { BACKLOG = 3 };
+	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
+	beam_channel *waiting[BACKLOG + 1], *accepted, *none = NULL;
+	beam_listener *listener;
+
+	options.backlog = BACKLOG;
+	listener = listen_at(abstract_address(), &options);
+	/* listen(2) counts so. */
+	for (int i = 0; i < BACKLOG + 1; i++)
+		require_int(beam_channel_connect(&waiting[i], abstract_address(), NULL, BEAM_NOWAIT), 0);
+	check_int(beam_channel_connect(&none, abstract_address(), NULL, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_channel_connect(&none, abstract_address(), NULL, beam_in_ms(20)), -ETIMEDOUT);
+	check_int(beam_listener_accept(listener, &accepted, BEAM_NOWAIT), 1);
+	beam_channel_unref(accepted);
+	check_int(beam_channel_connect(&none, abstract_address(), NULL, BEAM_NOWAIT), 0);
+	beam_channel_unref(none);
+	for (int i = 0; i < BACKLOG + 1; i++)
+		beam_channel_unref(waiting[i]);
+	beam_listener_unref(listener);
+}
+
 /* ---- Limits and policy --------------------------------------------------------------------------------------------------------------- */
 
 static void expect_refusal(beam_listener *listener, const char *address)
@@ -780,6 +803,7 @@ static const struct test tests[] = {
     TEST(test_accepted_channels_can_be_run_by_a_loop),
     TEST(test_channels_outlive_the_listener),
     TEST(test_whoever_waits_in_the_backlog_is_disconnected_by_closing),
+    TEST(test_as_many_wait_as_the_backlog_has_room_for_and_one_more),
     TEST(test_one_more_than_the_most_connections_is_refused),
     TEST(test_one_more_than_the_most_connections_of_a_user_is_refused),
     TEST(test_the_limit_of_one_user_leaves_others_their_connections),
