@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <listener/place.h>
 #include <public/listening.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/file.h>
@@ -251,6 +252,64 @@ static void test_the_permissions_are_never_wider_than_asked_for(void)
 	spot_end(&spot);
 }
 
+/* Puts one thing after the other in the place: links to a file that is not to be touched, and nothing; the lock is taken away. */
+struct swapper {
+	atomic_bool stop;
+	char victim[80], link[80];
+};
+
+static void *swap_often(void *argument)
+{
+	struct swapper *swapper = argument;
+
+	while (!atomic_load(&swapper->stop)) {
+		check_int(link(swapper->victim, swapper->link), 0);
+		check_int(rename(swapper->link, spot.path), 0);
+		unlink(spot.path);
+		check_int(symlink(swapper->victim, swapper->link), 0);
+		check_int(rename(swapper->link, spot.path), 0);
+		unlink(spot.path);
+		unlink(spot.lock);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it(void)
+{
+	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
+	mode_t before = umask(077);
+	struct swapper swapper = {.stop = false};
+	struct stat victim;
+	pthread_t thread;
+	size_t listened = 0;
+
+	spot_make(&spot);
+	snprintf(swapper.victim, sizeof swapper.victim, "%s/victim", spot.folder);
+	snprintf(swapper.link, sizeof swapper.link, "%s/link", spot.folder);
+	close(open(swapper.victim, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	options.mode = 0666;
+	thread = thread_spawn(swap_often, &swapper);
+	for (size_t i = 0; i < scale(5000); i++) {
+		beam_listener *listener = NULL;
+		int r = beam_listener_new(&listener, spot.path, &options);
+
+		check(r == 0 || r == -EADDRINUSE || r == -ENOENT || r == -ELOOP);
+		listened += r == 0;
+		beam_listener_unref(listener);
+	}
+	atomic_store(&swapper.stop, true);
+	thread_wait(thread);
+	umask(before);
+	check(listened > 0);
+	check_int(lstat(swapper.victim, &victim), 0);
+	check_int(victim.st_mode & 07777, 0600);
+	unlink(swapper.victim);
+	unlink(spot.path);
+	unlink(spot.lock);
+	spot_end(&spot);
+}
+
 /* ---- Processes ----------------------------------------------------------------------------------------------------------------- */
 
 /* Listens, and dies while a child of its own goes on, until the socket's other end is closed. */
@@ -435,6 +494,7 @@ static const struct test tests[] = {
     TEST(test_a_socket_that_is_gone_is_not_missed),
     TEST(test_nobody_can_connect_before_the_permissions_are_set),
     TEST(test_the_permissions_are_never_wider_than_asked_for),
+    TEST(test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it),
     TEST(test_a_child_that_outlives_a_dead_server_does_not_keep_its_address),
     TEST(test_a_program_that_ends_without_closing_leaves_nothing),
     TEST(test_of_two_processes_that_race_for_a_path_one_gets_it_each_time),
