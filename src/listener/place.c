@@ -14,7 +14,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Removes what has this name, if it is this file. */
+/* Removes what has this name, if it is this file, which is open: else another could have its number by now. */
 static int remove_file(const char *path, const struct stat *file)
 {
 	struct stat now;
@@ -77,13 +77,13 @@ static void lock_release(struct place *place)
 /* ---- The socket -------------------------------------------------------------------------------------------------------------- */
 
 /* A socket that nobody listens on was left by a server that died. The lock is held: no other server of ours is just about to listen. */
-static int remove_stale(const char *path)
+static int remove_if_stale(const char *path, int file)
 {
 	struct stat found;
 	int fd;
 
-	if (sys_lstat(path, &found) < 0)
-		return errno == ENOENT ? 0 : -errno;
+	if (sys_fstat(file, &found) < 0)
+		return -errno;
 	if (!S_ISSOCK(found.st_mode))
 		return -EADDRINUSE;
 	fd = socket_connect(path, SOCK_STREAM, BEAM_NOWAIT);
@@ -92,7 +92,19 @@ static int remove_stale(const char *path)
 	/* Somebody listens: with a full backlog, or on a socket of another type. */
 	if (fd >= 0 || fd == -EAGAIN || fd == -EPROTOTYPE)
 		return -EADDRINUSE;
-	return fd == -ECONNREFUSED ? remove_file(path, &found) : fd == -ENOENT ? 0 : fd;
+	return fd == -ECONNREFUSED || fd == -ENOENT ? remove_file(path, &found) : fd;
+}
+
+static int remove_stale(const char *path)
+{
+	/* Open, so that no other file gets its inode's number meanwhile. */
+	int r, file = sys_open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+
+	if (file < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = remove_if_stale(path, file);
+	close(file);
+	return r;
 }
 
 /* Sets the mode of a file that has been opened by name, if it is this one. */

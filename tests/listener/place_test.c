@@ -4,6 +4,7 @@
  * the inside.
  */
 #include <fcntl.h>
+#include <harness/fault.h>
 #include <listener/place.h>
 #include <public/listening.h>
 #include <sched.h>
@@ -252,6 +253,26 @@ static void test_the_permissions_are_never_wider_than_asked_for(void)
 	spot_end(&spot);
 }
 
+static void test_with_no_umask_the_permissions_are_there_from_the_first(void)
+{
+	mode_t before = umask(0);
+	struct place place;
+	int fd;
+
+	spot_make(&spot);
+	/* Nothing is left to be done once the file is there. */
+	fault_only(FAULT(SYS_CHMOD));
+	fault_at(1, EPERM, true);
+	fd = place_bind(&place, spot.path, 0620);
+	fault_off();
+	require(fd >= 0);
+	check_int(mode_of(spot.path), 0620);
+	place_leave(&place);
+	close(fd);
+	umask(before);
+	spot_end(&spot);
+}
+
 /* Puts one thing after the other in the place: links to a file that is not to be touched, and nothing; the lock is taken away. */
 struct swapper {
 	atomic_bool stop;
@@ -494,6 +515,7 @@ static const struct test tests[] = {
     TEST(test_a_socket_that_is_gone_is_not_missed),
     TEST(test_nobody_can_connect_before_the_permissions_are_set),
     TEST(test_the_permissions_are_never_wider_than_asked_for),
+    TEST(test_with_no_umask_the_permissions_are_there_from_the_first),
     TEST(test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it),
     TEST(test_a_child_that_outlives_a_dead_server_does_not_keep_its_address),
     TEST(test_a_program_that_ends_without_closing_leaves_nothing),

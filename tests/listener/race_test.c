@@ -111,6 +111,47 @@ static void test_connections_to_a_listener_that_stays_are_all_served(void)
 	run_round(address, connections() + 1);
 }
 
+/* ---- One address, many who want it ------------------------------------------------------------------------------------------------- */
+
+struct rivals {
+	atomic_int holders, won;
+};
+
+static void *want_it(void *argument)
+{
+	struct rivals *rivals = argument;
+
+	for (size_t i = 0; i < scale(2000); i++) {
+		beam_listener *listener = NULL;
+		int r = beam_listener_new(&listener, spot.path, NULL);
+
+		check(r == 0 || r == -EADDRINUSE);
+		if (r < 0)
+			continue;
+		check_int(atomic_fetch_add(&rivals->holders, 1), 0);
+		check(exists(spot.path) && exists(spot.lock));
+		atomic_fetch_add(&rivals->won, 1);
+		atomic_fetch_sub(&rivals->holders, 1);
+		beam_listener_unref(listener);
+	}
+	return NULL;
+}
+
+static void test_of_many_who_listen_and_close_one_at_a_time_has_the_address(void)
+{
+	struct rivals rivals = {0};
+	pthread_t threads[CLIENTS];
+
+	spot_make(&spot);
+	for (int i = 0; i < CLIENTS; i++)
+		threads[i] = thread_spawn(want_it, &rivals);
+	for (int i = 0; i < CLIENTS; i++)
+		thread_wait(threads[i]);
+	check(atomic_load(&rivals.won) > 0);
+	check(!exists(spot.path) && !exists(spot.lock));
+	spot_end(&spot);
+}
+
 /* ---- Closing by many, and asking meanwhile ----------------------------------------------------------------------------------------- */
 
 static void *close_it(void *argument)
@@ -200,6 +241,7 @@ static void test_forks_in_the_midst_of_accepting_and_closing_leave_the_parent_wh
 static const struct test tests[] = {
     TEST(test_connections_that_race_with_a_closing_listener_are_served_or_disconnected),
     TEST(test_connections_to_a_listener_that_stays_are_all_served),
+    TEST(test_of_many_who_listen_and_close_one_at_a_time_has_the_address),
     TEST(test_a_listener_may_be_closed_and_asked_by_many_at_once),
     TEST(test_forks_in_the_midst_of_accepting_and_closing_leave_the_parent_whole),
 };

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Somebody who changes the place of a socket between two steps of the one who takes it, at the worst moment each time: this program's own
+ * lstat(), connect() and flock() let him.
+ */
+#include <fcntl.h>
+#include <public/listening.h>
+#include <sys/file.h>
+
+static struct spot spot;
+static char victim[80], aside[80];
+
+/* What happens once, before and after a look at the place, before a connection, before a lock; what happens each time before a lock. */
+static void (*before_lstat)(void), (*after_lstat)(void), (*before_connect)(void), (*before_flock)(void),
+    (*before_each_flock)(void);
+
+static void happen(void (**what)(void))
+{
+	void (*now)(void) = *what;
+
+	*what = NULL;
+	if (now)
+		now();
+}
+
+int lstat(const char *path, struct stat *status)
+{
+	int r;
+
+	if (strcmp(path, spot.path) == 0)
+		happen(&before_lstat);
+	r = fstatat(AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW);
+	if (strcmp(path, spot.path) == 0)
+		happen(&after_lstat);
+	return r;
+}
+
+int connect(int fd, const struct sockaddr *name, socklen_t size)
+{
+	happen(&before_connect);
+	return (int)syscall(SYS_connect, fd, name, size);
+}
+
+int flock(int fd, int operation)
+{
+	happen(&before_flock);
+	if (before_each_flock)
+		before_each_flock();
+	return (int)syscall(SYS_flock, fd, operation);
+}
+
+static void begin(void)
+{
+	spot_make(&spot);
+	snprintf(victim, sizeof victim, "%s/victim", spot.folder);
+	snprintf(aside, sizeof aside, "%s/aside", spot.folder);
+	close(open(victim, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+}
+
+static void end(void)
+{
+	before_each_flock = NULL;
+	unlink(victim);
+	unlink(aside);
+	unlink(spot.path);
+	unlink(spot.lock);
+	spot_end(&spot);
+}
+
+/* ---- The socket -------------------------------------------------------------------------------------------------------------- */
+
+static void put_symlink(void)
+{
+	check_int(unlink(spot.path), 0);
+	check_int(symlink(victim, spot.path), 0);
+}
+
+static void put_hard_link(void)
+{
+	check_int(unlink(spot.path), 0);
+	check_int(link(victim, spot.path), 0);
+}
+
+static void put_socket(void)
+{
+	check_int(rename(spot.path, aside), 0);
+	close(raw_listen(spot.path, 0));
+}
+
+static void (*const puts_there[])(void) = {put_symlink, put_hard_link, put_socket};
+
+/* Listening with a mode of which the umask takes something fails, and what has been put there is as it was. */
+static void expect_untouched(void (**moment)(void), void (*put)(void), mode_t mode)
+{
+	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
+	mode_t before = umask(077);
+	beam_listener *listener = NULL;
+	struct stat status;
+
+	options.mode = 0666;
+	*moment = put;
+	check_int(beam_listener_new(&listener, spot.path, &options), -EADDRINUSE);
+	umask(before);
+	check(*moment == NULL);
+	check_int(lstat(victim, &status), 0);
+	check_int(status.st_mode & 07777, 0600);
+	check_int(lstat(spot.path, &status), 0);
+	check_int(status.st_mode & 07777, mode);
+}
+
+static void test_permissions_are_given_to_the_socket_that_was_bound_and_to_nothing_else(void)
+{
+	static const mode_t modes[] = {0777, 0600, 0700};
+
+	for (size_t i = 0; i < sizeof puts_there / sizeof *puts_there; i++) {
+		begin();
+		/* The first look is at what was bound. */
+		expect_untouched(&after_lstat, puts_there[i], modes[i]);
+		end();
+	}
+}
+
+static void test_what_is_no_socket_is_not_taken_for_the_one_that_was_bound(void)
+{
+	begin();
+	expect_untouched(&before_lstat, put_symlink, 0777);
+	end();
+	begin();
+	expect_untouched(&before_lstat, put_hard_link, 0600);
+	end();
+}
+
+static void test_what_takes_the_place_of_a_stale_socket_is_not_replaced(void)
+{
+	static const mode_t modes[] = {0777, 0600, 0700};
+
+	for (size_t i = 0; i < sizeof puts_there / sizeof *puts_there; i++) {
+		begin();
+		close(raw_listen(spot.path, 0));
+		expect_untouched(&before_connect, puts_there[i], modes[i]);
+		end();
+	}
+}
+
+static void take_away(void)
+{
+	unlink(spot.path);
+}
+
+static void test_a_stale_socket_that_somebody_else_removes_is_not_missed(void)
+{
+	beam_listener *listener = NULL;
+
+	begin();
+	close(raw_listen(spot.path, 0));
+	before_connect = take_away;
+	check_int(beam_listener_new(&listener, spot.path, NULL), 0);
+	check(before_connect == NULL);
+	beam_listener_unref(listener);
+	end();
+}
+
+/* ---- The lock ----------------------------------------------------------------------------------------------------------------- */
+
+static int rival;
+
+/* The one who had the lock has left, and another has made and locked one of the same name. */
+static void change_hands(void)
+{
+	unlink(spot.lock);
+	rival = open(spot.lock, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	check_int(syscall(SYS_flock, rival, LOCK_EX | LOCK_NB), 0);
+}
+
+static void test_a_lock_that_is_not_of_that_name_any_more_is_worth_nothing(void)
+{
+	beam_listener *listener = NULL;
+
+	begin();
+	before_flock = change_hands;
+	check_int(beam_listener_new(&listener, spot.path, NULL), -EADDRINUSE);
+	check(listener == NULL);
+	check(exists(spot.lock) && !exists(spot.path));
+	close(rival);
+	end();
+}
+
+static void leave(void)
+{
+	unlink(spot.lock);
+}
+
+static void test_a_lock_whose_holder_has_just_left_is_taken_anew(void)
+{
+	beam_listener *listener = NULL;
+
+	begin();
+	before_flock = leave;
+	check_int(beam_listener_new(&listener, spot.path, NULL), 0);
+	check(exists(spot.lock));
+	beam_listener_unref(listener);
+	check(!exists(spot.lock));
+	end();
+}
+
+static void test_a_lock_that_is_taken_away_again_and_again_is_given_up(void)
+{
+	beam_listener *listener = NULL;
+
+	begin();
+	before_each_flock = leave;
+	check_int(beam_listener_new(&listener, spot.path, NULL), -EADDRINUSE);
+	end();
+}
+
+static const struct test tests[] = {
+    TEST(test_permissions_are_given_to_the_socket_that_was_bound_and_to_nothing_else),
+    TEST(test_what_is_no_socket_is_not_taken_for_the_one_that_was_bound),
+    TEST(test_what_takes_the_place_of_a_stale_socket_is_not_replaced),
+    TEST(test_a_stale_socket_that_somebody_else_removes_is_not_missed),
+    TEST(test_a_lock_that_is_not_of_that_name_any_more_is_worth_nothing),
+    TEST(test_a_lock_whose_holder_has_just_left_is_taken_anew),
+    TEST(test_a_lock_that_is_taken_away_again_and_again_is_given_up),
+};
+
+HARNESS_MAIN("listener/swap", tests)
