@@ -12,6 +12,7 @@
 #include <public/listening.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* asm/socket.h; the C library's headers may not know it. */

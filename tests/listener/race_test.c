@@ -32,7 +32,8 @@ static void visit(struct round *round)
 	int r = beam_channel_connect(&channel, round->address, NULL, soon());
 
 	if (r < 0) {
-		check(r == -ECONNREFUSED || r == -ENOENT);
+		if (r != -ECONNREFUSED && r != -ENOENT)
+			fail("connecting: %s", strerror(-r));
 		atomic_fetch_add(&round->turned_away, 1);
 		return;
 	}

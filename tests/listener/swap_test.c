@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <public/listening.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 
 static struct spot spot;
 static char victim[80], aside[80];
