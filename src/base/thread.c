@@ -3,7 +3,9 @@
  * Library threads and the number of the process.
  *
  * Invariants: a process without a number has no library threads, so that a forked child, whose number the kernel wiped, inherits
- * nothing that it would wait for; and of the threads that have ended at most one is not joined.
+ * nothing that it would wait for; and of the threads that have ended few are not joined. One that ends joins
+ * some that ended before, and only then may be joined itself: so the one that is waited for waits for nobody. In a chain, each waiting for the
+ * one before, threads that end quickly after one another would pile up by thousands.
  */
 #include <base/annotate.h>
 #include <base/clock.h>
@@ -14,8 +16,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-/* How long the end of the process waits for threads that do not end. */
-enum { END_MS = 5000 };
+/* How long the end of the process waits for threads that do not end; how many that have ended may wait to be joined. */
+enum { END_MS = 5000, ENDED_MAX = 64 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -28,16 +30,16 @@ static struct {
 	uint32_t last_number;
 	unsigned running;
 	pthread_cond_t none_running;
-	bool has_ended;
-	pthread_t ended;
+	/* Those to be joined. */
+	unsigned n_ended;
+	pthread_t ended[ENDED_MAX];
 } threads;
 
-/* The last that ended, which has joined those before it. Called with the lock; it does not need it any more. */
+/* Those that have ended. Called with the lock; they do not need it any more. */
 static void join_ended(void)
 {
-	if (threads.has_ended)
-		pthread_join(threads.ended, NULL);
-	threads.has_ended = false;
+	while (threads.n_ended > 0)
+		pthread_join(threads.ended[--threads.n_ended], NULL);
 }
 
 /* A fork with the lock in another thread's hands would leave it locked for ever in the child, which cannot join our threads either. */
@@ -102,7 +104,7 @@ int process_prepare(void)
 	if (process_id() == 0) {
 		/* A new process: the parent's threads are not here, and those that waited will never leave the condition. */
 		threads.running = 0;
-		threads.has_ended = false;
+		threads.n_ended = 0;
 		condition_init(&threads.none_running);
 		atomic_store(number, ++threads.last_number);
 	}
@@ -116,21 +118,26 @@ struct start {
 	char name[16];
 };
 
+/* Joins one of the others, without the lock. It has all but ended, and waits for nothing. */
+static void join_another(void)
+{
+	pthread_t other = threads.ended[--threads.n_ended];
+
+	pthread_mutex_unlock(&lock);
+	pthread_join(other, NULL);
+	pthread_mutex_lock(&lock);
+}
+
 static void thread_ended(void)
 {
-	pthread_t previous;
-	bool has_previous;
-
 	pthread_mutex_lock(&lock);
-	previous = threads.ended;
-	has_previous = threads.has_ended;
-	threads.ended = pthread_self();
-	threads.has_ended = true;
+	/* Two for the one that is to be added: so there are soon few. */
+	for (int i = 0; (i < 2 && threads.n_ended > 0) || threads.n_ended == ENDED_MAX; i++)
+		join_another();
+	threads.ended[threads.n_ended++] = pthread_self();
 	if (--threads.running == 0)
 		pthread_cond_broadcast(&threads.none_running);
 	pthread_mutex_unlock(&lock);
-	if (has_previous)
-		pthread_join(previous, NULL);
 }
 
 static void *thread_run(void *argument)

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -313,6 +314,48 @@ static void test_without_cancellation_lasts_to_the_end_of_its_block(void)
 	check(atomic_load(&cancelled.passed));
 }
 
+enum { STARTERS = 4, STARTS = 1000 };
+
+static atomic_long about;
+
+static void run_briefly(void *argument)
+{
+	(void)argument;
+	atomic_fetch_sub(&about, 1);
+}
+
+static void *start_often(void *argument)
+{
+	size_t *peak = argument;
+	struct stat status;
+
+	for (size_t i = 0; i < scale(STARTS); i++) {
+		/* Those that have not come to run yet are not meant. */
+		while (atomic_load(&about) > 20)
+			sched_yield();
+		atomic_fetch_add(&about, 1);
+		check_int(thread_start(run_briefly, NULL, "test"), 0);
+		if (i % 16 == 0 && stat("/proc/self/task", &status) == 0 && status.st_nlink > *peak)
+			*peak = status.st_nlink;
+	}
+	return NULL;
+}
+
+static void test_threads_that_end_quickly_after_one_another_do_not_pile_up(void)
+{
+	size_t peaks[STARTERS] = {0};
+	pthread_t starters[STARTERS];
+
+	for (int i = 0; i < STARTERS; i++)
+		starters[i] = thread_spawn(start_often, &peaks[i]);
+	for (int i = 0; i < STARTERS; i++) {
+		thread_wait(starters[i]);
+		/* Those that wait to be joined, and those that are about to end. */
+		check(peaks[i] < 300);
+	}
+	check(thread_end_all(beam_in_ms(stretch(20000))));
+}
+
 static const struct test tests[] = {
     TEST(test_every_thread_runs_once_and_is_joined),
     TEST(test_it_can_be_waited_again_for_threads_started_later),
@@ -326,5 +369,6 @@ static const struct test tests[] = {
     TEST(test_a_forked_child_ends_though_the_parents_threads_run),
     TEST(test_a_fork_never_leaves_the_lock_locked),
     TEST(test_without_cancellation_lasts_to_the_end_of_its_block),
+    TEST(test_threads_that_end_quickly_after_one_another_do_not_pile_up),
 };
 HARNESS_MAIN("thread", tests)
