@@ -103,15 +103,9 @@ void channel_memory_unref(struct beam_channel *channel)
 
 /* ---- Making ----------------------------------------------------------------------------------------------------------------------- */
 
-static uint32_t least(uint32_t a, uint32_t b)
-{
-	return a < b ? a : b;
-}
-
 static int begin_session(struct beam_channel *channel)
 {
 	const struct beam_channel_options *options = &channel->options;
-	uint32_t spare = options->topic_window_attachments - options->message_attachments;
 	int r;
 
 	channel->own = (struct limits){
@@ -124,9 +118,6 @@ static int begin_session(struct beam_channel *channel)
 	    .pool_bytes = options->pool_bytes,
 	    .attachments = options->attachments,
 	};
-	channel->return_bytes = options->topic_window_bytes / 2;
-	/* A message with as many attachments as it may have must always fit, once the queue is empty. */
-	channel->return_attachments = least(options->topic_window_attachments / 2, spare);
 	r = tx_init(&channel->tx, &channel->own, options->buffer_bytes, &channel_tx_events, channel);
 	if (r < 0)
 		return r;
@@ -262,12 +253,7 @@ void channel_end_reading(struct beam_channel *channel, int end)
 	for (struct list *link = channel->topics.next; link != &channel->topics; link = link->next) {
 		struct beam_topic *topic = list_entry(link, struct beam_topic, of_channel);
 
-		pthread_mutex_lock(&topic->lock);
-		if (topic->end == NOT_ENDED)
-			topic->end = channel->read_end;
-		topic_show(topic);
-		sleepers_wake_all(channel, &topic->arrived);
-		pthread_mutex_unlock(&topic->lock);
+		inbox_end_reading(&topic->inbox, channel->read_end);
 	}
 	channel_show(channel);
 	sleepers_wake_all(channel, &channel->changed);
@@ -366,12 +352,12 @@ static void forget_unclaimed(struct beam_channel *channel, struct message_queue 
 		struct beam_topic *topic = list_entry(link, struct beam_topic, unclaimed);
 
 		topic_forget(topic);
-		pthread_mutex_lock(&topic->lock);
-		message_queue_splice(thrown, &topic->queue);
-		topic->reset = true;
+		pthread_mutex_lock(&topic->inbox.lock);
+		message_queue_splice(thrown, &topic->inbox.queue);
+		topic->inbox.reset = true;
 		for (struct list *l = topic->inlets.next; l != &topic->inlets; l = l->next)
 			list_entry(l, struct inlet, of_topic)->discard = true;
-		pthread_mutex_unlock(&topic->lock);
+		pthread_mutex_unlock(&topic->inbox.lock);
 		topic_memory_unref(topic);
 	}
 }
@@ -391,7 +377,7 @@ beam_channel *beam_channel_unref(beam_channel *channel)
 		forget_unclaimed(channel, &thrown);
 	pthread_mutex_unlock(&channel->lock);
 	if (last) {
-		topic_discard(channel, &thrown);
+		inbox_discard(channel, &thrown);
 		channel_close_fds(channel);
 		channel_mark_closed(channel);
 		if (channel->options.loop)

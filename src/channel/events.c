@@ -43,6 +43,17 @@ static int topic_for(struct beam_channel *channel, struct inlet *inlet, struct b
 	return 0;
 }
 
+/* When withheld credit is given back: at half a window, or less where a message with as many attachments as it may have might not fit,
+ * though the queue is empty. */
+static void begin_withholding(struct inlet *inlet, const struct limits *own)
+{
+	uint32_t spare = own->topic_attachments - own->message_attachments;
+
+	inlet->withheld_bytes = inlet->withheld_attachments = 0;
+	inlet->withhold_bytes = own->topic_bytes / 2;
+	inlet->withhold_attachments = own->topic_attachments / 2 < spare ? own->topic_attachments / 2 : spare;
+}
+
 static int on_opened(void *owner, struct inlet *inlet)
 {
 	struct beam_channel *channel = owner;
@@ -50,24 +61,24 @@ static int on_opened(void *owner, struct inlet *inlet)
 	bool refuse;
 	int r;
 
+	begin_withholding(inlet, &channel->own);
 	inlet->queued = 0;
-	inlet->withheld_bytes = inlet->withheld_attachments = 0;
 	inlet->closed = inlet->discard = false;
 	pthread_mutex_lock(&channel->lock);
 	r = topic_for(channel, inlet, &topic);
-	inlet->topic = topic;
+	inlet->owner = topic;
 	refuse = !topic;
 	if (topic) {
 		topic_memory_ref(topic);
-		pthread_mutex_lock(&topic->lock);
+		pthread_mutex_lock(&topic->inbox.lock);
 		topic->n_open++;
-		topic->ended = false;
-		topic_show(topic);
-		if (topic->reset)
+		topic->inbox.ended = false;
+		inbox_show(&topic->inbox);
+		if (topic->inbox.reset)
 			refuse = inlet->discard = true;
 		else
 			list_append(&topic->inlets, &inlet->of_topic);
-		pthread_mutex_unlock(&topic->lock);
+		pthread_mutex_unlock(&topic->inbox.lock);
 	}
 	pthread_mutex_unlock(&channel->lock);
 	if (refuse && !r) {
@@ -91,48 +102,48 @@ static void keep_calls(struct beam_channel *channel, struct inlet *inlet, const 
 static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
 {
 	struct beam_channel *channel = owner;
-	struct beam_topic *topic = inlet->topic;
+	struct beam_topic *topic = inlet->owner;
 	size_t n = queue->n;
 	bool discard = !topic;
 
 	if (inlet->calls_arrived)
 		keep_calls(channel, inlet, queue);
 	if (topic) {
-		pthread_mutex_lock(&topic->lock);
+		pthread_mutex_lock(&topic->inbox.lock);
 		discard = inlet->discard;
 		if (discard) {
-			topic->discarded += n;
+			topic->inbox.discarded += n;
 		} else {
 			inlet->queued += n;
-			message_queue_splice(&topic->queue, queue);
-			topic_show(topic);
-			sleepers_wake(channel, &topic->arrived, n);
+			message_queue_splice(&topic->inbox.queue, queue);
+			inbox_show(&topic->inbox);
+			sleepers_wake(channel, &topic->inbox.arrived, n);
 		}
-		pthread_mutex_unlock(&topic->lock);
+		pthread_mutex_unlock(&topic->inbox.lock);
 	}
 	if (discard)
-		topic_discard(channel, queue);
+		inbox_discard(channel, queue);
 }
 
 static void on_closed(void *owner, struct inlet *inlet)
 {
 	struct beam_channel *channel = owner;
-	struct beam_topic *topic = inlet->topic;
+	struct beam_topic *topic = inlet->owner;
 	bool forget;
 
-	inlet->topic = NULL;
+	inlet->owner = NULL;
 	if (!topic)
 		return;
 	pthread_mutex_lock(&channel->lock);
-	pthread_mutex_lock(&topic->lock);
+	pthread_mutex_lock(&topic->inbox.lock);
 	inlet->closed = true;
-	topic->ended = --topic->n_open == 0;
+	topic->inbox.ended = --topic->n_open == 0;
 	if (!inlet->discard && !inlet->queued)
-		topic_inlet_done(topic, inlet);
-	topic_show(topic);
-	sleepers_wake(channel, &topic->arrived, SIZE_MAX);
+		inbox_inlet_done(channel, inlet);
+	inbox_show(&topic->inbox);
+	sleepers_wake(channel, &topic->inbox.arrived, SIZE_MAX);
 	forget = !topic->handles && list_linked(&topic->of_channel) && list_empty(&topic->inlets);
-	pthread_mutex_unlock(&topic->lock);
+	pthread_mutex_unlock(&topic->inbox.lock);
 	if (forget)
 		topic_forget(topic);
 	pthread_mutex_unlock(&channel->lock);
@@ -144,14 +155,14 @@ static void on_closed(void *owner, struct inlet *inlet)
 static void on_aborted(void *owner, struct inlet *inlet, const struct beam_message *message)
 {
 	struct beam_channel *channel = owner;
-	struct beam_topic *topic = inlet->topic;
+	struct beam_topic *topic = inlet->owner;
 	uint32_t bytes = message->cost - message->overdraft;
 	bool discard = !topic;
 
 	if (topic) {
-		pthread_mutex_lock(&topic->lock);
+		pthread_mutex_lock(&topic->inbox.lock);
 		discard = inlet->discard;
-		pthread_mutex_unlock(&topic->lock);
+		pthread_mutex_unlock(&topic->inbox.lock);
 	}
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!discard)
@@ -241,14 +252,14 @@ const struct rx_events channel_rx_events = {
 
 /* ---- From tx --------------------------------------------------------------------------------------------------------------- */
 
-static struct beam_topic *topic_of(struct outlet *outlet)
+static struct outbox *outbox_of(struct outlet *outlet)
 {
-	return list_entry(outlet, struct beam_topic, outlet);
+	return list_entry(outlet, struct outbox, outlet);
 }
 
 static void on_wake(void *owner, struct outlet *outlet)
 {
-	sleepers_wake_all(owner, &topic_of(outlet)->sendable);
+	sleepers_wake_all(owner, &outbox_of(outlet)->sendable);
 	rooms_show(owner);
 }
 
@@ -266,7 +277,7 @@ static void on_room(void *owner)
 static void on_released(void *owner, struct outlet *outlet)
 {
 	(void)owner;
-	topic_memory_unref(topic_of(outlet));
+	topic_memory_unref(list_entry(outbox_of(outlet), struct beam_topic, outbox));
 }
 
 const struct tx_events channel_tx_events = {

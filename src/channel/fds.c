@@ -10,10 +10,8 @@
 enum { ROOM_BYTES = 4096 };
 
 /* A small message would not wait, or fail at once. */
-static bool has_room(const struct beam_topic *topic)
+static bool has_room(const struct beam_channel *channel, const struct outlet *outlet)
 {
-	const struct beam_channel *channel = topic->channel;
-	const struct outlet *outlet = &topic->outlet;
 
 	if (channel->send_error || outlet->lost_error || outlet->reset || outlet->close_wanted)
 		return true;
@@ -24,9 +22,9 @@ static bool has_room(const struct beam_topic *topic)
 void rooms_show_all(struct beam_channel *channel)
 {
 	for (struct list *link = channel->rooms.next; link != &channel->rooms; link = link->next) {
-		struct beam_topic *topic = list_entry(link, struct beam_topic, of_rooms);
+		struct outbox *outbox = list_entry(link, struct outbox, of_rooms);
 
-		level_put(&topic->room, has_room(topic));
+		level_put(&outbox->room, has_room(channel, &outbox->outlet));
 	}
 }
 
@@ -48,10 +46,10 @@ int beam_topic_fd(beam_topic *topic)
 		return -EINVAL;
 	if (channel_foreign(topic->channel))
 		return -ECHILD;
-	pthread_mutex_lock(&topic->lock);
-	fd = level_open(&topic->receivable, &is_new);
-	topic_show(topic);
-	pthread_mutex_unlock(&topic->lock);
+	pthread_mutex_lock(&topic->inbox.lock);
+	fd = level_open(&topic->inbox.receivable, &is_new);
+	inbox_show(&topic->inbox);
+	pthread_mutex_unlock(&topic->inbox.lock);
 	return opened(topic->channel, fd, is_new);
 }
 
@@ -68,9 +66,9 @@ int beam_topic_room_fd(beam_topic *topic)
 	if (channel_foreign(channel))
 		return -ECHILD;
 	pthread_mutex_lock(&channel->tx_lock);
-	fd = level_open(&topic->room, &is_new);
+	fd = level_open(&topic->outbox.room, &is_new);
 	if (is_new)
-		list_append(&channel->rooms, &topic->of_rooms);
+		list_append(&channel->rooms, &topic->outbox.of_rooms);
 	rooms_show(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return opened(channel, fd, is_new);
@@ -98,12 +96,12 @@ void topic_close_fds(struct beam_topic *topic)
 	struct beam_channel *channel = topic->channel;
 	bool receivable, room;
 
-	pthread_mutex_lock(&topic->lock);
-	receivable = level_close(&topic->receivable);
-	pthread_mutex_unlock(&topic->lock);
+	pthread_mutex_lock(&topic->inbox.lock);
+	receivable = level_close(&topic->inbox.receivable);
+	pthread_mutex_unlock(&topic->inbox.lock);
 	pthread_mutex_lock(&channel->tx_lock);
-	list_remove(&topic->of_rooms);
-	room = level_close(&topic->room);
+	list_remove(&topic->outbox.of_rooms);
+	room = level_close(&topic->outbox.room);
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (receivable)
 		baton_independ(channel);

@@ -2,8 +2,8 @@
 /*
  * The channel from the inside: a session, a transport, a thread, locks and waiting.
  *
- * Locks, in the order in which they are taken: the reading right's (cold but for waiting), a channel's `lock` (names, handles: cold), a
- * topic's `lock` (its queue), a channel's `tx_lock` (everything that is sent). None is held over a read or write of the socket, a poll, a close of what a peer chose, or code of the user's.
+ * Locks, in the order in which they are taken: the reading right's (cold but for waiting), a channel's `lock` (names, handles: cold), an
+ * inbox's `lock` (the queue of a topic), a channel's `tx_lock` (everything that is sent). None is held over a read or write of the socket, a poll, a close of what a peer chose, or code of the user's.
  *
  * Two rights, each held by one thread at a time: to read (`baton`; rx belongs to its holder) and to write (`writing`). Who gives the
  * writing right back while something is pending passes it on to a sender that waits for it, or wakes the channel's thread, or, if the
@@ -82,8 +82,6 @@ struct beam_channel {
 	atomic_int kick;
 	struct beam_channel_options options;
 	struct limits own;
-	/* When withheld credit of one topic is given back: half a window, or less where a message might otherwise not fit. */
-	uint32_t return_bytes, return_attachments;
 	atomic_uint memory;
 	struct list of_process;
 	struct channel_hook hook;
@@ -126,7 +124,7 @@ struct beam_channel {
 	bool read_over, peer_goodbye;
 	/* The connection broke with messages on their way that had been accepted. */
 	bool truncated;
-	/* Topics with senders that wait for credit; those with a descriptor that shows whether there is room. */
+	/* Outboxes with senders that wait for credit; those with a descriptor that shows whether there is room. */
 	struct list blocked, rooms;
 	/* When the thread is to try again what failed for want of memory or descriptors in flight; how long it waits then. */
 	beam_deadline retry_at;
@@ -154,6 +152,31 @@ struct beam_channel {
 	atomic_ullong attachments_lost;
 };
 
+/* Where messages arrive, from one inlet or several, and wait for receivers. */
+struct inbox {
+	struct beam_channel *channel;
+	pthread_mutex_t lock;
+	struct sleepers arrived;
+	struct message_queue queue;
+	/* Readable while a receive would not wait. */
+	struct level receivable;
+	/* Nothing more comes as things are; nothing more is wanted; what receivers are told when there is nothing, or NOT_ENDED. */
+	bool ended, reset;
+	int end;
+	uint64_t messages, bytes, attachments, discarded;
+};
+
+/* Where messages leave, and who waits for credit; under the channel's tx_lock. */
+struct outbox {
+	struct outlet outlet;
+	struct sleepers sendable;
+	unsigned senders;
+	struct list blocked;
+	/* Readable while a small message would not wait; among the channel's rooms if it has a descriptor. */
+	struct level room;
+	struct list of_rooms;
+};
+
 struct beam_topic {
 	struct beam_channel *channel;
 	atomic_uint memory;
@@ -162,27 +185,12 @@ struct beam_topic {
 	unsigned handles;
 	struct list of_channel, unclaimed;
 
-	pthread_mutex_t lock;
-	struct sleepers arrived;
-	struct message_queue queue;
-	/* Readable while a receive would not wait. */
-	struct level receivable;
-	int end;
-	/* Ids of the other side that bear this name and have not been answered with RESET; how many are open; whether there ever was one. */
+	struct inbox inbox;
+	/* Under the inbox's lock: ids of the other side that bear this name and have not been answered with RESET; how many are open. */
 	struct list inlets;
 	unsigned n_open;
-	bool ended, reset;
-	uint64_t messages, bytes, attachments, discarded;
 
-	/* Under the channel's tx_lock. */
-	struct outlet outlet;
-	struct sleepers sendable;
-	unsigned senders;
-	struct list blocked;
-	/* Readable while a small message would not wait; among the channel's rooms if it has a descriptor. */
-	struct level room;
-	struct list of_rooms;
-
+	struct outbox outbox;
 	size_t name_size;
 	char name[];
 };
@@ -303,6 +311,35 @@ int standby_watch(struct beam_channel *channel);
 extern const struct rx_events channel_rx_events;
 extern const struct tx_events channel_tx_events;
 
+/* ---- inbox.c: what both topics and calls receive by. */
+void inbox_init(struct inbox *inbox, struct beam_channel *channel, int end);
+void inbox_destroy(struct inbox *inbox);
+/* Why there is nothing to receive; NOT_ENDED: there may be. Its lock is held. */
+static inline int inbox_state(const struct inbox *inbox)
+{
+	return inbox->ended || inbox->reset ? 0 : inbox->end;
+}
+/* Waits until the queue has a message: 1, or why there will be none. Its lock is held. */
+int inbox_wait(struct inbox *inbox, beam_deadline deadline);
+/* What is owed for messages that were taken. */
+struct owed {
+	uint64_t pool;
+	uint32_t attachments;
+	bool write;
+};
+/* The first message of the queue, counted; its credit is withheld until there is enough of it. Its lock is held. */
+struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed);
+/* Sends the credit that is due. No lock is held. */
+void inbox_settle(struct beam_channel *channel, const struct owed *owed);
+/* Reading has ended so: receivers are told, once what arrived has been taken. */
+void inbox_end_reading(struct inbox *inbox, int end);
+/* Messages thrown away: attachments closed, shared credit returned. The tx_lock is not held. Returns how many. */
+size_t inbox_discard(struct beam_channel *channel, struct message_queue *queue);
+/* Everything that was in the queue from this inlet has been taken, and it brings no more. The inbox's lock is held. */
+void inbox_inlet_done(struct beam_channel *channel, struct inlet *inlet);
+
+void outbox_init(struct outbox *outbox);
+
 /* ---- topic.c */
 void topic_memory_ref(struct beam_topic *topic);
 void topic_memory_unref(struct beam_topic *topic);
@@ -311,24 +348,14 @@ struct beam_topic *topic_find(struct beam_channel *channel, const char *name);
 struct beam_topic *topic_make(struct beam_channel *channel, const char *name);
 /* Takes a topic out of the names. The channel's lock is held. */
 void topic_forget(struct beam_topic *topic);
-/* Messages thrown away: attachments closed, shared credit returned. The tx_lock is not held. Returns how many. */
-size_t topic_discard(struct beam_channel *channel, struct message_queue *queue);
 /* The first handle of a topic: the other side is told. The channel's lock is held. */
 void topic_claim(struct beam_topic *topic);
-/* Everything that was in the queue under this inlet has been taken, and it brings no more. The topic's lock is held. */
-void topic_inlet_done(struct beam_topic *topic, struct inlet *inlet);
-
-/* Why there is nothing to receive; NOT_ENDED: there may be. */
-static inline int topic_end(const struct beam_topic *topic)
-{
-	return topic->ended || topic->reset ? 0 : topic->end;
-}
 
 /* ---- fds.c: descriptors for event loops, which show what has changed. */
-/* The topic's lock is held. */
-static inline void topic_show(struct beam_topic *topic)
+/* The inbox's lock is held. */
+static inline void inbox_show(struct inbox *inbox)
 {
-	level_put(&topic->receivable, topic->queue.n || topic_end(topic) != NOT_ENDED);
+	level_put(&inbox->receivable, inbox->queue.n || inbox_state(inbox) != NOT_ENDED);
 }
 /* The channel's lock is held. */
 static inline void channel_show(struct beam_channel *channel)

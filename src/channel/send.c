@@ -55,11 +55,11 @@ static int wait_for_credit(struct beam_topic *topic, beam_deadline deadline)
 {
 	int r;
 
-	if (!topic->senders++)
-		list_append(&topic->channel->blocked, &topic->blocked);
-	r = baton_wait(topic->channel, &topic->channel->tx_lock, &topic->sendable, deadline);
-	if (!--topic->senders)
-		list_remove(&topic->blocked);
+	if (!topic->outbox.senders++)
+		list_append(&topic->channel->blocked, &topic->outbox.blocked);
+	r = baton_wait(topic->channel, &topic->channel->tx_lock, &topic->outbox.sendable, deadline);
+	if (!--topic->outbox.senders)
+		list_remove(&topic->outbox.blocked);
 	return r;
 }
 
@@ -73,7 +73,7 @@ static struct tx_claim claim_for(struct sending *s)
 static int charge(struct sending *s)
 {
 	struct tx *tx = &s->channel->tx;
-	struct outlet *outlet = &s->topic->outlet;
+	struct outlet *outlet = &s->topic->outbox.outlet;
 	struct tx_claim claim = claim_for(s);
 	int r, waited = 0;
 
@@ -139,7 +139,7 @@ static void make_more(struct sending *s)
 		more->padding = frame_padding(size);
 		s->at_byte += size;
 		s->left -= size;
-		frame_encode(more->head, FRAME_DATA, s->left ? FRAME_MORE : 0, 0, s->topic->outlet.id, 0, size);
+		frame_encode(more->head, FRAME_DATA, s->left ? FRAME_MORE : 0, 0, s->topic->outbox.outlet.id, 0, size);
 		own->n_more++;
 	}
 }
@@ -174,7 +174,7 @@ static void make_frame(struct sending *s)
 	own->padding = frame_padding(prefix + own->payload);
 	own->fds = first ? s->fds : NULL;
 	own->n_fds = first ? s->n_fds : 0;
-	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, s->topic->outlet.id, 0, prefix + own->payload);
+	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, s->topic->outbox.outlet.id, 0, prefix + own->payload);
 	own->n_more = 0;
 	/* Only a frame alone can go into the buffer. */
 	if (prefix + own->payload == FRAME_BODY_MAX && s->deadline != BEAM_NOWAIT)
@@ -287,7 +287,7 @@ static int send_frame(struct sending *s)
 	int r;
 
 	for (;;) {
-		r = send_state(channel, &s->topic->outlet);
+		r = send_state(channel, &s->topic->outbox.outlet);
 		if (r < 0)
 			return r;
 		/* A socket that is known to be full is left to whoever watches it. */
@@ -326,7 +326,7 @@ static int send_frame(struct sending *s)
 
 static void count_sent(struct sending *s)
 {
-	struct outlet *outlet = &s->topic->outlet;
+	struct outlet *outlet = &s->topic->outbox.outlet;
 
 	outlet->messages++;
 	outlet->bytes += s->size;
@@ -337,7 +337,7 @@ static void count_sent(struct sending *s)
 static int send_frames(struct sending *s)
 {
 	struct tx *tx = &s->channel->tx;
-	struct outlet *outlet = &s->topic->outlet;
+	struct outlet *outlet = &s->topic->outbox.outlet;
 	bool begun = false;
 	int r;
 
@@ -468,7 +468,7 @@ int beam_topic_send_message(beam_topic *topic, beam_message *message, beam_deadl
 static int send_buffered(struct sending *s)
 {
 	struct tx *tx = &s->channel->tx;
-	struct outlet *outlet = &s->topic->outlet;
+	struct outlet *outlet = &s->topic->outbox.outlet;
 	struct tx_claim claim = claim_for(s);
 	int r = send_state(s->channel, outlet);
 
@@ -509,7 +509,7 @@ static bool add_to_run(struct run *run, beam_topic *topic, const struct beam_ite
 {
 	struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
 	struct sending s;
-	struct outlet *outlet = &topic->outlet;
+	struct outlet *outlet = &topic->outbox.outlet;
 	struct tx *tx = &topic->channel->tx;
 	struct tx_claim claim;
 	bool fits;
@@ -567,7 +567,7 @@ static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t 
 		;
 	if (run.n > 1) {
 		s.own = (struct tx_own){
-		    .outlet = &topic->outlet,
+		    .outlet = &topic->outbox.outlet,
 		    .parts = {{bytes, run.size}},
 		    .n_parts = 1,
 		    .payload = run.size,
@@ -588,8 +588,8 @@ static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t 
 		if (i < sent)
 			count_sent(&s);
 		else
-			tx_uncharge(&channel->tx, &topic->outlet, s.size, s.n_fds, 0);
-		tx_complete(&channel->tx, &topic->outlet, false);
+			tx_uncharge(&channel->tx, &topic->outbox.outlet, s.size, s.n_fds, 0);
+		tx_complete(&channel->tx, &topic->outbox.outlet, false);
 	}
 	return sent;
 }

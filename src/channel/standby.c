@@ -64,10 +64,10 @@ static void forget_topics(struct beam_channel *channel)
 	struct list *link;
 
 	for (uint32_t id = 1; id <= rx->capacity_inlets; id++) {
-		struct beam_topic *topic = rx->inlets[id] ? rx->inlets[id]->topic : NULL;
+		struct beam_topic *topic = rx->inlets[id] ? rx->inlets[id]->owner : NULL;
 
 		if (topic) {
-			rx->inlets[id]->topic = NULL;
+			rx->inlets[id]->owner = NULL;
 			topic_memory_unref(topic);
 		}
 	}

@@ -24,7 +24,7 @@ void topic_memory_unref(struct beam_topic *topic)
 	if (atomic_fetch_sub_explicit(&topic->memory, 1, memory_order_acq_rel) != 1)
 		return;
 	annotate_acquire(&topic->memory);
-	pthread_mutex_destroy(&topic->lock);
+	inbox_destroy(&topic->inbox);
 	channel_memory_unref(topic->channel);
 	free(topic);
 }
@@ -60,21 +60,12 @@ struct beam_topic *topic_make(struct beam_channel *channel, const char *name)
 	}
 	atomic_init(&topic->memory, 1);
 	annotate_atomic(&topic->memory);
-	pthread_mutex_init(&topic->lock, NULL);
-	sleepers_init(&topic->arrived);
-	sleepers_init(&topic->sendable);
-	message_queue_init(&topic->queue);
+	inbox_init(&topic->inbox, channel, channel->read_end);
+	outbox_init(&topic->outbox);
 	list_init(&topic->of_channel);
 	list_init(&topic->unclaimed);
 	list_init(&topic->inlets);
-	list_init(&topic->blocked);
-	list_init(&topic->of_rooms);
-	level_init(&topic->receivable);
-	level_init(&topic->room);
-	list_init(&topic->outlet.due);
-	list_init(&topic->outlet.unnamed);
-	topic->outlet.close_wanted = true;
-	topic->end = channel->read_end;
+	topic->outbox.outlet.close_wanted = true;
 	list_append(&channel->topics, &topic->of_channel);
 	channel_memory_ref(channel);
 	return topic;
@@ -82,19 +73,19 @@ struct beam_topic *topic_make(struct beam_channel *channel, const char *name)
 
 static void add_statistics(struct beam_topic *topic, struct beam_statistics *sum)
 {
-	struct outlet *outlet = &topic->outlet;
+	struct outlet *outlet = &topic->outbox.outlet;
 
-	pthread_mutex_lock(&topic->lock);
-	sum->messages_received += topic->messages;
-	sum->bytes_received += topic->bytes;
-	sum->attachments_received += topic->attachments;
-	sum->messages_discarded += topic->discarded;
-	for (struct beam_message *message = topic->queue.first; message; message = message->next) {
+	pthread_mutex_lock(&topic->inbox.lock);
+	sum->messages_received += topic->inbox.messages;
+	sum->bytes_received += topic->inbox.bytes;
+	sum->attachments_received += topic->inbox.attachments;
+	sum->messages_discarded += topic->inbox.discarded;
+	for (struct beam_message *message = topic->inbox.queue.first; message; message = message->next) {
 		sum->messages_queued++;
 		sum->bytes_queued += message->size;
 		sum->attachments_queued += message->n_fds;
 	}
-	pthread_mutex_unlock(&topic->lock);
+	pthread_mutex_unlock(&topic->inbox.lock);
 	pthread_mutex_lock(&topic->channel->tx_lock);
 	sum->messages_sent += outlet->messages;
 	sum->bytes_sent += outlet->bytes;
@@ -127,7 +118,7 @@ void topic_claim(struct beam_topic *topic)
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!channel->send_error) {
 		topic_memory_ref(topic);
-		tx_open(&channel->tx, &topic->outlet, topic->name, topic->name_size);
+		tx_open(&channel->tx, &topic->outbox.outlet, topic->name, topic->name_size);
 		write_pending(channel);
 	}
 	pthread_mutex_unlock(&channel->tx_lock);
@@ -205,41 +196,13 @@ const char *beam_topic_name(const beam_topic *topic)
 
 /* ---- Ends ------------------------------------------------------------------------------------------------------------------- */
 
-size_t topic_discard(struct beam_channel *channel, struct message_queue *queue)
-{
-	struct beam_message *message;
-	uint32_t pool = 0, attachments = 0;
-	size_t n = queue->n;
-
-	if (!n)
-		return 0;
-	while ((message = message_queue_take(queue))) {
-		pool += message->overdraft;
-		attachments += message->n_fds;
-		beam_message_free(message);
-	}
-	pthread_mutex_lock(&channel->tx_lock);
-	channel_return_shared(channel, pool, attachments);
-	channel->discarded += n;
-	pthread_mutex_unlock(&channel->tx_lock);
-	return n;
-}
-
-void topic_inlet_done(struct beam_topic *topic, struct inlet *inlet)
-{
-	list_remove(&inlet->of_topic);
-	pthread_mutex_lock(&topic->channel->tx_lock);
-	tx_reset_inlet(&topic->channel->tx, inlet, RESET_DONE);
-	pthread_mutex_unlock(&topic->channel->tx_lock);
-}
-
 static void close_outlet(struct beam_topic *topic)
 {
 	struct beam_channel *channel = topic->channel;
 	bool forgotten;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	forgotten = tx_close(&channel->tx, &topic->outlet);
+	forgotten = tx_close(&channel->tx, &topic->outbox.outlet);
 	write_pending(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (forgotten)
@@ -253,10 +216,10 @@ static void reset_inlets(struct beam_topic *topic)
 	struct list *link;
 
 	message_queue_init(&thrown);
-	pthread_mutex_lock(&topic->lock);
-	topic->reset = true;
-	message_queue_splice(&thrown, &topic->queue);
-	topic->discarded += thrown.n;
+	pthread_mutex_lock(&topic->inbox.lock);
+	topic->inbox.reset = true;
+	message_queue_splice(&thrown, &topic->inbox.queue);
+	topic->inbox.discarded += thrown.n;
 	pthread_mutex_lock(&channel->tx_lock);
 	while ((link = list_take_first(&topic->inlets))) {
 		struct inlet *inlet = list_entry(link, struct inlet, of_topic);
@@ -266,10 +229,10 @@ static void reset_inlets(struct beam_topic *topic)
 		tx_reset_inlet(&channel->tx, inlet, inlet->closed ? RESET_DONE : RESET_UNWANTED);
 	}
 	pthread_mutex_unlock(&channel->tx_lock);
-	topic_show(topic);
-	sleepers_wake_all(channel, &topic->arrived);
-	pthread_mutex_unlock(&topic->lock);
-	topic_discard(channel, &thrown);
+	inbox_show(&topic->inbox);
+	sleepers_wake_all(channel, &topic->inbox.arrived);
+	pthread_mutex_unlock(&topic->inbox.lock);
+	inbox_discard(channel, &thrown);
 	pthread_mutex_lock(&channel->tx_lock);
 	write_pending(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
@@ -314,7 +277,7 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 		/* Whoever opens the name from here on gets another topic: this one must be known to be closing by then. */
 		topic_forget(topic);
 		pthread_mutex_lock(&channel->tx_lock);
-		forgotten = tx_close(&channel->tx, &topic->outlet);
+		forgotten = tx_close(&channel->tx, &topic->outbox.outlet);
 		pthread_mutex_unlock(&channel->tx_lock);
 	}
 	pthread_mutex_unlock(&channel->lock);

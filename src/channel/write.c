@@ -242,7 +242,7 @@ void write_wake_for_room(struct beam_channel *channel)
 void write_wake_for_credit(struct beam_channel *channel)
 {
 	for (struct list *link = channel->blocked.next; link != &channel->blocked; link = link->next)
-		sleepers_wake_all(channel, &list_entry(link, struct beam_topic, blocked)->sendable);
+		sleepers_wake_all(channel, &list_entry(link, struct outbox, blocked)->sendable);
 	rooms_show(channel);
 }
 

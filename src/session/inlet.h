@@ -36,11 +36,11 @@ struct inlet {
 	bool reset_due;
 	enum reset_reason reason;
 
-	/* The owner's: rx and tx pass it on. */
-	void *topic;
+	/* The owner's: rx and tx pass it on. Credit is withheld up to so much. */
+	void *owner;
 	struct list of_topic;
 	size_t queued;
-	uint32_t withheld_bytes, withheld_attachments;
+	uint32_t withheld_bytes, withheld_attachments, withhold_bytes, withhold_attachments;
 	bool closed, discard;
 
 	char name[NAME_MAX_BYTES + 1];

@@ -18,7 +18,7 @@ enum { RX_IOV = 2, RX_SLOTS = FRAME_CARRIED_MAX };
 struct rx_events {
 	/* 0 or -ENOMEM. */
 	int (*hello)(void *owner, const struct hello *hello);
-	/* A topic was opened; the owner sets inlet->topic. 0 or -ENOMEM. */
+	/* A topic was opened; the owner sets inlet->owner. 0 or -ENOMEM. */
 	int (*opened)(void *owner, struct inlet *inlet);
 	/* Whole messages of one inlet, in order; the owner takes them out of the queue. */
 	void (*messages)(void *owner, struct inlet *inlet, struct message_queue *queue);

@@ -27,7 +27,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	check_string(inlet->name, stream->name);
 	stream->opened = true;
 	stream->inlet = inlet;
-	inlet->topic = stream;
+	inlet->owner = stream;
 	inlet->queued = 0;
 	inlet->withheld_bytes = inlet->withheld_attachments = 0;
 	inlet->closed = inlet->discard = false;
@@ -92,7 +92,7 @@ static void throw_away(struct sim_side *side, struct beam_message *message)
 static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
 {
 	struct sim_side *side = owner;
-	struct sim_stream *stream = inlet->topic;
+	struct sim_stream *stream = inlet->owner;
 	struct beam_message *message;
 
 	check(queue->n > 0);
@@ -122,7 +122,7 @@ static void inlet_done(struct sim_side *side, struct inlet *inlet)
 static void on_closed(void *owner, struct inlet *inlet)
 {
 	struct sim_side *side = owner;
-	struct sim_stream *stream = inlet->topic;
+	struct sim_stream *stream = inlet->owner;
 
 	/* Nothing is to come any more. */
 	check(next_of(stream) == NULL);
@@ -130,13 +130,13 @@ static void on_closed(void *owner, struct inlet *inlet)
 	inlet->closed = true;
 	if (!inlet->discard && !inlet->queued)
 		inlet_done(side, inlet);
-	inlet->topic = NULL;
+	inlet->owner = NULL;
 }
 
 static void on_aborted(void *owner, struct inlet *inlet, const struct beam_message *message)
 {
 	struct sim_side *side = owner;
-	struct sim_stream *stream = inlet->topic;
+	struct sim_stream *stream = inlet->owner;
 	size_t i = stream->arrived, before = inlet->arrived.n;
 
 	/* Whole messages of before may still be on their way to the owner. */

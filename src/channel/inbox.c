@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inboxes: what arrives waits here for receivers, and the credit for it goes back to the other side when it has been taken.
+ */
+#include <channel/internal.h>
+
+void inbox_init(struct inbox *inbox, struct beam_channel *channel, int end)
+{
+	inbox->channel = channel;
+	inbox->end = end;
+	pthread_mutex_init(&inbox->lock, NULL);
+	sleepers_init(&inbox->arrived);
+	message_queue_init(&inbox->queue);
+	level_init(&inbox->receivable);
+}
+
+void inbox_destroy(struct inbox *inbox)
+{
+	pthread_mutex_destroy(&inbox->lock);
+}
+
+void outbox_init(struct outbox *outbox)
+{
+	sleepers_init(&outbox->sendable);
+	list_init(&outbox->blocked);
+	list_init(&outbox->of_rooms);
+	level_init(&outbox->room);
+	list_init(&outbox->outlet.due);
+	list_init(&outbox->outlet.unnamed);
+}
+
+int inbox_wait(struct inbox *inbox, beam_deadline deadline)
+{
+	int r = 0;
+
+	while (!inbox->queue.n) {
+		int state = inbox_state(inbox);
+
+		if (state != NOT_ENDED)
+			return state;
+		if (r < 0)
+			return r;
+		r = baton_wait(inbox->channel, &inbox->lock, &inbox->arrived, deadline);
+	}
+	return 1;
+}
+
+struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed)
+{
+	struct beam_channel *channel = inbox->channel;
+	struct beam_message *message = message_queue_take(&inbox->queue);
+	struct inlet *inlet = message->origin;
+
+	inbox->messages++;
+	inbox->bytes += message->size;
+	inbox->attachments += message->n_fds;
+	owed->pool += message->overdraft;
+	owed->attachments += message->n_fds;
+	inlet->queued--;
+	inlet->withheld_bytes += message->cost - message->overdraft;
+	inlet->withheld_attachments += message->n_fds;
+	if (inlet->closed) {
+		if (!inlet->queued) {
+			inbox_inlet_done(channel, inlet);
+			owed->write = true;
+		}
+	} else if (inlet->withheld_bytes >= inlet->withhold_bytes ||
+		   inlet->withheld_attachments > inlet->withhold_attachments) {
+		pthread_mutex_lock(&channel->tx_lock);
+		tx_return(&channel->tx, inlet, inlet->withheld_bytes, inlet->withheld_attachments);
+		pthread_mutex_unlock(&channel->tx_lock);
+		inlet->withheld_bytes = inlet->withheld_attachments = 0;
+		owed->write = true;
+	}
+	message->origin = NULL;
+	return message;
+}
+
+void inbox_settle(struct beam_channel *channel, const struct owed *owed)
+{
+	if (!owed->pool && !owed->attachments && !owed->write)
+		return;
+	pthread_mutex_lock(&channel->tx_lock);
+	channel_return_shared(channel, (uint32_t)owed->pool, owed->attachments);
+	write_pending(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+void inbox_end_reading(struct inbox *inbox, int end)
+{
+	pthread_mutex_lock(&inbox->lock);
+	if (inbox->end == NOT_ENDED)
+		inbox->end = end;
+	inbox_show(inbox);
+	sleepers_wake_all(inbox->channel, &inbox->arrived);
+	pthread_mutex_unlock(&inbox->lock);
+}
+
+size_t inbox_discard(struct beam_channel *channel, struct message_queue *queue)
+{
+	struct beam_message *message;
+	uint32_t pool = 0, attachments = 0;
+	size_t n = queue->n;
+
+	if (!n)
+		return 0;
+	while ((message = message_queue_take(queue))) {
+		pool += message->overdraft;
+		attachments += message->n_fds;
+		beam_message_free(message);
+	}
+	pthread_mutex_lock(&channel->tx_lock);
+	channel_return_shared(channel, pool, attachments);
+	channel->discarded += n;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return n;
+}
+
+void inbox_inlet_done(struct beam_channel *channel, struct inlet *inlet)
+{
+	list_remove(&inlet->of_topic);
+	pthread_mutex_lock(&channel->tx_lock);
+	tx_reset_inlet(&channel->tx, inlet, RESET_DONE);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
