@@ -271,3 +271,41 @@ void write_break(struct beam_channel *channel, int error)
 		write_release(channel);
 	}
 }
+
+/* ---- Flush -------------------------------------------------------------------------------------------------------------------------- */
+
+struct flushed {
+	uint64_t generation, batch;
+};
+
+static bool is_flushed(struct beam_channel *channel, const void *argument)
+{
+	const struct flushed *flushed = argument;
+	const struct tx *tx = &channel->tx;
+
+	return tx->drained >= flushed->generation && !(tx->batch.active && tx->batch.number <= flushed->batch);
+}
+
+int beam_channel_flush(beam_channel *channel, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct flushed flushed;
+	struct tx *tx;
+	int r;
+
+	if (!channel)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	tx = &channel->tx;
+	pthread_mutex_lock(&channel->tx_lock);
+	flushed.generation = tx->fill->size ? tx->fill->generation : tx->fill->generation - 1;
+	flushed.batch = tx->batch.number;
+	r = write_until(channel, is_flushed, &flushed, deadline);
+	if (!r && tx->lost_error) {
+		r = tx->lost_error;
+		tx->lost_error = 0;
+	}
+	pthread_mutex_unlock(&channel->tx_lock);
+	return r;
+}

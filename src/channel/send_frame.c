@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frames of a message on its way out: made from the caller's memory, and written from there, or put into the buffer.
+ */
+#include <base/sys.h>
+#include <channel/sending.h>
+#include <socket/socket.h>
+#include <string.h>
+
+enum { BURST_SENDS = 16, BURST_GAP_NS = 1000 };
+
+/* ---- Making -------------------------------------------------------------------------------------------------------------------- */
+
+/* Puts the next `most` bytes of the payload, or as many as lie in few enough pieces, into the frame. */
+static void take_payload(struct sending *s, size_t most)
+{
+	struct tx_own *own = &s->own;
+
+	own->n_parts = 0;
+	own->payload = 0;
+	while (s->left && own->payload < most && own->n_parts < TX_OWN_PARTS) {
+		const struct iovec *iov = &s->iov[s->at_iov];
+		size_t size = iov->iov_len - s->at_byte, room = most - own->payload;
+
+		if (!size) {
+			s->at_iov++;
+			s->at_byte = 0;
+			continue;
+		}
+		if (size > room)
+			size = room;
+		own->parts[own->n_parts++] = (struct iovec){(unsigned char *)iov->iov_base + s->at_byte, size};
+		own->payload += size;
+		s->at_byte += size;
+		s->left -= size;
+	}
+}
+
+/* More frames, as long as they are full or the last, and their payload lies in one piece. */
+static void make_more(struct sending *s)
+{
+	struct tx_own *own = &s->own;
+
+	while (s->left && own->n_more < TX_OWN_MORE) {
+		const struct iovec *iov = &s->iov[s->at_iov];
+		size_t size = s->left < FRAME_BODY_MAX ? s->left : FRAME_BODY_MAX;
+		struct tx_more *more = &own->more[own->n_more];
+
+		if (iov->iov_len - s->at_byte < size)
+			return;
+		more->part = (struct iovec){(unsigned char *)iov->iov_base + s->at_byte, size};
+		more->padding = frame_padding(size);
+		s->at_byte += size;
+		s->left -= size;
+		frame_encode(more->head, FRAME_DATA, s->left ? FRAME_MORE : 0, 0, s->outbox->outlet.id, 0, size);
+		own->n_more++;
+	}
+}
+
+void sending_make_frame(struct sending *s)
+{
+	struct tx_own *own = &s->own;
+	bool first = s->left == s->size && !own->done;
+	size_t prefix = 0;
+	uint8_t flags = 0;
+
+	if (first && s->overdraft)
+		prefix = FRAME_SIZED_PREFIX;
+	take_payload(s, FRAME_BODY_MAX - prefix);
+	if (first && s->left && !prefix) {
+		/* It takes several frames: once more, with room for the sizes. */
+		prefix = FRAME_SIZED_PREFIX;
+		sending_rewind(s);
+		take_payload(s, FRAME_BODY_MAX - prefix);
+	}
+	if (prefix) {
+		flags |= FRAME_SIZED;
+		put_u32(own->head + FRAME_HEADER, (uint32_t)s->size);
+		put_u32(own->head + FRAME_HEADER + 4, s->overdraft);
+	}
+	if (s->left)
+		flags |= FRAME_MORE;
+	own->head_size = FRAME_HEADER + prefix;
+	own->padding = frame_padding(prefix + own->payload);
+	own->fds = first ? s->fds : NULL;
+	own->n_fds = first ? s->n_fds : 0;
+	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, s->outbox->outlet.id, 0, prefix + own->payload);
+	own->n_more = 0;
+	/* Only a frame alone can go into the buffer. */
+	if (prefix + own->payload == FRAME_BODY_MAX && s->deadline != BEAM_NOWAIT)
+		make_more(s);
+	own->n_messages = !s->left;
+	own->batched = own->begun = own->done = own->sent_some = false;
+}
+
+/* ---- Sending ------------------------------------------------------------------------------------------------------------------- */
+
+int sending_append(struct sending *s)
+{
+	struct tx_own *own = &s->own;
+	int duplicates[FRAME_CARRIED_MAX];
+
+	if (s->given || !own->n_fds) {
+		tx_append(&s->channel->tx, own, own->fds);
+		s->taken = s->given && own->n_fds;
+		return 0;
+	}
+	for (unsigned i = 0; i < own->n_fds; i++) {
+		duplicates[i] = socket_duplicate(own->fds[i]);
+		if (duplicates[i] < 0) {
+			int error = duplicates[i];
+
+			while (i--)
+				close(duplicates[i]);
+			return error;
+		}
+	}
+	tx_append(&s->channel->tx, own, duplicates);
+	return 0;
+}
+
+bool sending_may_append(const struct sending *s)
+{
+	const struct tx *tx = &s->channel->tx;
+
+	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
+	if (s->own.n_more || s->own.n_messages > 1 || (s->own.n_fds && s->left))
+		return false;
+	if (tx->held && (s->own.n_fds || s->own.outlet->buffered > tx->drained) && s->deadline != BEAM_NOWAIT)
+		return false;
+	return (tx_own_size(&s->own) <= TX_LARGE || s->deadline == BEAM_NOWAIT) && tx_append_fits(tx, &s->own);
+}
+
+int sending_write(struct sending *s)
+{
+	struct beam_channel *channel = s->channel;
+	struct tx_own *own = &s->own;
+	int error = 0, r;
+
+	for (;;) {
+		switch (write_batch(channel, own, &error)) {
+		case WRITTEN_REFUSED: return error;
+		case WRITTEN_BROKEN: return channel->broken;
+		case WRITTEN_LATER:
+		case WRITTEN_NOTHING: tx_leave(&channel->tx, own); return own->done ? 0 : -EINPROGRESS;
+		case WRITTEN:
+			if (own->done)
+				return 0;
+			/* It was not among what went. The lock was given up meanwhile. */
+			r = sending_tell(channel, own->outlet);
+			if (r < 0)
+				return r;
+			continue;
+		case WRITTEN_FULL: break;
+		}
+		/* A run can be sent one by one. */
+		if (!own->begun && own->n_messages > 1) {
+			tx_leave(&channel->tx, own);
+			return -EAGAIN;
+		}
+		if (!own->begun && sending_may_append(s)) {
+			tx_leave(&channel->tx, own);
+			return sending_append(s);
+		}
+		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
+						 : write_poll(channel, channel->kick, s->deadline);
+		if (r == 1 || (r == 0 && !channel->send_error))
+			continue;
+		/* The deadline, or a close. What has begun will be completed from the reserve: it counts as sent. */
+		tx_leave(&channel->tx, own);
+		if (own->done)
+			return 0;
+		return r < 0 ? r : channel->send_error ? channel->send_error : -EPIPE;
+	}
+}
+
+/* A sender with nobody else writing: true if it has been quick for so long that it leaves the writing to the channel's thread. */
+static bool enters_burst(struct sending *s)
+{
+	struct beam_channel *channel = s->channel;
+
+	if (tx_own_size(&s->own) > TX_LARGE || channel->options.loop)
+		return false;
+	channel->in_a_row = clock_now() - channel->sent_at < BURST_GAP_NS ? channel->in_a_row + 1 : 0;
+	if (channel->in_a_row < BURST_SENDS)
+		return false;
+	channel->burst = true;
+	return true;
+}
+
+int sending_frame(struct sending *s)
+{
+	struct beam_channel *channel = s->channel;
+	beam_deadline until;
+	int r;
+
+	for (;;) {
+		r = sending_tell(channel, &s->outbox->outlet);
+		if (r < 0)
+			return r;
+		/* A socket that is known to be full is left to whoever watches it. */
+		if ((channel->writing || channel->full || channel->burst || enters_burst(s)) && sending_may_append(s)) {
+			r = sending_append(s);
+			/* A writer takes it along, or whoever watches for room; in a burst, the channel's thread. */
+			if (!channel->writing && !channel->full)
+				write_nudge(channel);
+			return r;
+		}
+		if (channel->writing) {
+			r = write_wait(channel, tx_own_size(&s->own) <= TX_LARGE, s->deadline);
+			if (r < 0)
+				return r;
+			if (!r)
+				continue;
+		}
+		channel->writing = true;
+		r = sending_write(s);
+		write_release(channel);
+		channel->sent_at = clock_now();
+		if (r != -EINPROGRESS)
+			return r;
+		until =
+		    deadline_earlier(s->deadline, clock_now() + (channel->retry_after ? channel->retry_after : 1000 * 1000));
+		r = write_wait(channel, false, until);
+		if (r == 1)
+			write_release(channel);
+		write_try_again(channel);
+		if (r < 0 && deadline_passed(s->deadline))
+			return deadline_error(s->deadline);
+	}
+}

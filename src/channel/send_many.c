@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sending several messages with as few writes as possible. Those with descriptors go in *runs*: many in one write from the caller's
+ * descriptors, so that none is duplicated. Others are gathered in the buffer.
+ */
+#include <base/sys.h>
+#include <channel/sending.h>
+
+/* Accepts a message into the buffer if that needs no waiting: 0, or -EAGAIN: send it the long way. */
+static int send_buffered(struct sending *s)
+{
+	int r = s->size > TX_LARGE - FRAME_HEADER - 16 ? -EAGAIN : sending_charge_now(s);
+
+	if (r < 0)
+		return r;
+	sending_make_frame(s);
+	return sending_end(s, s->left || !sending_may_append(s) ? -EAGAIN : sending_append(s));
+}
+
+/* Messages with descriptors that go in one write, from the caller's descriptors: none has to be duplicated. */
+struct run {
+	unsigned char *bytes;
+	size_t size;
+	int fds[TX_FDS];
+	unsigned n_fds, n;
+};
+
+/* Adds an item to the run, charged, if it fits and needs neither waiting nor the pool. */
+static bool add_to_run(struct run *run, beam_topic *topic, const struct beam_item *item, beam_deadline deadline)
+{
+	struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
+	struct sending s;
+
+	if (sending_prepare(&s, topic->channel, &topic->outbox, &iov, 1, item->fds, item->n_fds, deadline) < 0 ||
+	    run->size + FRAME_HEADER + FRAME_SIZED_PREFIX + s.size + 8 > TX_RUN || run->n_fds + s.n_fds > TX_FDS ||
+	    sending_state(s.channel, &topic->outbox.outlet) < 0 || sending_charge_now(&s) < 0)
+		return false;
+	if (s.overdraft) {
+		sending_end(&s, -EAGAIN);
+		return false;
+	}
+	sending_make_frame(&s);
+	run->size = (size_t)(tx_own_put(&s.own, run->bytes + run->size) - run->bytes);
+	for (unsigned i = 0; i < s.n_fds; i++)
+		run->fds[run->n_fds++] = item->fds[i];
+	run->n++;
+	return true;
+}
+
+/* Whole frames among the first bytes of a run. */
+static size_t count_frames(const unsigned char *bytes, size_t size)
+{
+	struct frame frame;
+	size_t n = 0;
+
+	while (size >= FRAME_HEADER && !frame_decode(&frame, bytes) && FRAME_HEADER + frame_body(&frame) <= size) {
+		bytes += FRAME_HEADER + frame_body(&frame);
+		size -= FRAME_HEADER + frame_body(&frame);
+		n++;
+	}
+	return n;
+}
+
+/* Sends as many of the items as can go in one write: how many, or 0: send them one by one, which tells why. */
+static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline, unsigned char *bytes)
+{
+	struct beam_channel *channel = topic->channel;
+	struct run run = {.bytes = bytes};
+	struct sending s = {.channel = channel, .outbox = &topic->outbox, .deadline = deadline};
+	size_t sent = 0;
+
+	if (channel->writing || channel->full || channel->broken)
+		return 0;
+	while (run.n < n && add_to_run(&run, topic, &items[run.n], deadline))
+		;
+	if (run.n > 1) {
+		s.own = (struct tx_own){
+		    .outlet = &topic->outbox.outlet,
+		    .parts = {{bytes, run.size}},
+		    .n_parts = 1,
+		    .payload = run.size,
+		    .fds = run.fds,
+		    .n_fds = run.n_fds,
+		    .n_messages = run.n,
+		};
+		channel->writing = true;
+		if (sending_write(&s) == 0)
+			sent = run.n;
+		else if (s.own.begun) /* the connection broke in the middle */
+			sent = count_frames(bytes, run.size - channel->tx.batch.own_left);
+		write_release(channel);
+	}
+	for (unsigned i = 0; i < run.n; i++) {
+		s.size = items[i].size;
+		s.n_fds = (unsigned)items[i].n_fds;
+		sending_end(&s, i < sent ? 0 : -EAGAIN);
+	}
+	return sent;
+}
+
+/* Writes what stands in the buffer, as far as the socket takes it. */
+static void write_buffered(struct beam_channel *channel)
+{
+	if (channel->writing || channel->broken)
+		return;
+	channel->writing = true;
+	while (write_batch(channel, NULL, NULL) == WRITTEN)
+		;
+	write_release(channel);
+}
+
+ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	unsigned char *bytes = NULL;
+	struct sending s;
+	size_t sent = 0, run;
+	int r = 0;
+
+	if (!topic || (n && !items))
+		return -EINVAL;
+	if (channel_foreign(topic->channel))
+		return -ECHILD;
+	/* Without memory they go one by one. */
+	if (n > 1 && items[0].n_fds)
+		bytes = sys_malloc(TX_RUN);
+	pthread_mutex_lock(&topic->channel->tx_lock);
+	while (bytes && sent < n && (run = send_run(topic, items + sent, n - sent, deadline, bytes)))
+		sent += run;
+	while (sent < n) {
+		const struct beam_item *item = &items[sent];
+		struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
+
+		r = sending_prepare(&s, topic->channel, &topic->outbox, &iov, 1, item->fds, item->n_fds, deadline);
+		if (!r)
+			r = send_buffered(&s);
+		if (r == -EAGAIN) {
+			write_buffered(topic->channel);
+			sending_rewind(&s);
+			r = sending_charge(&s);
+			if (!r)
+				r = sending_frames(&s);
+		}
+		if (r < 0)
+			break;
+		sent++;
+	}
+	write_buffered(topic->channel);
+	rooms_show(topic->channel);
+	pthread_mutex_unlock(&topic->channel->tx_lock);
+	free(bytes);
+	return sent ? (ssize_t)sent : r;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A message on its way out: credit first, then the writing right or a place in the buffer, frame by frame. All of it under the tx_lock,
+ * but for sending_prepare() and sending_send().
+ */
+#ifndef CHANNEL_SENDING_H
+#define CHANNEL_SENDING_H
+
+#include <channel/internal.h>
+
+struct sending {
+	struct beam_channel *channel;
+	struct outbox *outbox;
+	beam_deadline deadline;
+	/* The payload, and how far it has been put into frames. */
+	const struct iovec *iov;
+	size_t n_iov, at_iov, at_byte, size, left;
+	const int *fds;
+	unsigned n_fds;
+	/* The descriptors are the message's, to be taken rather than duplicated; taken. */
+	bool given, taken;
+	/* It may take several frames. */
+	bool large;
+	uint32_t overdraft;
+	struct tx_own own;
+};
+
+/* ---- send.c */
+/* Checks what does not depend on the other side, and adds up the payload. */
+int sending_prepare(struct sending *s, struct beam_channel *channel, struct outbox *outbox, const struct iovec *iov,
+		    size_t n_iov, const int *fds, size_t n_fds, beam_deadline deadline);
+/* Back to the first byte of the payload. */
+void sending_rewind(struct sending *s);
+/* Why nothing can be sent by an outlet; 0: it can. An error of a message accepted earlier is among the reasons; looking does not count as telling it. */
+int sending_state(const struct beam_channel *channel, const struct outlet *outlet);
+/* The same, and it has been told. */
+int sending_tell(struct beam_channel *channel, struct outlet *outlet);
+/* Charges the message if there is credit for it: 0; -EAGAIN: it must wait; or why it cannot be sent. */
+int sending_charge_now(struct sending *s);
+/* Charges the message, once there is credit for it. */
+int sending_charge(struct sending *s);
+/* The message is charged: all its frames. */
+int sending_frames(struct sending *s);
+/* The end of a message that was charged: sent, or, with a negative result, not begun. Returns the result. */
+int sending_end(struct sending *s, int result);
+/* From credit to the last frame, with its lock. */
+int sending_send(struct sending *s);
+
+/* ---- send_frame.c */
+/* The next frame of the message, and of a large one several. */
+void sending_make_frame(struct sending *s);
+/* Sends it: 0 when it is accepted. */
+int sending_frame(struct sending *s);
+/* True if the frame may go into the buffer, and fits. Large ones go past it, but for those that must not wait. */
+bool sending_may_append(const struct sending *s);
+/* Puts the frame into the buffer; there is room. */
+int sending_append(struct sending *s);
+/* The writing right is ours: writes the frame. 0: it is accepted. -EINPROGRESS: try again later. */
+int sending_write(struct sending *s);
+
+#endif
