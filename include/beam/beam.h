@@ -7,6 +7,7 @@
 #define BEAM_BEAM_H
 
 #include <beam/buffer.h>
+#include <beam/call.h>
 #include <beam/channel.h>
 #include <beam/core.h>
 #include <beam/deadline.h>

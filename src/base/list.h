@@ -51,6 +51,18 @@ static inline void list_remove(struct list *link)
 	list_init(link);
 }
 
+/* Moves all of `from` to the end of `list`. */
+static inline void list_splice(struct list *list, struct list *from)
+{
+	if (list_empty(from))
+		return;
+	from->next->previous = list->previous;
+	from->previous->next = list;
+	list->previous->next = from->next;
+	list->previous = from->previous;
+	list_init(from);
+}
+
 /* The first link, taken out; NULL if there is none. */
 static inline struct list *list_take_first(struct list *list)
 {

@@ -256,8 +256,11 @@ void channel_end_reading(struct beam_channel *channel, int end)
 		inbox_end_reading(&topic->inbox, channel->read_end);
 	}
 	channel_show(channel);
+	end = channel->read_end;
 	sleepers_wake_all(channel, &channel->changed);
 	pthread_mutex_unlock(&channel->lock);
+	/* A call that was not answered has not ended in order. */
+	calls_end_reading(channel, end ? end : -EPIPE);
 }
 
 void channel_return_shared(struct beam_channel *channel, uint32_t pool, uint32_t attachments)

@@ -66,7 +66,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	inlet->closed = inlet->discard = false;
 	pthread_mutex_lock(&channel->lock);
 	r = topic_for(channel, inlet, &topic);
-	inlet->owner = topic;
+	inlet->owner = topic ? &topic->inbox : NULL;
 	refuse = !topic;
 	if (topic) {
 		topic_memory_ref(topic);
@@ -89,37 +89,38 @@ static int on_opened(void *owner, struct inlet *inlet)
 	return r;
 }
 
-/* A call keeps the channel's memory until it has been freed: its END is still to be sent. */
-static void keep_calls(struct beam_channel *channel, struct inlet *inlet, const struct message_queue *queue)
+static void deliver_calls(struct beam_channel *channel, struct inlet *inlet, const struct message_queue *queue)
 {
 	inlet->calls_arrived = false;
+	pthread_mutex_lock(&channel->tx_lock);
 	for (const struct beam_message *message = queue->first; message; message = message->next) {
 		if (message->call)
-			channel_memory_ref(channel);
+			request_deliver(message->call);
 	}
+	pthread_mutex_unlock(&channel->tx_lock);
 }
 
 static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
 {
 	struct beam_channel *channel = owner;
-	struct beam_topic *topic = inlet->owner;
+	struct inbox *inbox = inlet->owner;
 	size_t n = queue->n;
-	bool discard = !topic;
+	bool discard = !inbox;
 
 	if (inlet->calls_arrived)
-		keep_calls(channel, inlet, queue);
-	if (topic) {
-		pthread_mutex_lock(&topic->inbox.lock);
+		deliver_calls(channel, inlet, queue);
+	if (inbox) {
+		pthread_mutex_lock(&inbox->lock);
 		discard = inlet->discard;
 		if (discard) {
-			topic->inbox.discarded += n;
+			inbox->discarded += n;
 		} else {
 			inlet->queued += n;
-			message_queue_splice(&topic->inbox.queue, queue);
-			inbox_show(&topic->inbox);
-			sleepers_wake(channel, &topic->inbox.arrived, n);
+			message_queue_splice(&inbox->queue, queue);
+			inbox_show(inbox);
+			sleepers_wake(channel, &inbox->arrived, n);
 		}
-		pthread_mutex_unlock(&topic->inbox.lock);
+		pthread_mutex_unlock(&inbox->lock);
 	}
 	if (discard)
 		inbox_discard(channel, queue);
@@ -128,12 +129,14 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 static void on_closed(void *owner, struct inlet *inlet)
 {
 	struct beam_channel *channel = owner;
-	struct beam_topic *topic = inlet->owner;
+	struct inbox *inbox = inlet->owner;
+	struct beam_topic *topic;
 	bool forget;
 
 	inlet->owner = NULL;
-	if (!topic)
+	if (!inbox)
 		return;
+	topic = list_entry(inbox, struct beam_topic, inbox);
 	pthread_mutex_lock(&channel->lock);
 	pthread_mutex_lock(&topic->inbox.lock);
 	inlet->closed = true;
@@ -155,42 +158,64 @@ static void on_closed(void *owner, struct inlet *inlet)
 static void on_aborted(void *owner, struct inlet *inlet, const struct beam_message *message)
 {
 	struct beam_channel *channel = owner;
-	struct beam_topic *topic = inlet->owner;
+	struct inbox *inbox = inlet->owner;
 	uint32_t bytes = message->cost - message->overdraft;
-	bool discard = !topic;
+	bool discard = !inbox;
 
-	if (topic) {
-		pthread_mutex_lock(&topic->inbox.lock);
+	if (inbox) {
+		pthread_mutex_lock(&inbox->lock);
 		discard = inlet->discard;
-		pthread_mutex_unlock(&topic->inbox.lock);
+		pthread_mutex_unlock(&inbox->lock);
 	}
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!discard)
 		tx_return(&channel->tx, inlet, bytes, message->n_fds);
 	channel_return_shared(channel, message->overdraft, message->n_fds);
-	if (message->call)
-		tx_end_call(&channel->tx, (struct inbound_call *)message->call, REPLY_DROPPED);
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t bytes, uint32_t attachments)
+static int on_called(void *owner, uint32_t id, struct message_call **ret)
+{
+	return request_begin(owner, id, ret);
+}
+
+static struct inlet *on_reply(void *owner, uint32_t id)
+{
+	struct beam_channel *channel = owner;
+	struct inlet *inlet;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	inlet = tx_find_call(&channel->tx, id);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return inlet;
+}
+
+static void on_ended(void *owner, struct inlet *inlet, struct message_queue *queue)
+{
+	call_ended(owner, inlet, queue);
+}
+
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
 {
 	struct beam_channel *channel = owner;
 	const char *rule;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	rule = tx_credit(&channel->tx, id, bytes, attachments);
+	rule = call ? tx_credit_call(&channel->tx, call, bytes, attachments) : tx_credit(&channel->tx, id, bytes, attachments);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return rule;
 }
 
-static const char *on_reset(void *owner, uint32_t id, uint32_t reason)
+static const char *on_reset(void *owner, uint32_t id, uint32_t argument)
 {
 	struct beam_channel *channel = owner;
-	const char *rule;
+	const char *rule = NULL;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	rule = tx_reset(&channel->tx, id, reason);
+	if (id)
+		rule = tx_reset(&channel->tx, id, argument);
+	else
+		tx_reset_call(&channel->tx, argument);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return rule;
 }
@@ -221,41 +246,23 @@ static void on_lost(void *owner, size_t n)
 	atomic_fetch_add_explicit(&channel->attachments_lost, n, memory_order_relaxed);
 }
 
-/* A call was freed, by whatever thread, without an answer. */
-static void on_call_dropped(struct message_call *handle)
-{
-	struct inbound_call *call = (struct inbound_call *)handle;
-	struct beam_channel *channel = call->channel;
-
-	if (channel_foreign(channel))
-		return;
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_end_call(&channel->tx, call, REPLY_DROPPED);
-	write_pending(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
-	channel_memory_unref(channel);
-}
-
 const struct rx_events channel_rx_events = {
     .hello = on_hello,
     .opened = on_opened,
     .messages = on_messages,
     .closed = on_closed,
     .aborted = on_aborted,
+    .called = on_called,
+    .reply = on_reply,
+    .ended = on_ended,
     .credit = on_credit,
     .reset = on_reset,
     .goodbye = on_goodbye,
     .discard = on_discard,
     .lost = on_lost,
-    .call_dropped = on_call_dropped,
 };
 
 /* ---- From tx --------------------------------------------------------------------------------------------------------------- */
-
-static struct outbox *outbox_of(struct outlet *outlet)
-{
-	return list_entry(outlet, struct outbox, outlet);
-}
 
 static void on_wake(void *owner, struct outlet *outlet)
 {
@@ -277,7 +284,10 @@ static void on_room(void *owner)
 static void on_released(void *owner, struct outlet *outlet)
 {
 	(void)owner;
-	topic_memory_unref(list_entry(outbox_of(outlet), struct beam_topic, outbox));
+	if (outlet->kind == FRAME_REPLY)
+		request_released(outlet);
+	else
+		topic_memory_unref(list_entry(outbox_of(outlet), struct beam_topic, outbox));
 }
 
 const struct tx_events channel_tx_events = {

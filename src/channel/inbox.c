@@ -107,6 +107,8 @@ size_t inbox_discard(struct beam_channel *channel, struct message_queue *queue)
 	while ((message = message_queue_take(queue))) {
 		pool += message->overdraft;
 		attachments += message->n_fds;
+		if (message->call)
+			request_refuse(message->call);
 		beam_message_free(message);
 	}
 	pthread_mutex_lock(&channel->tx_lock);

@@ -139,6 +139,8 @@ struct beam_channel {
 	atomic_bool kicked;
 	/* An enum activity; an enum woke. */
 	atomic_uint activity, woke;
+	/* Replies of calls that are over; under the tx_lock. */
+	struct beam_statistics replies;
 	/* The channel's thread's own: since when a burst is dry, when to look whether the channel is idle. */
 	int64_t dry_since;
 	beam_deadline idle_at;
@@ -193,6 +195,16 @@ struct beam_topic {
 	struct outbox outbox;
 	size_t name_size;
 	char name[];
+};
+
+/* A call of this side's (call.c). */
+struct beam_call {
+	struct inlet inlet;
+	struct inbox inbox;
+	atomic_uint memory;
+	/* Under the inbox's lock. */
+	unsigned handles;
+	struct beam_message *failure;
 };
 
 /* A thread that waits for the writing right, or only for room in the buffer. */
@@ -311,6 +323,11 @@ int standby_watch(struct beam_channel *channel);
 extern const struct rx_events channel_rx_events;
 extern const struct tx_events channel_tx_events;
 
+static inline struct outbox *outbox_of(struct outlet *outlet)
+{
+	return list_entry(outlet, struct outbox, outlet);
+}
+
 /* ---- inbox.c: what both topics and calls receive by. */
 void inbox_init(struct inbox *inbox, struct beam_channel *channel, int end);
 void inbox_destroy(struct inbox *inbox);
@@ -339,6 +356,25 @@ size_t inbox_discard(struct beam_channel *channel, struct message_queue *queue);
 void inbox_inlet_done(struct beam_channel *channel, struct inlet *inlet);
 
 void outbox_init(struct outbox *outbox);
+
+/* ---- call.c: calls of this side's. */
+/* The last reply to one has come: it ends the queue. By the holder of the reading right. */
+void call_ended(struct beam_channel *channel, struct inlet *inlet, struct message_queue *queue);
+/* Those requests were refused after they had been accepted. No lock is held, but perhaps the channel's. */
+void calls_unasked(struct list *unasked);
+/* Reading has ended so: all are told. No lock is held. */
+void calls_end_reading(struct beam_channel *channel, int end);
+/* Nobody reads or writes any more: the session forgets them. */
+void calls_forget(struct beam_channel *channel);
+
+/* ---- reply.c: calls of the other side's. */
+int request_begin(struct beam_channel *channel, uint32_t id, struct message_call **ret);
+/* Its message is whole, and keeps the channel's memory from now on. The tx_lock is held. */
+void request_deliver(struct message_call *handle);
+/* Its message is thrown away because its topic was closed. */
+void request_refuse(struct message_call *handle);
+/* The session needs its outlet no more. The tx_lock is held. */
+void request_released(struct outlet *outlet);
 
 /* ---- topic.c */
 void topic_memory_ref(struct beam_topic *topic);

@@ -13,6 +13,8 @@ int sending_state(const struct beam_channel *channel, const struct outlet *outle
 		return channel->send_error;
 	if (outlet->lost_error)
 		return outlet->lost_error;
+	if (outlet->kind == FRAME_REPLY)
+		return outlet->reset ? -ECANCELED : outlet->close_wanted ? -EALREADY : 0;
 	if (outlet->reset)
 		return outlet->reset_reason == RESET_REFUSED ? -ECONNREFUSED : -EPIPE;
 	return outlet->close_wanted ? -EPIPE : 0;
@@ -46,7 +48,7 @@ static int wait_for_credit(struct sending *s)
 static struct tx_claim claim_for(struct sending *s)
 {
 	s->large = s->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX || s->n_iov > TX_OWN_PARTS;
-	return (struct tx_claim){.size = s->size, .n_fds = s->n_fds, .large = s->large};
+	return (struct tx_claim){.size = s->size, .n_fds = s->n_fds, .large = s->large, .call = s->call};
 }
 
 static int try_charge(struct sending *s, struct tx_claim *claim)
@@ -56,7 +58,7 @@ static int try_charge(struct sending *s, struct tx_claim *claim)
 	int r = sending_tell(s->channel, outlet);
 
 	if (!r)
-		r = tx_fits(tx, s->size, s->n_fds);
+		r = tx_fits(tx, outlet, s->size, s->n_fds);
 	if (!r)
 		r = tx_charge(tx, outlet, claim, &s->overdraft);
 	return r;
@@ -98,7 +100,11 @@ int sending_end(struct sending *s, int result)
 
 	if (result < 0) {
 		tx_uncharge(tx, outlet, s->size, s->n_fds, s->overdraft);
+		if (s->call && tx_call_undone(tx, s->call))
+			s->call = NULL;
 	} else {
+		if (s->flags & FRAME_END)
+			tx_ended(outlet);
 		outlet->messages++;
 		outlet->bytes += s->size;
 		outlet->attachments += s->n_fds;
@@ -119,6 +125,8 @@ int sending_frames(struct sending *s)
 			break;
 		begun = begun || s->left;
 	} while (s->left);
+	if (r < 0)
+		tx_give_up(&s->channel->tx, &s->own);
 	if (r >= 0 || (!begun && !s->own.sent_some))
 		return sending_end(s, r);
 	tx_abort(&s->channel->tx, &s->outbox->outlet);
@@ -176,6 +184,8 @@ int sending_prepare(struct sending *s, struct beam_channel *channel, struct outb
 	s->n_fds = (unsigned)n_fds;
 	s->given = s->taken = false;
 	s->overdraft = 0;
+	s->call = NULL;
+	s->flags = 0;
 	s->own.outlet = &outbox->outlet;
 	s->own.done = false;
 	return 0;

@@ -52,7 +52,7 @@ static void make_more(struct sending *s)
 		more->padding = frame_padding(size);
 		s->at_byte += size;
 		s->left -= size;
-		frame_encode(more->head, FRAME_DATA, s->left ? FRAME_MORE : 0, 0, s->outbox->outlet.id, 0, size);
+		tx_frame(&s->outbox->outlet, more->head, s->left ? FRAME_MORE : 0, 0, s->call ? s->call->id : 0, size);
 		own->n_more++;
 	}
 }
@@ -62,7 +62,7 @@ void sending_make_frame(struct sending *s)
 	struct tx_own *own = &s->own;
 	bool first = s->left == s->size && !own->done;
 	size_t prefix = 0;
-	uint8_t flags = 0;
+	uint8_t flags = first ? s->flags : 0;
 
 	if (first && s->overdraft)
 		prefix = FRAME_SIZED_PREFIX;
@@ -84,12 +84,14 @@ void sending_make_frame(struct sending *s)
 	own->padding = frame_padding(prefix + own->payload);
 	own->fds = first ? s->fds : NULL;
 	own->n_fds = first ? s->n_fds : 0;
-	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, s->outbox->outlet.id, 0, prefix + own->payload);
+	tx_frame(own->outlet, own->head, flags, (uint8_t)own->n_fds, s->call ? s->call->id : 0, prefix + own->payload);
 	own->n_more = 0;
 	/* Only a frame alone can go into the buffer. */
 	if (prefix + own->payload == FRAME_BODY_MAX && s->deadline != BEAM_NOWAIT)
 		make_more(s);
 	own->n_messages = !s->left;
+	own->call = s->call;
+	own->is_last = s->flags & FRAME_END;
 	own->batched = own->begun = own->done = own->sent_some = false;
 }
 

@@ -22,6 +22,9 @@ struct sending {
 	/* It may take several frames. */
 	bool large;
 	uint32_t overdraft;
+	/* The call that the message is, until it has been undone; flags of its first frame. */
+	struct inlet *call;
+	uint8_t flags;
 	struct tx_own own;
 };
 

@@ -64,11 +64,11 @@ static void forget_topics(struct beam_channel *channel)
 	struct list *link;
 
 	for (uint32_t id = 1; id <= rx->capacity_inlets; id++) {
-		struct beam_topic *topic = rx->inlets[id] ? rx->inlets[id]->owner : NULL;
+		struct inbox *inbox = rx->inlets[id] ? rx->inlets[id]->owner : NULL;
 
-		if (topic) {
+		if (inbox) {
 			rx->inlets[id]->owner = NULL;
-			topic_memory_unref(topic);
+			topic_memory_unref(list_entry(inbox, struct beam_topic, inbox));
 		}
 	}
 	pthread_mutex_lock(&channel->tx_lock);
@@ -118,6 +118,7 @@ void standby_finish(struct beam_channel *channel)
 	if (!kept)
 		channel->transport.methods->release(&channel->transport);
 	forget_topics(channel);
+	calls_forget(channel);
 	if (channel->hook.ended)
 		channel->hook.ended(channel->hook.argument);
 }

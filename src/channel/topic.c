@@ -323,6 +323,13 @@ int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, 
 		add_statistics(list_entry(link, struct beam_topic, of_channel), &sum);
 	pthread_mutex_unlock(&channel->lock);
 	pthread_mutex_lock(&channel->tx_lock);
+	sum.messages_sent += channel->replies.messages_sent;
+	sum.bytes_sent += channel->replies.bytes_sent;
+	sum.attachments_sent += channel->replies.attachments_sent;
+	sum.messages_received += channel->replies.messages_received;
+	sum.bytes_received += channel->replies.bytes_received;
+	sum.attachments_received += channel->replies.attachments_received;
+	sum.messages_lost += channel->replies.messages_lost;
 	sum.messages_discarded = channel->discarded;
 	pthread_mutex_unlock(&channel->tx_lock);
 	sum.attachments_lost = atomic_load_explicit(&channel->attachments_lost, memory_order_relaxed);

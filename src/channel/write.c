@@ -103,9 +103,14 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	}
 	rooms_show(channel);
 	if (n_spent) {
+		struct list unasked;
+
+		list_init(&unasked);
+		list_splice(&unasked, &tx->unasked);
 		/* Closing may take its time; the right is still ours. */
 		pthread_mutex_unlock(&channel->tx_lock);
 		close_all(spent, n_spent);
+		calls_unasked(&unasked);
 		pthread_mutex_lock(&channel->tx_lock);
 	}
 	return result;

@@ -32,8 +32,8 @@ struct beam_message {
 	/* Attachments: descriptors, or the negative errno that tells why one is not there. */
 	int *fds;
 	uint16_t n_fds, capacity_fds;
-	/* Made by beam_message_new(): the caller may write to it. */
-	bool writable;
+	/* Made by beam_message_new(): the caller may write to it. The last reply to a call; a failure, whose payload begins with its code. */
+	bool writable, last, failed;
 	int inline_fds[2];
 	/* What the session knows about a received message: whose credit it is, and how much. */
 	void *origin;

@@ -44,9 +44,9 @@ static unsigned char *control_frame(struct tx *tx, size_t *size, uint8_t kind, u
 	return frame;
 }
 
-static bool control_credit(struct tx *tx, size_t *size, uint32_t id, uint32_t bytes, uint32_t attachments)
+static bool control_credit(struct tx *tx, size_t *size, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
 {
-	unsigned char *frame = control_frame(tx, size, FRAME_CREDIT, 0, id, 0, FRAME_CREDIT_BODY);
+	unsigned char *frame = control_frame(tx, size, FRAME_CREDIT, 0, id, call, FRAME_CREDIT_BODY);
 
 	if (!frame)
 		return false;
@@ -73,7 +73,7 @@ static bool control_shared(struct tx *tx, size_t *size)
 {
 	uint32_t attachments = tx->withhold_attachments ? 0 : tx->due_attachments;
 
-	if (!control_credit(tx, size, 0, tx->due_pool, attachments))
+	if (!control_credit(tx, size, 0, 0, tx->due_pool, attachments))
 		return false;
 	granted(&tx->granted_pool, tx->due_pool);
 	granted(&tx->granted_attachments, attachments);
@@ -82,10 +82,15 @@ static bool control_shared(struct tx *tx, size_t *size)
 	return true;
 }
 
+/* What an inlet owes; it stays in the list while it must wait for the buffer: no call is reset before it has been made. False: no room. */
 static bool control_inlet(struct tx *tx, size_t *size, struct inlet *inlet)
 {
+	uint32_t id = inlet->replies ? 0 : inlet->id, call = inlet->replies ? inlet->id : 0;
+
+	if (inlet->buffered > tx->drained)
+		return true;
 	if (inlet->reset_due) {
-		if (!control_frame(tx, size, FRAME_RESET, 0, inlet->id, inlet->reason, 0))
+		if (!control_frame(tx, size, FRAME_RESET, 0, id, inlet->replies ? call : inlet->reason, 0))
 			return false;
 		list_remove(&inlet->due);
 		inlet->reset_due = false;
@@ -93,24 +98,12 @@ static bool control_inlet(struct tx *tx, size_t *size, struct inlet *inlet)
 		atomic_store_explicit(&inlet->reset_sent, true, memory_order_release);
 		return true;
 	}
-	if (!control_credit(tx, size, inlet->id, inlet->due_bytes, inlet->due_attachments))
+	if (!control_credit(tx, size, id, call, inlet->due_bytes, inlet->due_attachments))
 		return false;
 	list_remove(&inlet->due);
 	granted(&inlet->granted_bytes, inlet->due_bytes);
 	granted(&inlet->granted_attachments, inlet->due_attachments);
 	inlet->due_bytes = inlet->due_attachments = 0;
-	return true;
-}
-
-static bool control_call(struct tx *tx, size_t *size, struct inbound_call *call)
-{
-	unsigned char *frame = control_frame(tx, size, FRAME_REPLY, FRAME_END | FRAME_ERROR, 0, call->id, 4);
-
-	if (!frame)
-		return false;
-	put_u32(frame + FRAME_HEADER, call->error);
-	list_remove(&call->due);
-	atomic_store_explicit(&call->busy, false, memory_order_release);
 	return true;
 }
 
@@ -125,6 +118,37 @@ static bool control_open(struct tx *tx, size_t *size, struct outlet *outlet)
 	return true;
 }
 
+static bool control_abort(struct tx *tx, size_t *size, struct outlet *outlet)
+{
+	unsigned char *frame = control_frame(tx, size, outlet->kind, FRAME_ABORT, 0, 0, 0);
+
+	if (!frame)
+		return false;
+	tx_frame(outlet, frame, FRAME_ABORT, 0, outlet->calling ? outlet->calling->id : 0, 0);
+	if (outlet->calling)
+		outlet->calling->asked = true;
+	outlet->abort_due = false;
+	tx_not_busy(tx, outlet);
+	return true;
+}
+
+/* CLOSE, or the end of a call that gets no last reply. */
+static bool control_close(struct tx *tx, size_t *size, struct outlet *outlet)
+{
+	bool reply = outlet->kind == FRAME_REPLY;
+	unsigned char *frame = reply ? control_frame(tx, size, FRAME_REPLY, FRAME_END | FRAME_ERROR, 0, outlet->id, 4)
+				     : control_frame(tx, size, FRAME_CLOSE, 0, outlet->id, 0, 0);
+
+	if (!frame)
+		return false;
+	if (reply)
+		put_u32(frame + FRAME_HEADER, outlet->end_error);
+	else
+		tx->n_closing--;
+	tx_mark_closed(tx, outlet);
+	return true;
+}
+
 /* What an outlet owes; it stays in the list while the rest must wait for the buffer. False: no room. */
 static bool control_outlet(struct tx *tx, size_t *size, struct outlet *outlet)
 {
@@ -132,20 +156,14 @@ static bool control_outlet(struct tx *tx, size_t *size, struct outlet *outlet)
 		return false;
 	if (!outlet_clear(tx, outlet))
 		return true;
-	if (outlet->abort_due) {
-		if (!control_frame(tx, size, FRAME_DATA, FRAME_ABORT, outlet->id, 0, 0))
-			return false;
-		outlet->abort_due = false;
-		tx_complete(tx, outlet, true);
-	}
-	if (outlet->close_wanted && !outlet->close_sent && !outlet->busy) {
-		if (!control_frame(tx, size, FRAME_CLOSE, 0, outlet->id, 0, 0))
-			return false;
-		outlet->close_sent = true;
-		tx->n_closing--;
-	}
+	if (outlet->abort_due && !control_abort(tx, size, outlet))
+		return false;
+	if (outlet->close_wanted && !outlet->close_sent && !outlet->busy && !control_close(tx, size, outlet))
+		return false;
 	list_remove(&outlet->due);
-	if (outlet->close_sent && outlet->reset)
+	if (outlet->kind == FRAME_REPLY)
+		tx_let_go(tx, outlet);
+	else if (outlet->close_sent && outlet->reset)
 		tx_release(tx, outlet);
 	return true;
 }
@@ -162,12 +180,9 @@ static size_t make_control(struct tx *tx, const struct tx_own *own)
 		control_open(tx, &size, own->outlet);
 	if (shared_due(tx) && !control_shared(tx, &size))
 		return size;
-	while (!list_empty(&tx->due_calls)) {
-		if (!control_call(tx, &size, list_entry(tx->due_calls.next, struct inbound_call, due)))
-			return size;
-	}
-	while (!list_empty(&tx->due_inlets)) {
-		if (!control_inlet(tx, &size, list_entry(tx->due_inlets.next, struct inlet, due)))
+	for (link = tx->due_inlets.next; link != &tx->due_inlets; link = next) {
+		next = link->next;
+		if (!control_inlet(tx, &size, list_entry(link, struct inlet, due)))
 			return size;
 	}
 	for (link = tx->due_outlets.next; link != &tx->due_outlets; link = next) {
@@ -220,6 +235,15 @@ unsigned char *tx_own_put(const struct tx_own *own, unsigned char *to)
 	return to + own->padding;
 }
 
+/* The last frame of a request, or of the last reply, is about to go: what answers it may come as soon as it has. */
+static void note_last(struct tx *tx, const struct tx_own *own)
+{
+	if (own->call && own->n_messages)
+		own->call->asked = true;
+	if (own->is_last && own->n_messages)
+		tx_mark_closed(tx, own->outlet);
+}
+
 void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
 {
 	struct tx_buffer *fill = tx->fill;
@@ -239,9 +263,13 @@ void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
 		    (struct tx_record){(size_t)(to - fill->bytes), tx_own_size(own), outlet, own->n_fds};
 		memcpy(fill->fds + fill->n_fds, fds, own->n_fds * sizeof(int));
 		fill->n_fds += own->n_fds;
+		outlet->buffered_fds = fill->generation;
 	}
 	fill->size = (size_t)(tx_own_put(own, to) - fill->bytes);
 	outlet->buffered = fill->generation;
+	if (own->call)
+		own->call->buffered = fill->generation;
+	note_last(tx, own);
 	own->done = true;
 }
 
@@ -291,14 +319,18 @@ bool tx_pending(const struct tx *tx)
 		return true;
 	if (tx->goodbye_sent)
 		return false;
-	if (shared_due(tx) || !list_empty(&tx->due_calls) || !list_empty(&tx->due_inlets))
+	if (shared_due(tx))
 		return true;
 	if (!tx->held)
-		return buffer_left(drain) || tx->fill->size || !list_empty(&tx->due_outlets) ||
+		return buffer_left(drain) || tx->fill->size || !list_empty(&tx->due_inlets) || !list_empty(&tx->due_outlets) ||
 		       (tx->goodbye_due && !tx->n_busy);
 	if (buffer_left(drain) &&
 	    !(drain->record_at < drain->n_records && drain->records[drain->record_at].offset == drain->at))
 		return true;
+	for (struct list *link = tx->due_inlets.next; link != &tx->due_inlets; link = link->next) {
+		if (list_entry(link, struct inlet, due)->buffered <= tx->drained)
+			return true;
+	}
 	for (struct list *link = tx->due_outlets.next; link != &tx->due_outlets; link = link->next) {
 		const struct outlet *outlet = list_entry(link, struct outlet, due);
 
@@ -359,6 +391,7 @@ static void add_own(struct tx *tx, struct tx_own *own)
 		memcpy(batch->fds + batch->n_fds, own->fds, own->n_fds * sizeof(int));
 	batch->n_fds += own->n_fds;
 	own->batched = true;
+	note_last(tx, own);
 }
 
 bool tx_batch(struct tx *tx, struct tx_own *own)
@@ -370,6 +403,7 @@ bool tx_batch(struct tx *tx, struct tx_own *own)
 		return true;
 	batch->begun = false;
 	batch->reserved = NULL;
+	batch->n_reserved = 0;
 	batch->first = batch->n = 0;
 	batch->left = batch->own_left = 0;
 	batch->run = 0;
@@ -468,6 +502,8 @@ static void take_own_out(struct tx *tx, struct tx_own *own)
 	batch->n = batch->own_at;
 	batch->own_left = 0;
 	own->batched = false;
+	if (own->is_last)
+		tx_reopen(tx, own->outlet);
 	if (!batch->begun)
 		set_carrier(batch, batch->run_fds);
 	if (!batch->left)
@@ -520,10 +556,13 @@ void tx_leave(struct tx *tx, struct tx_own *own)
 	batch->own_left = 0;
 	batch->active = batch->left > 0;
 	own->done = !later;
-	if (later)
+	if (later) {
 		keep_last(own, later);
-	else
-		batch->reserved = own->outlet;
+		if (own->is_last)
+			tx_reopen(tx, own->outlet);
+		return;
+	}
+	batch->reserved = own->outlet;
 	batch->n_reserved = own->n_messages;
 }
 
@@ -558,6 +597,29 @@ bool tx_hold(struct tx *tx, struct tx_own *own)
 	return held;
 }
 
+/* A whole message of the buffer is dropped: of a call nobody will hear, and a last reply leaves its call without an end. */
+static void drop_message(struct tx *tx, const struct tx_record *record, int error)
+{
+	struct outlet *outlet = record->outlet;
+	struct frame frame;
+	struct inlet *call;
+
+	frame_decode(&frame, tx->drain->bytes + record->offset);
+	call = frame.kind == FRAME_DATA && frame.argument ? tx->calls[frame.argument] : NULL;
+	outlet->lost++;
+	tx->lost++;
+	tx->lost_error = error;
+	if (call && tx_call_undone(tx, call)) {
+		call->error = error;
+		list_append(&tx->unasked, &call->due);
+	} else if (frame.kind == FRAME_REPLY && (frame.flags & FRAME_END)) {
+		outlet->end_error = REPLY_DROPPED;
+		tx_reopen(tx, outlet);
+	} else {
+		outlet->lost_error = error;
+	}
+}
+
 bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS], unsigned *ret_spent)
 {
 	struct tx_batch *batch = &tx->batch;
@@ -578,15 +640,12 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
 		return false;
 	}
 	record = &drain->records[drain->record_at];
-	record->outlet->lost_error = error;
-	record->outlet->lost++;
-	tx->lost++;
-	tx->lost_error = error;
 	memcpy(spent, drain->fds + drain->fd_at, record->n_fds * sizeof(int));
 	*ret_spent = record->n_fds;
 	/* The frame's place in the batch goes; its credit was never used. */
 	frame_message(drain->bytes + record->offset, &size, &overdraft);
 	tx_uncharge(tx, record->outlet, size, record->n_fds, overdraft);
+	drop_message(tx, record, error);
 	set_carrier(batch, 0);
 	batch->left -= batch->run;
 	batch->n -= 1;
@@ -605,8 +664,8 @@ static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned go
 
 		if (frame_decode(&frame, buffer->bytes + buffer->at))
 			break;
-		if (frame.kind == FRAME_DATA && !(frame.flags & FRAME_MORE)) {
-			struct outlet *outlet = frame.id <= tx->capacity_outlets ? tx->outlets[frame.id] : NULL;
+		if ((frame.kind == FRAME_DATA || frame.kind == FRAME_REPLY) && !(frame.flags & FRAME_MORE)) {
+			struct outlet *outlet = frame.id && frame.id <= tx->capacity_outlets ? tx->outlets[frame.id] : NULL;
 
 			tx->lost++;
 			if (outlet)
@@ -629,8 +688,9 @@ unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS])
 
 	n += drop_buffer(tx, tx->fill, 0, spent + n);
 	tx->drained = tx->fill->generation;
-	if (tx->batch.active && tx->batch.reserved) {
-		tx->batch.reserved->lost += tx->batch.n_reserved;
+	if (tx->batch.active) {
+		if (tx->batch.reserved)
+			tx->batch.reserved->lost += tx->batch.n_reserved;
 		tx->lost += tx->batch.n_reserved;
 	}
 	/* It is the last of its batch. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An inlet: one topic id of the other side, seen from here. The two halves of the session meet in it: rx owns what arrives, tx owns
- * what is to be answered, and what they share has one writer each.
+ * An inlet: where messages arrive, either those of one topic id of the other side, or the replies to one call of this side's. The two
+ * halves of the session meet in it: rx owns what arrives, tx owns what is to be answered, and what they share has one writer each.
  */
 #ifndef SESSION_INLET_H
 #define SESSION_INLET_H
@@ -14,7 +14,9 @@
 enum inlet_state { INLET_FREE, INLET_OPEN, INLET_CLOSED };
 
 struct inlet {
+	/* The topic's, or the call's. */
 	uint32_t id;
+	bool replies;
 
 	/* Owned by rx. */
 	enum inlet_state state;
@@ -30,8 +32,13 @@ struct inlet {
 	_Atomic uint64_t granted_bytes, granted_attachments;
 	atomic_bool reset_sent;
 
-	/* Owned by tx: what is due to be sent. */
+	/* Owned by tx: what is due to be sent; whether a call's request went to its end and whether replies have begun to come; the generation of the
+	 * buffer that the request is in. */
 	struct list due;
+	bool asked, answered;
+	uint64_t buffered;
+	/* Why the request was dropped after it had been accepted. */
+	int error;
 	uint32_t due_bytes, due_attachments;
 	bool reset_due;
 	enum reset_reason reason;
@@ -43,19 +50,17 @@ struct inlet {
 	uint32_t withheld_bytes, withheld_attachments, withhold_bytes, withhold_attachments;
 	bool closed, discard;
 
-	char name[NAME_MAX_BYTES + 1];
+	/* A topic's; the memory is rx's. */
+	char *name;
 };
 
-/* A call of the other side's that was received and not yet answered with END. */
-struct inbound_call {
-	struct message_call handle;
-	void *channel;
-	uint32_t id;
-	/* Set by rx when it arrives, cleared by tx when END goes out. */
-	atomic_bool busy;
-	/* Owned by tx. */
-	struct list due;
-	uint32_t error;
-};
+/* Of memory that is zero. */
+void inlet_init(struct inlet *inlet, uint32_t id);
+/* Begins to take messages, for so much credit. */
+void inlet_open(struct inlet *inlet, uint32_t bytes, uint32_t attachments);
+
+/* Tables of objects by id, from 1 on: makes room up to `id`, which is within `most`, and for some more. Returns where the table is now;
+ * NULL: no memory, and it is as it was. */
+void *table_grow(void *table, uint32_t *capacity, uint32_t id, uint32_t most);
 
 #endif

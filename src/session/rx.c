@@ -18,7 +18,6 @@ enum {
 	DIRECT_MIN = 4096,
 	/* What is read along behind such a payload when more of the same message follows: a header, and little that must be copied. */
 	DIRECT_ALONG = 4096,
-	INLETS_FEW = 16,
 };
 
 static int breach(struct rx *rx, const char *rule)
@@ -56,6 +55,8 @@ int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *
 
 static void discard_message(struct rx *rx, struct beam_message *message)
 {
+	if (message->call)
+		message->call->dropped(message->call);
 	rx->events->discard(rx->owner, message->fds, message->n_fds);
 	message_free_shell(message);
 }
@@ -81,8 +82,6 @@ void rx_end(struct rx *rx)
 			discard_message(rx, message);
 		free(inlet);
 	}
-	for (uint32_t i = 1; rx->calls && i <= rx->limits.calls; i++)
-		free(rx->calls[i]);
 	if (rx->slot_high > rx->slot_low)
 		rx->events->discard(rx->owner, rx->slots + rx->slot_low, rx->slot_high - rx->slot_low);
 	if (rx->now.n)
@@ -94,12 +93,10 @@ void rx_end(struct rx *rx)
 	if (rx->pool)
 		chunk_pool_release(rx->pool);
 	free(rx->inlets);
-	free(rx->calls);
 	rx->chunk = NULL;
 	rx->pool = NULL;
 	rx->inlets = NULL;
 	rx->capacity_inlets = 0;
-	rx->calls = NULL;
 }
 
 /* ---- Where to read to ------------------------------------------------------------------------------------------------ */
@@ -226,6 +223,8 @@ struct data {
 	/* Of the whole message, if this is its first frame. */
 	uint32_t total, overdraft;
 	bool first, last;
+	/* END and a code alone: it costs nothing. */
+	bool gratis;
 	/* This frame's part of the payload. */
 	const unsigned char *part;
 	size_t size;
@@ -254,12 +253,26 @@ static struct inlet *open_inlet(struct rx *rx, uint32_t id)
 	return inlet;
 }
 
+/* The inlet that a message's frame is for; NULL after a breach. */
+static struct inlet *message_inlet(struct rx *rx)
+{
+	struct inlet *inlet;
+
+	if (rx->frame.kind == FRAME_DATA)
+		return open_inlet(rx, rx->frame.id);
+	inlet = rx->events->reply(rx->owner, rx->frame.argument);
+	if (!inlet)
+		breach(rx, BREACH_CALL_ID);
+	return inlet;
+}
+
 static int check_continuation(struct rx *rx, struct data *data)
 {
 	const struct frame *frame = &rx->frame;
 	size_t missing = data->inlet->building->size - data->inlet->built;
 
-	if ((frame->flags & FRAME_SIZED) || frame->argument != data->inlet->building_call || !data->size)
+	if ((frame->flags & (FRAME_SIZED | FRAME_END | FRAME_ERROR)) || frame->argument != data->inlet->building_call ||
+	    !data->size)
 		return breach(rx, BREACH_FRAGMENT);
 	if (frame->claimed)
 		return breach(rx, BREACH_CLAIM);
@@ -292,7 +305,7 @@ static int check_first(struct rx *rx, struct data *data, struct reader *payload)
 		return breach(rx, BREACH_ATTACHMENTS);
 	if (data->overdraft >= data->total + MESSAGE_COST)
 		return breach(rx, BREACH_CREDIT);
-	if (frame->argument > rx->limits.calls)
+	if (frame->kind == FRAME_DATA && frame->argument > rx->limits.calls)
 		return breach(rx, BREACH_CALL_ID);
 	if (rx->slot_high - rx->slot_low < frame->claimed)
 		return breach(rx, BREACH_CLAIM);
@@ -317,47 +330,23 @@ static int charge(struct rx *rx, const struct data *data)
 	return 0;
 }
 
-/* A call needs its record until END has gone out. */
-static int begin_call(struct rx *rx, uint32_t id, struct inbound_call **ret)
-{
-	struct inbound_call *call;
-
-	if (!rx->calls)
-		rx->calls = sys_calloc((size_t)rx->limits.calls + 1, sizeof *rx->calls);
-	if (!rx->calls)
-		return out_of_memory(rx);
-	call = rx->calls[id];
-	if (!call) {
-		call = sys_calloc(1, sizeof *call);
-		if (!call)
-			return out_of_memory(rx);
-		annotate_atomic(&call->busy);
-		call->handle.dropped = rx->events->call_dropped;
-		call->channel = rx->owner;
-		call->id = id;
-		list_init(&call->due);
-		rx->calls[id] = call;
-	}
-	if (atomic_load_explicit(&call->busy, memory_order_acquire))
-		return breach(rx, BREACH_CALL_ID);
-	atomic_store_explicit(&call->busy, true, memory_order_relaxed);
-	*ret = call;
-	return 0;
-}
-
 /* Fills in what the first frame says about a message. */
 static int begin_message(struct rx *rx, const struct data *data, struct beam_message *message)
 {
-	struct inbound_call *call = NULL;
+	const struct frame *frame = &rx->frame;
+	int r = 0;
 
 	if (message_reserve_fds(message, rx->frame.claimed) < 0)
 		return out_of_memory(rx);
-	if (rx->frame.argument && begin_call(rx, rx->frame.argument, &call) < 0)
-		return rx->error;
+	if (frame->kind == FRAME_DATA && frame->argument)
+		r = rx->events->called(rx->owner, frame->argument, &message->call);
+	if (r < 0)
+		return r == -ENOMEM ? out_of_memory(rx) : breach(rx, BREACH_CALL_ID);
 	message->origin = data->inlet;
-	message->cost = data->total + MESSAGE_COST;
+	message->cost = data->gratis ? 0 : data->total + MESSAGE_COST;
 	message->overdraft = data->overdraft;
-	message->call = call ? &call->handle : NULL;
+	message->last = frame->flags & FRAME_END;
+	message->failed = frame->flags & FRAME_ERROR;
 	for (unsigned i = 0; i < rx->frame.claimed; i++)
 		message_put_fd(message, rx->slots[rx->slot_low++]);
 	return 0;
@@ -367,18 +356,22 @@ static void deliver(struct rx *rx, struct inlet *inlet, struct beam_message *mes
 {
 	message_queue_append(&inlet->arrived, message);
 	inlet->calls_arrived |= message->call != NULL;
-	if (!list_linked(&inlet->touched))
+	if (message->last) {
+		list_remove(&inlet->touched);
+		rx->events->ended(rx->owner, inlet, &inlet->arrived);
+	} else if (!list_linked(&inlet->touched)) {
 		list_append(&rx->touched, &inlet->touched);
+	}
 }
 
-/* Judges a DATA frame of which at least SIZED's prefix is there, and charges a first one. */
+/* Judges a frame of a message of which at least SIZED's prefix is there, and charges a first one. */
 static int judge_data(struct rx *rx, struct data *data, const unsigned char *body)
 {
 	const struct frame *frame = &rx->frame;
 	struct reader payload = reader_over(body, frame_payload(frame));
 
 	*data = (struct data){.part = body, .size = frame_payload(frame), .last = !(frame->flags & FRAME_MORE)};
-	data->inlet = open_inlet(rx, frame->id);
+	data->inlet = message_inlet(rx);
 	if (!data->inlet)
 		return rx->error;
 	data->first = !data->inlet->building;
@@ -386,7 +379,8 @@ static int judge_data(struct rx *rx, struct data *data, const unsigned char *bod
 		return check_continuation(rx, data);
 	if (check_first(rx, data, &payload) < 0)
 		return rx->error;
-	return charge(rx, data);
+	data->gratis = frame->flags == (FRAME_END | FRAME_ERROR) && !frame->claimed && data->size == 4;
+	return data->gratis ? 0 : charge(rx, data);
 }
 
 /* Begins a message with memory of its own. */
@@ -400,6 +394,7 @@ static int begin_building(struct rx *rx, const struct data *data)
 		message_free_shell(message);
 		return rx->error;
 	}
+	rx->n_building++;
 	data->inlet->building = message;
 	data->inlet->built = 0;
 	data->inlet->building_call = rx->frame.argument;
@@ -414,6 +409,7 @@ static void build(struct rx *rx, struct inlet *inlet, const unsigned char *bytes
 		memcpy(message_room(message) + inlet->built, bytes, size);
 	inlet->built += size;
 	if (last) {
+		rx->n_building--;
 		inlet->building = NULL;
 		deliver(rx, inlet, message);
 	}
@@ -440,7 +436,7 @@ static int take_whole(struct rx *rx, const struct data *data)
 
 static int take_abort(struct rx *rx)
 {
-	struct inlet *inlet = open_inlet(rx, rx->frame.id);
+	struct inlet *inlet = message_inlet(rx);
 	struct beam_message *message;
 
 	if (!inlet)
@@ -450,13 +446,14 @@ static int take_abort(struct rx *rx)
 		return breach(rx, BREACH_FRAGMENT);
 	if (rx->frame.claimed)
 		return breach(rx, BREACH_CLAIM);
+	rx->n_building--;
 	inlet->building = NULL;
 	rx->events->aborted(rx->owner, inlet, message);
 	discard_message(rx, message);
 	return 0;
 }
 
-static int take_data(struct rx *rx, const unsigned char *body)
+static int take_message(struct rx *rx, const unsigned char *body)
 {
 	struct data data;
 
@@ -491,51 +488,27 @@ static int take_hello(struct rx *rx, const unsigned char *body)
 	return rx->events->hello(rx->owner, &hello) < 0 ? out_of_memory(rx) : 0;
 }
 
-/* Room for an id that is within the limit. */
-static int make_room_for(struct rx *rx, uint32_t id)
-{
-	uint32_t more = id < INLETS_FEW ? INLETS_FEW : id > rx->limits.topics / 2 ? rx->limits.topics : 2 * id;
-	struct inlet **inlets;
-
-	if (id <= rx->capacity_inlets)
-		return 0;
-	if (more > rx->limits.topics)
-		more = rx->limits.topics;
-	inlets = sys_realloc(rx->inlets, ((size_t)more + 1) * sizeof *inlets);
-	if (!inlets)
-		return out_of_memory(rx);
-	memset(inlets + rx->capacity_inlets + 1, 0, (more - rx->capacity_inlets) * sizeof *inlets);
-	inlets[0] = NULL;
-	rx->inlets = inlets;
-	rx->capacity_inlets = more;
-	return 0;
-}
-
 static int take_open(struct rx *rx, const unsigned char *body)
 {
 	size_t size = frame_payload(&rx->frame);
 	uint32_t id = rx->frame.id;
 	struct inlet *inlet = find_inlet(rx, id);
-	void *found;
+	void *found, *inlets;
 
 	if (!size || size > NAME_MAX_BYTES || memchr(body, 0, size))
 		return breach(rx, BREACH_NAME);
 	if (!id || id > rx->limits.topics)
 		return breach(rx, BREACH_TOPIC_ID);
-	if (make_room_for(rx, id) < 0)
-		return rx->error;
+	inlets = table_grow(rx->inlets, &rx->capacity_inlets, id, rx->limits.topics);
+	if (!inlets)
+		return out_of_memory(rx);
+	rx->inlets = inlets;
 	if (!inlet) {
-		inlet = sys_calloc(1, sizeof *inlet);
+		inlet = sys_calloc(1, sizeof *inlet + NAME_MAX_BYTES + 1);
 		if (!inlet)
 			return out_of_memory(rx);
-		inlet->id = id;
-		annotate_atomic(&inlet->granted_bytes);
-		annotate_atomic(&inlet->granted_attachments);
-		annotate_atomic(&inlet->reset_sent);
-		list_init(&inlet->touched);
-		list_init(&inlet->due);
-		list_init(&inlet->of_topic);
-		message_queue_init(&inlet->arrived);
+		inlet_init(inlet, id);
+		inlet->name = (char *)(inlet + 1);
 		rx->inlets[id] = inlet;
 	}
 	if (inlet->state == INLET_OPEN ||
@@ -548,11 +521,7 @@ static int take_open(struct rx *rx, const unsigned char *body)
 		return out_of_memory(rx);
 	if (*(char **)found != inlet->name)
 		return breach(rx, BREACH_NAME);
-	inlet->state = INLET_OPEN;
-	inlet->used_bytes = inlet->used_attachments = 0;
-	atomic_store_explicit(&inlet->granted_bytes, rx->limits.topic_bytes, memory_order_relaxed);
-	atomic_store_explicit(&inlet->granted_attachments, rx->limits.topic_attachments, memory_order_relaxed);
-	atomic_store_explicit(&inlet->reset_sent, false, memory_order_relaxed);
+	inlet_open(inlet, rx->limits.topic_bytes, rx->limits.topic_attachments);
 	if (rx->events->opened(rx->owner, inlet) < 0)
 		return out_of_memory(rx);
 	return 0;
@@ -583,9 +552,9 @@ static int take_credit(struct rx *rx, const unsigned char *body)
 		return breach(rx, BREACH_GRANT);
 	if (rx->frame.id && rx->frame.argument)
 		return breach(rx, BREACH_UNUSED);
-	if (rx->frame.argument) /* for the replies to a call: END|ERROR alone costs nothing, and nothing else is sent */
-		return rx->frame.argument <= rx->limits.calls ? 0 : breach(rx, BREACH_CALL_ID);
-	rule = rx->events->credit(rx->owner, rx->frame.id, bytes, attachments);
+	if (rx->frame.argument > rx->limits.calls)
+		return breach(rx, BREACH_CALL_ID);
+	rule = rx->events->credit(rx->owner, rx->frame.id, rx->frame.argument, bytes, attachments);
 	return rule ? breach(rx, rule) : 0;
 }
 
@@ -593,18 +562,16 @@ static int take_reset(struct rx *rx)
 {
 	const char *rule;
 
-	if (!rx->frame.id) /* the caller wants no replies: its END comes when the call is dropped */
-		return rx->frame.argument && rx->frame.argument <= rx->limits.calls ? 0 : breach(rx, BREACH_CALL_ID);
+	if (!rx->frame.id && (!rx->frame.argument || rx->frame.argument > rx->limits.calls))
+		return breach(rx, BREACH_CALL_ID);
 	rule = rx->events->reset(rx->owner, rx->frame.id, rx->frame.argument);
 	return rule ? breach(rx, rule) : 0;
 }
 
 static int take_goodbye(struct rx *rx)
 {
-	for (uint32_t i = 1; i <= rx->capacity_inlets; i++) {
-		if (rx->inlets[i] && rx->inlets[i]->building)
-			return breach(rx, BREACH_GOODBYE);
-	}
+	if (rx->n_building)
+		return breach(rx, BREACH_GOODBYE);
 	rx->goodbye_seen = true;
 	while (!list_empty(&rx->touched))
 		flush_inlet(rx, list_entry(rx->touched.next, struct inlet, touched));
@@ -630,8 +597,6 @@ static int judge_header(struct rx *rx)
 	rx->hello_seen = true;
 	if (take_carried(rx) < 0)
 		return rx->error;
-	if (frame->kind == FRAME_REPLY) /* this side makes no calls */
-		return breach(rx, BREACH_CALL_ID);
 	if (frame->kind == FRAME_OPEN && frame_payload(frame) > NAME_MAX_BYTES)
 		return breach(rx, BREACH_NAME);
 	rx->in_frame = true;
@@ -651,14 +616,14 @@ static int take_frame(struct rx *rx)
 	rx->low += FRAME_HEADER + frame_body(&rx->frame);
 	rx->in_frame = false;
 	switch ((enum frame_kind)rx->frame.kind) {
-	case FRAME_DATA: return take_data(rx, body);
+	case FRAME_DATA:
+	case FRAME_REPLY: return take_message(rx, body);
 	case FRAME_CREDIT: return take_credit(rx, body);
 	case FRAME_OPEN: return take_open(rx, body);
 	case FRAME_CLOSE: return take_close(rx);
 	case FRAME_RESET: return take_reset(rx);
 	case FRAME_HELLO: return take_hello(rx, body);
 	case FRAME_GOODBYE: return take_goodbye(rx);
-	case FRAME_REPLY: break;
 	}
 	return breach(rx, BREACH_KIND);
 }
@@ -671,7 +636,8 @@ static bool go_direct(struct rx *rx)
 	struct data data;
 	size_t part;
 
-	if (rx->frame.kind != FRAME_DATA || frame_body(&rx->frame) < DIRECT_MIN || have < prefix)
+	if ((rx->frame.kind != FRAME_DATA && rx->frame.kind != FRAME_REPLY) || frame_body(&rx->frame) < DIRECT_MIN ||
+	    have < prefix)
 		return false;
 	if (judge_data(rx, &data, body) < 0 || (data.first && begin_building(rx, &data) < 0))
 		return true;

@@ -24,17 +24,23 @@ struct rx_events {
 	void (*messages)(void *owner, struct inlet *inlet, struct message_queue *queue);
 	/* The inlet brings no more. All its messages have been given before. */
 	void (*closed)(void *owner, struct inlet *inlet);
-	/* The message that was begun on an inlet was given up by its sender: its credit is to be returned, its call to be ended. */
+	/* The message that was begun on an inlet was given up by its sender: its credit is to be returned. */
 	void (*aborted)(void *owner, struct inlet *inlet, const struct beam_message *message);
-	const char *(*credit)(void *owner, uint32_t id, uint32_t bytes, uint32_t attachments);
-	const char *(*reset)(void *owner, uint32_t id, uint32_t reason);
+	/* A call began: `ret` goes to its message, and is told if that is given up. 0, -EALREADY: the id is in use, or -ENOMEM. */
+	int (*called)(void *owner, uint32_t id, struct message_call **ret);
+	/* Where replies to a call of this side's arrive; NULL: there is no such call, or it has not been asked to its end. */
+	struct inlet *(*reply)(void *owner, uint32_t id);
+	/* The last reply to a call has come: it ends the queue, and rx has forgotten the inlet. */
+	void (*ended)(void *owner, struct inlet *inlet, struct message_queue *queue);
+	/* Credit for a topic, for the replies to a call, or for all, if both are 0. */
+	const char *(*credit)(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments);
+	/* Of a topic for a reason; of the call `argument` if `id` is 0. */
+	const char *(*reset)(void *owner, uint32_t id, uint32_t argument);
 	void (*goodbye)(void *owner);
 	/* Descriptors that nobody will take: the owner's to close. */
 	void (*discard)(void *owner, const int *fds, size_t n);
 	/* An attachment could not be installed by the kernel. */
 	void (*lost)(void *owner, size_t n);
-	/* An unanswered call was freed; wired to the message by rx. */
-	void (*call_dropped)(struct message_call *call);
 };
 
 /* What one read brought besides bytes. */
@@ -79,10 +85,11 @@ struct rx {
 	int slots[RX_SLOTS];
 	size_t slot_low, slot_high;
 
-	/* By id, up to the highest that has been used, or a few more; calls once there was one. */
+	/* By id, up to the highest that has been used, or a few more. */
 	struct inlet **inlets;
 	uint32_t capacity_inlets;
-	struct inbound_call **calls;
+	/* Messages of several frames that have begun to come. */
+	unsigned n_building;
 	void *names; /* the open inlets by name: a tree (tsearch(3)), which no choice of names can make slow */
 	struct list touched;
 	uint64_t frames;
@@ -95,7 +102,7 @@ struct rx {
 int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *events, void *owner,
 	    _Atomic uint64_t *granted_pool, _Atomic uint64_t *granted_attachments);
 
-/* Frees everything but what was given to the owner; descriptors go to discard(). */
+/* Frees everything but what was given to the owner, and what belongs to calls; descriptors go to discard(). */
 void rx_end(struct rx *rx);
 
 /* Where to read to: the number of buffers (1 or 2), or -ENOMEM. */

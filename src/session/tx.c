@@ -34,7 +34,7 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	list_init(&tx->unnamed);
 	list_init(&tx->due_inlets);
 	list_init(&tx->due_outlets);
-	list_init(&tx->due_calls);
+	list_init(&tx->unasked);
 	atomic_init(&tx->granted_pool, own->pool_bytes);
 	atomic_init(&tx->granted_attachments, own->attachments);
 	annotate_atomic(&tx->granted_pool);
@@ -43,6 +43,7 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	tx->capacity = capacity;
 	tx->capacity_outlets = limits_base.topics;
 	tx->next_id = 1;
+	tx->free_call = 1;
 	tx->control = sys_malloc(TX_CONTROL + 2 * (TX_FDS * (sizeof(struct tx_record) + sizeof(int)) + capacity + 8) + RESERVE);
 	tx->outlets = sys_calloc((size_t)tx->capacity_outlets + 1, sizeof(struct outlet *));
 	if (!tx->control || !tx->outlets) {
@@ -56,8 +57,31 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	return 0;
 }
 
+/* Calls that have not been answered; those whose last reply had not got out of the buffer. */
+static void release_replies(struct tx *tx)
+{
+	for (uint32_t id = 1; id <= tx->capacity_replies; id++) {
+		if (tx->replies[id])
+			tx_release(tx, tx->replies[id]);
+	}
+	for (struct list *link = tx->due_outlets.next, *next; link != &tx->due_outlets; link = next) {
+		struct outlet *outlet = list_entry(link, struct outlet, due);
+
+		next = link->next;
+		if (outlet->kind == FRAME_REPLY)
+			tx_release(tx, outlet);
+	}
+}
+
 void tx_end(struct tx *tx)
 {
+	if (tx->events)
+		release_replies(tx);
+	free(tx->calls);
+	free(tx->replies);
+	tx->calls = NULL;
+	tx->replies = NULL;
+	tx->capacity_calls = tx->capacity_replies = 0;
 	free(tx->control);
 	free(tx->outlets);
 	tx->control = NULL;
@@ -111,22 +135,42 @@ void tx_assign(struct tx *tx)
 	}
 }
 
+/* The id of a call is free, as far as the other side can know, as soon as its END is in a batch. */
+static void forget_replies(struct tx *tx, const struct outlet *outlet)
+{
+	if (outlet->id <= tx->capacity_replies && tx->replies[outlet->id] == outlet)
+		tx->replies[outlet->id] = NULL;
+}
+
 void tx_release(struct tx *tx, struct outlet *outlet)
 {
+	list_remove(&outlet->due);
+	if (tx->batch.reserved == outlet)
+		tx->batch.reserved = NULL;
+	if (outlet->kind == FRAME_REPLY) {
+		forget_replies(tx, outlet);
+		tx->events->released(tx->owner, outlet);
+		return;
+	}
 	tx->outlets[outlet->id] = NULL;
 	tx->n_outlets--;
-	list_remove(&outlet->due);
 	tx->events->released(tx->owner, outlet);
 	tx_assign(tx);
 }
 
-void tx_open(struct tx *tx, struct outlet *outlet, const char *name, size_t size)
+static void begin_outlet(struct outlet *outlet, uint8_t kind)
 {
 	memset(outlet, 0, sizeof *outlet);
-	outlet->name = name;
-	outlet->name_size = size;
+	outlet->kind = kind;
 	list_init(&outlet->unnamed);
 	list_init(&outlet->due);
+}
+
+void tx_open(struct tx *tx, struct outlet *outlet, const char *name, size_t size)
+{
+	begin_outlet(outlet, FRAME_DATA);
+	outlet->name = name;
+	outlet->name_size = size;
 	list_append(&tx->unnamed, &outlet->unnamed);
 	tx_assign(tx);
 }
@@ -141,10 +185,153 @@ bool tx_close(struct tx *tx, struct outlet *outlet)
 		list_remove(&outlet->unnamed);
 		return true;
 	}
-	tx->n_closing++;
-	if (!outlet->busy)
+	tx->n_closing += outlet->kind == FRAME_DATA;
+	if (!outlet->busy && !outlet->asking)
 		make_due(&tx->due_outlets, &outlet->due);
 	return false;
+}
+
+/* ---- Calls of this side's --------------------------------------------------------------------------------------------- */
+
+/* Room for one more call: 0, -EAGAIN: the other side takes no more at once, or -ENOMEM. */
+static int room_for_call(struct tx *tx)
+{
+	uint32_t most = tx->peer.calls < TX_CALLS ? tx->peer.calls : TX_CALLS;
+	struct inlet **calls;
+
+	if (tx->n_calls < tx->capacity_calls)
+		return 0;
+	if (tx->n_calls >= most)
+		return -EAGAIN;
+	calls = table_grow(tx->calls, &tx->capacity_calls, tx->n_calls + 1, most);
+	if (!calls)
+		return -ENOMEM;
+	tx->calls = calls;
+	return 0;
+}
+
+/* There is room. The lowest free id: the other side keeps memory for each that was used. */
+static void begin_call(struct tx *tx, struct inlet *call)
+{
+	while (tx->calls[tx->free_call])
+		tx->free_call++;
+	inlet_init(call, tx->free_call);
+	inlet_open(call, limits_base.topic_bytes, limits_base.topic_attachments);
+	call->replies = true;
+	tx->calls[call->id] = call;
+	tx->n_calls++;
+}
+
+struct inlet *tx_find_call(struct tx *tx, uint32_t id)
+{
+	struct inlet *call = id <= tx->capacity_calls && tx->calls ? tx->calls[id] : NULL;
+
+	if (!call || !call->asked)
+		return NULL;
+	call->answered = true;
+	return call;
+}
+
+void tx_call_over(struct tx *tx, struct inlet *call)
+{
+	bool waited_for = tx->n_calls == tx->capacity_calls;
+
+	tx->calls[call->id] = NULL;
+	tx->n_calls--;
+	if (call->id < tx->free_call)
+		tx->free_call = call->id;
+	list_remove(&call->due);
+	/* Neither RESET nor CREDIT is sent any more. */
+	call->reset_due = false;
+	atomic_store_explicit(&call->reset_sent, true, memory_order_relaxed);
+	if (waited_for)
+		tx->events->wake_all(tx->owner);
+}
+
+bool tx_call_undone(struct tx *tx, struct inlet *call)
+{
+	if (call->answered || tx->calls[call->id] != call)
+		return false;
+	tx_call_over(tx, call);
+	return true;
+}
+
+/* ---- Calls of the other side's ---------------------------------------------------------------------------------------- */
+
+static struct outlet *find_replies(const struct tx *tx, uint32_t id)
+{
+	return id <= tx->capacity_replies && tx->replies ? tx->replies[id] : NULL;
+}
+
+int tx_open_replies(struct tx *tx, struct outlet *outlet, uint32_t id)
+{
+	struct outlet **replies;
+
+	if (find_replies(tx, id))
+		return -EALREADY;
+	replies = table_grow(tx->replies, &tx->capacity_replies, id, tx->own.calls);
+	if (!replies)
+		return -ENOMEM;
+	tx->replies = replies;
+	begin_outlet(outlet, FRAME_REPLY);
+	outlet->id = id;
+	outlet->asking = true;
+	outlet->limit_bytes = limits_base.topic_bytes;
+	outlet->limit_attachments = limits_base.topic_attachments;
+	tx->replies[id] = outlet;
+	return 0;
+}
+
+void tx_asked(struct tx *tx, struct outlet *outlet)
+{
+	outlet->asking = false;
+	if (outlet->close_wanted && !outlet->close_sent)
+		make_due(&tx->due_outlets, &outlet->due);
+}
+
+void tx_end_call(struct tx *tx, struct outlet *outlet, uint32_t error)
+{
+	if (outlet->close_wanted)
+		return;
+	outlet->end_error = error;
+	tx_close(tx, outlet);
+}
+
+void tx_mark_closed(struct tx *tx, struct outlet *outlet)
+{
+	outlet->close_sent = true;
+	if (outlet->kind == FRAME_REPLY)
+		forget_replies(tx, outlet);
+}
+
+void tx_reopen(struct tx *tx, struct outlet *outlet)
+{
+	if (!outlet->close_sent)
+		return;
+	if (tx->replies[outlet->id]) {
+		/* The other side has begun a new call before it can have had this one's END: this one gets none. */
+		outlet->close_wanted = true;
+		make_due(&tx->due_outlets, &outlet->due);
+		return;
+	}
+	outlet->close_sent = false;
+	tx->replies[outlet->id] = outlet;
+}
+
+void tx_ended(struct outlet *outlet)
+{
+	outlet->close_wanted = true;
+}
+
+void tx_let_go(struct tx *tx, struct outlet *outlet)
+{
+	if (outlet->kind != FRAME_REPLY || !outlet->close_wanted || !outlet->close_sent || outlet->n_sending || outlet->busy)
+		return;
+	/* Frames in the buffer that the kernel may refuse need it still. */
+	if (outlet->buffered_fds > tx->drained)
+		make_due(&tx->due_outlets, &outlet->due);
+	else
+		tx_release(tx, outlet);
 }
 
 /* ---- What the peer says ------------------------------------------------------------------------------------------------- */
@@ -184,6 +371,15 @@ static bool grant(uint64_t *limit, uint64_t used, uint32_t more)
 	return *limit - used <= CREDIT_MAX;
 }
 
+static const char *grant_outlet(struct tx *tx, struct outlet *outlet, uint32_t bytes, uint32_t attachments)
+{
+	if (!grant(&outlet->limit_bytes, outlet->used_bytes, bytes) ||
+	    !grant(&outlet->limit_attachments, outlet->used_attachments, attachments))
+		return BREACH_GRANT;
+	tx->events->wake(tx->owner, outlet);
+	return NULL;
+}
+
 const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attachments)
 {
 	struct outlet *outlet;
@@ -200,11 +396,25 @@ const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attac
 		return BREACH_TOPIC_ID;
 	if (outlet->reset)
 		return BREACH_CLOSED;
-	if (!grant(&outlet->limit_bytes, outlet->used_bytes, bytes) ||
-	    !grant(&outlet->limit_attachments, outlet->used_attachments, attachments))
-		return BREACH_GRANT;
+	return grant_outlet(tx, outlet, bytes, attachments);
+}
+
+const char *tx_credit_call(struct tx *tx, uint32_t call, uint32_t bytes, uint32_t attachments)
+{
+	struct outlet *outlet = find_replies(tx, call);
+
+	return outlet ? grant_outlet(tx, outlet, bytes, attachments) : NULL;
+}
+
+void tx_reset_call(struct tx *tx, uint32_t call)
+{
+	struct outlet *outlet = find_replies(tx, call);
+
+	if (!outlet || outlet->reset)
+		return;
+	outlet->reset = true;
+	tx_end_call(tx, outlet, REPLY_DROPPED);
 	tx->events->wake(tx->owner, outlet);
-	return NULL;
 }
 
 const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason)
@@ -251,19 +461,13 @@ void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason
 	make_due(&tx->due_inlets, &inlet->due);
 }
 
-void tx_end_call(struct tx *tx, struct inbound_call *call, uint32_t error)
-{
-	call->error = error;
-	make_due(&tx->due_calls, &call->due);
-}
-
 /* ---- Credit ----------------------------------------------------------------------------------------------------------------- */
 
-int tx_fits(const struct tx *tx, size_t size, size_t n_fds)
+int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_t n_fds)
 {
-	const struct limits *peer = &tx->peer;
-	bool small = size <= peer->message_bytes && size + MESSAGE_COST <= (size_t)peer->topic_bytes + peer->pool_bytes;
-	bool few = n_fds <= FRAME_CARRIED_MAX && n_fds <= peer->message_attachments && n_fds <= peer->topic_attachments &&
+	const struct limits *peer = &tx->peer, *window = outlet->kind == FRAME_REPLY ? &limits_base : peer;
+	bool small = size <= peer->message_bytes && size + MESSAGE_COST <= (size_t)window->topic_bytes + peer->pool_bytes;
+	bool few = n_fds <= FRAME_CARRIED_MAX && n_fds <= peer->message_attachments && n_fds <= window->topic_attachments &&
 		   n_fds <= peer->attachments;
 
 	/* Whether attachments are wanted at all only HELLO tells. */
@@ -306,8 +510,11 @@ int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint
 {
 	uint64_t cost = claim->size + MESSAGE_COST, left = outlet->limit_bytes - outlet->used_bytes;
 	uint64_t over = cost > left ? cost - left : 0;
+	int room = claim->call ? room_for_call(tx) : 0;
 
-	if (!outlet->id || must_queue(outlet, claim) || !left ||
+	if (room == -ENOMEM)
+		return room;
+	if (room || !outlet->id || must_queue(outlet, claim) || !left ||
 	    outlet->limit_attachments - outlet->used_attachments < claim->n_fds ||
 	    tx->limit_attachments - tx->used_attachments < claim->n_fds || over > tx->peer.pool_bytes) {
 		leave_queue(tx, claim);
@@ -319,12 +526,15 @@ int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint
 		if (tx->claims.next != &claim->link || tx->limit_pool - tx->used_pool < over)
 			return -EAGAIN;
 	}
+	if (claim->call)
+		begin_call(tx, claim->call);
 	outlet->used_bytes += cost - over;
 	outlet->used_attachments += claim->n_fds;
 	tx->used_pool += over;
 	tx->used_attachments += claim->n_fds;
 	if (claim->large) {
 		outlet->busy = true;
+		outlet->calling = claim->call;
 		tx->n_busy++;
 	} else {
 		outlet->n_sending++;
@@ -353,6 +563,14 @@ void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds
 		tx->events->wake(tx->owner, outlet);
 }
 
+void tx_frame(const struct outlet *outlet, unsigned char head[FRAME_HEADER], uint8_t flags, uint8_t claimed, uint32_t call,
+	      size_t payload)
+{
+	bool reply = outlet->kind == FRAME_REPLY;
+
+	frame_encode(head, outlet->kind, flags, claimed, reply ? 0 : outlet->id, reply ? outlet->id : call, payload);
+}
+
 void tx_abort(struct tx *tx, struct outlet *outlet)
 {
 	/* The outlet stays busy until ABORT is in a batch: nothing may overtake it. */
@@ -360,16 +578,28 @@ void tx_abort(struct tx *tx, struct outlet *outlet)
 	make_due(&tx->due_outlets, &outlet->due);
 }
 
-void tx_complete(struct tx *tx, struct outlet *outlet, bool large)
+void tx_not_busy(struct tx *tx, struct outlet *outlet)
 {
-	if (!large) {
-		if (!--outlet->n_sending && outlet->n_large)
-			tx->events->wake(tx->owner, outlet);
-		return;
-	}
 	outlet->busy = false;
 	tx->n_busy--;
 	if (outlet->close_wanted && outlet->id && !outlet->close_sent)
 		make_due(&tx->due_outlets, &outlet->due);
 	tx->events->wake(tx->owner, outlet);
+}
+
+void tx_complete(struct tx *tx, struct outlet *outlet, bool large)
+{
+	if (!large) {
+		if (!--outlet->n_sending && outlet->n_large)
+			tx->events->wake(tx->owner, outlet);
+	} else {
+		tx_not_busy(tx, outlet);
+	}
+	tx_let_go(tx, outlet);
+}
+
+void tx_give_up(struct tx *tx, struct tx_own *own)
+{
+	if (own->is_last && own->batched && !own->done)
+		tx_reopen(tx, own->outlet);
 }

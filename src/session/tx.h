@@ -18,8 +18,9 @@
 #include <sys/uio.h>
 
 enum {
-	/* Topics that are opened at once at most, whatever the other side would take. */
+	/* Topics that are opened at once at most, and calls made, whatever the other side would take. */
 	TX_TOPICS = 65535,
+	TX_CALLS = 65535,
 	/* Descriptors in the buffer at once: what one batch can carry, with room for the writer's own. */
 	TX_FDS = 250,
 	TX_CONTROL = 4096,
@@ -33,22 +34,30 @@ enum {
 	TX_RUN = 24576,
 };
 
-/* One topic id of this side's. */
+/* Where messages leave: one topic id of this side's, or the replies to one call of the other side's. What ends a topic is CLOSE; a call ends with
+ * its last reply, or, if there is to be none, with END and an error. */
 struct outlet {
-	uint32_t id; /* 0: none yet */
+	uint32_t id;  /* the topic's, 0: none yet; or the call's */
+	uint8_t kind; /* of its messages' frames: FRAME_DATA or FRAME_REPLY */
 	const char *name;
 	size_t name_size;
 	struct list unnamed; /* among those that wait for an id */
 	struct list due;     /* among those that owe OPEN, ABORT or CLOSE */
 	uint64_t limit_bytes, used_bytes, limit_attachments, used_attachments;
 	bool open_due, abort_due, close_wanted, close_sent, reset;
+	/* The call's request is still coming: nothing is said before it has come. */
+	bool asking;
 	/* A message of several frames is being sent: nothing else may go out on this topic. Messages of one frame that are charged and not
 	 * accepted yet: such a message must wait for them; and how many such wait. */
 	bool busy;
 	unsigned n_sending, n_large;
+	/* The call that the message of several frames is. */
+	struct inlet *calling;
 	uint32_t reset_reason;
-	/* The generation of the buffer that holds its last frame there. */
-	uint64_t buffered;
+	/* How a call ends that gets no last reply. */
+	uint32_t end_error;
+	/* The generation of the buffer that holds its last frame there; its last with descriptors. */
+	uint64_t buffered, buffered_fds;
 	/* A message that was accepted was dropped, for this reason; told once. */
 	int lost_error;
 	uint64_t messages, bytes, attachments, lost;
@@ -76,6 +85,9 @@ struct tx_own {
 	unsigned n_more;
 	/* How many messages end with them: more than one only if the only part holds whole frames, of TX_RUN bytes at most. */
 	unsigned n_messages;
+	/* The call that the message is; the message is the last reply. */
+	struct inlet *call;
+	bool is_last;
 	/* Set by the writer: they are in the batch; a part of them is in the kernel; all of them are; some are, and these are what is left. */
 	bool batched, begun, done, sent_some;
 };
@@ -121,7 +133,7 @@ struct tx_events {
 	void (*wake_all)(void *owner);
 	/* There is room in the buffer. */
 	void (*room)(void *owner);
-	/* The outlet's id has been given back: the session forgets it. */
+	/* The outlet's id has been given back, or the session ends: it forgets the outlet. */
 	void (*released)(void *owner, struct outlet *outlet);
 };
 
@@ -142,8 +154,17 @@ struct tx {
 	/* Outlets that are to be closed and whose CLOSE has not gone: until then their names are taken. */
 	unsigned n_closing;
 
+	/* By call id: where the replies to this side's calls arrive, and whence those to the other side's leave. No id below the first of
+	 * `free_call` is free. */
+	struct inlet **calls;
+	uint32_t n_calls, capacity_calls, free_call;
+	struct outlet **replies;
+	uint32_t capacity_replies;
+
 	/* What is due. */
-	struct list due_inlets, due_outlets, due_calls;
+	struct list due_inlets, due_outlets;
+	/* Calls whose request was accepted and then refused by the kernel, with the error; taken out by the owner. Their ids are free. */
+	struct list unasked;
 	uint32_t due_pool, due_attachments;
 	/* Set by the owner: no credit for attachments is given, for this process cannot take more. */
 	bool withhold_attachments;
@@ -177,6 +198,9 @@ void tx_end(struct tx *tx);
 int tx_hello(struct tx *tx, const struct limits *peer);
 const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attachments);
 const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason);
+/* For the replies to a call; what comes for one that has ended has crossed its END. */
+const char *tx_credit_call(struct tx *tx, uint32_t call, uint32_t bytes, uint32_t attachments);
+void tx_reset_call(struct tx *tx, uint32_t call);
 
 /* ---- Topics. */
 void tx_open(struct tx *tx, struct outlet *outlet, const char *name, size_t size);
@@ -187,7 +211,25 @@ bool tx_close(struct tx *tx, struct outlet *outlet);
 void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments);
 void tx_return_shared(struct tx *tx, uint32_t pool, uint32_t attachments);
 void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason);
-void tx_end_call(struct tx *tx, struct inbound_call *call, uint32_t error);
+
+/* ---- Calls of this side's: tx_charge() gives one its id. */
+/* The inlet of a call to which a reply comes, for rx: it stays until the last one has come. NULL: there is none. */
+struct inlet *tx_find_call(struct tx *tx, uint32_t id);
+/* The last reply has come: the id is free. */
+void tx_call_over(struct tx *tx, struct inlet *call);
+/* Nothing of its request has gone: the id is free, and true is returned. False: it is over already, or replies have come all the same, and
+ * it ends with the last of them. */
+bool tx_call_undone(struct tx *tx, struct inlet *call);
+
+/* ---- Calls of the other side's. */
+/* One came: its replies leave by the outlet. 0, -EALREADY: the id is in use, or -ENOMEM. */
+int tx_open_replies(struct tx *tx, struct outlet *outlet, uint32_t id);
+/* Its request has come, or was given up. */
+void tx_asked(struct tx *tx, struct outlet *outlet);
+/* It gets no last reply: END and this error are due, after what was accepted. */
+void tx_end_call(struct tx *tx, struct outlet *outlet, uint32_t error);
+/* The last reply was accepted: to be said before tx_complete(), which may let go of the outlet. */
+void tx_ended(struct outlet *outlet);
 
 /* ---- Sending. */
 /* What a sender wants to send; `large` if it may take several frames. */
@@ -196,6 +238,8 @@ struct tx_claim {
 	struct list link;
 	size_t size, n_fds;
 	bool large, waits;
+	/* The message is this call, which needs an id besides. */
+	struct inlet *call;
 };
 
 /* Charges a message: 0 and its overdraft, or -EAGAIN: wait. After 0 the message is in progress until tx_complete(), or, if it is large and a
@@ -205,12 +249,17 @@ void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim);
 /* Takes the charge back: nothing was sent, or will be. */
 void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft);
 /* 0, or -EMSGSIZE or -E2BIG: this can never be sent. -EAGAIN: the peer's HELLO may yet allow it. */
-int tx_fits(const struct tx *tx, size_t size, size_t n_fds);
+int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_t n_fds);
+/* The header of a frame of a message; `call` is the id of the call that it is, or 0. */
+void tx_frame(const struct outlet *outlet, unsigned char head[FRAME_HEADER], uint8_t flags, uint8_t claimed, uint32_t call,
+	      size_t payload);
 /* True if a message of `size` bytes without attachments would find credit now; if its frame would fit into the buffer. */
 bool tx_has_credit(const struct tx *tx, const struct outlet *outlet, size_t size);
 bool tx_has_space(const struct tx *tx, const struct outlet *outlet, size_t size);
 /* The large message of which a frame went is given up. */
 void tx_abort(struct tx *tx, struct outlet *outlet);
+/* The frames will not go, though they may be in a batch: the connection broke. */
+void tx_give_up(struct tx *tx, struct tx_own *own);
 /* The message in progress is accepted, or was not begun. */
 void tx_complete(struct tx *tx, struct outlet *outlet, bool large);
 
@@ -246,5 +295,12 @@ unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS]);
 /* For the session itself: gives an id back that has both its CLOSE and its RESET; gives ids to those that wait. */
 void tx_release(struct tx *tx, struct outlet *outlet);
 void tx_assign(struct tx *tx);
+/* The large message is over. */
+void tx_not_busy(struct tx *tx, struct outlet *outlet);
+/* CLOSE, or END, is in a batch or in the buffer; or is not after all. */
+void tx_mark_closed(struct tx *tx, struct outlet *outlet);
+void tx_reopen(struct tx *tx, struct outlet *outlet);
+/* Lets go of a call's outlet, if END has gone and nobody needs it any more. */
+void tx_let_go(struct tx *tx, struct outlet *outlet);
 
 #endif

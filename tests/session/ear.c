@@ -80,21 +80,32 @@ static int on_opened(void *owner, struct inlet *inlet)
 	return 0;
 }
 
-static void on_call_dropped(struct message_call *call)
+/* A call was thrown away. */
+static void on_call_dropped(struct message_call *handle)
 {
-	(void)call;
-	fail("the ear answers no calls by itself");
+	struct ear_call *call = (struct ear_call *)handle;
+
+	if (call->ear->tx) {
+		tx_asked(call->ear->tx, &call->outlet);
+		tx_end_call(call->ear->tx, &call->outlet, REPLY_DROPPED);
+	}
 }
 
-static void note_message(struct ear *ear, const struct inlet *inlet, const struct beam_message *message)
+static uint32_t call_id(const struct beam_message *message)
+{
+	if (!message->call)
+		return 0;
+	check(message->call->dropped == on_call_dropped);
+	return ((const struct ear_call *)(const void *)message->call)->id;
+}
+
+/* What follows an event's name. */
+static void note_content(struct ear *ear, const struct beam_message *message, size_t from)
 {
 	char payload[80];
 
-	if (message->call)
-		check(message->call->dropped == on_call_dropped);
-	payload_text(payload, message->data, message->size);
-	note(ear, "message %u %u %zu ", inlet->id,
-	     message->call ? ((const struct inbound_call *)(const void *)message->call)->id : 0, message->size);
+	payload_text(payload, message->data + from, message->size - from);
+	note(ear, "%zu ", message->size - from);
 	for (unsigned i = 0; i < message->n_fds; i++) {
 		note(ear, i ? "," : "%s", "");
 		if (message->fds[i] < 0)
@@ -103,6 +114,23 @@ static void note_message(struct ear *ear, const struct inlet *inlet, const struc
 			note(ear, "%d", message->fds[i] - SPEECH_FIRST_FD);
 	}
 	note(ear, "%s %s\n", message->n_fds ? "" : "-", payload);
+}
+
+static void note_reply(struct ear *ear, uint32_t id, const struct beam_message *message)
+{
+	struct reader reader = reader_over(message->data, message->size);
+
+	if (message->failed)
+		note(ear, "reply %u error %u ", id, reader_u32(&reader));
+	else
+		note(ear, "reply %u %s 0 ", id, message->last ? "end" : "more");
+	note_content(ear, message, message->failed ? 4 : 0);
+}
+
+static void note_message(struct ear *ear, const struct inlet *inlet, const struct beam_message *message)
+{
+	note(ear, "message %u %u ", inlet->id, call_id(message));
+	note_content(ear, message, 0);
 }
 
 /* What a message took of the pool and the channel's attachments comes back in any case, its topic's part if that goes on. */
@@ -123,10 +151,19 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 	check(queue->n > 0);
 	while ((message = message_queue_take(queue))) {
 		check(message->origin == inlet);
+		if (ear->tx && message->call)
+			tx_asked(ear->tx, &((struct ear_call *)message->call)->outlet);
 		if (inlet->discard) {
-			note(ear, "discard %u\n", inlet->id);
+			note(ear, inlet->replies ? "discard-reply %u\n" : "discard %u\n", inlet->id);
 			if (ear->tx && message->call)
-				tx_end_call(ear->tx, (struct inbound_call *)message->call, REPLY_CLOSED);
+				tx_end_call(ear->tx, &((struct ear_call *)message->call)->outlet, REPLY_CLOSED);
+			give_back(ear, inlet, message);
+			see_fds(ear, message->fds, message->n_fds);
+			message_free_shell(message);
+			continue;
+		}
+		if (inlet->replies) {
+			note_reply(ear, inlet->id, message);
 			give_back(ear, inlet, message);
 			see_fds(ear, message->fds, message->n_fds);
 			message_free_shell(message);
@@ -179,28 +216,100 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 {
 	struct ear *ear = owner;
 
-	note(ear, "abort %u %u\n", inlet->id,
-	     message->call ? ((const struct inbound_call *)(const void *)message->call)->id : 0);
+	if (inlet->replies)
+		note(ear, "abort-reply %u\n", inlet->id);
+	else
+		note(ear, "abort %u %u\n", inlet->id, call_id(message));
 	give_back(ear, inlet, message);
-	if (ear->tx && message->call)
-		tx_end_call(ear->tx, (struct inbound_call *)message->call, REPLY_DROPPED);
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t bytes, uint32_t attachments)
+static int on_called(void *owner, uint32_t id, struct message_call **ret)
 {
 	struct ear *ear = owner;
-	const char *rule = ear->tx ? tx_credit(ear->tx, id, bytes, attachments) : ear->answer;
+	struct ear_call *call;
 
+	require(id >= 1 && id <= EAR_CALLS);
+	if (ear->calls[id] && (!ear->tx || !ear->calls[id]->outlet.close_sent))
+		return -EALREADY;
+	if (!ear->calls[id])
+		ear->calls[id] = calloc(1, sizeof *call);
+	call = ear->calls[id];
+	require(call != NULL);
+	*call = (struct ear_call){.handle.dropped = on_call_dropped, .ear = ear, .id = id};
+	*ret = &call->handle;
+	return ear->tx ? tx_open_replies(ear->tx, &call->outlet, id) : 0;
+}
+
+void ear_forget_call(struct ear *ear, uint32_t id)
+{
+	free(ear->calls[id]);
+	ear->calls[id] = NULL;
+}
+
+void ear_ask(struct ear *ear, struct inlet *inlet, uint32_t id)
+{
+	memset(inlet, 0, sizeof *inlet);
+	inlet_init(inlet, id);
+	inlet_open(inlet, limits_base.topic_bytes, limits_base.topic_attachments);
+	inlet->replies = true;
+	ear->asked[id] = inlet;
+}
+
+static struct inlet *on_reply(void *owner, uint32_t id)
+{
+	struct ear *ear = owner;
+
+	if (ear->tx)
+		return tx_find_call(ear->tx, id);
+	return id <= EAR_CALLS ? ear->asked[id] : NULL;
+}
+
+static void on_ended(void *owner, struct inlet *inlet, struct message_queue *queue)
+{
+	struct ear *ear = owner;
+
+	inlet->closed = true;
+	on_messages(owner, inlet, queue);
+	if (ear->tx)
+		tx_call_over(ear->tx, inlet);
+	else
+		ear->asked[inlet->id] = NULL;
+}
+
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
+{
+	struct ear *ear = owner;
+	const char *rule = ear->answer;
+
+	if (ear->tx)
+		rule = call ? tx_credit_call(ear->tx, call, bytes, attachments) : tx_credit(ear->tx, id, bytes, attachments);
 	if (!rule)
-		note(ear, "credit %u 0 %u %u\n", id, bytes, attachments);
+		note(ear, "credit %u %u %u %u\n", id, call, bytes, attachments);
 	return rule;
+}
+
+/* One that is not over. */
+static void on_reset_call(struct ear *ear, uint32_t id)
+{
+	if (!ear->calls[id] || (ear->tx && ear->calls[id]->outlet.close_sent))
+		return;
+	note(ear, "reset-call %u\n", id);
+	/* The program ends it: the transcripts say how. */
+	if (ear->tx)
+		ear->calls[id]->outlet.reset = true;
 }
 
 static const char *on_reset(void *owner, uint32_t id, uint32_t reason)
 {
 	struct ear *ear = owner;
-	const char *rule = ear->tx ? tx_reset(ear->tx, id, reason) : ear->answer;
+	const char *rule = ear->answer;
 
+	if (!id) {
+		on_reset_call(ear, reason);
+		return NULL;
+	}
+	if (ear->tx)
+		rule = tx_reset(ear->tx, id, reason);
 	if (!rule)
 		note(ear, "reset %u %u\n", id, reason > RESET_REFUSED ? RESET_UNWANTED : reason);
 	return rule;
@@ -235,12 +344,14 @@ static const struct rx_events events = {
     .messages = on_messages,
     .closed = on_closed,
     .aborted = on_aborted,
+    .called = on_called,
+    .reply = on_reply,
+    .ended = on_ended,
     .credit = on_credit,
     .reset = on_reset,
     .goodbye = on_goodbye,
     .discard = on_discard,
     .lost = on_lost,
-    .call_dropped = on_call_dropped,
 };
 
 int ear_init_with(struct ear *ear, const struct limits *limits, struct tx *tx)
@@ -269,11 +380,23 @@ void ear_end(struct ear *ear)
 		see_fds(ear, message->fds, message->n_fds);
 		message_free_shell(message);
 	}
+	for (size_t i = 0; i <= EAR_CALLS; i++) {
+		struct inlet *inlet = ear->asked[i];
+
+		if (inlet && inlet->building) {
+			see_fds(ear, inlet->building->fds, inlet->building->n_fds);
+			message_free_shell(inlet->building);
+		}
+	}
 	if (ear->rx.pool)
 		rx_end(&ear->rx);
 	for (size_t i = 0; i < ear->capacity_fds; i++)
 		seen += ear->seen_fds[i] > 0;
 	check_int(seen, ear->came);
+	if (ear->tx)
+		tx_end(ear->tx);
+	for (uint32_t i = 0; i <= EAR_CALLS; i++)
+		free(ear->calls[i]);
 	free(ear->seen_fds);
 	free(ear->text);
 }
@@ -337,12 +460,17 @@ const char *ear_rule(const struct ear *ear)
 static int class_of(const char *line, char to[32])
 {
 	static const char *const of_topics[] = {"open", "message", "discard", "closed"};
+	static const char *const of_calls[] = {"reply", "abort-reply", "discard-reply"};
 	char kind[16] = "", id[16] = "";
 
 	sscanf(line, "%15s %15s", kind, id);
 	for (size_t i = 0; i < sizeof of_topics / sizeof *of_topics; i++) {
 		if (strcmp(kind, of_topics[i]) == 0)
 			return snprintf(to, 32, "topic %s", id);
+	}
+	for (size_t i = 0; i < sizeof of_calls / sizeof *of_calls; i++) {
+		if (strcmp(kind, of_calls[i]) == 0)
+			return snprintf(to, 32, "call %s", id);
 	}
 	return snprintf(to, 32, "%s", kind);
 }

@@ -10,6 +10,16 @@
 #include <session/speech.h>
 #include <session/tx.h>
 
+enum { EAR_CALLS = 64 };
+
+/* A call of the other side's that has not been answered with END. */
+struct ear_call {
+	struct message_call handle;
+	struct ear *ear;
+	uint32_t id;
+	struct outlet outlet;
+};
+
 struct ear {
 	struct rx rx;
 	_Atomic uint64_t granted_pool, granted_attachments;
@@ -20,6 +30,10 @@ struct ear {
 	/* Messages are kept in `taken` instead of being thrown away at once. */
 	bool keep;
 	struct message_queue taken;
+
+	/* Calls by id: the other side's that are not over; and where, without a sending half, replies to its own arrive. */
+	struct ear_call *calls[EAR_CALLS + 1];
+	struct inlet *asked[EAR_CALLS + 1];
 
 	char *text;
 	size_t size, capacity;
@@ -56,6 +70,12 @@ struct inlet *ear_inlet(struct ear *ear, uint32_t id);
 
 /* What comes on this topic from now on is thrown away, as after a RESET. */
 void ear_discard(struct ear *ear, uint32_t id);
+
+/* A call of the other side's is over, as if its END had gone. */
+void ear_forget_call(struct ear *ear, uint32_t id);
+
+/* Where replies to a call arrive, from now on. */
+void ear_ask(struct ear *ear, struct inlet *inlet, uint32_t id);
 
 /* Gives up a message that was kept. */
 void ear_drop(struct ear *ear, struct beam_message *message);

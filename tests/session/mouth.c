@@ -22,7 +22,7 @@ static void on_released(void *owner, struct outlet *outlet)
 {
 	struct mouth *mouth = owner;
 
-	require(mouth->n_released < 16);
+	require(mouth->n_released < 128);
 	mouth->released[mouth->n_released++] = outlet;
 }
 
@@ -81,7 +81,9 @@ static void make_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags,
 	own->n_more = 0;
 	own->n_messages = !(flags & FRAME_MORE);
 	own->batched = own->begun = own->done = own->sent_some = false;
-	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)n_fds, outlet->id, 0, prefix + size);
+	own->call = NULL;
+	own->is_last = flags & FRAME_END;
+	tx_frame(outlet, own->head, flags, (uint8_t)n_fds, 0, prefix + size);
 }
 
 void mouth_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, const void *payload, size_t size, const int *fds,
@@ -96,6 +98,12 @@ void mouth_first_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags,
 	make_frame(own, outlet, (uint8_t)(flags | FRAME_SIZED), FRAME_SIZED_PREFIX, payload, size, fds, n_fds);
 	put_u32(own->head + FRAME_HEADER, total);
 	put_u32(own->head + FRAME_HEADER + 4, overdraft);
+}
+
+void mouth_call(struct tx_own *own, struct inlet *call)
+{
+	own->call = call;
+	put_u32(own->head + 12, call->id);
 }
 
 uint32_t mouth_charge(struct mouth *mouth, struct outlet *outlet, size_t size, size_t n_fds)

@@ -19,7 +19,7 @@ struct mouth {
 	/* What the session told. */
 	unsigned wakes, wake_alls, rooms;
 	unsigned n_released;
-	struct outlet *released[16];
+	struct outlet *released[128];
 	/* Duplicates that the session is done with. */
 	int spent[1024];
 	unsigned n_spent;
@@ -40,6 +40,9 @@ void mouth_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, const
 		 unsigned n_fds);
 void mouth_first_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, uint32_t total, uint32_t overdraft,
 		       const void *payload, size_t size, const int *fds, unsigned n_fds);
+
+/* The frame is of this call's request. */
+void mouth_call(struct tx_own *own, struct inlet *call);
 
 /* Charges a message of one frame, or one that may take more, which must be possible; the overdraft. */
 uint32_t mouth_charge(struct mouth *mouth, struct outlet *outlet, size_t size, size_t n_fds);

@@ -154,8 +154,9 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 	side->sim->aborted++;
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t bytes, uint32_t attachments)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
 {
+	check_int(call, 0);
 	return tx_credit(&((struct sim_side *)owner)->tx, id, bytes, attachments);
 }
 

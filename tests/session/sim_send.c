@@ -341,7 +341,7 @@ static bool charge(struct sim_side *side, struct sim_sender *sender)
 	int r = may_send(side, outlet) ? 0 : -EPIPE;
 
 	if (!r)
-		r = tx_fits(&side->tx, message->size, message->n_fds);
+		r = tx_fits(&side->tx, outlet, message->size, message->n_fds);
 	if (!r)
 		r = tx_charge(&side->tx, outlet, &sender->claim, &sender->overdraft);
 	if (r == -EAGAIN) {

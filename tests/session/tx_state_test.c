@@ -266,37 +266,38 @@ static void test_one_that_gives_up_waiting_lets_the_others_go(void)
 
 static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 {
+	const struct outlet any = {.kind = FRAME_DATA};
 	struct limits peer = limits_base;
 
 	mouth_init_after_hello(&mouth);
-	check_int(tx_fits(&mouth.tx, 1 << 20, 0), 0);
-	check_int(tx_fits(&mouth.tx, (1 << 20) + 1, 0), -EAGAIN);
-	check_int(tx_fits(&mouth.tx, (size_t)CREDIT_MAX + 1, 0), -EMSGSIZE);
+	check_int(tx_fits(&mouth.tx, &any, 1 << 20, 0), 0);
+	check_int(tx_fits(&mouth.tx, &any, (1 << 20) + 1, 0), -EAGAIN);
+	check_int(tx_fits(&mouth.tx, &any, (size_t)CREDIT_MAX + 1, 0), -EMSGSIZE);
 	/* Whether attachments are wanted only HELLO tells. */
-	check_int(tx_fits(&mouth.tx, 0, 1), -EAGAIN);
-	check_int(tx_fits(&mouth.tx, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
+	check_int(tx_fits(&mouth.tx, &any, 0, 1), -EAGAIN);
+	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
 	check_int(tx_hello(&mouth.tx, &peer), 0);
-	check_int(tx_fits(&mouth.tx, 1 << 20, 16), 0);
-	check_int(tx_fits(&mouth.tx, (1 << 20) + 1, 0), -EMSGSIZE);
-	check_int(tx_fits(&mouth.tx, 0, 17), -E2BIG);
+	check_int(tx_fits(&mouth.tx, &any, 1 << 20, 16), 0);
+	check_int(tx_fits(&mouth.tx, &any, (1 << 20) + 1, 0), -EMSGSIZE);
+	check_int(tx_fits(&mouth.tx, &any, 0, 17), -E2BIG);
 	mouth_end(&mouth);
 
 	mouth_init_after_hello(&mouth);
 	peer.message_attachments = 0;
 	peer.message_bytes = 1 << 28;
 	check_int(tx_hello(&mouth.tx, &peer), 0);
-	check_int(tx_fits(&mouth.tx, 0, 1), -E2BIG);
+	check_int(tx_fits(&mouth.tx, &any, 0, 1), -E2BIG);
 	/* Accepted in size, but with no credit that would ever be enough. */
-	check_int(tx_fits(&mouth.tx, (1 << 20) + (64 << 10) - MESSAGE_COST, 0), 0);
-	check_int(tx_fits(&mouth.tx, (1 << 20) + (64 << 10) - MESSAGE_COST + 1, 0), -EMSGSIZE);
+	check_int(tx_fits(&mouth.tx, &any, (1 << 20) + (64 << 10) - MESSAGE_COST, 0), 0);
+	check_int(tx_fits(&mouth.tx, &any, (1 << 20) + (64 << 10) - MESSAGE_COST + 1, 0), -EMSGSIZE);
 	mouth_end(&mouth);
 
 	/* However many the peer takes: no more than one sendmsg does. */
 	mouth_init_after_hello(&mouth);
 	peer.message_attachments = peer.topic_attachments = peer.attachments = 1000;
 	check_int(tx_hello(&mouth.tx, &peer), 0);
-	check_int(tx_fits(&mouth.tx, 0, FRAME_CARRIED_MAX), 0);
-	check_int(tx_fits(&mouth.tx, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
+	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX), 0);
+	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
 	mouth_end(&mouth);
 }
 
@@ -675,15 +676,19 @@ static void test_the_channels_attachments_can_be_withheld(void)
 
 static void test_a_call_gets_one_end(void)
 {
-	struct inbound_call call = {.id = 9, .busy = true};
+	struct outlet call, another;
 
 	talk_begin();
-	list_init(&call.due);
-	tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
+	check_int(tx_open_replies(&mouth.tx, &call, 9), 0);
 	tx_end_call(&mouth.tx, &call, REPLY_CLOSED);
-	check(call.busy);
+	tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
+	/* Not before its request has come. */
+	check(!tx_pending(&mouth.tx));
+	tx_asked(&mouth.tx, &call);
+	check_int(tx_open_replies(&mouth.tx, &another, 9), -EALREADY);
 	check(tx_batch(&mouth.tx, NULL));
-	check(!call.busy);
+	/* The other side may use the id again as soon as it has read this. */
+	check_int(tx_open_replies(&mouth.tx, &another, 9), 0);
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "reply 9 end 2\n");
 	check(!tx_pending(&mouth.tx));
@@ -692,7 +697,7 @@ static void test_a_call_gets_one_end(void)
 
 static void test_more_than_fits_goes_in_several_batches_and_none_is_forgotten(void)
 {
-	static struct inbound_call calls[300];
+	static struct outlet calls[60];
 	static struct outlet outlets[300];
 	static char long_names[300][NAME_MAX_BYTES + 1];
 	struct limits peer = limits_base;
@@ -709,10 +714,12 @@ static void test_more_than_fits_goes_in_several_batches_and_none_is_forgotten(vo
 		else
 			tx_reset_inlet(&mouth.tx, &inlets[i], RESET_UNWANTED);
 	}
-	for (uint32_t i = 0; i < 300; i++) {
-		calls[i] = (struct inbound_call){.id = i + 1, .busy = true};
-		list_init(&calls[i].due);
+	for (uint32_t i = 0; i < 60; i++) {
+		check_int(tx_open_replies(&mouth.tx, &calls[i], i + 1), 0);
+		tx_asked(&mouth.tx, &calls[i]);
 		tx_end_call(&mouth.tx, &calls[i], REPLY_DROPPED);
+	}
+	for (uint32_t i = 0; i < 300; i++) {
 		memset(long_names[i], 'x', NAME_MAX_BYTES);
 		sprintf(long_names[i], "%u", i);
 		long_names[i][strlen(long_names[i])] = 'y';
@@ -732,7 +739,7 @@ static void test_more_than_fits_goes_in_several_batches_and_none_is_forgotten(vo
 	}
 	check_int(found[FRAME_CREDIT], 501);
 	check_int(found[FRAME_RESET], 500);
-	check_int(found[FRAME_REPLY], 300);
+	check_int(found[FRAME_REPLY], 60);
 	check_int(found[FRAME_OPEN], 300);
 	for (int i = 0; i < 300; i++) {
 		check(!outlets[i].open_due);
@@ -746,13 +753,14 @@ static void test_more_than_fits_goes_in_several_batches_and_none_is_forgotten(vo
 
 static void test_a_flood_of_causes_takes_no_memory(void)
 {
-	static struct inbound_call call = {.id = 3};
+	static struct outlet call;
 	size_t before;
 
 	talk_begin();
 	for (uint32_t i = 0; i < 1000; i++)
 		inlet_begin(&inlets[i], i + 1);
-	list_init(&call.due);
+	check_int(tx_open_replies(&mouth.tx, &call, 3), 0);
+	tx_asked(&mouth.tx, &call);
 	/* A socket that is full all the while: nothing of it is written. */
 	mouth_append(&mouth, &a, "x", NULL, 0);
 	check(tx_batch(&mouth.tx, NULL));
@@ -764,7 +772,7 @@ static void test_a_flood_of_causes_takes_no_memory(void)
 		tx_return_shared(&mouth.tx, 1, 1);
 		if (i % 7 == 0)
 			tx_reset_inlet(&mouth.tx, inlet, RESET_UNWANTED);
-		tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
+		tx_reset_call(&mouth.tx, 3);
 		if (tx_credit(&mouth.tx, 1, 1, 0))
 			break;
 	}

@@ -76,12 +76,13 @@ static void test_control_goes_before_data_and_open_before_the_first_message(void
 
 static void test_all_that_is_due_goes_at_once_if_it_fits(void)
 {
-	static struct inbound_call call = {.id = 9, .busy = true};
+	struct outlet call;
 	struct inlet inlet = {.id = 5}, other = {.id = 6};
 	struct outlet c, d;
 
 	talk_begin();
-	list_init(&call.due);
+	check_int(tx_open_replies(&mouth.tx, &call, 9), 0);
+	tx_asked(&mouth.tx, &call);
 	list_init(&inlet.due);
 	list_init(&other.due);
 	tx_open(&mouth.tx, &c, "c", 1);
@@ -93,8 +94,8 @@ static void test_all_that_is_due_goes_at_once_if_it_fits(void)
 	tx_return_shared(&mouth.tx, 2, 0);
 	tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
 	mouth_write(&mouth, NULL, SIZE_MAX);
-	check_string(mouth_text(&mouth), "credit 0 2 0\nreply 9 end 1\ncredit 5 1 0\nreset 6 unwanted\nopen 3 c\nopen 4 d\n"
-					 "close 1\nclose 2\n");
+	check_string(mouth_text(&mouth), "credit 0 2 0\ncredit 5 1 0\nreset 6 unwanted\nopen 3 c\nopen 4 d\nclose 1\nclose 2\n"
+					 "reply 9 end 1\n");
 	check(!tx_pending(&mouth.tx));
 	talk_end();
 }

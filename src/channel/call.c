@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Calls of this side's. A call is an inlet, by which its replies arrive, and an inbox, in which they wait. Its memory is counted: one for its
+ * handles, and one while the session knows its id.
+ *
+ * That one goes when the last reply has come; when the request turns out never to have gone; or with the channel. All of these happen on the thread that
+ * reads, or to a call of which no reply has begun to come: so rx never looks at a call that is no more.
+ */
+#include <beam/call.h>
+#include <channel/sending.h>
+#include <string.h>
+
+static struct beam_call *call_of(struct inlet *inlet)
+{
+	return list_entry(inlet, struct beam_call, inlet);
+}
+
+static void add_statistics(struct inbox *inbox)
+{
+	struct beam_channel *channel = inbox->channel;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	channel->replies.messages_received += inbox->messages;
+	channel->replies.bytes_received += inbox->bytes;
+	channel->replies.attachments_received += inbox->attachments;
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+static void call_unref(struct beam_call *call)
+{
+	struct beam_channel *channel = call->inbox.channel;
+
+	annotate_release(&call->memory);
+	if (atomic_fetch_sub_explicit(&call->memory, 1, memory_order_acq_rel) != 1)
+		return;
+	annotate_acquire(&call->memory);
+	add_statistics(&call->inbox);
+	inbox_discard(channel, &call->inbox.queue);
+	beam_message_free(call->inlet.building);
+	beam_message_free(call->failure);
+	inbox_destroy(&call->inbox);
+	free(call);
+	channel_memory_unref(channel);
+}
+
+/* ---- What the session tells ------------------------------------------------------------------------------------------------ */
+
+void call_ended(struct beam_channel *channel, struct inlet *inlet, struct message_queue *queue)
+{
+	struct inbox *inbox = inlet->owner;
+	bool discard;
+
+	pthread_mutex_lock(&inbox->lock);
+	discard = inlet->discard;
+	inlet->closed = true;
+	if (discard) {
+		inbox->discarded += queue->n;
+	} else {
+		inlet->queued += queue->n;
+		inbox->ended = true;
+		message_queue_splice(&inbox->queue, queue);
+		inbox_show(inbox);
+		sleepers_wake(channel, &inbox->arrived, SIZE_MAX);
+	}
+	pthread_mutex_unlock(&inbox->lock);
+	if (discard)
+		inbox_discard(channel, queue);
+	pthread_mutex_lock(&channel->tx_lock);
+	tx_call_over(&channel->tx, inlet);
+	pthread_mutex_unlock(&channel->tx_lock);
+	call_unref(call_of(inlet));
+}
+
+void calls_unasked(struct list *unasked)
+{
+	struct list *link;
+
+	while ((link = list_take_first(unasked))) {
+		struct beam_call *call = call_of(list_entry(link, struct inlet, due));
+
+		inbox_end_reading(&call->inbox, call->inlet.error);
+		call_unref(call);
+	}
+}
+
+/* The next call in flight after an id, held. */
+static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id)
+{
+	struct tx *tx = &channel->tx;
+	struct beam_call *call = NULL;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	while (!call && *id < tx->capacity_calls) {
+		struct inlet *inlet = tx->calls[++*id];
+
+		if (inlet) {
+			call = call_of(inlet);
+			atomic_fetch_add_explicit(&call->memory, 1, memory_order_relaxed);
+		}
+	}
+	pthread_mutex_unlock(&channel->tx_lock);
+	return call;
+}
+
+void calls_end_reading(struct beam_channel *channel, int end)
+{
+	struct beam_call *call;
+	uint32_t id = 0;
+
+	while ((call = next_call(channel, &id))) {
+		inbox_end_reading(&call->inbox, end);
+		call_unref(call);
+	}
+}
+
+void calls_forget(struct beam_channel *channel)
+{
+	struct beam_call *call;
+	uint32_t id = 0;
+
+	while ((call = next_call(channel, &id))) {
+		bool known;
+
+		pthread_mutex_lock(&channel->tx_lock);
+		known = channel->tx.calls[id] == &call->inlet;
+		if (known)
+			tx_call_over(&channel->tx, &call->inlet);
+		pthread_mutex_unlock(&channel->tx_lock);
+		if (known)
+			call_unref(call);
+		call_unref(call);
+	}
+}
+
+/* ---- Making ------------------------------------------------------------------------------------------------------------------- */
+
+/* Nobody wants its replies any more. What waits is thrown away, and the other side is told. */
+static void cancel(struct beam_call *call)
+{
+	struct inbox *inbox = &call->inbox;
+	struct beam_channel *channel = inbox->channel;
+	struct message_queue thrown;
+	bool over;
+
+	message_queue_init(&thrown);
+	pthread_mutex_lock(&inbox->lock);
+	over = inbox_state(inbox) != NOT_ENDED;
+	if (!over) {
+		inbox->end = -ECANCELED;
+		call->inlet.discard = true;
+		call->inlet.queued = 0;
+		inbox->discarded += inbox->queue.n;
+		message_queue_splice(&thrown, &inbox->queue);
+		inbox_show(inbox);
+		sleepers_wake_all(channel, &inbox->arrived);
+	}
+	pthread_mutex_unlock(&inbox->lock);
+	if (over)
+		return;
+	inbox_discard(channel, &thrown);
+	pthread_mutex_lock(&channel->tx_lock);
+	tx_reset_inlet(&channel->tx, &call->inlet, RESET_DONE);
+	write_pending(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+static struct beam_call *call_new(struct beam_channel *channel)
+{
+	struct beam_call *call = sys_calloc(1, sizeof *call);
+
+	if (!call)
+		return NULL;
+	atomic_init(&call->memory, 2);
+	annotate_atomic(&call->memory);
+	call->handles = 1;
+	call->inlet.owner = &call->inbox;
+	/* A reply with as many attachments as it may have must always fit, once the queue is empty. */
+	call->inlet.withhold_bytes = limits_base.topic_bytes / 2;
+	call->inlet.withhold_attachments = 0;
+	list_init(&call->inlet.due);
+	inbox_init(&call->inbox, channel, NOT_ENDED);
+	channel_memory_ref(channel);
+	return call;
+}
+
+int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+		    beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_call *call;
+	struct sending s;
+	int r;
+
+	if (!ret || !topic)
+		return -EINVAL;
+	r = sending_prepare(&s, topic->channel, &topic->outbox, iov, n_iov, fds, n_fds, deadline);
+	if (r < 0)
+		return r;
+	call = call_new(topic->channel);
+	if (!call)
+		return -ENOMEM;
+	s.call = &call->inlet;
+	r = sending_send(&s);
+	if (!r) {
+		*ret = call;
+		return 0;
+	}
+	/* One of which a part has gone gets an end from the other side, which the session waits for. */
+	if (!s.call || !call->inlet.id)
+		call_unref(call);
+	else
+		cancel(call);
+	call_unref(call);
+	return r;
+}
+
+/* ---- Its replies --------------------------------------------------------------------------------------------------------------- */
+
+int beam_call_receive(beam_call *call, beam_message **ret, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct owed owed = {0};
+	struct inbox *inbox;
+	int r;
+
+	if (!call || !ret)
+		return -EINVAL;
+	inbox = &call->inbox;
+	if (channel_foreign(inbox->channel))
+		return -ECHILD;
+	pthread_mutex_lock(&inbox->lock);
+	r = inbox_wait(inbox, deadline);
+	if (r == 1) {
+		beam_message *message = inbox_take(inbox, &owed);
+
+		if (message->failed)
+			call->failure = message;
+		else
+			*ret = message;
+	}
+	inbox_show(inbox);
+	if (r >= 0 && call->failure)
+		r = -EREMOTEIO;
+	pthread_mutex_unlock(&inbox->lock);
+	inbox_settle(inbox->channel, &owed);
+	return r;
+}
+
+int beam_call_error(beam_call *call, uint32_t *ret_code, const void **ret_data, size_t *ret_size)
+{
+	WITHOUT_CANCELLATION;
+	const beam_message *failure;
+	struct reader reader;
+	uint32_t code;
+
+	if (!call)
+		return -EINVAL;
+	if (channel_foreign(call->inbox.channel))
+		return -ECHILD;
+	pthread_mutex_lock(&call->inbox.lock);
+	failure = call->failure;
+	pthread_mutex_unlock(&call->inbox.lock);
+	if (!failure)
+		return -ENOENT;
+	reader = reader_over(failure->data, failure->size);
+	code = reader_u32(&reader);
+	if (ret_code)
+		*ret_code = code;
+	if (ret_data)
+		*ret_data = reader.at;
+	if (ret_size)
+		*ret_size = reader.left;
+	return 0;
+}
+
+int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, beam_deadline deadline)
+{
+	struct iovec iov = {(void *)(uintptr_t)data, size};
+	beam_call *call;
+	int r;
+
+	if (!ret)
+		return -EINVAL;
+	r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, deadline);
+	if (r < 0)
+		return r;
+	r = beam_call_receive(call, ret, deadline);
+	beam_call_unref(call);
+	return r;
+}
+
+int beam_call_cancel(beam_call *call)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!call)
+		return -EINVAL;
+	if (channel_foreign(call->inbox.channel))
+		return -ECHILD;
+	cancel(call);
+	return 0;
+}
+
+beam_call *beam_call_ref(beam_call *call)
+{
+	if (call && !channel_foreign(call->inbox.channel)) {
+		pthread_mutex_lock(&call->inbox.lock);
+		call->handles++;
+		pthread_mutex_unlock(&call->inbox.lock);
+	}
+	return call;
+}
+
+beam_call *beam_call_unref(beam_call *call)
+{
+	WITHOUT_CANCELLATION;
+	bool last;
+
+	if (!call || channel_foreign(call->inbox.channel))
+		return NULL;
+	pthread_mutex_lock(&call->inbox.lock);
+	last = --call->handles == 0;
+	pthread_mutex_unlock(&call->inbox.lock);
+	if (last) {
+		cancel(call);
+		call_unref(call);
+	}
+	return NULL;
+}

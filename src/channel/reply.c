@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Calls of the other side's. A *request* is what is kept of one: its message holds it until it is freed, and the session until END has gone. Replies leave
+ * by an outbox, as messages of a topic do.
+ */
+#include <beam/call.h>
+#include <channel/sending.h>
+#include <limits.h>
+#include <string.h>
+
+struct request {
+	struct message_call handle;
+	struct beam_channel *channel;
+	struct outbox outbox;
+	/* Under the tx_lock: its message is there; the session knows it; how it ends if its message is freed. */
+	bool held, known;
+	uint32_t error;
+	/* The reading right's, until the message is in a queue: it counts among the channel's memory. */
+	bool counted;
+};
+
+static struct request *request_of(struct message_call *handle)
+{
+	return list_entry(handle, struct request, handle);
+}
+
+/* Its message was freed, by whatever thread. */
+static void on_dropped(struct message_call *handle)
+{
+	struct request *request = request_of(handle);
+	struct beam_channel *channel = request->channel;
+	bool counted = request->counted;
+
+	if (channel_foreign(channel))
+		return;
+	pthread_mutex_lock(&channel->tx_lock);
+	request->held = false;
+	if (request->known) {
+		tx_asked(&channel->tx, &request->outbox.outlet);
+		tx_end_call(&channel->tx, &request->outbox.outlet, request->error);
+		write_pending(channel);
+	} else {
+		free(request);
+	}
+	pthread_mutex_unlock(&channel->tx_lock);
+	if (counted)
+		channel_memory_unref(channel);
+}
+
+int request_begin(struct beam_channel *channel, uint32_t id, struct message_call **ret)
+{
+	struct request *request = sys_calloc(1, sizeof *request);
+	int r;
+
+	if (!request)
+		return -ENOMEM;
+	request->handle.dropped = on_dropped;
+	request->channel = channel;
+	request->held = request->known = true;
+	request->error = REPLY_DROPPED;
+	outbox_init(&request->outbox);
+	pthread_mutex_lock(&channel->tx_lock);
+	r = tx_open_replies(&channel->tx, &request->outbox.outlet, id);
+	pthread_mutex_unlock(&channel->tx_lock);
+	if (r < 0)
+		free(request);
+	else
+		*ret = &request->handle;
+	return r;
+}
+
+void request_deliver(struct message_call *handle)
+{
+	struct request *request = request_of(handle);
+
+	request->counted = true;
+	channel_memory_ref(request->channel);
+	tx_asked(&request->channel->tx, &request->outbox.outlet);
+}
+
+void request_refuse(struct message_call *handle)
+{
+	request_of(handle)->error = REPLY_CLOSED;
+}
+
+void request_released(struct outlet *outlet)
+{
+	struct request *request = list_entry(outbox_of(outlet), struct request, outbox);
+	struct beam_statistics *sum = &request->channel->replies;
+
+	sum->messages_sent += outlet->messages;
+	sum->bytes_sent += outlet->bytes;
+	sum->attachments_sent += outlet->attachments;
+	sum->messages_lost += outlet->lost;
+	request->known = false;
+	if (!request->held)
+		free(request);
+}
+
+/* ---- Answering ------------------------------------------------------------------------------------------------------------------ */
+
+bool beam_message_is_call(const beam_message *message)
+{
+	return message && message->call;
+}
+
+static int reply(beam_message *message, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, uint8_t flags,
+		 beam_deadline deadline)
+{
+	struct request *request = request_of(message->call);
+	struct sending s;
+	int r = sending_prepare(&s, request->channel, &request->outbox, iov, n_iov, fds, n_fds, deadline);
+
+	s.flags = flags;
+	return r < 0 ? r : sending_send(&s);
+}
+
+int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+			unsigned flags, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!beam_message_is_call(request) || (flags & ~(unsigned)BEAM_REPLY_MORE))
+		return -EINVAL;
+	return reply(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : FRAME_END, deadline);
+}
+
+int beam_message_reply(beam_message *request, const void *data, size_t size, beam_deadline deadline)
+{
+	struct iovec iov = {(void *)(uintptr_t)data, size};
+
+	return beam_message_replyv(request, &iov, 1, NULL, 0, 0, deadline);
+}
+
+/* A failure of a code alone is owed, as credit is: it never waits. */
+static int fail_plainly(struct request *request, uint32_t code)
+{
+	struct beam_channel *channel = request->channel;
+	int r;
+
+	if (channel_foreign(channel))
+		return -ECHILD;
+	pthread_mutex_lock(&channel->tx_lock);
+	r = sending_tell(channel, &request->outbox.outlet);
+	if (!r) {
+		tx_end_call(&channel->tx, &request->outbox.outlet, code);
+		write_pending(channel);
+	}
+	pthread_mutex_unlock(&channel->tx_lock);
+	return r;
+}
+
+int beam_message_fail(beam_message *request, uint32_t code, const void *data, size_t size, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	unsigned char bytes[4];
+	struct iovec iov[2] = {{bytes, sizeof bytes}, {(void *)(uintptr_t)data, size}};
+
+	if (!beam_message_is_call(request) || code < BEAM_CALL_ERROR_APPLICATION)
+		return -EINVAL;
+	if (!size)
+		return fail_plainly(request_of(request->call), code);
+	put_u32(bytes, code);
+	return reply(request, iov, 2, NULL, 0, FRAME_END | FRAME_ERROR, deadline);
+}
