@@ -492,8 +492,10 @@ static void test_an_answer_that_ran_out_of_time_can_be_given_again(void)
 static void *wait_for_reply(void *call)
 {
 	beam_message *reply = NULL;
+	int r = beam_call_receive(call, &reply, soon());
 
-	return (void *)(intptr_t)beam_call_receive(call, &reply, soon());
+	beam_message_free(reply);
+	return (void *)(intptr_t)r;
 }
 
 static void test_a_cancelled_call_wakes_who_waits_and_its_callee_is_told(void)
@@ -508,11 +510,9 @@ static void test_a_cancelled_call_wakes_who_waits_and_its_callee_is_told(void)
 	reply_text(request, "thrown away", BEAM_REPLY_MORE);
 	for (int i = 0; i < 3; i++)
 		threads[i] = thread_spawn(wait_for_reply, beam_call_ref(call));
-	/* One of them gets what came before. */
-	{
-		check_int(beam_call_cancel(call), 0);
-		check_int(beam_call_cancel(call), 0);
-	}
+	/* One of them may get what came before. */
+	check_int(beam_call_cancel(call), 0);
+	check_int(beam_call_cancel(call), 0);
 	for (int i = 0; i < 3; i++) {
 		int r = (int)(intptr_t)thread_wait(threads[i]);
 

@@ -431,7 +431,7 @@ static size_t compared(unsigned char *to, const unsigned char *bytes, size_t siz
 		require(whole <= size - at);
 		if (frame.kind == FRAME_HELLO || frame.kind == FRAME_CREDIT)
 			continue;
-		memcpy(to + n, bytes + at, whole);
+		memmove(to + n, bytes + at, whole);
 		frame_set_carried(to + n, 0);
 		n += whole;
 	}
@@ -556,6 +556,14 @@ static void play(const char *file, const struct golden_case *golden, int way)
 	if (strncmp(golden->lines[golden->n - 1], "breach", 6) != 0)
 		no_breach(&player);
 
+	for (uint32_t id = 1; id <= EAR_CALLS; id++) {
+		struct beam_message *message = player.calls[id].building;
+
+		if (message) {
+			player.ear.rx.events->discard(&player.ear, message->fds, message->n_fds);
+			message_free_shell(message);
+		}
+	}
 	ear_end(&player.ear);
 	mouth_end(&player.mouth);
 	speech_end(&player.speech);

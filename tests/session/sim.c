@@ -54,6 +54,7 @@ static void choose_limits(struct sim *sim, struct limits *limits)
 	if (limits->attachments < limits->message_attachments)
 		limits->attachments = limits->message_attachments;
 	limits->topics = some_more(sim, limits->topics, 100);
+	limits->calls = some_more(sim, limits->calls, 100);
 	if (sim->laden) {
 		limits->message_attachments = FRAME_CARRIED_MAX;
 		limits->topic_attachments = 400;
@@ -121,20 +122,42 @@ static void side_end(struct sim_side *side)
 			sim_fd_close(side, sender->fds[k]);
 		if (sender->message && !sender->listed)
 			free(sender->message);
+		sender->message = NULL;
 	}
 	n = tx_drop(&side->tx, spent);
 	for (unsigned i = 0; i < n; i++)
 		sim_fd_close(side, spent[i]);
+	for (struct sim_call *call = side->calls; call; call = call->next) {
+		struct beam_message *message = call->inlet.building;
+
+		if (message) {
+			sim_rx_events.discard(side, message->fds, message->n_fds);
+			message_free_shell(message);
+		}
+	}
 	rx_end(&side->rx);
 	tx_end(&side->tx);
 }
 
+static void free_calls(struct sim_side *side)
+{
+	while (side->calls) {
+		struct sim_call *call = side->calls;
+
+		side->calls = call->next;
+		free(call);
+	}
+}
+
 void sim_end(struct sim *sim)
 {
+	sim->ending = true;
 	side_end(&sim->sides[0]);
 	side_end(&sim->sides[1]);
 	free_streams(&sim->sides[0]);
 	free_streams(&sim->sides[1]);
+	free_calls(&sim->sides[0]);
+	free_calls(&sim->sides[1]);
 	sim_pipe_end(sim, &sim->pipes[0]);
 	sim_pipe_end(sim, &sim->pipes[1]);
 	for (size_t i = 0; i < sim->n_fds; i++) {

@@ -52,11 +52,15 @@ struct sim_message {
 	unsigned n_fds;
 	int first_file;
 	enum sim_fate fate;
+	/* It is a call; it is the last reply to one, a failure. */
+	struct sim_call *call;
+	bool last, failed;
 };
 
-/* One life of a topic, from its OPEN to the end of its id; seen from both sides. */
+/* One life of a topic, from its OPEN to the end of its id; or the replies to one call. Seen from both sides. */
 struct sim_stream {
 	struct sim_stream *next;
+	struct sim_call *replies_to;
 	struct outlet outlet;
 	char name[16];
 	uint64_t number;
@@ -68,6 +72,17 @@ struct sim_stream {
 	struct message_queue queue;
 	struct inlet *inlet;
 	uint64_t queued_cost;
+};
+
+/* A call: the caller's inlet, the callee's replies once its request has begun to come. */
+struct sim_call {
+	struct sim_call *next;
+	struct sim_side *caller;
+	struct inlet inlet;
+	struct message_call handle;
+	struct sim_stream *replies;
+	/* The callee has taken the request and may answer; somebody is answering; END has come, or never will. */
+	bool open, answering, over;
 };
 
 /* ---- The socket -------------------------------------------------------------------------------------------------- */
@@ -116,6 +131,8 @@ struct sim_side {
 	struct sim_stream *streams;
 	struct sim_stream *names[SIM_NAMES];
 	uint64_t n_streams;
+	struct sim_call *calls;
+	uint64_t n_calls;
 	struct sim_sender senders[SIM_SENDERS];
 
 	int writer;
@@ -142,7 +159,9 @@ struct sim {
 	bool calm;
 	/* Something moved since it was last cleared. */
 	bool moved;
-	uint64_t steps, delivered, bytes, accepted, not_sent, aborted, refused, lost, held;
+	/* The sessions end, whatever they were at. */
+	bool ending;
+	uint64_t steps, delivered, bytes, accepted, not_sent, aborted, refused, lost, held, calls, replies, cancelled;
 };
 
 /* The payloads are taken from here. */
@@ -188,6 +207,10 @@ struct sim_stream *sim_open(struct sim_side *side, unsigned name);
 void sim_close(struct sim_side *side, unsigned name);
 /* A new message for a sender that has none. */
 void sim_begin(struct sim_side *side, struct sim_sender *sender, unsigned name);
+/* The same, to answer a call. */
+void sim_begin_reply(struct sim_side *side, struct sim_sender *sender, struct sim_call *call);
+/* A call of the other side's gets no (more) replies. */
+void sim_end_call(struct sim_side *side, struct sim_call *call, uint32_t error);
 /* A turn of a sender: it charges, appends, writes. */
 void sim_send(struct sim_side *side, unsigned sender);
 /* It has waited long enough. */
@@ -205,6 +228,7 @@ extern const struct rx_events sim_rx_events;
 bool sim_read(struct sim_side *side);
 /* Takes one message of a stream of the other side's. */
 void sim_take(struct sim_side *side, struct sim_stream *stream);
+/* No more of a stream is wanted: a topic is reset, a call cancelled. */
 void sim_reset(struct sim_side *side, struct sim_stream *stream);
 void sim_end_stream(struct sim_side *side, struct sim_stream *stream);
 

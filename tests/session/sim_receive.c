@@ -62,7 +62,9 @@ static void check_message(struct sim_side *side, struct sim_stream *stream, stru
 	require_int(message->size, expected->size);
 	check_payload(expected, message);
 	check_int(message->cost, expected->size + MESSAGE_COST);
-	check(message->call == NULL);
+	check(message->call == (expected->call ? &expected->call->handle : NULL));
+	check_int(message->last, expected->last);
+	check_int(message->failed, expected->failed);
 	require_int(message->n_fds, expected->n_fds);
 	for (unsigned i = 0; i < message->n_fds; i++) {
 		if (message->fds[i] >= 0)
@@ -89,6 +91,16 @@ static void throw_away(struct sim_side *side, struct beam_message *message)
 	free_message(side, message);
 }
 
+/* A request has come: it is answered when it is taken, unless its topic was reset. */
+static void ask(struct sim_side *side, struct sim_stream *stream, const struct beam_message *message)
+{
+	struct sim_call *call = list_entry(message->call, struct sim_call, handle);
+
+	tx_asked(&side->tx, &call->replies->outlet);
+	if (stream->inlet->discard)
+		sim_end_call(side, call, REPLY_CLOSED);
+}
+
 static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
 {
 	struct sim_side *side = owner;
@@ -98,7 +110,15 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 	check(queue->n > 0);
 	while ((message = message_queue_take(queue))) {
 		check(message->origin == inlet);
+		/* An end without a reply is nobody's message. */
+		if (message->failed && !message->cost) {
+			check(inlet->replies && message->last && message->size == 4);
+			free_message(side, message);
+			continue;
+		}
 		check_message(side, stream, message);
+		if (message->call)
+			ask(side, stream, message);
 		if (inlet->discard) {
 			throw_away(side, message);
 			continue;
@@ -109,7 +129,7 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 		side->queued_fds += message->n_fds;
 		message_queue_append(&stream->queue, message);
 	}
-	check(stream->queued_cost <= side->limits.topic_bytes);
+	check(stream->queued_cost <= (inlet->replies ? limits_base.topic_bytes : side->limits.topic_bytes));
 	check(side->queued_overdraft <= side->limits.pool_bytes);
 	check(side->queued_fds <= side->limits.attachments);
 }
@@ -154,14 +174,71 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 	side->sim->aborted++;
 }
 
+/* Its request was given up, or thrown away by rx itself. */
+static void on_dropped(struct message_call *handle)
+{
+	struct sim_call *call = list_entry(handle, struct sim_call, handle);
+	struct sim_side *side = sim_other(call->caller);
+
+	tx_asked(&side->tx, &call->replies->outlet);
+	sim_end_call(side, call, REPLY_DROPPED);
+}
+
+static int on_called(void *owner, uint32_t id, struct message_call **ret)
+{
+	struct sim_side *side = owner, *caller = sim_other(side);
+	struct sim_stream *stream = calloc(1, sizeof *stream), **last = &side->streams;
+	struct sim_call *call = list_entry(caller->tx.calls[id], struct sim_call, inlet);
+
+	require(stream != NULL && caller->tx.calls[id] != NULL && !call->replies);
+	message_queue_init(&stream->queue);
+	stream->number = side->n_streams++;
+	snprintf(stream->name, sizeof stream->name, "c%u", id);
+	while (*last)
+		last = &(*last)->next;
+	*last = stream;
+	stream->replies_to = call;
+	stream->opened = true;
+	stream->inlet = &call->inlet;
+	call->inlet.owner = stream;
+	call->replies = stream;
+	call->handle.dropped = on_dropped;
+	*ret = &call->handle;
+	return tx_open_replies(&side->tx, &stream->outlet, id);
+}
+
+static struct inlet *on_reply(void *owner, uint32_t id)
+{
+	return tx_find_call(&((struct sim_side *)owner)->tx, id);
+}
+
+static void on_ended(void *owner, struct inlet *inlet, struct message_queue *queue)
+{
+	struct sim_side *side = owner;
+	struct sim_call *call = list_entry(inlet, struct sim_call, inlet);
+
+	sim_trace(side, "call %u is over", inlet->id);
+	inlet->closed = true;
+	on_messages(owner, inlet, queue);
+	check(next_of(inlet->owner) == NULL);
+	call->replies->ended = true;
+	call->over = true;
+	tx_call_over(&side->tx, inlet);
+}
+
 static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
 {
-	check_int(call, 0);
+	if (call)
+		return tx_credit_call(&((struct sim_side *)owner)->tx, call, bytes, attachments);
 	return tx_credit(&((struct sim_side *)owner)->tx, id, bytes, attachments);
 }
 
 static const char *on_reset(void *owner, uint32_t id, uint32_t reason)
 {
+	if (!id) {
+		tx_reset_call(&((struct sim_side *)owner)->tx, reason);
+		return NULL;
+	}
 	return tx_reset(&((struct sim_side *)owner)->tx, id, reason);
 }
 
@@ -192,6 +269,9 @@ const struct rx_events sim_rx_events = {
     .messages = on_messages,
     .closed = on_closed,
     .aborted = on_aborted,
+    .called = on_called,
+    .reply = on_reply,
+    .ended = on_ended,
     .credit = on_credit,
     .reset = on_reset,
     .goodbye = on_goodbye,
@@ -223,7 +303,7 @@ void sim_take(struct sim_side *side, struct sim_stream *stream)
 {
 	struct beam_message *message = message_queue_take(&stream->queue);
 	struct inlet *inlet = stream->inlet;
-	const struct limits *own = &side->limits;
+	const struct limits *own = inlet && inlet->replies ? &limits_base : &side->limits;
 	uint32_t spare = own->topic_attachments - own->message_attachments;
 	uint32_t attachments = own->topic_attachments / 2 < spare ? own->topic_attachments / 2 : spare;
 
@@ -244,7 +324,16 @@ void sim_take(struct sim_side *side, struct sim_stream *stream)
 		tx_return(&side->tx, inlet, inlet->withheld_bytes, inlet->withheld_attachments);
 		inlet->withheld_bytes = inlet->withheld_attachments = 0;
 	}
+	if (message->call)
+		list_entry(message->call, struct sim_call, handle)->open = true;
 	throw_away(side, message);
+}
+
+/* Requests that were not taken are ended. */
+static void refuse(struct sim_side *side, const struct beam_message *message)
+{
+	if (message->call)
+		sim_end_call(side, list_entry(message->call, struct sim_call, handle), REPLY_CLOSED);
 }
 
 void sim_reset(struct sim_side *side, struct sim_stream *stream)
@@ -256,6 +345,7 @@ void sim_reset(struct sim_side *side, struct sim_stream *stream)
 	if (!stream->opened || (stream->ended && !stream->queue.n) || inlet->discard)
 		return;
 	sim_trace(side, "resets %s, id %u", stream->name, inlet->id);
+	side->sim->cancelled += inlet->replies;
 	side->sim->moved = true;
 	inlet->discard = true;
 	inlet->queued = 0;
@@ -264,6 +354,7 @@ void sim_reset(struct sim_side *side, struct sim_stream *stream)
 	while ((message = message_queue_take(&stream->queue))) {
 		side->queued_overdraft -= message->overdraft;
 		side->queued_fds -= message->n_fds;
+		refuse(side, message);
 		throw_away(side, message);
 	}
 }

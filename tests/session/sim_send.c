@@ -43,10 +43,12 @@ static void on_released(void *owner, struct outlet *outlet)
 	struct sim_stream *stream = stream_of(outlet);
 
 	sim_trace(owner, "%s is released, id %u", stream->name, outlet->id);
-	check(outlet->close_sent && outlet->reset);
+	check(((struct sim_side *)owner)->sim->ending ||
+	      (outlet->close_sent && (outlet->kind == FRAME_REPLY || outlet->reset)));
 	check(!stream->released);
 	check(!list_linked(&outlet->due));
 	stream->released = true;
+	stream->closed = true;
 }
 
 const struct tx_events sim_tx_events = {
@@ -94,7 +96,7 @@ void sim_close(struct sim_side *side, unsigned name)
 
 void sim_end_stream(struct sim_side *side, struct sim_stream *stream)
 {
-	if (!stream->closed)
+	if (!stream->closed && !stream->replies_to)
 		close_stream(side, stream);
 	for (int i = 0; i < SIM_NAMES; i++) {
 		if (side->names[i] == stream)
@@ -105,9 +107,10 @@ void sim_end_stream(struct sim_side *side, struct sim_stream *stream)
 /* ---- Messages ---------------------------------------------------------------------------------------------------- */
 
 /* A size that can be sent at some time. */
-static size_t choose_size(struct sim_side *side)
+static size_t choose_size(struct sim_side *side, const struct sim_stream *stream)
 {
-	uint32_t most = sim_other(side)->limits.message_bytes, topic = sim_other(side)->limits.topic_bytes;
+	const struct limits *window = stream->replies_to ? &limits_base : &sim_other(side)->limits;
+	uint32_t most = sim_other(side)->limits.message_bytes, topic = window->topic_bytes;
 
 	if (sim_chance(side->sim, 3))
 		return most < SIM_PATTERN ? most : SIM_PATTERN;
@@ -118,29 +121,40 @@ static size_t choose_size(struct sim_side *side)
 	return sim_size(side->sim, sim_chance(side->sim, 70) ? 8192 : SIM_PATTERN);
 }
 
-void sim_begin(struct sim_side *side, struct sim_sender *sender, unsigned name)
+static struct sim_message *message_new(struct sim_side *side, struct sim_stream *stream)
 {
 	struct sim *sim = side->sim;
 	struct sim_message *message = calloc(1, sizeof *message);
 	uint32_t attachments = sim_other(side)->limits.message_attachments;
 
-	require(message != NULL && !sender->message);
-	message->stream = side->names[name];
-	message->size = choose_size(side);
+	require(message != NULL);
+	if (stream->replies_to && attachments > limits_base.topic_attachments)
+		attachments = limits_base.topic_attachments;
+	message->stream = stream;
+	message->size = choose_size(side, stream);
 	if (message->size > SIM_PATTERN)
 		message->size = SIM_PATTERN;
 	message->pattern = rng_below(&sim->rng, SIM_PATTERN);
 	if (attachments && sim_chance(sim, 40))
 		message->n_fds =
 		    1 + (unsigned)(sim->laden ? rng_below(&sim->rng, attachments) : sim_size(sim, attachments - 1));
+	return message;
+}
+
+static void begin(struct sim_side *side, struct sim_sender *sender, struct sim_message *message)
+{
+	struct sim *sim = side->sim;
+
+	require(!sender->message);
 	*sender = (struct sim_sender){.message = message, .left = message->size, .part = 1 + sim_size(sim, FRAME_BODY_MAX)};
-	/* Thousands of tiny frames are no test of anything. */
-	if (sender->part < message->size / 20)
-		sender->part = message->size / 20;
+	/* Thousands of tiny frames are no test of anything, and a failure's code must be in the first. */
+	if (sender->part < message->size / 20 + 4)
+		sender->part = message->size / 20 + 4;
 	sender->claim =
 	    (struct tx_claim){.size = message->size,
 			      .n_fds = message->n_fds,
-			      .large = message->size > sender->part || message->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX};
+			      .large = message->size > sender->part || message->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX,
+			      .call = message->call ? &message->call->inlet : NULL};
 	list_init(&sender->claim.link);
 	for (unsigned i = 0; i < message->n_fds; i++) {
 		int file = sim_file_new(sim, message);
@@ -149,8 +163,53 @@ void sim_begin(struct sim_side *side, struct sim_sender *sender, unsigned name)
 			message->first_file = file;
 		sender->fds[i] = sim_fd_new(side, file);
 	}
-	sim_trace(side, "sender %td: %zu bytes and %u descriptors on %s", sender - side->senders, message->size, message->n_fds,
-		  message->stream->name);
+	sim_trace(side, "sender %td: %zu bytes and %u descriptors on %s%s", sender - side->senders, message->size,
+		  message->n_fds, message->stream->name,
+		  message->call   ? ", a call"
+		  : message->last ? ", the last"
+				  : "");
+}
+
+static struct sim_call *call_new(struct sim_side *side)
+{
+	struct sim_call *call = calloc(1, sizeof *call), **last = &side->calls;
+
+	require(call != NULL);
+	list_init(&call->inlet.due);
+	call->caller = side;
+	while (*last)
+		last = &(*last)->next;
+	*last = call;
+	side->n_calls++;
+	return call;
+}
+
+void sim_begin(struct sim_side *side, struct sim_sender *sender, unsigned name)
+{
+	struct sim_message *message = message_new(side, side->names[name]);
+
+	if (sim_chance(side->sim, 30))
+		message->call = call_new(side);
+	begin(side, sender, message);
+}
+
+void sim_begin_reply(struct sim_side *side, struct sim_sender *sender, struct sim_call *call)
+{
+	struct sim_message *message = message_new(side, call->replies);
+
+	call->answering = true;
+	message->last = sim_chance(side->sim, 50);
+	message->failed = message->last && message->size > 4 && sim_chance(side->sim, 30);
+	begin(side, sender, message);
+}
+
+void sim_end_call(struct sim_side *side, struct sim_call *call, uint32_t error)
+{
+	sim_trace(side, "ends %s", call->replies->name);
+	call->open = false;
+	side->sim->moved = true;
+	if (!call->replies->released)
+		tx_end_call(&side->tx, &call->replies->outlet, error);
 }
 
 /* The sender is done with its message. */
@@ -161,6 +220,16 @@ static void finish(struct sim_side *side, struct sim_sender *sender, enum sim_fa
 
 	side->sim->accepted += fate == SIM_ACCEPTED;
 	side->sim->not_sent += fate == SIM_GONE;
+	side->sim->calls += fate == SIM_ACCEPTED && message->call;
+	side->sim->replies += fate == SIM_ACCEPTED && message->stream->replies_to;
+	if (message->stream->replies_to)
+		message->stream->replies_to->answering = false;
+	if (message->stream->replies_to && message->last && fate == SIM_ACCEPTED)
+		message->stream->replies_to->open = false;
+	if (message->call) {
+		/* Its end may have come before its sender is told that it went. */
+		message->call->over |= fate == SIM_GONE;
+	}
 	for (unsigned i = 0; i < message->n_fds; i++)
 		sim_fd_close(side, sender->fds[i]);
 	message->fate = fate;
@@ -188,6 +257,8 @@ static void abandon(struct sim_side *side, struct sim_sender *sender)
 		finish(side, sender, SIM_ABORTED);
 	} else {
 		tx_uncharge(&side->tx, outlet, message->size, message->n_fds, sender->overdraft);
+		if (message->call)
+			check(tx_call_undone(&side->tx, &message->call->inlet));
 		tx_complete(&side->tx, outlet, sender->claim.large);
 		finish(side, sender, SIM_GONE);
 	}
@@ -241,6 +312,11 @@ static void set_parts(struct sim *sim, struct tx_own *own, const unsigned char *
 	}
 }
 
+static uint32_t call_of(const struct sim_message *message)
+{
+	return message->call ? message->call->inlet.id : 0;
+}
+
 /* Further frames that go along. */
 static void add_more(struct sim_side *side, struct sim_sender *sender)
 {
@@ -257,7 +333,7 @@ static void add_more(struct sim_side *side, struct sim_sender *sender)
 		    (struct iovec){(void *)(uintptr_t)(sim_pattern + message->pattern + (message->size - sender->left)), size};
 		more->padding = frame_padding(size);
 		sender->left -= size;
-		frame_encode(more->head, FRAME_DATA, sender->left ? FRAME_MORE : 0, 0, message->stream->outlet.id, 0, size);
+		tx_frame(own->outlet, more->head, sender->left ? FRAME_MORE : 0, 0, call_of(message), size);
 	}
 }
 
@@ -269,6 +345,11 @@ static void make_frame(struct sim_side *side, struct sim_sender *sender)
 	     sized = first && (sender->overdraft || sender->left > sender->part || sender->left > FRAME_BODY_MAX);
 	size_t prefix = sized ? FRAME_SIZED_PREFIX : 0, size = sender->left;
 	uint8_t flags = sized ? FRAME_SIZED : 0;
+
+	if (first && message->last)
+		flags |= FRAME_END;
+	if (first && message->failed)
+		flags |= FRAME_ERROR;
 
 	if (size > sender->part)
 		size = sender->part;
@@ -289,7 +370,9 @@ static void make_frame(struct sim_side *side, struct sim_sender *sender)
 		put_u32(own->head + FRAME_HEADER, (uint32_t)message->size);
 		put_u32(own->head + FRAME_HEADER + 4, sender->overdraft);
 	}
-	frame_encode(own->head, FRAME_DATA, flags, (uint8_t)own->n_fds, own->outlet->id, 0, prefix + size);
+	own->call = message->call ? &message->call->inlet : NULL;
+	own->is_last = message->last;
+	tx_frame(own->outlet, own->head, flags, (uint8_t)own->n_fds, call_of(message), prefix + size);
 	add_more(side, sender);
 	own->n_messages = !sender->left;
 }
@@ -302,6 +385,8 @@ static void frame_done(struct sim_side *side, struct sim_sender *sender)
 		make_frame(side, sender);
 		return;
 	}
+	if (sender->message->last)
+		tx_ended(&sender->message->stream->outlet);
 	tx_complete(&side->tx, &sender->message->stream->outlet, sender->claim.large);
 	finish(side, sender, SIM_ACCEPTED);
 }
@@ -467,6 +552,11 @@ static void refused(struct sim_side *side, const int *spent, unsigned n)
 	check_int(message->fate, SIM_ACCEPTED);
 	message->fate = SIM_GONE;
 	sim->refused++;
+	if (message->call) {
+		check(list_take_first(&side->tx.unasked) == &message->call->inlet.due);
+		message->call->over = true;
+	}
+	check(list_empty(&side->tx.unasked));
 }
 
 static void written(struct sim_side *side, struct sim_sender *sender)

@@ -61,6 +61,32 @@ static void take_some(struct sim_side *side)
 		sim_take(side, stream);
 }
 
+/* A call of the other side's that can be answered, from a random one on. */
+static struct sim_call *open_call(struct sim_side *side)
+{
+	struct sim_side *caller = sim_other(side);
+	struct sim_call *call = caller->calls;
+
+	for (uint64_t n = caller->n_calls ? rng_below(&side->sim->rng, caller->n_calls) : 0; n; n--)
+		call = call->next;
+	while (call && (!call->open || call->answering))
+		call = call->next;
+	return call;
+}
+
+static void answer_some(struct sim_side *side)
+{
+	struct sim_sender *sender = &side->senders[rng_below(&side->sim->rng, SIM_SENDERS)];
+	struct sim_call *call = open_call(side);
+
+	if (!call || side->said_goodbye)
+		return;
+	if (call->replies->outlet.reset || sim_chance(side->sim, 10))
+		sim_end_call(side, call, REPLY_DROPPED);
+	else if (!sender->message)
+		sim_begin_reply(side, sender, call);
+}
+
 static void open_or_close(struct sim_side *side)
 {
 	unsigned name = (unsigned)rng_below(&side->sim->rng, SIM_NAMES);
@@ -110,8 +136,10 @@ static void step(struct sim_side *side)
 		send_some(side);
 	else if (what < 800)
 		sim_read(side);
-	else if (what < 940)
+	else if (what < 900)
 		take_some(side);
+	else if (what < 940)
+		answer_some(side);
 	else if (what < 970)
 		open_or_close(side);
 	else if (what < 973)
@@ -147,6 +175,10 @@ static void settle(struct sim *sim)
 			}
 			for (unsigned k = 0; k < SIM_SENDERS; k++)
 				sim_send(side, k);
+			for (struct sim_call *call = sim_other(side)->calls; call; call = call->next) {
+				if (call->open && !call->answering)
+					sim_end_call(side, call, REPLY_DROPPED);
+			}
 			sim_write(side);
 			check_side(side);
 		}
@@ -196,6 +228,9 @@ static void check_all_released(const struct sim_side *side)
 		if (!stream->released)
 			fail("side %c: %s, id %u, is not free", 'A' + (int)side->index, stream->name, stream->outlet.id);
 	}
+	for (const struct sim_call *call = side->calls; call; call = call->next)
+		check(call->over);
+	check_int(side->tx.n_calls, 0);
 	check_int(side->tx.n_outlets, 0);
 	check_int(side->tx.n_closing, 0);
 }
@@ -249,17 +284,21 @@ static void add_up(const struct sim *sim)
 	sums.refused += sim->refused;
 	sums.lost += sim->lost;
 	sums.held += sim->held;
+	sums.calls += sim->calls;
+	sums.replies += sim->replies;
+	sums.cancelled += sim->cancelled;
 }
 
 static void tell(uint64_t n)
 {
 	printf("%llu schedules, %llu steps: %llu messages accepted, %llu arrived with %llu MiB, %llu not sent, %llu aborted, "
 	       "%llu refused, "
-	       "%llu descriptors lost, %llu holds\n",
+	       "%llu descriptors lost, %llu holds, %llu calls with %llu replies, %llu cancelled\n",
 	       (unsigned long long)n, (unsigned long long)sums.steps, (unsigned long long)sums.accepted,
 	       (unsigned long long)sums.delivered, (unsigned long long)(sums.bytes >> 20), (unsigned long long)sums.not_sent,
 	       (unsigned long long)sums.aborted, (unsigned long long)sums.refused, (unsigned long long)sums.lost,
-	       (unsigned long long)sums.held);
+	       (unsigned long long)sums.held, (unsigned long long)sums.calls, (unsigned long long)sums.replies,
+	       (unsigned long long)sums.cancelled);
 }
 
 static bool play(uint64_t number)
@@ -307,7 +346,8 @@ static void test_every_schedule_keeps_order_loses_nothing_and_comes_to_an_end(vo
 		tell(to);
 	/* The schedules reach what they are there for. */
 	if (to - from >= 2000 && !harness_failures())
-		check(sums.delivered && sums.aborted && sums.refused && sums.lost && sums.held);
+		check(sums.delivered && sums.aborted && sums.refused && sums.lost && sums.held && sums.calls && sums.replies &&
+		      sums.cancelled);
 }
 
 static const struct test tests[] = {
