@@ -7,28 +7,6 @@
 #include <limits.h>
 #include <string.h>
 
-int sending_state(const struct beam_channel *channel, const struct outlet *outlet)
-{
-	if (channel->send_error)
-		return channel->send_error;
-	if (outlet->lost_error)
-		return outlet->lost_error;
-	if (outlet->kind == FRAME_REPLY)
-		return outlet->reset ? -ECANCELED : outlet->close_wanted ? -EALREADY : 0;
-	if (outlet->reset)
-		return outlet->reset_reason == RESET_REFUSED ? -ECONNREFUSED : -EPIPE;
-	return outlet->close_wanted ? -EPIPE : 0;
-}
-
-int sending_tell(struct beam_channel *channel, struct outlet *outlet)
-{
-	int r = sending_state(channel, outlet);
-
-	if (!channel->send_error)
-		outlet->lost_error = 0;
-	return r;
-}
-
 /* ---- Credit -------------------------------------------------------------------------------------------------------------- */
 
 /* Waits until something that senders here wait for has changed. */
@@ -51,7 +29,7 @@ static struct tx_claim claim_for(struct sending *s)
 	return (struct tx_claim){.size = s->size, .n_fds = s->n_fds, .large = s->large, .call = s->call};
 }
 
-static int try_charge(struct sending *s, struct tx_claim *claim)
+static inline int try_charge(struct sending *s, struct tx_claim *claim)
 {
 	struct tx *tx = &s->channel->tx;
 	struct outlet *outlet = &s->outbox->outlet;
@@ -64,6 +42,13 @@ static int try_charge(struct sending *s, struct tx_claim *claim)
 	return r;
 }
 
+/* Most have never stood in a queue. */
+static inline void unclaim(struct sending *s, struct tx_claim *claim)
+{
+	if (claim->waits || list_linked(&claim->link))
+		tx_unclaim(&s->channel->tx, &s->outbox->outlet, claim);
+}
+
 int sending_charge_now(struct sending *s)
 {
 	struct tx_claim claim = claim_for(s);
@@ -71,7 +56,7 @@ int sending_charge_now(struct sending *s)
 
 	list_init(&claim.link);
 	r = try_charge(s, &claim);
-	tx_unclaim(&s->channel->tx, &s->outbox->outlet, &claim);
+	unclaim(s, &claim);
 	return r;
 }
 
@@ -87,7 +72,7 @@ int sending_charge(struct sending *s)
 			break;
 		waited = wait_for_credit(s);
 	}
-	tx_unclaim(&s->channel->tx, &s->outbox->outlet, &claim);
+	unclaim(s, &claim);
 	return r;
 }
 

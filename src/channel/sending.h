@@ -28,16 +28,36 @@ struct sending {
 	struct tx_own own;
 };
 
+/* Why nothing can be sent by an outlet; 0: it can. An error of a message accepted earlier is among the reasons; looking does not count as telling it. */
+static inline int sending_state(const struct beam_channel *channel, const struct outlet *outlet)
+{
+	if (channel->send_error)
+		return channel->send_error;
+	if (outlet->lost_error)
+		return outlet->lost_error;
+	if (!outlet->reset && !outlet->close_wanted)
+		return 0;
+	if (outlet->kind == FRAME_REPLY)
+		return outlet->reset ? -ECANCELED : -EALREADY;
+	return outlet->reset && outlet->reset_reason == RESET_REFUSED ? -ECONNREFUSED : -EPIPE;
+}
+
+/* The same, and it has been told. */
+static inline int sending_tell(struct beam_channel *channel, struct outlet *outlet)
+{
+	int r = sending_state(channel, outlet);
+
+	if (r && !channel->send_error)
+		outlet->lost_error = 0;
+	return r;
+}
+
 /* ---- send.c */
 /* Checks what does not depend on the other side, and adds up the payload. */
 int sending_prepare(struct sending *s, struct beam_channel *channel, struct outbox *outbox, const struct iovec *iov,
 		    size_t n_iov, const int *fds, size_t n_fds, beam_deadline deadline);
 /* Back to the first byte of the payload. */
 void sending_rewind(struct sending *s);
-/* Why nothing can be sent by an outlet; 0: it can. An error of a message accepted earlier is among the reasons; looking does not count as telling it. */
-int sending_state(const struct beam_channel *channel, const struct outlet *outlet);
-/* The same, and it has been told. */
-int sending_tell(struct beam_channel *channel, struct outlet *outlet);
 /* Charges the message if there is credit for it: 0; -EAGAIN: it must wait; or why it cannot be sent. */
 int sending_charge_now(struct sending *s);
 /* Charges the message, once there is credit for it. */

@@ -254,7 +254,7 @@ static struct inlet *open_inlet(struct rx *rx, uint32_t id)
 }
 
 /* The inlet that a message's frame is for; NULL after a breach. */
-static struct inlet *message_inlet(struct rx *rx)
+static inline struct inlet *message_inlet(struct rx *rx)
 {
 	struct inlet *inlet;
 
@@ -352,7 +352,7 @@ static int begin_message(struct rx *rx, const struct data *data, struct beam_mes
 	return 0;
 }
 
-static void deliver(struct rx *rx, struct inlet *inlet, struct beam_message *message)
+static inline void deliver(struct rx *rx, struct inlet *inlet, struct beam_message *message)
 {
 	message_queue_append(&inlet->arrived, message);
 	inlet->calls_arrived |= message->call != NULL;

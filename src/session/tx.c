@@ -325,7 +325,7 @@ void tx_ended(struct outlet *outlet)
 
 void tx_let_go(struct tx *tx, struct outlet *outlet)
 {
-	if (outlet->kind != FRAME_REPLY || !outlet->close_wanted || !outlet->close_sent || outlet->n_sending || outlet->busy)
+	if (!outlet->close_wanted || !outlet->close_sent || outlet->n_sending || outlet->busy)
 		return;
 	/* Frames in the buffer that the kernel may refuse need it still. */
 	if (outlet->buffered_fds > tx->drained)
@@ -510,9 +510,9 @@ int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint
 {
 	uint64_t cost = claim->size + MESSAGE_COST, left = outlet->limit_bytes - outlet->used_bytes;
 	uint64_t over = cost > left ? cost - left : 0;
-	int room = claim->call ? room_for_call(tx) : 0;
+	int room = 0;
 
-	if (room == -ENOMEM)
+	if (claim->call && (room = room_for_call(tx)) == -ENOMEM)
 		return room;
 	if (room || !outlet->id || must_queue(outlet, claim) || !left ||
 	    outlet->limit_attachments - outlet->used_attachments < claim->n_fds ||
@@ -563,14 +563,6 @@ void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds
 		tx->events->wake(tx->owner, outlet);
 }
 
-void tx_frame(const struct outlet *outlet, unsigned char head[FRAME_HEADER], uint8_t flags, uint8_t claimed, uint32_t call,
-	      size_t payload)
-{
-	bool reply = outlet->kind == FRAME_REPLY;
-
-	frame_encode(head, outlet->kind, flags, claimed, reply ? 0 : outlet->id, reply ? outlet->id : call, payload);
-}
-
 void tx_abort(struct tx *tx, struct outlet *outlet)
 {
 	/* The outlet stays busy until ABORT is in a batch: nothing may overtake it. */
@@ -595,7 +587,8 @@ void tx_complete(struct tx *tx, struct outlet *outlet, bool large)
 	} else {
 		tx_not_busy(tx, outlet);
 	}
-	tx_let_go(tx, outlet);
+	if (outlet->kind == FRAME_REPLY)
+		tx_let_go(tx, outlet);
 }
 
 void tx_give_up(struct tx *tx, struct tx_own *own)

@@ -251,8 +251,13 @@ void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds
 /* 0, or -EMSGSIZE or -E2BIG: this can never be sent. -EAGAIN: the peer's HELLO may yet allow it. */
 int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_t n_fds);
 /* The header of a frame of a message; `call` is the id of the call that it is, or 0. */
-void tx_frame(const struct outlet *outlet, unsigned char head[FRAME_HEADER], uint8_t flags, uint8_t claimed, uint32_t call,
-	      size_t payload);
+static inline void tx_frame(const struct outlet *outlet, unsigned char head[FRAME_HEADER], uint8_t flags, uint8_t claimed,
+			    uint32_t call, size_t payload)
+{
+	bool reply = outlet->kind == FRAME_REPLY;
+
+	frame_encode(head, outlet->kind, flags, claimed, reply ? 0 : outlet->id, reply ? outlet->id : call, payload);
+}
 /* True if a message of `size` bytes without attachments would find credit now; if its frame would fit into the buffer. */
 bool tx_has_credit(const struct tx *tx, const struct outlet *outlet, size_t size);
 bool tx_has_space(const struct tx *tx, const struct outlet *outlet, size_t size);
