@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls, in both halves of the session: ids, requests, replies, and how they end. */
+#include <harness/fault.h>
+#include <session/listen.h>
+#include <session/talk.h>
+
+/* Asks for a call on topic a with a request of one frame: charged, its frame made. */
+static int ask(struct inlet *call, struct tx_own *own, const char *text, unsigned n_fds)
+{
+	struct tx_claim claim = {.size = strlen(text), .n_fds = n_fds, .call = call};
+	uint32_t overdraft;
+	int r;
+
+	list_init(&claim.link);
+	memset(call, 0, sizeof *call);
+	r = tx_charge(&mouth.tx, &a, &claim, &overdraft);
+	tx_unclaim(&mouth.tx, &a, &claim);
+	if (r < 0)
+		return r;
+	mouth_frame(own, &a, 0, text, strlen(text), fds, n_fds);
+	mouth_call(own, call);
+	return 0;
+}
+
+/* A whole request, written. */
+static void make(struct inlet *call)
+{
+	struct tx_own own;
+
+	require_int(ask(call, &own, "call", 0), 0);
+	mouth_write_all(&mouth, &own);
+	check(own.done);
+	tx_complete(&mouth.tx, &a, false);
+	mouth_forget(&mouth);
+}
+
+/* A call of the other side's whose request has come. */
+static void take(struct outlet *call, uint32_t id)
+{
+	require_int(tx_open_replies(&mouth.tx, call, id), 0);
+	tx_asked(&mouth.tx, call);
+}
+
+/* A reply's frame, charged. */
+static void reply(struct tx_own *own, struct outlet *call, const char *text, uint8_t flags, unsigned n_fds)
+{
+	mouth_charge(&mouth, call, strlen(text), n_fds);
+	mouth_frame(own, call, flags, text, strlen(text), fds, n_fds);
+}
+
+static bool id_in_use(uint32_t id)
+{
+	struct outlet another;
+	int r = tx_open_replies(&mouth.tx, &another, id);
+
+	if (!r)
+		mouth.tx.replies[id] = NULL;
+	return r == -EALREADY;
+}
+
+/* ---- The caller ------------------------------------------------------------------------------------------------------------ */
+
+static void test_a_call_takes_the_lowest_free_id(void)
+{
+	struct inlet calls[5];
+
+	talk_begin();
+	for (uint32_t i = 0; i < 4; i++) {
+		make(&calls[i]);
+		check_int(calls[i].id, i + 1);
+	}
+	tx_call_over(&mouth.tx, &calls[2]);
+	tx_call_over(&mouth.tx, &calls[0]);
+	make(&calls[4]);
+	check_int(calls[4].id, 1);
+	make(&calls[0]);
+	check_int(calls[0].id, 3);
+	make(&calls[2]);
+	check_int(calls[2].id, 5);
+	talk_end();
+}
+
+static void test_no_more_calls_are_made_than_the_other_side_takes(void)
+{
+	static struct inlet calls[100];
+	struct limits peer = limits_base;
+	struct tx_own own;
+
+	talk_begin();
+	for (int i = 0; i < 64; i++)
+		make(&calls[i]);
+	check_int(ask(&calls[64], &own, "one more", 0), -EAGAIN);
+	mouth.wake_alls = 0;
+	tx_call_over(&mouth.tx, &calls[10]);
+	check(mouth.wake_alls > 0);
+	make(&calls[64]);
+	check_int(calls[64].id, 11);
+	/* HELLO may raise it. */
+	peer.calls = 70;
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	for (int i = 65; i < 71; i++)
+		make(&calls[i]);
+	check_int(ask(&calls[71], &own, "one more", 0), -EAGAIN);
+	talk_end();
+}
+
+static void test_a_call_without_memory_for_its_id_changes_nothing(void)
+{
+	struct inlet call;
+	struct tx_own own;
+	uint64_t used;
+
+	talk_begin();
+	used = a.used_bytes;
+	fault_at(1, 0, false);
+	check_int(ask(&call, &own, "call", 0), -ENOMEM);
+	fault_off();
+	check_int(a.used_bytes, used);
+	check_int(mouth.tx.n_calls, 0);
+	make(&call);
+	check_int(call.id, 1);
+	talk_end();
+}
+
+static void test_replies_come_only_to_a_call_whose_request_has_gone_to_its_end(void)
+{
+	struct inlet call;
+	struct tx_own own;
+
+	talk_begin();
+	check(!tx_find_call(&mouth.tx, 0) && !tx_find_call(&mouth.tx, 1) && !tx_find_call(&mouth.tx, UINT32_MAX));
+	check_int(ask(&call, &own, "call", 0), 0);
+	check(!tx_find_call(&mouth.tx, 1));
+	check(tx_batch(&mouth.tx, &own));
+	/* The other side may answer before this one is told that it went. */
+	check(tx_find_call(&mouth.tx, 1) == &call);
+	/* And then it is not undone by a write that fails. */
+	check(!tx_call_undone(&mouth.tx, &call));
+	tx_call_over(&mouth.tx, &call);
+	check(!tx_find_call(&mouth.tx, 1));
+	check(!tx_call_undone(&mouth.tx, &call));
+	talk_end();
+}
+
+static void test_a_request_in_several_frames_bears_its_call_in_each_and_in_its_abort(void)
+{
+	struct inlet call = {0};
+	struct tx_claim claim = {.size = 8, .large = true, .call = &call};
+	struct tx_own own;
+	uint32_t overdraft;
+
+	talk_begin();
+	list_init(&claim.link);
+	check_int(tx_charge(&mouth.tx, &a, &claim, &overdraft), 0);
+	tx_unclaim(&mouth.tx, &a, &claim);
+	mouth_first_frame(&own, &a, FRAME_MORE, 8, 0, "half", 4, NULL, 0);
+	mouth_call(&own, &call);
+	mouth_write_all(&mouth, &own);
+	check(!tx_find_call(&mouth.tx, 1));
+	tx_abort(&mouth.tx, &a);
+	mouth_write_all(&mouth, NULL);
+	check(tx_find_call(&mouth.tx, 1) == &call);
+	check_string(heard(), "abort 1 1\n");
+	talk_end();
+}
+
+static void test_a_reset_goes_behind_its_request(void)
+{
+	struct inlet call;
+	struct tx_own own;
+
+	talk_begin();
+	check_int(ask(&call, &own, "call", 0), 0);
+	tx_append(&mouth.tx, &own, NULL);
+	tx_complete(&mouth.tx, &a, false);
+	tx_reset_inlet(&mouth.tx, &call, RESET_DONE);
+	tx_reset_inlet(&mouth.tx, &call, RESET_DONE);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "data 1 call\nreset 1\n");
+	/* Credit is not given any more. */
+	tx_return(&mouth.tx, &call, 100, 0);
+	check(!tx_pending(&mouth.tx));
+	talk_end();
+}
+
+static void test_what_is_owed_to_a_call_is_owed_no_more_when_it_has_ended(void)
+{
+	struct inlet call;
+
+	talk_begin();
+	make(&call);
+	tx_return(&mouth.tx, &call, 100, 2);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "credit 1 100 2\n");
+	check_int(call.granted_bytes, limits_base.topic_bytes + 100);
+	mouth_forget(&mouth);
+	tx_return(&mouth.tx, &call, 100, 2);
+	tx_call_over(&mouth.tx, &call);
+	tx_return(&mouth.tx, &call, 100, 2);
+	tx_reset_inlet(&mouth.tx, &call, RESET_DONE);
+	check(!tx_pending(&mouth.tx));
+	talk_end();
+}
+
+/* The kernel refuses the descriptor of the first frame in the buffer. */
+static void refuse_first(void)
+{
+	int spent[TX_FDS];
+	unsigned n = 0;
+
+	for (int i = 0; i < 3 && !n; i++) {
+		require(tx_batch(&mouth.tx, NULL));
+		check(!tx_refused(&mouth.tx, NULL, -EPERM, spent, &n));
+	}
+	check_int(n, 1);
+}
+
+static void test_a_request_that_is_refused_in_the_buffer_is_told_to_its_caller(void)
+{
+	struct inlet call;
+	struct tx_own own;
+
+	talk_begin();
+	check_int(ask(&call, &own, "call", 1), 0);
+	tx_append(&mouth.tx, &own, fds);
+	tx_complete(&mouth.tx, &a, false);
+	refuse_first();
+	check(list_take_first(&mouth.tx.unasked) == &call.due);
+	check_int(call.error, -EPERM);
+	/* Not to the topic's next sender. */
+	check_int(a.lost_error, 0);
+	check_int(mouth.tx.n_calls, 0);
+	make(&call);
+	check_int(call.id, 1);
+	talk_end();
+}
+
+/* ---- The callee ------------------------------------------------------------------------------------------------------------ */
+
+static void test_replies_have_the_base_window_whatever_hello_says(void)
+{
+	struct limits peer = limits_base;
+	struct tx_claim claim = {.size = 65536 - 2 * MESSAGE_COST};
+	struct outlet call;
+	uint32_t overdraft;
+
+	talk_begin();
+	take(&call, 1);
+	peer.topic_bytes = peer.message_bytes = peer.pool_bytes = 1 << 24;
+	peer.topic_attachments = peer.message_attachments = 100;
+	peer.attachments = 200;
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(call.limit_bytes, limits_base.topic_bytes);
+	check_int(tx_fits(&mouth.tx, &call, 1 << 24, 16), 0);
+	check_int(tx_fits(&mouth.tx, &call, 1, 17), -E2BIG);
+	check_int(tx_fits(&mouth.tx, &a, 1, 17), 0);
+	list_init(&claim.link);
+	check_int(tx_charge(&mouth.tx, &call, &claim, &overdraft), 0);
+	tx_complete(&mouth.tx, &call, false);
+	claim.size = 0;
+	check_int(tx_charge(&mouth.tx, &call, &claim, &overdraft), 0);
+	tx_complete(&mouth.tx, &call, false);
+	check_int(tx_charge(&mouth.tx, &call, &claim, &overdraft), -EAGAIN);
+	mouth.wakes = 0;
+	check_string(tx_credit_call(&mouth.tx, 1, MESSAGE_COST, 0), NULL);
+	check_int(mouth.wakes, 1);
+	check_int(tx_charge(&mouth.tx, &call, &claim, &overdraft), 0);
+	tx_complete(&mouth.tx, &call, false);
+	check(tx_credit_call(&mouth.tx, 1, CREDIT_MAX, 1) == NULL);
+	check_string(tx_credit_call(&mouth.tx, 1, 1, 0), BREACH_GRANT);
+	/* For calls that are free it has crossed their end. */
+	check(!tx_credit_call(&mouth.tx, 2, CREDIT_MAX, CREDIT_MAX) && !tx_credit_call(&mouth.tx, UINT32_MAX, 1, 1));
+	talk_end();
+}
+
+static void test_the_id_is_free_as_soon_as_the_last_reply_is_in_a_batch(void)
+{
+	struct outlet call;
+	struct tx_own own;
+
+	talk_begin();
+	take(&call, 5);
+	reply(&own, &call, "more", 0, 0);
+	mouth_write_all(&mouth, &own);
+	tx_complete(&mouth.tx, &call, false);
+	check(id_in_use(5));
+	reply(&own, &call, "last", FRAME_END, 0);
+	check(tx_batch(&mouth.tx, &own));
+	check(!id_in_use(5));
+	mouth_write_all(&mouth, &own);
+	check_int(mouth.n_released, 0);
+	tx_ended(&call);
+	tx_complete(&mouth.tx, &call, false);
+	check(mouth.n_released == 1 && mouth.released[0] == &call);
+	check_string(mouth_text(&mouth), "reply 5 more\nreply 5 end last\n");
+	talk_end();
+}
+
+static void test_a_last_reply_that_leaves_its_batch_again_leaves_the_id_in_use(void)
+{
+	struct outlet call;
+	struct tx_own own;
+
+	talk_begin();
+	take(&call, 5);
+	reply(&own, &call, "last", FRAME_END, 0);
+	check(tx_batch(&mouth.tx, &own));
+	tx_leave(&mouth.tx, &own);
+	check(!own.done);
+	check(id_in_use(5));
+	tx_uncharge(&mouth.tx, &call, 4, 0, 0);
+	tx_complete(&mouth.tx, &call, false);
+	check_int(mouth.n_released, 0);
+	tx_end_call(&mouth.tx, &call, 300);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "reply 5 end 300\n");
+	check_int(mouth.n_released, 1);
+	/* The same if the connection breaks while it is written. */
+	take(&call, 6);
+	reply(&own, &call, "last", FRAME_END, 0);
+	check(tx_batch(&mouth.tx, &own));
+	tx_give_up(&mouth.tx, &own);
+	check(id_in_use(6));
+	talk_end();
+}
+
+static void test_an_end_without_a_reply_goes_behind_the_replies_in_the_buffer(void)
+{
+	struct outlet call;
+	struct tx_own own;
+
+	talk_begin();
+	take(&call, 5);
+	reply(&own, &call, "more", 0, 0);
+	tx_append(&mouth.tx, &own, NULL);
+	tx_complete(&mouth.tx, &call, false);
+	tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
+	tx_return_shared(&mouth.tx, 7, 0);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "credit 0 7 0\nreply 5 more\nreply 5 end 1\n");
+	check_int(mouth.n_released, 1);
+	talk_end();
+}
+
+static void test_a_reset_ends_the_call_once_and_wakes_who_sends(void)
+{
+	struct outlet call;
+
+	talk_begin();
+	take(&call, 5);
+	mouth.wakes = 0;
+	tx_reset_call(&mouth.tx, 5);
+	check(call.reset && mouth.wakes > 0);
+	tx_reset_call(&mouth.tx, 5);
+	tx_reset_call(&mouth.tx, 6);
+	tx_end_call(&mouth.tx, &call, REPLY_CLOSED);
+	mouth_write_all(&mouth, NULL);
+	tx_reset_call(&mouth.tx, 5);
+	check(!tx_pending(&mouth.tx));
+	check_string(mouth_text(&mouth), "reply 5 end 1\n");
+	talk_end();
+}
+
+static void test_a_reply_of_several_frames_is_aborted_before_the_call_ends(void)
+{
+	struct outlet call;
+	struct tx_own own;
+
+	talk_begin();
+	take(&call, 5);
+	mouth_charge_large(&mouth, &call, 8, 0);
+	mouth_first_frame(&own, &call, FRAME_MORE | FRAME_END, 8, 0, "half", 4, NULL, 0);
+	mouth_write_all(&mouth, &own);
+	check(id_in_use(5));
+	tx_reset_call(&mouth.tx, 5);
+	check(!tx_pending(&mouth.tx));
+	tx_abort(&mouth.tx, &call);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "reply 5 more end 8/0 half\nreply 5 abort\nreply 5 end 1\n");
+	check_int(mouth.n_released, 1);
+	check_int(mouth.tx.n_busy, 0);
+	talk_end();
+}
+
+static void test_a_last_reply_that_is_refused_in_the_buffer_is_replaced(void)
+{
+	struct outlet call;
+	struct tx_own own;
+
+	talk_begin();
+	take(&call, 5);
+	reply(&own, &call, "last", FRAME_END, 1);
+	tx_append(&mouth.tx, &own, fds);
+	tx_ended(&call);
+	tx_complete(&mouth.tx, &call, false);
+	/* The kernel may refuse it still. */
+	check_int(mouth.n_released, 0);
+	refuse_first();
+	check(id_in_use(5));
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "reply 5 end 1\n");
+	check_int(mouth.n_released, 1);
+	/* One that goes is forgotten when it has gone. */
+	take(&call, 5);
+	reply(&own, &call, "last", FRAME_END, 1);
+	tx_append(&mouth.tx, &own, fds);
+	tx_ended(&call);
+	tx_complete(&mouth.tx, &call, false);
+	mouth_write_all(&mouth, NULL);
+	check_int(mouth.n_released, 2);
+	check(!tx_pending(&mouth.tx));
+	talk_end();
+}
+
+static void test_the_end_of_the_session_lets_go_of_every_call(void)
+{
+	struct outlet calls[3];
+	struct tx_own own;
+
+	mouth_init_after_hello(&mouth);
+	for (uint32_t i = 0; i < 3; i++)
+		take(&calls[i], i + 1);
+	tx_end_call(&mouth.tx, &calls[1], REPLY_DROPPED);
+	reply(&own, &calls[2], "last", FRAME_END, 1);
+	tx_append(&mouth.tx, &own, fds);
+	tx_ended(&calls[2]);
+	tx_complete(&mouth.tx, &calls[2], false);
+	mouth_end(&mouth);
+	check_int(mouth.n_released, 3);
+}
+
+/* ---- What arrives ------------------------------------------------------------------------------------------------------------- */
+
+static void say_reply(uint8_t flags, uint32_t call, const char *text)
+{
+	speech_frame(&speech, FRAME_REPLY, flags, 0, 0, call, text, strlen(text));
+}
+
+static void test_replies_arrive_until_the_last(void)
+{
+	struct inlet call, other;
+
+	listen_begin();
+	news();
+	ear_ask(&ear, &call, 7);
+	ear_ask(&ear, &other, 8);
+	say_reply(0, 7, "a");
+	say_reply(FRAME_END, 8, "b");
+	say_reply(0, 7, "");
+	say_reply(FRAME_END, 7, "c");
+	check_string(events_sorted(news()),
+		     "reply 7 more 0 1 - 61\nreply 7 more 0 0 - -\nreply 7 end 0 1 - 63\nreply 8 end 0 1 - 62\n");
+	say_reply(FRAME_END, 7, "d");
+	check_string(news(), "call-id");
+	listen_end();
+}
+
+static void test_an_end_of_a_code_alone_costs_nothing_and_any_other_reply_does(void)
+{
+	struct inlet call;
+
+	listen_begin();
+	news();
+	ear_ask(&ear, &call, 7);
+	atomic_store(&call.granted_bytes, 0);
+	speech_frame(&speech, FRAME_REPLY, FRAME_END | FRAME_ERROR, 0, 0, 7, "\0\0\0\1", 4);
+	check_string(news(), "reply 7 error 1 0 - -\n");
+	check_int(call.used_bytes, 0);
+	ear_ask(&ear, &call, 7);
+	atomic_store(&call.granted_bytes, 0);
+	speech_frame(&speech, FRAME_REPLY, FRAME_END | FRAME_ERROR, 0, 0, 7, "\0\0\0\1!", 5);
+	check_string(news(), "credit");
+	listen_end();
+}
+
+static void test_goodbye_within_a_reply_is_a_breach(void)
+{
+	struct inlet call;
+
+	listen_begin();
+	news();
+	ear_ask(&ear, &call, 7);
+	speech_frame(&speech, FRAME_REPLY, FRAME_MORE | FRAME_SIZED, 0, 0, 7, "\0\0\0\4\0\0\0\0ab", 10);
+	speech_frame(&speech, FRAME_GOODBYE, 0, 0, 0, 0, NULL, 0);
+	check_string(news(), "goodbye");
+	listen_end();
+}
+
+static const struct test tests[] = {
+    TEST(test_a_call_takes_the_lowest_free_id),
+    TEST(test_no_more_calls_are_made_than_the_other_side_takes),
+    TEST(test_a_call_without_memory_for_its_id_changes_nothing),
+    TEST(test_replies_come_only_to_a_call_whose_request_has_gone_to_its_end),
+    TEST(test_a_request_in_several_frames_bears_its_call_in_each_and_in_its_abort),
+    TEST(test_a_reset_goes_behind_its_request),
+    TEST(test_what_is_owed_to_a_call_is_owed_no_more_when_it_has_ended),
+    TEST(test_a_request_that_is_refused_in_the_buffer_is_told_to_its_caller),
+    TEST(test_replies_have_the_base_window_whatever_hello_says),
+    TEST(test_the_id_is_free_as_soon_as_the_last_reply_is_in_a_batch),
+    TEST(test_a_last_reply_that_leaves_its_batch_again_leaves_the_id_in_use),
+    TEST(test_an_end_without_a_reply_goes_behind_the_replies_in_the_buffer),
+    TEST(test_a_reset_ends_the_call_once_and_wakes_who_sends),
+    TEST(test_a_reply_of_several_frames_is_aborted_before_the_call_ends),
+    TEST(test_a_last_reply_that_is_refused_in_the_buffer_is_replaced),
+    TEST(test_the_end_of_the_session_lets_go_of_every_call),
+    TEST(test_replies_arrive_until_the_last),
+    TEST(test_an_end_of_a_code_alone_costs_nothing_and_any_other_reply_does),
+    TEST(test_goodbye_within_a_reply_is_a_breach),
+};
+HARNESS_MAIN("session/call", tests)
