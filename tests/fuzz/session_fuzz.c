@@ -6,6 +6,7 @@
  * The input: pairs of a byte that says how long the next read is and one that says how many descriptors come with it, and the bytes read.
  */
 #include <base/annotate.h>
+#include <errno.h>
 #include <session/rx.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,18 +78,62 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 	(void)message;
 }
 
-static const char *on_frame(void *owner, uint32_t id, uint32_t a, uint32_t b)
+/* Calls of the peer's, in use by turns; calls of this side's, each made anew as soon as it has ended. */
+enum { CALLS = 8 };
+static unsigned turn;
+
+static void on_dropped(struct message_call *call)
+{
+	(void)call;
+}
+
+static int on_called(void *owner, uint32_t id, struct message_call **ret)
+{
+	static struct message_call call = {on_dropped};
+
+	(void)owner;
+	*ret = &call;
+	return id == 64 && turn++ % 2 ? -EALREADY : 0;
+}
+
+static struct inlet callers[CALLS + 1];
+
+static void ask(uint32_t id)
+{
+	memset(&callers[id], 0, sizeof callers[id]);
+	inlet_init(&callers[id], id);
+	inlet_open(&callers[id], limits_base.topic_bytes, limits_base.topic_attachments);
+	callers[id].replies = true;
+}
+
+static struct inlet *on_reply(void *owner, uint32_t id)
+{
+	(void)owner;
+	return id >= 1 && id <= CALLS ? &callers[id] : NULL;
+}
+
+static void on_ended(void *owner, struct inlet *inlet, struct message_queue *queue)
+{
+	on_messages(owner, inlet, queue);
+	ask(inlet->id);
+}
+
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
 {
 	(void)owner;
 	(void)id;
-	(void)a;
-	(void)b;
+	(void)call;
+	(void)bytes;
+	(void)attachments;
 	return NULL;
 }
 
-static const char *on_reset(void *owner, uint32_t id, uint32_t reason)
+static const char *on_reset(void *owner, uint32_t id, uint32_t argument)
 {
-	return on_frame(owner, id, reason, 0);
+	(void)owner;
+	(void)id;
+	(void)argument;
+	return NULL;
 }
 
 static void on_nothing(void *owner)
@@ -102,23 +147,20 @@ static void on_lost(void *owner, size_t n)
 	(void)n;
 }
 
-static void on_dropped(struct message_call *call)
-{
-	(void)call;
-}
-
 static const struct rx_events events = {
     .hello = on_hello,
     .opened = on_opened,
     .messages = on_messages,
     .closed = on_closed,
     .aborted = on_aborted,
-    .credit = on_frame,
+    .called = on_called,
+    .reply = on_reply,
+    .ended = on_ended,
+    .credit = on_credit,
     .reset = on_reset,
     .goodbye = on_nothing,
     .discard = on_discard,
     .lost = on_lost,
-    .call_dropped = on_dropped,
 };
 
 /* One read: as many of the next bytes as the cut and the room allow. False when there is nothing to read any more. */
@@ -164,10 +206,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memset(given, 0, sizeof given);
 	next_fd = 0;
+	turn = 0;
 	if (rx_init(&rx, &limits, &events, NULL, &pool, &attachments) < 0)
 		return 0;
+	for (uint32_t id = 1; id <= CALLS; id++)
+		ask(id);
 	while (next_fd < FDS - RX_SLOTS && read_once(&rx, &input))
 		;
+	for (uint32_t id = 1; id <= CALLS; id++) {
+		struct beam_message *message = callers[id].building;
+
+		if (message) {
+			on_discard(NULL, message->fds, message->n_fds);
+			message_free_shell(message);
+		}
+	}
 	rx_end(&rx);
 	for (int i = 0; i < FDS; i++) {
 		if (given[i])
