@@ -664,6 +664,68 @@ class Ends(Test):
             channel.run(lambda c: not c.session.out_calls, PATIENCE)
             self.assertEqual(peer.orderly()[1], "-")
 
+    def test_calls_of_ours_get_every_kind_of_answer(self):
+        with Peer("channel") as peer:
+            channel = peer.connect(fragment=1000)
+            session = channel.session
+            id = session.open(b"t")
+            session.send(id, pattern(5000), [self.null], call=7)
+            self.assertEqual(peer.ask("accept", 5000), [1, "t"])
+            self.assertEqual(peer.ask("take", "t", 5000), [1, 5000, "right", 1, 0])
+
+            def reply(call=7):
+                return channel.receive(PATIENCE, lambda m: m.kind == w.REPLY and m.call == call)
+            for size, fds, more in (0, 0, 1), (100, 16, 1), (200000, 2, 1), (70000, 0, 1), (5, 1, 0):
+                self.assertEqual(peer.ask("answer", size, fds, more), [0])
+                message = reply()
+                self.assertEqual((bytes(message.payload), len(message.attachments)), (pattern(size), fds))
+                self.assertEqual(message.end, not more)
+                message.close()
+            self.assertEqual(peer.ask("answer", 1, 0, 0), [-errno.EALREADY])
+            for size in 0, 11, 100000:
+                session.send(id, pattern(3), call=7)
+                self.assertEqual(peer.ask("take", "t", 5000), [1, 3, "right", 0, 0])
+                self.assertEqual(peer.ask("fail", 256 + size, size), [0])
+                message = reply()
+                self.assertEqual((message.error, message.code, bytes(message.payload)), (True, 256 + size, pattern(size)))
+            session.send(id, pattern(3), call=7)
+            self.assertEqual(peer.ask("take", "t", 5000), [1, 3, "right", 0, 0])
+            session.reset_call(7)
+            channel.wait_event("discard-reply", PATIENCE)
+            self.assertEqual(peer.ask("answer", 1, 0, 0), [-errno.ECANCELED])
+            self.assertEqual(peer.orderly()[1], "-")
+
+    def test_calls_of_the_librarys_take_every_kind_of_answer(self):
+        with Peer("channel") as peer:
+            channel = peer.connect(fragment=1000)
+            session = channel.session
+            self.assertEqual(peer.ask("open", "t"), [0])
+
+            def called(size, fds):
+                self.assertEqual(peer.ask("call", "t", size, fds, 5000), [0])
+                message = channel.receive(PATIENCE, lambda m: m.kind == w.DATA and m.call)
+                self.assertEqual((bytes(message.payload), len(message.attachments)), (pattern(size), fds))
+                message.close()
+                return message.call
+            call = called(150000, 3)
+            for size, fds, end in (0, 0, False), (100, 16, False), (200000, 2, False), (5, 1, True):
+                session.reply(call, pattern(size), [self.null] * fds, end)
+                self.assertEqual(peer.ask("reply", 5000), [1, size, "right", fds, 0])
+            self.assertEqual(peer.ask("reply", 5000), [0])
+            for size in 0, 11, 100000:
+                call = called(10, 0)
+                session.reply_error(call, 256 + size, pattern(size))
+                self.assertEqual(peer.ask("reply", 5000), [-errno.EREMOTEIO, 256 + size, size])
+            call = called(10, 0)
+            self.assertEqual(peer.ask("cancel", 0), [0])
+            channel.wait_event("reset-call", PATIENCE)
+            session.reply(call, pattern(1000), [self.null], True)
+            self.assertEqual(peer.ask("reply", 5000), [-errno.ECANCELED])
+            # Nothing of what was discarded is missing.
+            session.reply(called(1, 0), pattern(1), [], True)
+            self.assertEqual(peer.ask("reply", 5000), [1, 1, "right", 0, 0])
+            self.assertEqual(peer.orderly()[1], "-")
+
     def test_attachments_that_the_library_has_no_room_for_are_lost_and_told(self):
         with Peer("channel", files=60, attachments=300, message_attachments=253, topic_window_attachments=300) as peer:
             channel = peer.connect()

@@ -159,23 +159,39 @@ static int serve(beam_channel *channel)
 /* ---- Sending ------------------------------------------------------------------------------------------------------------ */
 
 /* A message with our pattern and, as attachments, /dev/null. */
-static int send_one(beam_topic *topic, size_t size, size_t n_fds, beam_deadline deadline)
-{
-	unsigned char *content = make_content(size);
-	const struct iovec iov = {.iov_base = content, .iov_len = size};
-	int fds[FDS_MAX], null, r;
+/* What is made of a message that the tests know: its bytes, its attachments. */
+struct content {
+	unsigned char *bytes;
+	struct iovec iov;
+	int null, fds[FDS_MAX];
+};
 
+static void content_begin(struct content *content, size_t size, size_t n_fds)
+{
 	if (n_fds > FDS_MAX)
 		die("fds", (long)n_fds);
-	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null < 0)
+	content->bytes = make_content(size);
+	content->iov = (struct iovec){content->bytes, size};
+	content->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (content->null < 0)
 		die("/dev/null", -errno);
 	for (size_t i = 0; i < n_fds; i++)
-		fds[i] = null;
-	r = beam_topic_sendv(topic, &iov, 1, fds, n_fds, deadline);
-	close(null);
-	free(content);
-	return r;
+		content->fds[i] = content->null;
+}
+
+static int content_end(struct content *content, int result)
+{
+	close(content->null);
+	free(content->bytes);
+	return result;
+}
+
+static int send_one(beam_topic *topic, size_t size, size_t n_fds, beam_deadline deadline)
+{
+	struct content content;
+
+	content_begin(&content, size, n_fds);
+	return content_end(&content, beam_topic_sendv(topic, &content.iov, 1, content.fds, n_fds, deadline));
 }
 
 static int send_load(beam_channel *channel)
@@ -229,6 +245,12 @@ static void release(const char *name)
 	}
 }
 
+static void tell_message(const beam_message *message)
+{
+	printf("1 %zu %s %zu %d\n", beam_message_size(message), has_content(message) ? "right" : "wrong",
+	       beam_message_attachments(message), first_loss(message));
+}
+
 static void receive(beam_topic *topic, beam_deadline deadline)
 {
 	beam_message *message;
@@ -238,9 +260,85 @@ static void receive(beam_topic *topic, beam_deadline deadline)
 		printf("%d\n", r);
 		return;
 	}
-	printf("1 %zu %s %zu %d\n", beam_message_size(message), has_content(message) ? "right" : "wrong",
-	       beam_message_attachments(message), first_loss(message));
+	tell_message(message);
 	beam_message_free(message);
+}
+
+/* ---- Calls: one that is made, and one that was received ---- */
+
+static beam_call *call;
+static beam_message *request;
+
+static int begin_call(beam_topic *topic, size_t size, size_t n_fds, beam_deadline deadline)
+{
+	struct content content;
+
+	call = beam_call_unref(call);
+	content_begin(&content, size, n_fds);
+	return content_end(&content, beam_call_begin(&call, topic, &content.iov, 1, content.fds, n_fds, deadline));
+}
+
+static void receive_reply(beam_deadline deadline)
+{
+	beam_message *message;
+	uint32_t code;
+	size_t size;
+	int r = beam_call_receive(call, &message, deadline);
+
+	if (r == 1) {
+		tell_message(message);
+		beam_message_free(message);
+	} else if (r == -EREMOTEIO && beam_call_error(call, &code, NULL, &size) == 0) {
+		printf("%d %u %zu\n", r, code, size);
+	} else {
+		printf("%d\n", r);
+	}
+}
+
+static void take_request(beam_topic *topic, beam_deadline deadline)
+{
+	int r;
+
+	beam_message_free(request);
+	request = NULL;
+	r = beam_topic_receive(topic, &request, deadline);
+	if (r == 1 && beam_message_is_call(request))
+		tell_message(request);
+	else
+		printf("%d\n", r == 1 ? -ENOMSG : r);
+}
+
+static int answer(size_t size, size_t n_fds, unsigned flags)
+{
+	struct content content;
+
+	content_begin(&content, size, n_fds);
+	return content_end(&content,
+			   beam_message_replyv(request, &content.iov, 1, content.fds, n_fds, flags, beam_in_ms(5000)));
+}
+
+static int fail_request(uint32_t code, size_t size)
+{
+	struct content content;
+
+	content_begin(&content, size, 0);
+	return content_end(&content, beam_message_fail(request, code, content.bytes, size, beam_in_ms(5000)));
+}
+
+/* Commands on these: VERB NUMBER [NUMBER NUMBER]. False: there is no such command. */
+static bool on_call(const char *verb, long number, const long numbers[3])
+{
+	if (strcmp(verb, "reply") == 0)
+		receive_reply(beam_in_ms(number));
+	else if (strcmp(verb, "cancel") == 0)
+		printf("%d\n", beam_call_cancel(call));
+	else if (strcmp(verb, "answer") == 0)
+		printf("%d\n", answer((size_t)number, (size_t)numbers[0], numbers[1] ? BEAM_REPLY_MORE : 0));
+	else if (strcmp(verb, "fail") == 0)
+		printf("%d\n", fail_request((uint32_t)number, (size_t)numbers[0]));
+	else
+		return false;
+	return true;
 }
 
 static void tell_limits(beam_channel *channel, beam_deadline deadline)
@@ -293,6 +391,10 @@ static bool on_topic(const char *verb, const char *name, const long numbers[3])
 		printf("%d\n", send_one(topic, (size_t)numbers[0], (size_t)numbers[1], beam_in_ms(numbers[2])));
 	else if (is(verb, "receive"))
 		receive(topic, beam_in_ms(numbers[0]));
+	else if (is(verb, "call"))
+		printf("%d\n", begin_call(topic, (size_t)numbers[0], (size_t)numbers[1], beam_in_ms(numbers[2])));
+	else if (is(verb, "take"))
+		take_request(topic, beam_in_ms(numbers[0]));
 	else if (is(verb, "close"))
 		printf("%d\n", beam_topic_close(topic));
 	else if (is(verb, "reset"))
@@ -327,7 +429,8 @@ static void obey(beam_channel *channel, char *line)
 		return;
 	for (int i = 0; i < 3 && (word = strtok_r(NULL, " \n", &rest)); i++)
 		numbers[i] = strtol(word, NULL, 10);
-	if (on_channel(channel, verb, beam_in_ms(name ? strtol(name, NULL, 10) : 0)))
+	if (on_channel(channel, verb, beam_in_ms(name ? strtol(name, NULL, 10) : 0)) ||
+	    on_call(verb, name ? strtol(name, NULL, 10) : 0, numbers))
 		;
 	else if (is(verb, "open"))
 		printf("%d\n", open_topic(channel, name));
