@@ -6,7 +6,7 @@
  * The descriptors are level-triggered: readable for as long as it holds, whoever made it so and whatever was read in between; messages that
  * were queued before the descriptor was asked for show too. They are made when they are first asked for and cost nothing before. They belong to
  * the library: wait for them (POLLIN) with poll(2), epoll(7) or anything that does, never read, write or close them, and take them out of the
- * loop before the last handle of their topic or channel is released, which closes them. In a forked child they stay open, and of no use, until
+ * loop before the last handle of their topic, call or channel is released, which closes them. In a forked child they stay open, and of no use, until
  * it runs another program.
  *
  * Threads, fork and the shared errors are those of channel.h.
@@ -14,6 +14,7 @@
 #ifndef BEAM_EVENT_H
 #define BEAM_EVENT_H
 
+#include <beam/call.h>
 #include <beam/channel.h>
 #include <beam/common.h>
 #include <beam/deadline.h>
@@ -29,6 +30,13 @@ BEAM_BEGIN
  * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor for it
  */
 BEAM_API int beam_topic_fd(beam_topic *topic) BEAM_CHECKED;
+
+/**
+ * The descriptor that is readable while beam_call_receive() would not wait: there is a reply, or there will be none any more.
+ *
+ * @return as beam_topic_fd()
+ */
+BEAM_API int beam_call_fd(beam_call *call) BEAM_CHECKED;
 
 /**
  * The descriptor that is readable (not: writable) while a message of up to 4 KiB without attachments could be sent without waiting, or would

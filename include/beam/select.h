@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file select.h
- * Waiting for any of many: messages on topics of any channels, room to send, topics that the other side opens, plain descriptors.
+ * Waiting for any of many: messages on topics of any channels, replies, room to send, topics that the other side opens, plain descriptors.
  *
  * A selector has members, each with a tag of the caller's. Members are added and removed at any time, also while other threads wait; what is
  * ready when it is added shows at once. Selecting is level-triggered: a member is told again and again until what made it ready has been
@@ -9,7 +9,7 @@
  *
  * What a member was told for may be gone when it is looked at, taken by another thread: receive, send and accept with BEAM_NOWAIT then.
  *
- * A selector holds a handle of each topic and channel among its members: they stay open until they are removed. Handles are counted; every
+ * A selector holds a handle of each topic, channel and call among its members: they stay open until they are removed. Handles are counted; every
  * function may be called from any thread at any time, but for using a handle that was released. In a forked child all give -ECHILD.
  *
  * A channel that a loop runs (event.h) is not run by waiting for its topics: its beam_channel_loop_fd() must be a member too.
@@ -17,6 +17,7 @@
 #ifndef BEAM_SELECT_H
 #define BEAM_SELECT_H
 
+#include <beam/call.h>
 #include <beam/common.h>
 #include <beam/deadline.h>
 #include <beam/topic.h>
@@ -35,6 +36,8 @@ enum beam_select_for {
 	BEAM_SELECT_ACCEPT = 4,
 	/** A descriptor: its events. */
 	BEAM_SELECT_FD = 8,
+	/** A call: beam_call_receive() would not wait. */
+	BEAM_SELECT_REPLY = 16,
 };
 
 /**
@@ -79,6 +82,13 @@ BEAM_API int beam_select_add_topic(beam_select *select, beam_topic *topic, unsig
 BEAM_API int beam_select_add_channel(beam_select *select, beam_channel *channel, void *tag) BEAM_CHECKED;
 
 /**
+ * Adds a call, for its replies and its end (BEAM_SELECT_REPLY).
+ *
+ * Results as of beam_select_add_topic().
+ */
+BEAM_API int beam_select_add_call(beam_select *select, beam_call *call, void *tag) BEAM_CHECKED;
+
+/**
  * Adds a descriptor of the caller's, to be removed before it is closed.
  *
  * @param events  what to wait for, as poll(2) names it; POLLERR and POLLHUP are told always
@@ -99,6 +109,7 @@ BEAM_API int beam_select_add_fd(beam_select *select, int fd, short events, void 
  */
 BEAM_API int beam_select_remove_topic(beam_select *select, beam_topic *topic, unsigned what);
 BEAM_API int beam_select_remove_channel(beam_select *select, beam_channel *channel);
+BEAM_API int beam_select_remove_call(beam_select *select, beam_call *call);
 BEAM_API int beam_select_remove_fd(beam_select *select, int fd);
 
 /** A member that is ready. */

@@ -323,6 +323,7 @@ beam_call *beam_call_unref(beam_call *call)
 	pthread_mutex_unlock(&call->inbox.lock);
 	if (last) {
 		cancel(call);
+		inbox_close_fd(&call->inbox);
 		call_unref(call);
 	}
 	return NULL;

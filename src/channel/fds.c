@@ -36,21 +36,32 @@ static int opened(struct beam_channel *channel, int fd, bool is_new)
 	return fd;
 }
 
-int beam_topic_fd(beam_topic *topic)
+static int inbox_fd(struct inbox *inbox)
 {
-	WITHOUT_CANCELLATION;
 	bool is_new;
 	int fd;
 
-	if (!topic)
-		return -EINVAL;
-	if (channel_foreign(topic->channel))
+	if (channel_foreign(inbox->channel))
 		return -ECHILD;
-	pthread_mutex_lock(&topic->inbox.lock);
-	fd = level_open(&topic->inbox.receivable, &is_new);
-	inbox_show(&topic->inbox);
-	pthread_mutex_unlock(&topic->inbox.lock);
-	return opened(topic->channel, fd, is_new);
+	pthread_mutex_lock(&inbox->lock);
+	fd = level_open(&inbox->receivable, &is_new);
+	inbox_show(inbox);
+	pthread_mutex_unlock(&inbox->lock);
+	return opened(inbox->channel, fd, is_new);
+}
+
+int beam_topic_fd(beam_topic *topic)
+{
+	WITHOUT_CANCELLATION;
+
+	return topic ? inbox_fd(&topic->inbox) : -EINVAL;
+}
+
+int beam_call_fd(beam_call *call)
+{
+	WITHOUT_CANCELLATION;
+
+	return call ? inbox_fd(&call->inbox) : -EINVAL;
 }
 
 int beam_topic_room_fd(beam_topic *topic)
@@ -91,20 +102,27 @@ int beam_channel_accept_fd(beam_channel *channel)
 	return opened(channel, fd, is_new);
 }
 
+void inbox_close_fd(struct inbox *inbox)
+{
+	bool receivable;
+
+	pthread_mutex_lock(&inbox->lock);
+	receivable = level_close(&inbox->receivable);
+	pthread_mutex_unlock(&inbox->lock);
+	if (receivable)
+		baton_independ(inbox->channel);
+}
+
 void topic_close_fds(struct beam_topic *topic)
 {
 	struct beam_channel *channel = topic->channel;
-	bool receivable, room;
+	bool room;
 
-	pthread_mutex_lock(&topic->inbox.lock);
-	receivable = level_close(&topic->inbox.receivable);
-	pthread_mutex_unlock(&topic->inbox.lock);
+	inbox_close_fd(&topic->inbox);
 	pthread_mutex_lock(&channel->tx_lock);
 	list_remove(&topic->outbox.of_rooms);
 	room = level_close(&topic->outbox.room);
 	pthread_mutex_unlock(&channel->tx_lock);
-	if (receivable)
-		baton_independ(channel);
 	if (room)
 		baton_independ(channel);
 }

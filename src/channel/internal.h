@@ -399,6 +399,7 @@ static inline void channel_show(struct beam_channel *channel)
 	level_put(&channel->acceptable, !list_empty(&channel->unclaimed) || channel->read_end != NOT_ENDED);
 }
 /* With the last handle. */
+void inbox_close_fd(struct inbox *inbox);
 void topic_close_fds(struct beam_topic *topic);
 void channel_close_fds(struct beam_channel *channel);
 /* The tx_lock is held. */

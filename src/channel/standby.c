@@ -94,8 +94,11 @@ static void forget_topics(struct beam_channel *channel)
 void standby_finish(struct beam_channel *channel)
 {
 	/* A loop that still has the descriptor may be waiting for it. */
-	bool kept = channel->options.loop && channel->handles;
+	bool kept;
 
+	pthread_mutex_lock(&channel->lock);
+	kept = channel->options.loop && channel->handles;
+	pthread_mutex_unlock(&channel->lock);
 	baton_close(channel);
 	channel_end_reading(channel, channel->reset_seen ? -ECONNRESET : 0);
 	pthread_mutex_lock(&channel->tx_lock);

@@ -9,6 +9,7 @@
 #include <base/clock.h>
 #include <base/sys.h>
 #include <base/thread.h>
+#include <beam/call.h>
 #include <beam/event.h>
 #include <beam/select.h>
 #include <errno.h>
@@ -19,7 +20,7 @@
 enum { EVENTS = 64, SLOTS_MIN = 16 };
 
 struct slot {
-	/* What the member is; 0: none. Its topic or channel, of which a handle is held. */
+	/* What the member is; 0: none. Its topic, channel or call, of which a handle is held. */
 	unsigned what;
 	uint32_t generation;
 	void *object, *tag;
@@ -43,6 +44,8 @@ static void *hold(unsigned what, void *object)
 {
 	if (what == BEAM_SELECT_ACCEPT)
 		return beam_channel_ref(object);
+	if (what == BEAM_SELECT_REPLY)
+		return beam_call_ref(object);
 	return what == BEAM_SELECT_FD ? NULL : beam_topic_ref(object);
 }
 
@@ -50,6 +53,8 @@ static void release(const struct slot *slot)
 {
 	if (slot->what == BEAM_SELECT_ACCEPT)
 		beam_channel_unref(slot->object);
+	else if (slot->what == BEAM_SELECT_REPLY)
+		beam_call_unref(slot->object);
 	else if (slot->what & (BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND))
 		beam_topic_unref(slot->object);
 }
@@ -220,6 +225,16 @@ int beam_select_add_channel(beam_select *select, beam_channel *channel, void *ta
 		   (struct slot){.what = BEAM_SELECT_ACCEPT, .object = channel, .tag = tag});
 }
 
+int beam_select_add_call(beam_select *select, beam_call *call, void *tag)
+{
+	WITHOUT_CANCELLATION;
+	int r = check(select);
+
+	if (r < 0 || !call)
+		return r < 0 ? r : -EINVAL;
+	return add(select, beam_call_fd(call), EPOLLIN, (struct slot){.what = BEAM_SELECT_REPLY, .object = call, .tag = tag});
+}
+
 int beam_select_add_fd(beam_select *select, int fd, short events, void *tag)
 {
 	WITHOUT_CANCELLATION;
@@ -253,6 +268,16 @@ int beam_select_remove_channel(beam_select *select, beam_channel *channel)
 	if (r < 0 || !channel)
 		return r < 0 ? r : -EINVAL;
 	return remove_fd(select, beam_channel_accept_fd(channel), BEAM_SELECT_ACCEPT);
+}
+
+int beam_select_remove_call(beam_select *select, beam_call *call)
+{
+	WITHOUT_CANCELLATION;
+	int r = check(select);
+
+	if (r < 0 || !call)
+		return r < 0 ? r : -EINVAL;
+	return remove_fd(select, beam_call_fd(call), BEAM_SELECT_REPLY);
 }
 
 int beam_select_remove_fd(beam_select *select, int fd)

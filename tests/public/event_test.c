@@ -30,12 +30,13 @@ static int topic_fd(beam_topic *topic)
 }
 
 /* Asks for all there is to ask. */
-static void expect_error(beam_channel *channel, beam_topic *topic, int error)
+static void expect_error(beam_channel *channel, beam_topic *topic, beam_call *call, int error)
 {
 	beam_deadline deadline;
 
 	check_int(beam_topic_fd(topic), error);
 	check_int(beam_topic_room_fd(topic), error);
+	check_int(beam_call_fd(call), error);
 	check_int(beam_channel_accept_fd(channel), error);
 	check_int(beam_channel_loop_fd(channel), error);
 	check_int(beam_channel_loop_events(channel), error);
@@ -44,10 +45,12 @@ static void expect_error(beam_channel *channel, beam_topic *topic, int error)
 	check_int(beam_channel_dispatch(channel, 0), error);
 }
 
+static beam_call *waiting;
+
 static int ask_in_child(void *unused)
 {
 	(void)unused;
-	expect_error(ends.channel[0], ends.topic[0], -ECHILD);
+	expect_error(ends.channel[0], ends.topic[0], waiting, -ECHILD);
 	return 0;
 }
 
@@ -55,14 +58,16 @@ static void test_bad_input_gives_an_error(void)
 {
 	beam_deadline deadline;
 
-	expect_error(NULL, NULL, -EINVAL);
+	expect_error(NULL, NULL, NULL, -EINVAL);
 	ends_open(&ends, NULL);
+	require_int(beam_call_begin(&waiting, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
 	/* It has a thread of its own. */
 	check_int(beam_channel_loop_fd(ends.channel[0]), -EINVAL);
 	check_int(beam_channel_loop_events(ends.channel[0]), -EINVAL);
 	check_int(beam_channel_loop_deadline(ends.channel[0], &deadline), -EINVAL);
 	check_int(beam_channel_dispatch(ends.channel[0], 0), -EINVAL);
 	check_int(process_wait(process_spawn(ask_in_child, NULL)), 0);
+	beam_call_unref(waiting);
 	ends_close(&ends);
 }
 
@@ -123,6 +128,33 @@ static void test_a_topic_that_was_closed_and_opened_again_shows_no_end(void)
 	check_within(20000, !shows(fd));
 	send_text(ends.topic[0], "again");
 	check(comes_to_show(fd));
+	ends_close(&ends);
+}
+
+static void test_a_call_shows_its_replies_and_its_end(void)
+{
+	beam_message *request, *reply;
+	beam_call *call;
+	int fd;
+
+	ends_open(&ends, NULL);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	fd = beam_call_fd(call);
+	require(fd >= 0);
+	check(!shows(fd));
+	require_int(beam_topic_receive(ends.topic[1], &request, soon()), 1);
+	check_int(beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()), 0);
+	check(comes_to_show(fd));
+	require_int(beam_call_receive(call, &reply, BEAM_NOWAIT), 1);
+	beam_message_free(reply);
+	check(!shows(fd));
+	check_int(beam_message_fail(request, BEAM_CALL_ERROR_APPLICATION, NULL, 0, soon()), 0);
+	check(comes_to_show(fd));
+	check_int(beam_call_receive(call, &reply, BEAM_NOWAIT), -EREMOTEIO);
+	check(shows(fd));
+	beam_message_free(request);
+	beam_call_unref(call);
+	check(!fd_open(fd));
 	ends_close(&ends);
 }
 
@@ -303,6 +335,7 @@ static const struct test tests[] = {
     TEST(test_a_message_that_was_queued_before_shows),
     TEST(test_the_end_shows_for_good),
     TEST(test_a_topic_that_was_closed_and_opened_again_shows_no_end),
+    TEST(test_a_call_shows_its_replies_and_its_end),
     TEST(test_a_reset_shows),
     TEST(test_a_channel_shows_topics_that_nobody_has_opened),
     TEST(test_opening_by_name_takes_a_topic_from_those_that_show),

@@ -204,6 +204,35 @@ static void test_a_channel_is_ready_for_the_topics_that_the_other_side_opens(voi
 	close_all();
 }
 
+static void test_a_call_is_ready_when_its_reply_has_come(void)
+{
+	beam_message *request, *reply;
+	struct beam_ready ready;
+	beam_call *call;
+
+	open_all();
+	require_int(beam_call_begin(&call, ends[0].topic[0], NULL, 0, NULL, 0, soon()), 0);
+	check_int(beam_select_add_call(selector, NULL, NULL), -EINVAL);
+	check_int(beam_select_add_call(selector, call, &ends[0]), 0);
+	check_int(beam_select_add_call(selector, call, &ends[0]), -EEXIST);
+	check_int(beam_select_wait(selector, &ready, 1, BEAM_NOWAIT), -EAGAIN);
+	require_int(beam_topic_receive(ends[0].topic[1], &request, soon()), 1);
+	check_int(beam_message_reply(request, "reply", 5, soon()), 0);
+	beam_message_free(request);
+	check_int(beam_select_wait(selector, &ready, 1, soon()), 1);
+	check_int(ready.what, BEAM_SELECT_REPLY);
+	check(ready.tag == &ends[0]);
+	require_int(beam_call_receive(call, &reply, BEAM_NOWAIT), 1);
+	beam_message_free(reply);
+	check_int(beam_select_remove_call(selector, call), 0);
+	check_int(beam_select_remove_call(selector, call), -ENOENT);
+	check_int(beam_select_remove_call(selector, NULL), -EINVAL);
+	/* A selector that goes lets go of it, too. */
+	check_int(beam_select_add_call(selector, call, NULL), 0);
+	beam_call_unref(call);
+	close_all();
+}
+
 static void test_plain_descriptors_and_other_selectors_are_members_too(void)
 {
 	struct beam_ready ready;
@@ -399,6 +428,7 @@ static const struct test tests[] = {
     TEST(test_a_member_is_added_once_and_no_more_told_when_it_is_removed),
     TEST(test_room_to_send_is_told_apart_from_messages),
     TEST(test_a_channel_is_ready_for_the_topics_that_the_other_side_opens),
+    TEST(test_a_call_is_ready_when_its_reply_has_come),
     TEST(test_plain_descriptors_and_other_selectors_are_members_too),
     TEST(test_members_that_stay_ready_are_told_in_turn),
     TEST(test_a_quiet_member_is_not_starved_by_busy_ones),
