@@ -128,7 +128,7 @@ static void use(beam_topic *topic)
 
 	/* Many replies; five are enough. */
 	call = begin(topic, "count");
-	for (int i = 0; i < 5 && (r = beam_call_receive(call, &reply, beam_in_ms(5000))) == 1; i++) {
+	for (int i = 0; i < 5 && beam_call_receive(call, &reply, beam_in_ms(5000)) == 1; i++) {
 		show("count", reply);
 		beam_message_free(reply);
 	}

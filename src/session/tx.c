@@ -57,37 +57,6 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	return 0;
 }
 
-/* Calls that have not been answered; those whose last reply had not got out of the buffer. */
-static void release_replies(struct tx *tx)
-{
-	for (uint32_t id = 1; id <= tx->capacity_replies; id++) {
-		if (tx->replies[id])
-			tx_release(tx, tx->replies[id]);
-	}
-	for (struct list *link = tx->due_outlets.next, *next; link != &tx->due_outlets; link = next) {
-		struct outlet *outlet = list_entry(link, struct outlet, due);
-
-		next = link->next;
-		if (outlet->kind == FRAME_REPLY)
-			tx_release(tx, outlet);
-	}
-}
-
-void tx_end(struct tx *tx)
-{
-	if (tx->events)
-		release_replies(tx);
-	free(tx->calls);
-	free(tx->replies);
-	tx->calls = NULL;
-	tx->replies = NULL;
-	tx->capacity_calls = tx->capacity_replies = 0;
-	free(tx->control);
-	free(tx->outlets);
-	tx->control = NULL;
-	tx->outlets = NULL;
-}
-
 static void make_due(struct list *list, struct list *link)
 {
 	if (!list_linked(link))
@@ -142,16 +111,22 @@ static void forget_replies(struct tx *tx, const struct outlet *outlet)
 		tx->replies[outlet->id] = NULL;
 }
 
-void tx_release(struct tx *tx, struct outlet *outlet)
+static void release_reply(struct tx *tx, struct outlet *outlet)
 {
 	list_remove(&outlet->due);
 	if (tx->batch.reserved == outlet)
 		tx->batch.reserved = NULL;
+	forget_replies(tx, outlet);
+	tx->events->released(tx->owner, outlet);
+}
+
+void tx_release(struct tx *tx, struct outlet *outlet)
+{
 	if (outlet->kind == FRAME_REPLY) {
-		forget_replies(tx, outlet);
-		tx->events->released(tx->owner, outlet);
+		release_reply(tx, outlet);
 		return;
 	}
+	list_remove(&outlet->due);
 	tx->outlets[outlet->id] = NULL;
 	tx->n_outlets--;
 	tx->events->released(tx->owner, outlet);
@@ -595,4 +570,37 @@ void tx_give_up(struct tx *tx, struct tx_own *own)
 {
 	if (own->is_last && own->batched && !own->done)
 		tx_reopen(tx, own->outlet);
+}
+
+/* ---- The end ------------------------------------------------------------------------------------------------------------------ */
+
+/* Calls that have not been answered; those whose last reply had not got out of the buffer. */
+static void release_replies(struct tx *tx)
+{
+	for (uint32_t id = 1; id <= tx->capacity_replies; id++) {
+		if (tx->replies[id])
+			release_reply(tx, tx->replies[id]);
+	}
+	for (struct list *link = tx->due_outlets.next, *next; link != &tx->due_outlets; link = next) {
+		struct outlet *outlet = list_entry(link, struct outlet, due);
+
+		next = link->next;
+		if (outlet->kind == FRAME_REPLY)
+			release_reply(tx, outlet);
+	}
+}
+
+void tx_end(struct tx *tx)
+{
+	if (tx->events)
+		release_replies(tx);
+	free(tx->calls);
+	free(tx->replies);
+	tx->calls = NULL;
+	tx->replies = NULL;
+	tx->capacity_calls = tx->capacity_replies = 0;
+	free(tx->control);
+	free(tx->outlets);
+	tx->control = NULL;
+	tx->outlets = NULL;
 }
