@@ -73,11 +73,13 @@ void call_ended(struct beam_channel *channel, struct inlet *inlet, struct messag
 
 void calls_unasked(struct list *unasked)
 {
-	struct list *link;
+	struct list *link, *next;
 
-	while ((link = list_take_first(unasked))) {
+	for (link = unasked->next; link != unasked; link = next) {
 		struct beam_call *call = call_of(list_entry(link, struct inlet, due));
 
+		next = link->next;
+		list_init(link);
 		inbox_end_reading(&call->inbox, call->inlet.error);
 		call_unref(call);
 	}
@@ -128,7 +130,7 @@ void calls_forget(struct beam_channel *channel)
 		pthread_mutex_unlock(&channel->tx_lock);
 		if (known)
 			call_unref(call);
-		call_unref(call);
+		call_unref(call); /* NOLINT(clang-analyzer-unix.Malloc): two references, as counted */
 	}
 }
 
@@ -210,7 +212,7 @@ int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov,
 		call_unref(call);
 	else
 		cancel(call);
-	call_unref(call);
+	call_unref(call); /* NOLINT(clang-analyzer-unix.Malloc): two references, as counted */
 	return r;
 }
 
@@ -276,7 +278,7 @@ int beam_call_error(beam_call *call, uint32_t *ret_code, const void **ret_data, 
 int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)data, size};
-	beam_call *call;
+	beam_call *call = NULL;
 	int r;
 
 	if (!ret)
