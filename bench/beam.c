@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Beam, with default options. "beam" sends and receives one message a call; "beam-many" gathers messages for
- * beam_topic_send_many() and takes what is there by beam_topic_receive_many(). A lane is a topic.
+ * beam_topic_send_many() and takes what is there by beam_topic_receive_many(); "beam-watched" has, besides, a topic's descriptor, a selector and
+ * a blocked call open on the channel. A lane is a topic.
  */
 #include "beside.h"
 #include "util.h"
 #include <beam/beam.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,6 +39,34 @@ static void open_side(enum side side)
 		snprintf(name, sizeof name, "lane %u", i);
 		must(beam_topic_open(&topics[i], channel, name), "topic");
 	}
+}
+
+/* ---- Watched ---- */
+
+static struct {
+	beam_topic *topic;
+	beam_select *select;
+	pthread_t caller;
+} watched;
+
+/* The other side never answers. */
+static void *call_in_vain(void *topic)
+{
+	beam_message *reply;
+
+	if (beam_topic_call(topic, NULL, 0, &reply, BEAM_FOREVER) == 1)
+		die("an answer that nobody gave");
+	return NULL;
+}
+
+static void open_watched(enum side side)
+{
+	open_side(side);
+	must(beam_topic_open(&watched.topic, channel, "watched"), "topic");
+	must(beam_topic_fd(watched.topic), "descriptor");
+	must(beam_select_new(&watched.select), "selector");
+	must(beam_select_add_topic(watched.select, watched.topic, BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, NULL), "selector");
+	must(-pthread_create(&watched.caller, NULL, call_in_vain, watched.topic), "thread");
 }
 
 static void begin_beside(enum side side)
@@ -155,6 +185,31 @@ const struct peer peer_beam = {
     .begin_beside = begin_beside,
     .end_beside = beside_end,
     .close = close_side,
+    .send = send_one,
+    .receive = receive_one,
+    .release = release,
+};
+
+static void close_watched(enum side side)
+{
+	/* It ends the call. */
+	beam_channel_close(channel, beam_in_ms(5000));
+	must(-pthread_join(watched.caller, NULL), "join");
+	beam_select_unref(watched.select);
+	beam_topic_unref(watched.topic);
+	close_side(side);
+}
+
+const struct peer peer_beam_watched = {
+    .name = "beam-watched",
+    .what = "Beam with a topic's descriptor, a selector and a blocked call open",
+    .passes_fds = true,
+    .has_lanes = true,
+    .prepare = prepare,
+    .open = open_watched,
+    .begin_beside = begin_beside,
+    .end_beside = beside_end,
+    .close = close_watched,
     .send = send_one,
     .receive = receive_one,
     .release = release,

@@ -97,6 +97,11 @@ static char *help(int key, const char *text, void *input)
 	return all;
 }
 
+static bool peer_chosen(const struct entry *entry)
+{
+	return options.peers ? chosen(options.peers, entry->name) : !entry->named;
+}
+
 static bool work_chosen(const struct work *work, enum place place)
 {
 	if (!chosen(options.works, work->name))
@@ -241,8 +246,7 @@ static void measure_group(const struct work *first, const struct work *end, enum
 	n_cells = 0;
 	for (const struct work *work = first; work < end; work++)
 		for (size_t i = 0; i < n_entries && work_chosen(work, place); i++)
-			if (entries[i].peer && chosen(options.peers, entries[i].name) &&
-			    !run_impossible(work, entries[i].peer, place))
+			if (entries[i].peer && peer_chosen(&entries[i]) && !run_impossible(work, entries[i].peer, place))
 				set_up(work, entries[i].peer, place);
 	if (n_cells == 0)
 		return;
@@ -267,7 +271,7 @@ static void tell_what_is_not(void)
 	char text[128];
 
 	for (size_t i = 0; i < n_entries; i++) {
-		if (entries[i].peer || !chosen(options.peers, entries[i].name))
+		if (entries[i].peer || !peer_chosen(&entries[i]))
 			continue;
 		snprintf(text, sizeof text, "not measured: it was built without %s", entries[i].package);
 		printf("%s: %s\n", entries[i].name, text);
@@ -282,8 +286,7 @@ static void tell_what_is_not(void)
 	}
 	for (size_t i = 0; i < n_works; i++) {
 		for (size_t k = 0; k < n_entries && works[i].field == FIELD_ALL; k++) {
-			if (!entries[k].peer || !chosen(options.works, works[i].name) ||
-			    !chosen(options.peers, entries[k].name))
+			if (!entries[k].peer || !chosen(options.works, works[i].name) || !peer_chosen(&entries[k]))
 				continue;
 			reason = run_impossible(&works[i], entries[k].peer, PLACE_FREE);
 			if (!reason)
@@ -301,7 +304,7 @@ static unsigned count_runs(void)
 	for (enum place place = 0; place < PLACES; place++)
 		for (size_t i = 0; i < n_works; i++)
 			for (size_t k = 0; k < n_entries && work_chosen(&works[i], place); k++)
-				if (entries[k].peer && chosen(options.peers, entries[k].name) &&
+				if (entries[k].peer && peer_chosen(&entries[k]) &&
 				    !run_impossible(&works[i], entries[k].peer, place))
 					n += rounds_of(&works[i]);
 	return n;

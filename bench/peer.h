@@ -83,12 +83,13 @@ struct peer {
 struct entry {
 	const char *name, *package; /* Debian's, if it needs one */
 	const struct peer *peer;    /* NULL: its library was not there when this was built */
+	bool named;                 /* takes part only if it is asked for by name */
 };
 
 extern const struct entry entries[];
 extern const size_t n_entries;
 
-extern const struct peer peer_raw, peer_raw_batched, peer_beam, peer_beam_many;
+extern const struct peer peer_raw, peer_raw_batched, peer_beam, peer_beam_watched, peer_beam_many;
 extern const struct peer peer_zmq, peer_nng, peer_nanomsg, peer_uv, peer_sdbus, peer_wayland, peer_qb;
 
 #endif

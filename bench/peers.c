@@ -11,16 +11,17 @@
 #pragma weak peer_qb
 
 const struct entry entries[] = {
-    {"raw", NULL, &peer_raw},
-    {"raw-batched", NULL, &peer_raw_batched},
-    {"beam", NULL, &peer_beam},
-    {"beam-many", NULL, &peer_beam_many},
-    {"zmq", "libzmq3-dev", &peer_zmq},
-    {"nng", "libnng-dev", &peer_nng},
-    {"nanomsg", "libnanomsg-dev", &peer_nanomsg},
-    {"libuv", "libuv1-dev", &peer_uv},
-    {"sd-bus", "libsystemd-dev", &peer_sdbus},
-    {"wayland", "libwayland-dev", &peer_wayland},
-    {"libqb", "libqb-dev", &peer_qb},
+    {"raw", NULL, &peer_raw, false},
+    {"raw-batched", NULL, &peer_raw_batched, false},
+    {"beam", NULL, &peer_beam, false},
+    {"beam-many", NULL, &peer_beam_many, false},
+    {"beam-watched", NULL, &peer_beam_watched, true},
+    {"zmq", "libzmq3-dev", &peer_zmq, false},
+    {"nng", "libnng-dev", &peer_nng, false},
+    {"nanomsg", "libnanomsg-dev", &peer_nanomsg, false},
+    {"libuv", "libuv1-dev", &peer_uv, false},
+    {"sd-bus", "libsystemd-dev", &peer_sdbus, false},
+    {"wayland", "libwayland-dev", &peer_wayland, false},
+    {"libqb", "libqb-dev", &peer_qb, false},
 };
 const size_t n_entries = sizeof entries / sizeof entries[0];
