@@ -21,8 +21,9 @@ def wrong_in(cell, tests):
     for match in NAME.finditer(cell):
         if match["suite"]:
             suite = match["suite"]
-            source = tests / f"{suite}_test.c"
-            if not source.is_file():
+            folder, name = suite.split("/")
+            source = next((s for s in (tests / folder / f"{name}_test.c", tests / folder / f"test_{name}.py") if s.is_file()), None)
+            if not source:
                 yield f"no suite {suite}"
                 return
             text = source.read_text()

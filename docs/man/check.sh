@@ -62,7 +62,8 @@ block()
 	sed -n "/^# $2\$/,/^# [A-Z]/p" "$1" | sed -n '/^```$/,/^```$/p' | sed -e '/^```$/d' -e 's/\\\(.\)/\1/g'
 }
 
-for page in "$here"/*.scd; do
+# The command's examples are run by tests/examples/shell.py.
+for page in "$here"/*.[37].scd; do
 	name=$(basename "$page" .scd)
 	block "$page" SYNOPSIS >"$scratch/synopsis.c"
 	block "$page" EXAMPLE >"$scratch/example.c"

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs the shell examples of documents as they stand, and compares what they print.
+
+usage: shell.py FOLDER-OF-THE-COMMAND DOCUMENT...
+
+An example is a literal block of which a line begins with "$ beam" or pipes into it; in Markdown, the block has ```console before it. A block
+is one shell in an empty folder: lines that begin with "$ " are what is typed, lines that begin with "> " go on with it, and the others are what it prints,
+in this order, on both streams.
+Prints each example that prints something else, and exits 1 if there is any, or none at all in a document.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+#: Seconds that an example may take.
+PATIENCE = 60
+
+
+def blocks(path):
+    """(line, text) of each example."""
+    text = path.read_text()
+    opening = "```console" if path.suffix == ".md" else "```"
+    for match in re.finditer(r"^%s\n(.*?)^```$" % re.escape(opening), text, re.M | re.S):
+        body = match.group(1)
+        if path.suffix != ".md":
+            body = re.sub(r"\\(\\)", r"\1", body)       # scdoc's own escape
+        if body.startswith("$ "):
+            yield text.count("\n", 0, match.start()) + 2, body
+
+
+def run(body, folder):
+    """What the block prints. It has ended when all that it started has."""
+    commands = "\n".join(line[2:] for line in body.splitlines() if line[:2] in ("$ ", "> "))
+    with tempfile.TemporaryDirectory(prefix="beam-example.") as scratch:
+        shell = subprocess.run(["bash", "-c", commands + "\nwait"], cwd=scratch, stdin=subprocess.DEVNULL, timeout=PATIENCE,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               env={**os.environ, "PATH": "%s:%s" % (folder, os.environ["PATH"]), "LC_ALL": "C.UTF-8"})
+    return shell.stdout.decode()
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    passed = failed = 0
+    for name in sys.argv[2:]:
+        path = Path(name)
+        examples = list(blocks(path))
+        if not examples:
+            print("%s: no example" % path)
+            failed += 1
+        for line, body in examples:
+            shown = "".join(line + "\n" for line in body.splitlines() if line[:2] not in ("$ ", "> "))
+            printed = run(body, os.path.abspath(sys.argv[1]))
+            if printed == shown:
+                passed += 1
+                continue
+            failed += 1
+            print("%s:%d: the example\n%sprints\n%sand not\n%s" % (path, line, body, printed, shown))
+    print("%d examples passed, %d failed" % (passed, failed))
+    sys.exit(1 if failed else 0)
+
+
+main()

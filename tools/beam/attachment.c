@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attachments: opening what is sent, telling and saving what was received. A received descriptor is a file that the other side chose:
+ * nothing is believed of it, and reading it can take as long as it likes.
+ */
+#include "command.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int sources_open(int fds[BEAM_MESSAGE_ATTACHMENTS_MAX])
+{
+	for (size_t i = 0; i < options.n_sources; i++) {
+		const struct source *source = &options.sources[i];
+		fds[i] = source->path ? open(source->path, O_RDONLY | O_CLOEXEC) : fcntl(source->fd, F_DUPFD_CLOEXEC, 0);
+		if (fds[i] >= 0)
+			continue;
+		int error = -errno;
+		sources_close(fds, i);
+		if (source->path)
+			return say_error(error, source->path);
+		return say(CODE_ERROR, "descriptor %d: %s", source->fd, strerror(-error));
+	}
+	return CODE_DONE;
+}
+
+void sources_close(const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+/* A file of tmpfs has seals, too; what tells a memfd from it is the name that the kernel gives it. */
+static bool is_memfd(int fd)
+{
+	char link[64], name[16];
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	return fcntl(fd, F_GET_SEALS) >= 0 && readlink(link, name, sizeof name) > 7 && memcmp(name, "/memfd:", 7) == 0;
+}
+
+static int describe(int fd, struct attachment *ret)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	switch (status.st_mode & S_IFMT) {
+	case S_IFREG: ret->type = is_memfd(fd) ? "memfd" : "file"; break;
+	case S_IFDIR: ret->type = "directory"; break;
+	case S_IFSOCK: ret->type = "socket"; break;
+	case S_IFIFO: ret->type = "pipe"; break;
+	case S_IFCHR:
+	case S_IFBLK: ret->type = "device"; break;
+	default: ret->type = "other";
+	}
+	ret->sized = S_ISREG(status.st_mode);
+	ret->size = status.st_size;
+	return 0;
+}
+
+/* Copies a file from its start without moving its place, which the other side shares; of a pipe or socket what comes until its end. */
+static int copy(int from, bool sized, int to)
+{
+	static char bytes[256 << 10];
+	off_t at = 0;
+	ssize_t n;
+
+	for (;;) {
+		int r = sized ? beam_in_ms(0) < options.deadline ? 0 : -ETIMEDOUT : wait_readable(from, -1);
+		if (r < 0)
+			return r;
+		n = sized ? pread(from, bytes, sizeof bytes, at) : read(from, bytes, sizeof bytes);
+		if (n == 0)
+			return 0;
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return -errno;
+		for (ssize_t put = 0, done = 0; done < n; done += put)
+			if ((put = write(to, bytes + done, (size_t)(n - done))) < 0)
+				return -errno;
+		at += n > 0 ? n : 0;
+		progress_add(n > 0 ? (size_t)n : 0);
+	}
+}
+
+/* Opens the first of SAVE/1, SAVE/2, … that is not there yet. */
+static int create(char path[PATH_MAX])
+{
+	static unsigned number;
+
+	if (mkdir(options.save, 0777) < 0 && errno != EEXIST)
+		return -errno;
+	for (;;) {
+		if (snprintf(path, PATH_MAX, "%s/%u", options.save, ++number) >= PATH_MAX)
+			return -ENAMETOOLONG;
+		int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+		if (fd >= 0 || errno != EEXIST)
+			return fd >= 0 ? fd : -errno;
+	}
+}
+
+static int save(int from, struct attachment *attachment)
+{
+	char path[PATH_MAX];
+	int to = create(path), r;
+
+	if (to < 0)
+		return to;
+	progress_begin("saving", attachment->sized && attachment->size > 0 ? (uint64_t)attachment->size : 0);
+	r = copy(from, attachment->sized, to);
+	progress_end();
+	if (close(to) < 0 && r == 0)
+		r = -errno;
+	if (r == 0 && !(attachment->saved = strdup(path)))
+		r = -ENOMEM;
+	if (r < 0)
+		unlink(path);
+	return r;
+}
+
+static bool has_content(const struct attachment *attachment)
+{
+	return attachment->sized || strcmp(attachment->type, "pipe") == 0 || strcmp(attachment->type, "socket") == 0;
+}
+
+int attachment_take(const beam_message *message, size_t index, struct attachment *ret)
+{
+	int fd = beam_message_peek_fd(message, index);
+
+	*ret = (struct attachment){.type = "lost", .error = fd < 0 ? fd : 0};
+	if (fd < 0)
+		return CODE_DONE;
+	ret->error = describe(fd, ret);
+	if (ret->error == 0 && options.save)
+		ret->error = has_content(ret) ? save(fd, ret) : -EOPNOTSUPP;
+	return ret->error == -ETIMEDOUT ? CODE_DEADLINE : ret->error < 0 ? CODE_ERROR : CODE_DONE;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * beam: the library from the shell. A file for each subcommand, and one for each thing that they share; built on the public headers
+ * alone.
+ *
+ * Functions that return a code return one of enum code, what the program ends with; they have said on stderr what went wrong.
+ */
+#ifndef BEAM_COMMAND_H
+#define BEAM_COMMAND_H
+
+#include <beam/beam.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+/* Exit codes, for scripts: beam(1). */
+enum code {
+	CODE_DONE = 0,
+	CODE_ERROR = 1,
+	CODE_USAGE = 2,
+	CODE_DEADLINE = 3,
+	CODE_UNREACHABLE = 4, /* no server there, or not for us */
+	CODE_ENDED = 5,       /* the other side died, closed or refused, before everything was done */
+};
+
+/* ---- Subcommands and their options (main.c, options.c) ---- */
+
+enum { SEND = 1, RECEIVE = 2, LISTEN = 4, CONNECT = 8 };
+
+struct command {
+	unsigned bit; /* of the above */
+	const char *name, *arguments, *purpose;
+	const char *details; /* after the options; may be NULL */
+	int least, most;     /* arguments */
+	int (*run)(void);    /* returns a code */
+};
+
+extern const struct command command_send, command_receive, command_listen, command_connect;
+
+enum format { FORMAT_TEXT, FORMAT_RAW, FORMAT_HEX, FORMAT_JSON };
+
+struct source {
+	const char *path; /* NULL: an open descriptor */
+	int fd;
+};
+
+extern struct options {
+	const char *address;
+	char **arguments; /* after the address, ended by NULL */
+	size_t n_arguments;
+	beam_deadline deadline;
+	bool listen, keep, wait, lines;
+	uint32_t mode; /* of the socket's file */
+	uid_t user;    /* the server's; -1: any */
+	enum format format;
+	const char *save; /* a folder, or NULL */
+	uint32_t limit;   /* bytes of a message */
+	uint64_t count;   /* messages; 0: no end */
+	struct source sources[BEAM_MESSAGE_ATTACHMENTS_MAX];
+	size_t n_sources;
+} options;
+
+/* Fills in `options`; ends the program if they are wrong or help was asked for. */
+void options_parse(const struct command *command, int argc, char **argv);
+
+/* ---- What went wrong (say.c) ---- */
+
+/* Says "beam: …" on stderr. @return `code` */
+int say(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Says "beam: what: why" of a negative errno. @return its code */
+int say_error(int error, const char *what);
+
+/* The same of a channel's, with the rule that the other side broke. */
+int say_ended(beam_channel *channel, int error, const char *what);
+
+/* The same of a message that was not sent, with how large one may be. */
+int say_unsent(beam_channel *channel, int error, const char *what);
+
+/* ---- The other side (endpoint.c, listening.c) ---- */
+
+/* Of a channel, as they follow from the program's. */
+struct beam_channel_options endpoint_options(void);
+
+/* Listens at the address. If a signal ends the program `before` is called, NULL or not, and the socket's file removed. @return a code */
+int listening_begin(void (*before)(void));
+
+/* Waits for a client. @return a code */
+int listening_accept(beam_channel **ret);
+
+/* Has whoever accepts, now or later, get this code, which is not CODE_DONE. From any thread. */
+void listening_stop(int code);
+void listening_end(void);
+
+/* Which signals were blocked before. */
+const sigset_t *listening_signals(void);
+
+/* Connects to the address, or waits there for one client. @return a code */
+int endpoint_open(beam_channel **ret);
+
+/* Sends the rest and says goodbye. @return a code */
+int endpoint_close(beam_channel *channel);
+
+void channel_release(beam_channel **channel);
+void topic_release(beam_topic **topic);
+
+/* ---- Standard input (input.c) ---- */
+
+struct input {
+	beam_channel *channel; /* whose other side says how large a message may be */
+	char *data;
+	size_t begin, end, capacity, most;
+	int stop; /* a descriptor that ends reading when it can be read; -1: none */
+	bool progress;
+};
+
+/* The next line without its end, valid until the next call. @return 1; 0 at the end; a negative errno, -EMSGSIZE if it is longer
+ * than the other side accepts, -ECANCELED. */
+int input_line(struct input *input, const char **ret, size_t *ret_size);
+
+/* Everything; as above, but always 1. */
+int input_whole(struct input *input, const char **ret, size_t *ret_size);
+
+void input_free(struct input *input);
+
+/* Waits until a descriptor can be read. @return 0; -ETIMEDOUT; -ECANCELED if `stop` can be read */
+int wait_readable(int fd, int stop);
+
+/* ---- Attachments (attachment.c) ---- */
+
+/* Opens what was asked for by --file and --fd. @return a code */
+int sources_open(int fds[BEAM_MESSAGE_ATTACHMENTS_MAX]);
+void sources_close(const int *fds, size_t n);
+
+struct attachment {
+	const char *type;
+	bool sized;
+	int64_t size;
+	char *saved; /* where to, allocated; NULL: nowhere */
+	int error;   /* why it was lost, or could not be saved; a negative errno */
+};
+
+/* What a received message's attachment is; saves it if that was asked for. @return a code */
+int attachment_take(const beam_message *message, size_t index, struct attachment *ret);
+
+/* ---- Standard output (output.c, json.c, quote.c) ---- */
+
+/* Prints messages and frees them. From any thread. @return a code */
+int output_messages(beam_topic *topic, bool with_name, beam_message **messages, size_t n);
+
+/* A line of JSON. @return 0 or a negative errno */
+int json_message(FILE *out, const char *topic, const beam_message *message, const struct attachment *attachments,
+		 bool terminal);
+
+/* Prints text that a peer chose so that a terminal takes nothing of it for a command; of `line` also the ends of lines are quoted. */
+void print_quoted(FILE *out, const void *text, size_t size, bool line);
+
+/* ---- Progress, on a terminal, of what is large (progress.c) ---- */
+
+/* @param total  bytes; 0: not known */
+void progress_begin(const char *what, uint64_t total);
+void progress_add(size_t bytes);
+void progress_end(void);
+
+#endif

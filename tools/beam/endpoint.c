@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The other side: a server that is connected to, or one client that is waited for.
+ */
+#include "command.h"
+#include <errno.h>
+#include <string.h>
+
+struct beam_channel_options endpoint_options(void)
+{
+	struct beam_channel_options channel = BEAM_CHANNEL_OPTIONS;
+
+	channel.message_bytes = options.limit;
+	if (channel.pool_bytes < options.limit)
+		channel.pool_bytes = options.limit;
+	/* Whoever gives us so long does not want us to wait for ever so long for a goodbye afterwards. */
+	int64_t left = (options.deadline - beam_in_ms(0)) / 1000000;
+	if (left < channel.linger_ms)
+		channel.linger_ms = left > 0 ? (uint32_t)left : 0;
+	return channel;
+}
+
+static int say_unreachable(int error)
+{
+	switch (error) {
+	case -EPERM: return say(CODE_UNREACHABLE, "%s: the server is another user's", options.address);
+	case -ENOENT:
+	case -ENOTDIR:
+	case -ELOOP:
+	case -ECONNREFUSED:
+	case -EACCES:
+	case -EPROTOTYPE: return say(CODE_UNREACHABLE, "%s: %s", options.address, strerror(-error));
+	default: return say_error(error, options.address);
+	}
+}
+
+static int reach(beam_channel **ret)
+{
+	const struct beam_channel_options channel = endpoint_options();
+	struct beam_connect_options connection = BEAM_CONNECT_OPTIONS;
+
+	connection.channel = &channel;
+	connection.wait_for_server = options.wait;
+	connection.server_uid = options.user;
+	int r = beam_channel_connect_with(ret, options.address, &connection, options.deadline);
+	return r < 0 ? say_unreachable(r) : CODE_DONE;
+}
+
+/* The address is free again once the client is there. */
+static int await(beam_channel **ret)
+{
+	int code = listening_begin(NULL);
+
+	if (code != CODE_DONE)
+		return code;
+	code = listening_accept(ret);
+	listening_end();
+	return code;
+}
+
+int endpoint_open(beam_channel **ret)
+{
+	return options.listen ? await(ret) : reach(ret);
+}
+
+int endpoint_close(beam_channel *channel)
+{
+	int r = beam_channel_close(channel, options.deadline);
+
+	return r < 0 ? say_ended(channel, r, options.address) : CODE_DONE;
+}
+
+void channel_release(beam_channel **channel)
+{
+	*channel = beam_channel_unref(*channel);
+}
+
+void topic_release(beam_topic **topic)
+{
+	*topic = beam_topic_unref(*topic);
+}

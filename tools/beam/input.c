@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Standard input, as messages. What every other side accepts is read at once; only for more it is asked how much it accepts, because that is
+ * known only when it has taken the connection.
+ */
+#include "command.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SURE = 1 << 20, STEP = 64 << 10 };
+
+int wait_readable(int fd, int stop)
+{
+	struct pollfd waited[] = {{.fd = fd, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
+
+	for (;;) {
+		struct timespec time, *left = NULL;
+		int64_t ns = options.deadline - beam_in_ms(0);
+		if (options.deadline != BEAM_FOREVER) {
+			time =
+			    (struct timespec){.tv_sec = ns > 0 ? ns / 1000000000 : 0, .tv_nsec = ns > 0 ? ns % 1000000000 : 0};
+			left = &time;
+		}
+		int n = ppoll(waited, 2, left, NULL);
+		if (n > 0)
+			return waited[1].revents ? -ECANCELED : 0;
+		if (n == 0)
+			return -ETIMEDOUT;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+/* Makes room for more. */
+static int grow(struct input *input)
+{
+	struct beam_limits limits;
+
+	if (input->most == 0)
+		input->most = SURE;
+	if (input->end - input->begin > input->most) {
+		int r = input->most > SURE ? -EMSGSIZE : beam_channel_limits(input->channel, &limits, options.deadline);
+		if (r < 0)
+			return r;
+		input->most = limits.message_bytes;
+		if (input->end - input->begin > input->most)
+			return -EMSGSIZE;
+	}
+	if (input->begin > 0) {
+		input->end -= input->begin;
+		memmove(input->data, input->data + input->begin, input->end);
+		input->begin = 0;
+	}
+	if (input->capacity - input->end < STEP) {
+		size_t capacity = input->capacity ? 2 * input->capacity : (size_t)2 * STEP;
+		char *data = realloc(input->data, capacity);
+		if (!data)
+			return -ENOMEM;
+		input->data = data;
+		input->capacity = capacity;
+	}
+	return 0;
+}
+
+/* Reads some. @return how many bytes, 0 at the end, or a negative errno */
+static ssize_t fill(struct input *input)
+{
+	ssize_t n;
+	int r = grow(input);
+
+	if (r < 0)
+		return r;
+	do {
+		if ((r = wait_readable(STDIN_FILENO, input->stop)) < 0)
+			return r;
+		n = read(STDIN_FILENO, input->data + input->end, input->capacity - input->end);
+	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
+	if (n < 0)
+		return -errno;
+	input->end += (size_t)n;
+	if (input->progress)
+		progress_add((size_t)n);
+	return n;
+}
+
+int input_line(struct input *input, const char **ret, size_t *ret_size)
+{
+	size_t looked = 0;
+
+	for (;;) {
+		char *begin = input->data ? input->data + input->begin : NULL;
+		size_t size = input->end - input->begin;
+		char *newline = begin ? memchr(begin + looked, '\n', size - looked) : NULL;
+		ssize_t n = newline ? 1 : fill(input);
+		if (n < 0)
+			return (int)n;
+		if (!newline && n > 0) {
+			looked = size;
+			continue;
+		}
+		if (!newline && size == 0)
+			return 0;
+		/* The last line may lack its end; reading may have moved what there is. */
+		*ret = input->data + input->begin;
+		*ret_size = newline ? (size_t)(newline - begin) : size;
+		input->begin += *ret_size + (newline != NULL);
+		return 1;
+	}
+}
+
+int input_whole(struct input *input, const char **ret, size_t *ret_size)
+{
+	struct stat status;
+	ssize_t n;
+
+	input->progress = true;
+	progress_begin("reading", fstat(STDIN_FILENO, &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0);
+	while ((n = fill(input)) > 0)
+		;
+	progress_end();
+	if (n < 0)
+		return (int)n;
+	*ret = input->data;
+	*ret_size = input->end;
+	return 1;
+}
+
+void input_free(struct input *input)
+{
+	free(input->data);
+}

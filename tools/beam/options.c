@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The options, of which each subcommand knows some.
+ */
+#include "command.h"
+#include <argp.h>
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct options options = {.deadline = BEAM_FOREVER, .limit = 16 << 20, .mode = 0600, .user = (uid_t)-1};
+
+enum { OPTION_FD = 256, OPTION_MODE };
+
+enum { PRINTING = RECEIVE | LISTEN | CONNECT, ALL = SEND | RECEIVE | LISTEN | CONNECT };
+
+static const struct known {
+	unsigned commands;
+	struct argp_option option;
+} known[] = {
+    {ALL, {"deadline", 't', "SECONDS", 0, "Give up after so long, with exit code 3", 0}},
+    {SEND | RECEIVE, {"listen", 'l', NULL, 0, "Be the server: wait for one client at ADDRESS", 0}},
+    {LISTEN, {"keep", 'k', NULL, 0, "Serve any number of clients, also at once; standard input is not read", 0}},
+    {SEND | RECEIVE | LISTEN, {"mode", OPTION_MODE, "OCTAL", 0, "Permissions of the socket that is made (600)", 0}},
+    {SEND | RECEIVE | CONNECT, {"wait", 'w', NULL, 0, "Wait for the server if it is not there yet", 0}},
+    {SEND | RECEIVE | CONNECT, {"user", 'u', "NAME", 0, "Take no server but this user's (a name or number)", 0}},
+    {SEND, {"lines", 'n', NULL, 0, "Each line of standard input is a message", 0}},
+    {SEND, {"file", 'f', "PATH", 0, "Open a file and attach it; may be repeated", 0}},
+    {SEND, {"fd", OPTION_FD, "NUMBER", 0, "Attach an open descriptor; may be repeated", 0}},
+    {RECEIVE, {"count", 'c', "NUMBER", 0, "End after so many messages", 0}},
+    {PRINTING, {"raw", 'r', NULL, 0, "Print payloads and nothing else, not even an end of line", 0}},
+    {PRINTING, {"hex", 'x', NULL, 0, "Print payloads as hexadecimal digits, a line a message", 0}},
+    {PRINTING, {"json", 'j', NULL, 0, "Print messages as JSON, a line a message", 0}},
+    {PRINTING, {"save", 's', "FOLDER", 0, "Save the content of attachments as FOLDER/1, FOLDER/2, ...", 0}},
+    {PRINTING, {"limit", 'm', "BYTES", 0, "Accept messages of at most so many bytes, from 1M to 1G (16M)", 0}},
+};
+
+enum { KNOWN = sizeof known / sizeof known[0] };
+
+/* A number from `least` to `most`, perhaps with K, M or G behind it if `sized`. */
+static uint64_t number(struct argp_state *state, const char *text, bool sized, uint64_t least, uint64_t most)
+{
+	static const char units[] = "KMG";
+	char *end;
+
+	errno = 0;
+	uint64_t value = strtoull(text, &end, 10);
+	const char *unit = sized && *end ? strchr(units, *end) : NULL;
+	if (unit) {
+		end++;
+		if (value <= most)
+			value <<= 10 * (unit - units + 1);
+	}
+	if (errno || end == text || *end || *text == '-' || value < least || value > most)
+		argp_error(state, "%s: not a number from %llu to %llu", text, (unsigned long long)least,
+			   (unsigned long long)most);
+	return value;
+}
+
+static beam_deadline deadline(struct argp_state *state, const char *text)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	if (end == text || *end || !(seconds >= 0))
+		argp_error(state, "%s: not a number of seconds", text);
+	return seconds < 1e9 ? beam_in_ms((int64_t)(seconds * 1000)) : BEAM_FOREVER;
+}
+
+static uid_t user(struct argp_state *state, const char *text)
+{
+	const struct passwd *entry = isdigit((unsigned char)*text) ? NULL : getpwnam(text);
+
+	return entry ? entry->pw_uid : (uid_t)number(state, text, false, 0, UINT32_MAX - 1);
+}
+
+static uint32_t mode(struct argp_state *state, const char *text)
+{
+	if (!*text || strspn(text, "01234567") != strlen(text) || strtoul(text, NULL, 8) > 0777)
+		argp_error(state, "%s: not permissions from 0 to 777", text);
+	return (uint32_t)strtoul(text, NULL, 8);
+}
+
+static void add_source(struct argp_state *state, const char *path, int fd)
+{
+	if (options.n_sources == BEAM_MESSAGE_ATTACHMENTS_MAX)
+		argp_error(state, "a message has at most %d attachments", BEAM_MESSAGE_ATTACHMENTS_MAX);
+	options.sources[options.n_sources++] = (struct source){.path = path, .fd = fd};
+}
+
+static void check_arguments(struct argp_state *state)
+{
+	const struct command *command = state->input;
+
+	if (options.n_arguments + 1 < (size_t)command->least || options.n_arguments + 1 > (size_t)command->most)
+		argp_usage(state);
+	for (size_t i = 0; i < options.n_arguments && (i == 0 || command->bit & (LISTEN | CONNECT)); i++)
+		if (!*options.arguments[i] || strlen(options.arguments[i]) > BEAM_TOPIC_NAME_MAX)
+			argp_error(state, "a topic's name has 1 to %d bytes", BEAM_TOPIC_NAME_MAX);
+	if (options.lines && (options.n_sources > 0 || options.n_arguments > 1))
+		argp_error(state, "--lines sends what is on standard input, without a MESSAGE or attachments");
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+	switch (key) {
+	case 't': options.deadline = deadline(state, text); return 0;
+	case 'l': options.listen = true; return 0;
+	case 'k': options.keep = true; return 0;
+	case 'w': options.wait = true; return 0;
+	case 'u': options.user = user(state, text); return 0;
+	case OPTION_MODE: options.mode = mode(state, text); return 0;
+	case 'n': options.lines = true; return 0;
+	case 'f': add_source(state, text, -1); return 0;
+	case OPTION_FD: add_source(state, NULL, (int)number(state, text, false, 0, INT_MAX)); return 0;
+	case 'c': options.count = number(state, text, false, 1, UINT64_MAX); return 0;
+	case 'r': options.format = FORMAT_RAW; return 0;
+	case 'x': options.format = FORMAT_HEX; return 0;
+	case 'j': options.format = FORMAT_JSON; return 0;
+	case 's': options.save = text; return 0;
+	case 'm': options.limit = (uint32_t)number(state, text, true, 1 << 20, 1 << 30); return 0;
+	case ARGP_KEY_ARGS:
+		options.address = state->argv[state->next];
+		options.arguments = &state->argv[state->next + 1];
+		options.n_arguments = (size_t)(state->argc - state->next - 1);
+		return 0;
+	case ARGP_KEY_NO_ARGS: argp_usage(state); return 0;
+	case ARGP_KEY_SUCCESS: check_arguments(state); return 0;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+}
+
+void options_parse(const struct command *command, int argc, char **argv)
+{
+	struct argp_option chosen[KNOWN + 1] = {0};
+	char text[512];
+	size_t n = 0;
+
+	for (size_t i = 0; i < KNOWN; i++)
+		if (known[i].commands & command->bit)
+			chosen[n++] = known[i].option;
+	snprintf(text, sizeof text, "%s.\v%s%sExit codes and examples: man beam", command->purpose,
+		 command->details ? command->details : "", command->details ? "\n\n" : "");
+	const struct argp argp = {.options = chosen, .parser = parse, .args_doc = command->arguments, .doc = text};
+	/* What it returns is what parse() does, and an error of its own that it has told ends the program. */
+	argp_parse(&argp, argc, argv, 0, NULL, (void *)(uintptr_t)command);
+}

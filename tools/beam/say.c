@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What went wrong, a line each, and which exit code goes with it.
+ */
+#include "command.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+static int code_of(int error)
+{
+	switch (error) {
+	case -EAGAIN:
+	case -ETIMEDOUT: return CODE_DEADLINE;
+	case -EPIPE:
+	case -ECONNRESET:
+	case -ECONNREFUSED:
+	case -EPROTO: return CODE_ENDED;
+	default: return CODE_ERROR;
+	}
+}
+
+static const char *text_of(int error)
+{
+	switch (error) {
+	case -EAGAIN:
+	case -ETIMEDOUT: return "the deadline passed";
+	case -EPIPE: return "the other side has closed";
+	case -ECONNRESET: return "the other side died";
+	case -ECONNREFUSED: return "the other side refuses this topic";
+	case -EPROTO: return "the other side broke the protocol";
+	case -E2BIG: return "more attachments than the other side accepts";
+	default: return strerror(-error);
+	}
+}
+
+int say(int code, const char *format, ...)
+{
+	va_list arguments;
+
+	progress_end();
+	va_start(arguments, format);
+	flockfile(stderr);
+	fputs("beam: ", stderr);
+	vfprintf(stderr, format, arguments);
+	putc('\n', stderr);
+	funlockfile(stderr);
+	va_end(arguments);
+	return code;
+}
+
+int say_error(int error, const char *what)
+{
+	return say(code_of(error), "%s: %s", what, text_of(error));
+}
+
+int say_ended(beam_channel *channel, int error, const char *what)
+{
+	const char *rule = error == -EPROTO ? beam_channel_breach(channel) : NULL;
+
+	return say(code_of(error), "%s: %s%s%s", what, text_of(error), rule ? ": " : "", rule ? rule : "");
+}
+
+int say_unsent(beam_channel *channel, int error, const char *what)
+{
+	struct beam_limits limits;
+
+	if (error != -EMSGSIZE || beam_channel_limits(channel, &limits, BEAM_NOWAIT) < 0)
+		return say_ended(channel, error, what);
+	return say(CODE_ERROR,
+		   "%s: more than the %u bytes that the other side accepts in a message; --file passes a file of any size",
+		   what, limits.message_bytes);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * beam send: one message, or each line of standard input as one.
+ */
+#include "command.h"
+#include <errno.h>
+#include <string.h>
+
+static int send_lines(beam_topic *topic, struct input *input)
+{
+	const char *line;
+	size_t size;
+	int r;
+
+	input->progress = true;
+	progress_begin("sending", 0);
+	while ((r = input_line(input, &line, &size)) > 0)
+		if ((r = beam_topic_send(topic, line, size, options.deadline)) < 0)
+			break;
+	progress_end();
+	return r < 0 ? say_unsent(input->channel, r, options.arguments[0]) : CODE_DONE;
+}
+
+static int send_message(beam_topic *topic, struct input *input, const char *text, const int *fds)
+{
+	size_t size = text ? strlen(text) : 0;
+	int r = 0;
+
+	/* Attachments need no payload. */
+	if (text ? strcmp(text, "-") == 0 : options.n_sources == 0)
+		r = input_whole(input, &text, &size);
+	/* Nothing of it is written. */
+	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
+	if (r >= 0)
+		r = beam_topic_sendv(topic, &payload, 1, fds, options.n_sources, options.deadline);
+	return r < 0 ? say_unsent(input->channel, r, options.arguments[0]) : CODE_DONE;
+}
+
+static int run(void)
+{
+	__attribute__((cleanup(channel_release))) beam_channel *channel = NULL;
+	__attribute__((cleanup(topic_release))) beam_topic *topic = NULL;
+	__attribute__((cleanup(input_free))) struct input input = {.stop = -1};
+	int fds[BEAM_MESSAGE_ATTACHMENTS_MAX];
+	int code, r;
+
+	if ((code = sources_open(fds)) != CODE_DONE)
+		return code;
+	if ((code = endpoint_open(&channel)) == CODE_DONE) {
+		input.channel = channel;
+		if ((r = beam_topic_open(&topic, channel, options.arguments[0])) < 0)
+			code = say_ended(channel, r, options.arguments[0]);
+		else
+			code =
+			    options.lines ? send_lines(topic, &input) : send_message(topic, &input, options.arguments[1], fds);
+	}
+	sources_close(fds, options.n_sources);
+	return code == CODE_DONE ? endpoint_close(channel) : code;
+}
+
+const struct command command_send = {
+    .bit = SEND,
+    .name = "send",
+    .arguments = "ADDRESS TOPIC [MESSAGE|-]",
+    .purpose = "Send a message",
+    .details =
+	"Without MESSAGE, or with -, the message is all of standard input; with attachments and without MESSAGE it is empty.",
+    .least = 2,
+    .most = 3,
+    .run = run,
+};
