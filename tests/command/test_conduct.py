@@ -20,6 +20,7 @@ class Usage(Case):
                           ["send", "a", "t", "--deadline", "soon"], ["send", "a", "t", "--deadline", "-1"],
                           ["send", "a", "t", "--deadline", "nan"], ["send", "a", "t", "--fd", "x"], ["send", "a", "t", "--fd", "-1"],
                           ["send", "a", "t", "--unknown"], ["send", "a", "t", "m", "--lines"], ["send", "a", "t", "--lines", "--file", "f"],
+                          ["serve", "a", "t"], ["serve", "a", "t", "c", "--processes", "0"], ["serve", "a", "", "c"], ["call", "a"],
                           ["listen", "a", "--mode", "800"], ["listen", "a", "--mode", "1777"], ["connect", "a", "--user", "nobody at all"],
                           ["send", "a", "t"] + ["--fd", "0"] * 254):
             with self.subTest(arguments=arguments[:5]):
@@ -30,7 +31,7 @@ class Usage(Case):
 
     def test_help_tells_every_subcommand_and_each_its_options(self):
         overview = self.succeed(self.run_beam("--help")).stdout.decode()
-        for command in "listen", "connect", "send", "receive":
+        for command in "listen", "connect", "send", "receive", "call", "serve":
             self.assertIn("\n  %s " % command, overview)
             self.assertIn("--deadline=SECONDS", self.succeed(self.run_beam(command, "--help")).stdout.decode())
 

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* Exit codes, for scripts: beam(1). */
 enum code {
@@ -21,11 +22,12 @@ enum code {
 	CODE_DEADLINE = 3,
 	CODE_UNREACHABLE = 4, /* no server there, or not for us */
 	CODE_ENDED = 5,       /* the other side died, closed or refused, before everything was done */
+	CODE_FAILED = 6,      /* the other side failed a call */
 };
 
 /* ---- Subcommands and their options (main.c, options.c) ---- */
 
-enum { SEND = 1, RECEIVE = 2, LISTEN = 4, CONNECT = 8 };
+enum { SEND = 1, RECEIVE = 2, LISTEN = 4, CONNECT = 8, CALL = 16, SERVE = 32 };
 
 struct command {
 	unsigned bit; /* of the above */
@@ -35,7 +37,7 @@ struct command {
 	int (*run)(void);    /* returns a code */
 };
 
-extern const struct command command_send, command_receive, command_listen, command_connect;
+extern const struct command command_send, command_receive, command_listen, command_connect, command_call, command_serve;
 
 enum format { FORMAT_TEXT, FORMAT_RAW, FORMAT_HEX, FORMAT_JSON };
 
@@ -48,7 +50,9 @@ extern struct options {
 	const char *address;
 	char **arguments; /* after the address, ended by NULL */
 	size_t n_arguments;
-	beam_deadline deadline;
+	beam_deadline deadline; /* of the command */
+	int64_t patience;       /* that a process is given to serve a request, in milliseconds; -1: for ever */
+	uint32_t processes;     /* at once */
 	bool listen, keep, wait, lines;
 	uint32_t mode; /* of the socket's file */
 	uid_t user;    /* the server's; -1: any */
@@ -82,6 +86,15 @@ int say_unsent(beam_channel *channel, int error, const char *what);
 /* Of a channel, as they follow from the program's. */
 struct beam_channel_options endpoint_options(void);
 
+/* Connects to the address, or waits there for one client. @return a code */
+int endpoint_open(beam_channel **ret);
+
+/* Sends the rest and says goodbye. @return a code */
+int endpoint_close(beam_channel *channel);
+
+void channel_release(beam_channel **channel);
+void topic_release(beam_topic **topic);
+
 /* Listens at the address. If a signal ends the program `before` is called, NULL or not, and the socket's file removed. @return a code */
 int listening_begin(void (*before)(void));
 
@@ -95,24 +108,43 @@ void listening_end(void);
 /* Which signals were blocked before. */
 const sigset_t *listening_signals(void);
 
-/* Connects to the address, or waits there for one client. @return a code */
-int endpoint_open(beam_channel **ret);
+/* ---- Processes that serve requests (process.c) ---- */
 
-/* Sends the rest and says goodbye. @return a code */
-int endpoint_close(beam_channel *channel);
+/* A message and what serves it. */
+struct request {
+	beam_channel *channel;
+	const char *topic;
+	beam_message *message;
+};
 
-void channel_release(beam_channel **channel);
-void topic_release(beam_topic **topic);
+/* Makes room for so many at once. @return 0 or a negative errno */
+int processes_begin(unsigned most);
 
-/* ---- Standard input (input.c) ---- */
+/* Waits until there is room for one more. @return what processes_serve() wants to know */
+size_t processes_wait(void);
+
+/* Runs the command and sends what it prints as the reply, if one is asked for; the room is free then. */
+void processes_serve(size_t room, const struct request *request);
+
+/* Ends all that run. */
+void processes_end(void);
+
+/* ---- Standard input, and what else is read (input.c) ---- */
 
 struct input {
 	beam_channel *channel; /* whose other side says how large a message may be */
+	int fd, stop;          /* what is read; what ends that when it can be read itself, -1: nothing */
+	beam_deadline deadline;
 	char *data;
 	size_t begin, end, capacity, most;
-	int stop; /* a descriptor that ends reading when it can be read; -1: none */
 	bool progress;
 };
+
+/* Standard input; the channel is to be set. */
+#define INPUT                                                                                                                  \
+	{                                                                                                                      \
+		.fd = STDIN_FILENO, .stop = -1, .deadline = options.deadline                                                   \
+	}
 
 /* The next line without its end, valid until the next call. @return 1; 0 at the end; a negative errno, -EMSGSIZE if it is longer
  * than the other side accepts, -ECANCELED. */
@@ -121,10 +153,13 @@ int input_line(struct input *input, const char **ret, size_t *ret_size);
 /* Everything; as above, but always 1. */
 int input_whole(struct input *input, const char **ret, size_t *ret_size);
 
+/* What is to be sent: `text`, or everything if that is - or if there is neither a text nor an attachment. As above. */
+int input_payload(struct input *input, const char *text, const char **ret, size_t *ret_size);
+
 void input_free(struct input *input);
 
 /* Waits until a descriptor can be read. @return 0; -ETIMEDOUT; -ECANCELED if `stop` can be read */
-int wait_readable(int fd, int stop);
+int wait_readable(int fd, int stop, beam_deadline deadline);
 
 /* ---- Attachments (attachment.c) ---- */
 

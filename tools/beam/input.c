@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Standard input, as messages. What every other side accepts is read at once; only for more it is asked how much it accepts, because that is
+ * Standard input, or another stream, as messages. What every other side accepts is read at once; only for more it is asked how much it accepts, because that is
  * known only when it has taken the connection.
  */
 #include "command.h"
@@ -14,14 +14,14 @@
 
 enum { SURE = 1 << 20, STEP = 64 << 10 };
 
-int wait_readable(int fd, int stop)
+int wait_readable(int fd, int stop, beam_deadline deadline)
 {
 	struct pollfd waited[] = {{.fd = fd, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
 
 	for (;;) {
 		struct timespec time, *left = NULL;
-		int64_t ns = options.deadline - beam_in_ms(0);
-		if (options.deadline != BEAM_FOREVER) {
+		int64_t ns = deadline - beam_in_ms(0);
+		if (deadline != BEAM_FOREVER) {
 			time =
 			    (struct timespec){.tv_sec = ns > 0 ? ns / 1000000000 : 0, .tv_nsec = ns > 0 ? ns % 1000000000 : 0};
 			left = &time;
@@ -44,7 +44,7 @@ static int grow(struct input *input)
 	if (input->most == 0)
 		input->most = SURE;
 	if (input->end - input->begin > input->most) {
-		int r = input->most > SURE ? -EMSGSIZE : beam_channel_limits(input->channel, &limits, options.deadline);
+		int r = input->most > SURE ? -EMSGSIZE : beam_channel_limits(input->channel, &limits, input->deadline);
 		if (r < 0)
 			return r;
 		input->most = limits.message_bytes;
@@ -76,9 +76,9 @@ static ssize_t fill(struct input *input)
 	if (r < 0)
 		return r;
 	do {
-		if ((r = wait_readable(STDIN_FILENO, input->stop)) < 0)
+		if ((r = wait_readable(input->fd, input->stop, input->deadline)) < 0)
 			return r;
-		n = read(STDIN_FILENO, input->data + input->end, input->capacity - input->end);
+		n = read(input->fd, input->data + input->end, input->capacity - input->end);
 	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
 	if (n < 0)
 		return -errno;
@@ -115,19 +115,31 @@ int input_line(struct input *input, const char **ret, size_t *ret_size)
 
 int input_whole(struct input *input, const char **ret, size_t *ret_size)
 {
-	struct stat status;
 	ssize_t n;
 
-	input->progress = true;
-	progress_begin("reading", fstat(STDIN_FILENO, &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0);
 	while ((n = fill(input)) > 0)
 		;
-	progress_end();
 	if (n < 0)
 		return (int)n;
 	*ret = input->data;
 	*ret_size = input->end;
 	return 1;
+}
+
+int input_payload(struct input *input, const char *text, const char **ret, size_t *ret_size)
+{
+	struct stat status;
+
+	if (text ? strcmp(text, "-") != 0 : options.n_sources > 0) {
+		*ret = text;
+		*ret_size = text ? strlen(text) : 0;
+		return 1;
+	}
+	input->progress = true;
+	progress_begin("reading", fstat(input->fd, &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0);
+	int r = input_whole(input, ret, ret_size);
+	progress_end();
+	return r;
 }
 
 void input_free(struct input *input)

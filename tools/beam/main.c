@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct command *const commands[] = {&command_listen, &command_connect, &command_send, &command_receive};
+static const struct command *const commands[] = {&command_listen,  &command_connect, &command_send,
+						 &command_receive, &command_call,    &command_serve};
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -60,7 +61,8 @@ int main(int argc, char **argv)
 	    .help_filter = help,
 	};
 	const struct command *command = argc > 1 ? find(argv[1]) : NULL;
-	char version[32], name[32];
+	static char version[32];
+	char name[32];
 
 	setlocale(LC_CTYPE, "");
 	snprintf(version, sizeof version, "beam %s", beam_version_string());

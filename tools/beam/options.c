@@ -11,31 +11,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct options options = {.deadline = BEAM_FOREVER, .limit = 16 << 20, .mode = 0600, .user = (uid_t)-1};
+struct options options = {
+    .deadline = BEAM_FOREVER, .patience = -1, .processes = 16, .limit = 16 << 20, .mode = 0600, .user = (uid_t)-1};
 
 enum { OPTION_FD = 256, OPTION_MODE };
 
-enum { PRINTING = RECEIVE | LISTEN | CONNECT, ALL = SEND | RECEIVE | LISTEN | CONNECT };
+enum {
+	PRINTING = RECEIVE | LISTEN | CONNECT | CALL,
+	CLIENTS = SEND | RECEIVE | CONNECT | CALL,
+	SERVERS = SEND | RECEIVE | LISTEN | SERVE,
+};
 
 static const struct known {
 	unsigned commands;
 	struct argp_option option;
 } known[] = {
-    {ALL, {"deadline", 't', "SECONDS", 0, "Give up after so long, with exit code 3", 0}},
+    {CLIENTS | LISTEN, {"deadline", 't', "SECONDS", 0, "Give up after so long, with exit code 3", 0}},
+    {SERVE, {"deadline", 't', "SECONDS", 0, "Kill a process after so long", 0}},
+    {SERVE, {"processes", 'p', "NUMBER", 0, "Run at most so many at once, from 1 to 4096 (16)", 0}},
     {SEND | RECEIVE, {"listen", 'l', NULL, 0, "Be the server: wait for one client at ADDRESS", 0}},
     {LISTEN, {"keep", 'k', NULL, 0, "Serve any number of clients, also at once; standard input is not read", 0}},
-    {SEND | RECEIVE | LISTEN, {"mode", OPTION_MODE, "OCTAL", 0, "Permissions of the socket that is made (600)", 0}},
-    {SEND | RECEIVE | CONNECT, {"wait", 'w', NULL, 0, "Wait for the server if it is not there yet", 0}},
-    {SEND | RECEIVE | CONNECT, {"user", 'u', "NAME", 0, "Take no server but this user's (a name or number)", 0}},
+    {SERVERS, {"mode", OPTION_MODE, "OCTAL", 0, "Permissions of the socket that is made (600)", 0}},
+    {CLIENTS, {"wait", 'w', NULL, 0, "Wait for the server if it is not there yet", 0}},
+    {CLIENTS, {"user", 'u', "NAME", 0, "Take no server but this user's (a name or number)", 0}},
     {SEND, {"lines", 'n', NULL, 0, "Each line of standard input is a message", 0}},
-    {SEND, {"file", 'f', "PATH", 0, "Open a file and attach it; may be repeated", 0}},
-    {SEND, {"fd", OPTION_FD, "NUMBER", 0, "Attach an open descriptor; may be repeated", 0}},
+    {SEND | CALL, {"file", 'f', "PATH", 0, "Open a file and attach it; may be repeated", 0}},
+    {SEND | CALL, {"fd", OPTION_FD, "NUMBER", 0, "Attach an open descriptor; may be repeated", 0}},
     {RECEIVE, {"count", 'c', "NUMBER", 0, "End after so many messages", 0}},
     {PRINTING, {"raw", 'r', NULL, 0, "Print payloads and nothing else, not even an end of line", 0}},
     {PRINTING, {"hex", 'x', NULL, 0, "Print payloads as hexadecimal digits, a line a message", 0}},
     {PRINTING, {"json", 'j', NULL, 0, "Print messages as JSON, a line a message", 0}},
     {PRINTING, {"save", 's', "FOLDER", 0, "Save the content of attachments as FOLDER/1, FOLDER/2, ...", 0}},
-    {PRINTING, {"limit", 'm', "BYTES", 0, "Accept messages of at most so many bytes, from 1M to 1G (16M)", 0}},
+    {PRINTING | SERVE, {"limit", 'm', "BYTES", 0, "Accept messages of at most so many bytes, from 1M to 1G (16M)", 0}},
 };
 
 enum { KNOWN = sizeof known / sizeof known[0] };
@@ -60,14 +67,17 @@ static uint64_t number(struct argp_state *state, const char *text, bool sized, u
 	return value;
 }
 
-static beam_deadline deadline(struct argp_state *state, const char *text)
+static void take_deadline(struct argp_state *state, const char *text)
 {
+	const struct command *command = state->input;
 	char *end;
 	double seconds = strtod(text, &end);
 
 	if (end == text || *end || !(seconds >= 0))
 		argp_error(state, "%s: not a number of seconds", text);
-	return seconds < 1e9 ? beam_in_ms((int64_t)(seconds * 1000)) : BEAM_FOREVER;
+	options.patience = seconds < 1e9 ? (int64_t)(seconds * 1000) : -1;
+	if (command->bit != SERVE && options.patience >= 0)
+		options.deadline = beam_in_ms(options.patience);
 }
 
 static uid_t user(struct argp_state *state, const char *text)
@@ -107,7 +117,8 @@ static void check_arguments(struct argp_state *state)
 static error_t parse(int key, char *text, struct argp_state *state)
 {
 	switch (key) {
-	case 't': options.deadline = deadline(state, text); return 0;
+	case 't': take_deadline(state, text); return 0;
+	case 'p': options.processes = (uint32_t)number(state, text, false, 1, 4096); return 0;
 	case 'l': options.listen = true; return 0;
 	case 'k': options.keep = true; return 0;
 	case 'w': options.wait = true; return 0;

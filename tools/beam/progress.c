@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A line on stderr that is written over, if that is a terminal and some MiB have passed; and nothing otherwise.
+ * A line on stderr that is written over, if that is a terminal and some MiB have passed; and nothing otherwise. The stream's own lock guards it, so
+ * that what is said from other threads finds a clean line.
  */
 #include "command.h"
 #include <unistd.h>
@@ -16,12 +17,14 @@ static struct {
 
 void progress_begin(const char *what, uint64_t total)
 {
+	flockfile(stderr);
 	progress.what = what;
 	progress.total = total;
 	progress.done = 0;
 	progress.begun = progress.next = beam_in_ms(0);
 	progress.active = isatty(STDERR_FILENO);
 	progress.shown = false;
+	funlockfile(stderr);
 }
 
 static double mebibytes(uint64_t bytes)
@@ -29,15 +32,8 @@ static double mebibytes(uint64_t bytes)
 	return (double)bytes / (1 << 20);
 }
 
-void progress_add(size_t bytes)
+static void show(beam_deadline now)
 {
-	beam_deadline now;
-
-	progress.done += bytes;
-	if (!progress.active || progress.done < LARGE || (now = beam_in_ms(0)) < progress.next)
-		return;
-	progress.next = now + PERIOD_NS;
-	progress.shown = true;
 	fprintf(stderr, "\r%s: %.1f MiB", progress.what, mebibytes(progress.done));
 	if (progress.total >= progress.done)
 		fprintf(stderr, " of %.1f, %d%%", mebibytes(progress.total),
@@ -48,9 +44,25 @@ void progress_add(size_t bytes)
 	fflush(stderr);
 }
 
+void progress_add(size_t bytes)
+{
+	beam_deadline now;
+
+	flockfile(stderr);
+	progress.done += bytes;
+	if (progress.active && progress.done >= LARGE && (now = beam_in_ms(0)) >= progress.next) {
+		progress.next = now + PERIOD_NS;
+		progress.shown = true;
+		show(now);
+	}
+	funlockfile(stderr);
+}
+
 void progress_end(void)
 {
+	flockfile(stderr);
 	if (progress.shown)
 		fputs("\r\033[K", stderr);
 	progress.active = progress.shown = false;
+	funlockfile(stderr);
 }

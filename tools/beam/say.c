@@ -38,9 +38,9 @@ int say(int code, const char *format, ...)
 {
 	va_list arguments;
 
-	progress_end();
 	va_start(arguments, format);
 	flockfile(stderr);
+	progress_end();
 	fputs("beam: ", stderr);
 	vfprintf(stderr, format, arguments);
 	putc('\n', stderr);

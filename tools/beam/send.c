@@ -3,8 +3,6 @@
  * beam send: one message, or each line of standard input as one.
  */
 #include "command.h"
-#include <errno.h>
-#include <string.h>
 
 static int send_lines(beam_topic *topic, struct input *input)
 {
@@ -21,16 +19,14 @@ static int send_lines(beam_topic *topic, struct input *input)
 	return r < 0 ? say_unsent(input->channel, r, options.arguments[0]) : CODE_DONE;
 }
 
-static int send_message(beam_topic *topic, struct input *input, const char *text, const int *fds)
+static int send_message(beam_topic *topic, struct input *input, const int *fds)
 {
-	size_t size = text ? strlen(text) : 0;
-	int r = 0;
-
-	/* Attachments need no payload. */
-	if (text ? strcmp(text, "-") == 0 : options.n_sources == 0)
-		r = input_whole(input, &text, &size);
+	const char *text = NULL;
+	size_t size = 0;
+	int r = input_payload(input, options.arguments[1], &text, &size);
 	/* Nothing of it is written. */
 	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
+
 	if (r >= 0)
 		r = beam_topic_sendv(topic, &payload, 1, fds, options.n_sources, options.deadline);
 	return r < 0 ? say_unsent(input->channel, r, options.arguments[0]) : CODE_DONE;
@@ -40,7 +36,7 @@ static int run(void)
 {
 	__attribute__((cleanup(channel_release))) beam_channel *channel = NULL;
 	__attribute__((cleanup(topic_release))) beam_topic *topic = NULL;
-	__attribute__((cleanup(input_free))) struct input input = {.stop = -1};
+	__attribute__((cleanup(input_free))) struct input input = INPUT;
 	int fds[BEAM_MESSAGE_ATTACHMENTS_MAX];
 	int code, r;
 
@@ -51,8 +47,7 @@ static int run(void)
 		if ((r = beam_topic_open(&topic, channel, options.arguments[0])) < 0)
 			code = say_ended(channel, r, options.arguments[0]);
 		else
-			code =
-			    options.lines ? send_lines(topic, &input) : send_message(topic, &input, options.arguments[1], fds);
+			code = options.lines ? send_lines(topic, &input) : send_message(topic, &input, fds);
 	}
 	sources_close(fds, options.n_sources);
 	return code == CODE_DONE ? endpoint_close(channel) : code;

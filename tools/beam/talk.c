@@ -215,8 +215,12 @@ static void wait_for_printers(struct talk *talk)
 
 static int talk(beam_channel *channel, bool with_input)
 {
-	struct talk talk = {.channel = channel, .input = {.channel = channel, .stop = eventfd(0, EFD_CLOEXEC)}};
+	struct talk talk = {.channel = channel, .input = INPUT};
+
 	pthread_t acceptor, reader;
+
+	talk.input.channel = channel;
+	talk.input.stop = eventfd(0, EFD_CLOEXEC);
 
 	pthread_mutex_init(&talk.lock, NULL);
 	pthread_cond_init(&talk.changed, NULL);

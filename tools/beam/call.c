@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * beam call: a request, and its replies.
+ */
+#include "command.h"
+#include <errno.h>
+
+/* What the other side says besides is printed as a reply would be. */
+static int say_failure(beam_call *call, beam_topic *topic)
+{
+	beam_message *message;
+	const void *data;
+	uint32_t number;
+	size_t size;
+
+	if (beam_call_error(call, &number, &data, &size) < 0)
+		return say(CODE_FAILED, "%s: failed", options.arguments[0]);
+	if (size > 0 && beam_message_new(&message, data, size) == 0)
+		output_messages(topic, false, &message, 1);
+	if (number >= BEAM_CALL_ERROR_APPLICATION)
+		return say(CODE_FAILED, "%s: failed with %u", options.arguments[0], number - BEAM_CALL_ERROR_APPLICATION);
+	return say(CODE_FAILED, "%s: the other side %s", options.arguments[0],
+		   number == BEAM_CALL_ERROR_CLOSED ? "has closed the topic" : "has not answered");
+}
+
+static int print_replies(beam_channel *channel, beam_topic *topic, beam_call *call)
+{
+	beam_message *message;
+	int code = CODE_DONE, r;
+
+	while ((r = beam_call_receive(call, &message, options.deadline)) > 0) {
+		int flaw = output_messages(topic, false, &message, 1);
+		if (flaw != CODE_DONE)
+			code = flaw;
+		if (ferror(stdout))
+			return code;
+	}
+	if (r == -EREMOTEIO)
+		return say_failure(call, topic);
+	return r < 0 ? say_ended(channel, r, options.arguments[0]) : code;
+}
+
+static int call_once(beam_channel *channel, struct input *input, const int *fds)
+{
+	__attribute__((cleanup(topic_release))) beam_topic *topic = NULL;
+	const char *text = NULL;
+	beam_call *call = NULL;
+	size_t size = 0;
+	int r = beam_topic_open(&topic, channel, options.arguments[0]);
+
+	if (r == 0)
+		r = input_payload(input, options.arguments[1], &text, &size);
+	/* Nothing of it is written. */
+	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
+	if (r >= 0)
+		r = beam_call_begin(&call, topic, &payload, 1, fds, options.n_sources, options.deadline);
+	if (r < 0)
+		return say_unsent(channel, r, options.arguments[0]);
+	int code = print_replies(channel, topic, call);
+	beam_call_unref(call);
+	return code;
+}
+
+static int run(void)
+{
+	__attribute__((cleanup(channel_release))) beam_channel *channel = NULL;
+	__attribute__((cleanup(input_free))) struct input input = INPUT;
+	int fds[BEAM_MESSAGE_ATTACHMENTS_MAX];
+	int code = sources_open(fds);
+
+	if (code != CODE_DONE)
+		return code;
+	if ((code = endpoint_open(&channel)) == CODE_DONE) {
+		input.channel = channel;
+		code = call_once(channel, &input, fds);
+	}
+	sources_close(fds, options.n_sources);
+	return code;
+}
+
+const struct command command_call = {
+    .bit = CALL,
+    .name = "call",
+    .arguments = "ADDRESS TOPIC [MESSAGE|-]",
+    .purpose = "Send a request and print its replies",
+    .details =
+	"Without MESSAGE, or with -, the request is all of standard input; with attachments and without MESSAGE it is empty.",
+    .least = 2,
+    .most = 3,
+    .run = run,
+};

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A process that serves a request: the payload is a file on its standard input, attachments are its descriptors from 3 on, and no other of ours is
+ * open in it. Each has a process group of its own, so that what it has started goes with it when it is killed.
+ */
+#include "command.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+
+/* How a shell tells that a program could not be run, and that a signal has ended it. */
+enum { STATUS_NOT_RUN = 127, STATUS_SIGNAL = 128 };
+
+/* How long a reply may wait for its caller, who would keep others from being served. */
+enum { REPLY_MS = 30000 };
+
+enum { ROOM_FREE = 0, ROOM_TAKEN = -1 };
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t freed;
+	/* A process, or one of the above, for each room. */
+	pid_t *rooms;
+	size_t most;
+	bool over;
+} processes = {.lock = PTHREAD_MUTEX_INITIALIZER, .freed = PTHREAD_COND_INITIALIZER};
+
+/* What a process is told by its environment. */
+static const char *const told[] = {"BEAM_TOPIC", "BEAM_ATTACHMENTS", "BEAM_PEER_UID", "BEAM_PEER_PID"};
+
+int processes_begin(unsigned most)
+{
+	processes.most = most;
+	processes.rooms = calloc(most, sizeof *processes.rooms);
+	/* Ignored they could not be waited for. */
+	signal(SIGCHLD, SIG_DFL);
+	/* Of a request that this command serves itself. */
+	for (size_t i = 0; i < sizeof told / sizeof told[0]; i++)
+		unsetenv(told[i]);
+	return processes.rooms ? 0 : -ENOMEM;
+}
+
+size_t processes_wait(void)
+{
+	size_t i = 0;
+
+	pthread_mutex_lock(&processes.lock);
+	while (processes.rooms[i] != ROOM_FREE)
+		if (++i == processes.most) {
+			pthread_cond_wait(&processes.freed, &processes.lock);
+			i = 0;
+		}
+	processes.rooms[i] = ROOM_TAKEN;
+	pthread_mutex_unlock(&processes.lock);
+	return i;
+}
+
+static void leave(size_t room)
+{
+	pthread_mutex_lock(&processes.lock);
+	processes.rooms[room] = ROOM_FREE;
+	pthread_cond_signal(&processes.freed);
+	pthread_mutex_unlock(&processes.lock);
+}
+
+void processes_end(void)
+{
+	pthread_mutex_lock(&processes.lock);
+	processes.over = true;
+	for (size_t i = 0; i < processes.most; i++)
+		if (processes.rooms[i] > 0)
+			kill(-processes.rooms[i], SIGTERM);
+	pthread_mutex_unlock(&processes.lock);
+}
+
+/* ---- Beginning ------------------------------------------------------------------------------------------------------------ */
+
+/* What a process begins with. */
+struct start {
+	int input, output;                             /* output -1: ours */
+	int attachments[BEAM_MESSAGE_ATTACHMENTS_MAX]; /* above those that they become; -1: lost */
+	size_t n_attachments;
+	char topic[sizeof "BEAM_TOPIC=" + BEAM_TOPIC_NAME_MAX], count[32], uid[32], pid[32];
+};
+
+static int write_payload(int fd, const beam_message *message)
+{
+	const char *data = beam_message_data(message);
+	size_t size = beam_message_size(message);
+
+	for (size_t done = 0; done < size;) {
+		ssize_t n = pwrite(fd, data + done, size - done, (off_t)done);
+		if (n < 0)
+			return -errno;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static int prepare(struct start *start, const struct request *request)
+{
+	struct beam_peer peer;
+
+	start->input = memfd_create("request", MFD_CLOEXEC);
+	if (start->input < 0)
+		return -errno;
+	size_t n = beam_message_attachments(request->message);
+	for (; start->n_attachments < n; start->n_attachments++) {
+		int fd = beam_message_peek_fd(request->message, start->n_attachments);
+		int above = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3 + (int)n);
+		if (fd >= 0 && above < 0)
+			return -errno;
+		start->attachments[start->n_attachments] = above;
+	}
+	snprintf(start->topic, sizeof start->topic, "BEAM_TOPIC=%s", request->topic);
+	snprintf(start->count, sizeof start->count, "BEAM_ATTACHMENTS=%zu", start->n_attachments);
+	if (beam_channel_peer(request->channel, &peer) == 0) {
+		snprintf(start->uid, sizeof start->uid, "BEAM_PEER_UID=%u", peer.uid);
+		snprintf(start->pid, sizeof start->pid, "BEAM_PEER_PID=%d", peer.pid);
+	}
+	return write_payload(start->input, request->message);
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static void start_free(struct start *start)
+{
+	close_fd(start->input);
+	close_fd(start->output);
+	for (size_t i = 0; i < start->n_attachments; i++)
+		close_fd(start->attachments[i]);
+}
+
+/* Ours with a few more. */
+static char **environment(struct start *start)
+{
+	size_t n = 0, size = 5;
+
+	while (environ[n])
+		n++;
+	char **all = calloc(n + size, sizeof *all);
+	if (!all)
+		return NULL;
+	memcpy(all, environ, n * sizeof *all);
+	all[n++] = start->topic;
+	all[n++] = start->count;
+	if (*start->uid) {
+		all[n++] = start->uid;
+		all[n++] = start->pid;
+	}
+	return all;
+}
+
+/* @return 0 or an errno, as posix_spawn() does */
+static int describe_fds(posix_spawn_file_actions_t *actions, const struct start *start)
+{
+	int first = 3, r = posix_spawn_file_actions_adddup2(actions, start->input, STDIN_FILENO);
+
+	if (r == 0 && start->output >= 0)
+		r = posix_spawn_file_actions_adddup2(actions, start->output, STDOUT_FILENO);
+	for (size_t i = 0; r == 0 && i < start->n_attachments; i++)
+		r = start->attachments[i] < 0
+			? posix_spawn_file_actions_addclose(actions, first + (int)i)
+			: posix_spawn_file_actions_adddup2(actions, start->attachments[i], first + (int)i);
+	if (r == 0)
+		r = posix_spawn_file_actions_addclosefrom_np(actions, first + (int)start->n_attachments);
+	return r;
+}
+
+static int spawn(pid_t *ret, struct start *start)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	char **all = environment(start);
+
+	if (!all)
+		return ENOMEM;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setsigmask(&attributes, listening_signals());
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+	int r = describe_fds(&actions, start);
+	if (r == 0)
+		r = posix_spawnp(ret, options.arguments[1], &actions, &attributes, options.arguments + 1, all);
+	posix_spawnattr_destroy(&attributes);
+	posix_spawn_file_actions_destroy(&actions);
+	free(all);
+	return r;
+}
+
+/* The lock is held so that a process that begins is not missed by processes_end(). */
+static int begin(size_t room, struct start *start)
+{
+	pid_t pid = 0;
+
+	pthread_mutex_lock(&processes.lock);
+	int r = processes.over ? -ECANCELED : -spawn(&pid, start);
+	if (r == 0)
+		processes.rooms[room] = pid;
+	pthread_mutex_unlock(&processes.lock);
+	return r;
+}
+
+/* ---- Ending --------------------------------------------------------------------------------------------------------------- */
+
+/* Waits for the process, or kills it if something went wrong or the deadline passes. @return its status, as a shell tells it */
+static int end(size_t room, int error, beam_deadline deadline)
+{
+	pid_t pid = processes.rooms[room];
+	int ended = pidfd_open(pid, 0), status = 0;
+
+	/* Before Linux 5.3 only its output keeps to the deadline. */
+	if (error == 0 && (ended >= 0 || errno != ENOSYS))
+		error = ended < 0 ? -errno : wait_readable(ended, -1, deadline);
+	if (error < 0)
+		kill(-pid, SIGKILL);
+	close_fd(ended);
+	/* It is there until it has been waited for, so that the number means no other. */
+	while (waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+		;
+	pthread_mutex_lock(&processes.lock);
+	waitpid(pid, &status, 0);
+	processes.rooms[room] = ROOM_TAKEN;
+	pthread_mutex_unlock(&processes.lock);
+	if (error < 0)
+		say_error(error, options.arguments[1]);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_SIGNAL + WTERMSIG(status);
+}
+
+/* @return the status */
+static int run(size_t room, const struct request *request, struct input *output)
+{
+	struct start start = {.input = -1, .output = -1};
+	const char *text;
+	size_t size;
+	int ends[2], r = prepare(&start, request);
+
+	if (r == 0 && beam_message_is_call(request->message)) {
+		r = pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0;
+		if (r == 0) {
+			output->fd = ends[0];
+			start.output = ends[1];
+		}
+	}
+	if (r == 0)
+		r = begin(room, &start);
+	start_free(&start);
+	if (r < 0) {
+		say_error(r, options.arguments[1]);
+		return STATUS_NOT_RUN;
+	}
+	if (output->fd >= 0)
+		r = input_whole(output, &text, &size);
+	if (r == -EMSGSIZE)
+		output->end = 0; /* what is there is too large to go with the failure, too */
+	return end(room, r < 0 ? r : 0, output->deadline);
+}
+
+/* Whoever is gone, or does not want it any more, needs no reply. */
+static void reply(beam_message *request, int status, const struct input *output)
+{
+	beam_deadline deadline = beam_in_ms(REPLY_MS);
+	int r = status == 0 ? beam_message_reply(request, output->data, output->end, deadline)
+			    : beam_message_fail(request, BEAM_CALL_ERROR_APPLICATION + (uint32_t)status, output->data,
+						output->end, deadline);
+
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET && r != -ECANCELED)
+		say_unsent(output->channel, r, options.arguments[0]);
+}
+
+void processes_serve(size_t room, const struct request *request)
+{
+	struct input output = {.channel = request->channel, .fd = -1, .stop = -1};
+
+	output.deadline = options.patience < 0 ? BEAM_FOREVER : beam_in_ms(options.patience);
+	int status = run(room, request, &output);
+	close_fd(output.fd);
+	if (beam_message_is_call(request->message))
+		reply(request->message, status, &output);
+	input_free(&output);
+	leave(room);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * beam serve: a process for each request.
+ *
+ * A thread for each client accepts its topics, one for the topic that is served receives, and one for each request waits for its process. The second
+ * waits for room before it goes on, with one request in hand: further ones wait in the topic's window, and their senders when that is full.
+ */
+#include "command.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct work {
+	beam_channel *channel;
+	beam_topic *topic;
+	beam_message *message;
+	size_t room;
+};
+
+/* Takes the message, and handles of its own. @return NULL without memory */
+static struct work *work_new(beam_channel *channel, beam_topic *topic, beam_message *message)
+{
+	struct work *work = malloc(sizeof *work);
+
+	if (!work)
+		beam_message_free(message);
+	else
+		*work = (struct work){.channel = beam_channel_ref(channel), .topic = beam_topic_ref(topic), .message = message};
+	return work;
+}
+
+static void work_free(struct work *work)
+{
+	beam_message_free(work->message);
+	beam_topic_unref(work->topic);
+	beam_channel_unref(work->channel);
+	free(work);
+}
+
+/* In a thread that nobody waits for. @return whether there is one */
+static bool begin(void *(*body)(void *), struct work *work)
+{
+	pthread_attr_t detached;
+	pthread_t thread;
+
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	int r = pthread_create(&thread, &detached, body, work);
+	pthread_attr_destroy(&detached);
+	return r == 0;
+}
+
+static void *answer(void *argument)
+{
+	struct work *work = argument;
+
+	processes_serve(work->room, &(struct request){work->channel, beam_topic_name(work->topic), work->message});
+	work_free(work);
+	return NULL;
+}
+
+static void *receive(void *argument)
+{
+	struct work *work = argument, *next;
+	beam_message *message;
+
+	while (beam_topic_receive(work->topic, &message, BEAM_FOREVER) > 0) {
+		if (!(next = work_new(work->channel, work->topic, message)))
+			continue;
+		next->room = processes_wait();
+		if (!begin(answer, next))
+			answer(next);
+	}
+	work_free(work);
+	return NULL;
+}
+
+/* Topics of other names are turned away. */
+static void *accept_topics(void *argument)
+{
+	struct work *work = argument, *next;
+	beam_topic *topic;
+
+	while (beam_channel_accept(work->channel, &topic, BEAM_FOREVER) > 0) {
+		next = strcmp(beam_topic_name(topic), options.arguments[0]) == 0 ? work_new(work->channel, topic, NULL) : NULL;
+		beam_topic_unref(topic);
+		if (next && !begin(receive, next))
+			receive(next);
+	}
+	work_free(work);
+	return NULL;
+}
+
+static int run(void)
+{
+	beam_channel *channel;
+	int code, r = processes_begin(options.processes);
+
+	if (r < 0)
+		return say_error(r, options.arguments[1]);
+	if ((code = listening_begin(processes_end)) != CODE_DONE)
+		return code;
+	while ((code = listening_accept(&channel)) == CODE_DONE) {
+		struct work *work = work_new(channel, NULL, NULL);
+		beam_channel_unref(channel);
+		if (work && !begin(accept_topics, work))
+			work_free(work);
+	}
+	listening_end();
+	return code;
+}
+
+const struct command command_serve = {
+    .bit = SERVE,
+    .name = "serve",
+    .arguments = "ADDRESS TOPIC -- COMMAND...",
+    .purpose = "Run a process for each request",
+    .details = "The request is its standard input, its standard output the reply; attachments are descriptors from 3 on. An "
+	       "exit status other than 0 "
+	       "fails the call.",
+    .least = 3,
+    .most = UINT16_MAX,
+    .run = run,
+};
