@@ -17,14 +17,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 10, ROUNDS_DEFAULT = 5, CALLS_DEFAULT = 100000, EVENTS = 64, SIZE = 64, IDLE_US = 30 * 1000 };
+enum { CROWDS = 3, ROUNDS = 7, AT_ONCE = 10, CALLS = 100000, EVENTS = 64, SIZE = 64, IDLE_US = 30 * 1000 };
 
 struct member {
 	beam_channel *channel;
 	beam_topic *topic;
 };
-
-static size_t n_calls = CALLS_DEFAULT;
 
 static void open_member(struct member *member, int socket)
 {
@@ -86,7 +84,7 @@ static void ask(struct member *members, size_t n, int start, int result)
 	ask_all(members, n, n < AT_ONCE ? AT_ONCE : n);
 	while (read(start, &go, 1) == 1) {
 		begun = now_ns();
-		ask_all(members, n, n_calls);
+		ask_all(members, n, CALLS);
 		took = now_ns() - begun;
 		must_sys(write(result, &took, sizeof took), "result");
 	}
@@ -109,12 +107,14 @@ static void answer(struct member *member, uint32_t shown)
 static size_t resident(void)
 {
 	FILE *file = fopen("/proc/self/statm", "re");
-	size_t pages = 0;
+	char line[128], *second;
 
-	if (!file || fscanf(file, "%*u %zu", &pages) != 1)
+	if (!file || !fgets(line, sizeof line, file))
 		die("/proc/self/statm");
 	fclose(file);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
+	/* Pages: of addresses, then resident ones. */
+	strtoul(line, &second, 10);
+	return strtoul(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /* What is kept for use again goes when it is not used: a loop dispatches when the deadlines have passed. */
@@ -143,11 +143,16 @@ static void answer_until(int epoll, int result, void *ret, size_t size)
 	}
 }
 
-static void serve(struct member *members, size_t n, int listener, int start, int result, unsigned rounds)
+/* One round: the time of a call, and what memory a channel takes. */
+struct figures {
+	double ns, bytes;
+};
+
+static struct figures serve(struct member *members, size_t n, int listener, int start, int result)
 {
 	int epoll = (int)must_sys(epoll_create1(EPOLL_CLOEXEC), "epoll");
-	double *samples = must_allocate(rounds * sizeof *samples);
-	size_t before = resident(), after;
+	size_t before = resident();
+	uint64_t took;
 
 	for (size_t i = 0; i < n; i++) {
 		struct epoll_event event = {.events = EPOLLIN, .data.ptr = &members[i]};
@@ -156,26 +161,19 @@ static void serve(struct member *members, size_t n, int listener, int start, int
 		must_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, beam_channel_loop_fd(members[i].channel), &event), "epoll");
 	}
 	must_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, result, &(struct epoll_event){.events = EPOLLIN}), "epoll");
-	for (unsigned i = 0; i < rounds; i++) {
-		uint64_t took;
-
-		must_sys(write(start, "", 1), "start");
-		answer_until(epoll, result, &took, sizeof took);
-		samples[i] = (double)took / (double)n_calls;
-	}
+	must_sys(write(start, "", 1), "start");
+	answer_until(epoll, result, &took, sizeof took);
 	settle(members, n);
-	after = resident();
-	samples_sort(samples, rounds);
-	printf("%8zu channels  %8.0f ns a call (%.0f-%.0f)  %9.0f calls/s  %8.0f bytes a channel\n", n, median(samples, rounds),
-	       samples[0], samples[rounds - 1], 1e9 / median(samples, rounds), (double)(after - before) / (double)n);
-	fflush(stdout);
+	return (struct figures){(double)took / CALLS, (double)(resident() - before) / (double)n};
 }
 
-static void run(size_t n, unsigned rounds)
+/* In a process of its own, with another that asks. */
+static void run(size_t n, int to)
 {
 	struct member *members = must_allocate(n * sizeof *members);
 	struct sockaddr_un address = address_of(getpid());
 	int start[2], result[2], status, listener = (int)must_sys(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+	struct figures figures;
 	pid_t asking;
 
 	must_sys(bind(listener, (struct sockaddr *)&address, sizeof address), "bind");
@@ -188,29 +186,57 @@ static void run(size_t n, unsigned rounds)
 		ask(members, n, start[0], result[1]);
 		_exit(0);
 	}
-	serve(members, n, listener, start[1], result[0], rounds);
+	figures = serve(members, n, listener, start[1], result[0]);
 	close(start[1]);
 	if (waitpid(asking, &status, 0) != asking || status)
 		die("the one that asks died");
+	must_sys(write(to, &figures, sizeof figures), "figures");
 	_exit(0);
+}
+
+static struct figures measure(size_t n)
+{
+	struct figures figures;
+	int fds[2], status;
+	pid_t pid;
+
+	must_sys(pipe(fds), "pipe");
+	pid = (pid_t)must_sys(fork(), "fork");
+	if (!pid)
+		run(n, fds[1]);
+	if (waitpid(pid, &status, 0) != pid || status || read(fds[0], &figures, sizeof figures) != sizeof figures)
+		die("a run failed");
+	close(fds[0]);
+	close(fds[1]);
+	return figures;
 }
 
 int main(void)
 {
-	static const size_t crowds[] = {10, 1000, 10000};
+	static const size_t crowds[CROWDS] = {10, 1000, 10000};
+	double ns[CROWDS][ROUNDS], ratio[CROWDS][ROUNDS], bytes[CROWDS][ROUNDS];
 	struct rlimit files;
-	int status;
 
 	must_sys(getrlimit(RLIMIT_NOFILE, &files), "getrlimit");
 	files.rlim_cur = files.rlim_max;
 	must_sys(setrlimit(RLIMIT_NOFILE, &files), "setrlimit");
-	for (size_t i = 0; i < sizeof crowds / sizeof *crowds; i++) {
-		pid_t pid = (pid_t)must_sys(fork(), "fork");
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (unsigned i = 0; i < CROWDS; i++) {
+			struct figures figures = measure(crowds[i]);
 
-		if (!pid)
-			run(crowds[i], ROUNDS_DEFAULT);
-		if (waitpid(pid, &status, 0) != pid || status)
-			die("a run failed");
+			ns[i][round] = figures.ns;
+			ratio[i][round] = figures.ns / ns[0][round];
+			bytes[i][round] = figures.bytes;
+		}
+	}
+	printf("| channels | ns a call | x that at 10 | calls/s | bytes a channel |\n| --- | --- | --- | --- | --- |\n");
+	for (unsigned i = 0; i < CROWDS; i++) {
+		samples_sort(ns[i], ROUNDS);
+		samples_sort(ratio[i], ROUNDS);
+		samples_sort(bytes[i], ROUNDS);
+		printf("| %zu | %.0f (%.0f-%.0f) | %.2f (%.2f-%.2f) | %.0f | %.0f |\n", crowds[i], median(ns[i], ROUNDS),
+		       ns[i][0], ns[i][ROUNDS - 1], median(ratio[i], ROUNDS), ratio[i][0], ratio[i][ROUNDS - 1],
+		       1e9 / median(ns[i], ROUNDS), median(bytes[i], ROUNDS));
 	}
 	return 0;
 }
