@@ -372,9 +372,9 @@ void baton_tick(struct beam_channel *channel)
 			give_up_expecting(channel);
 		if (waited_for || baton->led != baton->led_at_tick)
 			set_tick(baton, now);
-		else if (baton->taken)
+		else if (baton->taken || baton->over)
 			baton->mode = STANDBY_REST;
-		else if (!baton->over)
+		else
 			watch(channel);
 	}
 	pthread_mutex_unlock(&baton->lock);

@@ -65,6 +65,41 @@ static void test_one_who_leads_for_long_is_left_alone(void)
 	end();
 }
 
+/* Reading has ended between two ticks, and our own goodbye cannot be written yet: somebody else has the right to. */
+static bool ends_between_ticks(void)
+{
+	beam_message *message = NULL;
+	bool ticking;
+
+	begin(NULL);
+	make_it_tick();
+	pthread_mutex_lock(&channel->tx_lock);
+	if (channel->writing)
+		require_int(write_wait(channel, false, soon()), 1);
+	channel->writing = true;
+	pthread_mutex_unlock(&channel->tx_lock);
+	raw_goodbye(&out);
+	raw_peer_send(&peer, &out);
+	check_int(beam_topic_receive(topics[0], &message, soon()), 0);
+	ticking = is(STANDBY_TICK, false);
+	check_within(20000, !is(STANDBY_TICK, false));
+	pthread_mutex_lock(&channel->tx_lock);
+	write_release(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	end();
+	return ticking;
+}
+
+static void test_there_are_no_ticks_once_reading_has_ended(void)
+{
+	/* Sometimes a tick comes first. */
+	for (int i = 0; i < 1000; i++) {
+		if (ends_between_ticks())
+			return;
+	}
+	check(false);
+}
+
 static void test_with_a_dependent_there_are_no_ticks(void)
 {
 	begin(NULL);
@@ -423,6 +458,7 @@ static const struct test tests[] = {
     TEST(test_taking_over_often_makes_the_thread_tick_and_then_there_is_silence),
     TEST(test_one_who_leads_for_long_is_left_alone),
     TEST(test_with_a_dependent_there_are_no_ticks),
+    TEST(test_there_are_no_ticks_once_reading_has_ended),
     TEST(test_who_leads_reads_for_the_others_too),
     TEST(test_the_right_goes_to_the_latest_deadline),
     TEST(test_one_whose_time_is_up_passes_the_right_on),
