@@ -96,6 +96,15 @@ static void note_activity(struct beam_channel *channel)
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 
+/* Reading is over, and writing may have been before: then the channel's thread may go. */
+static void tell_over(struct beam_channel *channel)
+{
+	pthread_mutex_lock(&channel->tx_lock);
+	if (channel->broken || write_over(channel))
+		write_nudge(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
 bool read_some(struct beam_channel *channel)
 {
 	size_t total = 0;
@@ -116,12 +125,14 @@ bool read_some(struct beam_channel *channel)
 	}
 	/* Also if nothing came: to look takes memory. */
 	note_activity(channel);
+	if (!channel->read_over) {
+		if (n == -EAGAIN || dry)
+			watch_stall(channel, late);
+		else if (n <= 0)
+			fail(channel, n == -ENOMEM || n == -ENOBUFS ? -ENOMEM : -ECONNRESET, NULL);
+	}
 	if (channel->read_over)
-		return true;
-	if (n == -EAGAIN || dry)
-		watch_stall(channel, late);
-	else if (n <= 0)
-		fail(channel, n == -ENOMEM || n == -ENOBUFS ? -ENOMEM : -ECONNRESET, NULL);
+		tell_over(channel);
 	return total || channel->read_over;
 }
 
