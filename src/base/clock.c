@@ -52,7 +52,7 @@ struct timespec *deadline_timeout(beam_deadline deadline, struct timespec *stora
 
 	if (deadline == BEAM_FOREVER)
 		return NULL;
-	*storage = (struct timespec){.tv_sec = left / NS_PER_S, .tv_nsec = left % NS_PER_S};
+	*storage = (struct timespec){.tv_sec = left / NS_PER_S, .tv_nsec = (long)(left % NS_PER_S)};
 	return storage;
 }
 
@@ -84,7 +84,7 @@ void condition_end(pthread_cond_t *condition)
 
 int condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock, beam_deadline deadline)
 {
-	struct timespec until = {.tv_sec = deadline / NS_PER_S, .tv_nsec = deadline % NS_PER_S};
+	struct timespec until = {.tv_sec = deadline / NS_PER_S, .tv_nsec = (long)(deadline % NS_PER_S)};
 
 	if (deadline == BEAM_FOREVER)
 		return -pthread_cond_wait(condition, lock);

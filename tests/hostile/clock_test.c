@@ -21,9 +21,14 @@ static time_t jump(void)
 	return atomic_load(&jumping) ? by[atomic_fetch_add(&jumps, 1) % 4] : 0;
 }
 
+/* Where the first one has 32 bits for the seconds there is a second. */
+#ifndef SYS_clock_gettime64
+#define SYS_clock_gettime64 SYS_clock_gettime
+#endif
+
 int clock_gettime(clockid_t clock, struct timespec *ret)
 {
-	int r = (int)syscall(SYS_clock_gettime, clock, ret);
+	int r = (int)syscall(SYS_clock_gettime64, clock, ret);
 
 	if (r == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
 		ret->tv_sec += jump();
