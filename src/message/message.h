@@ -22,7 +22,8 @@ struct message_call {
 };
 
 struct beam_message {
-	struct beam_message *next;
+	/* So that a payload behind it is aligned to 8 bytes also where no member needs that. */
+	_Alignas(8) struct beam_message *next;
 	const unsigned char *data;
 	size_t size;
 	/* The chunk this message lies in; NULL: it was allocated by itself, and its payload, if not behind it, is `owned`; or the block. */
