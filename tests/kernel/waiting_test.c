@@ -99,6 +99,10 @@ static bool reader_blocked(struct reader *reader)
 	if (fscanf(file, "%ld", &call) != 1)
 		call = -1;
 	fclose(file);
+#ifdef SYS_socketcall
+	if (call == SYS_socketcall)
+		return true;
+#endif
 	return call == SYS_recvfrom;
 }
 

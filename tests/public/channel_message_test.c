@@ -174,7 +174,7 @@ static void files_close(void)
 /* The attachments of a message with this number: how many, and from which file on. */
 static size_t attachments_of(uint64_t number)
 {
-	return number * 7 % 5 ? number % 17 : 0;
+	return number * 7 % 5 ? (size_t)(number % 17) : 0;
 }
 
 static void *send_files(void *argument)

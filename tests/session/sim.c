@@ -29,7 +29,7 @@ size_t sim_size(struct sim *sim, size_t most)
 	while (bits < 63 && most >> bits)
 		bits++;
 	bits = (unsigned)rng_below(&sim->rng, bits + 1);
-	size = rng_below(&sim->rng, (uint64_t)1 << bits);
+	size = rng_below(&sim->rng, (size_t)1 << bits);
 	return size < most ? size : most;
 }
 

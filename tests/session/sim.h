@@ -130,7 +130,7 @@ struct sim_side {
 
 	struct sim_stream *streams;
 	struct sim_stream *names[SIM_NAMES];
-	uint64_t n_streams;
+	size_t n_streams;
 	struct sim_call *calls;
 	uint64_t n_calls;
 	struct sim_sender senders[SIM_SENDERS];

@@ -36,7 +36,7 @@ static struct sim_stream *any_stream(struct sim_side *side)
 {
 	struct sim_stream *stream = side->streams;
 
-	for (uint64_t n = side->n_streams ? rng_below(&side->sim->rng, side->n_streams) : 0; n; n--)
+	for (size_t n = side->n_streams ? rng_below(&side->sim->rng, side->n_streams) : 0; n; n--)
 		stream = stream->next;
 	return stream;
 }

@@ -73,7 +73,7 @@ static size_t log_uniform(uint64_t random)
 	unsigned bits = (unsigned)(random % 22);
 	size_t least = bits ? (size_t)1 << (bits - 1) : 0;
 
-	return bits > 20 ? PAYLOAD_MAX : least + (random >> 16) % (least ? least : 1);
+	return bits > 20 ? PAYLOAD_MAX : least + (size_t)((random >> 16) % (least ? least : 1));
 }
 
 static unsigned n_attachments(uint64_t random)

@@ -109,7 +109,7 @@ void *loop_run(void *argument)
 		require_int(beam_channel_loop_deadline(side->channel, &deadline), 0);
 		left = deadline - now_ns();
 		if (left > 0)
-			timeout = (struct timespec){left / 1000000000, left % 1000000000};
+			timeout = (struct timespec){left / 1000000000, (long)(left % 1000000000)};
 		items[0].revents = 0;
 		ppoll(items, 2, deadline == BEAM_FOREVER ? NULL : &timeout, NULL);
 	} while (beam_channel_dispatch(side->channel, items[0].revents) == 1);

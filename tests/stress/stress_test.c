@@ -50,7 +50,7 @@ static struct plan plan_new(struct rng *rng, uint64_t n)
 /* When so many messages have gone through a side that something happens: some time in its life, if its topics live as long. */
 static uint64_t moment(const struct plan *plan, struct rng *rng)
 {
-	return rng_below(rng, (plan->messages[0] + plan->messages[1]) / 2);
+	return rng_below(rng, (size_t)(plan->messages[0] + plan->messages[1]) / 2);
 }
 
 static void plan_action(struct plan *plan, unsigned side, unsigned i, struct rng *rng, enum action_kind kind)
