@@ -285,7 +285,8 @@ static inline int sys_madvise(void *memory, size_t size, int advice)
 
 static inline int sys_getrlimit(int resource, struct rlimit *limit)
 {
-	return sys_fault(SYS_GETRLIMIT) ? -1 : getrlimit((__rlimit_resource_t)resource, limit);
+	/* glibc's own type is an enum without a sign. */
+	return sys_fault(SYS_GETRLIMIT) ? -1 : getrlimit((unsigned)resource, limit);
 }
 
 static inline int sys_atexit(void (*run)(void))

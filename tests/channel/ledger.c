@@ -18,7 +18,7 @@ bool ledger_result(long long result, long long good, const char *call, const int
 		return true;
 	while (!strict && *documented != LEDGER_LAST && *documented != result)
 		documented++;
-	name = result < 0 && result > -4096 ? strerrorname_np((int)-result) : NULL;
+	name = result < 0 && result > -4096 ? errno_name((int)-result) : NULL;
 	if (strict || *documented == LEDGER_LAST)
 		fail("%s is %lld (%s%s)", call, result, name ? "-" : "no error", name ? name : "");
 	return false;

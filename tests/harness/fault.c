@@ -164,9 +164,10 @@ const char *fault_name(enum sys_call call)
 	return call < SYS_CALLS ? likely[call].name : NULL;
 }
 
-/* Leaks. The checkers know best; without one the blocks of malloc() are counted here, under the names of libc's own functions. */
+/* Leaks. The checkers know best; without one the blocks of malloc() are counted here, under the names of libc's own functions,
+ * which glibc alone offers. */
 
-#if defined(ADDRESS_SANITIZER) || defined(OTHER_SANITIZER)
+#if defined(ADDRESS_SANITIZER) || defined(OTHER_SANITIZER) || !defined(__GLIBC__)
 static long count_blocks(void)
 {
 	return -1;

@@ -162,10 +162,19 @@ bool harness_check(bool holds, const char *file, int line, bool fatal, const cha
 	return false;
 }
 
-/* " (EPIPE)" for -EPIPE, else nothing. */
+const char *errno_name(int error)
+{
+#ifdef __GLIBC__
+	return strerrorname_np(error);
+#else
+	return strerror(error);
+#endif
+}
+
+/* " (-EPIPE)" for -EPIPE, else nothing. */
 static const char *error_name(long long value, char text[48])
 {
-	const char *name = value < 0 && value > -4096 ? strerrorname_np((int)-value) : NULL;
+	const char *name = value < 0 && value > -4096 ? errno_name((int)-value) : NULL;
 
 	text[0] = '\0';
 	if (name)
@@ -391,9 +400,13 @@ size_t resident_bytes(void)
 
 size_t allocated_bytes(void)
 {
+#ifdef __GLIBC__
 	struct mallinfo2 info = mallinfo2();
 
 	return under_valgrind() || under_sanitizer() ? 0 : info.uordblks + info.hblkhd;
+#else
+	return 0;
+#endif
 }
 
 /* Time bounds */
@@ -550,9 +563,9 @@ struct rng rng_new(uint64_t salt)
 	return rng;
 }
 
-uint64_t rng_below(struct rng *rng, uint64_t n)
+size_t rng_below(struct rng *rng, size_t n)
 {
-	return n ? rng_u64(rng) % n : 0;
+	return n ? (size_t)(rng_u64(rng) % n) : 0;
 }
 
 bool rng_chance(struct rng *rng, unsigned percent)

@@ -68,6 +68,9 @@ int harness_main(const char *suite, const struct test *tests, size_t n, int argc
 			__builtin_unreachable();                                                                               \
 	} while (0)
 
+/* "EPIPE" of EPIPE; what the C library says of it where it has no names; NULL if there is no such errno. */
+const char *errno_name(int error);
+
 /* Strings; NULL equals NULL. */
 #define check_string(actual, expected) harness_check_string(actual, expected, __FILE__, __LINE__, #actual)
 
@@ -175,7 +178,7 @@ struct rng {
 struct rng rng_new(uint64_t salt);
 uint64_t rng_u64(struct rng *rng);
 /* From 0 to n - 1. */
-uint64_t rng_below(struct rng *rng, uint64_t n);
+size_t rng_below(struct rng *rng, size_t n);
 bool rng_chance(struct rng *rng, unsigned percent);
 void rng_fill(struct rng *rng, void *to, size_t size);
 

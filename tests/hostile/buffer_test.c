@@ -105,12 +105,12 @@ static int not_open_at_all(void)
 /* With a page if one is free: one without is refused for that, too. */
 static int of_huge_pages(void)
 {
-	enum { HUGE = 2 << 20 };
-	int fd = memfd(MFD_HUGETLB | 21u << MAP_HUGE_SHIFT, HUGE, 0, 0);
+	enum { HUGE_PAGE = 2 << 20 };
+	int fd = memfd(MFD_HUGETLB | 21u << MAP_HUGE_SHIFT, HUGE_PAGE, 0, 0);
 
 	if (fd < 0)
 		return fd;
-	if (fallocate(fd, 0, 0, HUGE) < 0)
+	if (fallocate(fd, 0, 0, HUGE_PAGE) < 0)
 		check_int(errno, ENOSPC);
 	require_int(fcntl(fd, F_ADD_SEALS, ALL_SEALS), 0);
 	return fd;

@@ -162,7 +162,7 @@ static void receive_burst(beam_topic *in, const struct burst *b)
 	}
 	check(r == 0 || r == -ECONNRESET);
 	if (r < 0 && r != -ECONNRESET)
-		fail("receive: %d (%s)", r, strerrorname_np(-r));
+		fail("receive: %d (%s)", r, errno_name(-r));
 	for (unsigned i = 0; i < THREADS_MAX; i++)
 		check_int(next[i], i < senders ? b->messages : 0);
 }

@@ -127,7 +127,7 @@ static bool not_received(struct receiver *r, unsigned at, ssize_t result, beam_d
 	case -EAGAIN:
 	case -ETIMEDOUT:
 		return side_check(side, result == (deadline == BEAM_NOWAIT ? -EAGAIN : -ETIMEDOUT) && deadline != BEAM_FOREVER,
-				  "receive: %s for another deadline", strerrorname_np((int)-result));
+				  "receive: %s for another deadline", errno_name((int)-result));
 	case -ECONNRESET:
 		side_check(side, atomic_load(&side->theirs->killed), "receive: ECONNRESET of a peer that lives");
 		r->topics[at] = r->topics[--r->n_topics];

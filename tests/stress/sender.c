@@ -159,7 +159,7 @@ static bool not_sent(struct sender *s, unsigned at, ssize_t error, beam_deadline
 	case -ETIMEDOUT:
 		atomic_fetch_add(&side->mine->timeouts, 1);
 		return side_check(side, error == (deadline == BEAM_NOWAIT ? -EAGAIN : -ETIMEDOUT) && deadline != BEAM_FOREVER,
-				  "send: %s for another deadline", strerrorname_np((int)-error));
+				  "send: %s for another deadline", errno_name((int)-error));
 	case -EPIPE:
 		drop_topic(s, at);
 		atomic_fetch_add(&side->mine->pipes, 1);
