@@ -97,8 +97,8 @@ static void test_connections_that_race_with_a_closing_listener_are_served_or_dis
 	snprintf(address, sizeof address, "%s", abstract_address());
 	spot_make(&spot);
 	for (size_t i = 0; i < scale(10); i++) {
-		run_round(address, 1 + (int)rng_below(&rng, (uint64_t)connections()));
-		run_round(spot.path, 1 + (int)rng_below(&rng, (uint64_t)connections()));
+		run_round(address, 1 + (int)rng_below(&rng, (size_t)connections()));
+		run_round(spot.path, 1 + (int)rng_below(&rng, (size_t)connections()));
 		check(!exists(spot.path) && !exists(spot.lock));
 	}
 	spot_end(&spot);

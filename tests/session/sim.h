@@ -132,7 +132,7 @@ struct sim_side {
 	struct sim_stream *names[SIM_NAMES];
 	size_t n_streams;
 	struct sim_call *calls;
-	uint64_t n_calls;
+	size_t n_calls;
 	struct sim_sender senders[SIM_SENDERS];
 
 	int writer;

@@ -67,7 +67,7 @@ static struct sim_call *open_call(struct sim_side *side)
 	struct sim_side *caller = sim_other(side);
 	struct sim_call *call = caller->calls;
 
-	for (uint64_t n = caller->n_calls ? rng_below(&side->sim->rng, caller->n_calls) : 0; n; n--)
+	for (size_t n = caller->n_calls ? rng_below(&side->sim->rng, caller->n_calls) : 0; n; n--)
 		call = call->next;
 	while (call && (!call->open || call->answering))
 		call = call->next;

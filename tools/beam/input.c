@@ -22,8 +22,8 @@ int wait_readable(int fd, int stop, beam_deadline deadline)
 		struct timespec time, *left = NULL;
 		int64_t ns = deadline - beam_in_ms(0);
 		if (deadline != BEAM_FOREVER) {
-			time =
-			    (struct timespec){.tv_sec = ns > 0 ? ns / 1000000000 : 0, .tv_nsec = ns > 0 ? ns % 1000000000 : 0};
+			time = (struct timespec){.tv_sec = ns > 0 ? ns / 1000000000 : 0,
+						 .tv_nsec = ns > 0 ? (long)(ns % 1000000000) : 0};
 			left = &time;
 		}
 		int n = ppoll(waited, 2, left, NULL);
