@@ -1,25 +1,36 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Compiles each public header alone, as C11 and as C++17, without a feature macro and without a warning.
-# usage: headers.sh INCLUDE-DIRECTORY C-COMPILER
+# Compiles each public header alone, and all together, without a feature macro and without a warning: as C11, and as C++11 and C++20.
+# usage: headers.sh INCLUDE-DIRECTORY C-COMPILER [C++-COMPILER]...
 set -euo pipefail
 
 include=$1
 cc=$2
+shift 2
 failed=0
-warnings=(-Wall -Wextra -Wconversion -Wshadow -Wundef -pedantic -pedantic-errors -Werror)
+warnings=(-Wall -Wextra -Wconversion -Wshadow -Wundef -pedantic -pedantic-errors -Werror "-I$include" -fsyntax-only)
 
+# compiles WHAT: by each compiler, in each language. Twice, for the guards.
+compiles() {
+	local cxx standard
+
+	"$cc" -x c -std=c11 -Wstrict-prototypes "${warnings[@]}" - <<<"$text$text" || { echo "$1: not C11 to $cc"; failed=1; }
+	for cxx in "${compilers[@]}"; do
+		for standard in c++11 c++20; do
+			"$cxx" -x c++ "-std=$standard" "${warnings[@]}" - <<<"$text$text" || { echo "$1: not $standard to $cxx"; failed=1; }
+		done
+	done
+}
+
+compilers=("$@")
+all=
 for header in "$include"/beam/*.h; do
-	name=beam/$(basename "$header")
-	# Twice, for its guard.
-	text="#include <$name>"$'\n'"#include <$name>"$'\n'
-	"$cc" -x c -std=c11 "${warnings[@]}" -Wstrict-prototypes -I"$include" -fsyntax-only - <<<"$text" ||
-		{ echo "$header: not C11 by itself"; failed=1; }
-	# The C compiler's own driver takes C++ as well, where C++ is installed.
-	if "$cc" -x c++ -fsyntax-only - <<<'#include <cstddef>' 2>/dev/null; then
-		"$cc" -x c++ -std=c++17 "${warnings[@]}" -I"$include" -fsyntax-only - <<<"$text" ||
-			{ echo "$header: not C++17 by itself"; failed=1; }
-	fi
+	text="#include <beam/$(basename "$header")>"$'\n'
+	all+=$text
+	compiles "$header"
 done
+text=$all
+compiles "all headers"
+echo "by $cc ${compilers[*]}"
 exit "$failed"
