@@ -63,6 +63,9 @@ static void test_the_time_left_for_ppoll(void)
 	check(left.tv_sec == 0 && left.tv_nsec == 0);
 	check(deadline_timeout(clock_now() + (int64_t)3000 * MS + 500 * MS, &left) == &left);
 	check(left.tv_sec == 3 && left.tv_nsec <= 500 * MS);
+	/* More seconds than 32 bits hold. */
+	check(deadline_timeout(clock_now() + (INT64_C(5) << 30) * 1000 * MS, &left) == &left);
+	check(left.tv_sec > INT32_MAX);
 }
 
 static void test_the_time_left_for_epoll_wait_is_rounded_up(void)
