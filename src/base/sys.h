@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -128,7 +129,12 @@ static inline int sys_shutdown(int fd, int how)
 
 static inline ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flags)
 {
+#ifdef __GLIBC__
 	return sys_fault(SYS_SENDMSG) ? -1 : sendmsg(fd, message, flags);
+#else
+	/* musl's own copies the control messages, and has no room for 253 descriptors. The kernel needs no copy: padding is 0 (socket.c). */
+	return sys_fault(SYS_SENDMSG) ? -1 : syscall(SYS_sendmsg, fd, message, flags);
+#endif
 }
 
 static inline ssize_t sys_recvmsg(int fd, struct msghdr *message, int flags)

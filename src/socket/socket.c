@@ -115,9 +115,8 @@ static void control_set_fds(struct msghdr *message, union control_out *control, 
 {
 	struct cmsghdr *header = &control->align;
 
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(n_fds * sizeof *fds);
+	*header =
+	    (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n_fds * sizeof *fds)};
 	memcpy(CMSG_DATA(header), fds, n_fds * sizeof *fds);
 	memset(CMSG_DATA(header) + n_fds * sizeof *fds, 0, CMSG_SPACE(n_fds * sizeof *fds) - CMSG_LEN(n_fds * sizeof *fds));
 	message->msg_control = control;

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -40,7 +41,12 @@ static inline ssize_t raw_sendv(int socket, const struct iovec *iov, size_t n_io
 		memcpy(CMSG_DATA(cmsg), fds, n_fds * sizeof(int));
 	}
 	do
+#ifdef __GLIBC__
 		n = sendmsg(socket, &message, flags | MSG_NOSIGNAL);
+#else
+		/* musl's own has no room for 253 descriptors. */
+		n = syscall(SYS_sendmsg, socket, &message, flags | MSG_NOSIGNAL);
+#endif
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
