@@ -59,7 +59,9 @@ inline take_input()
 /* write_wake_for_credit() */
 inline wake_all_senders(by)
 {
-#ifndef BREAK_WAKE_AT_CLOSE
+#ifdef BREAK_WAKE_AT_CLOSE
+	skip
+#else
 	sleepers_wake_all(0, by);
 #if TOPICS > 1
 	sleepers_wake_all(1, by)
