@@ -83,7 +83,8 @@ static void forward(void)
 	struct ends source, target;
 	size_t moved = 0, n;
 
-	if (ends_open(&source) & ends_open(&target)) {
+	/* Both, whatever becomes of the first. */
+	if ((int)ends_open(&source) & (int)ends_open(&target)) {
 		accepted = send_all(source.topic[0], file);
 		for (int turns = 0; turns < MESSAGES && moved < (size_t)accepted; turns++) {
 			int r = beam_topic_forward(source.topic[1], target.topic[0], &held, (size_t)accepted - moved, &n,
