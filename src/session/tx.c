@@ -538,11 +538,18 @@ void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds
 		tx->events->wake(tx->owner, outlet);
 }
 
+/* Not of one that the end of the channel has let go of while it was busy: it is freed as soon as its topic is. */
+static void make_outlet_due(struct tx *tx, struct outlet *outlet)
+{
+	if (outlet->kind != FRAME_DATA || tx->outlets[outlet->id] == outlet)
+		make_due(&tx->due_outlets, &outlet->due);
+}
+
 void tx_abort(struct tx *tx, struct outlet *outlet)
 {
 	/* The outlet stays busy until ABORT is in a batch: nothing may overtake it. */
 	outlet->abort_due = true;
-	make_due(&tx->due_outlets, &outlet->due);
+	make_outlet_due(tx, outlet);
 }
 
 void tx_not_busy(struct tx *tx, struct outlet *outlet)
@@ -550,7 +557,7 @@ void tx_not_busy(struct tx *tx, struct outlet *outlet)
 	outlet->busy = false;
 	tx->n_busy--;
 	if (outlet->close_wanted && outlet->id && !outlet->close_sent)
-		make_due(&tx->due_outlets, &outlet->due);
+		make_outlet_due(tx, outlet);
 	tx->events->wake(tx->owner, outlet);
 }
 

@@ -264,6 +264,20 @@ static void test_one_that_gives_up_waiting_lets_the_others_go(void)
 	talk_end();
 }
 
+static void test_nothing_is_due_of_a_topic_that_the_end_has_let_go_of_while_it_was_busy(void)
+{
+	talk_begin();
+	mouth_charge_large(&mouth, &a, 100000, 0);
+	/* As the channel does it when all is over; the sender comes to know it later. */
+	mouth.tx.outlets[a.id] = NULL;
+	a.close_wanted = true;
+	tx_abort(&mouth.tx, &a);
+	check(!list_linked(&a.due));
+	tx_complete(&mouth.tx, &a, true);
+	check(!list_linked(&a.due));
+	talk_end();
+}
+
 static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 {
 	const struct outlet any = {.kind = FRAME_DATA};
@@ -795,6 +809,7 @@ static const struct test tests[] = {
     TEST(test_what_the_pool_can_never_have_does_not_stand_in_its_way),
     TEST(test_a_message_of_several_frames_is_alone_on_its_topic),
     TEST(test_one_that_gives_up_waiting_lets_the_others_go),
+    TEST(test_nothing_is_due_of_a_topic_that_the_end_has_let_go_of_while_it_was_busy),
     TEST(test_what_can_never_be_sent_is_told_from_what_must_wait),
     TEST(test_hellos_differences_are_added_to_all_credit),
     TEST(test_hello_without_memory_changes_nothing),
