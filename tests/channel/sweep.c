@@ -6,7 +6,7 @@
 #include <dirent.h>
 #include <socket/reaper.h>
 
-enum { RUN_MS = 10, SHORT_MS = 1, STEP = 97, STEP_SANITIZED = 4, IN_A_ROW = 4 };
+enum { RUN_MS = 10, SHORT_MS = 1, STEP = 41, STEP_SANITIZED = 4, IN_A_ROW = 4 };
 
 bool strict;
 
