@@ -157,7 +157,7 @@ static struct figures serve(struct member *members, size_t n, int listener, int 
 	for (size_t i = 0; i < n; i++) {
 		struct epoll_event event = {.events = EPOLLIN, .data.ptr = &members[i]};
 
-		open_member(&members[i], (int)must_sys(accept4(listener, NULL, NULL, SOCK_CLOEXEC), "accept"));
+		open_member(&members[i], (int)must_sys(accept(listener, NULL, NULL), "accept"));
 		must_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, beam_channel_loop_fd(members[i].channel), &event), "epoll");
 	}
 	must_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, result, &(struct epoll_event){.events = EPOLLIN}), "epoll");

@@ -82,9 +82,12 @@ static void take_deadline(struct argp_state *state, const char *text)
 
 static uid_t user(struct argp_state *state, const char *text)
 {
-	const struct passwd *entry = isdigit((unsigned char)*text) ? NULL : getpwnam(text);
+	struct passwd entry, *found = NULL;
+	char strings[4096];
 
-	return entry ? entry->pw_uid : (uid_t)number(state, text, false, 0, UINT32_MAX - 1);
+	if (!isdigit((unsigned char)*text) && getpwnam_r(text, &entry, strings, sizeof strings, &found) != 0)
+		found = NULL;
+	return found ? found->pw_uid : (uid_t)number(state, text, false, 0, UINT32_MAX - 1);
 }
 
 static uint32_t mode(struct argp_state *state, const char *text)
