@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A crowd: one thread runs many channels by an epoll loop and answers a call on each; another process asks, on one channel after the other, a few at
- * a time. What a call costs with 10, 1,000 and 10,000 channels, and what memory a channel takes that is idle.
+ * a time. What a call costs with 10, 1,000 and 10,000 channels, and what memory a channel takes that is idle. The same with plain sockets, a request and
+ * an answer as one write each: what the kernel's own memory costs that has left the caches.
  */
 #include "util.h"
 #include <beam/beam.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,14 +22,19 @@
 enum { CROWDS = 3, ROUNDS = 7, AT_ONCE = 10, CALLS = 100000, EVENTS = 64, SIZE = 64, IDLE_US = 30 * 1000 };
 
 struct member {
+	/* A socket without a channel, or -1. */
+	int plain;
 	beam_channel *channel;
 	beam_topic *topic;
 };
 
-static void open_member(struct member *member, int socket)
+static void open_member(struct member *member, int socket, bool plain)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 
+	member->plain = plain ? socket : -1;
+	if (plain)
+		return;
 	options.loop = 1;
 	must(beam_channel_new(&member->channel, socket, &options), "channel");
 	must(beam_topic_open(&member->topic, member->channel, "call"), "topic");
@@ -41,6 +48,37 @@ static struct sockaddr_un address_of(pid_t server)
 	return address;
 }
 
+/* ---- Plain sockets --------------------------------------------------------------------------------------------------------- */
+
+static void write_plain(int socket, const void *data)
+{
+	if (send(socket, data, SIZE, MSG_NOSIGNAL) != SIZE)
+		die("plain send");
+}
+
+/* Looks before it waits, as a channel does. */
+static void read_plain(int socket, void *data)
+{
+	ssize_t n;
+
+	while ((n = recv(socket, data, SIZE, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+		must_sys(poll(&(struct pollfd){socket, POLLIN, 0}, 1, -1), "poll");
+	if (n != SIZE)
+		die("plain receive");
+}
+
+static void ask_all_plain(struct member *members, size_t n, size_t calls)
+{
+	uint64_t payload[SIZE / sizeof(uint64_t)] = {0};
+
+	for (size_t done = 0; done < calls; done += AT_ONCE) {
+		for (size_t i = 0; i < AT_ONCE; i++)
+			write_plain(members[(done + i) % n].plain, payload);
+		for (size_t i = 0; i < AT_ONCE; i++)
+			read_plain(members[(done + i) % n].plain, payload);
+	}
+}
+
 /* ---- The one that asks ---------------------------------------------------------------------------------------------------- */
 
 static void ask_all(struct member *members, size_t n, size_t calls)
@@ -50,6 +88,10 @@ static void ask_all(struct member *members, size_t n, size_t calls)
 	beam_call *asked[AT_ONCE];
 	beam_message *message;
 
+	if (members->plain >= 0) {
+		ask_all_plain(members, n, calls);
+		return;
+	}
 	for (size_t done = 0; done < calls; done += AT_ONCE) {
 		for (size_t i = 0; i < AT_ONCE; i++) {
 			payload[0] = done + i;
@@ -68,7 +110,7 @@ static void ask_all(struct member *members, size_t n, size_t calls)
 	}
 }
 
-static void ask(struct member *members, size_t n, int start, int result)
+static void ask(struct member *members, size_t n, bool plain, int start, int result)
 {
 	struct sockaddr_un address = address_of(getppid());
 	uint64_t begun, took;
@@ -78,7 +120,7 @@ static void ask(struct member *members, size_t n, int start, int result)
 		int fd = (int)must_sys(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
 
 		must_sys(connect(fd, (struct sockaddr *)&address, sizeof address), "connect");
-		open_member(&members[i], fd);
+		open_member(&members[i], fd, plain);
 	}
 	/* Each channel once, so that everything is there. */
 	ask_all(members, n, n < AT_ONCE ? AT_ONCE : n);
@@ -95,7 +137,13 @@ static void ask(struct member *members, size_t n, int start, int result)
 static void answer(struct member *member, uint32_t shown)
 {
 	beam_message *message;
+	uint64_t payload[SIZE / sizeof(uint64_t)];
 
+	if (member->plain >= 0) {
+		read_plain(member->plain, payload);
+		write_plain(member->plain, payload);
+		return;
+	}
 	(void)!beam_channel_dispatch(member->channel, (int)shown);
 	while (beam_topic_receive(member->topic, &message, BEAM_NOWAIT) == 1) {
 		must(beam_message_reply(message, beam_message_data(message), beam_message_size(message), BEAM_NOWAIT),
@@ -120,7 +168,7 @@ static size_t resident(void)
 /* What is kept for use again goes when it is not used: a loop dispatches when the deadlines have passed. */
 static void settle(struct member *members, size_t n)
 {
-	for (unsigned times = 0; times < 3; times++) {
+	for (unsigned times = 0; times < 3 && members->plain < 0; times++) {
 		usleep(IDLE_US);
 		for (size_t i = 0; i < n; i++)
 			(void)!beam_channel_dispatch(members[i].channel, 0);
@@ -148,7 +196,7 @@ struct figures {
 	double ns, bytes;
 };
 
-static struct figures serve(struct member *members, size_t n, int listener, int start, int result)
+static struct figures serve(struct member *members, size_t n, bool plain, int listener, int start, int result)
 {
 	int epoll = (int)must_sys(epoll_create1(EPOLL_CLOEXEC), "epoll");
 	size_t before = resident();
@@ -157,8 +205,10 @@ static struct figures serve(struct member *members, size_t n, int listener, int 
 	for (size_t i = 0; i < n; i++) {
 		struct epoll_event event = {.events = EPOLLIN, .data.ptr = &members[i]};
 
-		open_member(&members[i], (int)must_sys(accept(listener, NULL, NULL), "accept"));
-		must_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, beam_channel_loop_fd(members[i].channel), &event), "epoll");
+		int fd = (int)must_sys(accept(listener, NULL, NULL), "accept");
+
+		open_member(&members[i], fd, plain);
+		must_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event), "epoll");
 	}
 	must_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, result, &(struct epoll_event){.events = EPOLLIN}), "epoll");
 	must_sys(write(start, "", 1), "start");
@@ -168,7 +218,7 @@ static struct figures serve(struct member *members, size_t n, int listener, int 
 }
 
 /* In a process of its own, with another that asks. */
-static void run(size_t n, int to)
+static void run(size_t n, bool plain, int to)
 {
 	struct member *members = must_allocate(n * sizeof *members);
 	struct sockaddr_un address = address_of(getpid());
@@ -183,10 +233,10 @@ static void run(size_t n, int to)
 	asking = (pid_t)must_sys(fork(), "fork");
 	if (!asking) {
 		close(start[1]);
-		ask(members, n, start[0], result[1]);
+		ask(members, n, plain, start[0], result[1]);
 		_exit(0);
 	}
-	figures = serve(members, n, listener, start[1], result[0]);
+	figures = serve(members, n, plain, listener, start[1], result[0]);
 	close(start[1]);
 	if (waitpid(asking, &status, 0) != asking || status)
 		die("the one that asks died");
@@ -194,7 +244,7 @@ static void run(size_t n, int to)
 	_exit(0);
 }
 
-static struct figures measure(size_t n)
+static struct figures measure(size_t n, bool plain)
 {
 	struct figures figures;
 	int fds[2], status;
@@ -203,7 +253,7 @@ static struct figures measure(size_t n)
 	must_sys(pipe(fds), "pipe");
 	pid = (pid_t)must_sys(fork(), "fork");
 	if (!pid)
-		run(n, fds[1]);
+		run(n, plain, fds[1]);
 	if (waitpid(pid, &status, 0) != pid || status || read(fds[0], &figures, sizeof figures) != sizeof figures)
 		die("a run failed");
 	close(fds[0]);
@@ -214,7 +264,7 @@ static struct figures measure(size_t n)
 int main(void)
 {
 	static const size_t crowds[CROWDS] = {10, 1000, 10000};
-	double ns[CROWDS][ROUNDS], ratio[CROWDS][ROUNDS], bytes[CROWDS][ROUNDS];
+	double ns[2][CROWDS][ROUNDS], ratio[2][CROWDS][ROUNDS], bytes[CROWDS][ROUNDS];
 	struct rlimit files;
 
 	must_sys(getrlimit(RLIMIT_NOFILE, &files), "getrlimit");
@@ -222,21 +272,30 @@ int main(void)
 	must_sys(setrlimit(RLIMIT_NOFILE, &files), "setrlimit");
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		for (unsigned i = 0; i < CROWDS; i++) {
-			struct figures figures = measure(crowds[i]);
+			for (unsigned plain = 0; plain < 2; plain++) {
+				struct figures figures = measure(crowds[i], plain);
 
-			ns[i][round] = figures.ns;
-			ratio[i][round] = figures.ns / ns[0][round];
-			bytes[i][round] = figures.bytes;
+				ns[plain][i][round] = figures.ns;
+				ratio[plain][i][round] = figures.ns / ns[plain][0][round];
+				if (!plain)
+					bytes[i][round] = figures.bytes;
+			}
 		}
 	}
-	printf("| channels | ns a call | x that at 10 | calls/s | bytes a channel |\n| --- | --- | --- | --- | --- |\n");
+	printf("| channels | ns a call | x that at 10 | plain sockets, ns | x that at 10 | calls/s | bytes a channel |\n"
+	       "| --- | --- | --- | --- | --- | --- | --- |\n");
 	for (unsigned i = 0; i < CROWDS; i++) {
-		samples_sort(ns[i], ROUNDS);
-		samples_sort(ratio[i], ROUNDS);
+		printf("| %zu ", crowds[i]);
+		for (unsigned plain = 0; plain < 2; plain++) {
+			double *of = ns[plain][i], *against = ratio[plain][i];
+
+			samples_sort(of, ROUNDS);
+			samples_sort(against, ROUNDS);
+			printf("| %.0f (%.0f-%.0f) | %.2f (%.2f-%.2f) ", median(of, ROUNDS), of[0], of[ROUNDS - 1],
+			       median(against, ROUNDS), against[0], against[ROUNDS - 1]);
+		}
 		samples_sort(bytes[i], ROUNDS);
-		printf("| %zu | %.0f (%.0f-%.0f) | %.2f (%.2f-%.2f) | %.0f | %.0f |\n", crowds[i], median(ns[i], ROUNDS),
-		       ns[i][0], ns[i][ROUNDS - 1], median(ratio[i], ROUNDS), ratio[i][0], ratio[i][ROUNDS - 1],
-		       1e9 / median(ns[i], ROUNDS), median(bytes[i], ROUNDS));
+		printf("| %.0f | %.0f |\n", 1e9 / median(ns[0][i], ROUNDS), median(bytes[i], ROUNDS));
 	}
 	return 0;
 }
