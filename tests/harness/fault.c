@@ -1,81 +1,61 @@
 /* SPDX-License-Identifier: MIT */
+/* The plan: which call fails, and how. Knows nothing of what is tested, so that it can be put before a library as it is shipped (preload.c). */
 #include <harness/fault.h>
-#include <harness/harness.h>
 
 #include <base/annotate.h>
 #include <stdatomic.h>
 
-#if defined(__has_include)
-#if __has_include(<valgrind/memcheck.h>)
-#include <valgrind/memcheck.h>
-#define HAVE_VALGRIND_H 1
-#endif
-#endif
-
-#if defined(__SANITIZE_ADDRESS__)
-#define ADDRESS_SANITIZER 1
-#elif defined(__SANITIZE_THREAD__)
-#define OTHER_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ADDRESS_SANITIZER 1
-#elif __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define OTHER_SANITIZER 1
-#endif
-#endif
-
-#ifdef ADDRESS_SANITIZER
-#include <sanitizer/lsan_interface.h>
-#endif
-
-/* What each call says when it fails, and whether that passes by itself. */
+/*
+ * What each call can say when it fails, a likely one first: what its manual page names, but for what only a mistake of ours could bring about. And
+ * what passes by itself, or there is another way for: said once, nobody who uses a channel may notice.
+ */
 static const struct {
 	const char *name;
-	int error;
-	bool passes;
-} likely[SYS_CALLS] = {
-    [SYS_MALLOC] = {"malloc", ENOMEM, false},
-    [SYS_CALLOC] = {"calloc", ENOMEM, false},
-    [SYS_REALLOC] = {"realloc", ENOMEM, false},
-    [SYS_SOCKET] = {"socket", EMFILE, false},
-    [SYS_SOCKETPAIR] = {"socketpair", EMFILE, false},
-    [SYS_CONNECT] = {"connect", ECONNREFUSED, false},
-    [SYS_SHUTDOWN] = {"shutdown", ENOTCONN, false},
-    [SYS_SENDMSG] = {"sendmsg", EPIPE, false},
-    [SYS_RECVMSG] = {"recvmsg", ECONNRESET, false},
-    [SYS_GETSOCKOPT] = {"getsockopt", ENOBUFS, false},
-    [SYS_SETSOCKOPT] = {"setsockopt", ENOMEM, false},
-    [SYS_GETSOCKNAME] = {"getsockname", ENOBUFS, false},
-    [SYS_GETPEERNAME] = {"getpeername", ENOTCONN, false},
-    [SYS_BIND] = {"bind", EADDRINUSE, false},
-    [SYS_LISTEN] = {"listen", EADDRINUSE, false},
-    [SYS_ACCEPT4] = {"accept4", EMFILE, false},
-    [SYS_OPEN] = {"open", EMFILE, false},
-    [SYS_FLOCK] = {"flock", ENOLCK, false},
-    [SYS_LSTAT] = {"lstat", EACCES, false},
-    [SYS_UNLINK] = {"unlink", EACCES, false},
-    [SYS_FCHMOD] = {"fchmod", EROFS, false},
-    [SYS_CHMOD] = {"chmod", EROFS, false},
-    [SYS_FCNTL] = {"fcntl", EMFILE, false},
-    [SYS_EVENTFD] = {"eventfd", EMFILE, false},
-    [SYS_TIMERFD_CREATE] = {"timerfd_create", EMFILE, false},
-    [SYS_EPOLL_CREATE1] = {"epoll_create1", EMFILE, false},
-    [SYS_EPOLL_CTL] = {"epoll_ctl", ENOMEM, false},
-    [SYS_EPOLL_WAIT] = {"epoll_wait", EINTR, true},
-    [SYS_PPOLL] = {"ppoll", ENOMEM, false},
-    [SYS_READ] = {"read", EINTR, true},
-    [SYS_WRITE] = {"write", EAGAIN, true},
-    [SYS_MEMFD_CREATE] = {"memfd_create", EMFILE, false},
-    [SYS_FALLOCATE] = {"fallocate", ENOSPC, false},
-    [SYS_FSTAT] = {"fstat", EIO, false},
-    [SYS_FSTATFS] = {"fstatfs", EIO, false},
-    [SYS_MMAP] = {"mmap", ENOMEM, false},
-    [SYS_MADVISE] = {"madvise", ENOMEM, false},
-    [SYS_GETRLIMIT] = {"getrlimit", EPERM, false},
-    [SYS_PTHREAD_CREATE] = {"pthread_create", EAGAIN, false},
-    [SYS_PTHREAD_ATFORK] = {"pthread_atfork", ENOMEM, false},
-    [SYS_TSEARCH] = {"tsearch", ENOMEM, false},
-    [SYS_ATEXIT] = {"atexit", ENOMEM, false},
+	int errors[12];
+	int unnoticed[6];
+} said[SYS_CALLS] = {
+    [SYS_MALLOC] = {"malloc", {ENOMEM}, {0}},
+    [SYS_CALLOC] = {"calloc", {ENOMEM}, {0}},
+    [SYS_REALLOC] = {"realloc", {ENOMEM}, {0}},
+    [SYS_SOCKET] = {"socket", {EMFILE, ENFILE, ENOBUFS, ENOMEM, EACCES}, {0}},
+    [SYS_SOCKETPAIR] = {"socketpair", {EMFILE, ENFILE, ENOBUFS, ENOMEM}, {0}},
+    [SYS_CONNECT] = {"connect", {ECONNREFUSED, ENOENT, EACCES, EPERM, EAGAIN, ENOTDIR, ELOOP, EPROTOTYPE}, {EINTR}},
+    [SYS_SHUTDOWN] = {"shutdown", {ENOTCONN}, {0}},
+    [SYS_SENDMSG] = {"sendmsg", {EPIPE, ECONNRESET, EPERM, EBADF, EINVAL}, {EINTR, EAGAIN, ENOBUFS, ENOMEM, ETOOMANYREFS}},
+    [SYS_RECVMSG] = {"recvmsg", {ECONNRESET, ENOMEM}, {EINTR, EAGAIN}},
+    [SYS_GETSOCKOPT] = {"getsockopt", {ENOBUFS, ENOMEM, ENOPROTOOPT}, {0}},
+    [SYS_SETSOCKOPT] = {"setsockopt", {ENOMEM, ENOBUFS, ENOPROTOOPT, EPERM}, {0}},
+    [SYS_GETSOCKNAME] = {"getsockname", {ENOBUFS}, {0}},
+    [SYS_GETPEERNAME] = {"getpeername", {ENOTCONN, ENOBUFS}, {0}},
+    [SYS_BIND] = {"bind", {EADDRINUSE, EACCES, ENOENT, ENOTDIR, ELOOP, ENOMEM, ENOSPC, EROFS, EPERM}, {0}},
+    [SYS_LISTEN] = {"listen", {EADDRINUSE, EACCES}, {0}},
+    [SYS_ACCEPT4] = {"accept4", {EMFILE, ENFILE, EPERM}, {EINTR, EAGAIN, ECONNABORTED, ENOMEM, ENOBUFS}},
+    [SYS_OPEN] = {"open", {EMFILE, ENFILE, EACCES, ENOENT, ENOTDIR, ELOOP, ENOMEM, ENOSPC, EROFS, EPERM}, {EINTR}},
+    [SYS_FLOCK] = {"flock", {ENOLCK, EWOULDBLOCK}, {EINTR}},
+    [SYS_LSTAT] = {"lstat", {EACCES, ENOENT, ENOTDIR, ELOOP, ENOMEM}, {0}},
+    [SYS_UNLINK] = {"unlink", {EACCES, ENOENT, EBUSY, EPERM, EROFS, ENOMEM}, {0}},
+    [SYS_FCHMOD] = {"fchmod", {EROFS, EPERM, EIO}, {0}},
+    [SYS_CHMOD] = {"chmod", {EROFS, EPERM, EACCES, ENOENT, ENOMEM}, {0}},
+    [SYS_FCNTL] = {"fcntl", {EMFILE, ENOMEM, EBUSY, EPERM}, {0}},
+    [SYS_EVENTFD] = {"eventfd", {EMFILE, ENFILE, ENODEV, ENOMEM}, {0}},
+    [SYS_TIMERFD_CREATE] = {"timerfd_create", {EMFILE, ENFILE, ENODEV, ENOMEM}, {0}},
+    [SYS_EPOLL_CREATE1] = {"epoll_create1", {EMFILE, ENFILE, ENOMEM}, {0}},
+    [SYS_EPOLL_CTL] = {"epoll_ctl", {ENOMEM, ENOSPC}, {0}},
+    [SYS_EPOLL_WAIT] = {"epoll_wait", {EINTR}, {0}},
+    [SYS_PPOLL] = {"ppoll", {ENOMEM}, {EINTR}},
+    [SYS_READ] = {"read", {EINTR}, {0}},
+    [SYS_WRITE] = {"write", {EAGAIN}, {EINTR}},
+    [SYS_MEMFD_CREATE] = {"memfd_create", {EMFILE, ENFILE, ENOMEM, ENOSYS}, {0}},
+    [SYS_FALLOCATE] = {"fallocate", {ENOSPC, EFBIG, EIO, ENOMEM}, {EINTR}},
+    [SYS_FSTAT] = {"fstat", {EIO, ENOMEM}, {0}},
+    [SYS_FSTATFS] = {"fstatfs", {EIO, ENOMEM}, {EINTR}},
+    [SYS_MMAP] = {"mmap", {ENOMEM, EAGAIN, ENFILE, EPERM}, {0}},
+    [SYS_MADVISE] = {"madvise", {ENOMEM, EINVAL}, {0}},
+    [SYS_GETRLIMIT] = {"getrlimit", {EPERM}, {0}},
+    [SYS_PTHREAD_CREATE] = {"pthread_create", {EAGAIN, EPERM}, {0}},
+    [SYS_PTHREAD_ATFORK] = {"pthread_atfork", {ENOMEM}, {0}},
+    [SYS_TSEARCH] = {"tsearch", {ENOMEM}, {0}},
+    [SYS_ATEXIT] = {"atexit", {ENOMEM}, {0}},
 };
 
 /*
@@ -84,8 +64,9 @@ static const struct {
 static struct {
 	_Atomic uint64_t calls; /* of interest; 0: nothing is armed */
 	_Atomic unsigned long n, count, hits, times;
-	_Atomic int error, first;
-	_Atomic bool sticky;
+	_Atomic int error, first, lasting;
+	_Atomic uint64_t gave[3]; /* errnos, a bit each */
+	_Atomic unsigned char trace[FAULT_TRACE];
 } plan = {.times = 1};
 static uint64_t only = FAULT_ALL;
 
@@ -97,21 +78,83 @@ __attribute__((constructor)) static void prepare(void)
 	annotate_atomic(&plan);
 }
 
+/* A call whose likely error is one of these can be told again and again that it is not yet time: for ever would be another machine, not a fault. */
+static bool passes(enum sys_call call)
+{
+	return said[call].errors[0] == EINTR || (call == SYS_WRITE && said[call].errors[0] == EAGAIN);
+}
+
+static bool is_due(enum sys_call call, unsigned long count)
+{
+	unsigned long n = get(n);
+
+	if (get(lasting) == FAULT_EACH_OTHER)
+		return count % 2 == 1;
+	if (count < n)
+		return false;
+	if (count < n + get(times))
+		return true;
+	switch (get(lasting)) {
+	case FAULT_STICKY: return get(error) || !passes(call);
+	case FAULT_STICKY_CALL: return (int)call == get(first);
+	default: return false;
+	}
+}
+
+/* How many may be noticed: the others come after them. */
+static unsigned noticed(enum sys_call call)
+{
+	unsigned n = 0;
+
+	while (said[call].errors[n])
+		n++;
+	return n;
+}
+
+int fault_error(enum sys_call call, unsigned choice)
+{
+	unsigned n = noticed(call);
+
+	return choice < n ? said[call].errors[choice] : said[call].unnoticed[choice - n];
+}
+
+unsigned fault_errors(enum sys_call call)
+{
+	unsigned n = noticed(call);
+
+	while (fault_error(call, n))
+		n++;
+	return n;
+}
+
+bool fault_unnoticed(enum sys_call call, unsigned choice)
+{
+	return choice >= noticed(call) || fault_error(call, choice) == EINTR;
+}
+
+/* What this call says now: what was asked for, by errno or by choice, or what is likely. */
+static int error_of(enum sys_call call)
+{
+	int error = get(error);
+
+	return error > 0 ? error : fault_error(call, error < 0 ? (unsigned)~error % fault_errors(call) : 0);
+}
+
 bool sys_fault(enum sys_call call)
 {
-	unsigned long count, n;
-	int error;
+	unsigned long count;
 
 	if (!(get(calls) & FAULT(call)))
 		return false;
 	count = atomic_fetch_add_explicit(&plan.count, 1, memory_order_relaxed) + 1;
-	n = get(n);
-	error = get(error);
-	if (count < n || (count >= n + get(times) && (!get(sticky) || (!error && likely[call].passes))))
+	if (count <= FAULT_TRACE)
+		set(trace[count - 1], (unsigned char)call);
+	if (!is_due(call, count))
 		return false;
 	if (atomic_fetch_add_explicit(&plan.hits, 1, memory_order_relaxed) == 0)
 		set(first, (int)call);
-	errno = error ? error : likely[call].error;
+	errno = error_of(call);
+	atomic_fetch_or_explicit(&plan.gave[errno / 64], UINT64_C(1) << (errno % 64), memory_order_relaxed);
 	return true;
 }
 
@@ -132,15 +175,17 @@ void fault_times(unsigned long times)
 	set(times, times);
 }
 
-void fault_at(unsigned long n, int error, bool sticky)
+void fault_at(unsigned long n, int error, enum fault_lasting lasting)
 {
 	set(calls, 0);
 	set(n, n);
 	set(count, 0);
 	set(hits, 0);
 	set(error, error);
-	set(sticky, sticky);
+	set(lasting, (int)lasting);
 	set(first, SYS_CALLS);
+	for (size_t i = 0; i < sizeof plan.gave / sizeof *plan.gave; i++)
+		set(gave[i], 0);
 	set(calls, only);
 }
 
@@ -159,213 +204,17 @@ unsigned long fault_calls(void)
 	return get(count);
 }
 
+enum sys_call fault_call(unsigned long n)
+{
+	return n <= FAULT_TRACE ? (enum sys_call)get(trace[n - 1]) : SYS_CALLS;
+}
+
+bool fault_gave(int error)
+{
+	return error > 0 && error < 192 && get(gave[error / 64]) & UINT64_C(1) << (error % 64);
+}
+
 const char *fault_name(enum sys_call call)
 {
-	return call < SYS_CALLS ? likely[call].name : NULL;
-}
-
-/* Leaks. The checkers know best; without one the blocks of malloc() are counted here, under the names of libc's own functions,
- * which glibc alone offers. */
-
-#if defined(ADDRESS_SANITIZER) || defined(OTHER_SANITIZER) || !defined(__GLIBC__)
-static long count_blocks(void)
-{
-	return -1;
-}
-#else
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *memory, size_t size);
-extern void *__libc_memalign(size_t alignment, size_t size);
-extern void __libc_free(void *memory);
-
-static atomic_long blocks;
-
-static void *counted(void *memory)
-{
-	if (memory)
-		atomic_fetch_add_explicit(&blocks, 1, memory_order_relaxed);
-	return memory;
-}
-
-void *malloc(size_t size)
-{
-	return counted(__libc_malloc(size));
-}
-
-void *calloc(size_t nmemb, size_t size)
-{
-	return counted(__libc_calloc(nmemb, size));
-}
-
-void *realloc(void *ptr, size_t size)
-{
-	void *result = __libc_realloc(ptr, size);
-
-	if (!ptr)
-		counted(result);
-	else if (size == 0 && !result)
-		atomic_fetch_sub_explicit(&blocks, 1, memory_order_relaxed);
-	return result;
-}
-
-void *aligned_alloc(size_t alignment, size_t size)
-{
-	return counted(__libc_memalign(alignment, size));
-}
-
-int posix_memalign(void **memptr, size_t alignment, size_t size)
-{
-	void *memory = counted(__libc_memalign(alignment, size));
-
-	if (!memory)
-		return ENOMEM;
-	*memptr = memory;
-	return 0;
-}
-
-void free(void *ptr)
-{
-	if (ptr)
-		atomic_fetch_sub_explicit(&blocks, 1, memory_order_relaxed);
-	__libc_free(ptr);
-}
-
-static long count_blocks(void)
-{
-	/* Valgrind puts its own malloc() in the place of any other. */
-	return under_valgrind() ? -1 : atomic_load_explicit(&blocks, memory_order_relaxed);
-}
-#endif
-
-long allocated_blocks(void)
-{
-	return count_blocks();
-}
-
-/* True if a checker has found memory that was lost since the last time. */
-static bool checker_found_leak(void)
-{
-#if defined(ADDRESS_SANITIZER)
-	return __lsan_do_recoverable_leak_check() != 0;
-#elif defined(HAVE_VALGRIND_H)
-	static unsigned long last;
-	unsigned long leaked = 0, dubious = 0, reachable = 0, suppressed = 0;
-	bool more;
-
-	if (!under_valgrind())
-		return false;
-	VALGRIND_DO_QUICK_LEAK_CHECK;
-	VALGRIND_COUNT_LEAK_BLOCKS(leaked, dubious, reachable, suppressed);
-	more = leaked + dubious > last;
-	last = leaked + dubious;
-	(void)reachable;
-	(void)suppressed;
-	return more;
-#else
-	return false;
-#endif
-}
-
-bool fault_finds_leaks(void)
-{
-#ifdef ADDRESS_SANITIZER
-	return true;
-#else
-	return under_valgrind() || count_blocks() >= 0;
-#endif
-}
-
-static void run(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds)
-{
-	fault_only(sweep->only ? sweep->only : FAULT_ALL);
-	fault_times(sweep->times ? sweep->times : 1);
-	fault_at(n, sweep->error, sticky);
-	sweep->scenario(sweep->argument);
-	check_fds(fds);
-	fault_off();
-}
-
-/* True if a run has left memory, also after a moment for threads that end: more blocks than before, or what a checker found. */
-static bool left_memory(long before)
-{
-	struct harness_wait wait = harness_wait_begin(20);
-
-	if (before < 0)
-		return checker_found_leak();
-	while (count_blocks() > before)
-		if (!harness_wait_more(&wait))
-			return true;
-	return false;
-}
-
-static long prepare_run(const struct fault_sweep *sweep)
-{
-	if (sweep->prepare)
-		sweep->prepare();
-	return count_blocks();
-}
-
-/* A run that leaves memory may have filled a cache of libc's, of threads' stacks for one; one that does so each time has lost it. */
-static void check_memory(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds,
-			 long before)
-{
-	for (int i = 0; i < 5; i++) {
-		if (!left_memory(before))
-			return;
-		before = prepare_run(sweep);
-		run(sweep, n, sticky, fds);
-	}
-	if (left_memory(before))
-		fail("each run leaves memory behind");
-}
-
-static unsigned long sweep_all(const struct fault_sweep *sweep, bool sticky, struct fd_snapshot *fds)
-{
-	unsigned long n, last = 0, limit = sweep->limit ? sweep->limit : 100000, step = sweep->step ? sweep->step : 1;
-
-	/* The calls of a scenario with threads are not the same number every time: it is over when two beyond are not reached. */
-	for (n = 1; n <= limit && n <= last + 2 * step && !harness_failures(); n += step) {
-		long before = prepare_run(sweep);
-
-		harness_context("call %lu failing %s", n, sticky ? "from then on" : "once");
-		run(sweep, n, sticky, fds);
-		if (fault_hit())
-			last = n;
-		harness_context("call %lu, %s(), failing %s", n, fault_hit() ? fault_name(fault_first()) : "never",
-				sticky ? "from then on" : "once");
-		check_memory(sweep, n, sticky, fds, before);
-	}
-	harness_context("%s", "");
-	return last;
-}
-
-unsigned long fault_sweep_with(const struct fault_sweep *sweep)
-{
-	struct fd_snapshot *fds = malloc(sizeof *fds);
-	unsigned long once = 0, sticky = 0;
-
-	require(fds != NULL);
-	fd_snapshot_take(fds);
-	harness_context("no fault");
-	run(sweep, 0, false, fds);
-	checker_found_leak();
-	if (sweep->once || !sweep->sticky)
-		once = sweep_all(sweep, false, fds);
-	if (sweep->sticky || !sweep->once)
-		sticky = sweep_all(sweep, true, fds);
-	free(fds);
-	return once > sticky ? once : sticky;
-}
-
-static void run_plain(void *argument)
-{
-	void (*const *scenario)(void) = argument;
-
-	(*scenario)();
-}
-
-unsigned long fault_sweep(void (*scenario)(void))
-{
-	return fault_sweep_with(&(struct fault_sweep){.scenario = run_plain, .argument = &scenario});
+	return call < SYS_CALLS ? said[call].name : NULL;
 }

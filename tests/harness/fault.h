@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Faults: makes the calls of the seam (src/base/sys.h) fail on purpose, in tests that are linked with beam_testing.
+ * Faults: makes the calls of the seam (src/base/sys.h) fail on purpose, in tests that are linked with beam_testing, or with the library as it is
+ * shipped and with what stands between it and the C library (preload.c).
  *
  * The calls of all threads are counted from 1 since fault_at(). A scenario is swept by failing its first call, then its second, and so on:
  *
@@ -16,9 +17,25 @@
 /* Nothing fails, every call is of interest. As it is at the beginning. */
 void fault_off(void);
 
-/* The `n`th call from now on fails, and all after it if `sticky`, with `error`, or 0: a likely one for that call. A call whose likely error
- * passes by itself (EINTR, EAGAIN) fails only once then: for ever would be another machine, not a fault. */
-void fault_at(unsigned long n, int error, bool sticky);
+enum fault_lasting {
+	FAULT_ONCE = false,
+	/* All calls after it fail too; but one whose likely error passes by itself (EINTR, EAGAIN) fails only once: for ever would be another
+	 * machine, not a fault. */
+	FAULT_STICKY = true,
+	/* All calls of the same function. */
+	FAULT_STICKY_CALL,
+	/* From the first on every other call fails, whatever `n`. */
+	FAULT_EACH_OTHER,
+};
+
+/* The `n`th call from now on fails, with `error`, or 0: a likely one for that call, or ~k: the kth of those that it can give. */
+void fault_at(unsigned long n, int error, enum fault_lasting lasting);
+
+/* The errors that a call can give: how many, and each of them, from 0 on; 0 past the last. */
+unsigned fault_errors(enum sys_call call);
+int fault_error(enum sys_call call, unsigned choice);
+/* True if nobody who uses a channel may notice it, once. */
+bool fault_unnoticed(enum sys_call call, unsigned choice);
 
 /* Counts and fails only calls of this set, an OR of FAULT(call)s, until the next fault_off(). Call it before fault_at(). */
 #define FAULT(call) (UINT64_C(1) << (call))
@@ -29,10 +46,14 @@ void fault_only(uint64_t calls);
 /* One that fails once fails so many times in a row instead, until the next fault_off(). Call it before fault_at(). */
 void fault_times(unsigned long times);
 
-/* True if a call has failed since fault_at(); which one came first; how many calls of interest were made since. */
+/* True if a call has failed since fault_at(); which one came first; how many calls of interest were made since; which the `n`th was, of
+ * the first FAULT_TRACE; true if one has failed with this error. */
 bool fault_hit(void);
 enum sys_call fault_first(void);
 unsigned long fault_calls(void);
+enum { FAULT_TRACE = 4096 };
+enum sys_call fault_call(unsigned long n);
+bool fault_gave(int error);
 /* The call's name without sys_; NULL if fault.c does not know it. */
 const char *fault_name(enum sys_call call);
 
@@ -61,6 +82,8 @@ unsigned long fault_sweep(void (*scenario)(void));
 
 /* Blocks of malloc() that are not free, or -1 where they cannot be counted. */
 long allocated_blocks(void);
+/* True if a checker that is there has found memory that was lost since the last time. */
+bool fault_leaked(void);
 /* True if a sweep can tell that memory was lost. The thread sanitizer cannot. */
 bool fault_finds_leaks(void);
 
