@@ -85,8 +85,8 @@ void calls_unasked(struct list *unasked)
 	}
 }
 
-/* The next call in flight after an id, held. */
-static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id)
+/* The next call in flight after an id, held; or forgotten by the session, whose reference is the caller's then. */
+static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id, bool forget)
 {
 	struct tx *tx = &channel->tx;
 	struct beam_call *call = NULL;
@@ -97,7 +97,10 @@ static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id)
 
 		if (inlet) {
 			call = call_of(inlet);
-			atomic_fetch_add_explicit(&call->memory, 1, memory_order_relaxed);
+			if (forget)
+				tx_call_over(tx, inlet);
+			else
+				atomic_fetch_add_explicit(&call->memory, 1, memory_order_relaxed);
 		}
 	}
 	pthread_mutex_unlock(&channel->tx_lock);
@@ -109,7 +112,7 @@ void calls_end_reading(struct beam_channel *channel, int end)
 	struct beam_call *call;
 	uint32_t id = 0;
 
-	while ((call = next_call(channel, &id))) {
+	while ((call = next_call(channel, &id, false))) {
 		inbox_end_reading(&call->inbox, end);
 		call_unref(call);
 	}
@@ -120,18 +123,8 @@ void calls_forget(struct beam_channel *channel)
 	struct beam_call *call;
 	uint32_t id = 0;
 
-	while ((call = next_call(channel, &id))) {
-		bool known;
-
-		pthread_mutex_lock(&channel->tx_lock);
-		known = channel->tx.calls[id] == &call->inlet;
-		if (known)
-			tx_call_over(&channel->tx, &call->inlet);
-		pthread_mutex_unlock(&channel->tx_lock);
-		if (known)
-			call_unref(call);
-		call_unref(call); /* NOLINT(clang-analyzer-unix.Malloc): two references, as counted */
-	}
+	while ((call = next_call(channel, &id, true)))
+		call_unref(call);
 }
 
 /* ---- Making ------------------------------------------------------------------------------------------------------------------- */

@@ -252,6 +252,12 @@ static inline bool write_over(const struct beam_channel *channel)
 {
 	return channel->tx.goodbye_sent && !channel->tx.batch.active;
 }
+/* The socket took no more, and something is left for whoever watches for room: no writer waits for it himself. When writing breaks it is full
+ * no more. */
+static inline bool write_wants_room(const struct beam_channel *channel)
+{
+	return channel->full && !channel->writing;
+}
 /* Wakes those who wait for room in the buffer. */
 void write_wake_for_room(struct beam_channel *channel);
 /* Wakes those who wait for credit. */

@@ -26,8 +26,7 @@ static short events(const struct beam_channel *channel)
 {
 	short input = channel->read_over ? 0 : POLLIN;
 
-	return channel->full && !channel->broken && !channel->writing && tx_pending(&channel->tx) ? (short)(input | POLLOUT)
-												  : input;
+	return write_wants_room(channel) ? (short)(input | POLLOUT) : input;
 }
 
 /* ---- Turns ------------------------------------------------------------------------------------------------------------------- */
@@ -57,7 +56,7 @@ static void turn(struct beam_channel *channel, int shown)
 
 	if (channel->finished || channel->dispatching)
 		return;
-	if (channel->awake && channel->nudge >= 0)
+	if (channel->awake)
 		channel->awake = sys_read(channel->nudge, &count, sizeof count) < 0;
 	channel->dispatching = channel->awake = true;
 	pthread_mutex_unlock(&channel->tx_lock);

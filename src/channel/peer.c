@@ -28,9 +28,8 @@ static int answer(int fd, enum question question, void *ret, size_t size)
 	switch (question) {
 	case GROUPS: return socket_peer_groups(fd, ret, size);
 	case PIDFD: return socket_peer_pidfd(fd);
-	case LABEL: return socket_peer_label(fd, ret, size);
+	default: return socket_peer_label(fd, ret, size);
 	}
-	return -EINVAL;
 }
 
 static int ask(beam_channel *channel, enum question question, void *ret, size_t size)

@@ -60,7 +60,7 @@ static void make_more(struct sending *s)
 void sending_make_frame(struct sending *s)
 {
 	struct tx_own *own = &s->own;
-	bool first = s->left == s->size && !own->done;
+	bool first = s->left == s->size;
 	size_t prefix = 0;
 	uint8_t flags = first ? s->flags : 0;
 
@@ -126,7 +126,7 @@ bool sending_may_append(const struct sending *s)
 	const struct tx *tx = &s->channel->tx;
 
 	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
-	if (s->own.n_more || s->own.n_messages > 1 || (s->own.n_fds && s->left))
+	if (s->own.n_more || (s->own.n_fds && s->left))
 		return false;
 	if (tx->held && (s->own.n_fds || s->own.outlet->buffered > tx->drained) && s->deadline != BEAM_NOWAIT)
 		return false;
@@ -153,7 +153,7 @@ int sending_write(struct sending *s)
 			if (r < 0)
 				return r;
 			continue;
-		case WRITTEN_FULL: break;
+		default: break;
 		}
 		/* A run can be sent one by one. */
 		if (!own->begun && own->n_messages > 1) {
@@ -172,7 +172,7 @@ int sending_write(struct sending *s)
 		tx_leave(&channel->tx, own);
 		if (own->done)
 			return 0;
-		return r < 0 ? r : channel->send_error ? channel->send_error : -EPIPE;
+		return r < 0 ? r : channel->send_error;
 	}
 }
 

@@ -14,7 +14,7 @@ static int send_buffered(struct sending *s)
 	if (r < 0)
 		return r;
 	sending_make_frame(s);
-	return sending_end(s, s->left || !sending_may_append(s) ? -EAGAIN : sending_append(s));
+	return sending_end(s, sending_may_append(s) ? sending_append(s) : -EAGAIN);
 }
 
 /* Messages with descriptors that go in one write, from the caller's descriptors: none has to be duplicated. */

@@ -102,8 +102,9 @@ void standby_finish(struct beam_channel *channel)
 	baton_close(channel);
 	channel_end_reading(channel, channel->reset_seen ? -ECONNRESET : 0);
 	pthread_mutex_lock(&channel->tx_lock);
+	/* Writing is broken already, or there is no time left, which was set when the channel was closed: then nothing more is accepted. */
 	if (!write_over(channel))
-		write_break(channel, channel->send_error ? channel->send_error : -EPIPE);
+		write_break(channel, channel->send_error);
 	/* Whoever writes now leaves: the socket goes nowhere any more. */
 	channel->transport.methods->shutdown(&channel->transport);
 	while (channel->writing) {
@@ -135,7 +136,7 @@ int standby_watch(struct beam_channel *channel)
 	/* Though it need not read, it is to hear once that the other side has closed: perhaps nobody leads. */
 	if (!channel->read_over)
 		events = channel->armed ? EPOLLIN : channel->hung_up ? 0 : EPOLLRDHUP | EPOLLONESHOT;
-	if (channel->full && !channel->broken && !channel->writing && tx_pending(&channel->tx))
+	if (write_wants_room(channel))
 		events |= EPOLLOUT;
 	return channel->finished ? 0 : channel->transport.methods->watch(&channel->transport, events);
 }

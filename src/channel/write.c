@@ -92,7 +92,7 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	} else if (batch->n_fds && socket_refused_fd((int)n)) {
 		bool by_own = tx_refused(tx, own, (int)n, spent, &n_spent);
 
-		if (by_own && ret_error)
+		if (by_own)
 			*ret_error = (int)n;
 		result = by_own ? WRITTEN_REFUSED : WRITTEN;
 	} else {
@@ -198,15 +198,16 @@ void write_pending(struct beam_channel *channel)
 int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *, const void *), const void *argument,
 		beam_deadline deadline)
 {
+	enum written written = WRITTEN;
 	int r;
 
 	for (;;) {
-		enum written written = WRITTEN;
-
 		if (channel->broken)
 			return channel->broken;
 		if (done(channel, argument))
 			return 0;
+		if (written != WRITTEN && deadline_passed(deadline))
+			return deadline_error(deadline);
 		if (channel->writing) {
 			r = write_wait(channel, false, deadline);
 			if (r < 0)
@@ -215,7 +216,8 @@ int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *
 				continue;
 		}
 		channel->writing = true;
-		while (!channel->broken && !done(channel, argument) && written == WRITTEN)
+		written = WRITTEN;
+		while (written == WRITTEN && !done(channel, argument))
 			written = write_batch(channel, NULL, NULL);
 		if (written == WRITTEN_FULL)
 			write_poll(channel, -1, deadline);
@@ -226,8 +228,6 @@ int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *
 				write_release(channel);
 			write_try_again(channel);
 		}
-		if (written != WRITTEN && deadline_passed(deadline))
-			return done(channel, argument) ? 0 : deadline_error(deadline);
 	}
 }
 
@@ -288,7 +288,8 @@ static bool is_flushed(struct beam_channel *channel, const void *argument)
 	const struct flushed *flushed = argument;
 	const struct tx *tx = &channel->tx;
 
-	return tx->drained >= flushed->generation && !(tx->batch.active && tx->batch.number <= flushed->batch);
+	/* All batches have gone but for one that is under way. */
+	return tx->drained >= flushed->generation && tx->batch.number - tx->batch.active >= flushed->batch;
 }
 
 int beam_channel_flush(beam_channel *channel, beam_deadline deadline)

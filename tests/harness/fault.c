@@ -140,10 +140,38 @@ static int error_of(enum sys_call call)
 	return error > 0 ? error : fault_error(call, error < 0 ? (unsigned)~error % fault_errors(call) : 0);
 }
 
+static struct {
+	_Atomic(void (*)(void *)) run;
+	void *argument;
+	enum sys_call call;
+	_Atomic unsigned long left;
+} meanwhile;
+
+void fault_meanwhile(enum sys_call call, unsigned long n, void (*run)(void *argument), void *argument)
+{
+	atomic_store(&meanwhile.run, NULL);
+	meanwhile.call = call;
+	meanwhile.argument = argument;
+	atomic_store(&meanwhile.left, n);
+	atomic_store(&meanwhile.run, run);
+}
+
+static void run_meanwhile(enum sys_call call)
+{
+	void (*run)(void *) = atomic_load_explicit(&meanwhile.run, memory_order_relaxed);
+
+	/* Nothing is ordered by a look that finds nothing. */
+	if (!run || atomic_load(&meanwhile.run) != run || meanwhile.call != call || atomic_fetch_sub(&meanwhile.left, 1) != 1)
+		return;
+	atomic_store(&meanwhile.run, NULL);
+	run(meanwhile.argument);
+}
+
 bool sys_fault(enum sys_call call)
 {
 	unsigned long count;
 
+	run_meanwhile(call);
 	if (!(get(calls) & FAULT(call)))
 		return false;
 	count = atomic_fetch_add_explicit(&plan.count, 1, memory_order_relaxed) + 1;

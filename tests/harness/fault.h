@@ -43,6 +43,10 @@ bool fault_unnoticed(enum sys_call call, unsigned choice);
 #define FAULT_MEMORY (FAULT(SYS_MALLOC) | FAULT(SYS_CALLOC) | FAULT(SYS_REALLOC) | FAULT(SYS_TSEARCH))
 void fault_only(uint64_t calls);
 
+/* The `n`th such call from now on, of any thread, first runs something, there and then: what another thread may do between two steps. It
+ * may call what it likes, and is run once. NULL: nothing any more. */
+void fault_meanwhile(enum sys_call call, unsigned long n, void (*run)(void *argument), void *argument);
+
 /* One that fails once fails so many times in a row instead, until the next fault_off(). Call it before fault_at(). */
 void fault_times(unsigned long times);
 
