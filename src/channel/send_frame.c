@@ -166,7 +166,7 @@ int sending_write(struct sending *s)
 		}
 		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
 						 : write_poll(channel, baton_kick(channel), s->deadline);
-		if (r == 1 || (r == 0 && !channel->send_error))
+		if (r == 1 || (r == 0 && !channel->send_error) || channel->broken)
 			continue;
 		/* The deadline, or a close. What has begun will be completed from the reserve: it counts as sent. */
 		tx_leave(&channel->tx, own);

@@ -390,6 +390,21 @@ static void test_messages_begun_and_taken_back_for_ever_take_no_memory(void)
 	attack_end(&attack);
 }
 
+static void test_messages_to_a_refused_topic_can_be_taken_back(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+
+	options.unknown_topics = BEAM_TOPICS_REFUSE;
+	attack_begin(&attack, &options);
+	raw_open(&attack.out, 2, "refused");
+	raw_begin(&attack.out, 2, 100000, 0, "begun", 5);
+	raw_frame(&attack.out, RAW_DATA, RAW_ABORT, 0, 2, 0, NULL, 0);
+	attack_send(&attack);
+	check_int(raw_peer_expect(&attack.peer, RAW_RESET).id, 2);
+	expect_going_on(&attack);
+	attack_end(&attack);
+}
+
 static void test_calls_that_nobody_answers_are_ended_and_take_no_memory(void)
 {
 	size_t total = scale(20000), before;
@@ -531,6 +546,7 @@ static const struct test tests[] = {
     TEST(test_names_that_differ_in_little_are_found_as_quickly_as_others),
     TEST(test_credit_by_single_bytes_takes_no_memory),
     TEST(test_messages_begun_and_taken_back_for_ever_take_no_memory),
+    TEST(test_messages_to_a_refused_topic_can_be_taken_back),
     TEST(test_calls_that_nobody_answers_are_ended_and_take_no_memory),
     TEST(test_a_frame_that_comes_byte_by_byte_for_ever_is_a_breach),
     TEST(test_half_a_header_is_a_breach_in_time_too),

@@ -113,6 +113,9 @@ static void test_options_that_do_not_fit_together_are_refused(void)
 	options.unknown_topics = BEAM_TOPICS_REFUSE + 1;
 	check_int(with_options(&options), -EINVAL);
 	options = (struct beam_channel_options)BEAM_CHANNEL_OPTIONS;
+	options.socket_buffer_bytes = UINT32_MAX;
+	check_int(with_options(&options), -EINVAL);
+	options = (struct beam_channel_options)BEAM_CHANNEL_OPTIONS;
 	options.busy_poll_us = 10001;
 	check_int(with_options(&options), -EINVAL);
 	options.busy_poll_us = 10000;

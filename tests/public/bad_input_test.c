@@ -222,6 +222,43 @@ static void test_a_bad_descriptor_among_many_stops_there_and_nothing_before_it_i
 	ends_close(&ends);
 }
 
+static void test_more_descriptors_than_go_in_one_write_go_in_several(void)
+{
+	enum { PER_MESSAGE = 150, MESSAGES = 3 };
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	struct beam_item items[MESSAGES];
+	int file = raw_file(), fds[PER_MESSAGE];
+	struct ends ends;
+
+	options.message_attachments = PER_MESSAGE;
+	options.topic_window_attachments = options.attachments = MESSAGES * PER_MESSAGE;
+	ends_open(&ends, &options);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+	for (int i = 0; i < PER_MESSAGE; i++)
+		fds[i] = file;
+	for (int i = 0; i < MESSAGES; i++)
+		items[i] = (struct beam_item){"many", 4, fds, PER_MESSAGE};
+	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, soon()), MESSAGES);
+	close(file);
+	for (int i = 0; i < MESSAGES; i++)
+		expect_text_with_fds(ends.topic[1], "many", PER_MESSAGE);
+	ends_close(&ends);
+}
+
+static void test_nothing_of_many_goes_to_a_topic_that_is_reset(void)
+{
+	int file = raw_file();
+	const struct beam_item items[] = {{"one", 3, &file, 1}, {"two", 3, &file, 1}};
+	struct ends ends;
+
+	ends_open_known(&ends);
+	check_int(beam_topic_reset(ends.topic[1]), 0);
+	check_within(20000, beam_topic_send(ends.topic[0], "", 0, soon()) == -EPIPE);
+	check_int(beam_topic_send_many(ends.topic[0], items, 2, soon()), -EPIPE);
+	close(file);
+	ends_close(&ends);
+}
+
 static void test_send_many_tells_how_many_went_before_the_bad_one(void)
 {
 	int closed = raw_file();
@@ -393,6 +430,8 @@ static const struct test tests[] = {
     TEST(test_bad_attachments_are_not_sent_and_stay_the_callers),
     TEST(test_a_message_that_can_not_be_sent_stays_the_callers_untouched),
     TEST(test_a_bad_descriptor_among_many_stops_there_and_nothing_before_it_is_lost),
+    TEST(test_more_descriptors_than_go_in_one_write_go_in_several),
+    TEST(test_nothing_of_many_goes_to_a_topic_that_is_reset),
     TEST(test_send_many_tells_how_many_went_before_the_bad_one),
     TEST(test_bad_arguments_to_the_receiving_functions),
     TEST(test_deadlines_that_have_passed_look_once),

@@ -59,6 +59,7 @@ static void expect_failure(beam_call *call, uint32_t code, const char *text)
 	uint32_t told = 0;
 
 	expect_end(call, -EREMOTEIO);
+	check_int(beam_call_error(call, NULL, NULL, NULL), 0);
 	check_int(beam_call_error(call, &told, &data, &size), 0);
 	check_int(told, code);
 	if (check_int(size, strlen(text)))

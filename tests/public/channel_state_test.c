@@ -115,6 +115,19 @@ static void test_the_other_sides_limits_are_known_once_its_hello_has_come(void)
 	ends_close(&ends);
 }
 
+static void test_limits_that_never_came_are_not_waited_for_after_a_close(void)
+{
+	beam_channel *channel;
+	int fds[2];
+
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	require_int(beam_channel_new(&channel, fds[0], NULL), 0);
+	check_int(beam_channel_close(channel, soon()), 0);
+	check_int(beam_channel_limits(channel, &(struct beam_limits){0}, BEAM_FOREVER), -EPIPE);
+	beam_channel_unref(channel);
+	close(fds[1]);
+}
+
 static void test_limits_of_a_silent_peer_are_waited_for_until_the_deadline(void)
 {
 	struct beam_limits limits = {.topics = 77};
@@ -213,6 +226,7 @@ static const struct test tests[] = {
     TEST(test_the_peer_of_a_connection_by_path_is_known_to_both_sides),
     TEST(test_the_peer_of_a_connection_by_abstract_name_is_known_to_both_sides),
     TEST(test_the_other_sides_limits_are_known_once_its_hello_has_come),
+    TEST(test_limits_that_never_came_are_not_waited_for_after_a_close),
     TEST(test_limits_of_a_silent_peer_are_waited_for_until_the_deadline),
     TEST(test_statistics_count_what_was_sent_and_what_was_taken),
     TEST(test_messages_that_a_dead_connection_took_along_are_counted_as_lost),

@@ -86,6 +86,7 @@ static int child_calls_everything(void *argument)
 	check_int(beam_channel_close(channel, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_flush(channel, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_peer(channel, &peer), -ECHILD);
+	check_int(beam_channel_peer_pidfd(channel), -ECHILD);
 	check_int(beam_channel_limits(channel, &limits, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_accept(channel, &other, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_statistics(channel, &statistics, sizeof statistics), -ECHILD);

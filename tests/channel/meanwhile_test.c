@@ -1,0 +1,728 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between two steps of a thread another one takes some of its own: brought about, each time, by what is run at a call of the first one's.
+ */
+#include <beam/call.h>
+#include <beam/event.h>
+#include <channel/scene.h>
+#include <harness/fault.h>
+
+static const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
+
+static struct beam_channel_options looped(void)
+{
+	struct beam_channel_options options = defaults;
+
+	options.loop = 1;
+	return options;
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd item = {.fd = fd, .events = POLLIN};
+
+	return poll(&item, 1, 0) == 1;
+}
+
+/* Somebody waits for the writing right, or for room in the buffer. */
+static bool somebody_waits_to_write(void)
+{
+	bool waits;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	waits = !list_empty(&channel->writers);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return waits;
+}
+
+static bool thread_sleeps(void)
+{
+	bool sleeps;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	sleeps = !channel->awake;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return sleeps;
+}
+
+/* ---- The kick ------------------------------------------------------------------------------------------------------------------------ */
+
+static void want_a_kick(void *ret)
+{
+	*(int *)ret = baton_kick(channel);
+}
+
+static void test_the_kick_is_made_once_though_two_want_it_at_once(void)
+{
+	struct beam_channel_options options = looped();
+	int other = -1;
+
+	begin(&options);
+	require(atomic_load(&channel->kick) < 0);
+	fault_meanwhile(SYS_EVENTFD, 1, want_a_kick, &other);
+	check(baton_kick(channel) >= 0);
+	check_int(baton_kick(channel), other);
+	end();
+}
+
+static void test_a_kick_for_good_shows_in_a_kick_that_is_made_later(void)
+{
+	struct beam_channel_options options = looped();
+
+	begin(&options);
+	baton_kick_for_good(channel);
+	fault_only(FAULT(SYS_EVENTFD));
+	fault_at(1, EMFILE, FAULT_ONCE);
+	check_int(baton_kick(channel), -1);
+	fault_off();
+	check(is_readable(baton_kick(channel)));
+	end();
+}
+
+/* By the receiver's thread, which takes back the kick that it got. */
+static void kick_for_good(void *argument)
+{
+	struct receiver *receiver = argument;
+
+	if (pthread_equal(pthread_self(), receiver->thread))
+		baton_kick_for_good(channel);
+	else
+		fault_meanwhile(SYS_READ, 1, kick_for_good, receiver);
+}
+
+static void test_a_kick_for_good_is_not_taken_back_with_another_one(void)
+{
+	struct inbox *inbox;
+	struct receiver receiver;
+
+	begin(NULL);
+	inbox = &topics[0]->inbox;
+	start(&receiver, 0, soon());
+	check_within(20000, is(STANDBY_REST, true));
+	fault_meanwhile(SYS_READ, 1, kick_for_good, &receiver);
+	pthread_mutex_lock(&inbox->lock);
+	sleepers_wake_all(channel, &inbox->arrived);
+	pthread_mutex_unlock(&inbox->lock);
+	check_within(20000, atomic_load(&channel->kicked));
+	check_within(20000, is_readable(channel->kick));
+	say(0, "it is read all the same");
+	finish(&receiver, 1);
+	check(is_readable(channel->kick));
+	end();
+}
+
+/* ---- The reading right ------------------------------------------------------------------------------------------------------------- */
+
+struct quiet {
+	pthread_mutex_t lock;
+	struct sleepers sleepers;
+	int result;
+};
+
+static void *wait_for_nothing(void *argument)
+{
+	struct quiet *quiet = argument;
+
+	pthread_mutex_lock(&quiet->lock);
+	quiet->result = baton_wait(channel, &quiet->lock, &quiet->sleepers, soon());
+	pthread_mutex_unlock(&quiet->lock);
+	return NULL;
+}
+
+static void test_who_leads_for_what_the_end_does_not_change_leaves_at_the_end(void)
+{
+	struct quiet quiet = {.lock = PTHREAD_MUTEX_INITIALIZER, .result = 1};
+	pthread_t thread;
+
+	begin(NULL);
+	list_init(&quiet.sleepers.list);
+	thread = thread_spawn(wait_for_nothing, &quiet);
+	check_within(20000, is(STANDBY_REST, true));
+	raw_peer_close(&peer);
+	thread_wait(thread);
+	check_int(quiet.result, 0);
+	end();
+}
+
+/* Returns that were quick so often count at any time to come. */
+static void rely(unsigned returns, unsigned relied_from)
+{
+	struct baton *baton = &channel->baton;
+
+	pthread_mutex_lock(&baton->lock);
+	baton->returns = returns;
+	baton->relied_from = relied_from;
+	baton->left_at = clock_now() + INT64_C(3600) * 1000 * 1000 * 1000;
+	pthread_mutex_unlock(&baton->lock);
+}
+
+static unsigned relied_from(void)
+{
+	unsigned result;
+
+	pthread_mutex_lock(&channel->baton.lock);
+	result = channel->baton.relied_from;
+	pthread_mutex_unlock(&channel->baton.lock);
+	return result;
+}
+
+static void test_returns_that_go_on_being_quick_are_relied_on_sooner(void)
+{
+	begin(NULL);
+	rely(1 << 20, 1 << 10);
+	expect_nothing(topics[0]);
+	check_int(relied_from(), 1 << 9);
+	end();
+}
+
+/* One leads, and waits on the first topic; the other one waits on the second. Whoever leaves is expected back. */
+static void start_two(struct receiver *leader, struct receiver *other, unsigned most)
+{
+	begin(NULL);
+	start(leader, 0, BEAM_FOREVER);
+	check_within(20000, is(STANDBY_REST, true));
+	start(other, 1, soon());
+	check_within(20000, view().waiters == 1);
+	check_within(20000, thread_sleeps());
+	rely(2 * most, most);
+}
+
+static void test_what_is_relied_on_is_doubled_up_to_a_bound(void)
+{
+	struct receiver leader, other;
+	enum { MOST = 1 << 20 };
+
+	start_two(&leader, &other, MOST);
+	say(0, "and you are expected back");
+	finish(&leader, 1);
+	check_within(20000, view().taken && view().waiters == 0);
+	check_int(relied_from(), MOST);
+	say(1, "it is read");
+	finish(&other, 1);
+	end();
+}
+
+static void no_nudges(void)
+{
+	fault_only(FAULT(SYS_WRITE));
+	fault_at(1, EIO, FAULT_STICKY);
+}
+
+static void test_nobody_is_expected_if_the_thread_cannot_be_told(void)
+{
+	struct receiver leader, other;
+
+	start_two(&leader, &other, 1);
+	no_nudges();
+	say(0, "you are not expected");
+	finish(&leader, 1);
+	/* Handed over at once. */
+	check(view().taken);
+	check_within(20000, view().waiters == 0);
+	fault_off();
+	say(1, "it is read");
+	finish(&other, 1);
+	end();
+}
+
+static void test_nobody_steps_down_if_the_thread_cannot_be_told(void)
+{
+	struct receiver leader, other;
+
+	start_two(&leader, &other, 1);
+	no_nudges();
+	say(1, "yours");
+	finish(&other, 1);
+	check_within(20000, view().taken && view().waiters == 0);
+	fault_off();
+	check(!atomic_load(&leader.done));
+	say(0, "it is read");
+	finish(&leader, 1);
+	end();
+}
+
+/* The one that was woken is back for a look, and gone again. */
+static void look_again(void *argument)
+{
+	struct receiver *other = argument;
+
+	check_within(20000, atomic_load(&other->done));
+	expect_nothing(topics[1]);
+	rely(2, 1);
+}
+
+static void test_nobody_steps_down_for_one_who_was_back_for_a_look(void)
+{
+	struct receiver leader, other;
+	int fds[2];
+
+	start_two(&leader, &other, 1);
+	require_int(pipe(fds), 0);
+	/* A descriptor ends a read, and the leader reads once more. */
+	fault_meanwhile(SYS_RECVMSG, 2, look_again, &other);
+	raw_text_with_fds(&out, 2, "yours", 1);
+	raw_peer_send_fds(&peer, &out, fds, 1);
+	finish(&other, 1);
+	check_within(20000, view().taken && view().waiters == 0);
+	check(!atomic_load(&leader.done));
+	close(fds[0]);
+	close(fds[1]);
+	say(0, "it is read");
+	finish(&leader, 1);
+	end();
+}
+
+/* ---- While somebody writes ----------------------------------------------------------------------------------------------------------- */
+
+static void expect_of_peer(unsigned topic, const char *text, unsigned n_fds)
+{
+	struct raw_frame frame = raw_peer_expect(&peer, RAW_DATA);
+
+	check_int(frame.id, topic + 1);
+	check_int(frame.size, strlen(text));
+	check_bytes(frame.payload, text, frame.size);
+	check_int(frame.claimed, n_fds);
+	while (n_fds--)
+		close(raw_peer_take_fd(&peer));
+}
+
+static int send_words(unsigned topic, const char *text, beam_deadline deadline)
+{
+	return beam_topic_send(topics[topic], text, strlen(text), deadline);
+}
+
+static int send_stdin(unsigned topic, const char *text, beam_deadline deadline)
+{
+	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
+
+	return beam_topic_sendv(topics[topic], &iov, 1, (int[]){STDIN_FILENO}, 1, deadline);
+}
+
+static void ask_for_room(void *unused)
+{
+	(void)unused;
+	check(is_readable(beam_topic_room_fd(topics[0])));
+}
+
+static void test_there_is_room_in_the_buffer_while_somebody_writes(void)
+{
+	begin(NULL);
+	fault_meanwhile(SYS_SENDMSG, 1, ask_for_room, NULL);
+	check_int(send_words(0, "room", soon()), 0);
+	check(is_readable(beam_topic_room_fd(topics[0])));
+	end();
+}
+
+/* The descriptors in flight are too many, as far as this side knows. */
+static void hold(bool on)
+{
+	pthread_mutex_lock(&channel->tx_lock);
+	channel->tx.held = on;
+	channel->retry_at = on ? clock_now() + INT64_C(3600) * 1000 * 1000 * 1000 : BEAM_FOREVER;
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+static void send_what_is_held(void *unused)
+{
+	(void)unused;
+	hold(true);
+	check_int(send_stdin(1, "late", beam_in_ms(1)), -ETIMEDOUT);
+	check_int(send_stdin(1, "in the buffer", BEAM_NOWAIT), 0);
+	check_int(send_words(1, "behind it", beam_in_ms(1)), -ETIMEDOUT);
+	check_int(send_words(1, "behind it", BEAM_NOWAIT), 0);
+	check_int(send_words(2, "round it", soon()), 0);
+	hold(false);
+}
+
+static void test_who_must_not_wait_goes_behind_what_is_held_and_others_wait(void)
+{
+	begin(NULL);
+	fault_meanwhile(SYS_SENDMSG, 1, send_what_is_held, NULL);
+	check_int(send_words(0, "writing", soon()), 0);
+	expect_of_peer(0, "writing", 0);
+	expect_of_peer(1, "in the buffer", 1);
+	expect_of_peer(1, "behind it", 0);
+	expect_of_peer(2, "round it", 0);
+	end();
+}
+
+/* What went into the buffer will be refused: when it is among others, and alone. */
+static void refuse_next(void)
+{
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_times(2);
+	fault_at(2, EPERM, FAULT_ONCE);
+}
+
+static void append_refused(void *unused)
+{
+	(void)unused;
+	check_int(send_stdin(1, "refused", BEAM_NOWAIT), 0);
+	refuse_next();
+}
+
+static bool was_refused(void)
+{
+	bool refused;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	refused = topics[1]->outbox.outlet.lost_error;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return refused;
+}
+
+static void test_a_refusal_that_was_not_told_shows_as_room(void)
+{
+	int fd;
+
+	begin(NULL);
+	fd = beam_topic_room_fd(topics[1]);
+	fault_meanwhile(SYS_SENDMSG, 1, append_refused, NULL);
+	check_int(send_words(0, "writing", soon()), 0);
+	check_within(20000, was_refused());
+	fault_off();
+	/* It is told at once, not only where there is room. */
+	pthread_mutex_lock(&channel->tx_lock);
+	channel->full = true;
+	rooms_show(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	check(is_readable(fd));
+	check_int(send_words(1, "told", soon()), -EPERM);
+	end();
+}
+
+static void append_refused_call(void *argument)
+{
+	beam_call **call = argument;
+
+	check_int(beam_call_begin(call, topics[1], NULL, 0, (int[]){STDIN_FILENO}, 1, BEAM_NOWAIT), 0);
+	refuse_next();
+}
+
+static void test_a_call_that_was_refused_in_the_buffer_is_told_why(void)
+{
+	beam_message *message = NULL;
+	beam_call *call = NULL;
+
+	begin(NULL);
+	fault_meanwhile(SYS_SENDMSG, 1, append_refused_call, &call);
+	check_int(send_words(0, "writing", soon()), 0);
+	check_int(beam_call_receive(call, &message, soon()), -EPERM);
+	fault_off();
+	beam_call_unref(call);
+	end();
+}
+
+static void *close_soon(void *ret)
+{
+	*(int *)ret = beam_channel_close(channel, soon());
+	return NULL;
+}
+
+struct closing {
+	pthread_t thread;
+	int result;
+};
+
+static void break_and_close(void *argument)
+{
+	struct closing *closing = argument;
+
+	raw_peer_close(&peer);
+	check_within(20000, beam_topic_send(topics[1], "", 0, BEAM_NOWAIT) == -ECONNRESET);
+	closing->thread = thread_spawn(close_soon, &closing->result);
+	check_within(20000, somebody_waits_to_write());
+}
+
+static void test_who_closes_what_is_broken_waits_for_who_writes(void)
+{
+	struct closing closing;
+
+	begin(NULL);
+	fault_meanwhile(SYS_SENDMSG, 1, break_and_close, &closing);
+	check_int(send_words(0, "nobody is there", soon()), -ECONNRESET);
+	thread_wait(closing.thread);
+	check_int(closing.result, -ECONNRESET);
+	end();
+}
+
+static void finish_and_wake(void *unused)
+{
+	(void)unused;
+	check(beam_channel_close(channel, BEAM_NOWAIT) < 0);
+	check_within(20000, somebody_waits_to_write());
+	pthread_mutex_lock(&channel->tx_lock);
+	write_wake_all(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	check_within(20000, somebody_waits_to_write());
+	check(!channel->finished);
+}
+
+static void test_the_end_waits_for_who_writes_whoever_else_is_woken(void)
+{
+	struct beam_channel_options options = defaults;
+
+	options.linger_ms = 0;
+	begin(&options);
+	fault_meanwhile(SYS_SENDMSG, 1, finish_and_wake, NULL);
+	send_words(0, "the last", soon());
+	end();
+}
+
+/* ---- While the socket is full --------------------------------------------------------------------------------------------------------- */
+
+/* A channel that has little room, and a peer that does not read. */
+static void begin_narrow(void)
+{
+	struct beam_channel_options options = defaults;
+
+	options.socket_buffer_bytes = 4096;
+	options.buffer_bytes = 16 << 10;
+	begin(&options);
+}
+
+static void fill(void)
+{
+	static const char bulk[3000];
+	int r;
+
+	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, BEAM_NOWAIT)) == 0)
+		;
+	check_int(r, -EAGAIN);
+}
+
+static void test_there_is_no_room_while_socket_and_buffer_are_full(void)
+{
+	struct raw_frame frame;
+	int fd;
+
+	begin_narrow();
+	fd = beam_topic_room_fd(topics[1]);
+	check(is_readable(fd));
+	fill();
+	check_within(20000, !is_readable(fd));
+	while (!is_readable(fd) && raw_peer_next(&peer, &frame) == 1)
+		;
+	check(is_readable(fd));
+	end();
+}
+
+static void test_a_call_of_which_a_part_has_gone_is_cancelled(void)
+{
+	static char bulk[200000];
+	struct iovec iov = {bulk, sizeof bulk};
+	beam_call *call = NULL;
+	struct raw_frame frame;
+
+	begin_narrow();
+	check_int(beam_call_begin(&call, topics[1], &iov, 1, NULL, 0, beam_in_ms(1)), -ETIMEDOUT);
+	check(call == NULL);
+	/* No answer is wanted, and the message is broken off. */
+	check_int(raw_peer_expect(&peer, RAW_RESET).argument, 1);
+	frame = raw_peer_expect(&peer, RAW_DATA);
+	check_int(frame.flags, RAW_ABORT);
+	check_int(frame.argument, 1);
+	end();
+}
+
+enum { ITEMS = 10, ITEM = 3000 };
+
+static void *send_items(void *ret)
+{
+	static const char bulk[ITEM];
+	static const int fds[] = {STDIN_FILENO};
+	struct beam_item items[ITEMS];
+
+	for (unsigned i = 0; i < ITEMS; i++)
+		items[i] = (struct beam_item){.data = bulk, .size = ITEM, .fds = fds, .n_fds = 1};
+	*(ssize_t *)ret = beam_topic_send_many(topics[0], items, ITEMS, soon());
+	return NULL;
+}
+
+static bool is_written_to(void)
+{
+	bool writing;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	writing = channel->writing;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return writing;
+}
+
+static bool is_full(void)
+{
+	bool full;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	full = channel->full;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return full;
+}
+
+static void test_of_a_run_that_breaks_off_whole_messages_count(void)
+{
+	ssize_t result = -1;
+	pthread_t thread;
+	int queued = 0;
+
+	begin_narrow();
+	for (unsigned i = 0; i < TOPICS; i++)
+		raw_peer_expect(&peer, RAW_OPEN);
+	/* A run needs nobody else who writes. */
+	check_within(20000, !is_written_to());
+	thread = thread_spawn(send_items, &result);
+	check_within(20000, is_full());
+	require_int(ioctl(peer.socket, FIONREAD, &queued), 0);
+	raw_peer_close(&peer);
+	thread_wait(thread);
+	check_int(result, queued / (RAW_HEADER + ITEM) ? queued / (RAW_HEADER + ITEM) : -ECONNRESET);
+	end();
+}
+
+/* ---- Without a thread ------------------------------------------------------------------------------------------------------------------ */
+
+/* The other side takes nothing any more, and may still say something. */
+static void begin_deaf(void)
+{
+	struct beam_channel_options options = looped();
+
+	begin(&options);
+	shutdown(peer.socket, SHUT_RD);
+}
+
+static void test_a_goodbye_that_lies_unread_is_found_by_who_closes(void)
+{
+	begin_deaf();
+	raw_goodbye(&out);
+	raw_peer_send(&peer, &out);
+	check_int(beam_channel_close(channel, soon()), 0);
+	end();
+}
+
+static void test_who_closes_without_goodbye_waits_until_his_deadline(void)
+{
+	begin_deaf();
+	check_int(beam_channel_close(channel, BEAM_NOWAIT), -ECONNRESET);
+	check_int(beam_channel_close(channel, beam_in_ms(20)), -ECONNRESET);
+	end();
+}
+
+static void close_meanwhile(void *argument)
+{
+	struct closing *closing = argument;
+
+	closing->thread = thread_spawn(close_soon, &closing->result);
+	check_within(20000, somebody_waits_to_write());
+}
+
+static void test_who_closes_waits_for_the_turn_of_another_thread(void)
+{
+	struct closing closing;
+
+	begin_deaf();
+	raw_goodbye(&out);
+	raw_peer_send(&peer, &out);
+	fault_meanwhile(SYS_RECVMSG, 1, close_meanwhile, &closing);
+	check_int(beam_channel_dispatch(channel, POLLIN), 0);
+	thread_wait(closing.thread);
+	check_int(closing.result, 0);
+	check_int(beam_channel_loop_nudge_fd(channel), -EPIPE);
+	end();
+}
+
+static void test_a_nudge_that_cannot_be_made_is_told(void)
+{
+	struct beam_channel_options options = looped();
+
+	begin(&options);
+	fault_only(FAULT(SYS_EVENTFD));
+	fault_at(1, EMFILE, FAULT_ONCE);
+	check_int(beam_channel_loop_nudge_fd(channel), -EMFILE);
+	fault_off();
+	check(beam_channel_loop_nudge_fd(channel) >= 0);
+	check_int(beam_channel_loop_deadline(channel, NULL), -EINVAL);
+	end();
+}
+
+/* ---- Reading that fails ------------------------------------------------------------------------------------------------------------------ */
+
+static void read_fails(int error, int told)
+{
+	beam_message *message = NULL;
+
+	begin(NULL);
+	check_within(20000, is(STANDBY_WATCH, false));
+	fault_only(FAULT(SYS_RECVMSG));
+	fault_at(1, error, FAULT_STICKY);
+	say(0, "unread");
+	check_int(beam_topic_receive(topics[0], &message, soon()), told);
+	fault_off();
+	end();
+}
+
+static void test_want_of_memory_while_reading_is_told_as_such(void)
+{
+	read_fails(ENOMEM, -ENOMEM);
+	read_fails(ENOBUFS, -ENOMEM);
+	read_fails(EIO, -ECONNRESET);
+}
+
+/* ---- Topics without a name ------------------------------------------------------------------------------------------------------------------ */
+
+enum { NAMED = 64, BEYOND = 2 };
+
+static void test_topics_beyond_the_peers_limit_can_be_closed_and_left(void)
+{
+	beam_topic *many[NAMED + BEYOND];
+	struct raw_frame frame;
+	char name[8];
+
+	begin(NULL); /* TOPICS of its own, of the peer's limit of 64 */
+	for (unsigned i = 0; i < NAMED - TOPICS + BEYOND; i++) {
+		snprintf(name, sizeof name, "t%u", i);
+		require_int(beam_topic_open(&many[i], channel, name), 0);
+	}
+	/* The first that has no name, while the other one waits for one until the end. */
+	check_int(beam_topic_close(many[NAMED - TOPICS]), 0);
+	check_int(beam_channel_flush(channel, soon()), 0);
+	check_int(beam_topic_send(many[NAMED - TOPICS + 1], "", 0, BEAM_NOWAIT), -EAGAIN);
+	for (unsigned i = 0; i < NAMED; i++)
+		check(raw_peer_expect(&peer, RAW_OPEN).id != 0);
+	check_int(raw_peer_next_within(&peer, &frame, 0), -ETIMEDOUT);
+	for (unsigned i = 0; i < NAMED - TOPICS + BEYOND; i++)
+		if (i != NAMED - TOPICS + 1)
+			beam_topic_unref(many[i]);
+	raw_peer_close(&peer);
+	check_within(20000, beam_channel_close(channel, BEAM_NOWAIT) != -EAGAIN);
+	beam_topic_unref(many[NAMED - TOPICS + 1]);
+	end();
+}
+
+static const struct test tests[] = {
+    TEST(test_the_kick_is_made_once_though_two_want_it_at_once),
+    TEST(test_a_kick_for_good_shows_in_a_kick_that_is_made_later),
+    TEST(test_a_kick_for_good_is_not_taken_back_with_another_one),
+    TEST(test_who_leads_for_what_the_end_does_not_change_leaves_at_the_end),
+    TEST(test_returns_that_go_on_being_quick_are_relied_on_sooner),
+    TEST(test_what_is_relied_on_is_doubled_up_to_a_bound),
+    TEST(test_nobody_is_expected_if_the_thread_cannot_be_told),
+    TEST(test_nobody_steps_down_if_the_thread_cannot_be_told),
+    TEST(test_nobody_steps_down_for_one_who_was_back_for_a_look),
+    TEST(test_there_is_room_in_the_buffer_while_somebody_writes),
+    TEST(test_who_must_not_wait_goes_behind_what_is_held_and_others_wait),
+    TEST(test_a_refusal_that_was_not_told_shows_as_room),
+    TEST(test_a_call_that_was_refused_in_the_buffer_is_told_why),
+    TEST(test_who_closes_what_is_broken_waits_for_who_writes),
+    TEST(test_the_end_waits_for_who_writes_whoever_else_is_woken),
+    TEST(test_there_is_no_room_while_socket_and_buffer_are_full),
+    TEST(test_a_call_of_which_a_part_has_gone_is_cancelled),
+    TEST(test_of_a_run_that_breaks_off_whole_messages_count),
+    TEST(test_a_goodbye_that_lies_unread_is_found_by_who_closes),
+    TEST(test_who_closes_without_goodbye_waits_until_his_deadline),
+    TEST(test_who_closes_waits_for_the_turn_of_another_thread),
+    TEST(test_a_nudge_that_cannot_be_made_is_told),
+    TEST(test_want_of_memory_while_reading_is_told_as_such),
+    TEST(test_topics_beyond_the_peers_limit_can_be_closed_and_left),
+};
+
+HARNESS_MAIN("channel/meanwhile", tests)
