@@ -110,7 +110,7 @@ int baton_kick(struct beam_channel *channel)
 {
 	int kick = atomic_load(&channel->kick), fd;
 
-	if (kick >= 0 || !channel->options.loop)
+	if (kick >= 0)
 		return kick;
 	fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fd < 0)

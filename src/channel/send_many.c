@@ -53,10 +53,12 @@ static size_t count_frames(const unsigned char *bytes, size_t size)
 	struct frame frame;
 	size_t n = 0;
 
-	while (size >= FRAME_HEADER && !frame_decode(&frame, bytes) && FRAME_HEADER + frame_body(&frame) <= size) {
+	for (; size >= FRAME_HEADER; n++) {
+		frame_decode(&frame, bytes);
+		if (FRAME_HEADER + frame_body(&frame) > size)
+			break;
 		bytes += FRAME_HEADER + frame_body(&frame);
 		size -= FRAME_HEADER + frame_body(&frame);
-		n++;
 	}
 	return n;
 }

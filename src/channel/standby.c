@@ -138,7 +138,7 @@ int standby_watch(struct beam_channel *channel)
 		events = channel->armed ? EPOLLIN : channel->hung_up ? 0 : EPOLLRDHUP | EPOLLONESHOT;
 	if (write_wants_room(channel))
 		events |= EPOLLOUT;
-	return channel->finished ? 0 : channel->transport.methods->watch(&channel->transport, events);
+	return channel->transport.methods->watch(&channel->transport, events);
 }
 
 /* Something is to be written by this thread, or may be soon. The tx_lock is held. */

@@ -183,7 +183,8 @@ int write_poll(struct beam_channel *channel, int kick, beam_deadline deadline)
 	pthread_mutex_unlock(&channel->tx_lock);
 	r = channel->transport.methods->wait(&channel->transport, POLLOUT, kick, until);
 	pthread_mutex_lock(&channel->tx_lock);
-	return r < 0 && !deadline_passed(deadline) && deadline_passed(until) ? 1 : r;
+	/* Without a kick it may have been kicked. */
+	return r < 0 && !deadline_passed(deadline) && deadline_passed(until) ? 0 : r;
 }
 
 void write_pending(struct beam_channel *channel)

@@ -92,6 +92,61 @@ static void kick_for_good(void *argument)
 		fault_meanwhile(SYS_READ, 1, kick_for_good, receiver);
 }
 
+/* By the receiver's thread, whose look at the kick is interrupted. */
+static void interrupt_once(void *argument)
+{
+	struct receiver *receiver = argument;
+
+	if (pthread_equal(pthread_self(), receiver->thread)) {
+		fault_only(FAULT(SYS_READ));
+		fault_at(1, EINTR, FAULT_ONCE);
+	} else {
+		fault_meanwhile(SYS_READ, 1, interrupt_once, receiver);
+	}
+}
+
+static void test_a_kick_that_could_not_be_taken_back_is_taken_back_later(void)
+{
+	struct inbox *inbox;
+	struct receiver receiver;
+
+	begin(NULL);
+	inbox = &topics[0]->inbox;
+	start(&receiver, 0, soon());
+	check_within(20000, is(STANDBY_REST, true));
+	fault_meanwhile(SYS_READ, 1, interrupt_once, &receiver);
+	pthread_mutex_lock(&inbox->lock);
+	sleepers_wake_all(channel, &inbox->arrived);
+	pthread_mutex_unlock(&inbox->lock);
+	check_within(20000, fault_hit() && !is_readable(channel->kick));
+	fault_off();
+	say(0, "it is read");
+	finish(&receiver, 1);
+	end();
+}
+
+static void no_kicks(void)
+{
+	fault_only(FAULT(SYS_EVENTFD));
+	fault_at(1, EMFILE, FAULT_STICKY);
+}
+
+static void test_who_leads_without_a_kick_looks_every_now_and_then(void)
+{
+	struct beam_channel_options options = looped();
+	struct receiver receiver;
+
+	begin(&options);
+	no_kicks();
+	start(&receiver, 0, soon());
+	check_within(20000, fault_hit());
+	/* Nothing wakes it for this. */
+	check_int(beam_topic_reset(topics[0]), 0);
+	finish(&receiver, 0);
+	fault_off();
+	end();
+}
+
 static void test_a_kick_for_good_is_not_taken_back_with_another_one(void)
 {
 	struct inbox *inbox;
@@ -248,6 +303,10 @@ static void look_again(void *argument)
 {
 	struct receiver *other = argument;
 
+	if (atomic_load(&channel->woke) == WOKE_NOBODY) {
+		fault_meanwhile(SYS_RECVMSG, 1, look_again, other);
+		return;
+	}
 	check_within(20000, atomic_load(&other->done));
 	expect_nothing(topics[1]);
 	rely(2, 1);
@@ -261,7 +320,7 @@ static void test_nobody_steps_down_for_one_who_was_back_for_a_look(void)
 	start_two(&leader, &other, 1);
 	require_int(pipe(fds), 0);
 	/* A descriptor ends a read, and the leader reads once more. */
-	fault_meanwhile(SYS_RECVMSG, 2, look_again, &other);
+	fault_meanwhile(SYS_RECVMSG, 1, look_again, &other);
 	raw_text_with_fds(&out, 2, "yours", 1);
 	raw_peer_send_fds(&peer, &out, fds, 1);
 	finish(&other, 1);
@@ -315,6 +374,14 @@ static void test_there_is_room_in_the_buffer_while_somebody_writes(void)
 	end();
 }
 
+static int send_bulk(unsigned topic, size_t size, size_t n_fds, beam_deadline deadline)
+{
+	static char bulk[200000];
+	struct iovec iov = {bulk, size};
+
+	return beam_topic_sendv(topics[topic], &iov, 1, (int[]){STDIN_FILENO}, n_fds, deadline);
+}
+
 /* The descriptors in flight are too many, as far as this side knows. */
 static void hold(bool on)
 {
@@ -334,6 +401,9 @@ static void send_what_is_held(void *unused)
 	check_int(send_words(1, "behind it", BEAM_NOWAIT), 0);
 	check_int(send_words(2, "round it", soon()), 0);
 	hold(false);
+	/* What is large, or may be refused and has several frames, is not for the buffer. */
+	check_int(send_bulk(3, 40000, 0, beam_in_ms(1)), -ETIMEDOUT);
+	check_int(send_bulk(3, 200000, 1, BEAM_NOWAIT), -EAGAIN);
 }
 
 static void test_who_must_not_wait_goes_behind_what_is_held_and_others_wait(void)
@@ -415,14 +485,124 @@ static void test_a_call_that_was_refused_in_the_buffer_is_told_why(void)
 	end();
 }
 
+struct sending_thread {
+	pthread_t thread;
+	size_t size;
+	unsigned topic;
+	int result;
+};
+
+static void *send_soon(void *argument)
+{
+	struct sending_thread *sending = argument;
+
+	sending->result = send_bulk(sending->topic, sending->size, 0, soon());
+	return NULL;
+}
+
+static void start_sending(struct sending_thread *sending, unsigned topic, size_t size)
+{
+	*sending = (struct sending_thread){.topic = topic, .size = size};
+	sending->thread = thread_spawn(send_soon, sending);
+	check_within(20000, somebody_waits_to_write());
+}
+
+static void wake_who_waits(void *argument)
+{
+	start_sending(argument, 1, 40000);
+	pthread_mutex_lock(&channel->tx_lock);
+	write_wake_all(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	check_within(20000, somebody_waits_to_write());
+}
+
+static void test_who_is_woken_and_has_not_got_the_right_goes_on_waiting(void)
+{
+	struct sending_thread sending;
+
+	begin(NULL);
+	fault_meanwhile(SYS_SENDMSG, 1, wake_who_waits, &sending);
+	check_int(send_words(0, "writing", soon()), 0);
+	thread_wait(sending.thread);
+	check_int(sending.result, 0);
+	end();
+}
+
+/* Without a thread: a message stands in the buffer, begun for all the channel knows, and another of the same topic behind it. */
+static void append_two(void *unused)
+{
+	(void)unused;
+	check_int(send_words(1, "first", BEAM_NOWAIT), 0);
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_at(2, EAGAIN, FAULT_ONCE);
+}
+
+static void begin_with_two_in_the_buffer(void)
+{
+	struct beam_channel_options options = looped();
+
+	options.buffer_bytes = 16 << 10;
+	begin(&options);
+	fault_meanwhile(SYS_SENDMSG, 1, append_two, NULL);
+	check_int(send_words(0, "writing", soon()), 0);
+	fault_off();
+	check_int(send_words(1, "second", BEAM_NOWAIT), 0);
+}
+
+static void close_now(void *unused)
+{
+	(void)unused;
+	check_int(beam_channel_close(channel, BEAM_NOWAIT), -EAGAIN);
+}
+
+static void test_who_waits_behind_the_buffer_hears_of_a_close(void)
+{
+	begin_with_two_in_the_buffer();
+	fault_meanwhile(SYS_SENDMSG, 1, close_now, NULL);
+	check_int(send_bulk(1, 40000, 0, soon()), -EPIPE);
+	expect_of_peer(0, "writing", 0);
+	expect_of_peer(1, "first", 0);
+	expect_of_peer(1, "second", 0);
+	end();
+}
+
+static void fill_the_buffer(void *argument)
+{
+	int r;
+
+	while ((r = send_bulk(2, 1000, 0, BEAM_NOWAIT)) == 0)
+		;
+	check_int(r, -EAGAIN);
+	start_sending(argument, 3, 1000);
+}
+
+static void test_room_in_the_buffer_is_told_to_who_waits_for_it(void)
+{
+	struct sending_thread sending;
+
+	begin_with_two_in_the_buffer();
+	fault_meanwhile(SYS_SENDMSG, 1, fill_the_buffer, &sending);
+	check_int(send_bulk(1, 40000, 0, soon()), 0);
+	thread_wait(sending.thread);
+	check_int(sending.result, 0);
+	end();
+}
+
 static void *close_soon(void *ret)
 {
 	*(int *)ret = beam_channel_close(channel, soon());
 	return NULL;
 }
 
+static void *dispatch(void *unused)
+{
+	(void)unused;
+	check_int(beam_channel_dispatch(channel, POLLIN), 0);
+	return NULL;
+}
+
 struct closing {
-	pthread_t thread;
+	pthread_t thread, loop;
 	int result;
 };
 
@@ -431,6 +611,8 @@ static void break_and_close(void *argument)
 	struct closing *closing = argument;
 
 	raw_peer_close(&peer);
+	if (channel->options.loop)
+		closing->loop = thread_spawn(dispatch, NULL);
 	check_within(20000, beam_topic_send(topics[1], "", 0, BEAM_NOWAIT) == -ECONNRESET);
 	closing->thread = thread_spawn(close_soon, &closing->result);
 	check_within(20000, somebody_waits_to_write());
@@ -438,14 +620,19 @@ static void break_and_close(void *argument)
 
 static void test_who_closes_what_is_broken_waits_for_who_writes(void)
 {
+	struct beam_channel_options options = looped();
 	struct closing closing;
 
-	begin(NULL);
-	fault_meanwhile(SYS_SENDMSG, 1, break_and_close, &closing);
-	check_int(send_words(0, "nobody is there", soon()), -ECONNRESET);
-	thread_wait(closing.thread);
-	check_int(closing.result, -ECONNRESET);
-	end();
+	for (int i = 0; i < 2; i++) {
+		begin(i ? &options : NULL);
+		fault_meanwhile(SYS_SENDMSG, 1, break_and_close, &closing);
+		check_int(send_words(0, "nobody is there", soon()), -ECONNRESET);
+		thread_wait(closing.thread);
+		if (i)
+			thread_wait(closing.loop);
+		check_int(closing.result, -ECONNRESET);
+		end();
+	}
 }
 
 static void finish_and_wake(void *unused)
@@ -474,13 +661,16 @@ static void test_the_end_waits_for_who_writes_whoever_else_is_woken(void)
 /* ---- While the socket is full --------------------------------------------------------------------------------------------------------- */
 
 /* A channel that has little room, and a peer that does not read. */
-static void begin_narrow(void)
+static void begin_narrow_with(struct beam_channel_options options)
 {
-	struct beam_channel_options options = defaults;
-
 	options.socket_buffer_bytes = 4096;
 	options.buffer_bytes = 16 << 10;
 	begin(&options);
+}
+
+static void begin_narrow(void)
+{
+	begin_narrow_with(defaults);
 }
 
 static void fill(void)
@@ -491,6 +681,34 @@ static void fill(void)
 	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, BEAM_NOWAIT)) == 0)
 		;
 	check_int(r, -EAGAIN);
+}
+
+static void test_want_of_memory_while_waiting_for_room_is_told(void)
+{
+	begin_narrow();
+	fill();
+	fault_only(FAULT(SYS_PPOLL));
+	fault_at(1, ENOMEM, FAULT_STICKY);
+	check_int(send_bulk(1, 9000, 0, soon()), -ENOMEM);
+	fault_off();
+	end();
+}
+
+static void test_who_waits_for_room_without_a_kick_looks_every_now_and_then(void)
+{
+	struct sending_thread sending;
+
+	begin_narrow_with(looped());
+	fill();
+	no_kicks();
+	sending = (struct sending_thread){.topic = 1, .size = 9000};
+	sending.thread = thread_spawn(send_soon, &sending);
+	check_within(20000, fault_calls() > 2);
+	check_int(beam_channel_close(channel, BEAM_NOWAIT), -EAGAIN);
+	thread_wait(sending.thread);
+	check_int(sending.result, -EPIPE);
+	fault_off();
+	end();
 }
 
 static void test_there_is_no_room_while_socket_and_buffer_are_full(void)
@@ -682,6 +900,17 @@ static void take_and_free(int fd)
 	beam_message_free(message);
 }
 
+/* The channel's thread has asked more than once. */
+static bool asks_again(void)
+{
+	bool asks;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	asks = channel->retry_after > 2 * 1000 * 1000;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return asks;
+}
+
 static bool wants_attachments(void)
 {
 	bool wants;
@@ -704,6 +933,7 @@ static void test_no_attachments_are_wanted_while_a_close_bites_for_long(void)
 		take_and_free(raw_file());
 	check_within(20000, reaper_stuck());
 	take_and_free(raw_file());
+	check_within(20000, asks_again());
 	check(!wants_attachments());
 	lingering_end(&lingering, begun);
 	check_within(20000, wants_attachments());
@@ -714,6 +944,16 @@ static void test_no_attachments_are_wanted_while_a_close_bites_for_long(void)
 /* ---- Topics without a name ------------------------------------------------------------------------------------------------------------------ */
 
 enum { NAMED = 64, BEYOND = 2 };
+
+static bool is_finished(void)
+{
+	bool finished;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	finished = channel->finished;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return finished;
+}
 
 static void test_topics_beyond_the_peers_limit_can_be_closed_and_left(void)
 {
@@ -737,7 +977,7 @@ static void test_topics_beyond_the_peers_limit_can_be_closed_and_left(void)
 		if (i != NAMED - TOPICS + 1)
 			beam_topic_unref(many[i]);
 	raw_peer_close(&peer);
-	check_within(20000, beam_channel_close(channel, BEAM_NOWAIT) != -EAGAIN);
+	check_within(20000, is_finished());
 	beam_topic_unref(many[NAMED - TOPICS + 1]);
 	end();
 }
@@ -745,6 +985,8 @@ static void test_topics_beyond_the_peers_limit_can_be_closed_and_left(void)
 static const struct test tests[] = {
     TEST(test_the_kick_is_made_once_though_two_want_it_at_once),
     TEST(test_a_kick_for_good_shows_in_a_kick_that_is_made_later),
+    TEST(test_a_kick_that_could_not_be_taken_back_is_taken_back_later),
+    TEST(test_who_leads_without_a_kick_looks_every_now_and_then),
     TEST(test_a_kick_for_good_is_not_taken_back_with_another_one),
     TEST(test_who_leads_for_what_the_end_does_not_change_leaves_at_the_end),
     TEST(test_returns_that_go_on_being_quick_are_relied_on_sooner),
@@ -756,8 +998,13 @@ static const struct test tests[] = {
     TEST(test_who_must_not_wait_goes_behind_what_is_held_and_others_wait),
     TEST(test_a_refusal_that_was_not_told_shows_as_room),
     TEST(test_a_call_that_was_refused_in_the_buffer_is_told_why),
+    TEST(test_who_is_woken_and_has_not_got_the_right_goes_on_waiting),
+    TEST(test_who_waits_behind_the_buffer_hears_of_a_close),
+    TEST(test_room_in_the_buffer_is_told_to_who_waits_for_it),
     TEST(test_who_closes_what_is_broken_waits_for_who_writes),
     TEST(test_the_end_waits_for_who_writes_whoever_else_is_woken),
+    TEST(test_want_of_memory_while_waiting_for_room_is_told),
+    TEST(test_who_waits_for_room_without_a_kick_looks_every_now_and_then),
     TEST(test_there_is_no_room_while_socket_and_buffer_are_full),
     TEST(test_a_call_of_which_a_part_has_gone_is_cancelled),
     TEST(test_of_a_run_that_breaks_off_whole_messages_count),

@@ -115,6 +115,8 @@ static void test_options_that_do_not_fit_together_are_refused(void)
 	options = (struct beam_channel_options)BEAM_CHANNEL_OPTIONS;
 	options.socket_buffer_bytes = UINT32_MAX;
 	check_int(with_options(&options), -EINVAL);
+	options.socket_buffer_bytes = 0;
+	check_int(with_options(&options), 0);
 	options = (struct beam_channel_options)BEAM_CHANNEL_OPTIONS;
 	options.busy_poll_us = 10001;
 	check_int(with_options(&options), -EINVAL);

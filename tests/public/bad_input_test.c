@@ -200,7 +200,8 @@ static void test_a_message_that_can_not_be_sent_stays_the_callers_untouched(void
 
 static void test_a_bad_descriptor_among_many_stops_there_and_nothing_before_it_is_lost(void)
 {
-	int good = raw_file(), closed = 1000000;
+	int good = raw_file(), closed = 1000000, negative = -1;
+	const struct beam_item none[] = {{"no", 2, &negative, 1}, {"one", 3, &good, 1}};
 	const struct beam_item items[] = {
 	    {"one", 3, &good, 1}, {"two", 3, &good, 1}, {"bad", 3, &closed, 1}, {"three", 5, &good, 1}};
 	beam_message *message = NULL;
@@ -210,6 +211,7 @@ static void test_a_bad_descriptor_among_many_stops_there_and_nothing_before_it_i
 	check_int(beam_topic_send_many(ends.topic[0], items, 4, soon()), 2);
 	check_int(beam_topic_send_many(ends.topic[0], items + 2, 2, soon()), -EBADF);
 	check_int(beam_topic_send_many(ends.topic[0], items + 3, 1, soon()), 1);
+	check_int(beam_topic_send_many(ends.topic[0], none, 2, soon()), -EBADF);
 	close(good);
 	for (int i = 0; i < 4; i += i == 1 ? 2 : 1) {
 		if (check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1)) {
@@ -242,6 +244,32 @@ static void test_more_descriptors_than_go_in_one_write_go_in_several(void)
 	close(file);
 	for (int i = 0; i < MESSAGES; i++)
 		expect_text_with_fds(ends.topic[1], "many", PER_MESSAGE);
+	ends_close(&ends);
+}
+
+static void test_what_goes_beyond_the_topics_window_goes_with_credit_of_the_pool(void)
+{
+	enum { MESSAGES = 22, SIZE = 3000 };
+	static const char data[SIZE];
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	struct beam_item items[MESSAGES];
+	int file = raw_file();
+	struct ends ends;
+
+	options.topic_window_bytes = 64 << 10;
+	ends_open(&ends, &options);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+	for (int i = 0; i < MESSAGES; i++)
+		items[i] = (struct beam_item){data, SIZE, &file, 1};
+	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, soon()), MESSAGES);
+	close(file);
+	for (int i = 0; i < MESSAGES; i++) {
+		beam_message *message = NULL;
+
+		if (check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1))
+			check_int(beam_message_size(message), SIZE);
+		beam_message_free(message);
+	}
 	ends_close(&ends);
 }
 
@@ -431,6 +459,7 @@ static const struct test tests[] = {
     TEST(test_a_message_that_can_not_be_sent_stays_the_callers_untouched),
     TEST(test_a_bad_descriptor_among_many_stops_there_and_nothing_before_it_is_lost),
     TEST(test_more_descriptors_than_go_in_one_write_go_in_several),
+    TEST(test_what_goes_beyond_the_topics_window_goes_with_credit_of_the_pool),
     TEST(test_nothing_of_many_goes_to_a_topic_that_is_reset),
     TEST(test_send_many_tells_how_many_went_before_the_bad_one),
     TEST(test_bad_arguments_to_the_receiving_functions),
