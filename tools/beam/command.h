@@ -64,8 +64,8 @@ extern struct options {
 	size_t n_sources;
 } options;
 
-/* Fills in `options`; ends the program if they are wrong or help was asked for. */
-void options_parse(const struct command *command, int argc, char **argv);
+/* Fills in `options`; ends the program if they are wrong or help was asked for, unless argp's `flags` say otherwise. @return 0 or -EINVAL */
+int options_parse(const struct command *command, int argc, char **argv, unsigned flags);
 
 /* ---- What went wrong (say.c) ---- */
 

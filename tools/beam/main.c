@@ -74,6 +74,5 @@ int main(int argc, char **argv)
 	}
 	snprintf(name, sizeof name, "beam %s", command->name);
 	argv[1] = name;
-	options_parse(command, argc - 1, argv + 1);
-	return command->run();
+	return options_parse(command, argc - 1, argv + 1, 0) == 0 ? command->run() : CODE_USAGE;
 }

@@ -47,8 +47,11 @@ static const struct known {
 
 enum { KNOWN = sizeof known / sizeof known[0] };
 
+/* Says what is wrong, which ends the program unless argp is told not to. */
+#define WRONG(state, ...) (argp_error(state, __VA_ARGS__), EINVAL)
+
 /* A number from `least` to `most`, perhaps with K, M or G behind it if `sized`. */
-static uint64_t number(struct argp_state *state, const char *text, bool sized, uint64_t least, uint64_t most)
+static error_t number(struct argp_state *state, const char *text, bool sized, uint64_t least, uint64_t most, uint64_t *ret)
 {
 	static const char units[] = "KMG";
 	char *end;
@@ -62,92 +65,113 @@ static uint64_t number(struct argp_state *state, const char *text, bool sized, u
 			value <<= 10 * (unit - units + 1);
 	}
 	if (errno || end == text || *end || *text == '-' || value < least || value > most)
-		argp_error(state, "%s: not a number from %llu to %llu", text, (unsigned long long)least,
-			   (unsigned long long)most);
-	return value;
+		return WRONG(state, "%s: not a number from %llu to %llu", text, (unsigned long long)least,
+			     (unsigned long long)most);
+	*ret = value;
+	return 0;
 }
 
-static void take_deadline(struct argp_state *state, const char *text)
+static error_t take_deadline(struct argp_state *state, const char *text)
 {
 	const struct command *command = state->input;
 	char *end;
 	double seconds = strtod(text, &end);
 
 	if (end == text || *end || !(seconds >= 0))
-		argp_error(state, "%s: not a number of seconds", text);
+		return WRONG(state, "%s: not a number of seconds", text);
 	options.patience = seconds < 1e9 ? (int64_t)(seconds * 1000) : -1;
 	if (command->bit != SERVE && options.patience >= 0)
 		options.deadline = beam_in_ms(options.patience);
+	return 0;
 }
 
-static uid_t user(struct argp_state *state, const char *text)
+static error_t take_user(struct argp_state *state, const char *text)
 {
 	struct passwd entry, *found = NULL;
 	char strings[4096];
+	uint64_t value = 0;
+	error_t r = 0;
 
 	if (!isdigit((unsigned char)*text) && getpwnam_r(text, &entry, strings, sizeof strings, &found) != 0)
 		found = NULL;
-	return found ? found->pw_uid : (uid_t)number(state, text, false, 0, UINT32_MAX - 1);
+	if (!found)
+		r = number(state, text, false, 0, UINT32_MAX - 1, &value);
+	options.user = found ? found->pw_uid : (uid_t)value;
+	return r;
 }
 
-static uint32_t mode(struct argp_state *state, const char *text)
+static error_t take_mode(struct argp_state *state, const char *text)
 {
 	if (!*text || strspn(text, "01234567") != strlen(text) || strtoul(text, NULL, 8) > 0777)
-		argp_error(state, "%s: not permissions from 0 to 777", text);
-	return (uint32_t)strtoul(text, NULL, 8);
+		return WRONG(state, "%s: not permissions from 0 to 777", text);
+	options.mode = (uint32_t)strtoul(text, NULL, 8);
+	return 0;
 }
 
-static void add_source(struct argp_state *state, const char *path, int fd)
+static error_t add_source(struct argp_state *state, const char *path, int fd)
 {
 	if (options.n_sources == BEAM_MESSAGE_ATTACHMENTS_MAX)
-		argp_error(state, "a message has at most %d attachments", BEAM_MESSAGE_ATTACHMENTS_MAX);
+		return WRONG(state, "a message has at most %d attachments", BEAM_MESSAGE_ATTACHMENTS_MAX);
 	options.sources[options.n_sources++] = (struct source){.path = path, .fd = fd};
+	return 0;
 }
 
-static void check_arguments(struct argp_state *state)
+static error_t check_arguments(struct argp_state *state)
 {
 	const struct command *command = state->input;
 
-	if (options.n_arguments + 1 < (size_t)command->least || options.n_arguments + 1 > (size_t)command->most)
+	if (options.n_arguments + 1 < (size_t)command->least || options.n_arguments + 1 > (size_t)command->most) {
 		argp_usage(state);
+		return EINVAL;
+	}
 	for (size_t i = 0; i < options.n_arguments && (i == 0 || command->bit & (LISTEN | CONNECT)); i++)
 		if (!*options.arguments[i] || strlen(options.arguments[i]) > BEAM_TOPIC_NAME_MAX)
-			argp_error(state, "a topic's name has 1 to %d bytes", BEAM_TOPIC_NAME_MAX);
+			return WRONG(state, "a topic's name has 1 to %d bytes", BEAM_TOPIC_NAME_MAX);
 	if (options.lines && (options.n_sources > 0 || options.n_arguments > 1))
-		argp_error(state, "--lines sends what is on standard input, without a MESSAGE or attachments");
+		return WRONG(state, "--lines sends what is on standard input, without a MESSAGE or attachments");
+	return 0;
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
+	uint64_t value = 0;
+	error_t r;
+
 	switch (key) {
-	case 't': take_deadline(state, text); return 0;
-	case 'p': options.processes = (uint32_t)number(state, text, false, 1, 4096); return 0;
+	case 't': return take_deadline(state, text);
+	case 'p':
+		r = number(state, text, false, 1, 4096, &value);
+		options.processes = (uint32_t)value;
+		return r;
 	case 'l': options.listen = true; return 0;
 	case 'k': options.keep = true; return 0;
 	case 'w': options.wait = true; return 0;
-	case 'u': options.user = user(state, text); return 0;
-	case OPTION_MODE: options.mode = mode(state, text); return 0;
+	case 'u': return take_user(state, text);
+	case OPTION_MODE: return take_mode(state, text);
 	case 'n': options.lines = true; return 0;
-	case 'f': add_source(state, text, -1); return 0;
-	case OPTION_FD: add_source(state, NULL, (int)number(state, text, false, 0, INT_MAX)); return 0;
-	case 'c': options.count = number(state, text, false, 1, UINT64_MAX); return 0;
+	case 'f': return add_source(state, text, -1);
+	case OPTION_FD: r = number(state, text, false, 0, INT_MAX, &value); return r ? r : add_source(state, NULL, (int)value);
+	case 'c': return number(state, text, false, 1, UINT64_MAX, &options.count);
 	case 'r': options.format = FORMAT_RAW; return 0;
 	case 'x': options.format = FORMAT_HEX; return 0;
 	case 'j': options.format = FORMAT_JSON; return 0;
 	case 's': options.save = text; return 0;
-	case 'm': options.limit = (uint32_t)number(state, text, true, 1 << 20, 1 << 30); return 0;
+	case 'm':
+		r = number(state, text, true, 1 << 20, 1 << 30, &value);
+		options.limit = (uint32_t)value;
+		return r;
 	case ARGP_KEY_ARGS:
 		options.address = state->argv[state->next];
 		options.arguments = &state->argv[state->next + 1];
 		options.n_arguments = (size_t)(state->argc - state->next - 1);
 		return 0;
-	case ARGP_KEY_NO_ARGS: argp_usage(state); return 0;
-	case ARGP_KEY_SUCCESS: check_arguments(state); return 0;
+	case ARGP_KEY_NO_ARGS: argp_usage(state); return EINVAL;
+	case ARGP_KEY_SUCCESS: return check_arguments(state);
 	default: return ARGP_ERR_UNKNOWN;
 	}
 }
 
-void options_parse(const struct command *command, int argc, char **argv)
+int options_parse(const struct command *command, int argc, char **argv, unsigned flags)
 {
 	struct argp_option chosen[KNOWN + 1] = {0};
 	char text[512];
@@ -159,6 +183,5 @@ void options_parse(const struct command *command, int argc, char **argv)
 	snprintf(text, sizeof text, "%s.\v%s%sExit codes and examples: man beam", command->purpose,
 		 command->details ? command->details : "", command->details ? "\n\n" : "");
 	const struct argp argp = {.options = chosen, .parser = parse, .args_doc = command->arguments, .doc = text};
-	/* What it returns is what parse() does, and an error of its own that it has told ends the program. */
-	argp_parse(&argp, argc, argv, 0, NULL, (void *)(uintptr_t)command);
+	return argp_parse(&argp, argc, argv, flags, NULL, (void *)(uintptr_t)command) == 0 ? 0 : -EINVAL;
 }
