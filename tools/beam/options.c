@@ -64,7 +64,7 @@ static error_t number(struct argp_state *state, const char *text, bool sized, ui
 		if (value <= most)
 			value <<= 10 * (unit - units + 1);
 	}
-	if (errno || end == text || *end || *text == '-' || value < least || value > most)
+	if (errno || !isdigit((unsigned char)*text) || *end || value < least || value > most)
 		return WRONG(state, "%s: not a number from %llu to %llu", text, (unsigned long long)least,
 			     (unsigned long long)most);
 	*ret = value;
