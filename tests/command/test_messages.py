@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """beam send and beam receive: what goes in comes out."""
 
+import base64
 import resource
 
 from command import *  # noqa: F403
@@ -155,6 +156,12 @@ class Attachments(Case):
         self.assertEqual(json.loads(receiver.stdout)["attachments"], [{"type": "pipe", "saved": "saved/1"}])
         with open(self.path("saved/1"), "rb") as file:
             self.assertEqual(file.read(), pattern(10000) * 100)
+
+    def test_a_path_that_is_no_utf8_is_told_as_base64(self):
+        receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--save", b"saved\xff", "--json")
+        self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "--file", os.path.abspath(__file__)))
+        self.succeed(receiver)
+        self.assertEqual(base64.b64decode(json.loads(receiver.stdout)["attachments"][0]["saved_base64"]), b"saved\xff/1")
 
     def test_a_pipe_that_never_ends_costs_the_deadline_and_leaves_no_half_file(self):
         reading, writing = os.pipe()

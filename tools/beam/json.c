@@ -48,7 +48,7 @@ static int put_attachment(json_t *array, const struct attachment *attachment)
 	if (r == 0 && attachment->sized)
 		r = json_object_set_new(object, "size", json_integer(attachment->size));
 	if (r == 0 && attachment->saved)
-		r = json_object_set_new(object, "saved", json_string(attachment->saved));
+		r = put_bytes(object, "saved", "saved_base64", attachment->saved, strlen(attachment->saved));
 	if (r == 0 && attachment->error < 0)
 		r = json_object_set_new(object, "error", json_string(strerror(-attachment->error)));
 	return r;
