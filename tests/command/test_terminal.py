@@ -54,8 +54,9 @@ class Quoting(Case):
         self.assertEqual(self.show("ě".encode(), env={"LC_ALL": "C"}), rb"log: \xc4\x9b" + b"\n")
 
     def test_json_on_a_terminal_is_ascii(self):
-        self.assertEqual(json.loads(self.show("\u009b\u001b".encode(), "--json"))["payload"], "\u009b\u001b")
-        self.assertNotRegex(self.show("\u009b\u001b".encode(), "--json").replace(b"\n", b""), rb"[^\x20-\x7e]")
+        text = "\u009b\u001b\u007f"
+        self.assertEqual(json.loads(self.show(text.encode(), "--json"))["payload"], text)
+        self.assertNotRegex(self.show(text.encode(), "--json").replace(b"\n", b""), rb"[^\x20-\x7e]")
 
     def test_raw_is_quoted_on_a_terminal_too(self):
         self.assertEqual(self.show(ESCAPES, "--raw"), QUOTED)

@@ -54,6 +54,17 @@ static int put_attachment(json_t *array, const struct attachment *attachment)
 	return r;
 }
 
+/* For a terminal: of what it obeys jansson quotes all but DEL, which can only stand in a text. */
+static int print_without_del(const char *text, size_t size, void *out)
+{
+	for (size_t i = 0; i < size; i++)
+		if (text[i] == 0x7f)
+			fputs("\\u007f", out);
+		else
+			putc(text[i], out);
+	return 0;
+}
+
 int json_message(FILE *out, const char *topic, const beam_message *message, const struct attachment *attachments, bool terminal)
 {
 	size_t n = beam_message_attachments(message), size = beam_message_size(message);
@@ -67,7 +78,8 @@ int json_message(FILE *out, const char *topic, const beam_message *message, cons
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = put_attachment(array, &attachments[i]);
 	if (r == 0)
-		r = json_dumpf(object, out, JSON_COMPACT | (terminal ? JSON_ENSURE_ASCII : 0));
+		r = terminal ? json_dump_callback(object, print_without_del, out, JSON_COMPACT | JSON_ENSURE_ASCII)
+			     : json_dumpf(object, out, JSON_COMPACT);
 	json_decref(object);
 	putc('\n', out);
 	return r == 0 ? 0 : -ENOMEM;
