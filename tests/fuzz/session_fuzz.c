@@ -1,139 +1,155 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The receiving half of the session, fed with whatever the fuzzer thinks of: bytes, how they are cut into reads, and descriptors (numbers
- * here) that come with some of them. It must judge everything, crash at nothing, and give back every descriptor exactly once.
+ * A side of a channel, both halves of its session, whose other side is the fuzzer: it says bytes, cut into reads, with descriptors (numbers
+ * here) beside some of them, and has this side open topics, send, call, reply, close and write, as much as a socket takes or refuses. The
+ * session must judge everything; what it writes must be frames in an order that docs/protocol.md allows, carrying what was written with them;
+ * and every descriptor must come back exactly once.
  *
- * The input: pairs of a byte that says how long the next read is and one that says how many descriptors come with it, and the bytes read.
+ * The input: steps, of a byte that says what happens and one that says how. Up to MOST a read of so many bytes, which follow, and one more; with
+ * WHOLE of as many as there is room for: how is then the number of descriptors, from FDS_FROM on. Then what this side does (`enum deed`).
  */
 #include <base/annotate.h>
 #include <errno.h>
+#include <fuzz/fuzz.h>
 #include <session/rx.h>
-#include <stdlib.h>
+#include <session/tx.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+enum { MOST = 199, WHOLE = 200, DEEDS_FROM = 210, LOSS = 191, FDS_FROM = 192 };
 
-/* Which descriptors are out; none is a real one. */
+enum deed { OPEN, CLOSE, SEND, CALL, REPLY, END_CALL, RESET, WRITE, RELEASE, GOODBYE, DEEDS };
+
+/* How something is sent, beside its size; how it is written. */
+enum { BY_BUFFER = 1, LAST = 2, REFUSED_FROM = 240 };
+
+enum { TOPICS = 4, CALLS = 4, REQUESTS = 96, PAYLOAD = 12 << 10, IDS = 1024, TURNS = 6 };
+
+static struct rx rx;
+static struct tx tx;
+static bool mute;
+
+static struct topic {
+	struct outlet outlet;
+	bool known;
+} topics[TOPICS];
+
+/* This side's calls, and the other side's. */
+static struct call {
+	struct inlet inlet;
+	bool known;
+} calls[CALLS];
+
+static struct request {
+	struct message_call handle;
+	struct outlet outlet;
+	bool known;
+} requests[REQUESTS];
+
+/* ---- Descriptors -------------------------------------------------------------------------------------------------- */
+
+/* Which are out; none is a real one. */
 enum { FD_FIRST = 100000, FDS = 4096 };
-static unsigned char given[FDS];
-static int next_fd;
+static bool given[FDS];
+static int next_fd, n_out;
 
-static void give_back(int fd)
+static int fd_new(void)
 {
-	if (fd < 0)
-		return;
-	if (fd < FD_FIRST || fd >= FD_FIRST + FDS || !given[fd - FD_FIRST])
-		abort();
-	given[fd - FD_FIRST] = 0;
+	must(next_fd < FDS);
+	given[next_fd] = true;
+	n_out++;
+	return FD_FIRST + next_fd++;
 }
 
-static void on_discard(void *owner, const int *fds, size_t n)
+static void fds_close(const int *fds, size_t n)
 {
-	(void)owner;
-	for (size_t i = 0; i < n; i++)
-		give_back(fds[i]);
-}
-
-static int on_hello(void *owner, const struct hello *hello)
-{
-	(void)owner;
-	(void)hello;
-	return 0;
-}
-
-static int on_opened(void *owner, struct inlet *inlet)
-{
-	(void)owner;
-	(void)inlet;
-	return 0;
-}
-
-static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
-{
-	struct beam_message *message;
-	unsigned sum = 0;
-
-	inlet->calls_arrived = false;
-	while ((message = message_queue_take(queue))) {
-		for (size_t i = 0; i < message->size; i++)
-			sum += message->data[i];
-		on_discard(owner, message->fds, message->n_fds);
-		message_free_shell(message);
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] < 0)
+			continue;
+		must(fds[i] >= FD_FIRST && fds[i] < FD_FIRST + next_fd && given[fds[i] - FD_FIRST]);
+		given[fds[i] - FD_FIRST] = false;
+		n_out--;
 	}
-	if (sum == 1)
-		inlet->queued = 0;
 }
 
-static void on_closed(void *owner, struct inlet *inlet)
+/* ---- What is written ---------------------------------------------------------------------------------------------- */
+
+/* What has been said: a header of which some has come, the descriptors that came with its first byte, and how much of its frame follows; and
+ * what it amounts to. */
+static struct {
+	unsigned char header[FRAME_HEADER];
+	size_t n_header, body;
+	unsigned n_fds;
+	bool hello, goodbye, open[IDS];
+	unsigned asked[IDS];
+} said;
+
+static void hear_frame(void)
+{
+	struct frame frame;
+
+	must(!frame_decode(&frame, said.header));
+	must(frame.carried == said.n_fds);
+	said.n_fds = 0;
+	must((frame.kind == FRAME_HELLO) == !said.hello && !said.goodbye);
+	must(frame.id < IDS && (frame.kind == FRAME_CREDIT || frame.argument < IDS));
+	said.hello = true;
+	said.body = frame_body(&frame);
+	switch ((enum frame_kind)frame.kind) {
+	case FRAME_OPEN:
+		must(frame.id && !said.open[frame.id]);
+		said.open[frame.id] = true;
+		break;
+	case FRAME_DATA: must(said.open[frame.id]); break;
+	case FRAME_CLOSE:
+		must(said.open[frame.id]);
+		said.open[frame.id] = false;
+		break;
+	case FRAME_REPLY:
+		must(said.asked[frame.argument]);
+		said.asked[frame.argument] -= (frame.flags & FRAME_END) != 0;
+		break;
+	case FRAME_GOODBYE: said.goodbye = true; break;
+	case FRAME_HELLO:
+	case FRAME_CREDIT:
+	case FRAME_RESET: break;
+	}
+}
+
+/* One write: its descriptors belong to the frame that begins with its first byte. */
+static void hear(const struct iovec *iov, size_t n, unsigned n_fds)
+{
+	must(!n_fds || (!said.n_header && !said.body));
+	said.n_fds += n_fds;
+	for (; n > 0; iov++) {
+		const unsigned char *at = iov->iov_base;
+		size_t left = iov->iov_len < n ? iov->iov_len : n;
+
+		n -= left;
+		while (left > 0) {
+			size_t room = said.body ? said.body : FRAME_HEADER - said.n_header, some = left < room ? left : room;
+
+			if (said.body) {
+				said.body -= some;
+			} else {
+				memcpy(said.header + said.n_header, at, some);
+				said.n_header += some;
+			}
+			at += some;
+			left -= some;
+			if (said.n_header == FRAME_HEADER) {
+				said.n_header = 0;
+				hear_frame();
+			}
+		}
+	}
+}
+
+/* ---- What the sending half tells ---------------------------------------------------------------------------------- */
+
+static void on_wake(void *owner, struct outlet *outlet)
 {
 	(void)owner;
-	/* As if everything had been taken and RESET had gone. */
-	atomic_store(&inlet->reset_sent, true);
-}
-
-static void on_aborted(void *owner, struct inlet *inlet, const struct beam_message *message)
-{
-	(void)owner;
-	(void)inlet;
-	(void)message;
-}
-
-/* Calls of the peer's, in use by turns; calls of this side's, each made anew as soon as it has ended. */
-enum { CALLS = 8 };
-static unsigned turn;
-
-static void on_dropped(struct message_call *call)
-{
-	(void)call;
-}
-
-static int on_called(void *owner, uint32_t id, struct message_call **ret)
-{
-	static struct message_call call = {on_dropped};
-
-	(void)owner;
-	*ret = &call;
-	return id == 64 && turn++ % 2 ? -EALREADY : 0;
-}
-
-static struct inlet callers[CALLS + 1];
-
-static void ask(uint32_t id)
-{
-	memset(&callers[id], 0, sizeof callers[id]);
-	inlet_init(&callers[id], id);
-	inlet_open(&callers[id], limits_base.topic_bytes, limits_base.topic_attachments);
-	callers[id].replies = true;
-}
-
-static struct inlet *on_reply(void *owner, uint32_t id)
-{
-	(void)owner;
-	return id >= 1 && id <= CALLS ? &callers[id] : NULL;
-}
-
-static void on_ended(void *owner, struct inlet *inlet, struct message_queue *queue)
-{
-	on_messages(owner, inlet, queue);
-	ask(inlet->id);
-}
-
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
-{
-	(void)owner;
-	(void)id;
-	(void)call;
-	(void)bytes;
-	(void)attachments;
-	return NULL;
-}
-
-static const char *on_reset(void *owner, uint32_t id, uint32_t argument)
-{
-	(void)owner;
-	(void)id;
-	(void)argument;
-	return NULL;
+	(void)outlet;
 }
 
 static void on_nothing(void *owner)
@@ -141,13 +157,151 @@ static void on_nothing(void *owner)
 	(void)owner;
 }
 
+static void on_released(void *owner, struct outlet *outlet)
+{
+	bool *known = outlet->kind == FRAME_REPLY ? &list_entry(outlet, struct request, outlet)->known
+						  : &list_entry(outlet, struct topic, outlet)->known;
+
+	(void)owner;
+	must(*known);
+	*known = false;
+}
+
+static const struct tx_events tx_events = {
+    .wake = on_wake,
+    .wake_all = on_nothing,
+    .room = on_nothing,
+    .released = on_released,
+};
+
+/* ---- What the receiving half tells -------------------------------------------------------------------------------- */
+
+static void on_discard(void *owner, const int *fds, size_t n)
+{
+	(void)owner;
+	fds_close(fds, n);
+}
+
+static int on_hello(void *owner, const struct hello *hello)
+{
+	(void)owner;
+	return tx_hello(&tx, &hello->limits);
+}
+
+static int on_opened(void *owner, struct inlet *inlet)
+{
+	(void)owner;
+	must(*inlet->name && strlen(inlet->name) <= NAME_MAX_BYTES);
+	return 0;
+}
+
+/* Taken and thrown away: its credit goes back. */
+static void return_credit(struct inlet *inlet, const struct beam_message *message)
+{
+	tx_return(&tx, inlet, message->cost - message->overdraft, message->n_fds);
+	tx_return_shared(&tx, message->overdraft, message->n_fds);
+}
+
+static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
+{
+	struct beam_message *message;
+	volatile unsigned char sum = 0;
+
+	inlet->calls_arrived = false;
+	while ((message = message_queue_take(queue))) {
+		must(message->origin == inlet && message->size <= limits_base.message_bytes);
+		/* All of it can be read. */
+		for (size_t i = 0; i < message->size; i++)
+			sum = (unsigned char)(sum + message->data[i]);
+		if (message->call)
+			tx_asked(&tx, &list_entry(message->call, struct request, handle)->outlet);
+		return_credit(inlet, message);
+		on_discard(owner, message->fds, message->n_fds);
+		message_free_shell(message);
+	}
+}
+
+static void on_closed(void *owner, struct inlet *inlet)
+{
+	(void)owner;
+	tx_reset_inlet(&tx, inlet, RESET_DONE);
+}
+
+static void on_aborted(void *owner, struct inlet *inlet, const struct beam_message *message)
+{
+	(void)owner;
+	return_credit(inlet, message);
+}
+
+static void on_dropped(struct message_call *handle)
+{
+	struct outlet *outlet = &list_entry(handle, struct request, handle)->outlet;
+
+	tx_asked(&tx, outlet);
+	tx_end_call(&tx, outlet, REPLY_DROPPED);
+}
+
+static int on_called(void *owner, uint32_t id, struct message_call **ret)
+{
+	struct request *request = requests;
+	int r;
+
+	(void)owner;
+	while (request->known && ++request < requests + REQUESTS)
+		;
+	if (request == requests + REQUESTS)
+		return -ENOMEM;
+	r = tx_open_replies(&tx, &request->outlet, id);
+	if (r < 0)
+		return r;
+	request->known = true;
+	request->handle.dropped = on_dropped;
+	said.asked[id]++;
+	*ret = &request->handle;
+	return 0;
+}
+
+static struct inlet *on_reply(void *owner, uint32_t id)
+{
+	(void)owner;
+	return tx_find_call(&tx, id);
+}
+
+static void on_ended(void *owner, struct inlet *inlet, struct message_queue *queue)
+{
+	on_messages(owner, inlet, queue);
+	tx_call_over(&tx, inlet);
+	list_entry(inlet, struct call, inlet)->known = false;
+}
+
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
+{
+	(void)owner;
+	return call ? tx_credit_call(&tx, call, bytes, attachments) : tx_credit(&tx, id, bytes, attachments);
+}
+
+static const char *on_reset(void *owner, uint32_t id, uint32_t argument)
+{
+	(void)owner;
+	if (id)
+		return tx_reset(&tx, id, argument);
+	tx_reset_call(&tx, argument);
+	return NULL;
+}
+
+static void on_goodbye(void *owner)
+{
+	(void)owner;
+	mute = true;
+}
+
 static void on_lost(void *owner, size_t n)
 {
 	(void)owner;
-	(void)n;
+	must(n > 0 && n <= FRAME_CARRIED_MAX);
 }
 
-static const struct rx_events events = {
+static const struct rx_events rx_events = {
     .hello = on_hello,
     .opened = on_opened,
     .messages = on_messages,
@@ -158,73 +312,265 @@ static const struct rx_events events = {
     .ended = on_ended,
     .credit = on_credit,
     .reset = on_reset,
-    .goodbye = on_nothing,
+    .goodbye = on_goodbye,
     .discard = on_discard,
     .lost = on_lost,
 };
 
-/* One read: as many of the next bytes as the cut and the room allow. False when there is nothing to read any more. */
-static int read_once(struct rx *rx, struct reader *input)
+/* ---- What this side does ------------------------------------------------------------------------------------------ */
+
+/* Calls whose request was refused after it had been accepted. */
+static void take_unasked(void)
+{
+	struct list *link;
+
+	while ((link = list_take_first(&tx.unasked)))
+		list_entry(list_entry(link, struct inlet, due), struct call, inlet)->known = false;
+}
+
+/* One write, of which a part goes, or that fails for a descriptor or for now. True: the frame of its own can still go. */
+static bool write_some(struct tx_own *own, unsigned how)
+{
+	struct tx_batch *batch = &tx.batch;
+	int spent[TX_FDS];
+	unsigned n_spent = 0;
+	bool goes_on = true;
+	size_t size, n;
+
+	if (!tx_batch(&tx, own))
+		return false;
+	size = batch->left + batch->own_left;
+	must(batch->first < batch->n && batch->n <= TX_IOV && size > 0 && batch->n_fds <= FRAME_CARRIED_MAX);
+	if (how >= REFUSED_FROM && batch->n_fds && how % 2) {
+		goes_on = !tx_refused(&tx, own, -EBADF, spent, &n_spent);
+	} else if (how >= REFUSED_FROM && batch->n_fds) {
+		goes_on = tx_hold(&tx, own);
+	} else {
+		n = 1 + (size - 1) * (how < REFUSED_FROM ? how + 1 : REFUSED_FROM) / REFUSED_FROM;
+		hear(batch->iov + batch->first, n, batch->n_fds);
+		n_spent = tx_wrote(&tx, own, n, spent);
+	}
+	fds_close(spent, n_spent);
+	take_unasked();
+	return goes_on;
+}
+
+/* As the channel asks. */
+static bool may_send(struct outlet *outlet)
+{
+	outlet->lost_error = 0;
+	return !mute && !outlet->reset && !outlet->close_wanted && !outlet->asking;
+}
+
+/* A message of one frame. */
+static void make_frame(struct tx_own *own, size_t size, uint32_t overdraft)
+{
+	static unsigned char payload[PAYLOAD];
+	size_t prefix = overdraft ? FRAME_SIZED_PREFIX : 0;
+
+	own->head_size = FRAME_HEADER + prefix;
+	own->parts[0] = (struct iovec){payload, size};
+	own->n_parts = size > 0;
+	own->payload = size;
+	own->padding = frame_padding(prefix + size);
+	own->n_messages = 1;
+	tx_frame(own->outlet, own->head, (uint8_t)((overdraft ? FRAME_SIZED : 0) | (own->is_last ? FRAME_END : 0)),
+		 (uint8_t)own->n_fds, own->call ? own->call->id : 0, prefix + size);
+	put_u32(own->head + FRAME_HEADER, (uint32_t)size);
+	put_u32(own->head + FRAME_HEADER + 4, overdraft);
+}
+
+/* Puts it into the buffer, or writes for some turns. True: it is accepted. */
+static bool send_frame(struct tx_own *own, unsigned how, struct reader *input)
+{
+	int duplicates[4];
+
+	if (how & BY_BUFFER && tx_append_fits(&tx, own)) {
+		for (unsigned i = 0; i < own->n_fds; i++)
+			duplicates[i] = fd_new();
+		tx_append(&tx, own, duplicates);
+		return true;
+	}
+	for (int i = 0; i < TURNS && !own->done; i++)
+		if (!write_some(own, reader_u8(input)))
+			break;
+	tx_leave(&tx, own);
+	return own->done;
+}
+
+/* Sends a message with up to three descriptors, which is this call, if there is room and credit. */
+static void send_message(struct outlet *outlet, struct call *call, unsigned how, struct reader *input)
+{
+	size_t size = (size_t)reader_u8(input) * (PAYLOAD / 256);
+	struct tx_claim claim = {.size = size, .n_fds = how >> 2 & 3, .call = call ? &call->inlet : NULL};
+	struct tx_own own;
+	uint32_t overdraft;
+	int fds[3], r;
+
+	if (!may_send(outlet) || tx_fits(&tx, outlet, size, claim.n_fds) != 0)
+		return;
+	list_init(&claim.link);
+	if (call)
+		memset(&call->inlet, 0, sizeof call->inlet);
+	r = tx_charge(&tx, outlet, &claim, &overdraft);
+	tx_unclaim(&tx, outlet, &claim);
+	if (r < 0)
+		return;
+	for (unsigned i = 0; i < claim.n_fds; i++)
+		fds[i] = fd_new();
+	memset(&own, 0, sizeof own);
+	own.outlet = outlet;
+	own.call = claim.call;
+	own.is_last = outlet->kind == FRAME_REPLY && how & LAST;
+	own.fds = fds;
+	own.n_fds = (unsigned)claim.n_fds;
+	make_frame(&own, size, overdraft);
+	if (call)
+		call->known = true;
+	if (send_frame(&own, how, input)) {
+		if (own.is_last)
+			tx_ended(outlet);
+	} else {
+		tx_uncharge(&tx, outlet, size, claim.n_fds, overdraft);
+		must(!call || tx_call_undone(&tx, &call->inlet));
+		if (call)
+			call->known = false;
+	}
+	tx_complete(&tx, outlet, false);
+	fds_close(fds, claim.n_fds);
+}
+
+static void reset(unsigned how)
+{
+	uint32_t id = how / 2 % 8;
+	struct call *call = &calls[how / 2 % CALLS];
+
+	if (how % 2 && call->known && call->inlet.asked)
+		tx_reset_inlet(&tx, &call->inlet, RESET_DONE);
+	else if (how % 2 == 0 && id && id <= rx.capacity_inlets && rx.inlets[id] && rx.inlets[id]->state == INLET_OPEN)
+		tx_reset_inlet(&tx, rx.inlets[id], RESET_UNWANTED);
+}
+
+static void act(enum deed deed, unsigned how, struct reader *input)
+{
+	static const char *const names[TOPICS] = {"log", "a", "b", "log"};
+	unsigned i = how % 4;
+	struct topic *topic = &topics[how >> 4 & 3];
+	struct call *call = &calls[how >> 6 & 3];
+	struct request *request = &requests[how >> 4 & 3];
+
+	switch (deed) {
+	case OPEN:
+		if (topics[i].known)
+			break;
+		topics[i].known = true;
+		tx_open(&tx, &topics[i].outlet, names[i], strlen(names[i]));
+		break;
+	case CLOSE:
+		if (topics[i].known && tx_close(&tx, &topics[i].outlet))
+			topics[i].known = false;
+		break;
+	case SEND:
+		if (topic->known)
+			send_message(&topic->outlet, NULL, how, input);
+		break;
+	case CALL:
+		if (topic->known && !call->known)
+			send_message(&topic->outlet, call, how, input);
+		break;
+	case REPLY:
+		if (request->known)
+			send_message(&request->outlet, NULL, how, input);
+		break;
+	case END_CALL:
+		if (request->known && !request->outlet.asking)
+			tx_end_call(&tx, &request->outlet, how);
+		break;
+	case RESET: reset(how); break;
+	case WRITE: write_some(NULL, how); break;
+	case RELEASE: tx.held = false; break;
+	case GOODBYE: mute = tx.goodbye_due = true; break;
+	case DEEDS: break;
+	}
+}
+
+/* ---- What the other side says ------------------------------------------------------------------------------------- */
+
+/* One read: as many of the next bytes as were asked for and there is room for. False: it was the last. */
+static bool read_once(size_t want, unsigned how, struct reader *input)
 {
 	struct iovec iov[RX_IOV];
-	unsigned cut = reader_u8(input), n_fds = reader_u8(input);
-	int fds[RX_SLOTS];
-	size_t want = cut < 250 ? cut + 1u : SIZE_MAX, n = 0;
-	int n_iov = rx_offer(rx, iov);
-	struct rx_group group = {.fds = fds};
+	int n_iov = rx_offer(&rx, iov), fds[RX_SLOTS];
+	struct rx_group group = {.n = how >= FDS_FROM ? how - FDS_FROM : 0, .fds = fds, .loss = how == LOSS ? -EMFILE : 0};
+	size_t n = 0;
 
 	if (n_iov < 0 || !input->left)
-		return 0;
+		return false;
 	for (int i = 0; i < n_iov && n < want && input->left; i++) {
 		size_t part = iov[i].iov_len;
 
-		if (part > want - n)
-			part = want - n;
-		if (part > input->left)
-			part = input->left;
+		part = part < want - n ? part : want - n;
+		part = part < input->left ? part : input->left;
 		memcpy(iov[i].iov_base, reader_bytes(input, part), part);
 		n += part;
 	}
-	/* Few reads bring descriptors. */
-	group.n = n_fds >= 192 ? n_fds - 192u : 0;
-	group.loss = n_fds == 191 ? -24 : 0;
-	for (size_t i = 0; i < group.n && next_fd < FDS; i++) {
-		given[next_fd] = 1;
-		fds[i] = FD_FIRST + next_fd++;
-	}
-	if (next_fd >= FDS)
-		group.n = 0;
-	return rx_took(rx, n, &group) == 0;
+	for (size_t i = 0; i < group.n; i++)
+		fds[i] = fd_new();
+	return rx_took(&rx, n, &group) == 0;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static bool step(struct reader *input)
 {
-	struct limits limits = limits_base;
-	_Atomic uint64_t pool = limits.pool_bytes, attachments = limits.attachments;
-	struct reader input = reader_over(data, size);
-	struct rx rx;
+	unsigned what = reader_u8(input), how = reader_u8(input);
 
-	memset(given, 0, sizeof given);
-	next_fd = 0;
-	turn = 0;
-	if (rx_init(&rx, &limits, &events, NULL, &pool, &attachments) < 0)
-		return 0;
-	for (uint32_t id = 1; id <= CALLS; id++)
-		ask(id);
-	while (next_fd < FDS - RX_SLOTS && read_once(&rx, &input))
-		;
-	for (uint32_t id = 1; id <= CALLS; id++) {
-		struct beam_message *message = callers[id].building;
+	if (input->failed || next_fd > FDS - FRAME_CARRIED_MAX)
+		return false;
+	if (what < DEEDS_FROM)
+		return read_once(what < WHOLE ? what + 1u : SIZE_MAX, how, input);
+	act((enum deed)((what - DEEDS_FROM) % DEEDS), how, input);
+	return true;
+}
+
+static void begin(void)
+{
+	memset(given, 0, (size_t)next_fd * sizeof *given);
+	memset(&said, 0, sizeof said);
+	memset(topics, 0, sizeof topics);
+	memset(calls, 0, sizeof calls);
+	memset(requests, 0, sizeof requests);
+	next_fd = n_out = 0;
+	mute = false;
+	must(tx_init(&tx, &limits_base, 16 << 10, &tx_events, NULL) == 0);
+	must(rx_init(&rx, &limits_base, &rx_events, NULL, &tx.granted_pool, &tx.granted_attachments) == 0);
+}
+
+static void end(void)
+{
+	int spent[2 * TX_FDS];
+
+	for (int i = 0; i < CALLS; i++) {
+		struct beam_message *message = calls[i].known ? calls[i].inlet.building : NULL;
 
 		if (message) {
-			on_discard(NULL, message->fds, message->n_fds);
+			fds_close(message->fds, message->n_fds);
 			message_free_shell(message);
 		}
 	}
 	rx_end(&rx);
-	for (int i = 0; i < FDS; i++) {
-		if (given[i])
-			abort();
-	}
+	fds_close(spent, tx_drop(&tx, spent));
+	tx_end(&tx);
+	must(n_out == 0);
+	for (int i = 0; i < REQUESTS; i++)
+		must(!requests[i].known);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct reader input = reader_over(data, size);
+
+	begin();
+	while (step(&input))
+		;
+	end();
 	return 0;
 }
