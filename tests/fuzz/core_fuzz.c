@@ -73,7 +73,7 @@ static void begin_once(void)
 	}
 	/* What is to be closed is closed at once, and not by a thread. */
 	fault_only(FAULT(SYS_PTHREAD_CREATE));
-	fault_at(1, EAGAIN, true);
+	fault_at(1, EAGAIN, FAULT_STICKY);
 }
 
 /* ---- Sending ------------------------------------------------------------------------------------------------------ */

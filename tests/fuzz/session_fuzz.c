@@ -20,7 +20,7 @@ enum { MOST = 199, WHOLE = 200, DEEDS_FROM = 210, LOSS = 191, FDS_FROM = 192 };
 enum deed { OPEN, CLOSE, SEND, CALL, REPLY, END_CALL, RESET, WRITE, RELEASE, GOODBYE, DEEDS };
 
 /* How something is sent, beside its size; how it is written. */
-enum { BY_BUFFER = 1, LAST = 2, REFUSED_FROM = 240 };
+enum { BY_BUFFER = 1, LAST = 2, GIVES_UP = 64, REFUSED_FROM = 240 };
 
 enum { TOPICS = 4, CALLS = 4, REQUESTS = 96, PAYLOAD = 12 << 10, IDS = 1024, TURNS = 6 };
 
@@ -380,22 +380,29 @@ static void make_frame(struct tx_own *own, size_t size, uint32_t overdraft)
 	put_u32(own->head + FRAME_HEADER + 4, overdraft);
 }
 
-/* Puts it into the buffer, or writes for some turns. True: it is accepted. */
+/* Puts it into the buffer, if there is room. */
+static bool append(struct tx_own *own)
+{
+	int duplicates[3];
+
+	if (!tx_append_fits(&tx, own))
+		return false;
+	for (unsigned i = 0; i < own->n_fds; i++)
+		duplicates[i] = fd_new();
+	tx_append(&tx, own, duplicates);
+	return true;
+}
+
+/* By the buffer, or written for some turns, and then by the buffer, unless it is given up. True: it is accepted. */
 static bool send_frame(struct tx_own *own, unsigned how, struct reader *input)
 {
-	int duplicates[4];
-
-	if (how & BY_BUFFER && tx_append_fits(&tx, own)) {
-		for (unsigned i = 0; i < own->n_fds; i++)
-			duplicates[i] = fd_new();
-		tx_append(&tx, own, duplicates);
+	if (how & BY_BUFFER && append(own))
 		return true;
-	}
 	for (int i = 0; i < TURNS && !own->done; i++)
 		if (!write_some(own, reader_u8(input)))
 			break;
 	tx_leave(&tx, own);
-	return own->done;
+	return own->done || (!(how & GIVES_UP) && !own->outlet->close_sent && append(own));
 }
 
 /* Sends a message with up to three descriptors, which is this call, if there is room and credit. */
