@@ -11,6 +11,7 @@
 #include <base/annotate.h>
 #include <errno.h>
 #include <fuzz/fuzz.h>
+#include <fuzz/session/said.h>
 #include <session/rx.h>
 #include <session/tx.h>
 #include <string.h>
@@ -22,126 +23,56 @@ enum deed { OPEN, CLOSE, SEND, CALL, REPLY, END_CALL, RESET, WRITE, RELEASE, GOO
 /* How something is sent, beside its size; how it is written. */
 enum { BY_BUFFER = 1, LAST = 2, GIVES_UP = 64, REFUSED_FROM = 240 };
 
-enum { TOPICS = 4, CALLS = 4, REQUESTS = 96, PAYLOAD = 12 << 10, IDS = 1024, TURNS = 6 };
+enum { TOPICS = 4, CALLS = 4, REQUESTS = 96, PAYLOAD = 12 << 10, TURNS = 6 };
 
 static struct rx rx;
 static struct tx tx;
 static bool mute;
 
+/* Each in memory of its own, at its place, until the session lets go of it: topics, this side's calls, and the other side's. */
 static struct topic {
 	struct outlet outlet;
-	bool known;
-} topics[TOPICS];
+	unsigned place;
+} * topics[TOPICS];
 
-/* This side's calls, and the other side's. */
 static struct call {
 	struct inlet inlet;
-	bool known;
-} calls[CALLS];
+	unsigned place;
+} * calls[CALLS];
 
 static struct request {
 	struct message_call handle;
 	struct outlet outlet;
-	bool known;
-} requests[REQUESTS];
+	unsigned place;
+} * requests[REQUESTS];
 
-/* ---- Descriptors -------------------------------------------------------------------------------------------------- */
-
-/* Which are out; none is a real one. */
-enum { FD_FIRST = 100000, FDS = 4096 };
-static bool given[FDS];
-static int next_fd, n_out;
-
-static int fd_new(void)
+static void *zeros(size_t size)
 {
-	must(next_fd < FDS);
-	given[next_fd] = true;
-	n_out++;
-	return FD_FIRST + next_fd++;
+	void *memory = calloc(1, size);
+
+	must(memory);
+	return memory;
 }
 
-static void fds_close(const int *fds, size_t n)
+static void topic_free(struct topic *topic)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (fds[i] < 0)
-			continue;
-		must(fds[i] >= FD_FIRST && fds[i] < FD_FIRST + next_fd && given[fds[i] - FD_FIRST]);
-		given[fds[i] - FD_FIRST] = false;
-		n_out--;
-	}
+	must(topics[topic->place] == topic);
+	topics[topic->place] = NULL;
+	free(topic);
 }
 
-/* ---- What is written ---------------------------------------------------------------------------------------------- */
-
-/* What has been said: a header of which some has come, the descriptors that came with its first byte, and how much of its frame follows; and
- * what it amounts to. */
-static struct {
-	unsigned char header[FRAME_HEADER];
-	size_t n_header, body;
-	unsigned n_fds;
-	bool hello, goodbye, open[IDS];
-	unsigned asked[IDS];
-} said;
-
-static void hear_frame(void)
+static void call_free(struct call *call)
 {
-	struct frame frame;
-
-	must(!frame_decode(&frame, said.header));
-	must(frame.carried == said.n_fds);
-	said.n_fds = 0;
-	must((frame.kind == FRAME_HELLO) == !said.hello && !said.goodbye);
-	must(frame.id < IDS && (frame.kind == FRAME_CREDIT || frame.argument < IDS));
-	said.hello = true;
-	said.body = frame_body(&frame);
-	switch ((enum frame_kind)frame.kind) {
-	case FRAME_OPEN:
-		must(frame.id && !said.open[frame.id]);
-		said.open[frame.id] = true;
-		break;
-	case FRAME_DATA: must(said.open[frame.id]); break;
-	case FRAME_CLOSE:
-		must(said.open[frame.id]);
-		said.open[frame.id] = false;
-		break;
-	case FRAME_REPLY:
-		must(said.asked[frame.argument]);
-		said.asked[frame.argument] -= (frame.flags & FRAME_END) != 0;
-		break;
-	case FRAME_GOODBYE: said.goodbye = true; break;
-	case FRAME_HELLO:
-	case FRAME_CREDIT:
-	case FRAME_RESET: break;
-	}
+	must(calls[call->place] == call);
+	calls[call->place] = NULL;
+	free(call);
 }
 
-/* One write: its descriptors belong to the frame that begins with its first byte. */
-static void hear(const struct iovec *iov, size_t n, unsigned n_fds)
+static void request_free(struct request *request)
 {
-	must(!n_fds || (!said.n_header && !said.body));
-	said.n_fds += n_fds;
-	for (; n > 0; iov++) {
-		const unsigned char *at = iov->iov_base;
-		size_t left = iov->iov_len < n ? iov->iov_len : n;
-
-		n -= left;
-		while (left > 0) {
-			size_t room = said.body ? said.body : FRAME_HEADER - said.n_header, some = left < room ? left : room;
-
-			if (said.body) {
-				said.body -= some;
-			} else {
-				memcpy(said.header + said.n_header, at, some);
-				said.n_header += some;
-			}
-			at += some;
-			left -= some;
-			if (said.n_header == FRAME_HEADER) {
-				said.n_header = 0;
-				hear_frame();
-			}
-		}
-	}
+	must(requests[request->place] == request);
+	requests[request->place] = NULL;
+	free(request);
 }
 
 /* ---- What the sending half tells ---------------------------------------------------------------------------------- */
@@ -159,12 +90,11 @@ static void on_nothing(void *owner)
 
 static void on_released(void *owner, struct outlet *outlet)
 {
-	bool *known = outlet->kind == FRAME_REPLY ? &list_entry(outlet, struct request, outlet)->known
-						  : &list_entry(outlet, struct topic, outlet)->known;
-
 	(void)owner;
-	must(*known);
-	*known = false;
+	if (outlet->kind == FRAME_REPLY)
+		request_free(list_entry(outlet, struct request, outlet));
+	else
+		topic_free(list_entry(outlet, struct topic, outlet));
 }
 
 static const struct tx_events tx_events = {
@@ -210,6 +140,7 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 	inlet->calls_arrived = false;
 	while ((message = message_queue_take(queue))) {
 		must(message->origin == inlet && message->size <= limits_base.message_bytes);
+		must(inlet->used_bytes <= inlet->granted_bytes && inlet->used_attachments <= inlet->granted_attachments);
 		/* All of it can be read. */
 		for (size_t i = 0; i < message->size; i++)
 			sum = (unsigned char)(sum + message->data[i]);
@@ -224,6 +155,7 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 static void on_closed(void *owner, struct inlet *inlet)
 {
 	(void)owner;
+	must(!inlet->building && !inlet->arrived.n);
 	tx_reset_inlet(&tx, inlet, RESET_DONE);
 }
 
@@ -243,20 +175,20 @@ static void on_dropped(struct message_call *handle)
 
 static int on_called(void *owner, uint32_t id, struct message_call **ret)
 {
-	struct request *request = requests;
+	struct request *request = zeros(sizeof *request);
 	int r;
 
 	(void)owner;
-	while (request->known && ++request < requests + REQUESTS)
-		;
-	if (request == requests + REQUESTS)
-		return -ENOMEM;
-	r = tx_open_replies(&tx, &request->outlet, id);
-	if (r < 0)
+	while (request->place < REQUESTS && requests[request->place])
+		request->place++;
+	r = request->place < REQUESTS ? tx_open_replies(&tx, &request->outlet, id) : -ENOMEM;
+	if (r < 0) {
+		free(request);
 		return r;
-	request->known = true;
+	}
+	requests[request->place] = request;
 	request->handle.dropped = on_dropped;
-	said.asked[id]++;
+	said_asked(id);
 	*ret = &request->handle;
 	return 0;
 }
@@ -271,7 +203,7 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 {
 	on_messages(owner, inlet, queue);
 	tx_call_over(&tx, inlet);
-	list_entry(inlet, struct call, inlet)->known = false;
+	call_free(list_entry(inlet, struct call, inlet));
 }
 
 static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
@@ -292,6 +224,7 @@ static const char *on_reset(void *owner, uint32_t id, uint32_t argument)
 static void on_goodbye(void *owner)
 {
 	(void)owner;
+	must(!rx.n_building);
 	mute = true;
 }
 
@@ -325,7 +258,7 @@ static void take_unasked(void)
 	struct list *link;
 
 	while ((link = list_take_first(&tx.unasked)))
-		list_entry(list_entry(link, struct inlet, due), struct call, inlet)->known = false;
+		call_free(list_entry(list_entry(link, struct inlet, due), struct call, inlet));
 }
 
 /* One write, of which a part goes, or that fails for a descriptor or for now. True: the frame of its own can still go. */
@@ -347,7 +280,7 @@ static bool write_some(struct tx_own *own, unsigned how)
 		goes_on = tx_hold(&tx, own);
 	} else {
 		n = 1 + (size - 1) * (how < REFUSED_FROM ? how + 1 : REFUSED_FROM) / REFUSED_FROM;
-		hear(batch->iov + batch->first, n, batch->n_fds);
+		said(batch->iov + batch->first, n, batch->n_fds);
 		n_spent = tx_wrote(&tx, own, n, spent);
 	}
 	fds_close(spent, n_spent);
@@ -405,35 +338,33 @@ static bool send_frame(struct tx_own *own, unsigned how, struct reader *input)
 	return own->done || (!(how & GIVES_UP) && !own->outlet->close_sent && append(own));
 }
 
-/* Sends a message with up to three descriptors, which is this call, if there is room and credit. */
-static void send_message(struct outlet *outlet, struct call *call, unsigned how, struct reader *input)
+/* Sends a message with up to three descriptors, which is the call at this place if that is not negative, if there is room and credit. */
+static void send_message(struct outlet *outlet, int place, unsigned how, struct reader *input)
 {
 	size_t size = (size_t)reader_u8(input) * (PAYLOAD / 256);
+	struct call *call = place < 0 ? NULL : zeros(sizeof *call);
 	struct tx_claim claim = {.size = size, .n_fds = how >> 2 & 3, .call = call ? &call->inlet : NULL};
-	struct tx_own own;
+	struct tx_own own = {.outlet = outlet, .call = claim.call, .is_last = outlet->kind == FRAME_REPLY && how & LAST};
 	uint32_t overdraft;
-	int fds[3], r;
+	int fds[3], r = -EAGAIN;
 
-	if (!may_send(outlet) || tx_fits(&tx, outlet, size, claim.n_fds) != 0)
-		return;
 	list_init(&claim.link);
-	if (call)
-		memset(&call->inlet, 0, sizeof call->inlet);
-	r = tx_charge(&tx, outlet, &claim, &overdraft);
+	if (may_send(outlet) && tx_fits(&tx, outlet, size, claim.n_fds) == 0)
+		r = tx_charge(&tx, outlet, &claim, &overdraft);
 	tx_unclaim(&tx, outlet, &claim);
-	if (r < 0)
+	if (r < 0) {
+		free(call);
 		return;
+	}
+	if (call) {
+		call->place = (unsigned)place;
+		calls[place] = call;
+	}
 	for (unsigned i = 0; i < claim.n_fds; i++)
 		fds[i] = fd_new();
-	memset(&own, 0, sizeof own);
-	own.outlet = outlet;
-	own.call = claim.call;
-	own.is_last = outlet->kind == FRAME_REPLY && how & LAST;
 	own.fds = fds;
 	own.n_fds = (unsigned)claim.n_fds;
 	make_frame(&own, size, overdraft);
-	if (call)
-		call->known = true;
 	if (send_frame(&own, how, input)) {
 		if (own.is_last)
 			tx_ended(outlet);
@@ -441,7 +372,7 @@ static void send_message(struct outlet *outlet, struct call *call, unsigned how,
 		tx_uncharge(&tx, outlet, size, claim.n_fds, overdraft);
 		must(!call || tx_call_undone(&tx, &call->inlet));
 		if (call)
-			call->known = false;
+			call_free(call);
 	}
 	tx_complete(&tx, outlet, false);
 	fds_close(fds, claim.n_fds);
@@ -450,47 +381,52 @@ static void send_message(struct outlet *outlet, struct call *call, unsigned how,
 static void reset(unsigned how)
 {
 	uint32_t id = how / 2 % 8;
-	struct call *call = &calls[how / 2 % CALLS];
+	struct call *call = calls[how / 2 % CALLS];
 
-	if (how % 2 && call->known && call->inlet.asked)
+	if (how % 2 && call && call->inlet.asked)
 		tx_reset_inlet(&tx, &call->inlet, RESET_DONE);
 	else if (how % 2 == 0 && id && id <= rx.capacity_inlets && rx.inlets[id] && rx.inlets[id]->state == INLET_OPEN)
 		tx_reset_inlet(&tx, rx.inlets[id], RESET_UNWANTED);
 }
 
-static void act(enum deed deed, unsigned how, struct reader *input)
+static void open_topic(unsigned place)
 {
 	static const char *const names[TOPICS] = {"log", "a", "b", "log"};
-	unsigned i = how % 4;
-	struct topic *topic = &topics[how >> 4 & 3];
-	struct call *call = &calls[how >> 6 & 3];
-	struct request *request = &requests[how >> 4 & 3];
+	struct topic *topic;
+
+	if (topics[place])
+		return;
+	topics[place] = topic = zeros(sizeof *topic);
+	topic->place = place;
+	tx_open(&tx, &topic->outlet, names[place], strlen(names[place]));
+}
+
+static void act(enum deed deed, unsigned how, struct reader *input)
+{
+	struct topic *topic = topics[how >> 4 & 3];
+	struct request *request = requests[how >> 4 & 3];
+	int place = how >> 6 & 3;
 
 	switch (deed) {
-	case OPEN:
-		if (topics[i].known)
-			break;
-		topics[i].known = true;
-		tx_open(&tx, &topics[i].outlet, names[i], strlen(names[i]));
-		break;
+	case OPEN: open_topic(how >> 4 & 3); break;
 	case CLOSE:
-		if (topics[i].known && tx_close(&tx, &topics[i].outlet))
-			topics[i].known = false;
+		if (topic && tx_close(&tx, &topic->outlet))
+			topic_free(topic);
 		break;
 	case SEND:
-		if (topic->known)
-			send_message(&topic->outlet, NULL, how, input);
+		if (topic)
+			send_message(&topic->outlet, -1, how, input);
 		break;
 	case CALL:
-		if (topic->known && !call->known)
-			send_message(&topic->outlet, call, how, input);
+		if (topic && !calls[place])
+			send_message(&topic->outlet, place, how, input);
 		break;
 	case REPLY:
-		if (request->known)
-			send_message(&request->outlet, NULL, how, input);
+		if (request)
+			send_message(&request->outlet, -1, how, input);
 		break;
 	case END_CALL:
-		if (request->known && !request->outlet.asking)
+		if (request && !request->outlet.asking)
 			tx_end_call(&tx, &request->outlet, how);
 		break;
 	case RESET: reset(how); break;
@@ -523,14 +459,17 @@ static bool read_once(size_t want, unsigned how, struct reader *input)
 	}
 	for (size_t i = 0; i < group.n; i++)
 		fds[i] = fd_new();
-	return rx_took(&rx, n, &group) == 0;
+	if (rx_took(&rx, n, &group) < 0)
+		return false;
+	must(rx.used_pool <= tx.granted_pool && rx.used_attachments <= tx.granted_attachments);
+	return true;
 }
 
 static bool step(struct reader *input)
 {
 	unsigned what = reader_u8(input), how = reader_u8(input);
 
-	if (input->failed || next_fd > FDS - FRAME_CARRIED_MAX)
+	if (input->failed || fds_left() < FRAME_CARRIED_MAX)
 		return false;
 	if (what < DEEDS_FROM)
 		return read_once(what < WHOLE ? what + 1u : SIZE_MAX, how, input);
@@ -540,12 +479,7 @@ static bool step(struct reader *input)
 
 static void begin(void)
 {
-	memset(given, 0, (size_t)next_fd * sizeof *given);
-	memset(&said, 0, sizeof said);
-	memset(topics, 0, sizeof topics);
-	memset(calls, 0, sizeof calls);
-	memset(requests, 0, sizeof requests);
-	next_fd = n_out = 0;
+	said_begin();
 	mute = false;
 	must(tx_init(&tx, &limits_base, 16 << 10, &tx_events, NULL) == 0);
 	must(rx_init(&rx, &limits_base, &rx_events, NULL, &tx.granted_pool, &tx.granted_attachments) == 0);
@@ -555,20 +489,25 @@ static void end(void)
 {
 	int spent[2 * TX_FDS];
 
-	for (int i = 0; i < CALLS; i++) {
-		struct beam_message *message = calls[i].known ? calls[i].inlet.building : NULL;
+	rx_end(&rx);
+	fds_close(spent, tx_drop(&tx, spent));
+	tx_end(&tx);
+	for (unsigned i = 0; i < REQUESTS; i++)
+		must(!requests[i]);
+	for (unsigned i = 0; i < CALLS; i++) {
+		struct beam_message *message = calls[i] ? calls[i]->inlet.building : NULL;
 
 		if (message) {
 			fds_close(message->fds, message->n_fds);
 			message_free_shell(message);
 		}
+		if (calls[i])
+			call_free(calls[i]);
 	}
-	rx_end(&rx);
-	fds_close(spent, tx_drop(&tx, spent));
-	tx_end(&tx);
-	must(n_out == 0);
-	for (int i = 0; i < REQUESTS; i++)
-		must(!requests[i].known);
+	for (unsigned i = 0; i < TOPICS; i++)
+		if (topics[i])
+			topic_free(topics[i]);
+	must(fds_out() == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
