@@ -13,12 +13,23 @@
 #include <jansson.h>
 #include <locale.h>
 #include <message/message.h>
+#include <pwd.h>
 #include <socket/socket.h>
 #include <string.h>
 
 /* ---- Arguments ---------------------------------------------------------------------------------------------------- */
 
 enum { WORDS = 32 };
+
+/* Instead of the C library's, which asks whatever the machine has been told to ask: there is one user. */
+int getpwnam_r(const char *name, struct passwd *entry, char *strings, size_t size, struct passwd **ret)
+{
+	(void)strings;
+	(void)size;
+	*entry = (struct passwd){.pw_uid = 7};
+	*ret = strcmp(name, "user") == 0 ? entry : NULL;
+	return 0;
+}
 
 /* Cuts a copy of the input at the ends of lines into the arguments of main(), which end with NULL. Returns how many. */
 static int cut_into_words(char *text, char *words[WORDS + 1])
