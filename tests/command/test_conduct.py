@@ -168,6 +168,11 @@ class Deadlines(Case):
         with self.server():
             self.assertEqual(self.run_beam("receive", "peer", "t", "--deadline", "0").code, DEADLINE)
 
+    def test_the_last_deadline_holds_also_if_it_is_none(self):
+        receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--deadline", "0", "--deadline", "inf")
+        self.succeed(self.run_beam("send", "--wait", "--deadline", "20", "@" + self.folder, "t", "m"))
+        self.succeed(receiver)
+
 
 class Signals(Case):
     def test_a_signal_ends_a_server_and_takes_its_socket_along(self):

@@ -80,8 +80,8 @@ static error_t take_deadline(struct argp_state *state, const char *text)
 	if (end == text || *end || !(seconds >= 0))
 		return WRONG(state, "%s: not a number of seconds", text);
 	options.patience = seconds < 1e9 ? (int64_t)(seconds * 1000) : -1;
-	if (command->bit != SERVE && options.patience >= 0)
-		options.deadline = beam_in_ms(options.patience);
+	if (command->bit != SERVE)
+		options.deadline = options.patience >= 0 ? beam_in_ms(options.patience) : BEAM_FOREVER;
 	return 0;
 }
 
