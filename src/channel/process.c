@@ -71,9 +71,8 @@ static void channels_end(void)
 	ending = true;
 	while ((link = list_take_first(&channels))) {
 		channel = list_entry(link, struct beam_channel, of_process);
-		if (channel_foreign(
-			channel)) /* GCOVR_EXCL_BR_LINE: only if there was no memory for the handlers when the library was loaded */
-			continue; /* GCOVR_EXCL_LINE: the same */
+		if (channel_foreign(channel))
+			continue;
 		list_append(&ended, link);
 		channel_memory_ref(channel);
 		pthread_mutex_unlock(&lock);

@@ -85,9 +85,8 @@ int sending_end(struct sending *s, int result)
 
 	if (result < 0) {
 		tx_uncharge(tx, outlet, s->size, s->n_fds, s->overdraft);
-		if (s->call &&
-		    tx_call_undone(
-			tx, s->call)) /* GCOVR_EXCL_BR_LINE: a race with the channel's end, which may have forgotten it */
+		/* The channel's end may have forgotten it first. */
+		if (s->call && tx_call_undone(tx, s->call)) /* GCOVR_EXCL_BR_LINE: a race */
 			s->call = NULL;
 	} else {
 		if (s->flags & FRAME_END)
