@@ -133,7 +133,7 @@ static void tell_failure(const char *file, int line, const char *text)
 
 	pthread_mutex_lock(&lock);
 	n = ++failures;
-	if (n == 1)
+	if (n == 1 && running.name)
 		printf("FAIL %s/%s\n", program.suite, running.name);
 	if (n <= FAILURES_TOLD)
 		printf("  %s:%d: %s%s%s%s\n", base_name(file), line, text, context[0] ? " [" : "", context,

@@ -4,18 +4,19 @@
 #include <stdarg.h>
 
 unsigned char sim_pattern[2 * SIM_PATTERN];
-bool sim_traced;
+bool sim_told;
 
-void sim_trace(const struct sim_side *side, const char *format, ...)
+void sim_event(struct sim_side *side, enum sim_event event, const char *format, ...)
 {
 	va_list arguments;
 
-	if (!sim_traced)
+	side->sim->counts[event]++;
+	if (!sim_told || !format)
 		return;
 	va_start(arguments, format);
-	fprintf(stderr, "%6llu %c: ", (unsigned long long)side->sim->steps, 'A' + (int)side->index);
-	vfprintf(stderr, format, arguments);
-	fputc('\n', stderr);
+	printf("%6llu %c: ", (unsigned long long)side->sim->steps, 'A' + (int)side->index);
+	vprintf(format, arguments);
+	putchar('\n');
 	va_end(arguments);
 }
 
@@ -28,8 +29,8 @@ size_t sim_size(struct sim *sim, size_t most)
 		return 0;
 	while (bits < 63 && most >> bits)
 		bits++;
-	bits = (unsigned)rng_below(&sim->rng, bits + 1);
-	size = rng_below(&sim->rng, (size_t)1 << bits);
+	bits = (unsigned)sim_choose(sim, bits + 1);
+	size = sim_choose(sim, (size_t)1 << bits);
 	return size < most ? size : most;
 }
 
@@ -79,14 +80,15 @@ static void side_begin(struct sim *sim, unsigned index)
 		      sim_chance(sim, 20) ? 256 + sim_size(sim, 64 << 10) : (16 << 10) + sim_size(sim, 256 << 10));
 }
 
-void sim_init(struct sim *sim, uint64_t number)
+void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken)
 {
 	memset(sim, 0, sizeof *sim);
-	sim->number = number;
-	sim->rng = rng_new(number);
+	sim->tape = tape;
+	sim->broken = broken;
 	sim->bulky = sim_chance(sim, 15);
 	sim->laden = sim_chance(sim, 10);
 	sim->lazy = sim_chance(sim, 15);
+	sim->wicked = sim_chance(sim, 10);
 	side_begin(sim, 0);
 	side_begin(sim, 1);
 }
@@ -118,10 +120,13 @@ static void side_end(struct sim_side *side)
 	for (unsigned i = 0; i < SIM_SENDERS; i++) {
 		struct sim_sender *sender = &side->senders[i];
 
-		for (unsigned k = 0; sender->message && k < sender->message->n_fds; k++)
+		for (unsigned k = 0; sender->message && k < sender->n_fds; k++)
 			sim_fd_close(side, sender->fds[k]);
-		if (sender->message && !sender->listed)
+		for (unsigned k = 0; !sender->listed && k < sender->n_more; k++)
+			free(sender->more[k]);
+		if (!sender->listed)
 			free(sender->message);
+		free(sender->run);
 		sender->message = NULL;
 	}
 	n = tx_drop(&side->tx, spent);
@@ -158,8 +163,8 @@ void sim_end(struct sim *sim)
 	free_streams(&sim->sides[1]);
 	free_calls(&sim->sides[0]);
 	free_calls(&sim->sides[1]);
-	sim_pipe_end(sim, &sim->pipes[0]);
-	sim_pipe_end(sim, &sim->pipes[1]);
+	sim_pipe_empty(sim, &sim->pipes[0]);
+	sim_pipe_empty(sim, &sim->pipes[1]);
 	for (size_t i = 0; i < sim->n_fds; i++) {
 		if (sim->fds[i].open)
 			fail("descriptor %zu of side %c is left open", i, 'A' + sim->fds[i].side);

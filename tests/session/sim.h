@@ -9,15 +9,101 @@
 
 #include <harness/harness.h>
 #include <session/rx.h>
+#include <session/sim_tape.h>
 #include <session/tx.h>
 
 enum {
 	SIM_SENDERS = 6,
 	SIM_NAMES = 5,
+	SIM_RUN = 8,
 	/* The holder of the writing right: a sender's number, the channel's thread, or nobody. */
 	SIM_THREAD = SIM_SENDERS,
 	SIM_NOBODY = -1,
 	SIM_PATTERN = 1 << 18,
+};
+
+/* ---- What happens --------------------------------------------------------------------------------------------------- */
+
+/* Each is counted, and told in a story. */
+#define SIM_EVENTS(X)                                                                                                          \
+	X(OPENS, "topics opened")                                                                                              \
+	X(CLOSES, "topics closed")                                                                                             \
+	X(RESETS, "topics reset by their reader")                                                                              \
+	X(REFUSES, "topics refused at once")                                                                                   \
+	X(RELEASED, "ids given back")                                                                                          \
+	X(BEGINS, "messages begun")                                                                                            \
+	X(WAITS, "waits for credit or an id")                                                                                  \
+	X(OVERDRAFT, "messages paid from the pool")                                                                            \
+	X(APPENDS, "frames put into the buffer")                                                                               \
+	X(RUNS, "runs of several messages in one write")                                                                       \
+	X(FRAGMENTS, "messages in several frames")                                                                             \
+	X(ACCEPTED, "messages accepted")                                                                                       \
+	X(ABORTED, "messages aborted")                                                                                         \
+	X(NOT_SENT, "messages not sent")                                                                                       \
+	X(CALLS, "calls accepted")                                                                                             \
+	X(REPLIES, "replies accepted")                                                                                         \
+	X(ENDS_CALL, "calls ended without a last reply")                                                                       \
+	X(CANCELS, "calls cancelled")                                                                                          \
+	X(CALL_OVER, "calls over")                                                                                             \
+	X(WRITES, "writes")                                                                                                    \
+	X(WRITES_PART, "writes cut short")                                                                                     \
+	X(FULL, "writes refused: EAGAIN")                                                                                      \
+	X(TOO_MANY, "writes refused: ETOOMANYREFS")                                                                            \
+	X(NO_BUFFERS, "writes refused: ENOBUFS")                                                                               \
+	X(BAD_FD, "writes refused: EBADF")                                                                                     \
+	X(BROKEN_PIPE, "writes refused: EPIPE")                                                                                \
+	X(SPLIT, "writes that arrive in several segments")                                                                     \
+	X(HELD, "buffers held for their descriptors")                                                                          \
+	X(DROPPED, "accepted messages dropped for their descriptors")                                                          \
+	X(READS, "reads")                                                                                                      \
+	X(READS_MERGED, "reads of several segments")                                                                           \
+	X(READS_PART, "reads of a part of a segment")                                                                          \
+	X(READS_STOPPED, "reads stopped behind descriptors")                                                                   \
+	X(READS_FDS, "reads with descriptors")                                                                                 \
+	X(LOST, "reads with descriptors lost: EMFILE, EACCES")                                                                 \
+	X(LOST_ALL, "reads with all descriptors lost")                                                                         \
+	X(ARRIVES, "messages arrived")                                                                                         \
+	X(GIVEN_UP, "aborted messages that arrived in part")                                                                   \
+	X(TAKES, "messages taken")                                                                                             \
+	X(DISCARDS, "messages thrown away")                                                                                    \
+	X(CREDIT, "credit for a topic")                                                                                        \
+	X(CREDIT_CALL, "credit for replies")                                                                                   \
+	X(CREDIT_ALL, "credit for the pool and attachments")                                                                   \
+	X(TRIMS, "readers trimmed")                                                                                            \
+	X(GOODBYE, "goodbyes")                                                                                                 \
+	X(FORGES, "frames forged by a hostile side")                                                                           \
+	X(SPOILS, "bytes spoiled by it")                                                                                       \
+	X(CUTS, "segments cut out by it")                                                                                      \
+	X(ROBS, "descriptors added or taken away by it")                                                                       \
+	X(BREACH, "breaches found")                                                                                            \
+	X(DIES, "sides killed")                                                                                                \
+	X(STOPS, "schedules stopped in the middle")                                                                            \
+	X(ENDS, "schedules ended in order")
+
+enum sim_event {
+#define SIM_EVENT(name, text) SIM_##name,
+	SIM_EVENTS(SIM_EVENT)
+#undef SIM_EVENT
+	    SIM_N_EVENTS
+};
+
+/* Rules that the world can be told to break now and then, to see that it is found. */
+#define SIM_RULES(X)                                                                                                           \
+	X(CREDIT, "credit", "CREDIT is not heard")                                                                             \
+	X(GRANT, "grant", "more credit is returned than was used")                                                             \
+	X(TWICE, "twice", "a message arrives twice")                                                                           \
+	X(ORDER, "order", "two messages of a topic change places")                                                             \
+	X(SEGMENT, "segment", "the socket loses a segment")                                                                    \
+	X(MERGE, "merge", "a read goes on behind descriptors")                                                                 \
+	X(SILENT, "silent", "descriptors are lost without a word")                                                             \
+	X(LEAK, "leak", "a descriptor is not closed")
+
+enum sim_rule {
+	SIM_NO_RULE,
+#define SIM_RULE(name, word, text) SIM_BREAK_##name,
+	SIM_RULES(SIM_RULE)
+#undef SIM_RULE
+	    SIM_N_RULES
 };
 
 /* ---- Descriptors ------------------------------------------------------------------------------------------------- */
@@ -39,11 +125,11 @@ struct sim_fd {
 /* ---- Messages ---------------------------------------------------------------------------------------------------- */
 
 enum sim_fate {
-	SIM_WAITS,    /* not in the stream yet */
-	SIM_GOES,     /* charged, on its way */
-	SIM_ACCEPTED, /* must arrive */
-	SIM_ABORTED,  /* begun, then given up */
-	SIM_GONE,     /* nothing of it must arrive */
+	FATE_WAITS,   /* not in the stream yet */
+	FATE_GOES,    /* charged, on its way */
+	FATE_COMES,   /* must arrive */
+	FATE_ABORTED, /* begun, then given up */
+	FATE_GONE,    /* nothing of it must arrive */
 };
 
 struct sim_message {
@@ -71,7 +157,8 @@ struct sim_stream {
 	/* The reader's: what waits to be taken. */
 	struct message_queue queue;
 	struct inlet *inlet;
-	uint64_t queued_cost;
+	/* What waits, and what has left it and may be granted again. */
+	uint64_t queued_cost, gone_cost, gone_fds;
 };
 
 /* A call: the caller's inlet, the callee's replies once its request has begun to come. */
@@ -105,6 +192,10 @@ struct sim_pipe {
 
 struct sim_sender {
 	struct sim_message *message;
+	/* More that go in the same write, and the frames of all of them. */
+	struct sim_message *more[SIM_RUN];
+	unsigned n_more;
+	unsigned char *run;
 	struct tx_claim claim;
 	/* It waits for credit, and is woken by the session alone. */
 	bool asleep, charged, listed, begun;
@@ -116,6 +207,7 @@ struct sim_sender {
 	uint32_t overdraft;
 	struct tx_own own;
 	int fds[FRAME_CARRIED_MAX];
+	unsigned n_fds;
 };
 
 enum sim_phase { SIM_MAKE, SIM_WRITE, SIM_WRITTEN };
@@ -127,6 +219,9 @@ struct sim_side {
 	struct tx tx;
 	struct rx rx;
 	bool said_goodbye, heard_goodbye, hello_came;
+	/* Its process is gone; it hears nothing more and says what it likes; nothing can be written any more; nothing is read any more, for
+	 * the other side broke a rule. */
+	bool dead, hostile, broken, over;
 
 	struct sim_stream *streams;
 	struct sim_stream *names[SIM_NAMES];
@@ -139,54 +234,72 @@ struct sim_side {
 	enum sim_phase phase;
 	ssize_t result;
 
-	/* Of the other side's streams. */
+	/* Of the other side's streams: what waits to be taken; what has left them, of the pool and of all attachments. */
 	bool hoards;
-	uint64_t queued_overdraft, queued_fds;
+	uint64_t queued_overdraft, queued_fds, gone_overdraft, gone_fds;
+	/* Descriptors that are open. */
+	uint64_t n_fds;
 };
 
 struct sim {
-	uint64_t number;
-	struct rng rng;
+	struct tape *tape;
+	enum sim_rule broken;
 	struct sim_side sides[2];
 	struct sim_pipe pipes[2];
 	struct sim_file *files;
 	size_t n_files, capacity_files;
 	struct sim_fd *fds;
 	size_t n_fds, capacity_fds;
-	/* What kind of a world it is: messages are large, have many descriptors, or are taken slowly, so that credit runs out. */
-	bool bulky, laden, lazy;
+	/* What kind of a world it is: messages are large, have many descriptors, or are taken slowly, so that credit runs out; side B turns hostile. */
+	bool bulky, laden, lazy, wicked;
 	/* The kernel behaves. */
 	bool calm;
 	/* Something moved since it was last cleared. */
 	bool moved;
 	/* The sessions end, whatever they were at. */
 	bool ending;
-	uint64_t steps, delivered, bytes, accepted, not_sent, aborted, refused, lost, held, calls, replies, cancelled;
+	uint64_t steps, bytes, counts[SIM_N_EVENTS];
 };
 
 /* The payloads are taken from here. */
 extern unsigned char sim_pattern[2 * SIM_PATTERN];
 
-/* True if BEAM_SIMULATION names one schedule: then it is told on standard error. */
-extern bool sim_traced;
-__attribute__((format(printf, 2, 3))) void sim_trace(const struct sim_side *side, const char *format, ...);
+/* The schedule is told, an event a line. */
+extern bool sim_told;
+/* Counts an event of a side's, and tells it: the text may be NULL, if it is no story of its own. */
+void sim_event(struct sim_side *side, enum sim_event event, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 static inline struct sim_side *sim_other(const struct sim_side *side)
 {
 	return &side->sim->sides[1 - side->index];
 }
 
+/* From 0 to n - 1, where 0 is the least that can be. */
+static inline size_t sim_choose(struct sim *sim, size_t n)
+{
+	return tape_choose(sim->tape, n);
+}
+
 static inline bool sim_chance(struct sim *sim, unsigned percent)
 {
-	return rng_chance(&sim->rng, percent);
+	return sim_choose(sim, 100) >= 100 - percent;
+}
+
+/* Now and then, if this is the rule to break. */
+static inline bool sim_breaks(struct sim *sim, enum sim_rule rule)
+{
+	return sim->broken == rule && sim_chance(sim, 30);
 }
 
 /* From 0 to `most`, small numbers as often as large ones. */
 size_t sim_size(struct sim *sim, size_t most);
 
-/* sim.c: a world begins as its number wants it; it ends whatever it was at, and must have closed all descriptors. */
-void sim_init(struct sim *sim, uint64_t number);
+/* sim.c: a world begins as its tape wants it; it ends whatever it was at, and must have closed all descriptors. */
+void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken);
 void sim_end(struct sim *sim);
+
+/* sim_play.c: a schedule from its beginning to its end. What it counted is added to `sums`. */
+void sim_play(struct tape *tape, enum sim_rule broken, struct sim *sums);
 
 /* sim_socket.c */
 int sim_file_new(struct sim *sim, struct sim_message *message);
@@ -195,14 +308,26 @@ int sim_fd_new(struct sim_side *side, int file);
 int sim_fd_file(const struct sim_side *side, int fd);
 void sim_fd_close(struct sim_side *side, int fd);
 void sim_pipe_init(struct sim_pipe *pipe, size_t capacity);
-void sim_pipe_end(struct sim *sim, struct sim_pipe *pipe);
+/* What is on its way is lost. */
+void sim_pipe_empty(struct sim *sim, struct sim_pipe *pipe);
+/* A new segment at its end, to be filled; the descriptors are of `from`. */
+struct sim_segment *sim_segment_new(struct sim_side *from, size_t size, const int *fds, unsigned n_fds);
+/* Takes one out. */
+void sim_segment_cut(struct sim *sim, struct sim_pipe *pipe, struct sim_segment **at);
 /* As socket_write() and socket_read(); `ret_files` are new descriptors of the reader's. -EAGAIN: nothing. */
 ssize_t sim_pipe_write(struct sim_side *from, const struct iovec *iov, size_t n_iov, const int *fds, unsigned n_fds);
 ssize_t sim_pipe_read(struct sim_side *to, const struct iovec *iov, size_t n_iov, int ret_fds[FRAME_CARRIED_MAX],
 		      struct rx_group *ret);
 
+/* sim_hostile.c: something is done to the stream that its session never wrote. */
+void sim_harm(struct sim_side *side);
+
 /* sim_send.c */
 extern const struct tx_events sim_tx_events;
+struct sim_stream *sim_stream_new(struct sim_side *side);
+struct sim_call *sim_call_new(struct sim_side *side);
+/* Nothing can be written any more. */
+void sim_break(struct sim_side *side);
 struct sim_stream *sim_open(struct sim_side *side, unsigned name);
 void sim_close(struct sim_side *side, unsigned name);
 /* A new message for a sender that has none. */
@@ -211,6 +336,8 @@ void sim_begin(struct sim_side *side, struct sim_sender *sender, unsigned name);
 void sim_begin_reply(struct sim_side *side, struct sim_sender *sender, struct sim_call *call);
 /* A call of the other side's gets no (more) replies. */
 void sim_end_call(struct sim_side *side, struct sim_call *call, uint32_t error);
+/* Several new messages for it, which go in one write, or none of them. */
+void sim_begin_run(struct sim_side *side, struct sim_sender *sender, unsigned name);
 /* A turn of a sender: it charges, appends, writes. */
 void sim_send(struct sim_side *side, unsigned sender);
 /* It has waited long enough. */

@@ -5,13 +5,30 @@
  */
 #include <session/sim.h>
 
+/* What the other side's session wrote is not what came, or not all of it. */
+static bool betrayed(const struct sim_side *side)
+{
+	return sim_other(side)->hostile;
+}
+
+/* A stream of which the other side's session knows nothing. */
+static struct sim_stream *forged_stream(struct sim_side *side)
+{
+	struct sim_stream *stream = sim_stream_new(sim_other(side));
+
+	snprintf(stream->name, sizeof stream->name, "f%llu", (unsigned long long)stream->number);
+	stream->closed = stream->released = true;
+	return stream;
+}
+
 static int on_hello(void *owner, const struct hello *hello)
 {
 	struct sim_side *side = owner;
 
 	check(!side->hello_came);
 	side->hello_came = true;
-	check_bytes(&hello->limits, &sim_other(side)->limits, sizeof hello->limits);
+	if (!betrayed(side))
+		check_bytes(&hello->limits, &sim_other(side)->limits, sizeof hello->limits);
 	return tx_hello(&side->tx, &hello->limits);
 }
 
@@ -23,8 +40,11 @@ static int on_opened(void *owner, struct inlet *inlet)
 	/* An id has one life at a time. */
 	while (stream && (stream->opened || stream->outlet.id != inlet->id))
 		stream = stream->next;
+	if (betrayed(side) && !stream)
+		stream = forged_stream(side);
 	require(stream != NULL);
-	check_string(inlet->name, stream->name);
+	if (!betrayed(side))
+		check_string(inlet->name, stream->name);
 	stream->opened = true;
 	stream->inlet = inlet;
 	inlet->owner = stream;
@@ -32,6 +52,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	inlet->withheld_bytes = inlet->withheld_attachments = 0;
 	inlet->closed = inlet->discard = false;
 	if (!side->sim->calm && sim_chance(side->sim, 5)) {
+		sim_event(side, SIM_REFUSES, "refuses %s, id %u", stream->name, inlet->id);
 		inlet->discard = true;
 		tx_reset_inlet(&side->tx, inlet, RESET_REFUSED);
 	}
@@ -41,7 +62,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 /* What the stream must bring next: what was given up is passed over. */
 static struct sim_message *next_of(struct sim_stream *stream)
 {
-	while (stream->arrived < stream->n_sent && stream->sent[stream->arrived]->fate == SIM_GONE)
+	while (stream->arrived < stream->n_sent && stream->sent[stream->arrived]->fate == FATE_GONE)
 		stream->arrived++;
 	return stream->arrived < stream->n_sent ? stream->sent[stream->arrived] : NULL;
 }
@@ -56,8 +77,12 @@ static void check_message(struct sim_side *side, struct sim_stream *stream, stru
 {
 	struct sim_message *expected = next_of(stream);
 
-	require(expected != NULL);
-	check(expected->fate == SIM_ACCEPTED || expected->fate == SIM_GOES);
+	sim_event(side, SIM_ARRIVES, "hears %zu bytes and %u descriptors on %s", message->size, message->n_fds, stream->name);
+	side->sim->bytes += message->size;
+	if (betrayed(side))
+		return;
+	harness_check(expected != NULL, __FILE__, __LINE__, true, "nothing more is to come on %s", stream->name);
+	check(expected->fate == FATE_COMES || expected->fate == FATE_GOES);
 	stream->arrived++;
 	require_int(message->size, expected->size);
 	check_payload(expected, message);
@@ -72,14 +97,12 @@ static void check_message(struct sim_side *side, struct sim_stream *stream, stru
 		else
 			check(message->fds[i] == -EMFILE || message->fds[i] == -EACCES);
 	}
-	side->sim->delivered++;
-	side->sim->bytes += message->size;
 }
 
 static void free_message(struct sim_side *side, struct beam_message *message)
 {
 	for (unsigned i = 0; i < message->n_fds; i++) {
-		if (message->fds[i] >= 0)
+		if (message->fds[i] >= 0 && !sim_breaks(side->sim, SIM_BREAK_LEAK))
 			sim_fd_close(side, message->fds[i]);
 	}
 	message_free_shell(message);
@@ -88,6 +111,8 @@ static void free_message(struct sim_side *side, struct beam_message *message)
 static void throw_away(struct sim_side *side, struct beam_message *message)
 {
 	tx_return_shared(&side->tx, message->overdraft, message->n_fds);
+	side->gone_overdraft += message->overdraft;
+	side->gone_fds += message->n_fds;
 	free_message(side, message);
 }
 
@@ -108,6 +133,8 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 	struct beam_message *message;
 
 	check(queue->n > 0);
+	if (queue->n > 1 && sim_breaks(side->sim, SIM_BREAK_ORDER))
+		message_queue_append(queue, message_queue_take(queue));
 	while ((message = message_queue_take(queue))) {
 		check(message->origin == inlet);
 		/* An end without a reply is nobody's message. */
@@ -117,9 +144,12 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 			continue;
 		}
 		check_message(side, stream, message);
+		if (sim_breaks(side->sim, SIM_BREAK_TWICE))
+			check_message(side, stream, message);
 		if (message->call)
 			ask(side, stream, message);
 		if (inlet->discard) {
+			sim_event(side, SIM_DISCARDS, NULL);
 			throw_away(side, message);
 			continue;
 		}
@@ -145,7 +175,7 @@ static void on_closed(void *owner, struct inlet *inlet)
 	struct sim_stream *stream = inlet->owner;
 
 	/* Nothing is to come any more. */
-	check(next_of(stream) == NULL);
+	check(betrayed(side) || next_of(stream) == NULL);
 	stream->ended = true;
 	inlet->closed = true;
 	if (!inlet->discard && !inlet->queued)
@@ -153,25 +183,36 @@ static void on_closed(void *owner, struct inlet *inlet)
 	inlet->owner = NULL;
 }
 
+static void check_aborted(struct sim_stream *stream, const struct inlet *inlet, const struct beam_message *message)
+{
+	size_t i = stream->arrived, before = inlet->arrived.n;
+
+	/* Whole messages of before may still be on their way to the owner. */
+	while (i < stream->n_sent && (stream->sent[i]->fate == FATE_GONE || before)) {
+		before -= stream->sent[i]->fate != FATE_GONE;
+		i++;
+	}
+	require(i < stream->n_sent);
+	check_int(stream->sent[i]->fate, FATE_ABORTED);
+	check_int(stream->sent[i]->size, message->size);
+	stream->sent[i]->fate = FATE_GONE;
+}
+
 static void on_aborted(void *owner, struct inlet *inlet, const struct beam_message *message)
 {
 	struct sim_side *side = owner;
 	struct sim_stream *stream = inlet->owner;
-	size_t i = stream->arrived, before = inlet->arrived.n;
 
-	/* Whole messages of before may still be on their way to the owner. */
-	while (i < stream->n_sent && (stream->sent[i]->fate == SIM_GONE || before)) {
-		before -= stream->sent[i]->fate != SIM_GONE;
-		i++;
-	}
-	require(i < stream->n_sent);
-	check_int(stream->sent[i]->fate, SIM_ABORTED);
-	check_int(stream->sent[i]->size, message->size);
-	stream->sent[i]->fate = SIM_GONE;
+	sim_event(side, SIM_GIVEN_UP, "hears that a message of %zu bytes on %s is given up", message->size, stream->name);
+	if (!betrayed(side))
+		check_aborted(stream, inlet, message);
 	if (!inlet->discard)
 		tx_return(&side->tx, inlet, message->cost - message->overdraft, message->n_fds);
 	tx_return_shared(&side->tx, message->overdraft, message->n_fds);
-	side->sim->aborted++;
+	stream->gone_cost += message->cost - message->overdraft;
+	stream->gone_fds += message->n_fds;
+	side->gone_overdraft += message->overdraft;
+	side->gone_fds += message->n_fds;
 }
 
 /* Its request was given up, or thrown away by rx itself. */
@@ -184,24 +225,31 @@ static void on_dropped(struct message_call *handle)
 	sim_end_call(side, call, REPLY_DROPPED);
 }
 
-static int on_called(void *owner, uint32_t id, struct message_call **ret)
+/* Where the replies to a call leave, and arrive at its inlet. */
+static void open_replies(struct sim_stream *stream, struct sim_call *call)
 {
-	struct sim_side *side = owner, *caller = sim_other(side);
-	struct sim_stream *stream = calloc(1, sizeof *stream), **last = &side->streams;
-	struct sim_call *call = list_entry(caller->tx.calls[id], struct sim_call, inlet);
-
-	require(stream != NULL && caller->tx.calls[id] != NULL && !call->replies);
-	message_queue_init(&stream->queue);
-	stream->number = side->n_streams++;
-	snprintf(stream->name, sizeof stream->name, "c%u", id);
-	while (*last)
-		last = &(*last)->next;
-	*last = stream;
 	stream->replies_to = call;
 	stream->opened = true;
 	stream->inlet = &call->inlet;
 	call->inlet.owner = stream;
 	call->replies = stream;
+}
+
+static int on_called(void *owner, uint32_t id, struct message_call **ret)
+{
+	struct sim_side *side = owner, *caller = sim_other(side);
+	struct sim_stream *stream = sim_stream_new(side);
+	struct sim_call *call;
+
+	if (betrayed(side)) {
+		call = sim_call_new(caller);
+	} else {
+		require(caller->tx.calls[id] != NULL);
+		call = list_entry(caller->tx.calls[id], struct sim_call, inlet);
+		require(!call->replies);
+	}
+	snprintf(stream->name, sizeof stream->name, "c%u", id);
+	open_replies(stream, call);
 	call->handle.dropped = on_dropped;
 	*ret = &call->handle;
 	return tx_open_replies(&side->tx, &stream->outlet, id);
@@ -209,7 +257,15 @@ static int on_called(void *owner, uint32_t id, struct message_call **ret)
 
 static struct inlet *on_reply(void *owner, uint32_t id)
 {
-	return tx_find_call(&((struct sim_side *)owner)->tx, id);
+	struct sim_side *side = owner;
+	struct inlet *inlet = tx_find_call(&side->tx, id);
+
+	/* A reply to what has not been heard. */
+	if (inlet && !inlet->owner) {
+		check(betrayed(side));
+		open_replies(forged_stream(side), list_entry(inlet, struct sim_call, inlet));
+	}
+	return inlet;
 }
 
 static void on_ended(void *owner, struct inlet *inlet, struct message_queue *queue)
@@ -217,10 +273,10 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 	struct sim_side *side = owner;
 	struct sim_call *call = list_entry(inlet, struct sim_call, inlet);
 
-	sim_trace(side, "call %u is over", inlet->id);
+	sim_event(side, SIM_CALL_OVER, "call %u is over", inlet->id);
 	inlet->closed = true;
 	on_messages(owner, inlet, queue);
-	check(next_of(inlet->owner) == NULL);
+	check(betrayed(side) || next_of(inlet->owner) == NULL);
 	call->replies->ended = true;
 	call->over = true;
 	tx_call_over(&side->tx, inlet);
@@ -228,9 +284,19 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 
 static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
 {
+	struct sim_side *side = owner;
+
+	sim_event(side,
+		  call ? SIM_CREDIT_CALL
+		  : id ? SIM_CREDIT
+		       : SIM_CREDIT_ALL,
+		  "gets credit for %u bytes, %u descriptors, %s %u", bytes, attachments, call ? "call" : "topic",
+		  call ? call : id);
+	if (sim_breaks(side->sim, SIM_BREAK_CREDIT))
+		return NULL;
 	if (call)
-		return tx_credit_call(&((struct sim_side *)owner)->tx, call, bytes, attachments);
-	return tx_credit(&((struct sim_side *)owner)->tx, id, bytes, attachments);
+		return tx_credit_call(&side->tx, call, bytes, attachments);
+	return tx_credit(&side->tx, id, bytes, attachments);
 }
 
 static const char *on_reset(void *owner, uint32_t id, uint32_t reason)
@@ -260,7 +326,8 @@ static void on_discard(void *owner, const int *fds, size_t n)
 
 static void on_lost(void *owner, size_t n)
 {
-	((struct sim_side *)owner)->sim->lost += n;
+	(void)owner;
+	check(n > 0);
 }
 
 const struct rx_events sim_rx_events = {
@@ -285,18 +352,34 @@ bool sim_read(struct sim_side *side)
 	struct iovec iov[RX_IOV];
 	struct rx_group group;
 	ssize_t n;
-	int n_iov = rx_offer(&side->rx, iov);
+	int n_iov;
+
+	if (side->over)
+		return false;
+	n_iov = rx_offer(&side->rx, iov);
 
 	require(n_iov == 1 || n_iov == 2);
+	if (side->hostile)
+		sim_pipe_empty(side->sim, &side->sim->pipes[1 - side->index]);
 	n = sim_pipe_read(side, iov, (size_t)n_iov, fds, &group);
-	if (n == -EAGAIN)
+	if (n == -EAGAIN) {
+		/* The end; whoever writes finds out for himself. */
+		if (sim_other(side)->dead && side->writer == SIM_NOBODY && !side->broken)
+			sim_break(side);
 		return false;
+	}
 	require(n > 0);
-	sim_trace(side, "reads %zd bytes, %zu descriptors%s", n, group.n, group.loss ? " and some were lost" : "");
+	sim_event(side, SIM_READS, "reads %zd bytes, %zu descriptors%s", n, group.n, group.loss ? " and some were lost" : "");
 	side->sim->moved = true;
-	if (rx_took(&side->rx, (size_t)n, &group) < 0)
-		fail("%s", side->rx.breach ? side->rx.breach : "no memory");
-	return true;
+	if (rx_took(&side->rx, (size_t)n, &group) < 0) {
+		const char *rule = side->rx.breach ? side->rx.breach : "no memory";
+
+		sim_event(side, SIM_BREACH, "finds a rule broken: %s", rule);
+		side->over = true;
+		if (!betrayed(side) || !side->rx.breach)
+			fail("%s", rule);
+	}
+	return !side->over;
 }
 
 void sim_take(struct sim_side *side, struct sim_stream *stream)
@@ -310,12 +393,16 @@ void sim_take(struct sim_side *side, struct sim_stream *stream)
 	if (!message)
 		return;
 	side->sim->moved = true;
+	sim_event(side, SIM_TAKES, "takes %zu bytes and %u descriptors of %s", message->size, message->n_fds, stream->name);
 	inlet->queued--;
 	stream->queued_cost -= message->cost - message->overdraft;
 	side->queued_overdraft -= message->overdraft;
 	side->queued_fds -= message->n_fds;
 	inlet->withheld_bytes += message->cost - message->overdraft;
 	inlet->withheld_attachments += message->n_fds;
+	stream->gone_cost += message->cost - message->overdraft;
+	stream->gone_fds += message->n_fds;
+	inlet->withheld_bytes += sim_breaks(side->sim, SIM_BREAK_GRANT);
 	if (inlet->closed) {
 		if (!inlet->queued)
 			inlet_done(side, inlet);
@@ -344,8 +431,7 @@ void sim_reset(struct sim_side *side, struct sim_stream *stream)
 	/* As long as the inlet is this stream's. */
 	if (!stream->opened || (stream->ended && !stream->queue.n) || inlet->discard)
 		return;
-	sim_trace(side, "resets %s, id %u", stream->name, inlet->id);
-	side->sim->cancelled += inlet->replies;
+	sim_event(side, inlet->replies ? SIM_CANCELS : SIM_RESETS, "resets %s, id %u", stream->name, inlet->id);
 	side->sim->moved = true;
 	inlet->discard = true;
 	inlet->queued = 0;

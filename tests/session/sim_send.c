@@ -42,7 +42,7 @@ static void on_released(void *owner, struct outlet *outlet)
 {
 	struct sim_stream *stream = stream_of(outlet);
 
-	sim_trace(owner, "%s is released, id %u", stream->name, outlet->id);
+	sim_event(owner, SIM_RELEASED, "%s, id %u, is over", stream->name, outlet->id);
 	check(((struct sim_side *)owner)->sim->ending ||
 	      (outlet->close_sent && (outlet->kind == FRAME_REPLY || outlet->reset)));
 	check(!stream->released);
@@ -58,31 +58,37 @@ const struct tx_events sim_tx_events = {
     .released = on_released,
 };
 
-struct sim_stream *sim_open(struct sim_side *side, unsigned name)
+struct sim_stream *sim_stream_new(struct sim_side *side)
 {
-	struct sim_stream *stream = calloc(1, sizeof *stream);
-	struct sim_stream **last = &side->streams;
+	struct sim_stream *stream = calloc(1, sizeof *stream), **last = &side->streams;
 
 	require(stream != NULL);
 	message_queue_init(&stream->queue);
 	stream->number = side->n_streams++;
+	while (*last)
+		last = &(*last)->next;
+	*last = stream;
+	return stream;
+}
+
+struct sim_stream *sim_open(struct sim_side *side, unsigned name)
+{
+	struct sim_stream *stream = sim_stream_new(side);
+
 	if (name < SIM_NAMES)
 		snprintf(stream->name, sizeof stream->name, "t%u", name);
 	else
 		snprintf(stream->name, sizeof stream->name, "x%llu", (unsigned long long)stream->number);
-	while (*last)
-		last = &(*last)->next;
-	*last = stream;
 	if (name < SIM_NAMES)
 		side->names[name] = stream;
 	tx_open(&side->tx, &stream->outlet, stream->name, strlen(stream->name));
-	sim_trace(side, "opens %s, id %u", stream->name, stream->outlet.id);
+	sim_event(side, SIM_OPENS, "opens %s, id %u", stream->name, stream->outlet.id);
 	return stream;
 }
 
 static void close_stream(struct sim_side *side, struct sim_stream *stream)
 {
-	sim_trace(side, "closes %s, id %u", stream->name, stream->outlet.id);
+	sim_event(side, SIM_CLOSES, "closes %s, id %u", stream->name, stream->outlet.id);
 	stream->closed = true;
 	if (tx_close(&side->tx, &stream->outlet))
 		stream->released = true;
@@ -115,9 +121,9 @@ static size_t choose_size(struct sim_side *side, const struct sim_stream *stream
 	if (sim_chance(side->sim, 3))
 		return most < SIM_PATTERN ? most : SIM_PATTERN;
 	if (sim_chance(side->sim, 5))
-		return topic - MESSAGE_COST + 1 - rng_below(&side->sim->rng, 3);
+		return topic - MESSAGE_COST + 1 - sim_choose(side->sim, 3);
 	if (side->sim->bulky && sim_chance(side->sim, 70))
-		return SIM_PATTERN - rng_below(&side->sim->rng, SIM_PATTERN / 2);
+		return SIM_PATTERN - sim_choose(side->sim, SIM_PATTERN / 2);
 	return sim_size(side->sim, sim_chance(side->sim, 70) ? 8192 : SIM_PATTERN);
 }
 
@@ -134,11 +140,22 @@ static struct sim_message *message_new(struct sim_side *side, struct sim_stream 
 	message->size = choose_size(side, stream);
 	if (message->size > SIM_PATTERN)
 		message->size = SIM_PATTERN;
-	message->pattern = rng_below(&sim->rng, SIM_PATTERN);
+	message->pattern = sim_choose(sim, SIM_PATTERN);
 	if (attachments && sim_chance(sim, 40))
-		message->n_fds =
-		    1 + (unsigned)(sim->laden ? rng_below(&sim->rng, attachments) : sim_size(sim, attachments - 1));
+		message->n_fds = 1 + (unsigned)(sim->laden ? sim_choose(sim, attachments) : sim_size(sim, attachments - 1));
 	return message;
+}
+
+/* What the message brings is the sender's until it is done. */
+static void open_files(struct sim_side *side, struct sim_sender *sender, struct sim_message *message)
+{
+	for (unsigned i = 0; i < message->n_fds; i++) {
+		int file = sim_file_new(side->sim, message);
+
+		if (!i)
+			message->first_file = file;
+		sender->fds[sender->n_fds++] = sim_fd_new(side, file);
+	}
 }
 
 static void begin(struct sim_side *side, struct sim_sender *sender, struct sim_message *message)
@@ -146,7 +163,9 @@ static void begin(struct sim_side *side, struct sim_sender *sender, struct sim_m
 	struct sim *sim = side->sim;
 
 	require(!sender->message);
-	*sender = (struct sim_sender){.message = message, .left = message->size, .part = 1 + sim_size(sim, FRAME_BODY_MAX)};
+	*sender = (struct sim_sender){.message = message,
+				      .left = message->size,
+				      .part = sim_chance(sim, 70) ? 1 + sim_size(sim, FRAME_BODY_MAX) : FRAME_BODY_MAX};
 	/* Thousands of tiny frames are no test of anything, and a failure's code must be in the first. */
 	if (sender->part < message->size / 20 + 4)
 		sender->part = message->size / 20 + 4;
@@ -156,21 +175,15 @@ static void begin(struct sim_side *side, struct sim_sender *sender, struct sim_m
 			      .large = message->size > sender->part || message->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX,
 			      .call = message->call ? &message->call->inlet : NULL};
 	list_init(&sender->claim.link);
-	for (unsigned i = 0; i < message->n_fds; i++) {
-		int file = sim_file_new(sim, message);
-
-		if (!i)
-			message->first_file = file;
-		sender->fds[i] = sim_fd_new(side, file);
-	}
-	sim_trace(side, "sender %td: %zu bytes and %u descriptors on %s%s", sender - side->senders, message->size,
+	open_files(side, sender, message);
+	sim_event(side, SIM_BEGINS, "sender %td: %zu bytes and %u descriptors on %s%s", sender - side->senders, message->size,
 		  message->n_fds, message->stream->name,
 		  message->call   ? ", a call"
 		  : message->last ? ", the last"
 				  : "");
 }
 
-static struct sim_call *call_new(struct sim_side *side)
+struct sim_call *sim_call_new(struct sim_side *side)
 {
 	struct sim_call *call = calloc(1, sizeof *call), **last = &side->calls;
 
@@ -189,7 +202,7 @@ void sim_begin(struct sim_side *side, struct sim_sender *sender, unsigned name)
 	struct sim_message *message = message_new(side, side->names[name]);
 
 	if (sim_chance(side->sim, 30))
-		message->call = call_new(side);
+		message->call = sim_call_new(side);
 	begin(side, sender, message);
 }
 
@@ -205,41 +218,60 @@ void sim_begin_reply(struct sim_side *side, struct sim_sender *sender, struct si
 
 void sim_end_call(struct sim_side *side, struct sim_call *call, uint32_t error)
 {
-	sim_trace(side, "ends %s", call->replies->name);
+	sim_event(side, SIM_ENDS_CALL, "ends %s", call->replies->name);
 	call->open = false;
 	side->sim->moved = true;
 	if (!call->replies->released)
 		tx_end_call(&side->tx, &call->replies->outlet, error);
 }
 
-/* The sender is done with its message. */
+static void finish_message(struct sim_side *side, const struct sim_sender *sender, struct sim_message *message,
+			   enum sim_fate fate)
+{
+	struct sim_call *answered = message->stream->replies_to;
+
+	if (fate == FATE_COMES)
+		sim_event(side, SIM_ACCEPTED, "sender %td: accepted", sender - side->senders);
+	else if (fate == FATE_ABORTED)
+		sim_event(side, SIM_ABORTED, "sender %td: aborted", sender - side->senders);
+	else
+		sim_event(side, SIM_NOT_SENT, "sender %td: not sent", sender - side->senders);
+	if (fate == FATE_COMES && message->call)
+		sim_event(side, SIM_CALLS, NULL);
+	if (answered) {
+		answered->answering = false;
+		answered->open &= !(message->last && fate == FATE_COMES);
+		if (fate == FATE_COMES)
+			sim_event(side, SIM_REPLIES, NULL);
+	}
+	/* Its end may have come before its sender is told that it went. */
+	if (message->call)
+		message->call->over |= fate == FATE_GONE;
+	message->fate = fate;
+	if (!sender->listed)
+		free(message);
+}
+
+/* The sender is done with what it sends. */
 static void finish(struct sim_side *side, struct sim_sender *sender, enum sim_fate fate)
 {
-	struct sim_message *message = sender->message;
-	bool listed = sender->listed;
-
-	side->sim->accepted += fate == SIM_ACCEPTED;
-	side->sim->not_sent += fate == SIM_GONE;
-	side->sim->calls += fate == SIM_ACCEPTED && message->call;
-	side->sim->replies += fate == SIM_ACCEPTED && message->stream->replies_to;
-	if (message->stream->replies_to)
-		message->stream->replies_to->answering = false;
-	if (message->stream->replies_to && message->last && fate == SIM_ACCEPTED)
-		message->stream->replies_to->open = false;
-	if (message->call) {
-		/* Its end may have come before its sender is told that it went. */
-		message->call->over |= fate == SIM_GONE;
-	}
-	for (unsigned i = 0; i < message->n_fds; i++)
+	finish_message(side, sender, sender->message, fate);
+	for (unsigned i = 0; i < sender->n_more; i++)
+		finish_message(side, sender, sender->more[i], fate);
+	for (unsigned i = 0; i < sender->n_fds; i++)
 		sim_fd_close(side, sender->fds[i]);
-	message->fate = fate;
-	sim_trace(side, "sender %td: %s", sender - side->senders,
-		  fate == SIM_ACCEPTED  ? "accepted"
-		  : fate == SIM_ABORTED ? "aborted"
-					: "not sent");
+	free(sender->run);
 	memset(sender, 0, sizeof *sender);
-	if (!listed)
-		free(message);
+}
+
+static void uncharge(struct sim_side *side, struct sim_sender *sender, const struct sim_message *message, uint32_t overdraft)
+{
+	struct outlet *outlet = &message->stream->outlet;
+
+	tx_uncharge(&side->tx, outlet, message->size, message->n_fds, overdraft);
+	if (message->call)
+		check(tx_call_undone(&side->tx, &message->call->inlet));
+	tx_complete(&side->tx, outlet, sender->claim.large);
 }
 
 /* Nothing more of the message goes; its frame is in no batch. */
@@ -248,26 +280,25 @@ static void abandon(struct sim_side *side, struct sim_sender *sender)
 	struct sim_message *message = sender->message;
 	struct outlet *outlet = &message->stream->outlet;
 
-	check(!sender->own.batched || sender->own.done);
+	check(side->broken || !sender->own.batched || sender->own.done);
 	if (!sender->charged) {
 		tx_unclaim(&side->tx, outlet, &sender->claim);
-		finish(side, sender, SIM_GONE);
+		finish(side, sender, FATE_GONE);
 	} else if (sender->begun || sender->own.sent_some) {
 		tx_abort(&side->tx, outlet);
-		finish(side, sender, SIM_ABORTED);
+		finish(side, sender, FATE_ABORTED);
 	} else {
-		tx_uncharge(&side->tx, outlet, message->size, message->n_fds, sender->overdraft);
-		if (message->call)
-			check(tx_call_undone(&side->tx, &message->call->inlet));
-		tx_complete(&side->tx, outlet, sender->claim.large);
-		finish(side, sender, SIM_GONE);
+		uncharge(side, sender, message, sender->overdraft);
+		for (unsigned i = 0; i < sender->n_more; i++)
+			uncharge(side, sender, sender->more[i], 0);
+		finish(side, sender, FATE_GONE);
 	}
 }
 
 /* As send_state() of the channel. */
 static bool may_send(struct sim_side *side, struct outlet *outlet)
 {
-	if (side->said_goodbye)
+	if (side->said_goodbye || side->broken)
 		return false;
 	if (outlet->lost_error) {
 		outlet->lost_error = 0;
@@ -277,14 +308,10 @@ static bool may_send(struct sim_side *side, struct outlet *outlet)
 }
 
 /* It takes its place in the stream: what is there from `position` on comes after it. */
-static void list_message(struct sim_sender *sender, size_t position)
+static void list_message(struct sim_message *message, size_t position)
 {
-	struct sim_message *message = sender->message;
 	struct sim_stream *stream = message->stream;
 
-	if (sender->listed)
-		return;
-	sender->listed = true;
 	if (stream->n_sent == stream->capacity_sent) {
 		stream->capacity_sent = 2 * stream->capacity_sent + 16;
 		stream->sent = realloc(stream->sent, stream->capacity_sent * sizeof(struct sim_message *));
@@ -293,7 +320,17 @@ static void list_message(struct sim_sender *sender, size_t position)
 	memmove(stream->sent + position + 1, stream->sent + position,
 		(stream->n_sent++ - position) * sizeof(struct sim_message *));
 	stream->sent[position] = message;
-	message->fate = SIM_GOES;
+	message->fate = FATE_GOES;
+}
+
+static void list_messages(struct sim_sender *sender, size_t position)
+{
+	if (sender->listed)
+		return;
+	sender->listed = true;
+	list_message(sender->message, position);
+	for (unsigned i = 0; i < sender->n_more; i++)
+		list_message(sender->more[i], position + 1 + i);
 }
 
 /* ---- Frames ------------------------------------------------------------------------------------------------------ */
@@ -304,7 +341,7 @@ static void set_parts(struct sim *sim, struct tx_own *own, const unsigned char *
 	own->n_parts = 0;
 	own->payload = size;
 	while (size) {
-		size_t some = own->n_parts < 4 && sim_chance(sim, 40) ? 1 + rng_below(&sim->rng, size) : size;
+		size_t some = own->n_parts < 4 && sim_chance(sim, 40) ? 1 + sim_choose(sim, size) : size;
 
 		own->parts[own->n_parts++] = (struct iovec){(void *)(uintptr_t)from, some};
 		from += some;
@@ -381,14 +418,17 @@ static void make_frame(struct sim_side *side, struct sim_sender *sender)
 static void frame_done(struct sim_side *side, struct sim_sender *sender)
 {
 	if (sender->left) {
+		if (!sender->begun)
+			sim_event(side, SIM_FRAGMENTS, NULL);
 		sender->begun = true;
 		make_frame(side, sender);
 		return;
 	}
 	if (sender->message->last)
 		tx_ended(&sender->message->stream->outlet);
-	tx_complete(&side->tx, &sender->message->stream->outlet, sender->claim.large);
-	finish(side, sender, SIM_ACCEPTED);
+	for (unsigned i = 0; i < 1 + sender->n_more; i++)
+		tx_complete(&side->tx, &sender->message->stream->outlet, sender->claim.large);
+	finish(side, sender, FATE_COMES);
 }
 
 static bool may_append(const struct sim_side *side, const struct sim_sender *sender)
@@ -396,7 +436,7 @@ static bool may_append(const struct sim_side *side, const struct sim_sender *sen
 	const struct tx *tx = &side->tx;
 	const struct tx_own *own = &sender->own;
 
-	if (own->n_more || (own->n_fds && sender->left))
+	if (sender->n_more || own->n_more || (own->n_fds && sender->left))
 		return false;
 	if (tx->held && (own->n_fds || own->outlet->buffered > tx->drained) && sim_chance(side->sim, 80))
 		return false;
@@ -409,8 +449,8 @@ static void append(struct sim_side *side, struct sim_sender *sender)
 
 	for (unsigned i = 0; i < sender->own.n_fds; i++)
 		duplicates[i] = sim_fd_new(side, sim_fd_file(side, sender->own.fds[i]));
-	sim_trace(side, "sender %td: appends", sender - side->senders);
-	list_message(sender, sender->message->stream->n_sent);
+	sim_event(side, SIM_APPENDS, "sender %td: puts a frame into the buffer", sender - side->senders);
+	list_messages(sender, sender->message->stream->n_sent);
 	tx_append(&side->tx, &sender->own, duplicates);
 	require(side->tx.fill->size <= side->tx.capacity);
 	frame_done(side, sender);
@@ -430,6 +470,7 @@ static bool charge(struct sim_side *side, struct sim_sender *sender)
 	if (!r)
 		r = tx_charge(&side->tx, outlet, &sender->claim, &sender->overdraft);
 	if (r == -EAGAIN) {
+		sim_event(side, SIM_WAITS, "sender %u: waits", (unsigned)(sender - side->senders));
 		sender->asleep = true;
 		return false;
 	}
@@ -439,6 +480,8 @@ static bool charge(struct sim_side *side, struct sim_sender *sender)
 	}
 	tx_unclaim(&side->tx, outlet, &sender->claim);
 	sender->charged = true;
+	if (sender->overdraft)
+		sim_event(side, SIM_OVERDRAFT, "sender %td: %u bytes from the pool", sender - side->senders, sender->overdraft);
 	make_frame(side, sender);
 	return true;
 }
@@ -462,6 +505,71 @@ void sim_send(struct sim_side *side, unsigned number)
 		side->writer = (int)number;
 		side->phase = SIM_MAKE;
 	}
+}
+
+/* Adds a message to what goes in one write, if it is charged without waiting or the pool. */
+static bool add_to_run(struct sim_side *side, struct sim_sender *sender, struct sim_message *message)
+{
+	struct outlet *outlet = &message->stream->outlet;
+	struct tx_claim claim = {.size = message->size, .n_fds = message->n_fds};
+	struct tx_own one = {
+	    .outlet = outlet, .head_size = FRAME_HEADER, .payload = message->size, .padding = frame_padding(message->size)};
+	uint32_t overdraft;
+	int r;
+
+	list_init(&claim.link);
+	r = tx_fits(&side->tx, outlet, message->size, message->n_fds);
+	if (!r)
+		r = tx_charge(&side->tx, outlet, &claim, &overdraft);
+	tx_unclaim(&side->tx, outlet, &claim);
+	if (!r && overdraft)
+		uncharge(side, sender, message, overdraft);
+	if (r < 0 || overdraft)
+		return false;
+	one.parts[one.n_parts++] = (struct iovec){sim_pattern + message->pattern, message->size};
+	tx_frame(outlet, one.head, 0, (uint8_t)message->n_fds, 0, message->size);
+	sender->own.payload = (size_t)(tx_own_put(&one, sender->run + sender->own.payload) - sender->run);
+	open_files(side, sender, message);
+	return true;
+}
+
+void sim_begin_run(struct sim_side *side, struct sim_sender *sender, unsigned name)
+{
+	struct sim_stream *stream = side->names[name];
+
+	if (side->writer != SIM_NOBODY || !may_send(side, &stream->outlet))
+		return;
+	*sender = (struct sim_sender){.own.outlet = &stream->outlet, .charged = true, .run = malloc(TX_RUN)};
+	require(sender->run != NULL);
+	list_init(&sender->claim.link);
+	for (size_t n = 2 + sim_choose(side->sim, SIM_RUN - 1); n; n--) {
+		struct sim_message *message = message_new(side, stream);
+
+		message->size = sim_size(side->sim, TX_RUN / SIM_RUN / 2);
+		if (message->n_fds > TX_FDS / SIM_RUN)
+			message->n_fds = TX_FDS / SIM_RUN;
+		if (!add_to_run(side, sender, message)) {
+			free(message);
+			break;
+		}
+		if (!sender->message)
+			sender->message = message;
+		else
+			sender->more[sender->n_more++] = message;
+	}
+	if (!sender->message) {
+		free(sender->run);
+		sender->run = NULL;
+		return;
+	}
+	sender->own.parts[sender->own.n_parts++] = (struct iovec){sender->run, sender->own.payload};
+	sender->own.fds = sender->fds;
+	sender->own.n_fds = sender->n_fds;
+	sender->own.n_messages = 1 + sender->n_more;
+	sim_event(side, SIM_RUNS, "sender %td: %u messages in one write, with %u descriptors, on %s", sender - side->senders,
+		  sender->own.n_messages, sender->n_fds, stream->name);
+	side->writer = (int)(sender - side->senders);
+	side->phase = SIM_MAKE;
 }
 
 void sim_give_up(struct sim_side *side, unsigned number)
@@ -549,14 +657,32 @@ static void refused(struct sim_side *side, const int *spent, unsigned n)
 		return;
 	check(guilty);
 	check_int(n, message->n_fds);
-	check_int(message->fate, SIM_ACCEPTED);
-	message->fate = SIM_GONE;
-	sim->refused++;
+	check_int(message->fate, FATE_COMES);
+	message->fate = FATE_GONE;
+	sim_event(side, SIM_DROPPED, "%zu bytes of %s are dropped for their descriptors", message->size, message->stream->name);
 	if (message->call) {
 		check(list_take_first(&side->tx.unasked) == &message->call->inlet.due);
 		message->call->over = true;
 	}
 	check(list_empty(&side->tx.unasked));
+}
+
+void sim_break(struct sim_side *side)
+{
+	struct sim_sender *sender = side->writer >= 0 && side->writer < SIM_SENDERS ? &side->senders[side->writer] : NULL;
+	int spent[2 * TX_FDS];
+	unsigned n;
+
+	side->broken = true;
+	release(side);
+	n = tx_drop(&side->tx, spent);
+	for (unsigned i = 0; i < n; i++)
+		sim_fd_close(side, spent[i]);
+	if (sender) {
+		tx_give_up(&side->tx, &sender->own);
+		abandon(side, sender);
+	}
+	sim_wake_all(side);
 }
 
 static void written(struct sim_side *side, struct sim_sender *sender)
@@ -567,7 +693,7 @@ static void written(struct sim_side *side, struct sim_sender *sender)
 	unsigned n = 0;
 	ssize_t r = side->result;
 
-	sim_trace(side, "%s wrote %zd%s", sender ? "a sender" : "the thread", r,
+	sim_event(side, SIM_WRITES, "%s wrote %zd%s", sender ? "a sender" : "the thread", r,
 		  own && own->batched ? ", its own frame among it" : "");
 	side->phase = SIM_MAKE;
 	if (r >= 0) {
@@ -586,38 +712,33 @@ static void written(struct sim_side *side, struct sim_sender *sender)
 		bool own_fds = own && own->batched && own->n_fds;
 		bool held = tx_hold(tx, own);
 
-		side->sim->held += held;
+		if (held)
+			sim_event(side, SIM_HELD, "the buffer is held");
 		if (held && !own_fds)
 			return;
 		if (sender)
 			leave(side, sender);
 		else
 			release(side);
+	} else if (r == -EPIPE) {
+		sim_break(side);
 	} else {
 		require_int(r, -EBADF);
 		if (!tx_refused(tx, own, (int)r, spent, &n)) {
 			refused(side, spent, n);
 			return;
 		}
-		side->sim->refused++;
 		release(side);
 		abandon(side, sender);
 	}
 }
 
-void sim_write(struct sim_side *side)
+/* Between two phases the tx_lock is let go. */
+static void write_phase(struct sim_side *side)
 {
+	struct sim_sender *sender = side->writer < SIM_SENDERS ? &side->senders[side->writer] : NULL;
 	struct tx_batch *batch = &side->tx.batch;
-	struct sim_sender *sender;
 
-	if (side->writer == SIM_NOBODY) {
-		if (!tx_pending(&side->tx))
-			return;
-		side->writer = SIM_THREAD;
-		side->phase = SIM_MAKE;
-	}
-	sender = side->writer < SIM_SENDERS ? &side->senders[side->writer] : NULL;
-	side->sim->moved = true;
 	switch (side->phase) {
 	case SIM_MAKE: make(side, sender); break;
 	case SIM_WRITE:
@@ -627,11 +748,25 @@ void sim_write(struct sim_side *side)
 		/* The other side may read it before the session here is told. */
 		if (sender && sender->own.batched && side->result > 0 &&
 		    (sender->own.n_fds || (size_t)side->result > batch->left))
-			list_message(sender, sender->position);
+			list_messages(sender, sender->position);
 		side->phase = SIM_WRITTEN;
 		break;
 	case SIM_WRITTEN: written(side, sender); break;
 	}
+}
+
+void sim_write(struct sim_side *side)
+{
+	if (side->writer == SIM_NOBODY) {
+		if (side->broken || !tx_pending(&side->tx))
+			return;
+		side->writer = SIM_THREAD;
+		side->phase = SIM_MAKE;
+	}
+	side->sim->moved = true;
+	do
+		write_phase(side);
+	while (side->writer != SIM_NOBODY && !sim_chance(side->sim, 60));
 }
 
 void sim_unhold(struct sim_side *side)
@@ -644,7 +779,7 @@ void sim_unhold(struct sim_side *side)
 
 void sim_goodbye(struct sim_side *side)
 {
-	sim_trace(side, "says goodbye");
+	sim_event(side, SIM_GOODBYE, "says goodbye");
 	side->said_goodbye = true;
 	side->tx.goodbye_due = true;
 	sim_wake_all(side);

@@ -27,6 +27,7 @@ int sim_fd_new(struct sim_side *side, int file)
 	}
 	sim->fds[sim->n_fds] = (struct sim_fd){.file = file, .side = (uint8_t)side->index, .open = true};
 	sim->files[file].references++;
+	side->n_fds++;
 	return FIRST_FD + (int)sim->n_fds++;
 }
 
@@ -51,6 +52,7 @@ void sim_fd_close(struct sim_side *side, int fd)
 	struct sim_fd *entry = open_fd(side, fd);
 
 	entry->open = false;
+	side->n_fds--;
 	side->sim->files[entry->file].references--;
 }
 
@@ -60,38 +62,70 @@ void sim_pipe_init(struct sim_pipe *pipe, size_t capacity)
 	pipe->last = &pipe->first;
 }
 
-static void free_first(struct sim *sim, struct sim_pipe *pipe)
+void sim_segment_cut(struct sim *sim, struct sim_pipe *pipe, struct sim_segment **at)
 {
-	struct sim_segment *segment = pipe->first;
+	struct sim_segment *segment = *at;
 
 	for (unsigned i = 0; i < segment->n_files; i++)
 		sim->files[segment->files[i]].references--;
-	pipe->first = segment->next;
-	if (!pipe->first)
-		pipe->last = &pipe->first;
+	pipe->queued -= segment->size - segment->at;
+	*at = segment->next;
+	if (!*at)
+		pipe->last = at;
 	free(segment->bytes);
 	free(segment);
 }
 
-void sim_pipe_end(struct sim *sim, struct sim_pipe *pipe)
+void sim_pipe_empty(struct sim *sim, struct sim_pipe *pipe)
 {
 	while (pipe->first)
-		free_first(sim, pipe);
+		sim_segment_cut(sim, pipe, &pipe->first);
 }
 
-static ssize_t refusal(struct sim_side *from, const int *fds, unsigned n_fds)
+struct sim_segment *sim_segment_new(struct sim_side *from, size_t size, const int *fds, unsigned n_fds)
+{
+	struct sim_pipe *pipe = &from->sim->pipes[from->index];
+	struct sim_segment *segment = calloc(1, sizeof *segment);
+
+	require(segment != NULL);
+	segment->bytes = malloc(size);
+	require(segment->bytes != NULL);
+	segment->size = size;
+	for (unsigned i = 0; i < n_fds; i++) {
+		segment->files[i] = sim_fd_file(from, fds[i]);
+		from->sim->files[segment->files[i]].references++;
+	}
+	segment->n_files = n_fds;
+	*pipe->last = segment;
+	pipe->last = &segment->next;
+	pipe->queued += size;
+	return segment;
+}
+
+/* Why the kernel takes nothing of it; 0: it may take some. */
+static int refusal(struct sim_side *from, const int *fds, unsigned n_fds)
 {
 	struct sim *sim = from->sim;
 	bool refused = false;
 
+	if (sim_other(from)->dead) {
+		sim_event(from, SIM_BROKEN_PIPE, NULL);
+		return -EPIPE;
+	}
 	for (unsigned i = 0; i < n_fds; i++)
 		refused |= sim->files[sim_fd_file(from, fds[i])].refused;
-	if (refused)
+	if (refused) {
+		sim_event(from, SIM_BAD_FD, NULL);
 		return -EBADF;
-	if (!sim->calm && n_fds && sim_chance(sim, 6))
+	}
+	if (!sim->calm && n_fds && sim_chance(sim, 6)) {
+		sim_event(from, SIM_TOO_MANY, NULL);
 		return -ETOOMANYREFS;
-	if (!sim->calm && sim_chance(sim, 2))
+	}
+	if (!sim->calm && sim_chance(sim, 2)) {
+		sim_event(from, SIM_NO_BUFFERS, NULL);
 		return -ENOBUFS;
+	}
 	return 0;
 }
 
@@ -115,32 +149,22 @@ static void gather(unsigned char *to, size_t size, const struct iovec **iov, siz
 }
 
 /* A sendmsg may arrive as several segments, of which the first has all its descriptors. */
-static void put_segments(struct sim_side *from, struct sim_pipe *pipe, const struct iovec *iov, size_t n, const int *fds,
-			 unsigned n_fds)
+static void put_segments(struct sim_side *from, const struct iovec *iov, size_t n, const int *fds, unsigned n_fds)
 {
 	struct sim *sim = from->sim;
+	struct sim_pipe *pipe = &sim->pipes[from->index];
 	size_t at = 0;
 
 	while (n) {
-		struct sim_segment *segment = calloc(1, sizeof *segment);
-		size_t size = n;
+		size_t size = n > 1 && sim_chance(sim, 30) ? 1 + sim_choose(sim, n - 1) : n;
+		struct sim_segment **place = pipe->last;
 
-		require(segment != NULL);
-		if (n > 1 && sim_chance(sim, 30))
-			size = 1 + rng_below(&sim->rng, n - 1);
-		segment->bytes = malloc(size);
-		require(segment->bytes != NULL);
-		segment->size = size;
-		gather(segment->bytes, size, &iov, &at);
-		for (unsigned i = 0; i < n_fds; i++) {
-			segment->files[i] = sim_fd_file(from, fds[i]);
-			sim->files[segment->files[i]].references++;
-		}
-		segment->n_files = n_fds;
+		if (size < n)
+			sim_event(from, SIM_SPLIT, NULL);
+		gather(sim_segment_new(from, size, fds, n_fds)->bytes, size, &iov, &at);
+		if (sim_breaks(sim, SIM_BREAK_SEGMENT))
+			sim_segment_cut(sim, pipe, place);
 		n_fds = 0;
-		*pipe->last = segment;
-		pipe->last = &segment->next;
-		pipe->queued += size;
 		n -= size;
 	}
 }
@@ -148,9 +172,9 @@ static void put_segments(struct sim_side *from, struct sim_pipe *pipe, const str
 ssize_t sim_pipe_write(struct sim_side *from, const struct iovec *iov, size_t n_iov, const int *fds, unsigned n_fds)
 {
 	struct sim *sim = from->sim;
-	struct sim_pipe *pipe = &sim->pipes[from->index];
+	const struct sim_pipe *pipe = &sim->pipes[from->index];
 	size_t total = 0, n;
-	ssize_t r;
+	int r;
 
 	for (size_t i = 0; i < n_iov; i++) {
 		require(iov[i].iov_len > 0);
@@ -160,43 +184,68 @@ ssize_t sim_pipe_write(struct sim_side *from, const struct iovec *iov, size_t n_
 	r = refusal(from, fds, n_fds);
 	if (r < 0)
 		return r;
-	n = pipe->capacity - pipe->queued;
-	if (!n || (!sim->calm && sim_chance(sim, 10)))
+	n = pipe->capacity > pipe->queued ? pipe->capacity - pipe->queued : 0;
+	if (!n || (!sim->calm && sim_chance(sim, 10))) {
+		sim_event(from, SIM_FULL, NULL);
 		return -EAGAIN;
+	}
 	if (n > total)
 		n = total;
 	if (!sim->calm && sim_chance(sim, 20))
 		n = 1 + sim_size(sim, n - 1);
-	put_segments(from, pipe, iov, n, fds, n_fds);
+	if (n < total)
+		sim_event(from, SIM_WRITES_PART, NULL);
+	put_segments(from, iov, n, fds, n_fds);
 	return (ssize_t)n;
 }
 
 /* The descriptors of a segment become the reader's, all but some of the last, if the kernel drops these. */
-static void pass_files(struct sim_side *to, struct sim_segment *segment, int ret_fds[FRAME_CARRIED_MAX], struct rx_group *ret)
+static void pass_files(struct sim_side *to, struct sim_segment *segment, int *ret_fds, struct rx_group *ret)
 {
 	struct sim *sim = to->sim;
 	unsigned n = segment->n_files;
 
+	sim_event(to, SIM_READS_FDS, NULL);
 	if (!sim->calm && sim_chance(sim, 3)) {
-		n = (unsigned)rng_below(&sim->rng, n);
+		n = (unsigned)sim_choose(sim, n);
 		ret->loss = sim_chance(sim, 50) ? -EMFILE : -EACCES;
+		sim_event(to, n ? SIM_LOST : SIM_LOST_ALL, NULL);
 	}
+	if (sim_breaks(sim, SIM_BREAK_SILENT))
+		n--;
 	for (unsigned i = 0; i < segment->n_files; i++) {
 		if (i < n)
-			ret_fds[i] = sim_fd_new(to, segment->files[i]);
+			ret_fds[ret->n++] = sim_fd_new(to, segment->files[i]);
 		sim->files[segment->files[i]].references--;
 	}
-	ret->n = n;
 	segment->n_files = 0;
 }
 
+/* Copies so many bytes to where the iovecs are; they are moved on. */
+static void scatter(const struct iovec **iov, size_t *at, const unsigned char *from, size_t size)
+{
+	while (size) {
+		size_t piece = (*iov)->iov_len - *at < size ? (*iov)->iov_len - *at : size;
+
+		memcpy((unsigned char *)(*iov)->iov_base + *at, from, piece);
+		from += piece;
+		size -= piece;
+		*at += piece;
+		if (*at == (*iov)->iov_len) {
+			(*iov)++;
+			*at = 0;
+		}
+	}
+}
+
+/* A read takes what is there, also of several segments, but goes no further than the first that brought descriptors. */
 ssize_t sim_pipe_read(struct sim_side *to, const struct iovec *iov, size_t n_iov, int ret_fds[FRAME_CARRIED_MAX],
 		      struct rx_group *ret)
 {
 	struct sim *sim = to->sim;
 	struct sim_pipe *pipe = &sim->pipes[1 - to->index];
-	size_t room = 0, n = 0, at = 0;
-	bool passed = false;
+	size_t room = 0, n = 0, at = 0, segments = 0;
+	bool stop = false;
 
 	*ret = (struct rx_group){.fds = ret_fds};
 	for (size_t i = 0; i < n_iov; i++)
@@ -208,36 +257,28 @@ ssize_t sim_pipe_read(struct sim_side *to, const struct iovec *iov, size_t n_iov
 	/* More may still be on its way. */
 	if (!sim->calm && sim_chance(sim, 50))
 		room = 1 + sim_size(sim, room - 1);
-	while (pipe->first && n < room && !(passed && pipe->first->n_files)) {
+	for (; pipe->first && n < room && !stop; segments++) {
 		struct sim_segment *segment = pipe->first;
 		size_t some = segment->size - segment->at;
-		bool with_files = segment->n_files > 0;
 
-		if (with_files) {
+		if (segment->n_files && ret->n + segment->n_files <= FRAME_CARRIED_MAX) {
 			pass_files(to, segment, ret_fds, ret);
-			passed = true;
+			stop = !sim_breaks(sim, SIM_BREAK_MERGE);
 		}
 		if (some > room - n)
 			some = room - n;
+		scatter(&iov, &at, segment->bytes + segment->at, some);
 		n += some;
-		for (size_t left = some; left;) {
-			size_t piece = iov->iov_len - at < left ? iov->iov_len - at : left;
-
-			memcpy((unsigned char *)iov->iov_base + at, segment->bytes + segment->at, piece);
-			segment->at += piece;
-			left -= piece;
-			at += piece;
-			if (at == iov->iov_len) {
-				iov++;
-				at = 0;
-			}
-		}
+		segment->at += some;
 		pipe->queued -= some;
 		if (segment->at == segment->size)
-			free_first(sim, pipe);
-		/* What brought descriptors ends the read. */
-		if (with_files)
-			break;
+			sim_segment_cut(sim, pipe, &pipe->first);
+		else
+			sim_event(to, SIM_READS_PART, NULL);
 	}
+	if (segments > 1)
+		sim_event(to, SIM_READS_MERGED, NULL);
+	if (stop && pipe->first && n < room)
+		sim_event(to, SIM_READS_STOPPED, NULL);
 	return (ssize_t)n;
 }

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A schedule: opens, sends, takes, closes, resets, deadlines, refused descriptors, goodbyes in every order that its tape has, and then an end
+ * in order, or death. After each turn nothing may be out of order, lost, twice, or beyond what was granted; at the end nothing may be
+ * left undone, and every descriptor closed once.
+ */
+#include <session/sim.h>
+
+/* ---- What always holds ------------------------------------------------------------------------------------------- */
+
+static void check_counters(const struct sim_side *side)
+{
+	const struct tx *tx = &side->tx;
+	unsigned busy = 0;
+
+	check(tx->used_pool <= tx->limit_pool && tx->limit_pool - tx->used_pool <= CREDIT_MAX);
+	check(tx->used_attachments <= tx->limit_attachments && tx->limit_attachments - tx->used_attachments <= CREDIT_MAX);
+	check(tx->fill->size <= tx->capacity && tx->drain->at <= tx->drain->size);
+	check(tx->fill->n_fds <= TX_FDS && tx->drain->n_fds <= TX_FDS);
+	for (const struct sim_stream *stream = side->streams; stream; stream = stream->next) {
+		const struct outlet *outlet = &stream->outlet;
+
+		check(outlet->used_bytes <= outlet->limit_bytes && outlet->used_attachments <= outlet->limit_attachments);
+		busy += outlet->busy;
+	}
+	check_int(tx->n_busy, busy);
+}
+
+/* From what the one side took to what it granted, and from there to what the other thinks that it has, nothing is added. */
+static void check_credit_of(struct sim_side *reader, struct sim_stream *stream)
+{
+	const struct outlet *outlet = &stream->outlet;
+	struct inlet *inlet = stream->inlet;
+	const struct limits *window = inlet->replies ? &limits_base : &reader->limits;
+	uint64_t bytes = inlet->granted_bytes, fds = inlet->granted_attachments;
+
+	check(bytes + inlet->due_bytes <= window->topic_bytes + stream->gone_cost);
+	check(fds + inlet->due_attachments <= window->topic_attachments + stream->gone_fds);
+	check(outlet->limit_bytes <= bytes && outlet->limit_attachments <= fds);
+	check(inlet->used_bytes <= outlet->used_bytes && inlet->used_attachments <= outlet->used_attachments);
+}
+
+static void check_credit_from(struct sim_side *reader)
+{
+	struct sim_side *writer = sim_other(reader);
+	const struct tx *tx = &reader->tx;
+	uint64_t pool = tx->granted_pool, fds = tx->granted_attachments;
+
+	check_int(pool + tx->due_pool, reader->limits.pool_bytes + reader->gone_overdraft);
+	check_int(fds + tx->due_attachments, reader->limits.attachments + reader->gone_fds);
+	check(writer->tx.limit_pool <= pool && writer->tx.limit_attachments <= fds);
+	check(reader->rx.used_pool <= writer->tx.used_pool && reader->rx.used_attachments <= writer->tx.used_attachments);
+	for (struct sim_stream *stream = writer->streams; stream; stream = stream->next) {
+		/* As long as the inlet is this stream's. */
+		if (stream->opened && !stream->ended && stream->inlet->owner == stream)
+			check_credit_of(reader, stream);
+	}
+}
+
+static unsigned count_fds(const int *fds, size_t n)
+{
+	unsigned open = 0;
+
+	for (size_t i = 0; i < n; i++)
+		open += fds[i] >= 0;
+	return open;
+}
+
+static unsigned message_fds(const struct beam_message *message)
+{
+	return message ? count_fds(message->fds, message->n_fds) : 0;
+}
+
+/* Each open descriptor of a side is a sender's, or the session's, to be sent or just come, or waits to be taken. */
+static void check_fds_of(const struct sim_side *side)
+{
+	const struct sim_side *other = &side->sim->sides[1 - side->index];
+	const struct tx_batch *batch = &side->tx.batch;
+	const struct rx *rx = &side->rx;
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < SIM_SENDERS; i++)
+		n += side->senders[i].n_fds;
+	n += side->tx.fill->n_fds - side->tx.fill->fd_at + side->tx.drain->n_fds - side->tx.drain->fd_at;
+	/* They have gone, and were given back. */
+	n -= batch->active && batch->begun ? batch->run_fds : 0;
+	n += count_fds(rx->slots + rx->slot_low, rx->slot_high - rx->slot_low);
+	n += count_fds(rx->now.fds, rx->now.n) + count_fds(rx->before.fds, rx->before.n);
+	for (uint32_t id = 1; id <= rx->capacity_inlets; id++)
+		n += rx->inlets[id] ? message_fds(rx->inlets[id]->building) : 0;
+	for (const struct sim_call *call = side->calls; call; call = call->next)
+		n += message_fds(call->inlet.building);
+	for (const struct sim_stream *stream = other->streams; stream; stream = stream->next) {
+		for (const struct beam_message *message = stream->queue.first; message; message = message->next)
+			n += message_fds(message);
+	}
+	check_int(side->n_fds, n);
+}
+
+static void check_side(struct sim_side *side)
+{
+	struct sim *sim = side->sim;
+
+	check_counters(side);
+	if (sim->sides[0].hostile || sim->sides[1].hostile || side->broken)
+		return;
+	check_credit_from(side);
+	check_credit_from(sim_other(side));
+	check_fds_of(side);
+}
+
+/* ---- Steps ------------------------------------------------------------------------------------------------------- */
+
+static struct sim_stream *any_stream(struct sim_side *side)
+{
+	struct sim_stream *stream = side->streams;
+
+	for (size_t n = side->n_streams ? sim_choose(side->sim, side->n_streams) : 0; n; n--)
+		stream = stream->next;
+	return stream;
+}
+
+/* One that has something to take, from a random place on. */
+static struct sim_stream *full_stream(struct sim_side *side)
+{
+	struct sim_stream *stream = any_stream(side);
+
+	while (stream && !stream->queue.n)
+		stream = stream->next;
+	return stream;
+}
+
+static void take_some(struct sim_side *side)
+{
+	struct sim_stream *stream = full_stream(sim_other(side));
+
+	if (side->sim->lazy && sim_chance(side->sim, 95))
+		return;
+	for (size_t n = stream ? 1 + sim_size(side->sim, stream->queue.n) : 0; n; n--)
+		sim_take(side, stream);
+}
+
+/* A call of the other side's that can be answered, from a random one on. */
+static struct sim_call *open_call(struct sim_side *side)
+{
+	struct sim_side *caller = sim_other(side);
+	struct sim_call *call = caller->calls;
+
+	for (size_t n = caller->n_calls ? sim_choose(side->sim, caller->n_calls) : 0; n; n--)
+		call = call->next;
+	while (call && (!call->open || call->answering))
+		call = call->next;
+	return call;
+}
+
+static void answer_some(struct sim_side *side)
+{
+	struct sim_sender *sender = &side->senders[sim_choose(side->sim, SIM_SENDERS)];
+	struct sim_call *call = open_call(side);
+
+	if (!call || side->said_goodbye)
+		return;
+	if (call->replies->outlet.reset || sim_chance(side->sim, 10))
+		sim_end_call(side, call, REPLY_DROPPED);
+	else if (!sender->message)
+		sim_begin_reply(side, sender, call);
+}
+
+static void open_or_close(struct sim_side *side)
+{
+	unsigned name = (unsigned)sim_choose(side->sim, SIM_NAMES);
+
+	if (side->said_goodbye)
+		return;
+	if (sim_chance(side->sim, 1)) {
+		/* More than there are ids for, at times. */
+		for (unsigned n = (unsigned)sim_size(side->sim, 80); n; n--)
+			sim_open(side, SIM_NAMES);
+	} else if (!side->names[name]) {
+		sim_open(side, name);
+	} else if (sim_chance(side->sim, 30)) {
+		sim_close(side, name);
+		/* At once again, as a program may. */
+		if (sim_chance(side->sim, 50))
+			sim_open(side, name);
+	}
+}
+
+static void send_some(struct sim_side *side)
+{
+	unsigned number = (unsigned)sim_choose(side->sim, SIM_SENDERS);
+	unsigned name = (unsigned)sim_choose(side->sim, SIM_NAMES);
+	struct sim_sender *sender = &side->senders[number];
+	const struct sim_stream *stream = side->names[name];
+
+	if (!sender->message) {
+		if (!stream || side->said_goodbye)
+			return;
+		if (stream->outlet.reset && sim_chance(side->sim, 90)) {
+			sim_close(side, name);
+			return;
+		}
+		if (sim_chance(side->sim, 10)) {
+			sim_begin_run(side, sender, name);
+			return;
+		}
+		sim_begin(side, sender, name);
+		if (sim_chance(side->sim, 50))
+			return;
+	}
+	sim_send(side, number);
+}
+
+static void trim(struct sim_side *side)
+{
+	sim_event(side, SIM_TRIMS, NULL);
+	rx_trim(&side->rx);
+}
+
+static void step(struct sim_side *side)
+{
+	struct sim *sim = side->sim;
+	struct sim_side *other = sim_other(side);
+	size_t what = sim_choose(sim, 1000);
+
+	if (what < 340)
+		sim_write(side);
+	else if (what < 630)
+		send_some(side);
+	else if (what < 780)
+		sim_read(side);
+	else if (what < 870)
+		take_some(side);
+	else if (what < 940)
+		answer_some(side);
+	else if (what < 965)
+		open_or_close(side);
+	else if (what < 968)
+		sim_give_up(side, (unsigned)sim_choose(sim, SIM_SENDERS));
+	else if (what < 976)
+		sim_unhold(side);
+	else if (what < 979 && other->streams)
+		sim_reset(side, any_stream(other));
+	else if (what < 982)
+		side->tx.withhold_attachments = sim_chance(sim, 20);
+	else if (what < 984)
+		trim(side);
+	else if (what < 998 && sim->wicked && side->index)
+		sim_harm(side);
+	else if (what == 999 && !side->said_goodbye && sim_chance(sim, 20))
+		sim_goodbye(side);
+}
+
+/* ---- The end ----------------------------------------------------------------------------------------------------- */
+
+/* All that can be done is done: nobody begins anything new. */
+static void settle(struct sim *sim)
+{
+	int turns = 0;
+
+	do {
+		sim->moved = false;
+		for (int i = 0; i < 2; i++) {
+			struct sim_side *side = &sim->sides[i];
+
+			if (side->dead)
+				continue;
+			sim_unhold(side);
+			while (sim_read(side))
+				;
+			for (struct sim_stream *stream = sim_other(side)->streams; stream; stream = stream->next) {
+				while (stream->queue.n)
+					sim_take(side, stream);
+			}
+			for (unsigned k = 0; k < SIM_SENDERS; k++)
+				sim_send(side, k);
+			for (struct sim_call *call = sim_other(side)->calls; call; call = call->next) {
+				if (call->open && !call->answering)
+					sim_end_call(side, call, REPLY_DROPPED);
+			}
+			sim_write(side);
+			check_side(side);
+		}
+		sim->steps++;
+	} while (sim->moved && !harness_failures() && check(++turns < 100000));
+}
+
+static bool nothing_is_left(struct sim *sim)
+{
+	for (int i = 0; i < 2; i++) {
+		struct sim_side *side = &sim->sides[i];
+
+		for (unsigned k = 0; k < SIM_SENDERS; k++) {
+			if (side->senders[k].message)
+				fail("side %c, sender %u of %s waits for ever: %zu bytes and %u descriptors", 'A' + i, k,
+				     side->senders[k].message->stream->name, side->senders[k].message->size,
+				     side->senders[k].message->n_fds);
+		}
+		check(!tx_pending(&side->tx));
+		check_int(side->writer, SIM_NOBODY);
+		check_int(sim->pipes[i].queued, 0);
+		check(!rx_unfinished(&side->rx));
+		check(list_empty(&side->tx.claims));
+		for (const struct sim_stream *stream = side->streams; stream; stream = stream->next) {
+			for (size_t k = stream->arrived; k < stream->n_sent; k++) {
+				if (stream->sent[k]->fate != FATE_GONE)
+					fail("side %c: message %zu of %s has not arrived", 'A' + i, k, stream->name);
+			}
+		}
+	}
+	return !harness_failures();
+}
+
+/* What was used has come back, but for what is collected. */
+static void check_credit(const struct sim_side *side)
+{
+	const struct sim_side *other = &side->sim->sides[1 - side->index];
+
+	check_int(side->tx.limit_pool - side->tx.used_pool, other->limits.pool_bytes);
+	check_int(side->tx.limit_attachments - side->tx.used_attachments + other->tx.due_attachments,
+		  other->limits.attachments);
+}
+
+static void check_all_released(const struct sim_side *side)
+{
+	for (const struct sim_stream *stream = side->streams; stream; stream = stream->next) {
+		if (!stream->released)
+			fail("side %c: %s, id %u, is not free", 'A' + (int)side->index, stream->name, stream->outlet.id);
+	}
+	for (const struct sim_call *call = side->calls; call; call = call->next)
+		check(call->over);
+	check_int(side->tx.n_calls, 0);
+	check_int(side->tx.n_outlets, 0);
+	check_int(side->tx.n_closing, 0);
+}
+
+static void end_in_order(struct sim *sim)
+{
+	sim->calm = true;
+	for (int i = 0; i < 2; i++) {
+		sim->sides[i].tx.withhold_attachments = false;
+		/* Whoever waits for an id gets one. */
+		for (struct sim_stream *stream = sim->sides[i].streams; stream; stream = stream->next) {
+			if (*stream->name == 'x')
+				sim_end_stream(&sim->sides[i], stream);
+		}
+	}
+	settle(sim);
+	if (harness_failures() || !nothing_is_left(sim))
+		return;
+	if (!sim->sides[0].said_goodbye && !sim->sides[1].said_goodbye && sim_chance(sim, 70)) {
+		for (int i = 0; i < 2; i++) {
+			check_credit(&sim->sides[i]);
+			for (struct sim_stream *stream = sim->sides[i].streams; stream; stream = stream->next)
+				sim_end_stream(&sim->sides[i], stream);
+		}
+		settle(sim);
+		if (harness_failures() || !nothing_is_left(sim))
+			return;
+		check_all_released(&sim->sides[0]);
+		check_all_released(&sim->sides[1]);
+	}
+	if (!sim->sides[0].said_goodbye)
+		sim_goodbye(&sim->sides[0]);
+	settle(sim);
+	check(sim->sides[0].tx.goodbye_sent && sim->sides[1].tx.goodbye_sent);
+	check(sim->sides[0].heard_goodbye && sim->sides[1].heard_goodbye);
+	nothing_is_left(sim);
+}
+
+/* One side's process is killed: what it had written is there, what it had not read is not, and the other side comes to rest. */
+static void end_by_death(struct sim *sim)
+{
+	struct sim_side *dead = &sim->sides[sim_choose(sim, 2)], *side = sim_other(dead);
+
+	sim_event(dead, SIM_DIES, "dies");
+	dead->dead = true;
+	sim_pipe_empty(sim, &sim->pipes[side->index]);
+	settle(sim);
+	check(side->broken);
+	check_int(side->writer, SIM_NOBODY);
+	check_int(sim->pipes[dead->index].queued, 0);
+	for (unsigned i = 0; i < SIM_SENDERS; i++)
+		check(!side->senders[i].message);
+	for (const struct sim_stream *stream = dead->streams; stream; stream = stream->next)
+		check_int(stream->queue.n, 0);
+}
+
+static void end(struct sim *sim)
+{
+	size_t how = sim_choose(sim, 20);
+
+	if (sim->sides[1].hostile) {
+		while (sim_read(&sim->sides[0]))
+			;
+	} else if (how == 19) {
+		sim_event(&sim->sides[0], SIM_STOPS, "the world stops");
+	} else if (how >= 17) {
+		end_by_death(sim);
+	} else {
+		sim_event(&sim->sides[0], SIM_ENDS, "the end comes");
+		end_in_order(sim);
+	}
+}
+
+void sim_play(struct tape *tape, enum sim_rule broken, struct sim *sums)
+{
+	static struct sim sim;
+
+	sim_init(&sim, tape, broken);
+	while (tape_turn(tape) && !harness_failures() && !sim.sides[0].over) {
+		struct sim_side *side = &sim.sides[sim_choose(&sim, 2)];
+
+		sim.steps++;
+		step(side);
+		check_side(side);
+	}
+	if (!harness_failures())
+		end(&sim);
+	if (harness_failures())
+		return;
+	sim_end(&sim);
+	sums->steps += sim.steps;
+	sums->bytes += sim.bytes;
+	for (unsigned i = 0; i < SIM_N_EVENTS; i++)
+		sums->counts[i] += sim.counts[i];
+}
