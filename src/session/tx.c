@@ -340,10 +340,13 @@ int tx_hello(struct tx *tx, const struct limits *peer)
 	return 0;
 }
 
+/* What is refused is not kept: senders go on until the channel's end is known to them. */
 static bool grant(uint64_t *limit, uint64_t used, uint32_t more)
 {
+	if (*limit - used + more > CREDIT_MAX)
+		return false;
 	*limit += more;
-	return *limit - used <= CREDIT_MAX;
+	return true;
 }
 
 static const char *grant_outlet(struct tx *tx, struct outlet *outlet, uint32_t bytes, uint32_t attachments)

@@ -537,6 +537,20 @@ static void test_room_may_reach_2_to_the_30_and_no_more(void)
 	talk_end();
 }
 
+static void test_room_that_is_refused_is_not_there(void)
+{
+	uint64_t pool, attachments;
+
+	talk_begin();
+	pool = mouth.tx.limit_pool;
+	attachments = mouth.tx.limit_attachments;
+	check_string(tx_credit(&mouth.tx, 0, CREDIT_MAX, 0), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 0, 0, CREDIT_MAX), BREACH_GRANT);
+	check_int(mouth.tx.limit_pool, pool);
+	check_int(mouth.tx.limit_attachments, attachments);
+	talk_end();
+}
+
 static void test_sums_of_credit_pass_2_to_the_32_and_go_on(void)
 {
 	uint32_t overdraft;
@@ -822,6 +836,7 @@ static const struct test tests[] = {
     TEST(test_credit_and_reset_of_what_was_never_opened_are_breaches),
     TEST(test_reset_twice_or_done_too_early_is_a_breach),
     TEST(test_room_may_reach_2_to_the_30_and_no_more),
+    TEST(test_room_that_is_refused_is_not_there),
     TEST(test_sums_of_credit_pass_2_to_the_32_and_go_on),
     TEST(test_credit_and_reset_wake_those_who_wait),
     TEST(test_credit_that_comes_due_adds_up_in_one_frame),
