@@ -89,11 +89,11 @@ enum sim_event {
 
 /* Rules that the world can be told to break now and then, to see that it is found. */
 #define SIM_RULES(X)                                                                                                           \
+	X(SEGMENT, "segment", "the socket loses a segment")                                                                    \
 	X(CREDIT, "credit", "CREDIT is not heard")                                                                             \
 	X(GRANT, "grant", "more credit is returned than was used")                                                             \
 	X(TWICE, "twice", "a message arrives twice")                                                                           \
 	X(ORDER, "order", "two messages of a topic change places")                                                             \
-	X(SEGMENT, "segment", "the socket loses a segment")                                                                    \
 	X(MERGE, "merge", "a read goes on behind descriptors")                                                                 \
 	X(SILENT, "silent", "descriptors are lost without a word")                                                             \
 	X(LEAK, "leak", "a descriptor is not closed")

@@ -127,6 +127,8 @@ static void test_every_schedule_keeps_order_loses_nothing_and_comes_to_an_end(vo
 static void test_a_broken_rule_is_found_and_told_in_a_few_turns(void)
 {
 	struct tape *tape = tape_new();
+	size_t before;
+	unsigned tries;
 
 	/* A process for each try costs much where all is slow. */
 	for (enum sim_rule rule = 1; rule < (under_valgrind() || under_sanitizer() ? 2 : SIM_N_RULES); rule++) {
@@ -136,8 +138,10 @@ static void test_a_broken_rule_is_found_and_told_in_a_few_turns(void)
 		do
 			tape_record(tape, schedule);
 		while (!fails(tape, &rule) && check(++schedule < 1000));
-		tape_shrink(tape, fails, &rule, TRIES);
-		printf("%s: schedule %llu, %zu turns\n", rules[rule].text, (unsigned long long)schedule, tape_turns(tape));
+		before = tape_turns(tape);
+		tries = tape_shrink(tape, fails, &rule, TRIES);
+		printf("%s: schedule %llu, %zu turns, after %u tries %zu\n", rules[rule].text, (unsigned long long)schedule,
+		       before, tries, tape_turns(tape));
 		check(tape_turns(tape) <= FEW);
 	}
 	tape_free(tape);
