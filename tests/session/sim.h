@@ -170,6 +170,8 @@ struct sim_call {
 	struct sim_stream *replies;
 	/* The callee has taken the request and may answer; somebody is answering; END has come, or never will. */
 	bool open, answering, over;
+	/* The caller wants no more of it. */
+	bool cancelled;
 };
 
 /* ---- The socket -------------------------------------------------------------------------------------------------- */
@@ -302,7 +304,7 @@ void sim_end(struct sim *sim);
 void sim_play(struct tape *tape, enum sim_rule broken, struct sim *sums);
 
 /* sim_socket.c */
-int sim_file_new(struct sim *sim, struct sim_message *message);
+int sim_file_new(struct sim *sim, struct sim_message *message, bool refused);
 int sim_fd_new(struct sim_side *side, int file);
 /* Fails if it is not open, or another side's. */
 int sim_fd_file(const struct sim_side *side, int fd);

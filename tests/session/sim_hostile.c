@@ -26,7 +26,7 @@ static unsigned make_fds(struct sim_side *side, int fds[4])
 	unsigned n = (unsigned)sim_choose(side->sim, 4);
 
 	for (unsigned i = 0; i < n; i++)
-		fds[i] = sim_fd_new(side, sim_file_new(side->sim, NULL));
+		fds[i] = sim_fd_new(side, sim_file_new(side->sim, NULL, false));
 	return n;
 }
 
@@ -104,7 +104,7 @@ static void rob(struct sim_side *side)
 	if (segment->n_files) {
 		sim->files[segment->files[--segment->n_files]].references--;
 	} else if (!segment->at) {
-		segment->files[segment->n_files++] = sim_file_new(sim, NULL);
+		segment->files[segment->n_files++] = sim_file_new(sim, NULL, false);
 		sim->files[segment->files[0]].references++;
 	}
 	sim_event(side, SIM_ROBS, "changes the number of descriptors");

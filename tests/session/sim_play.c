@@ -253,8 +253,8 @@ static void step(struct sim_side *side)
 
 /* ---- The end ----------------------------------------------------------------------------------------------------- */
 
-/* All that can be done is done: nobody begins anything new. */
-static void settle(struct sim *sim)
+/* All that can be done is done: nobody begins anything new. Calls are ended, or wait for their answers. */
+static void settle(struct sim *sim, bool end_calls)
 {
 	int turns = 0;
 
@@ -275,7 +275,7 @@ static void settle(struct sim *sim)
 			for (unsigned k = 0; k < SIM_SENDERS; k++)
 				sim_send(side, k);
 			for (struct sim_call *call = sim_other(side)->calls; call; call = call->next) {
-				if (call->open && !call->answering)
+				if (end_calls && call->open && !call->answering)
 					sim_end_call(side, call, REPLY_DROPPED);
 			}
 			sim_write(side);
@@ -334,6 +334,13 @@ static void check_all_released(const struct sim_side *side)
 	check_int(side->tx.n_closing, 0);
 }
 
+/* Whoever still has a call to answer has heard if nobody wants the answer. After a goodbye nothing is said. */
+static void check_cancelled(const struct sim_side *side)
+{
+	for (const struct sim_call *call = side->calls; call && !side->said_goodbye; call = call->next)
+		check(!call->cancelled || !call->open || call->replies->outlet.reset);
+}
+
 static void end_in_order(struct sim *sim)
 {
 	sim->calm = true;
@@ -345,7 +352,10 @@ static void end_in_order(struct sim *sim)
 				sim_end_stream(&sim->sides[i], stream);
 		}
 	}
-	settle(sim);
+	settle(sim, false);
+	check_cancelled(&sim->sides[0]);
+	check_cancelled(&sim->sides[1]);
+	settle(sim, true);
 	if (harness_failures() || !nothing_is_left(sim))
 		return;
 	if (!sim->sides[0].said_goodbye && !sim->sides[1].said_goodbye && sim_chance(sim, 70)) {
@@ -354,7 +364,7 @@ static void end_in_order(struct sim *sim)
 			for (struct sim_stream *stream = sim->sides[i].streams; stream; stream = stream->next)
 				sim_end_stream(&sim->sides[i], stream);
 		}
-		settle(sim);
+		settle(sim, true);
 		if (harness_failures() || !nothing_is_left(sim))
 			return;
 		check_all_released(&sim->sides[0]);
@@ -362,7 +372,7 @@ static void end_in_order(struct sim *sim)
 	}
 	if (!sim->sides[0].said_goodbye)
 		sim_goodbye(&sim->sides[0]);
-	settle(sim);
+	settle(sim, true);
 	check(sim->sides[0].tx.goodbye_sent && sim->sides[1].tx.goodbye_sent);
 	check(sim->sides[0].heard_goodbye && sim->sides[1].heard_goodbye);
 	nothing_is_left(sim);
@@ -376,7 +386,7 @@ static void end_by_death(struct sim *sim)
 	sim_event(dead, SIM_DIES, "dies");
 	dead->dead = true;
 	sim_pipe_empty(sim, &sim->pipes[side->index]);
-	settle(sim);
+	settle(sim, true);
 	check(side->broken);
 	check_int(side->writer, SIM_NOBODY);
 	check_int(sim->pipes[dead->index].queued, 0);

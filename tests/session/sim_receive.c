@@ -433,6 +433,8 @@ void sim_reset(struct sim_side *side, struct sim_stream *stream)
 		return;
 	sim_event(side, inlet->replies ? SIM_CANCELS : SIM_RESETS, "resets %s, id %u", stream->name, inlet->id);
 	side->sim->moved = true;
+	if (inlet->replies)
+		stream->replies_to->cancelled = true;
 	inlet->discard = true;
 	inlet->queued = 0;
 	tx_reset_inlet(&side->tx, inlet, inlet->closed ? RESET_DONE : RESET_UNWANTED);

@@ -146,11 +146,13 @@ static struct sim_message *message_new(struct sim_side *side, struct sim_stream 
 	return message;
 }
 
-/* What the message brings is the sender's until it is done. */
+/* What the message brings is the sender's until it is done; at times the kernel will refuse one of them. */
 static void open_files(struct sim_side *side, struct sim_sender *sender, struct sim_message *message)
 {
+	unsigned refused = sim_chance(side->sim, 5) ? (unsigned)sim_choose(side->sim, message->n_fds) : message->n_fds;
+
 	for (unsigned i = 0; i < message->n_fds; i++) {
-		int file = sim_file_new(side->sim, message);
+		int file = sim_file_new(side->sim, message, i == refused);
 
 		if (!i)
 			message->first_file = file;
@@ -779,7 +781,8 @@ void sim_unhold(struct sim_side *side)
 
 void sim_goodbye(struct sim_side *side)
 {
-	sim_event(side, SIM_GOODBYE, "says goodbye");
+	if (!side->said_goodbye)
+		sim_event(side, SIM_GOODBYE, "says goodbye");
 	side->said_goodbye = true;
 	side->tx.goodbye_due = true;
 	sim_wake_all(side);

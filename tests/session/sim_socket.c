@@ -2,14 +2,14 @@
 /* The model socket: what the kernel contract (tests/kernel) lets a stream with descriptors do. */
 #include <session/sim.h>
 
-int sim_file_new(struct sim *sim, struct sim_message *message)
+int sim_file_new(struct sim *sim, struct sim_message *message, bool refused)
 {
 	if (sim->n_files == sim->capacity_files) {
 		sim->capacity_files = 2 * sim->capacity_files + 64;
 		sim->files = realloc(sim->files, sim->capacity_files * sizeof *sim->files);
 		require(sim->files != NULL);
 	}
-	sim->files[sim->n_files] = (struct sim_file){.message = message, .refused = sim_chance(sim, 3)};
+	sim->files[sim->n_files] = (struct sim_file){.message = message, .refused = refused};
 	return (int)sim->n_files++;
 }
 
