@@ -58,8 +58,8 @@ static void choose_limits(struct sim *sim, struct limits *limits)
 	limits->calls = some_more(sim, limits->calls, 100);
 	if (sim->laden) {
 		limits->message_attachments = FRAME_CARRIED_MAX;
-		limits->topic_attachments = 400;
-		limits->attachments = 600;
+		limits->topic_attachments = FRAME_CARRIED_MAX + (uint32_t)sim_size(sim, 150);
+		limits->attachments = FRAME_CARRIED_MAX + (uint32_t)sim_size(sim, 350);
 	}
 }
 
@@ -87,7 +87,8 @@ void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken)
 	sim->broken = broken;
 	sim->bulky = sim_chance(sim, 15);
 	sim->laden = sim_chance(sim, 10);
-	sim->lazy = sim_chance(sim, 15);
+	/* Where much is sent it is taken slowly rather than not. */
+	sim->lazy = sim_chance(sim, sim->bulky || sim->laden ? 50 : 10);
 	sim->wicked = sim_chance(sim, 10);
 	side_begin(sim, 0);
 	side_begin(sim, 1);

@@ -44,6 +44,7 @@ enum {
 	X(REPLIES, "replies accepted")                                                                                         \
 	X(ENDS_CALL, "calls ended without a last reply")                                                                       \
 	X(CANCELS, "calls cancelled")                                                                                          \
+	X(CANCELS_EARLY, "calls cancelled before they were heard of")                                                          \
 	X(CALL_OVER, "calls over")                                                                                             \
 	X(WRITES, "writes")                                                                                                    \
 	X(WRITES_PART, "writes cut short")                                                                                     \
@@ -170,8 +171,8 @@ struct sim_call {
 	struct sim_stream *replies;
 	/* The callee has taken the request and may answer; somebody is answering; END has come, or never will. */
 	bool open, answering, over;
-	/* The caller wants no more of it. */
-	bool cancelled;
+	/* Its request was accepted; the caller wants no more of it. */
+	bool asked, cancelled;
 };
 
 /* ---- The socket -------------------------------------------------------------------------------------------------- */
@@ -359,6 +360,8 @@ bool sim_read(struct sim_side *side);
 void sim_take(struct sim_side *side, struct sim_stream *stream);
 /* No more of a stream is wanted: a topic is reset, a call cancelled. */
 void sim_reset(struct sim_side *side, struct sim_stream *stream);
+/* A call of this side's is cancelled, perhaps before the other side has heard of it. */
+void sim_cancel(struct sim_side *side, struct sim_call *call);
 void sim_end_stream(struct sim_side *side, struct sim_stream *stream);
 
 #endif

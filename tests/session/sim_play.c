@@ -211,6 +211,22 @@ static void send_some(struct sim_side *side)
 	sim_send(side, number);
 }
 
+static void reset_or_cancel(struct sim_side *side)
+{
+	struct sim_stream *stream = any_stream(sim_other(side));
+	struct sim_call *call = side->calls;
+
+	if (stream && !sim_chance(side->sim, 50)) {
+		sim_reset(side, stream);
+		return;
+	}
+	/* One of the last. */
+	for (size_t n = side->n_calls - sim_size(side->sim, side->n_calls); call && n > 1; n--)
+		call = call->next;
+	if (call)
+		sim_cancel(side, call);
+}
+
 static void trim(struct sim_side *side)
 {
 	sim_event(side, SIM_TRIMS, NULL);
@@ -220,7 +236,6 @@ static void trim(struct sim_side *side)
 static void step(struct sim_side *side)
 {
 	struct sim *sim = side->sim;
-	struct sim_side *other = sim_other(side);
 	size_t what = sim_choose(sim, 1000);
 
 	if (what < 340)
@@ -235,12 +250,12 @@ static void step(struct sim_side *side)
 		answer_some(side);
 	else if (what < 965)
 		open_or_close(side);
-	else if (what < 968)
+	else if (what < 972)
 		sim_give_up(side, (unsigned)sim_choose(sim, SIM_SENDERS));
 	else if (what < 976)
 		sim_unhold(side);
-	else if (what < 979 && other->streams)
-		sim_reset(side, any_stream(other));
+	else if (what < 979)
+		reset_or_cancel(side);
 	else if (what < 982)
 		side->tx.withhold_attachments = sim_chance(sim, 20);
 	else if (what < 984)

@@ -446,3 +446,14 @@ void sim_reset(struct sim_side *side, struct sim_stream *stream)
 		throw_away(side, message);
 	}
 }
+
+void sim_cancel(struct sim_side *side, struct sim_call *call)
+{
+	if (call->replies) {
+		sim_reset(side, call->replies);
+	} else if (call->asked && !call->over && !call->cancelled) {
+		sim_event(side, SIM_CANCELS_EARLY, "cancels call %u, of which nobody has heard", call->inlet.id);
+		call->cancelled = call->inlet.discard = true;
+		tx_reset_inlet(&side->tx, &call->inlet, RESET_UNWANTED);
+	}
+}

@@ -238,8 +238,10 @@ static void finish_message(struct sim_side *side, const struct sim_sender *sende
 		sim_event(side, SIM_ABORTED, "sender %td: aborted", sender - side->senders);
 	else
 		sim_event(side, SIM_NOT_SENT, "sender %td: not sent", sender - side->senders);
-	if (fate == FATE_COMES && message->call)
+	if (fate == FATE_COMES && message->call) {
 		sim_event(side, SIM_CALLS, NULL);
+		message->call->asked = true;
+	}
 	if (answered) {
 		answered->answering = false;
 		answered->open &= !(message->last && fate == FATE_COMES);
