@@ -73,9 +73,9 @@ static struct third third_of(const struct samples *samples, unsigned which, unsi
 	return (struct third){values[n / 2], values[n - 1]};
 }
 
-int samples_growth(const struct samples *samples)
+int samples_growth(const struct samples *samples, bool with_memory)
 {
-	for (unsigned i = 0; i < MEASURES; i++) {
+	for (unsigned i = with_memory ? 0 : 1; i < MEASURES; i++) {
 		struct third before = third_of(samples, 1, i), last = third_of(samples, 2, i);
 
 		if (last.median > before.median + before.median / 10 + slack[i] ||

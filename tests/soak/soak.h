@@ -81,8 +81,8 @@ struct samples {
 extern const char *const measure_names[MEASURES];
 /* False if the process is not there. */
 bool samples_take(struct samples *samples, pid_t process);
-/* Which measure grew from the second third of the time to the last, if the first is left out; -1: none. */
-int samples_growth(const struct samples *samples);
+/* Which measure grew from the second third of the time to the last; -1: none. */
+int samples_growth(const struct samples *samples, bool with_memory);
 void samples_tell(const struct samples *samples, const char *name);
 /* Columns: seconds, then each measure of each process. */
 bool samples_write(const struct samples *samples, size_t n, const char *const *names, unsigned seconds, const char *path);
