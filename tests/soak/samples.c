@@ -5,7 +5,8 @@
 
 const char *const measure_names[MEASURES] = {"KiB", "descriptors", "threads"};
 
-/* How much larger the last third may be than the one before: the median by a tenth, the maximum by a quarter, and what is nothing to speak of. */
+/* How much larger the last third may be than the one before: the median by a tenth, what nine of ten are below by a quarter,
+ * and by what is nothing to speak of. The maximum is a moment in which many attachments were taken out at once. */
 static const uint64_t slack[MEASURES] = {2048, 16, 8};
 
 /* The number behind a word of /proc/PID/status. */
@@ -57,7 +58,7 @@ static int by_value(const void *a, const void *b)
 }
 
 struct third {
-	uint64_t median, maximum;
+	uint64_t median, most, maximum;
 };
 
 static struct third third_of(const struct samples *samples, unsigned which, unsigned measure)
@@ -70,7 +71,7 @@ static struct third third_of(const struct samples *samples, unsigned which, unsi
 	if (!n)
 		return (struct third){0};
 	qsort(values, n, sizeof *values, by_value);
-	return (struct third){values[n / 2], values[n - 1]};
+	return (struct third){values[n / 2], values[n * 9 / 10], values[n - 1]};
 }
 
 int samples_growth(const struct samples *samples, bool with_memory)
@@ -79,7 +80,7 @@ int samples_growth(const struct samples *samples, bool with_memory)
 		struct third before = third_of(samples, 1, i), last = third_of(samples, 2, i);
 
 		if (last.median > before.median + before.median / 10 + slack[i] ||
-		    last.maximum > before.maximum + before.maximum / 4 + slack[i])
+		    last.most > before.most + before.most / 4 + slack[i])
 			return (int)i;
 	}
 	return -1;
