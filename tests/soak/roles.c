@@ -123,6 +123,18 @@ static size_t threads(void)
 	return n;
 }
 
+/* Says again and again what is allocated here: nobody else can see it. */
+static void *tell_allocated(void *argument)
+{
+	const struct life *life = argument;
+
+	while (!atomic_load(&life->soak->enough)) {
+		atomic_store(&life->soak->allocated[life->role], allocated_bytes());
+		usleep(10000);
+	}
+	return NULL;
+}
+
 int life_run(void *argument)
 {
 	const struct life *life = argument;
@@ -130,11 +142,15 @@ int life_run(void *argument)
 	struct fd_snapshot *before = malloc(sizeof *before);
 	struct rng rng = rng_new(life->number);
 	size_t allocated;
+	ssize_t left;
+	pthread_t teller = 0;
 
 	require(before != NULL);
 	harness_timeout(24 * 3600);
 	fd_snapshot_take(before);
 	allocated = allocated_bytes();
+	if (life->role < OBSERVED)
+		teller = thread_spawn(tell_allocated, argument);
 	switch (life->role) {
 	case SERVER: serve_at(soak, soak->server); break;
 	case MORTAL_SERVER: serve_at(soak, soak->mortal_server); break;
@@ -142,12 +158,17 @@ int life_run(void *argument)
 	case TRAVELLER: travel(soak, soak->mortal_server, &rng); break;
 	case MORTAL_CLIENT: travel(soak, soak->server, &rng); break;
 	}
+	if (life->role < OBSERVED)
+		thread_wait(teller);
 	/* As it began. A forgotten descriptor is for the one who looks from outside. */
 	check_within(20000, threads() == 1);
 	if (!soak->leak)
 		check_fds(before);
-	if (allocated_bytes() > allocated + SLACK_BYTES)
-		fail("%zu bytes more are allocated than at the beginning", allocated_bytes() - allocated);
+	left = (ssize_t)(allocated_bytes() - allocated);
+	if (left > SLACK_BYTES)
+		fail("%zd bytes more are allocated than at the beginning", left);
+	if (life->role < OBSERVED)
+		atomic_store(&soak->allocated[life->role], (uint64_t)left);
 	free(before);
 	return 0;
 }

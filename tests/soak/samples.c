@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What a process has, looked at from outside, and whether it grows. */
+/* What a process has, and whether it grows. */
 #include "soak.h"
 #include <dirent.h>
 
-const char *const measure_names[MEASURES] = {"KiB", "descriptors", "threads"};
+const char *const measure_names[MEASURES] = {"KiB", "allocated", "descriptors", "threads"};
 
 /* How much larger the last third may be than the one before: the median by a tenth, what nine of ten are below by a quarter,
  * and by what is nothing to speak of. The maximum is a moment in which many attachments were taken out at once. */
-static const uint64_t slack[MEASURES] = {2048, 16, 8};
+static const uint64_t slack[MEASURES] = {2048, 1024, 16, 8};
 
 /* The number behind a word of /proc/PID/status. */
 static uint64_t status_number(const char *status, const char *word)
@@ -30,7 +30,7 @@ static uint64_t entries(const char *path)
 	return n;
 }
 
-bool samples_take(struct samples *samples, pid_t process)
+bool samples_take(struct samples *samples, pid_t process, uint64_t allocated)
 {
 	char path[64], status[4096];
 	uint64_t *values = samples->values[samples->n];
@@ -44,10 +44,11 @@ bool samples_take(struct samples *samples, pid_t process)
 	fclose(file);
 	snprintf(path, sizeof path, "/proc/%d/fd", (int)process);
 	values[0] = status_number(status, "RssAnon:");
-	values[1] = entries(path);
-	values[2] = status_number(status, "Threads:");
+	values[1] = allocated / 1024;
+	values[2] = entries(path);
+	values[3] = status_number(status, "Threads:");
 	samples->n++;
-	return values[0] && values[1] && values[2];
+	return values[0] && values[2] && values[3];
 }
 
 static int by_value(const void *a, const void *b)
@@ -76,7 +77,7 @@ static struct third third_of(const struct samples *samples, unsigned which, unsi
 
 int samples_growth(const struct samples *samples, bool with_memory)
 {
-	for (unsigned i = with_memory ? 0 : 1; i < MEASURES; i++) {
+	for (unsigned i = with_memory ? 0 : 2; i < MEASURES; i++) {
 		struct third before = third_of(samples, 1, i), last = third_of(samples, 2, i);
 
 		if (last.median > before.median + before.median / 10 + slack[i] ||

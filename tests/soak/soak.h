@@ -7,7 +7,7 @@
  *   traveller    a client that connects again and again, to servers that are killed
  *   mortals      clients of the server, and servers of the traveller, that are killed and replaced
  *
- * The first three are looked at from outside: what they have in memory, open, and running must not grow. When all is quiet in the end they
+ * The first three are looked at: what they have in memory, open, and running must not grow. When all is quiet in the end they
  * look themselves whether they are as they began.
  */
 #ifndef SOAK_H
@@ -46,6 +46,8 @@ struct soak {
 	/* Servers forget a descriptor now and then. */
 	bool leak;
 	_Atomic uint64_t counts[N_COUNTS];
+	/* What malloc() has given out in those that are observed, told by themselves; in the end, how much more than at the beginning. */
+	_Atomic uint64_t allocated[OBSERVED];
 };
 
 static inline void count(struct soak *soak, enum soak_count what)
@@ -70,9 +72,9 @@ int life_run(void *life);
 
 /* ---- samples.c ---- */
 
-enum { SAMPLES = 240, MEASURES = 3 };
+enum { SAMPLES = 240, MEASURES = 4 };
 
-/* Of one process: KiB of memory of its own, open descriptors, threads. */
+/* Of one process: KiB of memory of its own, and of that what is allocated; open descriptors; threads. */
 struct samples {
 	size_t n;
 	uint64_t values[SAMPLES][MEASURES];
@@ -80,7 +82,7 @@ struct samples {
 
 extern const char *const measure_names[MEASURES];
 /* False if the process is not there. */
-bool samples_take(struct samples *samples, pid_t process);
+bool samples_take(struct samples *samples, pid_t process, uint64_t allocated);
 /* Which measure grew from the second third of the time to the last; -1: none. */
 int samples_growth(const struct samples *samples, bool with_memory);
 void samples_tell(const struct samples *samples, const char *name);
