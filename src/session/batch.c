@@ -145,7 +145,7 @@ static bool control_close(struct tx *tx, size_t *size, struct outlet *outlet)
 		put_u32(frame + FRAME_HEADER, outlet->end_error);
 	else
 		tx->n_closing--;
-	tx_mark_closed(tx, outlet);
+	outlet->close_sent = true;
 	return true;
 }
 
@@ -236,12 +236,12 @@ unsigned char *tx_own_put(const struct tx_own *own, unsigned char *to)
 }
 
 /* The last frame of a request, or of the last reply, is about to go: what answers it may come as soon as it has. */
-static void note_last(struct tx *tx, const struct tx_own *own)
+static void note_last(const struct tx_own *own)
 {
 	if (own->call && own->n_messages)
 		own->call->asked = true;
 	if (own->is_last && own->n_messages)
-		tx_mark_closed(tx, own->outlet);
+		own->outlet->close_sent = true;
 }
 
 void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
@@ -269,7 +269,7 @@ void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
 	outlet->buffered = fill->generation;
 	if (own->call)
 		own->call->buffered = fill->generation;
-	note_last(tx, own);
+	note_last(own);
 	own->done = true;
 }
 
@@ -391,7 +391,7 @@ static void add_own(struct tx *tx, struct tx_own *own)
 		memcpy(batch->fds + batch->n_fds, own->fds, own->n_fds * sizeof(int));
 	batch->n_fds += own->n_fds;
 	own->batched = true;
-	note_last(tx, own);
+	note_last(own);
 }
 
 bool tx_batch(struct tx *tx, struct tx_own *own)

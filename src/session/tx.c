@@ -104,7 +104,6 @@ void tx_assign(struct tx *tx)
 	}
 }
 
-/* The id of a call is free, as far as the other side can know, as soon as its END is in a batch. */
 static void forget_replies(struct tx *tx, const struct outlet *outlet)
 {
 	if (outlet->id <= tx->capacity_replies && tx->replies[outlet->id] == outlet)
@@ -233,6 +232,7 @@ bool tx_call_undone(struct tx *tx, struct inlet *call)
 
 /* ---- Calls of the other side's ---------------------------------------------------------------------------------------- */
 
+/* Also one whose END is in a batch, which may yet be taken out: what comes for it meanwhile counts then. */
 static struct outlet *find_replies(const struct tx *tx, uint32_t id)
 {
 	return id <= tx->capacity_replies && tx->replies ? tx->replies[id] : NULL;
@@ -240,9 +240,10 @@ static struct outlet *find_replies(const struct tx *tx, uint32_t id)
 
 int tx_open_replies(struct tx *tx, struct outlet *outlet, uint32_t id)
 {
-	struct outlet **replies;
+	struct outlet **replies, *before = find_replies(tx, id);
 
-	if (find_replies(tx, id))
+	/* The id of a call is free, as far as the other side can know, as soon as its END is in a batch. */
+	if (before && !before->close_sent)
 		return -EALREADY;
 	replies = table_grow(tx->replies, &tx->capacity_replies, id, tx->own.calls);
 	if (!replies)
@@ -272,25 +273,19 @@ void tx_end_call(struct tx *tx, struct outlet *outlet, uint32_t error)
 	tx_close(tx, outlet);
 }
 
-void tx_mark_closed(struct tx *tx, struct outlet *outlet)
-{
-	outlet->close_sent = true;
-	if (outlet->kind == FRAME_REPLY)
-		forget_replies(tx, outlet);
-}
-
 void tx_reopen(struct tx *tx, struct outlet *outlet)
 {
 	if (!outlet->close_sent)
 		return;
-	if (tx->replies[outlet->id]) {
+	if (tx->replies[outlet->id] != outlet) {
 		/* The other side has begun a new call before it can have had this one's END: this one gets none. */
 		outlet->close_wanted = true;
 		make_due(&tx->due_outlets, &outlet->due);
 		return;
 	}
 	outlet->close_sent = false;
-	tx->replies[outlet->id] = outlet;
+	if (outlet->reset)
+		tx_end_call(tx, outlet, REPLY_DROPPED);
 }
 
 void tx_ended(struct outlet *outlet)
@@ -391,7 +386,8 @@ void tx_reset_call(struct tx *tx, uint32_t call)
 	if (!outlet || outlet->reset)
 		return;
 	outlet->reset = true;
-	tx_end_call(tx, outlet, REPLY_DROPPED);
+	if (!outlet->close_sent)
+		tx_end_call(tx, outlet, REPLY_DROPPED);
 	tx->events->wake(tx->owner, outlet);
 }
 

@@ -302,8 +302,7 @@ void tx_release(struct tx *tx, struct outlet *outlet);
 void tx_assign(struct tx *tx);
 /* The large message is over. */
 void tx_not_busy(struct tx *tx, struct outlet *outlet);
-/* CLOSE, or END, is in a batch or in the buffer; or is not after all. */
-void tx_mark_closed(struct tx *tx, struct outlet *outlet);
+/* CLOSE, or END, is in no batch and not in the buffer after all. */
 void tx_reopen(struct tx *tx, struct outlet *outlet);
 /* Lets go of a call's outlet, if END has gone and nobody needs it any more. */
 void tx_let_go(struct tx *tx, struct outlet *outlet);

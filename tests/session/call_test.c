@@ -50,11 +50,10 @@ static void reply(struct tx_own *own, struct outlet *call, const char *text, uin
 
 static bool id_in_use(uint32_t id)
 {
-	struct outlet another;
+	struct outlet another, *before = id <= mouth.tx.capacity_replies ? mouth.tx.replies[id] : NULL;
 	int r = tx_open_replies(&mouth.tx, &another, id);
 
-	if (!r)
-		mouth.tx.replies[id] = NULL;
+	mouth.tx.replies[id] = before;
 	return r == -EALREADY;
 }
 
@@ -324,6 +323,42 @@ static void test_a_last_reply_that_leaves_its_batch_again_leaves_the_id_in_use(v
 	talk_end();
 }
 
+static void test_what_comes_while_the_last_reply_is_in_a_batch_counts_if_that_leaves_it_again(void)
+{
+	struct outlet call;
+	struct tx_own own;
+	uint64_t bytes;
+
+	talk_begin();
+	take(&call, 5);
+	bytes = call.limit_bytes;
+	reply(&own, &call, "last", FRAME_END, 0);
+	check(tx_batch(&mouth.tx, &own));
+	check(tx_credit_call(&mouth.tx, 5, 100, 0) == NULL);
+	tx_reset_call(&mouth.tx, 5);
+	tx_leave(&mouth.tx, &own);
+	check_int(call.limit_bytes, bytes + 100);
+	check(call.reset && id_in_use(5));
+	tx_uncharge(&mouth.tx, &call, 4, 0, 0);
+	tx_complete(&mouth.tx, &call, false);
+	check_int(mouth.n_released, 0);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "reply 5 end 1\n");
+	check_int(mouth.n_released, 1);
+	/* If it does not, it has crossed them. */
+	take(&call, 5);
+	reply(&own, &call, "last", FRAME_END, 0);
+	check(tx_batch(&mouth.tx, &own));
+	tx_reset_call(&mouth.tx, 5);
+	mouth_write_all(&mouth, &own);
+	tx_ended(&call);
+	tx_complete(&mouth.tx, &call, false);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "reply 5 end 1\nreply 5 end last\n");
+	check_int(mouth.n_released, 2);
+	talk_end();
+}
+
 static void test_an_end_without_a_reply_goes_behind_the_replies_in_the_buffer(void)
 {
 	struct outlet call;
@@ -498,6 +533,7 @@ static const struct test tests[] = {
     TEST(test_replies_have_the_base_window_whatever_hello_says),
     TEST(test_the_id_is_free_as_soon_as_the_last_reply_is_in_a_batch),
     TEST(test_a_last_reply_that_leaves_its_batch_again_leaves_the_id_in_use),
+    TEST(test_what_comes_while_the_last_reply_is_in_a_batch_counts_if_that_leaves_it_again),
     TEST(test_an_end_without_a_reply_goes_behind_the_replies_in_the_buffer),
     TEST(test_a_reset_ends_the_call_once_and_wakes_who_sends),
     TEST(test_a_reply_of_several_frames_is_aborted_before_the_call_ends),
