@@ -69,7 +69,7 @@ static void side_begin(struct sim *sim, unsigned index)
 
 	side->sim = sim;
 	side->index = index;
-	side->writer = SIM_NOBODY;
+	side->writer = side->slow = SIM_NOBODY;
 	side->hoards = sim_chance(sim, 50);
 	choose_limits(sim, &side->limits);
 	require_int(tx_init(&side->tx, &side->limits, (16 << 10) + sim_size(sim, 48 << 10), &sim_tx_events, side), 0);

@@ -233,6 +233,8 @@ struct sim_side {
 	size_t n_calls;
 	struct sim_sender senders[SIM_SENDERS];
 
+	/* A sender that gets no turn for a while, or nobody. */
+	int slow;
 	int writer;
 	enum sim_phase phase;
 	ssize_t result;

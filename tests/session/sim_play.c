@@ -356,6 +356,16 @@ static void check_cancelled(const struct sim_side *side)
 		check(!call->cancelled || !call->open || call->replies->outlet.reset);
 }
 
+/* Whoever was slow is so no more, or has waited long enough. */
+static void hurry(struct sim_side *side)
+{
+	int slow = side->slow;
+
+	side->slow = SIM_NOBODY;
+	if (slow != SIM_NOBODY && sim_chance(side->sim, 50))
+		sim_give_up(side, (unsigned)slow);
+}
+
 static void end_in_order(struct sim *sim)
 {
 	sim->calm = true;
@@ -367,9 +377,13 @@ static void end_in_order(struct sim *sim)
 				sim_end_stream(&sim->sides[i], stream);
 		}
 	}
+	for (int i = 0; i < 2; i++)
+		sim->sides[i].slow = sim_chance(sim, 50) ? (int)sim_choose(sim, SIM_SENDERS) : SIM_NOBODY;
 	settle(sim, false);
 	check_cancelled(&sim->sides[0]);
 	check_cancelled(&sim->sides[1]);
+	hurry(&sim->sides[0]);
+	hurry(&sim->sides[1]);
 	settle(sim, true);
 	if (harness_failures() || !nothing_is_left(sim))
 		return;

@@ -494,7 +494,7 @@ void sim_send(struct sim_side *side, unsigned number)
 {
 	struct sim_sender *sender = &side->senders[number];
 
-	if (!sender->message || sender->asleep || side->writer == (int)number)
+	if (!sender->message || sender->asleep || side->writer == (int)number || side->slow == (int)number)
 		return;
 	side->sim->moved = true;
 	if (!sender->charged && !charge(side, sender))
