@@ -76,8 +76,9 @@ static void side_begin(struct sim *sim, unsigned index)
 	require_int(
 	    rx_init(&side->rx, &side->limits, &sim_rx_events, side, &side->tx.granted_pool, &side->tx.granted_attachments), 0);
 	/* A socket of a few hundred bytes, or what they mostly are. */
-	sim_pipe_init(&sim->pipes[index],
-		      sim_chance(sim, 20) ? 256 + sim_size(sim, 64 << 10) : (16 << 10) + sim_size(sim, 256 << 10));
+	sim_pipe_init(&sim->pipes[index], sim->bulky            ? 256 << 10
+					  : sim_chance(sim, 20) ? 256 + sim_size(sim, 64 << 10)
+								: (16 << 10) + sim_size(sim, 256 << 10));
 }
 
 void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken)
@@ -85,7 +86,7 @@ void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken)
 	memset(sim, 0, sizeof *sim);
 	sim->tape = tape;
 	sim->broken = broken;
-	sim->bulky = sim_chance(sim, 15);
+	sim->bulky = sim_chance(sim, 8);
 	sim->laden = sim_chance(sim, 10);
 	/* Where much is sent it is taken slowly rather than not. */
 	sim->lazy = sim_chance(sim, sim->bulky || sim->laden ? 50 : 10);

@@ -19,7 +19,7 @@ enum {
 	/* The holder of the writing right: a sender's number, the channel's thread, or nobody. */
 	SIM_THREAD = SIM_SENDERS,
 	SIM_NOBODY = -1,
-	SIM_PATTERN = 1 << 18,
+	SIM_PATTERN = 1 << 20,
 };
 
 /* ---- What happens --------------------------------------------------------------------------------------------------- */

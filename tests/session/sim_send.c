@@ -124,7 +124,7 @@ static size_t choose_size(struct sim_side *side, const struct sim_stream *stream
 		return topic - MESSAGE_COST + 1 - sim_choose(side->sim, 3);
 	if (side->sim->bulky && sim_chance(side->sim, 70))
 		return SIM_PATTERN - sim_choose(side->sim, SIM_PATTERN / 2);
-	return sim_size(side->sim, sim_chance(side->sim, 70) ? 8192 : SIM_PATTERN);
+	return sim_size(side->sim, sim_chance(side->sim, 70) ? 8192 : SIM_PATTERN / 4);
 }
 
 static struct sim_message *message_new(struct sim_side *side, struct sim_stream *stream)
