@@ -401,7 +401,8 @@ static void send_what_is_held(void *unused)
 	check_int(send_words(1, "behind it", BEAM_NOWAIT), 0);
 	check_int(send_words(2, "round it", soon()), 0);
 	hold(false);
-	/* What is large, or may be refused and has several frames, is not for the buffer. */
+	/* What is large is for the buffer only if it must not wait; what may be refused and has several frames, never. */
+	check_int(send_bulk(3, 40000, 0, BEAM_NOWAIT), 0);
 	check_int(send_bulk(3, 40000, 0, beam_in_ms(1)), -ETIMEDOUT);
 	check_int(send_bulk(3, 200000, 1, BEAM_NOWAIT), -EAGAIN);
 }
@@ -415,6 +416,7 @@ static void test_who_must_not_wait_goes_behind_what_is_held_and_others_wait(void
 	expect_of_peer(1, "in the buffer", 1);
 	expect_of_peer(1, "behind it", 0);
 	expect_of_peer(2, "round it", 0);
+	check_int(raw_peer_expect(&peer, RAW_DATA).size, 40000);
 	end();
 }
 
