@@ -76,8 +76,6 @@ int message_reserve_fds(struct beam_message *message, size_t n)
 
 	if (n <= capacity)
 		return 0;
-	if (n > UINT16_MAX / 2)
-		return -ENOMEM;
 	while (capacity < n)
 		capacity *= 2;
 	fds = sys_realloc(is_inline ? NULL : message->fds, capacity * sizeof *fds);

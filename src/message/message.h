@@ -125,7 +125,7 @@ static inline unsigned char *message_room(struct beam_message *message)
 /* For the pool's messages: gives back what one of them lies in. */
 void block_return(struct block *block);
 
-/* Room for `n` attachments in all; 0 or -ENOMEM. */
+/* Room for `n` attachments in all, no more than a message may have; 0 or -ENOMEM. */
 int message_reserve_fds(struct beam_message *message, size_t n);
 
 /* Adds an attachment, or the reason for its loss; there must be room. */

@@ -69,17 +69,16 @@ static bool shared_due(const struct tx *tx)
 	return tx->due_pool || (!tx->withhold_attachments && tx->due_attachments > (most / 2 < spare ? most / 2 : spare));
 }
 
-static bool control_shared(struct tx *tx, size_t *size)
+/* It comes first but for one OPEN: there is room. */
+static void control_shared(struct tx *tx, size_t *size)
 {
 	uint32_t attachments = tx->withhold_attachments ? 0 : tx->due_attachments;
 
-	if (!control_credit(tx, size, 0, 0, tx->due_pool, attachments))
-		return false;
+	control_credit(tx, size, 0, 0, tx->due_pool, attachments);
 	granted(&tx->granted_pool, tx->due_pool);
 	granted(&tx->granted_attachments, attachments);
 	tx->due_pool = 0;
 	tx->due_attachments -= attachments;
-	return true;
 }
 
 /* What an inlet owes; it stays in the list while it must wait for the buffer: no call is reset before it has been made. False: no room. */
@@ -178,8 +177,8 @@ static size_t make_control(struct tx *tx, const struct tx_own *own)
 		return 0;
 	if (own && own->outlet->open_due)
 		control_open(tx, &size, own->outlet);
-	if (shared_due(tx) && !control_shared(tx, &size))
-		return size;
+	if (shared_due(tx))
+		control_shared(tx, &size);
 	for (link = tx->due_inlets.next; link != &tx->due_inlets; link = next) {
 		next = link->next;
 		if (!control_inlet(tx, &size, list_entry(link, struct inlet, due)))
@@ -313,8 +312,6 @@ static void choose_run(struct tx *tx)
 
 bool tx_pending(const struct tx *tx)
 {
-	const struct tx_buffer *drain = tx->drain;
-
 	if (tx->batch.active || tx->hello_due)
 		return true;
 	if (tx->goodbye_sent)
@@ -322,11 +319,9 @@ bool tx_pending(const struct tx *tx)
 	if (shared_due(tx))
 		return true;
 	if (!tx->held)
-		return buffer_left(drain) || tx->fill->size || !list_empty(&tx->due_inlets) || !list_empty(&tx->due_outlets) ||
-		       (tx->goodbye_due && !tx->n_busy);
-	if (buffer_left(drain) &&
-	    !(drain->record_at < drain->n_records && drain->records[drain->record_at].offset == drain->at))
-		return true;
+		return buffer_left(tx->drain) || tx->fill->size || !list_empty(&tx->due_inlets) ||
+		       !list_empty(&tx->due_outlets) || (tx->goodbye_due && !tx->n_busy);
+	/* What stands before the frame that is held went into a batch when it was. */
 	for (struct list *link = tx->due_inlets.next; link != &tx->due_inlets; link = link->next) {
 		if (list_entry(link, struct inlet, due)->buffered <= tx->drained)
 			return true;
@@ -347,7 +342,7 @@ static bool own_allowed(const struct tx *tx, const struct tx_own *own)
 
 	if (own->n_fds && (tx->held || (tx->careful && batch->run_fds)))
 		return false;
-	if (batch->run_fds + own->n_fds > FRAME_CARRIED_MAX || own->outlet->open_due)
+	if (batch->run_fds + own->n_fds > FRAME_CARRIED_MAX)
 		return false;
 	/* While other batches went the topic or the channel may have been closed. */
 	if (tx->goodbye_sent || own->outlet->close_sent)
@@ -446,7 +441,7 @@ static void finish_run(struct tx *tx)
 	drain->fd_at += tx->batch.run_fds;
 	tx->batch.run = 0;
 	tx->batch.run_records = tx->batch.run_fds = 0;
-	if (drain->size && !buffer_left(drain)) {
+	if (!buffer_left(drain)) {
 		tx->drained = drain->generation;
 		drain->size = drain->at = 0;
 		tx->careful = false;
@@ -471,7 +466,7 @@ unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS]
 	}
 	batch->left -= session;
 	batch->own_left -= n - session;
-	if (n > session && own)
+	if (own && n > session)
 		own->begun = true;
 	while (n && n >= batch->iov[batch->first].iov_len)
 		n -= batch->iov[batch->first++].iov_len;
@@ -535,7 +530,7 @@ void tx_leave(struct tx *tx, struct tx_own *own)
 	size_t size = 0, most = batch->own_left;
 	unsigned later = 0;
 
-	if (!own->batched || own->done)
+	if (!own->batched)
 		return;
 	if (!own->begun) {
 		take_own_out(tx, own);
@@ -634,7 +629,7 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
 	}
 	if (own && own->batched)
 		take_own_out(tx, own);
-	if (!tx->careful || batch->run_records > 1) {
+	if (!tx->careful) {
 		tx->careful = true;
 		shorten(tx);
 		return false;
@@ -662,10 +657,9 @@ static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned go
 	while (buffer_left(buffer) >= FRAME_HEADER) {
 		struct frame frame;
 
-		if (frame_decode(&frame, buffer->bytes + buffer->at))
-			break;
+		frame_decode(&frame, buffer->bytes + buffer->at);
 		if ((frame.kind == FRAME_DATA || frame.kind == FRAME_REPLY) && !(frame.flags & FRAME_MORE)) {
-			struct outlet *outlet = frame.id && frame.id <= tx->capacity_outlets ? tx->outlets[frame.id] : NULL;
+			struct outlet *outlet = tx->outlets[frame.id]; /* none of 0, which a reply has */
 
 			tx->lost++;
 			if (outlet)

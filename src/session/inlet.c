@@ -34,8 +34,6 @@ void *table_grow(void *table, uint32_t *capacity, uint32_t id, uint32_t most)
 
 	if (id <= *capacity)
 		return table;
-	if (more > most)
-		more = most;
 	grown = sys_realloc(table, ((size_t)more + 1) * sizeof *grown);
 	if (!grown)
 		return NULL;

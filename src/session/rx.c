@@ -68,8 +68,6 @@ static void no_free(void *name)
 
 void rx_end(struct rx *rx)
 {
-	struct beam_message *message;
-
 	tdestroy(rx->names, no_free);
 	for (uint32_t i = 1; i <= rx->capacity_inlets; i++) {
 		struct inlet *inlet = rx->inlets[i];
@@ -78,8 +76,6 @@ void rx_end(struct rx *rx)
 			continue;
 		if (inlet->building)
 			discard_message(rx, inlet->building);
-		while ((message = message_queue_take(&inlet->arrived)))
-			discard_message(rx, message);
 		free(inlet);
 	}
 	if (rx->slot_high > rx->slot_low)
@@ -142,7 +138,7 @@ int rx_offer(struct rx *rx, struct iovec iov[RX_IOV])
 
 	if (rx->error)
 		return rx->error;
-	if (rx->in_frame && !rx->direct && FRAME_HEADER + frame_body(&rx->frame) > need)
+	if (rx->in_frame && FRAME_HEADER + frame_body(&rx->frame) > need)
 		need = FRAME_HEADER + frame_body(&rx->frame);
 	if (room < need || (rx->low == rx->high && rx->high && chunk_alone(rx->chunk))) {
 		if (make_room(rx) < 0)
@@ -241,8 +237,7 @@ static struct inlet *open_inlet(struct rx *rx, uint32_t id)
 	struct inlet *inlet = find_inlet(rx, id);
 
 	/* Closed, and its RESET gone: the id is free. */
-	if (!inlet || inlet->state == INLET_FREE ||
-	    (inlet->state == INLET_CLOSED && atomic_load_explicit(&inlet->reset_sent, memory_order_acquire))) {
+	if (!inlet || (inlet->state == INLET_CLOSED && atomic_load_explicit(&inlet->reset_sent, memory_order_acquire))) {
 		breach(rx, BREACH_TOPIC_ID);
 		return NULL;
 	}
@@ -495,7 +490,8 @@ static int take_open(struct rx *rx, const unsigned char *body)
 	struct inlet *inlet = find_inlet(rx, id);
 	void *found, *inlets;
 
-	if (!size || size > NAME_MAX_BYTES || memchr(body, 0, size))
+	/* judge_header() has seen to it that it is not too long. */
+	if (!size || memchr(body, 0, size))
 		return breach(rx, BREACH_NAME);
 	if (!id || id > rx->limits.topics)
 		return breach(rx, BREACH_TOPIC_ID);
@@ -623,9 +619,9 @@ static int take_frame(struct rx *rx)
 	case FRAME_CLOSE: return take_close(rx);
 	case FRAME_RESET: return take_reset(rx);
 	case FRAME_HELLO: return take_hello(rx, body);
-	case FRAME_GOODBYE: return take_goodbye(rx);
+	case FRAME_GOODBYE:
+	default: return take_goodbye(rx); /* frame_decode() lets no other pass */
 	}
-	return breach(rx, BREACH_KIND);
 }
 
 /* A large payload has begun to arrive: what is there is copied, the rest will be read straight to its place. True if so. */

@@ -106,7 +106,7 @@ void tx_assign(struct tx *tx)
 
 static void forget_replies(struct tx *tx, const struct outlet *outlet)
 {
-	if (outlet->id <= tx->capacity_replies && tx->replies[outlet->id] == outlet)
+	if (tx->replies[outlet->id] == outlet)
 		tx->replies[outlet->id] = NULL;
 }
 
@@ -235,7 +235,7 @@ bool tx_call_undone(struct tx *tx, struct inlet *call)
 /* Also one whose END is in a batch, which may yet be taken out: what comes for it meanwhile counts then. */
 static struct outlet *find_replies(const struct tx *tx, uint32_t id)
 {
-	return id <= tx->capacity_replies && tx->replies ? tx->replies[id] : NULL;
+	return id <= tx->capacity_replies ? tx->replies[id] : NULL;
 }
 
 int tx_open_replies(struct tx *tx, struct outlet *outlet, uint32_t id)
@@ -555,7 +555,7 @@ void tx_not_busy(struct tx *tx, struct outlet *outlet)
 {
 	outlet->busy = false;
 	tx->n_busy--;
-	if (outlet->close_wanted && outlet->id && !outlet->close_sent)
+	if (outlet->close_wanted && !outlet->close_sent)
 		make_outlet_due(tx, outlet);
 	tx->events->wake(tx->owner, outlet);
 }
@@ -574,7 +574,7 @@ void tx_complete(struct tx *tx, struct outlet *outlet, bool large)
 
 void tx_give_up(struct tx *tx, struct tx_own *own)
 {
-	if (own->is_last && own->batched && !own->done)
+	if (own->is_last && own->batched)
 		tx_reopen(tx, own->outlet);
 }
 
