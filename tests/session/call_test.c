@@ -201,6 +201,25 @@ static void test_what_is_owed_to_a_call_is_owed_no_more_when_it_has_ended(void)
 	talk_end();
 }
 
+static void test_a_call_is_undone_once(void)
+{
+	struct inlet call, next;
+	struct tx_own own;
+
+	talk_begin();
+	check_int(ask(&call, &own, "call", 0), 0);
+	check(tx_call_undone(&mouth.tx, &call));
+	check(!tx_call_undone(&mouth.tx, &call));
+	tx_uncharge(&mouth.tx, &a, 4, 0, 0);
+	tx_complete(&mouth.tx, &a, false);
+	make(&next);
+	check_int(next.id, 1);
+	/* The id is another's now. */
+	check(!tx_call_undone(&mouth.tx, &call));
+	check(tx_find_call(&mouth.tx, 1) == &next);
+	talk_end();
+}
+
 /* The kernel refuses the descriptor of the first frame in the buffer. */
 static void refuse_first(void)
 {
@@ -231,6 +250,46 @@ static void test_a_request_that_is_refused_in_the_buffer_is_told_to_its_caller(v
 	check_int(mouth.tx.n_calls, 0);
 	make(&call);
 	check_int(call.id, 1);
+	talk_end();
+}
+
+static void test_a_request_that_is_refused_though_it_was_answered_ends_with_its_last_reply(void)
+{
+	struct inlet call;
+	struct tx_own own;
+
+	talk_begin();
+	check_int(ask(&call, &own, "call", 1), 0);
+	tx_append(&mouth.tx, &own, fds);
+	tx_complete(&mouth.tx, &a, false);
+	/* The other side answers what it was not asked. */
+	check(tx_find_call(&mouth.tx, 1) == &call);
+	refuse_first();
+	check(list_empty(&mouth.tx.unasked));
+	check(tx_find_call(&mouth.tx, 1) == &call);
+	check_int(a.lost_error, -EPERM);
+	tx_call_over(&mouth.tx, &call);
+	check_int(mouth.tx.n_calls, 0);
+	talk_end();
+}
+
+static void test_a_reset_of_a_call_waits_for_its_request_that_is_held(void)
+{
+	struct inlet call;
+	struct tx_own own;
+
+	talk_begin();
+	check_int(ask(&call, &own, "call", 1), 0);
+	tx_append(&mouth.tx, &own, fds);
+	tx_complete(&mouth.tx, &a, false);
+	check(tx_batch(&mouth.tx, NULL));
+	check(tx_hold(&mouth.tx, NULL));
+	tx_reset_inlet(&mouth.tx, &call, RESET_DONE);
+	check(!tx_pending(&mouth.tx));
+	check(!tx_batch(&mouth.tx, NULL));
+	mouth.tx.held = false;
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "data 1 call claims 1 carries 1\nreset 1\n");
 	talk_end();
 }
 
@@ -320,6 +379,12 @@ static void test_a_last_reply_that_leaves_its_batch_again_leaves_the_id_in_use(v
 	check(tx_batch(&mouth.tx, &own));
 	tx_give_up(&mouth.tx, &own);
 	check(id_in_use(6));
+	/* One that is in the buffer is not the writer's any more. */
+	take(&call, 7);
+	reply(&own, &call, "last", FRAME_END, 0);
+	tx_append(&mouth.tx, &own, NULL);
+	tx_give_up(&mouth.tx, &own);
+	check(!id_in_use(7));
 	talk_end();
 }
 
@@ -357,6 +422,46 @@ static void test_what_comes_while_the_last_reply_is_in_a_batch_counts_if_that_le
 	check_string(mouth_text(&mouth), "reply 5 end 1\nreply 5 end last\n");
 	check_int(mouth.n_released, 2);
 	talk_end();
+}
+
+/* The last frame of a reply is in a batch, so its id is free, and the other side uses it again before it can know; then the frame leaves the
+ * batch. */
+static void reuse_early(bool large)
+{
+	struct outlet call, next;
+	struct tx_own own;
+
+	harness_context("large: %d", large);
+	talk_begin();
+	take(&call, 5);
+	if (large)
+		mouth_charge_large(&mouth, &call, 4, 0);
+	else
+		mouth_charge(&mouth, &call, 4, 0);
+	mouth_frame(&own, &call, FRAME_END, "last", 4, NULL, 0);
+	check(tx_batch(&mouth.tx, &own));
+	take(&next, 5);
+	tx_leave(&mouth.tx, &own);
+	/* Its sender has it still. */
+	mouth_write_all(&mouth, NULL);
+	check_int(mouth.n_released, 0);
+	tx_uncharge(&mouth.tx, &call, 4, 0, 0);
+	tx_complete(&mouth.tx, &call, large);
+	check(mouth.n_released == 1 && mouth.released[0] == &call);
+	check_string(mouth_text(&mouth), "");
+	reply(&own, &next, "next", FRAME_END, 0);
+	mouth_write_all(&mouth, &own);
+	check_string(mouth_text(&mouth), "reply 5 end next\n");
+	tx_ended(&next);
+	tx_complete(&mouth.tx, &next, false);
+	check_int(mouth.n_released, 2);
+	talk_end();
+}
+
+static void test_a_call_whose_id_was_used_again_too_early_gets_no_end_and_leaves_the_new_one_alone(void)
+{
+	reuse_early(false);
+	reuse_early(true);
 }
 
 static void test_an_end_without_a_reply_goes_behind_the_replies_in_the_buffer(void)
@@ -529,11 +634,15 @@ static const struct test tests[] = {
     TEST(test_a_request_in_several_frames_bears_its_call_in_each_and_in_its_abort),
     TEST(test_a_reset_goes_behind_its_request),
     TEST(test_what_is_owed_to_a_call_is_owed_no_more_when_it_has_ended),
+    TEST(test_a_call_is_undone_once),
     TEST(test_a_request_that_is_refused_in_the_buffer_is_told_to_its_caller),
+    TEST(test_a_request_that_is_refused_though_it_was_answered_ends_with_its_last_reply),
+    TEST(test_a_reset_of_a_call_waits_for_its_request_that_is_held),
     TEST(test_replies_have_the_base_window_whatever_hello_says),
     TEST(test_the_id_is_free_as_soon_as_the_last_reply_is_in_a_batch),
     TEST(test_a_last_reply_that_leaves_its_batch_again_leaves_the_id_in_use),
     TEST(test_what_comes_while_the_last_reply_is_in_a_batch_counts_if_that_leaves_it_again),
+    TEST(test_a_call_whose_id_was_used_again_too_early_gets_no_end_and_leaves_the_new_one_alone),
     TEST(test_an_end_without_a_reply_goes_behind_the_replies_in_the_buffer),
     TEST(test_a_reset_ends_the_call_once_and_wakes_who_sends),
     TEST(test_a_reply_of_several_frames_is_aborted_before_the_call_ends),

@@ -111,6 +111,46 @@ static void test_no_memory_is_spent_on_a_message_for_which_there_is_no_credit(vo
 	listen_end();
 }
 
+static void test_memory_that_is_let_go_of_between_two_reads_is_not_missed(void)
+{
+	listen_begin();
+	rx_trim(&ear.rx);
+	news();
+	rx_trim(&ear.rx);
+	rx_trim(&ear.rx);
+	speech_data(&speech, 1, "one");
+	check_string(news(), "message 1 0 3 - 6f6e65\n");
+	/* Not with a frame that is not complete. */
+	speech_data(&speech, 1, "two");
+	check_int(ear_read(&ear, &hearing, 10), 0);
+	rx_trim(&ear.rx);
+	check_string(news(), "message 1 0 3 - 74776f\n");
+	listen_end();
+}
+
+static void test_a_message_that_finds_neither_place_nor_memory_ends_it(void)
+{
+#ifdef BEAM_NO_VIEWS
+	enum { BEFORE = 0 };
+#else
+	enum { BEFORE = CHUNK_MESSAGES };
+#endif
+
+	listen_begin();
+	news();
+	ear.keep = true;
+	/* One more than can look into one chunk. */
+	for (int i = 0; i <= CHUNK_MESSAGES; i++)
+		speech_data(&speech, 1, "");
+	fault_only(FAULT(SYS_MALLOC));
+	/* The chunk that all of them are read to is there already. */
+	fault_at(1, 0, true);
+	check_int(listen_on(), -ENOMEM);
+	fault_off();
+	check_int(ear.taken.n, BEFORE);
+	listen_end();
+}
+
 static void test_what_came_whole_before_memory_failed_is_delivered(void)
 {
 	listen_begin();
@@ -152,6 +192,18 @@ static void test_an_id_may_be_used_again_after_both_ends(void)
 	speech_close(&speech, 1);
 	speech_open(&speech, 1, "third");
 	check_string(news(), "message 1 0 4 - 6d6f7265\nclosed 1\nopen 1 third\n");
+	listen_end();
+}
+
+static void test_an_id_that_is_free_again_takes_nothing_until_it_is_opened(void)
+{
+	listen_begin();
+	speech_close(&speech, 1);
+	listen_on();
+	sent_reset(1);
+	ear_forget(&ear);
+	speech_data(&speech, 1, "late");
+	check_string(news(), "topic-id");
 	listen_end();
 }
 
@@ -366,8 +418,11 @@ static const struct test tests[] = {
     TEST(test_tiny_messages_that_are_kept_pin_a_bounded_memory),
     TEST(test_a_chunk_is_used_again_when_its_messages_are_gone),
     TEST(test_no_memory_is_spent_on_a_message_for_which_there_is_no_credit),
+    TEST(test_memory_that_is_let_go_of_between_two_reads_is_not_missed),
+    TEST(test_a_message_that_finds_neither_place_nor_memory_ends_it),
     TEST(test_what_came_whole_before_memory_failed_is_delivered),
     TEST(test_an_id_may_be_used_again_after_both_ends),
+    TEST(test_an_id_that_is_free_again_takes_nothing_until_it_is_opened),
     TEST(test_a_name_may_be_open_again_as_soon_as_it_was_closed),
     TEST(test_each_life_of_an_id_begins_with_a_fresh_window),
     TEST(test_all_ids_and_names_may_be_open_at_once),

@@ -313,6 +313,64 @@ static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX), 0);
 	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
 	mouth_end(&mouth);
+
+	/* However many a message may have: no more than the channel's credit. */
+	mouth_init_after_hello(&mouth);
+	peer.attachments = 64;
+	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(tx_fits(&mouth.tx, &any, 0, 64), 0);
+	check_int(tx_fits(&mouth.tx, &any, 0, 65), -E2BIG);
+	mouth_end(&mouth);
+}
+
+/* Asked of an outlet, and shown to be so by a charge. */
+static bool finds_credit(struct outlet *outlet, size_t size)
+{
+	bool found = tx_has_credit(&mouth.tx, outlet, size);
+	uint32_t overdraft;
+
+	check_int(try_charge(outlet, size, 0, &overdraft), found ? 0 : -EAGAIN);
+	if (found)
+		tx_uncharge(&mouth.tx, outlet, size, 0, overdraft);
+	return found;
+}
+
+static void test_there_is_credit_just_when_a_charge_would_succeed(void)
+{
+	struct tx_claim first = claim_of(900000, 0, true), large = claim_of(1, 0, true);
+	struct outlet waits;
+
+	talk_begin();
+	check(finds_credit(&a, 65536 - MESSAGE_COST));
+	check(finds_credit(&a, 65536 + (1 << 20) - MESSAGE_COST));
+	check(!finds_credit(&a, 65536 + (1 << 20) - MESSAGE_COST + 1));
+	/* Not of the pool, for which somebody waits. */
+	mouth.tx.used_pool = 600000;
+	list_init(&first.link);
+	check_int(try_claim(&b, &first), -EAGAIN);
+	check(finds_credit(&a, 65536 - MESSAGE_COST));
+	check(!finds_credit(&a, 65536 - MESSAGE_COST + 1));
+	tx_unclaim(&mouth.tx, &b, &first);
+	check(finds_credit(&a, 65536 - MESSAGE_COST + 1));
+	/* Not while a message of several frames waits on the topic, or is sent. */
+	check_int(mouth_charge(&mouth, &a, 0, 0), 0);
+	list_init(&large.link);
+	check_int(try_claim(&a, &large), -EAGAIN);
+	check(!finds_credit(&a, 0));
+	tx_complete(&mouth.tx, &a, false);
+	check_int(try_claim(&a, &large), 0);
+	tx_unclaim(&mouth.tx, &a, &large);
+	check(!finds_credit(&a, 0));
+	tx_complete(&mouth.tx, &a, true);
+	check(finds_credit(&a, 0));
+	a.used_bytes = a.limit_bytes;
+	check(!finds_credit(&a, 0));
+	/* Nor without an id. */
+	mouth.tx.n_outlets = mouth.tx.capacity_outlets;
+	tx_open(&mouth.tx, &waits, "c", 1);
+	waits.limit_bytes = 65536;
+	check(!finds_credit(&waits, 0));
+	talk_end();
 }
 
 /* HELLO */
@@ -600,7 +658,10 @@ static void test_credit_that_comes_due_adds_up_in_one_frame(void)
 		tx_return(&mouth.tx, &inlets[0], 100, 1);
 	check(tx_pending(&mouth.tx));
 	mouth_write_all(&mouth, NULL);
-	check_string(mouth_text(&mouth), "credit 5 100000 1000\n");
+	tx_return(&mouth.tx, &inlets[0], 0, 1);
+	tx_return(&mouth.tx, &inlets[0], 0, 1);
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "credit 5 100000 1000\ncredit 5 0 2\n");
 	check(!tx_pending(&mouth.tx));
 	talk_end();
 }
@@ -779,6 +840,38 @@ static void test_more_than_fits_goes_in_several_batches_and_none_is_forgotten(vo
 	talk_end();
 }
 
+/* Resets that fill one batch's control. */
+static void fill_control(void)
+{
+	for (uint32_t i = 0; i < TX_CONTROL / FRAME_HEADER; i++) {
+		inlet_begin(&inlets[i], i + 1);
+		tx_reset_inlet(&mouth.tx, &inlets[i], RESET_UNWANTED);
+	}
+}
+
+static void test_an_abort_and_a_goodbye_that_do_not_fit_go_with_the_next_batch(void)
+{
+	talk_begin();
+	mouth_charge_large(&mouth, &a, 100000, 0);
+	fill_control();
+	tx_abort(&mouth.tx, &a);
+	check_int(mouth_write(&mouth, NULL, SIZE_MAX), TX_CONTROL);
+	mouth_forget(&mouth);
+	check(a.busy && tx_pending(&mouth.tx));
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "data 1 abort\n");
+	check(!a.busy);
+
+	fill_control();
+	mouth.tx.goodbye_due = true;
+	check_int(mouth_write(&mouth, NULL, SIZE_MAX), TX_CONTROL);
+	mouth_forget(&mouth);
+	check(!mouth.tx.goodbye_sent && tx_pending(&mouth.tx));
+	mouth_write_all(&mouth, NULL);
+	check_string(mouth_text(&mouth), "goodbye 0\n");
+	talk_end();
+}
+
 static void test_a_flood_of_causes_takes_no_memory(void)
 {
 	static struct outlet call;
@@ -825,6 +918,7 @@ static const struct test tests[] = {
     TEST(test_one_that_gives_up_waiting_lets_the_others_go),
     TEST(test_nothing_is_due_of_a_topic_that_the_end_has_let_go_of_while_it_was_busy),
     TEST(test_what_can_never_be_sent_is_told_from_what_must_wait),
+    TEST(test_there_is_credit_just_when_a_charge_would_succeed),
     TEST(test_hellos_differences_are_added_to_all_credit),
     TEST(test_hello_without_memory_changes_nothing),
     TEST(test_a_beginning_without_memory_leaves_nothing),
@@ -847,6 +941,7 @@ static const struct test tests[] = {
     TEST(test_the_channels_attachments_can_be_withheld),
     TEST(test_a_call_gets_one_end),
     TEST(test_more_than_fits_goes_in_several_batches_and_none_is_forgotten),
+    TEST(test_an_abort_and_a_goodbye_that_do_not_fit_go_with_the_next_batch),
     TEST(test_a_flood_of_causes_takes_no_memory),
 };
 HARNESS_MAIN("tx_state", tests)
