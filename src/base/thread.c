@@ -98,8 +98,6 @@ int process_prepare(void)
 {
 	if (number == &unnumbered)
 		return -ENOMEM;
-	if (process_id() != 0)
-		return 0;
 	pthread_mutex_lock(&lock);
 	if (process_id() == 0) {
 		/* A new process: the parent's threads are not here, and those that waited will never leave the condition. */

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -136,6 +137,21 @@ static void start_and_end(void)
 static void test_a_thread_that_cannot_start_is_not_waited_for(void)
 {
 	check_int(fault_sweep(start_and_end), 2);
+}
+
+static void test_a_thread_that_cannot_start_leaves_others_to_be_waited_for(void)
+{
+	int pipe_fds[2];
+
+	require_int(pipe2(pipe_fds, O_CLOEXEC), 0);
+	require_int(thread_start(wait_for_eof, &pipe_fds[0], "beam-test"), 0);
+	fault_only(FAULT(SYS_PTHREAD_CREATE));
+	fault_at(1, 0, false);
+	check_int(thread_start(wait_for_eof, &pipe_fds[0], "beam-test"), -EAGAIN);
+	check(!thread_end_all(BEAM_NOWAIT));
+	close(pipe_fds[1]);
+	check(thread_end_all(BEAM_FOREVER));
+	close(pipe_fds[0]);
 }
 
 static void test_a_process_has_a_number_and_keeps_it(void)
@@ -356,12 +372,96 @@ static void test_threads_that_end_quickly_after_one_another_do_not_pile_up(void)
 	check(thread_end_all(beam_in_ms(stretch(20000))));
 }
 
+/* Threads that end when they are told, and linger then until they are let go: so they cannot be joined yet. */
+struct lingering {
+	sem_t end, go;
+	atomic_bool leaving, ended;
+	pid_t number;
+};
+
+static pthread_key_t lingering_key;
+
+static void linger(void *argument)
+{
+	struct lingering *lingering = argument;
+
+	atomic_store(&lingering->ended, true);
+	sem_wait(&lingering->go);
+}
+
+static void end_when_told(void *argument)
+{
+	struct lingering *lingering = argument;
+
+	pthread_setspecific(lingering_key, lingering);
+	lingering->number = thread_number();
+	sem_wait(&lingering->end);
+	atomic_store(&lingering->leaving, true);
+}
+
+static void start_lingering(struct lingering *lingering)
+{
+	*lingering = (struct lingering){.number = 0};
+	sem_init(&lingering->end, 0, 0);
+	sem_init(&lingering->go, 0, 0);
+	require_int(thread_start(end_when_told, lingering, "beam-test"), 0);
+}
+
+static void end_and_linger(struct lingering *lingering)
+{
+	start_lingering(lingering);
+	sem_post(&lingering->end);
+	check_within(5000, atomic_load(&lingering->ended));
+}
+
+/* On its way out it joins another, which lingers: so it sleeps. */
+static bool joins(struct lingering *lingering)
+{
+	return atomic_load(&lingering->leaving) && !atomic_load(&lingering->ended) && thread_asleep(lingering->number);
+}
+
+enum { JOINERS = 65 }; /* one more than may wait to be joined: ENDED_MAX in thread.c */
+
+static void test_however_many_end_at_once_each_is_joined(void)
+{
+	static struct lingering joiners[JOINERS], seconds[JOINERS], first;
+
+	if (under_valgrind())
+		skip("Valgrind runs one thread at a time: who sleeps may wait for his turn");
+	check(thread_end_all(BEAM_FOREVER));
+	require_int(pthread_key_create(&lingering_key, linger), 0);
+	/* Each joins the two that it has to, and is held up by the second. */
+	for (int i = 0; i < JOINERS; i++) {
+		end_and_linger(&first);
+		start_lingering(&joiners[i]);
+		sem_post(&joiners[i].end);
+		check_within(5000, joins(&joiners[i]));
+		end_and_linger(&seconds[i]);
+		sem_post(&first.go);
+		check_within(5000, thread_state(first.number) == 0 && joins(&joiners[i]));
+	}
+	/* All but one end, without anybody that they could join. */
+	for (int i = 1; i < JOINERS; i++) {
+		sem_post(&seconds[i].go);
+		check_within(5000, atomic_load(&joiners[i].ended));
+	}
+	/* There is no place for the last: it joins a third. */
+	sem_post(&seconds[0].go);
+	check_within(5000, thread_state(seconds[0].number) == 0 && joins(&joiners[0]));
+	for (int i = 0; i < JOINERS; i++)
+		sem_post(&joiners[i].go);
+	check(thread_end_all(BEAM_FOREVER));
+	check(atomic_load(&joiners[0].ended));
+	pthread_key_delete(lingering_key);
+}
+
 static const struct test tests[] = {
     TEST(test_every_thread_runs_once_and_is_joined),
     TEST(test_it_can_be_waited_again_for_threads_started_later),
     TEST(test_waiting_for_threads_is_bounded),
     TEST(test_a_thread_blocks_all_signals_and_has_a_name),
     TEST(test_a_thread_that_cannot_start_is_not_waited_for),
+    TEST(test_a_thread_that_cannot_start_leaves_others_to_be_waited_for),
     TEST(test_a_process_has_a_number_and_keeps_it),
     TEST(test_a_forked_child_has_no_number_until_it_takes_another),
     TEST(test_a_child_that_fork_handlers_do_not_see_has_no_number_either),
@@ -370,5 +470,6 @@ static const struct test tests[] = {
     TEST(test_a_fork_never_leaves_the_lock_locked),
     TEST(test_without_cancellation_lasts_to_the_end_of_its_block),
     TEST(test_threads_that_end_quickly_after_one_another_do_not_pile_up),
+    TEST(test_however_many_end_at_once_each_is_joined),
 };
 HARNESS_MAIN("thread", tests)

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* The seam: that what fails on purpose fails as the call itself does. */
+#include <harness/fault.h>
+#include <harness/harness.h>
+
+static void test_memory_that_there_is_not_is_null_with_and_without_a_fault(void)
+{
+	/* Not known to the compiler, which would warn. */
+	volatile size_t size = SIZE_MAX / 4;
+
+	if (under_sanitizer())
+		skip("a sanitizer ends the program instead");
+	for (int fails = 0; fails < 2; fails++) {
+		if (fails) {
+			fault_at(1, 0, true);
+			size = 1;
+		}
+		check(sys_malloc(size) == NULL);
+		check(sys_calloc(1, size) == NULL);
+		check(sys_realloc(NULL, size) == NULL);
+		check(sys_aligned_alloc(4096, size) == NULL);
+	}
+}
+
+static void test_aligned_memory_may_be_of_any_size(void)
+{
+	for (size_t size = 1; size < 10000; size += 333) {
+		unsigned char *memory = sys_aligned_alloc(4096, size);
+
+		require(memory != NULL);
+		check_int((uintptr_t)memory % 4096, 0);
+		memset(memory, 'x', size);
+		free(memory);
+	}
+}
+
+static const struct test tests[] = {
+    TEST(test_memory_that_there_is_not_is_null_with_and_without_a_fault),
+    TEST(test_aligned_memory_may_be_of_any_size),
+};
+HARNESS_MAIN("sys", tests)
