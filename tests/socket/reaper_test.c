@@ -137,6 +137,19 @@ static void test_a_close_that_blocks_holds_up_neither_the_giver_nor_others_for_l
 	close(peer);
 }
 
+static void test_a_drain_waits_for_the_close_that_is_under_way(void)
+{
+	int peer, fd;
+
+	need_threads_beside_a_close();
+	fd = lingering(1, &peer);
+	reaper_close(&fd, 1);
+	check_within(900, !fd_open(fd));
+	check(!reaper_drain(BEAM_NOWAIT));
+	check(reaper_drain(BEAM_FOREVER));
+	close(peer);
+}
+
 static void test_it_is_stuck_when_much_waits_for_one_close(void)
 {
 	int peer, fds[66];
@@ -153,18 +166,81 @@ static void test_it_is_stuck_when_much_waits_for_one_close(void)
 	close(peer);
 }
 
+static void test_a_queue_of_which_much_is_done_takes_more_without_growing(void)
+{
+	enum { QUEUE = 128, BLOCKS = 100, MORE = 32 };
+	int fds[QUEUE + MORE], readers[2], peer;
+
+	need_threads_beside_a_close();
+	/* It begins anew, with as much room as it is given first. */
+	check(thread_end_all(BEAM_FOREVER));
+	for (size_t i = 0; i < QUEUE + MORE; i++)
+		if (i != BLOCKS && i != QUEUE - 1 && i != QUEUE + MORE - 1)
+			require((fds[i] = fcntl(0, F_DUPFD_CLOEXEC, 0)) >= 0);
+	fds[BLOCKS] = lingering(1, &peer);
+	fds[QUEUE - 1] = watched(&readers[0]);
+	fds[QUEUE + MORE - 1] = watched(&readers[1]);
+	reaper_close(fds, QUEUE);
+	check_within(900, !fd_open(fds[BLOCKS]));
+	/* What is done makes room. */
+	fault_only(FAULT(SYS_REALLOC));
+	fault_at(1, 0, true);
+	reaper_close(fds + QUEUE, MORE);
+	check(!fault_hit());
+	fault_off();
+	check(!closed(readers[0]) && !closed(readers[1]));
+	check(reaper_drain(BEAM_FOREVER));
+	for (size_t i = 0; i < 2; i++) {
+		check(closed(readers[i]));
+		close(readers[i]);
+	}
+	close(peer);
+}
+
+static void test_a_close_that_blocks_does_not_hold_back_those_who_give_more(void)
+{
+	enum { MANY = 1100, MORE = 400 };
+	static int fds[MANY];
+	struct rlimit before, limit;
+	int peer, reader;
+
+	need_threads_beside_a_close();
+	require_int(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = before;
+	limit.rlim_cur = limit.rlim_max;
+	require_int(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	fds[0] = lingering(2, &peer);
+	fds[1] = watched(&reader);
+	for (size_t i = 2; i < MANY; i++)
+		require((fds[i] = fcntl(0, F_DUPFD_CLOEXEC, 0)) >= 0);
+	reaper_close(fds, MANY);
+	/* Held back for 10 ms each, they would outlast the close. */
+	for (size_t i = 0; i < MORE; i++) {
+		int fd = fcntl(0, F_DUPFD_CLOEXEC, 0);
+
+		require(fd >= 0);
+		reaper_close(&fd, 1);
+	}
+	check(!closed(reader));
+	check(reaper_drain(BEAM_FOREVER));
+	check(closed(reader));
+	setrlimit(RLIMIT_NOFILE, &before);
+	close(reader);
+	close(peer);
+}
+
 static void test_without_memory_or_thread_it_closes_at_once(void)
 {
 	static const enum sys_call calls[] = {SYS_REALLOC, SYS_MALLOC, SYS_PTHREAD_CREATE};
 
 	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-		int reader, fd = watched(&reader);
+		int reader, fd_or_not[2] = {-EMFILE, watched(&reader)};
 
 		/* Its thread has ended, and its memory with it. */
 		check(thread_end_all(BEAM_FOREVER));
 		fault_only(FAULT(calls[i]));
 		fault_at(1, 0, true);
-		reaper_close(&fd, 1);
+		reaper_close(fd_or_not, 2);
 		check(fault_hit());
 		check(closed(reader));
 		fault_off();
@@ -311,7 +387,10 @@ static const struct test tests[] = {
     TEST(test_nothing_to_close_is_nothing_to_do),
     TEST(test_many_descriptors_are_closed_in_many_turns),
     TEST(test_a_close_that_blocks_holds_up_neither_the_giver_nor_others_for_long),
+    TEST(test_a_drain_waits_for_the_close_that_is_under_way),
     TEST(test_it_is_stuck_when_much_waits_for_one_close),
+    TEST(test_a_queue_of_which_much_is_done_takes_more_without_growing),
+    TEST(test_a_close_that_blocks_does_not_hold_back_those_who_give_more),
     TEST(test_without_memory_or_thread_it_closes_at_once),
     TEST(test_the_thread_ends_when_nothing_comes),
     TEST(test_any_thread_may_give),

@@ -223,6 +223,26 @@ static void test_a_packet_bears_credentials_and_the_end_does_not(void)
 	close(pair[1]);
 }
 
+static void test_what_another_protocol_says_of_a_packet_is_not_taken_for_credentials(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
+	socklen_t size = sizeof address;
+	char byte;
+
+	/* Its number among the protocol's own is that of credentials. */
+	check_int(IP_TTL, SCM_CREDENTIALS);
+	require_int(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+	require_int(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+	require_int(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+	require_int(setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &on, sizeof on), 0);
+	check_int(write_from(fd, "x", 1, NULL, 0), 1);
+	check_int(socket_wait(fd, POLLIN, -1, BEAM_FOREVER), 1);
+	check_int(read_into(fd, &byte, 1), 1);
+	check(!group.credentials && group.n == 0 && !group.truncated);
+	close(fd);
+}
+
 static void test_credentials_can_be_asked_for_when_the_packet_is_there(void)
 {
 	int pair[2];
@@ -474,6 +494,20 @@ static void test_preparing_makes_a_socket_fit(void)
 	close_both(pair);
 }
 
+static void test_a_socket_that_cannot_be_made_close_on_exec_is_not_fit(void)
+{
+	int pair[2];
+
+	require_int(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	for (unsigned long n = 1; n <= 2; n++) {
+		fault_only(FAULT(SYS_FCNTL));
+		fault_at(n, EINVAL, false);
+		check_int(socket_prepare(pair[0], SOCK_STREAM), -EINVAL);
+		check(fault_hit());
+	}
+	close_both(pair);
+}
+
 static void test_a_duplicate_is_close_on_exec(void)
 {
 	int file = raw_file(), duplicate = socket_duplicate(file);
@@ -713,12 +747,38 @@ static void test_interrupted_calls_are_made_again(void)
 		fault_at(1, EINTR, false);
 		check_int(write_from(pair[0], "x", 1, NULL, 0), 1);
 		check_int(socket_wait(pair[1], POLLIN, -1, BEAM_FOREVER), 1);
-		if (calls[i] == SYS_RECVMSG)
+		if (calls[i] == SYS_RECVMSG) {
 			check_int(socket_peek(pair[1]), 1);
+			check(fault_hit());
+			fault_at(1, EINTR, false);
+		}
 		check_int(read_into(pair[1], &byte, 1), 1);
 		check(fault_hit());
 		fault_off();
 	}
+	close_both(pair);
+}
+
+static void test_a_poll_without_memory_is_an_error_and_not_the_deadline(void)
+{
+	int pair[2];
+
+	pair_of(SOCK_STREAM, pair);
+	fault_only(FAULT(SYS_PPOLL));
+	fault_at(1, ENOMEM, false);
+	check_int(socket_wait(pair[1], POLLIN, -1, BEAM_FOREVER), -ENOMEM);
+	close_both(pair);
+}
+
+static void test_descriptors_without_a_byte_are_refused_on_what_may_be_a_stream(void)
+{
+	int pair[2];
+
+	pair_of(SOCK_SEQPACKET, pair);
+	fault_only(FAULT(SYS_GETSOCKOPT));
+	fault_at(1, 0, false);
+	check_int(write_from(pair[0], NULL, 0, pair, 1), -EINVAL);
+	check(fault_hit());
 	close_both(pair);
 }
 
@@ -732,6 +792,7 @@ static const struct test tests[] = {
     TEST(test_descriptors_without_a_free_slot_are_truncated_not_forgotten),
     TEST(test_a_pidfd_that_comes_unasked_for_is_closed),
     TEST(test_a_packet_bears_credentials_and_the_end_does_not),
+    TEST(test_what_another_protocol_says_of_a_packet_is_not_taken_for_credentials),
     TEST(test_credentials_can_be_asked_for_when_the_packet_is_there),
     TEST(test_a_peek_tells_the_size_of_a_packet_and_leaves_it_and_its_descriptors),
     TEST(test_writing_to_nobody_is_an_error_and_no_signal),
@@ -745,6 +806,7 @@ static const struct test tests[] = {
     TEST(test_what_is_no_connected_unix_socket_is_refused_each_for_its_reason),
     TEST(test_a_socket_whose_peer_has_gone_is_still_connected),
     TEST(test_preparing_makes_a_socket_fit),
+    TEST(test_a_socket_that_cannot_be_made_close_on_exec_is_not_fit),
     TEST(test_a_duplicate_is_close_on_exec),
     TEST(test_a_larger_buffer_takes_more),
     TEST(test_a_connection_waits_for_room_until_the_deadline),
@@ -755,5 +817,7 @@ static const struct test tests[] = {
     TEST(test_each_side_of_a_connection_knows_the_other_and_a_pair_does_not),
     TEST(test_no_fault_leaves_a_descriptor),
     TEST(test_interrupted_calls_are_made_again),
+    TEST(test_a_poll_without_memory_is_an_error_and_not_the_deadline),
+    TEST(test_descriptors_without_a_byte_are_refused_on_what_may_be_a_stream),
 };
 HARNESS_MAIN("socket", tests)
