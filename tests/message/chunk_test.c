@@ -172,6 +172,9 @@ static void test_blocks_of_large_messages_are_used_again_until_they_are_trimmed(
 	check(second != first);
 	beam_message_free(second);
 	check(message_allocate_in(pool, SIZE_MAX) == NULL);
+	fault_at(1, 0, false);
+	check(message_allocate_in(pool, 1000000) == NULL);
+	fault_off();
 	/* What is kept is bounded. */
 	for (size_t i = 0; i < 2; i++) {
 		first = new_large(pool, BLOCKS_KEPT / 2 + 1);
@@ -295,6 +298,30 @@ static void test_a_forked_child_leaves_the_parents_chunks_alone(void)
 	chunk_pool_release(inherited.pool);
 }
 
+#ifndef BEAM_NO_VIEWS
+static int free_large(void *message)
+{
+	size_t before = allocated_bytes();
+
+	beam_message_free(message);
+	check_int(allocated_bytes(), before);
+	check_int(message_room(message)[99999], 'x');
+	return 0;
+}
+
+static void test_a_forked_child_leaves_the_parents_blocks_alone(void)
+{
+	struct chunk_pool *pool = new_pool();
+	struct beam_message *message = new_large(pool, 100000);
+
+	check_int(process_wait(process_spawn(free_large, message)), 0);
+	/* With the pool gone freeing it would give its memory back. */
+	chunk_pool_release(pool);
+	check_int(process_wait(process_spawn(free_large, message)), 0);
+	beam_message_free(message);
+}
+#endif
+
 static void use_chunks(void)
 {
 	struct chunk_pool *pool = chunk_pool_new();
@@ -329,6 +356,9 @@ static const struct test tests[] = {
 #endif
     TEST(test_messages_are_freed_in_other_threads_while_the_reader_goes_on),
     TEST(test_a_forked_child_leaves_the_parents_chunks_alone),
+#ifndef BEAM_NO_VIEWS
+    TEST(test_a_forked_child_leaves_the_parents_blocks_alone),
+#endif
     TEST(test_no_fault_leaves_memory),
 };
 HARNESS_MAIN("chunk", tests)

@@ -331,6 +331,20 @@ static void test_replies_have_the_base_window_whatever_hello_says(void)
 	talk_end();
 }
 
+static void test_without_memory_for_its_replies_a_call_is_not_taken(void)
+{
+	struct outlet call;
+
+	talk_begin();
+	fault_at(1, 0, false);
+	check_int(tx_open_replies(&mouth.tx, &call, 5), -ENOMEM);
+	fault_off();
+	check(!id_in_use(5));
+	take(&call, 5);
+	check(id_in_use(5));
+	talk_end();
+}
+
 static void test_the_id_is_free_as_soon_as_the_last_reply_is_in_a_batch(void)
 {
 	struct outlet call;
@@ -639,6 +653,7 @@ static const struct test tests[] = {
     TEST(test_a_request_that_is_refused_though_it_was_answered_ends_with_its_last_reply),
     TEST(test_a_reset_of_a_call_waits_for_its_request_that_is_held),
     TEST(test_replies_have_the_base_window_whatever_hello_says),
+    TEST(test_without_memory_for_its_replies_a_call_is_not_taken),
     TEST(test_the_id_is_free_as_soon_as_the_last_reply_is_in_a_batch),
     TEST(test_a_last_reply_that_leaves_its_batch_again_leaves_the_id_in_use),
     TEST(test_what_comes_while_the_last_reply_is_in_a_batch_counts_if_that_leaves_it_again),

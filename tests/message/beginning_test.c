@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the library cannot get when it is loaded, and what is left without it. Each test runs in a program of its own: this one once more, told by
+ * its environment which call is to fail before main().
+ */
+#include <base/thread.h>
+#include <harness/fault.h>
+#include <harness/harness.h>
+#include <message/message.h>
+#include <socket/reaper.h>
+
+#include <limits.h>
+
+/* The call, and the how manieth of its kind. */
+#define LACKS "BEAM_TEST_LACKS"
+
+/* Before base's own, of the same priority, for it is linked first. */
+__attribute__((constructor(101))) static void lack(void)
+{
+	const char *lacks = getenv(LACKS);
+	char *nth;
+
+	if (!lacks)
+		return;
+	fault_only(FAULT(strtoul(lacks, &nth, 10)));
+	fault_at(strtoul(nth, NULL, 10), 0, false);
+}
+
+static int run_again(void *test)
+{
+	char path[PATH_MAX] = "";
+
+	check(readlink("/proc/self/exe", path, sizeof path - 1) > 0);
+	execl(path, path, test, (char *)NULL);
+	return 127;
+}
+
+/* True in the program that lacks it; elsewhere that is run, and must pass. */
+static bool lacking(enum sys_call call, unsigned nth, const char *test)
+{
+	char lacks[32], name[256];
+
+	if (getenv(LACKS)) {
+		check(fault_hit());
+		return true;
+	}
+	snprintf(lacks, sizeof lacks, "%d %u", (int)call, nth);
+	snprintf(name, sizeof name, "%s", test);
+	setenv(LACKS, lacks, 1);
+	check_int(process_wait(process_spawn(run_again, name)), 0);
+	unsetenv(LACKS);
+	return false;
+}
+
+static bool closed(int reader)
+{
+	struct pollfd fd = {.fd = reader};
+
+	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP);
+}
+
+static void check_closed_at_once(void)
+{
+	int pipes[2][2];
+	beam_message *message;
+
+	for (int i = 0; i < 2; i++)
+		require_int(pipe2(pipes[i], O_CLOEXEC), 0);
+	reaper_close((int[]){-EMFILE, pipes[0][1]}, 2);
+	check(closed(pipes[0][0]));
+	check(reaper_drain(BEAM_NOWAIT));
+	check(!reaper_stuck());
+	require_int(beam_message_new(&message, "x", 1), 0);
+	check_int(beam_message_give_fd(message, pipes[1][1]), 0);
+	beam_message_free(message);
+	check(closed(pipes[1][0]));
+	for (int i = 0; i < 2; i++)
+		close(pipes[i][0]);
+}
+
+static void set(void *argument)
+{
+	*(bool *)argument = true;
+}
+
+static void check_no_number(void)
+{
+	bool ran = false;
+
+	check_int(process_prepare(), -ENOMEM);
+	check_int(process_id(), 0);
+	check_int(thread_start(set, &ran, "beam-test"), -ENOMEM);
+	check(thread_end_all(BEAM_NOWAIT));
+	check(!ran);
+	check(chunk_pool_new() == NULL);
+	check_closed_at_once();
+}
+
+static int number_anew(void *argument)
+{
+	const uint32_t *parent = argument;
+
+	check_int(process_id(), 0);
+	check_int(process_prepare(), 0);
+	check(process_id() != 0 && process_id() != *parent);
+	return 0;
+}
+
+static void check_number(void)
+{
+	bool ran = false;
+	uint32_t number;
+
+	check_int(process_prepare(), 0);
+	number = process_id();
+	check_int(process_wait(process_spawn(number_anew, &number)), 0);
+	check_int(thread_start(set, &ran, "beam-test"), 0);
+	check(thread_end_all(BEAM_FOREVER));
+	check(ran);
+}
+
+static void check_reaper(void)
+{
+	int pipe_fds[2];
+
+	require_int(pipe2(pipe_fds, O_CLOEXEC), 0);
+	reaper_close(&pipe_fds[1], 1);
+	check(reaper_drain(BEAM_FOREVER));
+	check(closed(pipe_fds[0]));
+	close(pipe_fds[0]);
+}
+
+static void test_without_a_page_for_its_number_a_process_has_neither_number_nor_threads_nor_chunks(void)
+{
+	if (lacking(SYS_MMAP, 1, __func__))
+		check_no_number();
+}
+
+static void test_without_fork_handlers_a_process_has_none_of_them_either(void)
+{
+	if (lacking(SYS_PTHREAD_ATFORK, 1, __func__))
+		check_no_number();
+}
+
+static void test_without_fork_handlers_of_its_own_the_reaper_closes_at_once(void)
+{
+	if (lacking(SYS_PTHREAD_ATFORK, 2, __func__)) {
+		check_number();
+		check_closed_at_once();
+	}
+}
+
+static void test_where_a_page_is_not_wiped_at_a_fork_the_handlers_do_it(void)
+{
+	if (lacking(SYS_MADVISE, 1, __func__)) {
+		check_number();
+		check_reaper();
+	}
+}
+
+static void test_threads_that_nobody_ends_with_the_process_do_not_keep_it(void)
+{
+	if (lacking(SYS_ATEXIT, 1, __func__)) {
+		check_number();
+		check_reaper();
+	}
+}
+
+static void test_a_reaper_that_nobody_ends_with_the_process_does_not_keep_it(void)
+{
+	if (lacking(SYS_ATEXIT, 2, __func__)) {
+		check_number();
+		check_reaper();
+	}
+}
+
+static const struct test tests[] = {
+    TEST(test_without_a_page_for_its_number_a_process_has_neither_number_nor_threads_nor_chunks),
+    TEST(test_without_fork_handlers_a_process_has_none_of_them_either),
+    TEST(test_without_fork_handlers_of_its_own_the_reaper_closes_at_once),
+    TEST(test_where_a_page_is_not_wiped_at_a_fork_the_handlers_do_it),
+    TEST(test_threads_that_nobody_ends_with_the_process_do_not_keep_it),
+    TEST(test_a_reaper_that_nobody_ends_with_the_process_does_not_keep_it),
+};
+HARNESS_MAIN("beginning", tests)
