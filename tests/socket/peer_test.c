@@ -27,7 +27,7 @@ int getsockopt(int fd, int level, int option, void *restrict value, socklen_t *r
 	if (option != SO_PEERSEC || !module_label)
 		return (int)syscall(SYS_getsockopt, fd, level, option, value, size);
 	*size = (socklen_t)module_size;
-	if (fits)
+	if (fits && module_size)
 		memcpy(value, module_label, module_size);
 	errno = ERANGE;
 	return fits ? 0 : -1;
