@@ -3,6 +3,15 @@
 #include <harness/fault.h>
 #include <harness/harness.h>
 
+/* Looked at where the compiler cannot see that nobody uses it: it would leave the call out. */
+static bool none(void *volatile memory)
+{
+	bool is_none = !memory;
+
+	free(memory);
+	return is_none;
+}
+
 static void test_memory_that_there_is_not_is_null_with_and_without_a_fault(void)
 {
 	/* Not known to the compiler, which would warn. */
@@ -15,10 +24,10 @@ static void test_memory_that_there_is_not_is_null_with_and_without_a_fault(void)
 			fault_at(1, 0, true);
 			size = 1;
 		}
-		check(sys_malloc(size) == NULL);
-		check(sys_calloc(1, size) == NULL);
-		check(sys_realloc(NULL, size) == NULL);
-		check(sys_aligned_alloc(4096, size) == NULL);
+		check(none(sys_malloc(size)));
+		check(none(sys_calloc(1, size)));
+		check(none(sys_realloc(NULL, size)));
+		check(none(sys_aligned_alloc(4096, size)));
 	}
 }
 
