@@ -489,6 +489,33 @@ static void test_receiving_waits_until_the_deadline(void)
 	}
 }
 
+static void *receive_what_comes(void *argument)
+{
+	struct patient *patient = argument;
+
+	atomic_store(&patient->thread, thread_number());
+	check_receives(patient->socket, "late", 4, 1);
+	return NULL;
+}
+
+static void test_a_message_that_comes_late_is_waited_for(void)
+{
+	for (const int *type = types; type < types + N_TYPES; type++) {
+		struct patient patient = {0};
+		pthread_t receiver;
+		int pair[2];
+
+		pair_of(*type, pair);
+		patient.socket = pair[1];
+		receiver = thread_spawn(receive_what_comes, &patient);
+		check_within(5000, thread_asleep(atomic_load(&patient.thread)));
+		check_int(beam_send(pair[0], "late", 4, pair[0], BEAM_FOREVER), 0);
+		thread_wait(receiver);
+		check(reaper_drain(BEAM_FOREVER));
+		close_both(pair);
+	}
+}
+
 static void test_a_deadline_in_mid_message_aborts_the_stream(void)
 {
 	static const char message[] = "\x80\0\0\2xy";
@@ -542,6 +569,30 @@ static void test_a_message_sent_in_part_at_the_deadline_aborts_the_stream(void)
 	pair_of(SOCK_STREAM, pair);
 	check_int(beam_send(pair[0], data, size, pair[0], BEAM_NOWAIT), -ECONNABORTED);
 	close_both(pair);
+	free(data);
+}
+
+/* What the kernel says when a part has gone: that the other end is closed is told as it is, all else is an abort. */
+static void test_a_failure_in_mid_message_is_told_apart_from_a_peer_that_closed(void)
+{
+	static const struct {
+		int error, told;
+	} rows[] = {{EPIPE, -EPIPE}, {ECONNRESET, -ECONNRESET}, {EPERM, -ECONNABORTED}};
+	size_t size = 4 << 20;
+	char *data = calloc(1, size);
+
+	require(data != NULL);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		int pair[2];
+
+		pair_of(SOCK_STREAM, pair);
+		fault_only(FAULT(SYS_SENDMSG));
+		fault_at(2, rows[i].error, FAULT_ONCE);
+		check_int(beam_send(pair[0], data, size, -1, BEAM_FOREVER), rows[i].told);
+		check_int(fault_calls(), 2);
+		fault_off();
+		close_both(pair);
+	}
 	free(data);
 }
 
@@ -823,9 +874,11 @@ static const struct test tests[] = {
     TEST(test_sending_to_nobody_is_an_error_and_no_signal),
     TEST(test_an_attachment_for_which_there_is_no_slot_is_lost_and_its_message_is_not),
     TEST(test_receiving_waits_until_the_deadline),
+    TEST(test_a_message_that_comes_late_is_waited_for),
     TEST(test_a_deadline_in_mid_message_aborts_the_stream),
     TEST(test_sending_waits_for_room_until_the_deadline_and_sends_nothing),
     TEST(test_a_message_sent_in_part_at_the_deadline_aborts_the_stream),
+    TEST(test_a_failure_in_mid_message_is_told_apart_from_a_peer_that_closed),
     TEST(test_too_many_descriptors_in_flight_are_waited_for),
     TEST(test_a_descriptor_that_the_kernel_refuses_is_told),
     TEST(test_what_is_no_connected_unix_socket_is_refused_each_for_its_reason),

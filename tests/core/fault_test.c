@@ -77,6 +77,31 @@ static void test_an_exchange_of_packets(void)
 	sweep_exchange(SOCK_SEQPACKET);
 }
 
+/* A message over the limit leaves nothing either. */
+static void refuse(void *argument)
+{
+	int type = *(int *)argument, pair[2], r;
+	beam_message *message = NULL;
+
+	if (beam_socket_pair(type, pair) < 0)
+		return;
+	if (beam_send(pair[0], data, 100, pair[0], soon()) == 0) {
+		r = beam_receive(pair[1], &message, 99, soon());
+		check(r == -EMSGSIZE || (r < 0 && fault_hit()));
+		check(message == NULL);
+	}
+	close_both(pair);
+	settle();
+}
+
+static void test_what_is_over_the_limit_is_refused(void)
+{
+	int types[] = {SOCK_STREAM, SOCK_SEQPACKET};
+
+	for (int i = 0; i < 2; i++)
+		check(fault_sweep_with(&(struct fault_sweep){.scenario = refuse, .argument = &types[i]}) >= 4);
+}
+
 static void exchange_bare(void)
 {
 	beam_message *message = NULL;
@@ -169,7 +194,8 @@ static void test_signals_change_nothing(void)
 }
 
 static const struct test tests[] = {
-    TEST(test_an_exchange_on_a_stream), TEST(test_an_exchange_of_packets), TEST(test_an_exchange_in_the_bare_form),
-    TEST(test_sending_a_pipe),          TEST(test_waiting_in_vain),        TEST(test_signals_change_nothing),
+    TEST(test_an_exchange_on_a_stream),      TEST(test_an_exchange_of_packets), TEST(test_what_is_over_the_limit_is_refused),
+    TEST(test_an_exchange_in_the_bare_form), TEST(test_sending_a_pipe),         TEST(test_waiting_in_vain),
+    TEST(test_signals_change_nothing),
 };
 HARNESS_MAIN("core-fault", tests)

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <public/ends.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 
 enum { MEMBERS = 5 };
 
@@ -57,6 +58,8 @@ static void expect_error(beam_select *select, beam_channel *channel, beam_topic 
 	check_int(beam_select_add_channel(select, channel, NULL), error);
 	check_int(beam_select_remove_topic(select, topic, BEAM_SELECT_RECEIVE), error);
 	check_int(beam_select_remove_channel(select, channel), error);
+	check_int(beam_select_add_call(select, NULL, NULL), error);
+	check_int(beam_select_remove_call(select, NULL), error);
 	if (select && error == -EINVAL)
 		return;
 	check_int(beam_select_add_fd(select, 0, POLLIN, NULL), error);
@@ -98,6 +101,17 @@ static void test_bad_input_gives_an_error(void)
 	check_int(beam_select_add_fd(selector, directory, POLLIN, NULL), -EPERM);
 	close(directory);
 	check_int(process_wait(process_spawn(ask_in_child, NULL)), 0);
+	close_all();
+}
+
+static void test_a_selector_lasts_until_its_last_handle_is_released(void)
+{
+	open_all();
+	add(0);
+	check(beam_select_ref(selector) == selector);
+	check(beam_select_unref(selector) == NULL);
+	send_text(ends[0].topic[0], "one");
+	check_int(wait_for_one(soon()), 0);
 	close_all();
 }
 
@@ -212,7 +226,6 @@ static void test_a_call_is_ready_when_its_reply_has_come(void)
 
 	open_all();
 	require_int(beam_call_begin(&call, ends[0].topic[0], NULL, 0, NULL, 0, soon()), 0);
-	check_int(beam_select_add_call(selector, NULL, NULL), -EINVAL);
 	check_int(beam_select_add_call(selector, call, &ends[0]), 0);
 	check_int(beam_select_add_call(selector, call, &ends[0]), -EEXIST);
 	check_int(beam_select_wait(selector, &ready, 1, BEAM_NOWAIT), -EAGAIN);
@@ -226,7 +239,6 @@ static void test_a_call_is_ready_when_its_reply_has_come(void)
 	beam_message_free(reply);
 	check_int(beam_select_remove_call(selector, call), 0);
 	check_int(beam_select_remove_call(selector, call), -ENOENT);
-	check_int(beam_select_remove_call(selector, NULL), -EINVAL);
 	/* A selector that goes lets go of it, too. */
 	check_int(beam_select_add_call(selector, call, NULL), 0);
 	beam_call_unref(call);
@@ -259,6 +271,34 @@ static void test_plain_descriptors_and_other_selectors_are_members_too(void)
 	close(pipe_fds[0]);
 	beam_select_unref(outer);
 	close_all();
+}
+
+/* However much room there is for them, so many are told at once that the others soon get their turn. */
+static void test_more_than_can_be_told_at_once_are_told_in_turn(void)
+{
+	enum { MANY = 100 };
+	struct beam_ready ready[MANY];
+	unsigned told[MANY] = {0};
+	int fds[MANY];
+
+	require_int(beam_select_new(&selector), 0);
+	for (int i = 0; i < MANY; i++) {
+		fds[i] = eventfd(1, EFD_CLOEXEC);
+		require_int(beam_select_add_fd(selector, fds[i], POLLIN, &told[i]), 0);
+	}
+	for (int sum = 0; sum < 2 * MANY;) {
+		ssize_t n = beam_select_wait(selector, ready, MANY, BEAM_NOWAIT);
+
+		require(n > 0 && n <= MANY);
+		for (ssize_t i = 0; i < n; i++) {
+			/* None is a turn ahead of the others. */
+			check_int(*(unsigned *)ready[i].tag, sum++ / MANY);
+			++*(unsigned *)ready[i].tag;
+		}
+	}
+	selector = beam_select_unref(selector);
+	for (int i = 0; i < MANY; i++)
+		close(fds[i]);
 }
 
 /* All are always ready: none is told twice before each has been told. */
@@ -422,6 +462,7 @@ static void test_a_member_keeps_its_topic_and_channel_open_until_it_is_removed(v
 
 static const struct test tests[] = {
     TEST(test_bad_input_gives_an_error),
+    TEST(test_a_selector_lasts_until_its_last_handle_is_released),
     TEST(test_without_members_or_with_none_ready_it_waits_until_the_deadline),
     TEST(test_a_member_is_told_until_its_messages_are_taken),
     TEST(test_what_is_ready_when_it_is_added_shows),
@@ -431,6 +472,7 @@ static const struct test tests[] = {
     TEST(test_a_call_is_ready_when_its_reply_has_come),
     TEST(test_plain_descriptors_and_other_selectors_are_members_too),
     TEST(test_members_that_stay_ready_are_told_in_turn),
+    TEST(test_more_than_can_be_told_at_once_are_told_in_turn),
     TEST(test_a_quiet_member_is_not_starved_by_busy_ones),
     TEST(test_a_member_that_is_added_wakes_a_thread_that_waits),
     TEST(test_members_come_and_go_while_threads_wait_and_no_message_is_missed),
