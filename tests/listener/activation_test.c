@@ -3,6 +3,7 @@
  * Sockets that were handed in: one by one, and by a service manager.
  */
 #include <fcntl.h>
+#include <harness/fault.h>
 #include <public/listening.h>
 
 static struct spot spot;
@@ -66,6 +67,7 @@ static void test_what_cannot_listen_is_refused_and_stays_the_callers(void)
 {
 	int pair[2], other[2], datagram = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int unbound = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), internet = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int packets = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct beam_listener_options bad = BEAM_LISTENER_OPTIONS;
 	beam_listener *listener = NULL;
 
@@ -74,6 +76,7 @@ static void test_what_cannot_listen_is_refused_and_stays_the_callers(void)
 	expect_refused(-1, -EBADF);
 	expect_refused(pair[0], -ENOTSOCK);
 	expect_refused(datagram, -EPROTOTYPE);
+	expect_refused(packets, -EPROTOTYPE);
 	if (internet >= 0)
 		expect_refused(internet, -EPROTOTYPE);
 	expect_refused(unbound, -EINVAL);
@@ -85,6 +88,7 @@ static void test_what_cannot_listen_is_refused_and_stays_the_callers(void)
 		close(other[i]);
 	}
 	close(datagram);
+	close(packets);
 	close(unbound);
 	if (internet >= 0)
 		close(internet);
@@ -261,8 +265,12 @@ static int child_finds_nothing(void *argument)
 {
 	static const struct {
 		const char *pid, *fds;
-	} rows[] = {{"1", "3"},    {"", "3"},      {NULL, "3"},    {"self", ""},   {"self", NULL},
-		    {"self", "0"}, {"self", "-3"}, {"self", "3x"}, {"self", " 3"}, {"self", "99999999999999999999"}};
+	} rows[] = {{"1", "3"},      {"", "3"},
+		    {NULL, "3"},     {"self", ""},
+		    {"self", NULL},  {"self", "0"},
+		    {"self", "-3"},  {"self", "3x"},
+		    {"self", " 3"},  {"self", "99999999999999999999"},
+		    {"self", "all"}, {"self", "2147483647"}};
 	beam_listener *none = NULL;
 	char self[20];
 
@@ -270,6 +278,10 @@ static int child_finds_nothing(void *argument)
 	hand_over(NULL);
 	snprintf(self, sizeof self, "%d", (int)getpid());
 	check_int(beam_listener_activated(&none, "name", NULL), -ENOENT);
+	/* Fewer names than sockets: the others have none. */
+	setenv("LISTEN_FDNAMES", "other", 1);
+	check_int(beam_listener_activated(&none, "name", NULL), -ENOENT);
+	check_int(beam_listener_activated(&none, "", NULL), -ENOENT);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		unsetenv("LISTEN_PID");
 		unsetenv("LISTEN_FDS");
@@ -309,6 +321,27 @@ static int child_is_given_something_else(void *argument)
 	return 0;
 }
 
+/* F_GETFD, then F_SETFD. */
+static int child_cannot_take(void *argument)
+{
+	beam_listener *listener = NULL;
+
+	(void)argument;
+	hand_over(NULL);
+	for (unsigned long n = 1; n <= 2; n++) {
+		fault_only(FAULT(SYS_FCNTL));
+		fault_at(n, ENOMEM, FAULT_STICKY);
+		check_int(beam_listener_activated(&listener, NULL, NULL), n == 1 ? -ENOENT : -ENOMEM);
+		check(fault_hit());
+		fault_off();
+		check(listener == NULL);
+		check_int(fcntl(FIRST, F_GETFD), 0);
+	}
+	check_int(take_one(NULL, &listener), 0);
+	beam_listener_unref(listener);
+	return 0;
+}
+
 static void in_a_service(int (*run)(void *argument), void *argument)
 {
 	needs_threads_in_children();
@@ -339,6 +372,11 @@ static void test_something_else_from_the_service_manager_is_an_error(void)
 	in_a_service(child_is_given_something_else, NULL);
 }
 
+static void test_a_socket_that_cannot_be_marked_as_taken_is_not_taken(void)
+{
+	in_a_service(child_cannot_take, NULL);
+}
+
 static const struct test tests[] = {
     TEST(test_a_socket_that_was_handed_in_is_served_and_its_file_left_alone),
     TEST(test_connections_that_wait_already_are_accepted),
@@ -349,6 +387,7 @@ static const struct test tests[] = {
     TEST(test_sockets_of_the_service_manager_are_taken_by_name),
     TEST(test_what_is_not_for_this_process_or_makes_no_sense_is_not_taken),
     TEST(test_something_else_from_the_service_manager_is_an_error),
+    TEST(test_a_socket_that_cannot_be_marked_as_taken_is_not_taken),
 };
 
 HARNESS_MAIN("listener/activation", tests)

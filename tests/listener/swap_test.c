@@ -15,6 +15,9 @@ static char victim[80], aside[80];
 static void (*before_lstat)(void), (*after_lstat)(void), (*before_connect)(void), (*before_flock)(void),
     (*before_each_flock)(void);
 
+/* What is called PATH is another file system's, that has been mounted over it. */
+static bool mounted_over;
+
 static void happen(void (**what)(void))
 {
 	void (*now)(void) = *what;
@@ -33,6 +36,8 @@ int lstat(const char *path, struct stat *status)
 	r = fstatat(AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW);
 	if (strcmp(path, spot.path) == 0)
 		happen(&after_lstat);
+	if (mounted_over)
+		status->st_dev++;
 	return r;
 }
 
@@ -161,6 +166,20 @@ static void test_a_stale_socket_that_somebody_else_removes_is_not_missed(void)
 	end();
 }
 
+static void test_a_file_of_the_same_number_on_another_file_system_is_not_taken_for_the_socket(void)
+{
+	beam_listener *listener;
+
+	begin();
+	listener = listen_at(spot.path, NULL);
+	mounted_over = true;
+	check_int(beam_listener_close(listener), 0);
+	mounted_over = false;
+	check(exists(spot.path) && exists(spot.lock));
+	beam_listener_unref(listener);
+	end();
+}
+
 /* ---- The lock ----------------------------------------------------------------------------------------------------------------- */
 
 static int rival;
@@ -219,6 +238,7 @@ static const struct test tests[] = {
     TEST(test_what_is_no_socket_is_not_taken_for_the_one_that_was_bound),
     TEST(test_what_takes_the_place_of_a_stale_socket_is_not_replaced),
     TEST(test_a_stale_socket_that_somebody_else_removes_is_not_missed),
+    TEST(test_a_file_of_the_same_number_on_another_file_system_is_not_taken_for_the_socket),
     TEST(test_a_lock_that_is_not_of_that_name_any_more_is_worth_nothing),
     TEST(test_a_lock_whose_holder_has_just_left_is_taken_anew),
     TEST(test_a_lock_that_is_taken_away_again_and_again_is_given_up),

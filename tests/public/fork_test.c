@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <harness/harness.h>
 #include <poll.h>
-#include <public/ends.h>
+#include <public/listening.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
@@ -264,6 +264,12 @@ static void test_the_childs_child_is_treated_like_a_child(void)
 }
 
 /* A fork that no handler sees: the system call alone. */
+static pid_t fork_unseen(void)
+{
+	fflush(NULL);
+	return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
 static void test_a_fork_without_handlers_is_noticed_too(void)
 {
 	beam_message *message = NULL;
@@ -273,7 +279,7 @@ static void test_a_fork_without_handlers_is_noticed_too(void)
 	if (under_valgrind() || under_sanitizer())
 		skip("a child made behind the C library's back confuses Valgrind and the sanitizers");
 	all_open();
-	child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	child = fork_unseen();
 	if (child == 0) {
 		bool right = beam_topic_send(ends.topic[0], "x", 1, BEAM_FOREVER) == -ECHILD &&
 			     beam_topic_receive(ends.topic[0], &message, BEAM_FOREVER) == -ECHILD &&
@@ -287,6 +293,32 @@ static void test_a_fork_without_handlers_is_noticed_too(void)
 	check_int(status, 0);
 	goes_on();
 	all_close();
+}
+
+static void test_a_child_that_no_handler_saw_leaves_the_address_to_its_parent_when_it_ends(void)
+{
+	struct spot spot;
+	beam_listener *listener;
+	beam_channel *channels[2];
+	int status = -1;
+	pid_t child;
+
+	if (under_valgrind() || under_sanitizer())
+		skip("a child made behind the C library's back confuses Valgrind and the sanitizers");
+	spot_make(&spot);
+	listener = listen_at(spot.path, NULL);
+	child = fork_unseen();
+	/* As from main(): with all that the library does at the end of a process. */
+	if (child == 0)
+		exit(0);
+	check_int(waitpid(child, &status, 0), child);
+	check_int(status, 0);
+	check(exists(spot.path) && exists(spot.lock));
+	meet(listener, spot.path, channels);
+	expect_connected(channels);
+	part(channels);
+	beam_listener_unref(listener);
+	spot_end(&spot);
 }
 
 /* ---- Storms -------------------------------------------------------------------------------------------------------------------------- */
@@ -367,6 +399,7 @@ static const struct test tests[] = {
     TEST(test_the_child_can_make_channels_of_its_own),
     TEST(test_the_childs_child_is_treated_like_a_child),
     TEST(test_a_fork_without_handlers_is_noticed_too),
+    TEST(test_a_child_that_no_handler_saw_leaves_the_address_to_its_parent_when_it_ends),
     TEST(test_forks_in_the_midst_of_everything_leave_both_sides_whole),
     TEST(test_programs_executed_in_the_midst_of_everything_leave_the_parent_whole),
 };
