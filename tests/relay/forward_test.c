@@ -315,6 +315,32 @@ static void test_a_source_that_never_runs_dry_does_not_hold_it_past_its_deadline
 	line_close(&line);
 }
 
+static uint64_t queued(beam_topic *topic)
+{
+	struct beam_statistics statistics = {0};
+
+	check_int(beam_topic_statistics(topic, &statistics, sizeof statistics), 0);
+	return statistics.messages_queued;
+}
+
+static void test_without_waiting_all_that_is_there_moves(void)
+{
+	struct line line;
+	size_t moved = 0;
+
+	line_open(&line, NULL, NULL);
+	/* That it has moved one shows that the target can take them. */
+	send_numbers(line.source.topic[0], 0, 1);
+	expect_moved(&line, 1);
+	send_numbers(line.source.topic[0], 1, 9);
+	check_within(20000, queued(line.source.topic[1]) == 9);
+	check_int(move(&line, SIZE_MAX, &moved, BEAM_NOWAIT), -EAGAIN);
+	check_int(moved, 9);
+	check(line.held == NULL);
+	expect_numbers(line.target.topic[1], 0, 10);
+	line_close(&line);
+}
+
 static struct beam_channel_options small_window(void)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
@@ -586,6 +612,7 @@ static const struct test tests[] = {
     TEST(test_ten_thousand_messages_with_attachments_pass_a_thread_in_the_middle),
     TEST(test_without_messages_it_waits_until_its_deadline),
     TEST(test_a_source_that_never_runs_dry_does_not_hold_it_past_its_deadline),
+    TEST(test_without_waiting_all_that_is_there_moves),
     TEST(test_a_message_for_which_there_is_no_room_stays_in_hand_and_goes_first),
     TEST(test_a_target_that_takes_nothing_makes_the_sources_sender_wait),
     TEST(test_several_threads_move_each_message_once),

@@ -7,34 +7,6 @@
 
 /* ---- Room ------------------------------------------------------------------------------------------------------------------------ */
 
-/* Sends until nothing more goes anywhere: to `to`, of which nobody takes anything. */
-static uint64_t fill(struct scene *scene, beam_topic *from)
-{
-	struct beam_router_failure failure;
-	beam_deadline deadline = soon();
-	uint64_t sent = 0;
-	int idle = 0;
-
-	while (idle < 20 && beam_in_ms(0) < deadline) {
-		int r = beam_topic_send(from, &sent, sizeof sent, BEAM_NOWAIT);
-
-		sent += r == 0;
-		idle = r == 0 ? 0 : idle + 1;
-		if (r < 0)
-			check_int(beam_router_run(scene->router, &failure, beam_in_ms(5)), -ETIMEDOUT);
-	}
-	check(idle == 20);
-	return sent;
-}
-
-static void expect_all_routed(struct scene *scene, beam_topic *to, uint64_t n)
-{
-	for (uint64_t i = 0; i < n && !harness_failures(); i++) {
-		run_until(scene, to);
-		expect_number(to, i);
-	}
-}
-
 static void test_a_target_without_room_stalls_its_own_sources_and_no_others(void)
 {
 	struct scene scene;
@@ -146,20 +118,6 @@ static void test_large_messages_arrive_one_after_another(void)
 	beam_topic_unref(from);
 	beam_topic_unref(to);
 	end(&scene);
-}
-
-/* Which calls of the selectors and threads of this process were made while a router ran for a while. */
-static unsigned long turns_while_running(struct scene *scene, int milliseconds)
-{
-	struct beam_router_failure failure;
-	unsigned long n;
-
-	fault_only(FAULT(SYS_EPOLL_WAIT));
-	fault_at(0, 0, false);
-	check_int(beam_router_run(scene->router, &failure, beam_in_ms(milliseconds)), -ETIMEDOUT);
-	n = fault_calls();
-	fault_off();
-	return n;
 }
 
 static void test_a_router_that_waits_for_room_sleeps(void)
@@ -324,14 +282,14 @@ static void test_a_handler_that_takes_its_time_holds_up_its_own_source_alone(voi
 {
 	static struct gate gate;
 	pthread_t threads[2];
-	beam_topic *slow, *quick;
+	beam_topic *slow, *slower, *quick;
 	struct scene scene;
 	uint64_t id;
 
 	atomic_store(&gate.entered, false);
 	atomic_store(&gate.open, false);
 	begin(&scene);
-	id = add(scene.router, (struct beam_route){.name = "slow", .handle = wait_at_the_gate, .argument = &gate});
+	id = add(scene.router, (struct beam_route){.prefix = "slow", .handle = wait_at_the_gate, .argument = &gate});
 	add(scene.router, (struct beam_route){.topic = scene.out.topic[0]});
 	for (int i = 0; i < 2; i++)
 		threads[i] = thread_spawn(run_to_the_end, scene.router);
@@ -343,8 +301,12 @@ static void test_a_handler_that_takes_its_time_holds_up_its_own_source_alone(voi
 		send_text(quick, "word");
 		expect_text(scene.out.topic[1], "word");
 	}
-	/* It can be removed while it is in use. */
+	/* It can be removed while it is in use: what else would have gone there goes another way. */
 	check_int(beam_router_remove_route(scene.router, id), 0);
+	slower = open_topic(scene.in.channel[0], "slower");
+	send_text(slower, "word");
+	expect_text(scene.out.topic[1], "word");
+	beam_topic_unref(slower);
 	atomic_store(&gate.open, true);
 	beam_topic_unref(slow);
 	beam_topic_unref(quick);
@@ -510,6 +472,18 @@ static void test_past_its_deadline_a_run_looks_once(void)
 	end(&scene);
 }
 
+static void test_a_run_past_its_deadline_tells_that_the_last_source_has_ended(void)
+{
+	struct beam_router_failure failure;
+	struct scene scene;
+
+	begin(&scene);
+	check_int(beam_channel_close(scene.in.channel[0], soon()), 0);
+	check_int(beam_channel_accept(scene.in.channel[1], &(beam_topic *){NULL}, soon()), 0);
+	check_int(beam_router_run(scene.router, &failure, BEAM_NOWAIT), 0);
+	end(&scene);
+}
+
 static void test_a_topic_is_a_source_once_and_may_be_again_when_it_has_ended(void)
 {
 	struct beam_router_failure failure;
@@ -559,6 +533,7 @@ static const struct test tests[] = {
     TEST(test_what_a_target_does_not_take_is_handed_back),
     TEST(test_a_target_that_ends_while_it_has_no_room_gives_the_message_back),
     TEST(test_past_its_deadline_a_run_looks_once),
+    TEST(test_a_run_past_its_deadline_tells_that_the_last_source_has_ended),
     TEST(test_a_topic_is_a_source_once_and_may_be_again_when_it_has_ended),
     TEST(test_a_router_may_have_several_handles),
 };

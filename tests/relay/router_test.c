@@ -135,6 +135,58 @@ static void test_when_its_route_is_removed_a_topic_of_its_channel_is_released(vo
 	end(&scene);
 }
 
+static struct beam_statistics counted_of(beam_channel *channel)
+{
+	struct beam_statistics statistics = {0};
+
+	check_int(beam_channel_statistics(channel, &statistics, sizeof statistics), 0);
+	return statistics;
+}
+
+/* What comes to the peer is no end of a topic, but a message. */
+static void expect_data(struct raw_peer *peer, uint32_t id, const char *text)
+{
+	struct raw_frame frame = {0};
+
+	do
+		require_int(raw_peer_next(peer, &frame), 1);
+	while (frame.kind != RAW_DATA && check(frame.kind != RAW_CLOSE));
+	check_int(frame.id, id);
+	check_int(frame.size, strlen(text));
+	check_bytes(frame.payload, text, strlen(text));
+}
+
+static void test_when_one_of_two_routes_of_a_topic_is_removed_the_others_topic_stays_open(void)
+{
+	struct attack attack;
+	struct scene scene;
+	beam_topic *from, *to;
+	uint32_t kept;
+	uint64_t id;
+
+	begin(&scene);
+	attack_begin(&attack, NULL);
+	id = add(scene.router, (struct beam_route){.match = wants_long, .channel = scene.out.channel[0]});
+	add(scene.router, (struct beam_route){.channel = attack.channel});
+	from = open_topic(scene.in.channel[0], "a");
+	to = open_topic(scene.out.channel[1], "a");
+	send_text(from, "a long one");
+	expect_routed(&scene, to, "a long one");
+	send_text(from, "short");
+	check_within(20000, run_for_a_moment(&scene) && counted_of(attack.channel).messages_sent == 1);
+	kept = raw_peer_expect(&attack.peer, RAW_OPEN).id;
+	expect_data(&attack.peer, kept, "short");
+	check_int(beam_router_remove_route(scene.router, id), 0);
+	send_text(from, "another long one");
+	check_within(20000, run_for_a_moment(&scene) && counted_of(attack.channel).messages_sent == 2);
+	expect_data(&attack.peer, kept, "another long one");
+	check_int(beam_topic_receive(to, &(beam_message *){NULL}, soon()), 0);
+	beam_topic_unref(to);
+	beam_topic_unref(from);
+	end(&scene);
+	attack_end(&attack);
+}
+
 /* ---- Handlers ------------------------------------------------------------------------------------------------------------------- */
 
 static void released(void *argument)
@@ -221,6 +273,8 @@ static int replace_itself(void *argument, const char *topic, beam_message *messa
 	(void)topic;
 	self->calls++;
 	check_int(beam_router_remove_route(self->router, self->id), 0);
+	/* It is not there to be removed again, though it is still in use. */
+	check_int(beam_router_remove_route(self->router, self->id), -ENOENT);
 	check_int(self->released, 0);
 	beam_message_free(message);
 	return 0;
@@ -250,6 +304,41 @@ static void test_a_handler_may_remove_its_own_route_which_is_released_once_it_ha
 	beam_topic_unref(from);
 	end(&scene);
 	check_int(self.released, 1);
+}
+
+/* Wants the message after all. */
+static int remove_itself(void *argument, const char *topic, const beam_message *message)
+{
+	struct reflexive *self = argument;
+
+	(void)topic;
+	(void)message;
+	self->calls++;
+	check_int(beam_router_remove_route(self->router, self->id), 0);
+	return 1;
+}
+
+static void test_a_predicate_that_removes_its_own_route_leaves_the_message_to_the_next(void)
+{
+	struct handler handler = {0};
+	struct reflexive self = {0};
+	struct scene scene;
+
+	begin(&scene);
+	self.router = scene.router;
+	self.id =
+	    add(scene.router,
+		(struct beam_route){
+		    .match = remove_itself, .topic = scene.out.topic[0], .argument = &self, .release = reflexive_released});
+	add(scene.router, (struct beam_route){.handle = handle, .argument = &handler});
+	require_int(beam_router_add_topic(scene.router, scene.in.topic[1], &tag), 0);
+	send_text(scene.in.topic[0], "one");
+	check_within(20000, run_for_a_moment(&scene) && handler.calls);
+	check_string(handler.text, "one");
+	check_int(self.calls, 1);
+	check_int(self.released, 1);
+	check_int(queued(scene.out.topic[1]), 0);
+	end(&scene);
 }
 
 /* ---- Bad input ------------------------------------------------------------------------------------------------------------------------ */
@@ -346,9 +435,11 @@ static const struct test tests[] = {
     TEST(test_what_no_route_wants_is_handed_back_and_the_next_goes_on),
     TEST(test_a_route_to_a_channel_takes_all_topics_to_theirs_with_their_ends),
     TEST(test_when_its_route_is_removed_a_topic_of_its_channel_is_released),
+    TEST(test_when_one_of_two_routes_of_a_topic_is_removed_the_others_topic_stays_open),
     TEST(test_a_handler_takes_refuses_or_puts_off_a_message),
     TEST(test_a_handler_may_answer_a_call_and_a_topic_is_not_sent_one),
     TEST(test_a_handler_may_remove_its_own_route_which_is_released_once_it_has_returned),
+    TEST(test_a_predicate_that_removes_its_own_route_leaves_the_message_to_the_next),
     TEST(test_bad_routes_are_not_added),
     TEST(test_nulls_give_einval),
     TEST(test_a_forked_child_can_not_use_its_parents_router),

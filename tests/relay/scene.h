@@ -3,6 +3,7 @@
 #ifndef RELAY_SCENE_H
 #define RELAY_SCENE_H
 
+#include <harness/fault.h>
 #include <public/ends.h>
 
 /* What is sent on topics of in.channel[0] comes to the router, which has in.channel[1] as its source, and leaves by out.channel[0]. */
@@ -56,12 +57,17 @@ static inline uint64_t add(beam_router *router, struct beam_route route)
 	return id;
 }
 
-static inline uint64_t queued(beam_topic *topic)
+static inline struct beam_statistics counted(beam_topic *topic)
 {
 	struct beam_statistics statistics = {0};
 
 	check_int(beam_topic_statistics(topic, &statistics, sizeof statistics), 0);
-	return statistics.messages_queued;
+	return statistics;
+}
+
+static inline uint64_t queued(beam_topic *topic)
+{
+	return counted(topic).messages_queued;
 }
 
 /* True for its use in check_within(). */
@@ -82,6 +88,34 @@ static inline void expect_routed(struct scene *scene, beam_topic *to, const char
 {
 	run_until(scene, to);
 	expect_text(to, text);
+}
+
+/* Sends until nothing more goes anywhere: to `to`, of which nobody takes anything. */
+static inline uint64_t fill(struct scene *scene, beam_topic *from)
+{
+	struct beam_router_failure failure;
+	beam_deadline deadline = soon();
+	uint64_t sent = 0;
+	int idle = 0;
+
+	while (idle < 20 && beam_in_ms(0) < deadline) {
+		int r = beam_topic_send(from, &sent, sizeof sent, BEAM_NOWAIT);
+
+		sent += r == 0;
+		idle = r == 0 ? 0 : idle + 1;
+		if (r < 0)
+			check_int(beam_router_run(scene->router, &failure, beam_in_ms(5)), -ETIMEDOUT);
+	}
+	check(idle == 20);
+	return sent;
+}
+
+static inline void expect_all_routed(struct scene *scene, beam_topic *to, uint64_t n)
+{
+	for (uint64_t i = 0; i < n && !harness_failures(); i++) {
+		run_until(scene, to);
+		expect_number(to, i);
+	}
 }
 
 /* The next run hands back this message, of this topic. */
@@ -125,6 +159,20 @@ static inline int handle(void *argument, const char *topic, beam_message *messag
 		 (const char *)beam_message_data(message));
 	beam_message_free(message);
 	return 0;
+}
+
+/* Which calls of the selectors and threads of this process were made while a router ran for a while. */
+static inline unsigned long turns_while_running(struct scene *scene, int milliseconds)
+{
+	struct beam_router_failure failure;
+	unsigned long n;
+
+	fault_only(FAULT(SYS_EPOLL_WAIT));
+	fault_at(0, 0, false);
+	check_int(beam_router_run(scene->router, &failure, beam_in_ms(milliseconds)), -ETIMEDOUT);
+	n = fault_calls();
+	fault_off();
+	return n;
 }
 
 /* A thread. */
