@@ -40,7 +40,7 @@ int getsockopt(int fd, int level, int option, void *value, socklen_t *size)
 		return (int)syscall(SYS_getsockopt, fd, level, option, value, size);
 	fits = *size >= answer->size;
 	*size = answer->size;
-	if (!answer->error && fits)
+	if (!answer->error && fits && answer->size > 0)
 		memcpy(value, answer->bytes, answer->size);
 	errno = answer->error ? answer->error : ERANGE;
 	return answer->error || !fits ? -1 : 0;
