@@ -50,7 +50,7 @@ static int wait_to_write(int socket, int error, int *pause_ms, beam_deadline dea
 	int r;
 
 	if (error == -EAGAIN) {
-		r = socket_wait(socket, POLLOUT, -1, deadline);
+		r = socket_wait_more(socket, POLLOUT, -1, deadline);
 		return r < 0 ? r : 0;
 	}
 	if (!socket_retry_later(error))
@@ -182,7 +182,7 @@ static ssize_t read_some(int socket, void *data, size_t size, struct fd_group *g
 
 		if (n != -EAGAIN)
 			return n;
-		r = socket_wait(socket, POLLIN, -1, deadline);
+		r = socket_wait_more(socket, POLLIN, -1, deadline);
 		if (r < 0)
 			return r;
 	}
@@ -316,7 +316,7 @@ static ssize_t peek_some(int socket, beam_deadline deadline)
 
 		if (n != -EAGAIN)
 			return n;
-		r = socket_wait(socket, POLLIN, -1, deadline);
+		r = socket_wait_more(socket, POLLIN, -1, deadline);
 		if (r < 0)
 			return r;
 	}

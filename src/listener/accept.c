@@ -98,7 +98,7 @@ static int wait_for_someone(struct beam_listener *listener, int reason, beam_dea
 	int r;
 
 	if (reason == -EAGAIN)
-		return socket_wait(listener->fd, POLLIN, listener->kick, deadline);
+		return socket_wait_more(listener->fd, POLLIN, listener->kick, deadline);
 	/* The kernel tells nobody when there are descriptors or memory again. */
 	r = socket_wait(listener->kick, POLLIN, -1, beam_in_ms(PAUSE_MS));
 	if (r != -ETIMEDOUT)

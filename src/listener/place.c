@@ -26,6 +26,27 @@ static int remove_file(const char *path, const struct stat *file)
 	return sys_unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* Where a file system is served by another process or machine these two wait, and a signal ends it. */
+static int open_file(const char *path, int flags, mode_t mode)
+{
+	int fd;
+
+	do
+		fd = sys_open(path, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+	while (fd < 0 && errno == EINTR);
+	return fd;
+}
+
+static int lock_file(int fd)
+{
+	int r;
+
+	do
+		r = sys_flock(fd, LOCK_EX | LOCK_NB);
+	while (r < 0 && errno == EINTR);
+	return r;
+}
+
 /* ---- The lock --------------------------------------------------------------------------------------------------------------- */
 
 /* -ESTALE: it was locked, but is not the one of that name any more. */
@@ -33,7 +54,7 @@ static int lock_hold(int fd, const char *path)
 {
 	struct stat held, named;
 
-	if (sys_flock(fd, LOCK_EX | LOCK_NB) < 0)
+	if (lock_file(fd) < 0)
 		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
 	if (sys_fstat(fd, &held) < 0)
 		return -errno;
@@ -48,7 +69,7 @@ static int lock_take(const char *path)
 
 	for (int tries = 0; tries < LOCK_TRIES; tries++) {
 		/* Non-blocking: whatever has been put there, a pipe for one. */
-		fd = sys_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+		fd = open_file(path, O_RDWR | O_CREAT | O_NONBLOCK, 0600);
 		if (fd < 0)
 			return -errno;
 		r = lock_hold(fd, path);
@@ -98,7 +119,7 @@ static int remove_if_stale(const char *path, int file)
 static int remove_stale(const char *path)
 {
 	/* Open, so that no other file gets its inode's number meanwhile. */
-	int r, file = sys_open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	int r, file = open_file(path, O_PATH, 0);
 
 	if (file < 0)
 		return errno == ENOENT ? 0 : -errno;
@@ -131,7 +152,7 @@ static int set_mode(const char *path, const struct stat *file, mode_t mode)
 
 	if ((file->st_mode & 07777) == mode)
 		return 0;
-	fd = sys_open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	fd = open_file(path, O_PATH, 0);
 	if (fd < 0)
 		return -errno;
 	r = set_mode_of(fd, file, mode);

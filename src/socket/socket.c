@@ -184,6 +184,11 @@ int socket_wait(int fd, short events, int kick, beam_deadline deadline)
 	return fds[1].revents ? 0 : 1;
 }
 
+int socket_wait_more(int fd, short events, int kick, beam_deadline deadline)
+{
+	return deadline_passed(deadline) ? deadline_error(deadline) : socket_wait(fd, events, kick, deadline);
+}
+
 int socket_pair(int type, int ret_fds[2])
 {
 	int fds[2], r;

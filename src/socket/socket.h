@@ -48,6 +48,12 @@ bool socket_refused_fd(int error);
  */
 int socket_wait(int fd, short events, int kick, beam_deadline deadline);
 
+/*
+ * The same, after a look that found nothing: when the deadline has passed it is over, without asking. Of a socket that others read from too, or
+ * that has an out-of-band byte, the kernel can say that it is ready, and the next look find nothing, any number of times.
+ */
+int socket_wait_more(int fd, short events, int kick, beam_deadline deadline);
+
 /* A connected pair, close-on-exec. SOCK_SEQPACKET gets SO_PASSCRED. */
 int socket_pair(int type, int ret_fds[2]);
 

@@ -193,9 +193,45 @@ static void test_signals_change_nothing(void)
 			}
 }
 
+/* The kernel says that there is something, and there is nothing, again and again. */
+static void expect_time_to_hold(enum sys_call call, int type)
+{
+	beam_message *message = NULL;
+	int pair[2];
+
+	require_int(beam_socket_pair(type, pair), 0);
+	require_int(beam_send(pair[0], data, 5, -1, BEAM_NOWAIT), 0);
+	fault_only(FAULT(call));
+	fault_at(1, EAGAIN, true);
+	for (int i = 0; i < 2; i++) {
+		beam_deadline deadline = i ? soon() : BEAM_NOWAIT;
+
+		check_int(call == SYS_SENDMSG ? beam_send(pair[0], data, 5, -1, deadline)
+					      : beam_receive(pair[1], &message, NO_LIMIT, deadline),
+			  i ? -ETIMEDOUT : -EAGAIN);
+	}
+	fault_off();
+	close_both(pair);
+}
+
+static void test_a_deadline_holds_whatever_the_kernel_says_of_readiness(void)
+{
+	static const enum sys_call calls[] = {SYS_SENDMSG, SYS_RECVMSG};
+
+	for (size_t i = 0; i < 2; i++) {
+		expect_time_to_hold(calls[i], SOCK_STREAM);
+		expect_time_to_hold(calls[i], SOCK_SEQPACKET);
+	}
+}
+
 static const struct test tests[] = {
-    TEST(test_an_exchange_on_a_stream),      TEST(test_an_exchange_of_packets), TEST(test_what_is_over_the_limit_is_refused),
-    TEST(test_an_exchange_in_the_bare_form), TEST(test_sending_a_pipe),         TEST(test_waiting_in_vain),
+    TEST(test_an_exchange_on_a_stream),
+    TEST(test_an_exchange_of_packets),
+    TEST(test_what_is_over_the_limit_is_refused),
+    TEST(test_an_exchange_in_the_bare_form),
+    TEST(test_sending_a_pipe),
+    TEST(test_waiting_in_vain),
     TEST(test_signals_change_nothing),
+    TEST(test_a_deadline_holds_whatever_the_kernel_says_of_readiness),
 };
 HARNESS_MAIN("core-fault", tests)

@@ -302,6 +302,45 @@ static void test_an_error_that_does_not_pass_is_told(void)
 	beam_listener_unref(listener);
 }
 
+/* Another process that shares the socket may always be quicker. */
+static void test_a_deadline_holds_though_somebody_seems_to_wait(void)
+{
+	beam_listener *listener = listen_at(abstract_address(), NULL);
+	int fd = raw_connect(abstract_address());
+	beam_channel *channel;
+
+	require(fd >= 0);
+	fault_only(FAULT(SYS_ACCEPT4));
+	fault_at(1, EAGAIN, true);
+	check_int(beam_listener_accept(listener, &channel, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_listener_accept(listener, &channel, beam_in_ms(5)), -ETIMEDOUT);
+	fault_off();
+	close(fd);
+	beam_listener_unref(listener);
+}
+
+static void test_a_signal_does_not_keep_a_listener_from_its_place(void)
+{
+	static const enum sys_call calls[] = {SYS_OPEN, SYS_FLOCK};
+	const mode_t before = umask(0077);
+	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
+
+	spot_make(&spot);
+	/* With something to be replaced and a mode to be set all of them are made. */
+	options.mode = 0622;
+	for (size_t i = 0; i < 2; i++)
+		for (unsigned long n = 1; n <= (calls[i] == SYS_OPEN ? 3 : 1); n++) {
+			close(raw_listen(spot.path, 0));
+			fault_only(FAULT(calls[i]));
+			fault_at(n, EINTR, false);
+			beam_listener_unref(listen_at(spot.path, &options));
+			check(fault_hit());
+			fault_off();
+		}
+	umask(before);
+	spot_end(&spot);
+}
+
 static const struct test tests[] = {
     TEST(test_all_that_can_fail_at_an_abstract_name),
     TEST(test_all_that_can_fail_at_a_path),
@@ -311,6 +350,8 @@ static const struct test tests[] = {
     TEST(test_closing_wakes_who_waits_for_descriptors),
     TEST(test_what_passes_is_not_noticed_by_who_accepts),
     TEST(test_an_error_that_does_not_pass_is_told),
+    TEST(test_a_deadline_holds_though_somebody_seems_to_wait),
+    TEST(test_a_signal_does_not_keep_a_listener_from_its_place),
 };
 
 HARNESS_MAIN("listener/fault", tests)
