@@ -1,274 +1,53 @@
 /* SPDX-License-Identifier: MIT */
 /* Making a channel, asking it, and letting go of it, while all that can fail fails in turn. */
-#include <channel/ledger.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
-static void make_and_let_go(void)
-{
-	int fds[2];
-	beam_channel *channel;
-
-	ends_sockets(fds);
-	channel = ends_channel(fds[0], NULL);
-	beam_channel_unref(channel);
-	close(fds[1]);
-}
+#include <channel/sweep.h>
+#include <scenario/scenarios.h>
 
 static void test_a_channel_that_cannot_be_made_leaves_the_socket_to_the_caller(void)
 {
-	check(sweep(make_and_let_go) >= at_least(20));
-}
-
-static void exchange_with_order(int order)
-{
-	struct ends *ends = ends_make(NULL);
-
-	if (!ends)
-		return;
-	for (int i = 0; i < 2; i++) {
-		flow_send(&ends->flow[i], ends->topic[i], SEND, 100, 0);
-		flow_receive(&ends->flow[i], ends->topic[!i]);
-		/* This one stays in the queue. */
-		flow_send(&ends->flow[i], ends->topic[i], SEND, 200, 0);
-	}
-	ends_release(ends, order);
-}
-
-static void let_go_topics_first(void)
-{
-	exchange_with_order(0);
-	exchange_with_order(1);
-}
-
-static void let_go_channels_first(void)
-{
-	exchange_with_order(2);
-	exchange_with_order(3);
+	check(sweep(a_channel_made_and_let_go_of) >= at_least(20));
 }
 
 static void test_everything_is_let_go_of_topics_first(void)
 {
-	check(sweep(let_go_topics_first) >= at_least(60));
+	check(sweep(topics_let_go_of_first) >= at_least(60));
 }
 
 static void test_everything_is_let_go_of_channels_first(void)
 {
-	check(sweep(let_go_channels_first) >= at_least(60));
-}
-
-/* More handles than one, and a message that outlives all of them. */
-static void outlive(void)
-{
-	struct ends *ends = ends_make(NULL);
-	beam_message *message = NULL;
-	int r;
-
-	if (!ends)
-		return;
-	check(beam_channel_ref(ends->channel[0]) == ends->channel[0]);
-	check(beam_topic_ref(ends->topic[0]) == ends->topic[0]);
-	beam_topic_unref(ends->topic[0]);
-	beam_channel_unref(ends->channel[0]);
-	check_string(beam_topic_name(ends->topic[0]), "topic");
-	flow_send(&ends->flow[0], ends->topic[0], SEND, 300, 0);
-	r = beam_topic_receive(ends->topic[1], &message, soon());
-	result_of(r, 1, -EAGAIN, -ETIMEDOUT, 0, -ECONNRESET, -ENOMEM);
-	check((r == 1) == (message != NULL));
-	/* What it came into is the ledger's to free. */
-	if (message) {
-		uint32_t head[HEAD / 4];
-
-		flow_check(&ends->flow[0]);
-		ends_release(ends, 0);
-		check_int(beam_message_size(message), 300);
-		memcpy(head, beam_message_data(message), HEAD);
-		check_int(head[1], 300);
-		beam_message_free(message);
-	} else {
-		ends_release(ends, 0);
-	}
+	check(sweep(channels_let_go_of_first) >= at_least(60));
 }
 
 static void test_a_message_outlives_its_channel(void)
 {
-	check(sweep(outlive) >= at_least(40));
-}
-
-/* What a side may be asked; either it is told or an error that the documentation names. */
-static void ask(const struct ends *ends, int side)
-{
-	struct beam_limits limits = {0};
-	struct beam_statistics statistics;
-	int r = beam_channel_limits(ends->channel[side], &limits, soon());
-
-	if (result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM))
-		check_int(limits.message_bytes, 16 << 20);
-	else
-		check_int(limits.message_bytes, 0);
-	check_int(beam_channel_statistics(ends->channel[side], &statistics, sizeof statistics), 0);
-	check_int(beam_topic_statistics(ends->topic[side], &statistics, sizeof statistics), 0);
-	check_int(statistics.messages_sent, 0);
-}
-
-static void ask_all(void)
-{
-	struct ends *ends = ends_make(NULL);
-	struct beam_peer peer;
-
-	if (!ends)
-		return;
-	for (int i = 0; i < 2; i++) {
-		ask(ends, i);
-		/* Of a pair there is nothing to tell, whether or not the kernel answers. */
-		check(beam_channel_peer(ends->channel[i], &peer) < 0);
-	}
-	ends_finish(ends);
+	check(sweep(a_message_that_outlives_its_channel) >= at_least(40));
 }
 
 static void test_what_a_channel_is_asked(void)
 {
-	check(sweep(ask_all) >= at_least(40));
-}
-
-/* ---- A listener --------------------------------------------------------------------------------------------------------------- */
-
-static int listener;
-static char address[64];
-
-static void listen_here(void)
-{
-	struct sockaddr_un name = {.sun_family = AF_UNIX};
-	int size = snprintf(address, sizeof address, "@beam-fault-%d", (int)getpid());
-
-	memcpy(name.sun_path + 1, address + 1, (size_t)size - 1);
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	require(listener >= 0);
-	require_int(
-	    bind(listener, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)size)), 0);
-	require_int(listen(listener, 8), 0);
-}
-
-static void check_peer(beam_channel *channel)
-{
-	struct beam_peer peer = {0};
-	int r = beam_channel_peer(channel, &peer);
-
-	if (r == 0) {
-		check_int(peer.pid, getpid());
-		check_int(peer.uid, getuid());
-		check_int(peer.gid, getgid());
-	} else {
-		/* What the faults say of getsockname(), getpeername() and getsockopt(). */
-		check(!strict && (r == -ENOBUFS || r == -ENOTCONN));
-	}
-}
-
-/* The other side's first topic. An OPEN that waits in the buffer with its topic's first message may be overtaken by another. */
-static bool accept_first(struct ends *ends)
-{
-	for (int i = 0; i < 2; i++) {
-		beam_topic *topic = NULL;
-		int r = beam_channel_accept(ends->channel[1], &topic, soon());
-
-		check((r == 1) == (topic != NULL));
-		if (!result_of(r, 1, 0, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM))
-			return false;
-		if (strcmp(beam_topic_name(topic), "first") == 0) {
-			ends->topic[1] = topic;
-			return true;
-		}
-		check_string(beam_topic_name(topic), "second");
-		beam_topic_unref(topic);
-	}
-	return false;
-}
-
-/* The client opens topics, the server accepts them. */
-static void open_and_accept(struct ends *ends)
-{
-	beam_topic *second = NULL;
-	int r = beam_topic_open(&ends->topic[0], ends->channel[0], "first");
-
-	if (!result_of(r, 0, -EPIPE, -ECONNRESET, -ENOMEM))
-		return;
-	r = beam_topic_open(&second, ends->channel[0], "second");
-	result_of(r, 0, -EPIPE, -ECONNRESET, -ENOMEM);
-	flow_send(&ends->flow[0], ends->topic[0], SEND, 50, 0);
-	if (accept_first(ends)) {
-		flow_receive(&ends->flow[0], ends->topic[1]);
-		flow_send(&ends->flow[1], ends->topic[1], SEND, 60, 0);
-		flow_receive(&ends->flow[1], ends->topic[0]);
-	}
-	/* The second may be left unclaimed. */
-	beam_topic_unref(second);
-}
-
-static void connect_and_accept(void)
-{
-	struct beam_channel_options options = ends_options();
-	struct ends *ends = calloc(1, sizeof *ends);
-	int r, fd = -1;
-
-	require(ends != NULL);
-	r = beam_channel_connect(&ends->channel[0], address, &options, soon());
-	check((r == 0) == (ends->channel[0] != NULL));
-	result_of(r, 0, -EAGAIN, -ETIMEDOUT, -ECONNREFUSED, -EMFILE, -ENFILE, -ENOMEM, -ENOBUFS, -ENOTCONN);
-	/* A connection that the client gave up may be in the backlog, too. */
-	if (fault_hit() && r < 0)
-		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	else
-		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	if (fd >= 0 && r == 0)
-		ends->channel[1] = ends_channel(fd, &options);
-	else if (fd >= 0)
-		close(fd);
-	if (ends->channel[0] && ends->channel[1]) {
-		check_peer(ends->channel[0]);
-		check_peer(ends->channel[1]);
-		open_and_accept(ends);
-	}
-	ends_release(ends, 0);
+	check(sweep(a_channel_that_is_asked) >= at_least(40));
 }
 
 static void test_connecting_and_accepting_topics(void)
 {
-	listen_here();
-	/* With nobody in the backlog accept() must not wait. */
-	require_int(fcntl(listener, F_SETFL, O_NONBLOCK), 0);
-	check(sweep(connect_and_accept) >= at_least(60));
-	close(listener);
-}
-
-/* What passes by itself, from the first call of the channel's thread to its last. */
-static void come_and_go(void)
-{
-	struct ends *ends = ends_make(NULL);
-
-	if (!ends)
-		return;
-	for (int i = 0; i < 2; i++) {
-		flow_send(&ends->flow[i], ends->topic[i], SEND, 100, 0);
-		flow_receive(&ends->flow[i], ends->topic[!i]);
-	}
-	ends_finish(ends);
+	check(sweep(connecting_and_accepting_topics) >= at_least(60));
 }
 
 static void test_an_interrupted_thread_goes_on(void)
 {
-	check(sweep_unnoticed(come_and_go, FAULT(SYS_EPOLL_WAIT), EINTR) >= at_least(1));
+	check(sweep_unnoticed(coming_and_going, FAULT(SYS_EPOLL_WAIT), EINTR) >= at_least(1));
 	/* Read is only what nudged it, which need not be. */
-	sweep_unnoticed(come_and_go, FAULT(SYS_READ), EINTR);
-	check(sweep_unnoticed(come_and_go, FAULT(SYS_WRITE), EINTR) >= at_least(1));
+	sweep_unnoticed(coming_and_going, FAULT(SYS_READ), EINTR);
+	check(sweep_unnoticed(coming_and_going, FAULT(SYS_WRITE), EINTR) >= at_least(1));
 }
 
 /* The reaper's memory and thread, the watch on the socket, its shutdown: there is another way for each once the channel stands. */
 static void test_what_can_be_done_without_is_not_missed(void)
 {
-	check(sweep_unnoticed(come_and_go, FAULT(SYS_EPOLL_CTL), ENOMEM) >= at_least(4));
-	check(sweep_unnoticed(come_and_go, FAULT(SYS_SHUTDOWN), ENOTCONN) >= at_least(2));
-	check(sweep_unnoticed(come_and_go, FAULT(SYS_PTHREAD_CREATE), EAGAIN) >= at_least(2));
-	check(sweep_unnoticed(come_and_go, FAULT(SYS_GETRLIMIT) | FAULT(SYS_SETSOCKOPT), EPERM) >= at_least(2));
+	check(sweep_unnoticed(coming_and_going, FAULT(SYS_EPOLL_CTL), ENOMEM) >= at_least(4));
+	check(sweep_unnoticed(coming_and_going, FAULT(SYS_SHUTDOWN), ENOTCONN) >= at_least(2));
+	check(sweep_unnoticed(coming_and_going, FAULT(SYS_PTHREAD_CREATE), EAGAIN) >= at_least(2));
+	check(sweep_unnoticed(coming_and_going, FAULT(SYS_GETRLIMIT) | FAULT(SYS_SETSOCKOPT), EPERM) >= at_least(2));
 }
 
 static const struct test tests[] = {

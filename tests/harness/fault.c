@@ -48,7 +48,7 @@ static const struct {
     [SYS_MEMFD_CREATE] = {"memfd_create", {EMFILE, ENFILE, ENOMEM, ENOSYS}, {0}},
     [SYS_FALLOCATE] = {"fallocate", {ENOSPC, EFBIG, EIO, ENOMEM}, {EINTR}},
     [SYS_FSTAT] = {"fstat", {EIO, ENOMEM}, {0}},
-    [SYS_FSTATFS] = {"fstatfs", {EIO, ENOMEM}, {EINTR}},
+    [SYS_FSTATFS] = {"fstatfs", {EIO, ENOMEM}, {0}},
     [SYS_MMAP] = {"mmap", {ENOMEM, EAGAIN, ENFILE, EPERM}, {0}},
     [SYS_MADVISE] = {"madvise", {ENOMEM, EINVAL}, {0}},
     [SYS_GETRLIMIT] = {"getrlimit", {EPERM}, {0}},
@@ -66,7 +66,7 @@ static struct {
 	_Atomic unsigned long n, count, hits, times;
 	_Atomic int error, first, lasting;
 	_Atomic uint64_t gave[3]; /* errnos, a bit each */
-	_Atomic unsigned char trace[FAULT_TRACE];
+	_Atomic unsigned long of_call[SYS_CALLS];
 } plan = {.times = 1};
 static uint64_t only = FAULT_ALL;
 
@@ -94,11 +94,7 @@ static bool is_due(enum sys_call call, unsigned long count)
 		return false;
 	if (count < n + get(times))
 		return true;
-	switch (get(lasting)) {
-	case FAULT_STICKY: return get(error) || !passes(call);
-	case FAULT_STICKY_CALL: return (int)call == get(first);
-	default: return false;
-	}
+	return get(lasting) == FAULT_STICKY && (get(error) || !passes(call));
 }
 
 /* How many may be noticed: the others come after them. */
@@ -175,8 +171,7 @@ bool sys_fault(enum sys_call call)
 	if (!(get(calls) & FAULT(call)))
 		return false;
 	count = atomic_fetch_add_explicit(&plan.count, 1, memory_order_relaxed) + 1;
-	if (count <= FAULT_TRACE)
-		set(trace[count - 1], (unsigned char)call);
+	atomic_fetch_add_explicit(&plan.of_call[call], 1, memory_order_relaxed);
 	if (!is_due(call, count))
 		return false;
 	if (atomic_fetch_add_explicit(&plan.hits, 1, memory_order_relaxed) == 0)
@@ -214,6 +209,8 @@ void fault_at(unsigned long n, int error, enum fault_lasting lasting)
 	set(first, SYS_CALLS);
 	for (size_t i = 0; i < sizeof plan.gave / sizeof *plan.gave; i++)
 		set(gave[i], 0);
+	for (size_t i = 0; i < SYS_CALLS; i++)
+		set(of_call[i], 0);
 	set(calls, only);
 }
 
@@ -232,9 +229,9 @@ unsigned long fault_calls(void)
 	return get(count);
 }
 
-enum sys_call fault_call(unsigned long n)
+unsigned long fault_calls_of(enum sys_call call)
 {
-	return n <= FAULT_TRACE ? (enum sys_call)get(trace[n - 1]) : SYS_CALLS;
+	return get(of_call[call]);
 }
 
 bool fault_gave(int error)

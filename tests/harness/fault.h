@@ -22,8 +22,6 @@ enum fault_lasting {
 	/* All calls after it fail too; but one whose likely error passes by itself (EINTR, EAGAIN) fails only once: for ever would be another
 	 * machine, not a fault. */
 	FAULT_STICKY = true,
-	/* All calls of the same function. */
-	FAULT_STICKY_CALL,
 	/* From the first on every other call fails, whatever `n`. */
 	FAULT_EACH_OTHER,
 };
@@ -50,16 +48,18 @@ void fault_meanwhile(enum sys_call call, unsigned long n, void (*run)(void *argu
 /* One that fails once fails so many times in a row instead, until the next fault_off(). Call it before fault_at(). */
 void fault_times(unsigned long times);
 
-/* True if a call has failed since fault_at(); which one came first; how many calls of interest were made since; which the `n`th was, of
- * the first FAULT_TRACE; true if one has failed with this error. */
+/* True if a call has failed since fault_at(); which one came first; how many calls of interest were made since; how many of
+ * this function; true if one has failed with this error. */
 bool fault_hit(void);
 enum sys_call fault_first(void);
 unsigned long fault_calls(void);
-enum { FAULT_TRACE = 4096 };
-enum sys_call fault_call(unsigned long n);
+unsigned long fault_calls_of(enum sys_call call);
 bool fault_gave(int error);
 /* The call's name without sys_; NULL if fault.c does not know it. */
 const char *fault_name(enum sys_call call);
+
+/* Reads and writes of streams take at most so many bytes; 0: as many as they are given. Only with preload.c, else NULL. */
+void fault_short(size_t reads, size_t writes) __attribute__((weak));
 
 /*
  * Runs a scenario with its first call failing, its second, … until it makes no so many calls, and returns how many that were.

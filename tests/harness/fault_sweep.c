@@ -183,6 +183,14 @@ static void check_memory(const struct fault_sweep *sweep, unsigned long n, bool 
 		fail("each run leaves memory behind");
 }
 
+/* What all sweeps of this program come to. */
+static unsigned long injected, scenarios;
+
+static void tell_all(void)
+{
+	printf("%lu faults injected in %lu scenarios\n", injected, scenarios);
+}
+
 static unsigned long sweep_all(const struct fault_sweep *sweep, bool sticky, struct fd_snapshot *fds)
 {
 	unsigned long n, last = 0, limit = sweep->limit ? sweep->limit : 100000, step = sweep->step ? sweep->step : 1;
@@ -193,8 +201,10 @@ static unsigned long sweep_all(const struct fault_sweep *sweep, bool sticky, str
 
 		harness_context("call %lu failing %s", n, sticky ? "from then on" : "once");
 		run(sweep, n, sticky, fds);
-		if (fault_hit())
+		if (fault_hit()) {
 			last = n;
+			injected++;
+		}
 		harness_context("call %lu, %s(), failing %s", n, fault_hit() ? fault_name(fault_first()) : "never",
 				sticky ? "from then on" : "once");
 		check_memory(sweep, n, sticky, fds, before);
@@ -209,6 +219,8 @@ unsigned long fault_sweep_with(const struct fault_sweep *sweep)
 	unsigned long once = 0, sticky = 0;
 
 	require(fds != NULL);
+	if (scenarios++ == 0)
+		atexit(tell_all);
 	fd_snapshot_take(fds);
 	harness_context("no fault");
 	run(sweep, 0, false, fds);

@@ -4,6 +4,7 @@
 #include <CUnit/TestDB.h>
 #include <CUnit/TestRun.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -542,6 +543,29 @@ char thread_state(pid_t thread)
 bool thread_asleep(pid_t thread)
 {
 	return thread_state(thread) == 'S';
+}
+
+bool thread_named(const char *name)
+{
+	DIR *folder = opendir("/proc/self/task");
+	struct dirent *task;
+	bool found = false;
+
+	require(folder != NULL);
+	while (!found && (task = readdir(folder))) {
+		char path[300], comm[32] = "";
+		int fd;
+
+		snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		found = read(fd, comm, sizeof comm - 1) > 0 && strcspn(comm, "\n") == strlen(name) &&
+			strncmp(comm, name, strlen(name)) == 0;
+		close(fd);
+	}
+	closedir(folder);
+	return found;
 }
 
 /* Random numbers: splitmix64. */

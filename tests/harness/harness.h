@@ -170,6 +170,8 @@ pid_t thread_number(void);
  * none, as for number 0. */
 char thread_state(pid_t thread);
 bool thread_asleep(pid_t thread);
+/* True while this process has a thread of that name. */
+bool thread_named(const char *name);
 
 /* A random sequence: the same for the same BEAM_SEED and salt. Belongs to one thread. */
 struct rng {

@@ -7,14 +7,14 @@
  * A fault may be of two kinds. Some pass by themselves, and nobody may notice: the ledger is strict, waits are long, every result
  * is the one of a machine without faults. After the others every documented result will do, and waits are short.
  */
-#ifndef CHANNEL_LEDGER_H
-#define CHANNEL_LEDGER_H
+#ifndef SCENARIO_LEDGER_H
+#define SCENARIO_LEDGER_H
 
 #include <beam/beam.h>
 #include <harness/fault.h>
 #include <harness/harness.h>
 
-/* Nobody may notice the fault. Set by sweep_unnoticed(). */
+/* Nobody may notice the fault. It, and the next two, are of those who make the faults. */
 extern bool strict;
 
 enum { LINGER_MS = 5, LONG_MS = 20000 };
@@ -22,8 +22,11 @@ enum { LINGER_MS = 5, LONG_MS = 20000 };
 /* Long enough for what ought to happen, if the ledger is strict; else so short, for a whole run, that a sweep can afford it. */
 beam_deadline soon(void);
 
+/* True if a result is right though no documentation names it: the error itself that was injected. */
+bool excused(long long result);
+
 enum { LEDGER_LAST = 1 << 30 };
-/* A result of this function that its documentation names, or if the ledger is strict the good one. True if it is `good`. */
+/* A result of this function that its documentation names, or is excused, or if the ledger is strict the good one. True if it is `good`. */
 #define result_of(call, good, ...) ledger_result(call, good, #call, (const int[]){__VA_ARGS__, LEDGER_LAST})
 bool ledger_result(long long result, long long good, const char *call, const int *documented);
 
@@ -96,25 +99,5 @@ void ends_release(struct ends *ends, int order);
 int ends_close(beam_channel *channel);
 /* Neither side broke a rule. */
 void ends_check_breach(const struct ends *ends);
-
-/* ---- Sweeps ---------------------------------------------------------------------------------------------------------------------- */
-
-/* After a scenario: nobody of the library's is on the way any more. */
-void ledger_settle(void);
-
-/* With BEAM_TEST_FAULTS in the environment each sweep tells how many calls it made fail. */
-
-/* All calls but epoll_wait(), whose number is another each time, with their likely errors, once and sticky. How many there were. */
-unsigned long sweep(void (*scenario)(void));
-/* These calls with this error, once and, if it is not one that must pass, sticky. */
-unsigned long sweep_error(void (*scenario)(void), uint64_t calls, int error, bool sticky);
-/* These calls with this error once, which nobody may notice. */
-unsigned long sweep_unnoticed(void (*scenario)(void), uint64_t calls, int error);
-/* What a sweep that is worth its name returns: `n`, but where steps are taken only what the first step reaches. */
-unsigned long at_least(unsigned long n);
-
-/* Everything of that kind that a channel that stands can meet; and errors that do not pass, or not for as long as they last. */
-unsigned long sweep_passing(void (*scenario)(void));
-unsigned long sweep_lasting(void (*scenario)(void));
 
 #endif

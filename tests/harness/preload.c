@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faults for a library as it is shipped: what stands before the C library, by LD_PRELOAD or by being linked first, and makes the calls of
+ * libbeam fail as the plan says (fault.h). Only libbeam's own: where a call returns to tells whose it is. Besides it counts what libbeam has
+ * taken and not given back, blocks of memory and mappings, and can cut its reads and writes short.
+ *
+ * For 64 bits and glibc, where open() and open64() are one, and malloc() goes by another name too.
+ */
+#include <harness/fault.h>
+
+#include <dlfcn.h>
+#include <link.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <string.h>
+
+_Static_assert(sizeof(long) == 8 && sizeof(off_t) == 8, "64 bits");
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *memory, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+extern void __libc_free(void *memory);
+
+/* ---- Whose call it is ------------------------------------------------------------------------------------------------------------ */
+
+/* Where libbeam's code lies. */
+static struct {
+	_Atomic uintptr_t begin, size;
+} library;
+
+static int find_library(struct dl_phdr_info *object, size_t size, void *unused)
+{
+	(void)size;
+	(void)unused;
+	if (!strstr(object->dlpi_name, "/libbeam.so"))
+		return 0;
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+
+		if (part->p_type == PT_LOAD && part->p_flags & PF_X) {
+			atomic_store_explicit(&library.size, part->p_memsz, memory_order_relaxed);
+			atomic_store_explicit(&library.begin, object->dlpi_addr + part->p_vaddr, memory_order_release);
+		}
+	}
+	return 1;
+}
+
+/* Looked for at the first call, not at load: libbeam's constructors are run before those of what stands before it. */
+static bool is_librarys(const void *caller)
+{
+	uintptr_t begin = atomic_load_explicit(&library.begin, memory_order_acquire);
+
+	if (!begin) {
+		/* What is not there at the first call of all is not linked. */
+		atomic_store_explicit(&library.begin, 1, memory_order_relaxed);
+		dl_iterate_phdr(find_library, NULL);
+		begin = atomic_load_explicit(&library.begin, memory_order_acquire);
+	}
+	return (uintptr_t)caller - begin < atomic_load_explicit(&library.size, memory_order_relaxed);
+}
+
+/* In the function that libbeam calls. */
+#define CALLED_BY_LIBRARY is_librarys(__builtin_return_address(0))
+#define FAILS(call) (CALLED_BY_LIBRARY && sys_fault(call))
+
+/* The function of that name that would have been called. */
+#define NEXT(name)                                                                                                             \
+	__extension__({                                                                                                        \
+		static _Atomic(__typeof__(&name)) next;                                                                        \
+		__typeof__(&name) known = atomic_load_explicit(&next, memory_order_relaxed);                                   \
+		if (!known) {                                                                                                  \
+			known = (__typeof__(&name))(uintptr_t)dlsym(RTLD_NEXT, #name);                                         \
+			atomic_store_explicit(&next, known, memory_order_relaxed);                                             \
+		}                                                                                                              \
+		known;                                                                                                         \
+	})
+
+/* A function that fails with -1, or another result, and errno. */
+#define SEAM(type, call, failure, name, parameters, arguments)                                                                 \
+	type name parameters                                                                                                   \
+	{                                                                                                                      \
+		return FAILS(call) ? failure : NEXT(name) arguments;                                                           \
+	}
+
+/* ---- Memory ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Blocks and mappings of libbeam's. A block bears a mark in its last word: who frees it is no sign, for the last call of a function of libbeam's
+ * returns to that function's caller. */
+static atomic_long held;
+
+static uintptr_t *mark_of(void *memory)
+{
+	return (uintptr_t *)((char *)memory + (malloc_usable_size(memory) & ~(sizeof(uintptr_t) - 1))) - 1;
+}
+
+static uintptr_t mark_for(const void *memory)
+{
+	return (uintptr_t)memory ^ UINT64_C(0x6265616d6265616d);
+}
+
+static void *mark(void *memory, bool librarys)
+{
+	if (!memory)
+		return NULL;
+	*mark_of(memory) = librarys ? mark_for(memory) : 0;
+	if (librarys)
+		atomic_fetch_add(&held, 1);
+	return memory;
+}
+
+/* True if it was libbeam's. */
+static bool unmark(void *memory)
+{
+	if (!memory || *mark_of(memory) != mark_for(memory))
+		return false;
+	*mark_of(memory) = 0;
+	atomic_fetch_sub(&held, 1);
+	return true;
+}
+
+static const size_t mark_size = sizeof(uintptr_t);
+
+void *malloc(size_t size)
+{
+	bool librarys = CALLED_BY_LIBRARY;
+
+	return librarys && sys_fault(SYS_MALLOC) ? NULL : mark(__libc_malloc(size + mark_size), librarys);
+}
+
+void *calloc(size_t nmemb, size_t size)
+{
+	bool librarys = CALLED_BY_LIBRARY;
+	size_t bytes;
+	void *memory;
+
+	if (librarys && sys_fault(SYS_CALLOC))
+		return NULL;
+	if (__builtin_mul_overflow(nmemb, size, &bytes) || __builtin_add_overflow(bytes, mark_size, &bytes)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	memory = __libc_calloc(1, bytes);
+	return mark(memory, librarys);
+}
+
+void *realloc(void *ptr, size_t size)
+{
+	bool librarys = CALLED_BY_LIBRARY, was;
+	void *memory;
+
+	if (librarys && sys_fault(SYS_REALLOC))
+		return NULL;
+	was = unmark(ptr);
+	memory = __libc_realloc(ptr, size + mark_size);
+	if (!memory)
+		mark(ptr, was);
+	return mark(memory, was || librarys);
+}
+
+int posix_memalign(void **memptr, size_t alignment, size_t size)
+{
+	bool librarys = CALLED_BY_LIBRARY;
+	void *memory;
+
+	if (librarys && sys_fault(SYS_MALLOC))
+		return ENOMEM;
+	memory = mark(__libc_memalign(alignment, size + mark_size), librarys);
+	if (!memory)
+		return ENOMEM;
+	*memptr = memory;
+	return 0;
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+	return mark(__libc_memalign(alignment, size + mark_size), false);
+}
+
+void free(void *ptr)
+{
+	unmark(ptr);
+	__libc_free(ptr);
+}
+
+void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	bool librarys = CALLED_BY_LIBRARY;
+	void *memory = librarys && sys_fault(SYS_MMAP) ? MAP_FAILED : NEXT(mmap)(addr, len, prot, flags, fd, offset);
+
+	/* What replaces a mapping adds none. */
+	if (librarys && memory != MAP_FAILED && !(flags & MAP_FIXED))
+		atomic_fetch_add(&held, 1);
+	return memory;
+}
+
+int munmap(void *addr, size_t len)
+{
+	if (CALLED_BY_LIBRARY)
+		atomic_fetch_sub(&held, 1);
+	return NEXT(munmap)(addr, len);
+}
+
+long allocated_blocks(void)
+{
+	return atomic_load(&held);
+}
+
+bool fault_leaked(void)
+{
+	return false;
+}
+
+/* ---- Short reads and writes -------------------------------------------------------------------------------------------------------- */
+
+static atomic_size_t short_reads, short_writes;
+
+void fault_short(size_t reads, size_t writes)
+{
+	atomic_store(&short_reads, reads);
+	atomic_store(&short_writes, writes);
+}
+
+enum { IOV_SHORT = 1024 };
+
+/* The message with at most `bytes` bytes of its buffers, in `iov`. */
+static struct msghdr shorten(const struct msghdr *message, struct iovec iov[IOV_SHORT], size_t bytes)
+{
+	struct msghdr shortened = *message;
+
+	shortened.msg_iov = iov;
+	shortened.msg_iovlen = 0;
+	for (size_t i = 0; i < message->msg_iovlen && i < IOV_SHORT && bytes > 0; i++) {
+		iov[i] = message->msg_iov[i];
+		if (iov[i].iov_len > bytes)
+			iov[i].iov_len = bytes;
+		bytes -= iov[i].iov_len;
+		shortened.msg_iovlen = i + 1;
+	}
+	return shortened;
+}
+
+/* Packets are whole or not at all. */
+static bool is_stream(int fd)
+{
+	int type = 0, error = errno;
+	socklen_t size = sizeof type;
+	bool stream = NEXT(getsockopt)(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+
+	errno = error;
+	return stream;
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	bool librarys = CALLED_BY_LIBRARY;
+	size_t bytes = librarys ? atomic_load_explicit(&short_writes, memory_order_relaxed) : 0;
+	struct iovec iov[IOV_SHORT];
+	struct msghdr shortened;
+
+	if (librarys && sys_fault(SYS_SENDMSG))
+		return -1;
+	if (!bytes || !is_stream(fd))
+		return NEXT(sendmsg)(fd, message, flags);
+	shortened = shorten(message, iov, bytes);
+	return NEXT(sendmsg)(fd, &shortened, flags);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	bool librarys = CALLED_BY_LIBRARY;
+	size_t bytes = librarys ? atomic_load_explicit(&short_reads, memory_order_relaxed) : 0;
+	struct iovec iov[IOV_SHORT];
+	struct msghdr shortened;
+	ssize_t n;
+
+	if (librarys && sys_fault(SYS_RECVMSG))
+		return -1;
+	if (!bytes || !is_stream(fd))
+		return NEXT(recvmsg)(fd, message, flags);
+	shortened = shorten(message, iov, bytes);
+	n = NEXT(recvmsg)(fd, &shortened, flags);
+	message->msg_controllen = shortened.msg_controllen;
+	message->msg_flags = shortened.msg_flags;
+	return n;
+}
+
+/* ---- The others, in the order of sys.h ---------------------------------------------------------------------------------------------- */
+
+SEAM(int, SYS_SOCKET, -1, socket, (int domain, int type, int protocol), (domain, type, protocol))
+SEAM(int, SYS_SOCKETPAIR, -1, socketpair, (int domain, int type, int protocol, int fds[2]), (domain, type, protocol, fds))
+SEAM(int, SYS_CONNECT, -1, connect, (int fd, const struct sockaddr *address, socklen_t size), (fd, address, size))
+SEAM(int, SYS_SHUTDOWN, -1, shutdown, (int fd, int how), (fd, how))
+SEAM(int, SYS_GETSOCKOPT, -1, getsockopt, (int fd, int level, int option, void *value, socklen_t *size),
+     (fd, level, option, value, size))
+SEAM(int, SYS_SETSOCKOPT, -1, setsockopt, (int fd, int level, int option, const void *value, socklen_t size),
+     (fd, level, option, value, size))
+SEAM(int, SYS_GETSOCKNAME, -1, getsockname, (int fd, struct sockaddr *address, socklen_t *size), (fd, address, size))
+SEAM(int, SYS_GETPEERNAME, -1, getpeername, (int fd, struct sockaddr *address, socklen_t *size), (fd, address, size))
+SEAM(int, SYS_BIND, -1, bind, (int fd, const struct sockaddr *address, socklen_t size), (fd, address, size))
+SEAM(int, SYS_LISTEN, -1, listen, (int fd, int backlog), (fd, backlog))
+SEAM(int, SYS_ACCEPT4, -1, accept4, (int fd, struct sockaddr *address, socklen_t *size, int flags), (fd, address, size, flags))
+SEAM(int, SYS_FLOCK, -1, flock, (int fd, int operation), (fd, operation))
+SEAM(int, SYS_LSTAT, -1, lstat, (const char *path, struct stat *status), (path, status))
+SEAM(int, SYS_UNLINK, -1, unlink, (const char *path), (path))
+SEAM(int, SYS_FCHMOD, -1, fchmod, (int fd, mode_t mode), (fd, mode))
+SEAM(int, SYS_CHMOD, -1, chmod, (const char *path, mode_t mode), (path, mode))
+SEAM(int, SYS_EVENTFD, -1, eventfd, (unsigned value, int flags), (value, flags))
+SEAM(int, SYS_TIMERFD_CREATE, -1, timerfd_create, (clockid_t clock, int flags), (clock, flags))
+SEAM(int, SYS_EPOLL_CREATE1, -1, epoll_create1, (int flags), (flags))
+SEAM(int, SYS_EPOLL_CTL, -1, epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event),
+     (epoll, operation, fd, event))
+SEAM(int, SYS_EPOLL_WAIT, -1, epoll_wait, (int epoll, struct epoll_event *events, int n, int timeout),
+     (epoll, events, n, timeout))
+SEAM(int, SYS_PPOLL, -1, ppoll, (struct pollfd * fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask),
+     (fds, n, timeout, mask))
+SEAM(ssize_t, SYS_READ, -1, read, (int fd, void *to, size_t size), (fd, to, size))
+SEAM(ssize_t, SYS_WRITE, -1, write, (int fd, const void *from, size_t size), (fd, from, size))
+SEAM(int, SYS_MEMFD_CREATE, -1, memfd_create, (const char *name, unsigned flags), (name, flags))
+SEAM(int, SYS_FALLOCATE, -1, fallocate, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size))
+SEAM(int, SYS_FSTAT, -1, fstat, (int fd, struct stat *status), (fd, status))
+SEAM(int, SYS_FSTATFS, -1, fstatfs, (int fd, struct statfs *status), (fd, status))
+SEAM(int, SYS_MADVISE, -1, madvise, (void *memory, size_t size, int advice), (memory, size, advice))
+SEAM(int, SYS_GETRLIMIT, -1, getrlimit, (__rlimit_resource_t resource, struct rlimit *limit), (resource, limit))
+SEAM(void *, SYS_TSEARCH, NULL, tsearch, (const void *key, void **root, int (*compare)(const void *, const void *)),
+     (key, root, compare))
+SEAM(int, SYS_PTHREAD_CREATE, errno, pthread_create,
+     (pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument),
+     (thread, attributes, run, argument))
+
+/* The mode, which open() has only with O_CREAT. */
+int open(const char *path, int flags, ...)
+{
+	va_list arguments;
+	mode_t mode;
+
+	if (FAILS(SYS_OPEN))
+		return -1;
+	va_start(arguments, flags);
+	mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
+	va_end(arguments);
+	return NEXT(open)(path, flags, mode);
+}
+
+/* An integer or a pointer, which is passed as wide. */
+int fcntl(int fd, int command, ...)
+{
+	va_list arguments;
+	long argument;
+
+	if (FAILS(SYS_FCNTL))
+		return -1;
+	va_start(arguments, command);
+	argument = va_arg(arguments, long);
+	va_end(arguments);
+	return NEXT(fcntl)(fd, command, argument);
+}
+
+/* What atexit() and pthread_atfork(), which are a part of every library, call. They are libbeam's by the object that they name. */
+extern int __cxa_atexit(void (*run)(void *), void *argument, void *object);
+extern int __register_atfork(void (*before)(void), void (*parent)(void), void (*child)(void), void *object);
+
+int __cxa_atexit(void (*run)(void *), void *argument, void *object)
+{
+	return is_librarys((void *)(uintptr_t)run) && sys_fault(SYS_ATEXIT) ? -1 : NEXT(__cxa_atexit)(run, argument, object);
+}
+
+int __register_atfork(void (*before)(void), void (*parent)(void), void (*child)(void), void *object)
+{
+	if (is_librarys((void *)(uintptr_t)before) && sys_fault(SYS_PTHREAD_ATFORK))
+		return errno;
+	return NEXT(__register_atfork)(before, parent, child, object);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages with attachments, borrowed and given, at once and from the buffer, while all that can fail fails in turn. */
+#include <scenario/ledger.h>
+#include <scenario/scenarios.h>
+
+/* ---- One at a time ----------------------------------------------------------------------------------------------------------- */
+
+void attachments_borrowed_and_given(void)
+{
+	struct ends *ends = ends_make(NULL);
+
+	if (!ends)
+		return;
+	for (int i = 0; i < 2; i++) {
+		struct flow *flow = &ends->flow[i];
+		beam_topic *from = ends->topic[i], *to = ends->topic[!i];
+
+		flow_send(flow, from, SENDV, 100, 1);
+		flow_receive(flow, to);
+		flow_send(flow, from, SEND_MESSAGE, 100, 3);
+		flow_receive_into(flow, to, 1000);
+		/* More than a message holds without memory of its own for them. */
+		flow_send(flow, from, SEND_MESSAGE, 5000, 20);
+		flow_send_many(flow, from, 3, 50, 2);
+		flow_receive_many(flow, to, 8);
+	}
+	ends_finish(ends);
+}
+
+/* Some are taken, some stay in their message, some stay in the queue. */
+void attachments_taken_and_left(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_message *message = NULL;
+
+	if (!ends)
+		return;
+	flow_send(&ends->flow[0], ends->topic[0], SENDV, 100, 4);
+	flow_send(&ends->flow[0], ends->topic[0], SENDV, 100, 4);
+	if (beam_topic_receive(ends->topic[1], &message, soon()) == 1) {
+		int fd = beam_message_take_fd(message, 1);
+
+		check(fd >= 0);
+		check_int(beam_message_take_fd(message, 1), -ENOENT);
+		/* It is not whole any more. */
+		check_int(beam_topic_send_message(ends->topic[1], message, soon()), -ENOENT);
+		close(fd);
+		beam_message_free(message);
+		ends->flow[0].received[ends->flow[0].n_received++] = ends->flow[0].accepted[0];
+	}
+	ends_release(ends, 2);
+}
+
+/* A message that came goes on, with what it has. */
+void attachments_sent_on(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_message *message = NULL;
+	int r;
+
+	if (!ends)
+		return;
+	flow_send(&ends->flow[0], ends->topic[0], SENDV, 100, 2);
+	if (beam_topic_receive(ends->topic[1], &message, soon()) == 1) {
+		r = beam_topic_send_message(ends->topic[1], message, soon());
+		if (!result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE)) {
+			check_int(beam_message_attachments(message), 2);
+			beam_message_free(message);
+		} else {
+			ends->flow[1].accepted[ends->flow[1].n_accepted++] = ends->flow[0].accepted[0];
+		}
+		ends->flow[0].received[ends->flow[0].n_received++] = ends->flow[0].accepted[0];
+	}
+	ends_finish(ends);
+}
+
+/* ---- Queued ---------------------------------------------------------------------------------------------------------------------- */
+
+/* The socket is full, so that what follows has to wait in the buffer, with duplicates or with what was given. */
+void attachments_in_the_buffer(void)
+{
+	struct beam_channel_options options = ends_options();
+	struct ends *ends;
+	int r;
+
+	options.socket_buffer_bytes = 4 << 10;
+	ends = ends_make(&options);
+	if (!ends)
+		return;
+	/* The first window holds these; nobody takes them yet. */
+	for (int i = 0; i < 8; i++)
+		flow_send_until(&ends->flow[0], ends->topic[0], i % 2 ? SENDV : SEND_MESSAGE, 3000, (size_t)(i % 4),
+				strict ? soon() : BEAM_NOWAIT);
+	flow_send_many(&ends->flow[0], ends->topic[0], 8, 2000, 1);
+	r = beam_channel_flush(ends->channel[0], soon());
+	result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
+	ends_finish(ends);
+}
+
+static void send_many_attached(struct flow *flow, beam_topic *topic)
+{
+	for (int i = 0; i < 20; i++) {
+		flow_send(flow, topic, i % 2 ? SENDV : SEND_MESSAGE, 100, 8);
+		flow_send(flow, topic, SEND, 50, 0);
+	}
+}
+
+/* Their credit comes back many times. */
+void credit_for_attachments(void)
+{
+	struct beam_channel_options options = ends_options();
+	struct ends *ends;
+
+	options.message_attachments = options.topic_window_attachments = 16;
+	options.attachments = 64;
+	ends = ends_make(&options);
+	if (ends)
+		ends_send_to_reader(ends, send_many_attached);
+}
+
+/* With a message of several frames. */
+void attachments_of_large_messages(void)
+{
+	struct ends *ends = ends_make(NULL);
+
+	if (!ends)
+		return;
+	flow_send(&ends->flow[0], ends->topic[0], SENDV, 300 << 10, 3);
+	flow_receive(&ends->flow[0], ends->topic[1]);
+	flow_send(&ends->flow[0], ends->topic[0], SEND_MESSAGE, 100 << 10, 3);
+	flow_receive(&ends->flow[0], ends->topic[1]);
+	ends_finish(ends);
+}
+
+/* ---- Refused ----------------------------------------------------------------------------------------------------------------------- */

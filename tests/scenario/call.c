@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls while all that can fail fails in turn: whatever is told is documented, what comes is what was sent, and every call comes to an end. */
+#include <beam/call.h>
+#include <scenario/ledger.h>
+#include <scenario/scenarios.h>
+
+enum { CODE = BEAM_CALL_ERROR_APPLICATION, CANCELLED = 100 };
+
+static unsigned char bulk[200000];
+
+/* What a call or an answer may be told besides its success; a caller that got no answer in time has cancelled. */
+#define SENDING -ECANCELED, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE, -EBADF, -EPERM, -EINVAL
+#define RECEIVING -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EREMOTEIO, -EMFILE, -EBADF, -EPERM, -EINVAL
+
+static beam_call *begin(struct ends *ends, size_t size, size_t n_fds)
+{
+	struct iovec iov = {bulk, size};
+	beam_call *call = NULL;
+	int r = beam_call_begin(&call, ends->topic[0], &iov, 1, attached, n_fds, soon());
+
+	check((r == 0) == (call != NULL));
+	result_of(r, 0, SENDING);
+	return call;
+}
+
+static beam_message *take(struct ends *ends, size_t size, size_t n_fds)
+{
+	beam_message *request = NULL;
+	int r = beam_topic_receive(ends->topic[1], &request, soon());
+
+	if (!result_of(r, 1, 0, RECEIVING))
+		return NULL;
+	check(beam_message_is_call(request));
+	/* After a fault it may be one that was given up before. */
+	if (strict || beam_message_size(request) == size) {
+		check_int(beam_message_size(request), size);
+		check_bytes(beam_message_data(request), bulk, size);
+		check_int(beam_message_attachments(request), n_fds);
+	}
+	return request;
+}
+
+static void answer(beam_message *request, size_t size, size_t n_fds, unsigned flags)
+{
+	struct iovec iov = {bulk, size};
+	int r = beam_message_replyv(request, &iov, 1, attached, n_fds, flags, soon());
+
+	result_of(r, 0, SENDING);
+}
+
+/* True if the reply came. */
+static bool receive(beam_call *call, size_t size, size_t n_fds)
+{
+	beam_message *reply = NULL;
+	int r = beam_call_receive(call, &reply, soon());
+
+	check((r == 1) == (reply != NULL));
+	if (!result_of(r, 1, 0, RECEIVING))
+		return false;
+	/* After a fault any later one may be the next. */
+	if (strict || beam_message_size(reply) == size) {
+		check_int(beam_message_size(reply), size);
+		check_bytes(beam_message_data(reply), bulk, size);
+		check_int(beam_message_attachments(reply), n_fds);
+	}
+	beam_message_free(reply);
+	return true;
+}
+
+static void end(beam_call *call, int good)
+{
+	beam_message *reply = NULL;
+	int r;
+
+	while ((r = beam_call_receive(call, &reply, soon())) == 1) {
+		check(!strict);
+		beam_message_free(reply);
+	}
+	result_of(r, good, 0, RECEIVING);
+	beam_call_unref(call);
+}
+
+/* ---- One by one ------------------------------------------------------------------------------------------------------------------ */
+
+/* The first is answered, all others fail. */
+static void *answer_and_fail(void *argument)
+{
+	struct ends *ends = argument;
+	beam_message *request;
+
+	for (int i = 0; beam_topic_receive(ends->topic[1], &request, soon()) == 1; i++) {
+		check(beam_message_is_call(request));
+		result_of(i ? beam_message_fail(request, CODE, "why", 3, soon())
+			    : beam_message_reply(request, "pong", 4, soon()),
+			  0, SENDING);
+		beam_message_free(request);
+	}
+	return NULL;
+}
+
+static void expect_failure(beam_call *call)
+{
+	uint32_t code = 0;
+	const void *data = NULL;
+	size_t size = 0;
+
+	check_int(beam_call_error(call, &code, &data, &size), 0);
+	/* What was not answered for want of memory was dropped. */
+	if (strict || code != BEAM_CALL_ERROR_DROPPED) {
+		check_int(code, CODE);
+		check_int(size, 3);
+		check_bytes(data, "why", 3);
+	}
+}
+
+void a_call_and_its_reply(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_message *reply = NULL;
+	beam_call *call;
+	pthread_t thread;
+	int fd;
+
+	if (!ends)
+		return;
+	thread = thread_spawn(answer_and_fail, ends);
+	if (result_of(beam_topic_call(ends->topic[0], "ping", 4, &reply, soon()), 1, RECEIVING, -ECANCELED))
+		check_bytes(beam_message_data(reply), "pong", beam_message_size(reply));
+	beam_message_free(reply);
+	call = begin(ends, 4, 0);
+	if (call) {
+		check(beam_call_ref(call) == call);
+		beam_call_unref(call);
+		fd = beam_call_fd(call);
+		result_of(fd >= 0 ? 0 : fd, 0, -EMFILE, -ENFILE, -ENOMEM);
+		reply = NULL;
+		if (result_of(beam_call_receive(call, &reply, soon()), -EREMOTEIO, 1, RECEIVING))
+			expect_failure(call);
+		beam_message_free(reply);
+		check_int(beam_call_cancel(call), 0);
+		beam_call_unref(call);
+	}
+	beam_topic_close(ends->topic[0]);
+	ends_close(ends->channel[0]);
+	thread_wait(thread);
+	ends_release(ends, 1);
+}
+
+/* ---- Answers of every kind ---------------------------------------------------------------------------------------------------- */
+
+void answers_of_every_kind(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_message *request;
+	beam_call *call;
+
+	if (!ends)
+		return;
+	call = begin(ends, 100, 1);
+	request = call ? take(ends, 100, 1) : NULL;
+	if (request) {
+		answer(request, 50, 2, BEAM_REPLY_MORE);
+		answer(request, 0, 0, 0);
+		receive(call, 50, 2);
+		receive(call, 0, 0);
+	}
+	beam_message_free(request);
+	if (call)
+		end(call, 0);
+
+	call = begin(ends, 0, 0);
+	request = call ? take(ends, 0, 0) : NULL;
+	if (request)
+		result_of(beam_message_fail(request, CODE, "why", 3, soon()), 0, SENDING);
+	beam_message_free(request);
+	if (call)
+		end(call, -EREMOTEIO);
+
+	call = begin(ends, 10, 0);
+	if (call)
+		beam_message_free(take(ends, 10, 0));
+	if (call)
+		end(call, -EREMOTEIO);
+	ends_release(ends, 1);
+}
+
+/* ---- Large ones, and many at once ----------------------------------------------------------------------------------------------- */
+
+static void *serve(void *argument)
+{
+	struct ends *ends = argument;
+	beam_message *request;
+
+	while (beam_topic_receive(ends->topic[1], &request, soon()) == 1) {
+		size_t size = beam_message_size(request);
+
+		if (size == CANCELLED) {
+			int r = beam_message_reply(request, bulk, size, soon());
+
+			if (r != -ECANCELED)
+				result_of(r, 0, SENDING);
+		} else {
+			answer(request, size, beam_message_attachments(request), BEAM_REPLY_MORE);
+			answer(request, 20, 0, 0);
+		}
+		beam_message_free(request);
+	}
+	return NULL;
+}
+
+void large_calls_and_many_at_once(void)
+{
+	static const size_t sizes[] = {10, sizeof bulk, 0, 70000, CANCELLED, 33000};
+	struct ends *ends = ends_make(NULL);
+	beam_call *calls[6] = {NULL};
+	pthread_t thread;
+
+	if (!ends)
+		return;
+	thread = thread_spawn(serve, ends);
+	for (int i = 0; i < 6; i++)
+		calls[i] = begin(ends, sizes[i], (size_t)i % 3);
+	for (int i = 0; i < 6; i++) {
+		if (calls[i] && sizes[i] == CANCELLED) {
+			check_int(beam_call_cancel(calls[i]), 0);
+			beam_call_unref(calls[i]);
+		} else if (calls[i]) {
+			if (receive(calls[i], sizes[i], (size_t)i % 3))
+				receive(calls[i], 20, 0);
+			end(calls[i], 0);
+		}
+	}
+	beam_topic_close(ends->topic[0]);
+	ends_close(ends->channel[0]);
+	thread_wait(thread);
+	ends_release(ends, 2);
+}
+
+/* ---- Refused descriptors -------------------------------------------------------------------------------------------------------- */
+
+/* Descriptors that the kernel refuses when the turn of the buffer comes: of a request, of a last reply, of one that is not the last. */
+void calls_that_wait_in_the_buffer(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_call *calls[3] = {NULL};
+
+	if (!ends)
+		return;
+	for (int i = 0; i < 3; i++)
+		calls[i] = begin(ends, 30, 1);
+	for (int i = 0; i < 3; i++) {
+		beam_message *request = calls[i] ? take(ends, 30, 1) : NULL;
+
+		if (request) {
+			answer(request, 40, 1, i == 1 ? 0 : BEAM_REPLY_MORE);
+			if (i != 1)
+				answer(request, 50, 1, 0);
+		}
+		beam_message_free(request);
+	}
+	for (int i = 0; i < 3; i++) {
+		beam_message *reply = NULL;
+
+		if (!calls[i])
+			continue;
+		while (beam_call_receive(calls[i], &reply, soon()) == 1)
+			beam_message_free(reply);
+		end(calls[i], 0);
+	}
+	ends_release(ends, 0);
+}

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+/* The ends of topics, channels and peers, each way, while all that can fail fails in turn. */
+#include <scenario/ledger.h>
+#include <scenario/scenarios.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+/* ---- Topics ------------------------------------------------------------------------------------------------------------------- */
+
+/* Closed by its sender, opened anew, and closed again: each time what was accepted comes before the end. */
+void topics_closed_and_opened_again(void)
+{
+	struct ends *ends = ends_make(NULL);
+	int r;
+
+	if (!ends)
+		return;
+	for (int round = 0; round < 3; round++) {
+		struct flow *flow = &ends->flow[0];
+
+		flow->over = false;
+		flow_send(flow, ends->topic[0], SEND, 100, 0);
+		flow_send(flow, ends->topic[0], SEND, 200, 0);
+		check_int(beam_topic_close(ends->topic[0]), 0);
+		check_int(beam_topic_send(ends->topic[0], "late", 4, soon()) < 0, 1);
+		r = flow_drain(flow, ends->topic[1]);
+		if (strict)
+			check_int(r, 0);
+		flow_check(flow);
+		/* What has not come yet would come to the next that bears the name. */
+		if (r)
+			break;
+		flow->n_accepted = flow->n_received = 0;
+		ends->topic[0] = beam_topic_unref(ends->topic[0]);
+		ends->topic[1] = beam_topic_unref(ends->topic[1]);
+		for (int i = 0; i < 2; i++) {
+			r = beam_topic_open(&ends->topic[i], ends->channel[i], "topic");
+			if (!result_of(r, 0, -EPIPE, -ECONNRESET, -ENOMEM)) {
+				ends_release(ends, 0);
+				return;
+			}
+		}
+	}
+	ends_release(ends, 1);
+}
+
+/* The receiver wants no more: what waits is thrown away, and the sender is told. */
+void a_topic_that_is_reset(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_message *message = NULL;
+	int r = 0, rounds = 0;
+
+	if (!ends)
+		return;
+	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
+	flow_receive(&ends->flow[0], ends->topic[1]);
+	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
+	check_int(beam_topic_reset(ends->topic[1]), 0);
+	check_int(beam_topic_receive(ends->topic[1], &message, BEAM_FOREVER), 0);
+	/* The window is full in the end, if RESET has not come before. */
+	do
+		r = beam_topic_send(ends->topic[0], ends, 4000, soon());
+	while (r == 0 && rounds++ < 2000);
+	ledger_result(r, -EPIPE, "a send after the reset",
+		      (const int[]){-EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, LEDGER_LAST});
+	check_int(beam_topic_reset(ends->topic[1]), 0);
+	ends_close(ends->channel[1]);
+	ends_close(ends->channel[0]);
+	ends_release(ends, 3);
+}
+
+void a_topic_that_is_refused(void)
+{
+	struct beam_channel_options options = ends_options();
+	struct ends *ends;
+	beam_topic *topic = NULL;
+	int r;
+
+	options.unknown_topics = BEAM_TOPICS_REFUSE;
+	ends = ends_make(&options);
+	if (!ends)
+		return;
+	r = beam_topic_open(&topic, ends->channel[0], "unknown");
+	if (result_of(r, 0, -EPIPE, -ECONNRESET, -ENOMEM)) {
+		do
+			r = beam_topic_send(topic, ends, 4000, soon());
+		while (r == 0);
+		ledger_result(r, -ECONNREFUSED, "a send that is refused",
+			      (const int[]){-EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, LEDGER_LAST});
+	}
+	beam_topic_unref(topic);
+	ends_finish(ends);
+}
+
+/* ---- Channels ------------------------------------------------------------------------------------------------------------------ */
+
+/* One side closes with messages on their way; the other takes them, then is told of the end. */
+static void close_with_messages(int side)
+{
+	struct ends *ends = ends_make(NULL);
+	struct flow *flow;
+	int closed, r;
+
+	if (!ends)
+		return;
+	flow = &ends->flow[side];
+	for (int i = 0; i < 5; i++)
+		flow_send(flow, ends->topic[side], SEND, 100, 0);
+	flow_send(flow, ends->topic[side], SENDV, 100 << 10, 0);
+	closed = ends_close(ends->channel[side]);
+	r = beam_topic_send(ends->topic[side], "late", 4, soon());
+	result_of(r, -EPIPE, -ECONNRESET, -ENOMEM);
+	r = flow_drain(flow, ends->topic[!side]);
+	if (strict)
+		check_int(r, 0);
+	ends_close(ends->channel[!side]);
+	/* Once more, and from both sides. */
+	for (int i = 0; i < 2; i++)
+		r = ends_close(ends->channel[side]);
+	if (!closed)
+		check_int(r, 0);
+	ends_release(ends, 2 * side);
+}
+
+void a_channel_closed_here(void)
+{
+	close_with_messages(0);
+}
+
+void a_channel_closed_there(void)
+{
+	close_with_messages(1);
+}
+
+/* Nothing is closed: the last handle goes, and the rest in the background. */
+void a_channel_that_is_left(void)
+{
+	struct ends *ends = ends_make(NULL);
+	int r;
+
+	if (!ends)
+		return;
+	flow_send(&ends->flow[0], ends->topic[0], SEND, 1000, 0);
+	flow_send(&ends->flow[0], ends->topic[0], SEND, 1000, 0);
+	ends->topic[0] = beam_topic_unref(ends->topic[0]);
+	ends->channel[0] = beam_channel_unref(ends->channel[0]);
+	r = flow_drain(&ends->flow[0], ends->topic[1]);
+	if (strict)
+		check_int(r, 0);
+	ends_release(ends, 0);
+}
+
+/* ---- Peers -------------------------------------------------------------------------------------------------------------------- */
+
+/* One channel, and the bare socket of its other side. */
+struct lone {
+	int socket;
+	beam_channel *channel;
+	beam_topic *topic;
+};
+
+static bool lone_make(struct lone *lone)
+{
+	int fds[2], r;
+
+	*lone = (struct lone){.socket = -1};
+	ends_sockets(fds);
+	lone->channel = ends_channel(fds[0], NULL);
+	lone->socket = fds[1];
+	if (!lone->channel)
+		return false;
+	r = beam_topic_open(&lone->topic, lone->channel, "topic");
+	return result_of(r, 0, -EPIPE, -ECONNRESET, -ENOMEM);
+}
+
+static void lone_end(struct lone *lone)
+{
+	beam_topic_unref(lone->topic);
+	beam_channel_unref(lone->channel);
+	if (lone->socket >= 0)
+		close(lone->socket);
+}
+
+/* Making is not what these scenarios are about: only what comes after must be strict. */
+static bool lone_make_loosely(struct lone *lone)
+{
+	bool was_strict = strict, made;
+
+	strict = false;
+	made = lone_make(lone);
+	strict = was_strict;
+	return made;
+}
+
+void a_peer_that_dies(void)
+{
+	struct lone lone;
+	beam_message *message = NULL;
+	beam_topic *topic = NULL;
+	int r;
+
+	if (lone_make_loosely(&lone)) {
+		r = beam_topic_send(lone.topic, "unread", 6, soon());
+		result_of(r, 0, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM);
+		close(lone.socket);
+		lone.socket = -1;
+		r = beam_topic_receive(lone.topic, &message, soon());
+		result_of(r, -ECONNRESET, -EAGAIN, -ETIMEDOUT, -ENOMEM);
+		r = beam_channel_accept(lone.channel, &topic, soon());
+		result_of(r, -ECONNRESET, -EAGAIN, -ETIMEDOUT, -ENOMEM);
+		r = beam_topic_send(lone.topic, "late", 4, soon());
+		result_of(r, -ECONNRESET, -EAGAIN, -ETIMEDOUT, -ENOMEM);
+		r = beam_channel_close(lone.channel, soon());
+		result_of(r, -ECONNRESET, -EAGAIN, -ETIMEDOUT, -ENOMEM);
+		check_string(beam_channel_breach(lone.channel), NULL);
+	}
+	lone_end(&lone);
+}
+
+void a_peer_that_breaks_the_protocol(void)
+{
+	struct lone lone;
+	beam_message *message = NULL;
+	int r;
+
+	if (lone_make_loosely(&lone)) {
+		check_int(send(lone.socket, "this is no HELLO", 16, MSG_NOSIGNAL), 16);
+		r = beam_topic_receive(lone.topic, &message, soon());
+		result_of(r, -EPROTO, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM);
+		check(r != -EPROTO || beam_channel_breach(lone.channel));
+		r = beam_channel_close(lone.channel, soon());
+		result_of(r, -EPROTO, 0, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM);
+	}
+	lone_end(&lone);
+}
+
+/* ---- Those who wait ------------------------------------------------------------------------------------------------------------ */
+
+struct waiter {
+	struct ends *ends;
+	beam_deadline deadline;
+	atomic_bool waits;
+	int result;
+};
+
+static void *wait_to_receive(void *argument)
+{
+	struct waiter *waiter = argument;
+
+	atomic_store(&waiter->waits, true);
+	waiter->result = flow_receive_until(&waiter->ends->flow[1], waiter->ends->topic[0], BEAM_FOREVER);
+	return NULL;
+}
+
+/* Until the window is full, and on. */
+static void *wait_to_send(void *argument)
+{
+	struct waiter *waiter = argument;
+
+	atomic_store(&waiter->waits, true);
+	do
+		waiter->result =
+		    flow_send_until(&waiter->ends->flow[0], waiter->ends->topic[0], SEND, 20 << 10, 0, waiter->deadline);
+	while (!waiter->result);
+	return NULL;
+}
+
+static void *wait_to_accept(void *argument)
+{
+	struct waiter *waiter = argument;
+	beam_topic *topic = NULL;
+
+	atomic_store(&waiter->waits, true);
+	waiter->result = beam_channel_accept(waiter->ends->channel[0], &topic, BEAM_FOREVER);
+	beam_topic_unref(topic);
+	return NULL;
+}
+
+/* What wakes them: this side's close, the other side's, or the end of what they wait on. None of it may fail to. */
+enum waking { CLOSE_HERE, CLOSE_THERE, TOPIC_HERE };
+
+static void wake(struct ends *ends, enum waking waking)
+{
+	switch (waking) {
+	case CLOSE_HERE: beam_channel_close(ends->channel[0], BEAM_NOWAIT); break;
+	case CLOSE_THERE: ends->channel[1] = beam_channel_unref(ends->channel[1]); break;
+	case TOPIC_HERE:
+		beam_topic_close(ends->topic[0]);
+		beam_topic_reset(ends->topic[0]);
+		break;
+	}
+}
+
+static void wait_and_wake(void *(*const runs[])(void *), size_t n, enum waking waking)
+{
+	struct beam_channel_options options = ends_options();
+	struct waiter waiters[2];
+	bool was_strict = strict;
+	pthread_t threads[2];
+	struct ends *ends;
+
+	options.socket_buffer_bytes = 4 << 10;
+	options.topic_window_bytes = 64 << 10;
+	ends = ends_make(&options);
+	if (!ends)
+		return;
+	/* They are all to fail in the end. */
+	strict = false;
+	for (size_t i = 0; i < n; i++) {
+		waiters[i].ends = ends;
+		/* The end of a topic does not wake who has begun a frame that the socket has no room for: of a fault that lasts, none ever. */
+		waiters[i].deadline = waking == TOPIC_HERE && !was_strict ? soon() : BEAM_FOREVER;
+		atomic_init(&waiters[i].waits, false);
+		threads[i] = thread_spawn(runs[i], &waiters[i]);
+	}
+	for (size_t i = 0; i < n; i++)
+		check_within(5000, atomic_load(&waiters[i].waits));
+	wake(ends, waking);
+	for (size_t i = 0; i < n; i++)
+		thread_wait(threads[i]);
+	strict = was_strict;
+	ends->flow[0].over = ends->flow[1].over = false;
+	ends_release(ends, 1);
+}
+
+/* For messages and for credit. */
+static void wait_for_both(enum waking waking)
+{
+	wait_and_wake((void *(*const[])(void *)){wait_to_receive, wait_to_send}, 2, waking);
+}
+
+void waiting_until_it_is_closed_here(void)
+{
+	wait_for_both(CLOSE_HERE);
+}
+
+void waiting_until_it_is_closed_there(void)
+{
+	wait_for_both(CLOSE_THERE);
+}
+
+void waiting_until_the_topic_ends(void)
+{
+	wait_for_both(TOPIC_HERE);
+}
+
+static void wait_for_topics(enum waking waking)
+{
+	wait_and_wake((void *(*const[])(void *)){wait_to_accept}, 1, waking);
+}
+
+void waiting_for_topics_until_it_is_closed_here(void)
+{
+	wait_for_topics(CLOSE_HERE);
+}
+
+void waiting_for_topics_until_it_is_closed_there(void)
+{
+	wait_for_topics(CLOSE_THERE);
+}

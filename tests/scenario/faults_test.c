@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every scenario, with every call of it failing in turn: once and from then on, with each error that the call can give. Linked twice, with the seam
+ * and with the library as it is shipped and preload.c before it.
+ *
+ * Each fault has a process of its own, in which nothing of the library has run before: so what is done once is done in it too, and a crash or a
+ * hang is one finding. There the scenario is played with the fault and then, as if nothing had been, without any; after that the process
+ * must hold what one holds in which both went well. What failed is played again alone with BEAM_FAULT=FAULT, as it is told.
+ */
+#include <scenario/ledger.h>
+#include <scenario/scenarios.h>
+#include <sys/mman.h>
+
+enum { RUN_MS = 10, SHORT_MS = 1, HANG_SECONDS = 30 };
+
+/* How a scenario goes wrong: the `n`th call of a function, SYS_CALLS: of all, fails with the error that is this one of its list. 0: it does not. */
+struct fault {
+	enum sys_call call;
+	unsigned long n;
+	unsigned choice;
+	enum fault_lasting lasting;
+};
+
+/* What the process in which it was played has to tell. */
+static struct report {
+	unsigned long calls, calls_of[SYS_CALLS];
+	bool hit;
+	long blocks;
+} * report;
+
+static void (*scenario)(void);
+static struct fault fault;
+/* What is held after two runs without a fault. */
+static long baseline;
+static unsigned long injected, scenarios, turn;
+
+/* ---- For the scenarios ------------------------------------------------------------------------------------------------------------- */
+
+bool strict;
+static beam_deadline run_until;
+
+beam_deadline soon(void)
+{
+	beam_deadline least = beam_in_ms(stretch(strict ? LONG_MS : SHORT_MS));
+
+	return strict || least > run_until ? least : run_until;
+}
+
+/* Any error that was injected may be told, but for those that say only that a call is to be made again. */
+bool excused(long long result)
+{
+	return result != -EINTR && result < 0 && fault_gave((int)-result);
+}
+
+/* ---- In a process of its own ------------------------------------------------------------------------------------------------------- */
+
+static bool goes_unnoticed(void)
+{
+	return fault.n == 0 || fault.lasting == FAULT_EACH_OTHER ||
+	       (fault.lasting == FAULT_ONCE && fault_unnoticed(fault.call, fault.choice));
+}
+
+/* The calls that can say EINTR. */
+static uint64_t interruptible(void)
+{
+	uint64_t calls = 0;
+
+	for (enum sys_call call = 0; call < SYS_CALLS; call++)
+		for (unsigned choice = 0; choice < fault_errors(call); choice++)
+			if (fault_error(call, choice) == EINTR)
+				calls |= FAULT(call);
+	return calls;
+}
+
+static void arm(void)
+{
+	/* How often epoll_wait() returns is another number each time. */
+	fault_only(fault.lasting == FAULT_EACH_OTHER ? interruptible()
+		   : fault.call == SYS_CALLS         ? FAULT_ALL & ~FAULT(SYS_EPOLL_WAIT)
+						     : FAULT(fault.call));
+	fault_at(fault.n,
+		 fault.lasting == FAULT_EACH_OTHER ? EINTR
+		 : fault.call == SYS_CALLS         ? 0
+						   : ~(int)fault.choice,
+		 fault.lasting);
+}
+
+/* Nobody of the library's is on the way any more, and what it closes is closed. */
+static void settle(const struct fd_snapshot *fds)
+{
+	check_within(10000, !thread_named("beam"));
+	check_fds(fds);
+}
+
+static int play(void *unused)
+{
+	static struct fd_snapshot fds;
+	long before;
+
+	(void)unused;
+	harness_timeout(HANG_SECONDS);
+	attached_open();
+	fd_snapshot_take(&fds);
+	before = allocated_blocks();
+	fault_leaked();
+
+	strict = goes_unnoticed();
+	run_until = beam_in_ms(stretch(RUN_MS));
+	arm();
+	scenario();
+	report->hit = fault_hit();
+	report->calls = fault_calls();
+	for (enum sys_call call = 0; call < SYS_CALLS; call++)
+		report->calls_of[call] = fault_calls_of(call);
+	fault_off();
+	settle(&fds);
+
+	strict = true;
+	fault_at(0, 0, FAULT_ONCE);
+	fault_off();
+	scenario();
+	settle(&fds);
+	check(!fault_leaked());
+	if (before >= 0 && fault.n > 0)
+		check_within(1000, allocated_blocks() - before <= baseline);
+	report->blocks = allocated_blocks() - before;
+	return 0;
+}
+
+/* ---- One by one -------------------------------------------------------------------------------------------------------------------- */
+
+/* Which fault it is, said with every failure. */
+static void tell_fault(void)
+{
+	const char *lasting = fault.lasting == FAULT_ONCE ? "once" : "from then on";
+
+	if (fault.n == 0)
+		harness_context("no fault");
+	else if (fault.lasting == FAULT_EACH_OTHER)
+		harness_context("BEAM_FAULT=%d,1,0,%d: every other call interrupted", SYS_CALLS, FAULT_EACH_OTHER);
+	else
+		harness_context("BEAM_FAULT=%d,%lu,%u,%d: call %lu of %s(), %s %s", (int)fault.call, fault.n, fault.choice,
+				(int)fault.lasting, fault.n, fault.call == SYS_CALLS ? "all" : fault_name(fault.call),
+				fault.call == SYS_CALLS ? "" : errno_name(fault_error(fault.call, fault.choice)), lasting);
+}
+
+static bool play_apart(void)
+{
+	int status;
+
+	report->hit = false;
+	tell_fault();
+	status = process_wait(process_spawn(play, NULL));
+	injected += report->hit;
+	if (status != 0)
+		fail("%s", status >= 128 ? strsignal(status - 128) : "see above");
+	harness_context("%s", "");
+	return status == 0;
+}
+
+static unsigned long number_of(const char *variable, unsigned long otherwise)
+{
+	const char *given = getenv(variable);
+
+	return given ? strtoul(given, NULL, 10) : otherwise;
+}
+
+/* Of all faults each `step`th is injected, from the `first` on: several processes can share them. */
+static unsigned long step, first;
+
+static void inject(struct fault next)
+{
+	if (turn++ % step != first)
+		return;
+	fault = next;
+	play_apart();
+}
+
+/* What only says that a call is to be made again, though there is something to be had, does not last: that would be another machine. */
+static bool can_last(enum sys_call call, int error)
+{
+	return error != EINTR && error != ECONNABORTED && (error != EAGAIN || (call != SYS_RECVMSG && call != SYS_WRITE));
+}
+
+/* Each call of a function, with each of its errors. */
+static void inject_into(enum sys_call call, unsigned long calls)
+{
+	for (unsigned long n = 1; n <= calls; n++)
+		for (unsigned choice = 0; choice < fault_errors(call); choice++) {
+			inject((struct fault){call, n, choice, FAULT_ONCE});
+			if (can_last(call, fault_error(call, choice)))
+				inject((struct fault){call, n, choice, FAULT_STICKY});
+		}
+}
+
+static void inject_all(void)
+{
+	struct report good = *report;
+
+	inject((struct fault){SYS_CALLS, 1, 0, FAULT_EACH_OTHER});
+	for (enum sys_call call = 0; call < SYS_CALLS; call++)
+		inject_into(call, good.calls_of[call]);
+	for (unsigned long n = 1; n <= good.calls; n++)
+		inject((struct fault){SYS_CALLS, n, 0, FAULT_STICKY});
+}
+
+static void play_all(void (*run)(void))
+{
+	const char *given = getenv("BEAM_FAULT");
+	int call, lasting;
+
+	scenario = run;
+	fault = (struct fault){SYS_CALLS, 0, 0, FAULT_ONCE};
+	if (!play_apart())
+		return;
+	scenarios++;
+	baseline = report->blocks;
+	if (!given) {
+		inject_all();
+		return;
+	}
+	require(sscanf(given, "%d,%lu,%u,%d", &call, &fault.n, &fault.choice, &lasting) == 4);
+	fault.call = (enum sys_call)call;
+	fault.lasting = (enum fault_lasting)lasting;
+	play_apart();
+}
+
+#define SCENARIO_TEST(name)                                                                                                    \
+	static void test_##name(void)                                                                                          \
+	{                                                                                                                      \
+		play_all(name);                                                                                                \
+	}
+SCENARIOS(SCENARIO_TEST)
+
+#define SCENARIO_ENTRY(name) TEST(test_##name),
+static const struct test tests[] = {SCENARIOS(SCENARIO_ENTRY)};
+
+int main(int argc, char **argv)
+{
+	int code;
+
+	step = number_of("BEAM_FAULT_STEP", under_valgrind() ? 4999 : under_sanitizer() ? 997 : 97);
+	first = number_of("BEAM_FAULT_FIRST", 0);
+	report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (report == MAP_FAILED)
+		return 2;
+	code = harness_main("scenario-faults", tests, sizeof tests / sizeof *tests, argc, argv);
+	printf("%lu faults injected in %lu scenarios\n", injected, scenarios);
+	return code;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* Descriptors for event loops, and channels that a loop runs, while all that can fail fails in turn. */
+#include <beam/event.h>
+#include <poll.h>
+#include <scenario/ledger.h>
+#include <scenario/scenarios.h>
+
+static void ask_for_fd(int fd)
+{
+	result_of(fd >= 0 ? 0 : fd, 0, -EMFILE, -ENFILE, -ENOMEM);
+}
+
+void descriptors_for_an_event_loop(void)
+{
+	struct ends *ends = ends_make(NULL);
+
+	if (!ends)
+		return;
+	ask_for_fd(beam_topic_fd(ends->topic[1]));
+	ask_for_fd(beam_topic_room_fd(ends->topic[0]));
+	ask_for_fd(beam_channel_accept_fd(ends->channel[0]));
+	for (int i = 0; i < 3; i++) {
+		flow_send(&ends->flow[0], ends->topic[0], i == 1 ? SENDV : SEND, 100, i == 1);
+		flow_receive(&ends->flow[0], ends->topic[1]);
+	}
+	ends_release(ends, 1);
+}
+
+/* One end without a thread: it is run until the other's message has come, or the time is over. */
+void a_channel_run_by_a_loop(void)
+{
+	struct beam_channel_options options = ends_options();
+	struct ends *ends;
+	beam_deadline until, deadline;
+
+	options.loop = 1;
+	ends = ends_make(&options);
+	if (!ends)
+		return;
+	ask_for_fd(beam_channel_loop_nudge_fd(ends->channel[1]));
+	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
+	flow_send(&ends->flow[1], ends->topic[1], SENDV, 100, 1);
+	for (until = soon(); now_ns() < until && flow_receive_until(&ends->flow[0], ends->topic[1], BEAM_NOWAIT) == -EAGAIN;) {
+		struct pollfd item = {.fd = beam_channel_loop_fd(ends->channel[1]),
+				      .events = (short)beam_channel_loop_events(ends->channel[1])};
+		int r;
+
+		check_int(beam_channel_loop_deadline(ends->channel[1], &deadline), 0);
+		poll(&item, 1, 1);
+		r = beam_channel_dispatch(ends->channel[1], item.revents);
+		check(r == 0 || r == 1);
+	}
+	flow_receive(&ends->flow[1], ends->topic[0]);
+	ends_release(ends, 2);
+}

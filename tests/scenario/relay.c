@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* Channels that travel as attachments, and messages that are moved on: all or nothing, in order, and nothing left over. */
+#include <beam/pair.h>
+#include <beam/router.h>
+#include <scenario/ledger.h>
+#include <scenario/scenarios.h>
+
+enum { MESSAGES = 4, TURNS = 8 };
+
+#define MAKING -E2BIG, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN
+#define SENDING -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE
+
+/* ---- Channels over channels -------------------------------------------------------------------------------------------------------- */
+
+void a_pair_of_channels(void)
+{
+	struct beam_channel_options options = ends_options();
+	beam_channel *a = NULL, *b = NULL;
+	bool made = result_of(beam_channel_pair(&a, &b, &options), 0, MAKING);
+
+	check_int(a != NULL, made);
+	check_int(b != NULL, made);
+	beam_channel_unref(a);
+	beam_channel_unref(b);
+}
+
+void a_channel_in_a_message(void)
+{
+	struct beam_channel_options options = ends_options();
+	beam_message *message = NULL;
+	beam_channel *kept = NULL, *taken = NULL;
+
+	if (!result_of(beam_message_new(&message, "x", 1), 0, -ENOMEM))
+		return;
+	/* Past the attachments that a message has room for from the start. */
+	for (size_t i = 0; i < 3; i++) {
+		bool made = result_of(beam_message_add_channel(message, &kept, &options), 0, MAKING);
+
+		check_int(kept != NULL, made);
+		check_int(beam_message_attachments(message), made ? i + 1 : i);
+		kept = beam_channel_unref(kept);
+		if (!made)
+			break;
+	}
+	if (beam_message_attachments(message) > 0 &&
+	    !result_of(beam_message_take_channel(message, 0, &taken, &options), 0, MAKING, -ENOTCONN))
+		check(!taken && beam_message_peek_fd(message, 0) >= 0);
+	beam_channel_unref(taken);
+	beam_message_free(message);
+}
+
+static void take_from(beam_topic *topic, const struct beam_channel_options *options)
+{
+	beam_message *message = NULL;
+	beam_channel *taken = NULL;
+
+	if (!result_of(beam_topic_receive(topic, &message, soon()), 1, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM))
+		return;
+	check_int(beam_message_attachments(message), 1);
+	if (result_of(beam_message_take_channel(message, 0, &taken, options), 0, MAKING, -EACCES, -ENOTCONN))
+		check_int(beam_message_peek_fd(message, 0), -ENOENT);
+	beam_channel_unref(taken);
+	beam_message_free(message);
+}
+
+void a_channel_sent_on_a_topic(void)
+{
+	struct beam_channel_options options = ends_options();
+	struct ends *ends = ends_make(NULL);
+	beam_channel *kept = NULL;
+
+	if (!ends)
+		return;
+	if (result_of(beam_topic_send_channel(ends->topic[0], "x", 1, &kept, &options, soon()), 0, MAKING, SENDING))
+		take_from(ends->topic[1], &options);
+	else
+		check(!kept);
+	beam_channel_unref(kept);
+	ends_release(ends, 0);
+}
+
+/* ---- From topic to topic ------------------------------------------------------------------------------------------------------------ */
+
+/* Sends messages with an attachment; how many went. */
+static int send_some(struct ends *ends)
+{
+	int n = 0;
+
+	while (n < MESSAGES && flow_send(&ends->flow[0], ends->topic[0], SENDV, n % 2 ? 100 << 10 : 100, 1) == 0)
+		n++;
+	return n;
+}
+
+/* What comes out at the end of `to` is what went in at the beginning of `from`, as far as it was moved. */
+static void compare(struct ends *from, struct ends *to)
+{
+	to->flow[0] = from->flow[0];
+	to->flow[0].over = false;
+	for (size_t i = to->flow[0].n_received = 0; i < from->flow[0].n_accepted; i++)
+		if (flow_receive_until(&to->flow[0], to->topic[1], strict ? soon() : beam_in_ms(1)) != 1)
+			break;
+	if (strict)
+		check_int(to->flow[0].n_received, MESSAGES);
+	/* It has left the first pair. */
+	from->flow[0] = (struct flow){0};
+}
+
+void messages_forwarded(void)
+{
+	struct ends *from = ends_make(NULL), *to = ends_make(NULL);
+	beam_message *held = NULL;
+	size_t moved = 0, n;
+	int accepted = from && to ? send_some(from) : 0;
+
+	for (int turns = 0; turns < TURNS && moved < (size_t)accepted; turns++) {
+		int r = beam_topic_forward(from->topic[1], to->topic[0], &held, (size_t)accepted - moved, &n, soon());
+
+		moved += n;
+		result_of(r, 1, SENDING, -ENOENT);
+		check(r < 0 || !held);
+	}
+	beam_message_free(held);
+	if (from && to)
+		compare(from, to);
+	if (from)
+		ends_release(from, 0);
+	if (to)
+		ends_release(to, 0);
+}
+
+/* ---- By routes ---------------------------------------------------------------------------------------------------------------------- */
+
+static int wants_all(void *argument, const char *topic, const beam_message *message)
+{
+	(void)argument;
+	(void)topic;
+	return message != NULL;
+}
+
+static void count_release(void *argument)
+{
+	++*(int *)argument;
+}
+
+/* The first route is removed again; the second leads from one pair to the other. */
+static bool add_routes(beam_router *router, struct ends *from, struct ends *to, int *released)
+{
+	struct beam_route none = {
+	    .size = sizeof none, .match = wants_all, .topic = to->topic[0], .argument = released, .release = count_release};
+	struct beam_route all = {.size = sizeof all, .prefix = "to", .channel = to->channel[0]};
+	uint64_t id = 0;
+
+	if (!result_of(beam_router_add_route(router, &none, &id), 0, -ENOMEM))
+		return false;
+	check_int(beam_router_remove_route(router, id), 0);
+	check_int(*released, 1);
+	return result_of(beam_router_add_route(router, &all, NULL), 0, -ENOMEM) &&
+	       result_of(beam_router_add_topic(router, from->topic[1], from), 0, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC) &&
+	       result_of(beam_router_add_channel(router, from->channel[1], from), 0, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC);
+}
+
+/* Until all has been moved, or too many turns have failed. A router whose sources have not ended runs until its deadline. */
+static void run(beam_router *router, struct ends *to, int accepted)
+{
+	for (int i = 0; i < TURNS; i++) {
+		struct beam_router_failure failure = {NULL, NULL, NULL};
+		struct beam_statistics statistics = {0};
+		int r = beam_router_run(router, &failure, beam_in_ms(1));
+
+		result_of(r, failure.message || failure.topic ? 0 : -ETIMEDOUT, 0, SENDING, -ENOENT);
+		beam_message_free(failure.message);
+		beam_topic_unref(failure.topic);
+		check_int(beam_topic_statistics(to->topic[0], &statistics, sizeof statistics), 0);
+		/* Without that message the others would not be a beginning. */
+		if (failure.message || r == 0 || (int)statistics.messages_sent == accepted)
+			break;
+		/* However slow this machine is. */
+		i -= strict;
+	}
+}
+
+void messages_by_routes(void)
+{
+	struct ends *from = ends_make(NULL), *to = ends_make(NULL);
+	beam_router *router = NULL;
+	int released = 0, accepted;
+
+	if (from && to && result_of(beam_router_new(&router), 0, -EMFILE, -ENFILE, -ENOMEM)) {
+		check(beam_router_ref(router) == router);
+		beam_router_unref(router);
+		accepted = send_some(from);
+		if (add_routes(router, from, to, &released))
+			run(router, to, accepted);
+	}
+	beam_router_unref(router);
+	if (router)
+		compare(from, to);
+	if (from)
+		ends_release(from, 0);
+	if (to)
+		ends_release(to, 0);
+}

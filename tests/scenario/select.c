@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* A selector of all that can be waited for: each of it is added and told, or was not added. */
+#include <beam/select.h>
+#include <poll.h>
+#include <scenario/ledger.h>
+#include <scenario/scenarios.h>
+#include <sys/eventfd.h>
+
+/* Adding gave `r`: true if it is a member now. */
+static bool added(int r)
+{
+	return result_of(r, 0, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC);
+}
+
+/* Waits until what is expected of `tag` is told, with others or alone. */
+static void expect(beam_select *select, const void *tag, unsigned what)
+{
+	beam_deadline deadline = soon();
+	struct beam_ready ready[8];
+	bool told = false;
+	ssize_t n;
+
+	do {
+		n = beam_select_wait(select, ready, 8, deadline);
+		for (ssize_t i = 0; i < n; i++)
+			told = told || (ready[i].tag == tag && ready[i].what == what);
+	} while (n > 0 && !told && now_ns() < deadline);
+	result_of(told ? 1 : n < 0 ? n : -ETIMEDOUT, 1, -ETIMEDOUT, -EAGAIN);
+}
+
+static void select_all(beam_select *select, struct ends *ends)
+{
+	beam_topic *other = NULL;
+	beam_call *call = NULL;
+	int fd = eventfd(1, EFD_CLOEXEC);
+
+	check(beam_select_fd(select) >= 0);
+	if (added(beam_select_add_topic(select, ends->topic[1], BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, ends))) {
+		if (flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0) == 0)
+			expect(select, ends, BEAM_SELECT_RECEIVE);
+		flow_receive(&ends->flow[0], ends->topic[1]);
+		check_int(beam_select_remove_topic(select, ends->topic[1], BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND), 0);
+	}
+	if (added(beam_select_add_channel(select, ends->channel[1], &added))) {
+		if (result_of(beam_topic_open(&other, ends->channel[0], "other"), 0, -EPIPE, -ECONNRESET, -ENOMEM))
+			expect(select, &added, BEAM_SELECT_ACCEPT);
+		beam_topic_unref(other);
+		check_int(beam_select_remove_channel(select, ends->channel[1]), 0);
+	}
+	if (result_of(beam_call_begin(&call, ends->topic[1], NULL, 0, NULL, 0, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
+		      -ECONNRESET, -ENOMEM)) {
+		if (added(beam_select_add_call(select, call, &call))) {
+			check_int(beam_call_cancel(call), 0);
+			expect(select, &call, BEAM_SELECT_REPLY);
+			check_int(beam_select_remove_call(select, call), 0);
+		}
+		beam_call_unref(call);
+	}
+	if (added(beam_select_add_fd(select, fd, POLLIN, &fd))) {
+		expect(select, &fd, BEAM_SELECT_FD);
+		check_int(beam_select_remove_fd(select, fd), 0);
+	}
+	close(fd);
+}
+
+void selecting_among_everything(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_select *select = NULL;
+
+	if (!ends)
+		return;
+	if (result_of(beam_select_new(&select), 0, -EMFILE, -ENFILE, -ENOMEM)) {
+		check(beam_select_ref(select) == select);
+		beam_select_unref(select);
+		select_all(select, ends);
+	}
+	beam_select_unref(select);
+	ends_release(ends, 2);
+}
