@@ -331,7 +331,8 @@ static int drop_packet(int socket)
 	return n < 0 ? (int)n : -EMSGSIZE;
 }
 
-static int receive_packet(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
+/* -EAGAIN: it was there, and is not any more. */
+static int take_packet(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
 {
 	struct beam_message *message;
 	struct fd_group group;
@@ -363,6 +364,17 @@ static int receive_packet(int socket, beam_message **ret, size_t limit, beam_dea
 	attach(message, &group);
 	*ret = message;
 	return 1;
+}
+
+/* Of a socket that others read from too, somebody may have been quicker. */
+static int receive_packet(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
+{
+	int r;
+
+	do
+		r = take_packet(socket, ret, limit, deadline);
+	while (r == -EAGAIN && !deadline_passed(deadline));
+	return r == -EAGAIN ? deadline_error(deadline) : r;
 }
 
 int beam_receive(int socket, beam_message **ret, size_t limit, beam_deadline deadline)

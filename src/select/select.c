@@ -183,7 +183,7 @@ static int remove_fd(struct beam_select *select, int fd, unsigned what)
 		removed = select->slots[fd];
 		select->slots[fd] = (struct slot){.generation = removed.generation};
 		/* It fails only if the descriptor was closed, and then it is done. */
-		epoll_ctl(select->epoll, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+		sys_epoll_ctl(select->epoll, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
 	}
 	pthread_mutex_unlock(&select->lock);
 	release(&removed);

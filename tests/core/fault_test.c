@@ -224,6 +224,22 @@ static void test_a_deadline_holds_whatever_the_kernel_says_of_readiness(void)
 	}
 }
 
+static void test_a_packet_that_somebody_else_takes_is_not_the_end_of_waiting(void)
+{
+	int pair[2];
+
+	require_int(beam_socket_pair(SOCK_SEQPACKET, pair), 0);
+	require_int(beam_send(pair[0], data, 5, pair[0], BEAM_NOWAIT), 0);
+	/* Seen by the first, gone with the second. */
+	fault_only(FAULT(SYS_RECVMSG));
+	fault_at(2, EAGAIN, false);
+	check(receives(pair[1], 5, 1));
+	check(fault_hit());
+	fault_off();
+	close_both(pair);
+	check(reaper_drain(BEAM_FOREVER));
+}
+
 static const struct test tests[] = {
     TEST(test_an_exchange_on_a_stream),
     TEST(test_an_exchange_of_packets),
@@ -233,5 +249,6 @@ static const struct test tests[] = {
     TEST(test_waiting_in_vain),
     TEST(test_signals_change_nothing),
     TEST(test_a_deadline_holds_whatever_the_kernel_says_of_readiness),
+    TEST(test_a_packet_that_somebody_else_takes_is_not_the_end_of_waiting),
 };
 HARNESS_MAIN("core-fault", tests)
