@@ -58,7 +58,7 @@ bool fault_gave(int error);
 /* The call's name without sys_; NULL if fault.c does not know it. */
 const char *fault_name(enum sys_call call);
 
-/* Reads and writes of streams take at most so many bytes; 0: as many as they are given. Only with preload.c, else NULL. */
+/* Every other read or write of a stream takes at most so many bytes; 0: as many as it is given. Only with preload.c, else NULL. */
 void fault_short(size_t reads, size_t writes) __attribute__((weak));
 
 /*

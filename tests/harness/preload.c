@@ -215,11 +215,21 @@ bool fault_leaked(void)
 /* ---- Short reads and writes -------------------------------------------------------------------------------------------------------- */
 
 static atomic_size_t short_reads, short_writes;
+static atomic_uint turns;
 
 void fault_short(size_t reads, size_t writes)
 {
 	atomic_store(&short_reads, reads);
 	atomic_store(&short_writes, writes);
+}
+
+/* To how many bytes this call of libbeam's is to be cut; 0: not. Each other one is, so that the rest follows whole: bytes sent one by one would
+ * fill the socket, whose room is counted by segments, where one thread sends and then receives. */
+static size_t cut(atomic_size_t *length)
+{
+	size_t bytes = atomic_load_explicit(length, memory_order_relaxed);
+
+	return bytes && atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed) % 2 == 0 ? bytes : 0;
 }
 
 enum { IOV_SHORT = 1024 };
@@ -255,7 +265,7 @@ static bool is_stream(int fd)
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	bool librarys = CALLED_BY_LIBRARY;
-	size_t bytes = librarys ? atomic_load_explicit(&short_writes, memory_order_relaxed) : 0;
+	size_t bytes = librarys ? cut(&short_writes) : 0;
 	struct iovec iov[IOV_SHORT];
 	struct msghdr shortened;
 
@@ -270,7 +280,7 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	bool librarys = CALLED_BY_LIBRARY;
-	size_t bytes = librarys ? atomic_load_explicit(&short_reads, memory_order_relaxed) : 0;
+	size_t bytes = librarys ? cut(&short_reads) : 0;
 	struct iovec iov[IOV_SHORT];
 	struct msghdr shortened;
 	ssize_t n;

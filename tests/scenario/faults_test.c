@@ -11,14 +11,16 @@
 #include <scenario/scenarios.h>
 #include <sys/mman.h>
 
-enum { RUN_MS = 10, SHORT_MS = 1, HANG_SECONDS = 30 };
+enum { RUN_MS = 10, SHORT_MS = 1, HANG_SECONDS = 30, SHORT_MAX = 300 };
 
-/* How a scenario goes wrong: the `n`th call of a function, SYS_CALLS: of all, fails with the error that is this one of its list. 0: it does not. */
+/* How a scenario goes wrong: the `n`th call of a function, SYS_CALLS: of all, fails with the error that is this one of its list. 0: it does not.
+ * Or, with a length, every other read or write takes no more than that: this is no error, and nobody may notice. */
 struct fault {
 	enum sys_call call;
 	unsigned long n;
 	unsigned choice;
 	enum fault_lasting lasting;
+	size_t length;
 };
 
 /* What the process in which it was played has to tell. */
@@ -56,7 +58,7 @@ bool excused(long long result)
 
 static bool goes_unnoticed(void)
 {
-	return fault.n == 0 || fault.lasting == FAULT_EACH_OTHER ||
+	return fault.n == 0 || fault.length || fault.lasting == FAULT_EACH_OTHER ||
 	       (fault.lasting == FAULT_ONCE && fault_unnoticed(fault.call, fault.choice));
 }
 
@@ -74,6 +76,11 @@ static uint64_t interruptible(void)
 
 static void arm(void)
 {
+	if (fault.length) {
+		fault_short(fault.call == SYS_RECVMSG ? fault.length : 0, fault.call == SYS_SENDMSG ? fault.length : 0);
+		fault_at(0, 0, FAULT_ONCE);
+		return;
+	}
 	/* How often epoll_wait() returns is another number each time. */
 	fault_only(fault.lasting == FAULT_EACH_OTHER ? interruptible()
 		   : fault.call == SYS_CALLS         ? FAULT_ALL & ~FAULT(SYS_EPOLL_WAIT)
@@ -108,11 +115,13 @@ static int play(void *unused)
 	run_until = beam_in_ms(stretch(RUN_MS));
 	arm();
 	scenario();
-	report->hit = fault_hit();
+	report->hit = fault_hit() || fault.length;
 	report->calls = fault_calls();
 	for (enum sys_call call = 0; call < SYS_CALLS; call++)
 		report->calls_of[call] = fault_calls_of(call);
 	fault_off();
+	if (fault_short)
+		fault_short(0, 0);
 	settle(&fds);
 
 	strict = true;
@@ -136,6 +145,9 @@ static void tell_fault(void)
 
 	if (fault.n == 0)
 		harness_context("no fault");
+	else if (fault.length)
+		harness_context("BEAM_FAULT=%d,1,0,0,%zu: every other %s() takes %zu bytes at most", (int)fault.call,
+				fault.length, fault_name(fault.call), fault.length);
 	else if (fault.lasting == FAULT_EACH_OTHER)
 		harness_context("BEAM_FAULT=%d,1,0,%d: every other call interrupted", SYS_CALLS, FAULT_EACH_OTHER);
 	else
@@ -187,9 +199,9 @@ static void inject_into(enum sys_call call, unsigned long calls)
 {
 	for (unsigned long n = 1; n <= calls; n++)
 		for (unsigned choice = 0; choice < fault_errors(call); choice++) {
-			inject((struct fault){call, n, choice, FAULT_ONCE});
+			inject((struct fault){call, n, choice, FAULT_ONCE, 0});
 			if (can_last(call, fault_error(call, choice)))
-				inject((struct fault){call, n, choice, FAULT_STICKY});
+				inject((struct fault){call, n, choice, FAULT_STICKY, 0});
 		}
 }
 
@@ -197,11 +209,16 @@ static void inject_all(void)
 {
 	struct report good = *report;
 
-	inject((struct fault){SYS_CALLS, 1, 0, FAULT_EACH_OTHER});
+	inject((struct fault){SYS_CALLS, 1, 0, FAULT_EACH_OTHER, 0});
 	for (enum sys_call call = 0; call < SYS_CALLS; call++)
 		inject_into(call, good.calls_of[call]);
+	/* The session's own tests cut everywhere; this is the socket's side of it, which the seam cannot cut. */
+	for (size_t length = 1; fault_short && length <= SHORT_MAX; length++) {
+		inject((struct fault){SYS_RECVMSG, 1, 0, FAULT_ONCE, length});
+		inject((struct fault){SYS_SENDMSG, 1, 0, FAULT_ONCE, length});
+	}
 	for (unsigned long n = 1; n <= good.calls; n++)
-		inject((struct fault){SYS_CALLS, n, 0, FAULT_STICKY});
+		inject((struct fault){SYS_CALLS, n, 0, FAULT_STICKY, 0});
 }
 
 static void play_all(void (*run)(void))
@@ -210,7 +227,7 @@ static void play_all(void (*run)(void))
 	int call, lasting;
 
 	scenario = run;
-	fault = (struct fault){SYS_CALLS, 0, 0, FAULT_ONCE};
+	fault = (struct fault){SYS_CALLS, 0, 0, FAULT_ONCE, 0};
 	if (!play_apart())
 		return;
 	scenarios++;
@@ -219,7 +236,7 @@ static void play_all(void (*run)(void))
 		inject_all();
 		return;
 	}
-	require(sscanf(given, "%d,%lu,%u,%d", &call, &fault.n, &fault.choice, &lasting) == 4);
+	require(sscanf(given, "%d,%lu,%u,%d,%zu", &call, &fault.n, &fault.choice, &lasting, &fault.length) >= 4);
 	fault.call = (enum sys_call)call;
 	fault.lasting = (enum fault_lasting)lasting;
 	play_apart();

@@ -30,8 +30,9 @@ void descriptors_for_an_event_loop(void)
 void a_channel_run_by_a_loop(void)
 {
 	struct beam_channel_options options = ends_options();
-	struct ends *ends;
 	beam_deadline until, deadline;
+	beam_message *message = NULL;
+	struct ends *ends;
 
 	options.loop = 1;
 	ends = ends_make(&options);
@@ -40,7 +41,7 @@ void a_channel_run_by_a_loop(void)
 	ask_for_fd(beam_channel_loop_nudge_fd(ends->channel[1]));
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
 	flow_send(&ends->flow[1], ends->topic[1], SENDV, 100, 1);
-	for (until = soon(); now_ns() < until && flow_receive_until(&ends->flow[0], ends->topic[1], BEAM_NOWAIT) == -EAGAIN;) {
+	for (until = soon(); now_ns() < until && beam_topic_receive(ends->topic[1], &message, BEAM_NOWAIT) == -EAGAIN;) {
 		struct pollfd item = {.fd = beam_channel_loop_fd(ends->channel[1]),
 				      .events = (short)beam_channel_loop_events(ends->channel[1])};
 		int r;
@@ -50,6 +51,10 @@ void a_channel_run_by_a_loop(void)
 		r = beam_channel_dispatch(ends->channel[1], item.revents);
 		check(r == 0 || r == 1);
 	}
+	if (message)
+		flow_note(&ends->flow[0], message);
+	check(message || !strict);
+	result_of(beam_channel_flush(ends->channel[1], soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
 	flow_receive(&ends->flow[1], ends->topic[0]);
 	ends_release(ends, 2);
 }

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Holds the library to its seam: whatever of the C library it uses can be made to fail (src/base/sys.h), or is known not to.
+
+usage: seam.py LIBRARY SOURCE-DIRECTORY PRELOAD-SOURCE
+
+The library must import nothing else; what the seam has is called in no other place; and preload.c has all of it too.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+# What the seam calls by another name than its own, by the names that the linker sees.
+ALIASES = {"aligned_alloc": ["posix_memalign"], "atexit": ["__cxa_atexit"], "pthread_atfork": ["__register_atfork"]}
+
+# What is not in the seam, and why it need not be.
+CANNOT_FAIL = {
+    "has no failure to tell": """
+        __errno_location free memchr memcmp memcpy memmove memset strchr strcmp strcspn strlen strncmp strnlen getenv getpid pthread_self
+        tdestroy sched_yield""",
+    "tells that there is none, or what the text says": "tfind tdelete strtol",
+    "takes a format and a size of ours": "snprintf",
+    "fails only for an argument that is wrong": """
+        clock_gettime sysconf sigfillset pthread_sigmask pthread_setcancelstate timerfd_settime pthread_join pthread_mutex_lock
+        pthread_mutex_unlock pthread_cond_wait pthread_cond_timedwait""",
+    "needs no memory and no kernel, with our attributes": """
+        pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy pthread_cond_signal pthread_cond_broadcast
+        pthread_condattr_init pthread_condattr_setclock pthread_condattr_destroy""",
+    "there is nothing left to be done about it": "close munmap",
+    "a thread without a name is as good": "pthread_setname_np",
+}
+# Of the compiler, the linker, and checkers.
+NOT_OURS = re.compile(r"^(_ITM_|__gmon_start__|__cxa_finalize|__stack_chk_fail|__tls_get_addr|_?_gcov|__gcov|llvm_|__\w+_chk$)")
+
+
+def seam(header):
+    """The functions of the seam."""
+    return set(re.findall(r"^static inline [\w ]+?\*?sys_(\w+)\(", header.read_text(), re.M)) - {"fault"}
+
+
+def imported(library):
+    """What the library takes from others, without versions, and with one name for both widths of offsets."""
+    output = subprocess.run(["nm", "-D", "--undefined-only", library], check=True, capture_output=True, text=True).stdout
+    names = {line.split()[-1].partition("@")[0] for line in output.splitlines()}
+    return {re.sub(r"64$|_time64$", "", re.sub(r"^__(\w+)_time64$|^__(\w+)64$", r"\1\2", name)) for name in names if not NOT_OURS.match(name)}
+
+
+def called(source, names):
+    """Calls of these functions that do not go through the seam."""
+    comment = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.S)
+    call = re.compile(r"(?<![\w.>])(" + "|".join(sorted(names)) + r")\s*\(")
+    for path in sorted(source.rglob("*.[ch]")):
+        if path.match("base/sys.h"):
+            continue
+        text = comment.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), path.read_text())
+        for number, line in enumerate(text.splitlines(), 1):
+            for name in call.findall(line):
+                yield f"{path}:{number}: {name}() is called, not sys_{name}()"
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    library, source, preload = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).read_text()
+    names = seam(source / "base/sys.h")
+    symbols = {symbol for name in names for symbol in ALIASES.get(name, [name])}
+    harmless = {name for listed in CANNOT_FAIL.values() for name in listed.split()}
+    wrong = [f"{library}: {name}() is not in the seam, and not known not to fail" for name in imported(library) - symbols - harmless]
+    wrong += [f"{name}() is in the seam, and said not to fail" for name in symbols & harmless]
+    wrong += [f"{sys.argv[3]}: no {name}()" for name in symbols if not re.search(rf"\b{name}\(|, {name},\s*\(", preload)]
+    wrong += called(source, names | {"posix_memalign"})
+    print("\n".join(sorted(wrong)) if wrong else f"{len(names)} functions")
+    sys.exit(1 if wrong or not names else 0)
+
+
+main()
