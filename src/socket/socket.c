@@ -298,7 +298,7 @@ static int connect_until(int fd, const struct sockaddr_un *address, socklen_t si
 		if (sys_connect(fd, (const struct sockaddr *)address, size) == 0)
 			break;
 		/* The limit is rounded up to the kernel's tick: signals that come faster than that would put it off for ever. */
-		if (errno == EAGAIN || (errno == EINTR && deadline_passed(deadline)))
+		if (errno == EAGAIN || (errno == EINTR && waits && deadline_passed(deadline)))
 			return deadline_error(deadline);
 		if (errno != EINTR)
 			return -errno;

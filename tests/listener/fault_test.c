@@ -321,14 +321,14 @@ static void test_a_deadline_holds_though_somebody_seems_to_wait(void)
 
 static void test_a_signal_does_not_keep_a_listener_from_its_place(void)
 {
-	static const enum sys_call calls[] = {SYS_OPEN, SYS_FLOCK};
+	static const enum sys_call calls[] = {SYS_OPEN, SYS_FLOCK, SYS_CONNECT};
 	const mode_t before = umask(0077);
 	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
 
 	spot_make(&spot);
 	/* With something to be replaced and a mode to be set all of them are made. */
 	options.mode = 0622;
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < 3; i++)
 		for (unsigned long n = 1; n <= (calls[i] == SYS_OPEN ? 3 : 1); n++) {
 			close(raw_listen(spot.path, 0));
 			fault_only(FAULT(calls[i]));

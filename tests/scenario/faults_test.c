@@ -256,7 +256,7 @@ int main(int argc, char **argv)
 {
 	int code;
 
-	step = number_of("BEAM_FAULT_STEP", under_valgrind() ? 4999 : under_sanitizer() ? 997 : 97);
+	step = number_of("BEAM_FAULT_STEP", under_sanitizer() ? 1999 : 397);
 	first = number_of("BEAM_FAULT_FIRST", 0);
 	report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (report == MAP_FAILED)
