@@ -133,7 +133,8 @@ static int play(void *unused)
 	if (before >= 0 && fault.n > 0)
 		check_within(1000, allocated_blocks() - before <= baseline);
 	report->blocks = allocated_blocks() - before;
-	return 0;
+	/* By way of the library's own end, which waits for its threads. */
+	exit(harness_failures() ? 1 : 0);
 }
 
 /* ---- One by one -------------------------------------------------------------------------------------------------------------------- */
