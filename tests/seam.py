@@ -31,8 +31,8 @@ CANNOT_FAIL = {
     "there is nothing left to be done about it": "close munmap",
     "a thread without a name is as good": "pthread_setname_np",
 }
-# Of the compiler, the linker, and checkers.
-NOT_OURS = re.compile(r"^(_ITM_|__gmon_start__|__cxa_finalize|__stack_chk_fail|__tls_get_addr|_?_gcov|__gcov|llvm_|__\w+_chk$)")
+# Of the compiler and the linker.
+NOT_OURS = re.compile(r"^(_ITM_|__gmon_start__|__cxa_finalize|__stack_chk_fail|__tls_get_addr)")
 
 
 def seam(header):
@@ -41,10 +41,10 @@ def seam(header):
 
 
 def imported(library):
-    """What the library takes from others, without versions, and with one name for both widths of offsets."""
+    """What the library takes from others, without versions, and by one name for both widths of offsets."""
     output = subprocess.run(["nm", "-D", "--undefined-only", library], check=True, capture_output=True, text=True).stdout
     names = {line.split()[-1].partition("@")[0] for line in output.splitlines()}
-    return {re.sub(r"64$|_time64$", "", re.sub(r"^__(\w+)_time64$|^__(\w+)64$", r"\1\2", name)) for name in names if not NOT_OURS.match(name)}
+    return {re.sub("64$", "", name) for name in names if not NOT_OURS.match(name)}
 
 
 def called(source, names):
