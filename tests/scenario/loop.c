@@ -26,13 +26,26 @@ void descriptors_for_an_event_loop(void)
 	ends_release(ends, 1);
 }
 
-/* One end without a thread: it is run until the other's message has come, or the time is over. */
+/* One turn of a loop that has this channel alone. */
+static void turn(beam_channel *channel)
+{
+	struct pollfd item = {.fd = beam_channel_loop_fd(channel), .events = (short)beam_channel_loop_events(channel)};
+	beam_deadline deadline;
+	int r;
+
+	check_int(beam_channel_loop_deadline(channel, &deadline), 0);
+	poll(&item, 1, 1);
+	r = beam_channel_dispatch(channel, item.revents);
+	check(r == 0 || r == 1);
+}
+
+/* Both ends without a thread: they are run until a message has come, or the time is over. */
 void a_channel_run_by_a_loop(void)
 {
 	struct beam_channel_options options = ends_options();
-	beam_deadline until, deadline;
 	beam_message *message = NULL;
 	struct ends *ends;
+	beam_deadline until;
 
 	options.loop = 1;
 	ends = ends_make(&options);
@@ -41,16 +54,9 @@ void a_channel_run_by_a_loop(void)
 	ask_for_fd(beam_channel_loop_nudge_fd(ends->channel[1]));
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
 	flow_send(&ends->flow[1], ends->topic[1], SENDV, 100, 1);
-	for (until = soon(); now_ns() < until && beam_topic_receive(ends->topic[1], &message, BEAM_NOWAIT) == -EAGAIN;) {
-		struct pollfd item = {.fd = beam_channel_loop_fd(ends->channel[1]),
-				      .events = (short)beam_channel_loop_events(ends->channel[1])};
-		int r;
-
-		check_int(beam_channel_loop_deadline(ends->channel[1], &deadline), 0);
-		poll(&item, 1, 1);
-		r = beam_channel_dispatch(ends->channel[1], item.revents);
-		check(r == 0 || r == 1);
-	}
+	for (until = soon(); now_ns() < until && beam_topic_receive(ends->topic[1], &message, BEAM_NOWAIT) == -EAGAIN;)
+		for (int i = 0; i < 2; i++)
+			turn(ends->channel[i]);
 	if (message)
 		flow_note(&ends->flow[0], message);
 	check(message || !strict);
