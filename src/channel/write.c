@@ -49,7 +49,8 @@ static void drop_pending(struct beam_channel *channel)
 	uint64_t lost = channel->tx.lost;
 	unsigned n = tx_drop(&channel->tx, spent);
 
-	channel->truncated = channel->truncated || channel->tx.lost != lost;
+	if (channel->tx.lost != lost)
+		channel->truncated = true;
 	if (n) {
 		pthread_mutex_unlock(&channel->tx_lock);
 		close_all(spent, n);

@@ -454,7 +454,7 @@ unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS]
 	unsigned n_spent = 0;
 	size_t session = n < batch->left ? n : batch->left;
 
-	if (!batch->begun && n) {
+	if (!batch->begun) {
 		batch->begun = true;
 		n_spent = batch->run_fds;
 		if (n_spent)

@@ -16,8 +16,9 @@
 enum {
 	/* Payloads from this size on are read straight into their message when the frame is not complete yet. */
 	DIRECT_MIN = 4096,
-	/* What is read along behind such a payload when more of the same message follows: a header, and little that must be copied. */
-	DIRECT_ALONG = 4096,
+	/* What is read along behind such a payload when more of the same message follows: a header, and little that must be copied. There is always
+	 * so much room. */
+	DIRECT_ALONG = DIRECT_MIN,
 };
 
 static int breach(struct rx *rx, const char *rule)
@@ -149,7 +150,7 @@ int rx_offer(struct rx *rx, struct iovec iov[RX_IOV])
 		struct inlet *inlet = rx->direct;
 
 		iov[n++] = (struct iovec){message_room(inlet->building) + inlet->built, rx->direct_left};
-		if (rx->direct_more && room > DIRECT_ALONG)
+		if (rx->direct_more)
 			room = DIRECT_ALONG;
 	}
 	iov[n++] = (struct iovec){rx->chunk->bytes + rx->high, room};

@@ -26,15 +26,31 @@ static bool is_readable(int fd)
 	return poll(&item, 1, 0) == 1;
 }
 
-/* Somebody waits for the writing right, or for room in the buffer. */
-static bool somebody_waits_to_write(void)
+/* How many wait for the writing right, or for room in the buffer. */
+static unsigned writers(void)
 {
-	bool waits;
+	unsigned n = 0;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	waits = !list_empty(&channel->writers);
+	for (struct list *link = channel->writers.next; link != &channel->writers; link = link->next)
+		n++;
 	pthread_mutex_unlock(&channel->tx_lock);
-	return waits;
+	return n;
+}
+
+static bool somebody_waits_to_write(void)
+{
+	return writers() > 0;
+}
+
+static bool is_written_to(beam_channel *of)
+{
+	bool writing;
+
+	pthread_mutex_lock(&of->tx_lock);
+	writing = of->writing || tx_pending(&of->tx);
+	pthread_mutex_unlock(&of->tx_lock);
+	return writing;
 }
 
 static bool thread_sleeps(void)
@@ -504,9 +520,11 @@ static void *send_soon(void *argument)
 
 static void start_sending(struct sending_thread *sending, unsigned topic, size_t size)
 {
+	unsigned before = writers();
+
 	*sending = (struct sending_thread){.topic = topic, .size = size};
 	sending->thread = thread_spawn(send_soon, sending);
-	check_within(20000, somebody_waits_to_write());
+	check_within(20000, writers() == before + 1);
 }
 
 static void wake_who_waits(void *argument)
@@ -570,24 +588,112 @@ static void test_who_waits_behind_the_buffer_hears_of_a_close(void)
 
 static void fill_the_buffer(void *argument)
 {
+	struct sending_thread *sending = argument;
 	int r;
 
 	while ((r = send_bulk(2, 1000, 0, BEAM_NOWAIT)) == 0)
 		;
 	check_int(r, -EAGAIN);
-	start_sending(argument, 3, 1000);
+	start_sending(&sending[0], 3, 40000);
+	start_sending(&sending[1], 3, 1000);
 }
 
 static void test_room_in_the_buffer_is_told_to_who_waits_for_it(void)
 {
-	struct sending_thread sending;
+	struct sending_thread sending[2];
 
 	begin_with_two_in_the_buffer();
-	fault_meanwhile(SYS_SENDMSG, 1, fill_the_buffer, &sending);
+	fault_meanwhile(SYS_SENDMSG, 1, fill_the_buffer, sending);
 	check_int(send_bulk(1, 40000, 0, soon()), 0);
-	thread_wait(sending.thread);
-	check_int(sending.result, 0);
+	for (int i = 0; i < 2; i++) {
+		thread_wait(sending[i].thread);
+		check_int(sending[i].result, 0);
+	}
 	end();
+}
+
+static void *flush_soon(void *ret)
+{
+	*(int *)ret = beam_channel_flush(channel, soon());
+	return NULL;
+}
+
+struct flushing {
+	pthread_t thread;
+	int result;
+};
+
+/* Who flushes is woken for nothing, and finds that the kernel has no memory for the moment. */
+static void flush_with_obstacles(void *argument)
+{
+	struct flushing *flushing = argument;
+
+	check_int(send_words(1, "flushed", BEAM_NOWAIT), 0);
+	flushing->thread = thread_spawn(flush_soon, &flushing->result);
+	check_within(20000, somebody_waits_to_write());
+	pthread_mutex_lock(&channel->tx_lock);
+	write_wake_all(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	check_within(20000, somebody_waits_to_write());
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_at(2, ENOBUFS, FAULT_ONCE);
+}
+
+static void test_flushing_goes_on_after_what_passes(void)
+{
+	struct flushing flushing;
+
+	begin(NULL);
+	fault_meanwhile(SYS_SENDMSG, 1, flush_with_obstacles, &flushing);
+	check_int(send_words(0, "writing", soon()), 0);
+	thread_wait(flushing.thread);
+	check_int(flushing.result, 0);
+	check(fault_hit());
+	fault_off();
+	expect_of_peer(0, "writing", 0);
+	expect_of_peer(1, "flushed", 0);
+	end();
+}
+
+static pthread_t sender;
+
+/* By the sender's thread: many small messages with descriptors. */
+static void append_many(void *argument)
+{
+	struct ends *ends = argument;
+	struct iovec iov = {NULL, 0};
+	int r, n = 0;
+
+	if (!pthread_equal(pthread_self(), sender)) {
+		fault_meanwhile(SYS_SENDMSG, 1, append_many, ends);
+		return;
+	}
+	while ((r = beam_topic_sendv(ends->topic[0], &iov, 1, (int[]){STDIN_FILENO}, 1, BEAM_NOWAIT)) == 0)
+		n++;
+	check_int(r, -EAGAIN);
+	check_int(n, TX_FDS);
+}
+
+static void test_the_buffer_holds_so_many_descriptors_and_no_more(void)
+{
+	struct beam_channel_options options = defaults;
+	beam_message *message = NULL;
+	struct ends ends;
+
+	options.attachments = options.topic_window_attachments = 1000;
+	ends_open(&ends, &options);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+	/* What the channel has to say of itself has been written: else the message would be another writer's. */
+	require_int(beam_channel_flush(ends.channel[0], soon()), 0);
+	check_within(20000, !is_written_to(ends.channel[0]));
+	sender = pthread_self();
+	fault_meanwhile(SYS_SENDMSG, 1, append_many, &ends);
+	check_int(beam_topic_send(ends.topic[0], "", 0, soon()), 0);
+	for (int i = 0; i <= TX_FDS; i++) {
+		require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
+		beam_message_free(message);
+	}
+	ends_close(&ends);
 }
 
 static void *close_soon(void *ret)
@@ -761,16 +867,6 @@ static void *send_items(void *ret)
 	return NULL;
 }
 
-static bool is_written_to(void)
-{
-	bool writing;
-
-	pthread_mutex_lock(&channel->tx_lock);
-	writing = channel->writing;
-	pthread_mutex_unlock(&channel->tx_lock);
-	return writing;
-}
-
 static bool is_full(void)
 {
 	bool full;
@@ -791,7 +887,7 @@ static void test_of_a_run_that_breaks_off_whole_messages_count(void)
 	for (unsigned i = 0; i < TOPICS; i++)
 		raw_peer_expect(&peer, RAW_OPEN);
 	/* A run needs nobody else who writes. */
-	check_within(20000, !is_written_to());
+	check_within(20000, !is_written_to(channel));
 	thread = thread_spawn(send_items, &result);
 	check_within(20000, is_full());
 	require_int(ioctl(peer.socket, FIONREAD, &queued), 0);
@@ -935,6 +1031,7 @@ static void test_no_attachments_are_wanted_while_a_close_bites_for_long(void)
 		take_and_free(raw_file());
 	check_within(20000, reaper_stuck());
 	take_and_free(raw_file());
+	take_and_free(raw_file());
 	check_within(20000, asks_again());
 	check(!wants_attachments());
 	lingering_end(&lingering, begun);
@@ -1002,6 +1099,8 @@ static const struct test tests[] = {
     TEST(test_a_call_that_was_refused_in_the_buffer_is_told_why),
     TEST(test_who_is_woken_and_has_not_got_the_right_goes_on_waiting),
     TEST(test_who_waits_behind_the_buffer_hears_of_a_close),
+    TEST(test_flushing_goes_on_after_what_passes),
+    TEST(test_the_buffer_holds_so_many_descriptors_and_no_more),
     TEST(test_room_in_the_buffer_is_told_to_who_waits_for_it),
     TEST(test_who_closes_what_is_broken_waits_for_who_writes),
     TEST(test_the_end_waits_for_who_writes_whoever_else_is_woken),

@@ -438,6 +438,10 @@ void harness_timeout(unsigned seconds)
 
 /* Processes */
 
+/* Where --coverage is compiled in: write out what has been counted; forget it. */
+extern void __gcov_dump(void) __attribute__((weak));
+extern void __gcov_reset(void) __attribute__((weak));
+
 pid_t process_spawn(int (*run)(void *argument), void *argument)
 {
 	pid_t parent = getpid(), child;
@@ -448,6 +452,9 @@ pid_t process_spawn(int (*run)(void *argument), void *argument)
 	if (child > 0)
 		return child;
 	spawned = true;
+	/* The parent counts its own; and of its threads, in the midst of something, the rest will never be counted here. */
+	if (__gcov_reset)
+		__gcov_reset();
 	errors_before = VALGRIND_COUNT_ERRORS;
 	/* The lock may have been held by another thread at the fork. */
 	pthread_mutex_init(&lock, NULL);
@@ -469,9 +476,6 @@ static bool errors_of_child(void)
 	return VALGRIND_COUNT_ERRORS != errors_before;
 #endif
 }
-
-/* Writes out what --coverage has counted, where it is compiled in. */
-extern void __gcov_dump(void) __attribute__((weak));
 
 void process_exit(int code)
 {

@@ -295,7 +295,7 @@ static void test_a_fork_without_handlers_is_noticed_too(void)
 	all_close();
 }
 
-static void test_a_child_that_no_handler_saw_leaves_the_address_to_its_parent_when_it_ends(void)
+static void test_a_child_that_no_handler_saw_leaves_address_and_channels_to_its_parent_when_it_ends(void)
 {
 	struct spot spot;
 	beam_listener *listener;
@@ -307,6 +307,7 @@ static void test_a_child_that_no_handler_saw_leaves_the_address_to_its_parent_wh
 		skip("a child made behind the C library's back confuses Valgrind and the sanitizers");
 	spot_make(&spot);
 	listener = listen_at(spot.path, NULL);
+	meet(listener, spot.path, channels);
 	child = fork_unseen();
 	/* As from main(): with all that the library does at the end of a process. */
 	if (child == 0)
@@ -314,6 +315,8 @@ static void test_a_child_that_no_handler_saw_leaves_the_address_to_its_parent_wh
 	check_int(waitpid(child, &status, 0), child);
 	check_int(status, 0);
 	check(exists(spot.path) && exists(spot.lock));
+	expect_connected(channels);
+	part(channels);
 	meet(listener, spot.path, channels);
 	expect_connected(channels);
 	part(channels);
@@ -399,7 +402,7 @@ static const struct test tests[] = {
     TEST(test_the_child_can_make_channels_of_its_own),
     TEST(test_the_childs_child_is_treated_like_a_child),
     TEST(test_a_fork_without_handlers_is_noticed_too),
-    TEST(test_a_child_that_no_handler_saw_leaves_the_address_to_its_parent_when_it_ends),
+    TEST(test_a_child_that_no_handler_saw_leaves_address_and_channels_to_its_parent_when_it_ends),
     TEST(test_forks_in_the_midst_of_everything_leave_both_sides_whole),
     TEST(test_programs_executed_in_the_midst_of_everything_leave_the_parent_whole),
 };
