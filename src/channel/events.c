@@ -267,6 +267,8 @@ const struct rx_events channel_rx_events = {
 static void on_wake(void *owner, struct outlet *outlet)
 {
 	sleepers_wake_all(owner, &outbox_of(outlet)->sendable);
+	if (outlet->close_wanted)
+		write_wake_waiting(owner);
 	rooms_show(owner);
 }
 

@@ -238,7 +238,8 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 void write_release(struct beam_channel *channel);
 /* Waits for the right: 1, or 0 when there is room or the state has changed, or deadline_error(). */
 int write_wait(struct beam_channel *channel, bool for_room, beam_deadline deadline);
-/* Waits for the socket to have room, with the right: as socket_wait(). */
+/* Waits for the socket to have room, with the right, for KICKLESS_NS at most: as socket_wait(), and 0 when it is time to look whether the
+ * topic or the channel has been closed meanwhile. */
 int write_poll(struct beam_channel *channel, int kick, beam_deadline deadline);
 /* Writes what is pending if nobody else does, without waiting. */
 void write_pending(struct beam_channel *channel);
@@ -258,6 +259,8 @@ static inline bool write_wants_room(const struct beam_channel *channel)
 {
 	return channel->full && !channel->writing;
 }
+/* Nothing more is to go by an outlet: who waits for the right, or for room in the buffer, looks again. */
+void write_wake_waiting(struct beam_channel *channel);
 /* Wakes those who wait for room in the buffer. */
 void write_wake_for_room(struct beam_channel *channel);
 /* Wakes those who wait for credit. */

@@ -166,13 +166,13 @@ int sending_write(struct sending *s)
 		}
 		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
 						 : write_poll(channel, baton_kick(channel), s->deadline);
-		if (r == 1 || (r == 0 && !channel->send_error) || channel->broken)
+		if (r == 1 || (r == 0 && !sending_state(channel, own->outlet)) || channel->broken)
 			continue;
 		/* The deadline, or a close. What has begun will be completed from the reserve: it counts as sent. */
 		tx_leave(&channel->tx, own);
 		if (own->done)
 			return 0;
-		return r < 0 ? r : channel->send_error;
+		return r < 0 ? r : sending_tell(channel, own->outlet);
 	}
 }
 

@@ -125,6 +125,14 @@ static void wake_writer(struct writer *writer, bool granted)
 	pthread_cond_signal(&writer->wake);
 }
 
+void write_wake_waiting(struct beam_channel *channel)
+{
+	struct list *link;
+
+	while ((link = channel->writers.next) != &channel->writers)
+		wake_writer(list_entry(link, struct writer, link), false);
+}
+
 void write_release(struct beam_channel *channel)
 {
 	struct tx *tx = &channel->tx;
@@ -176,15 +184,12 @@ int write_wait(struct beam_channel *channel, bool for_room, beam_deadline deadli
 
 int write_poll(struct beam_channel *channel, int kick, beam_deadline deadline)
 {
+	beam_deadline until = deadline_earlier(deadline, clock_now() + KICKLESS_NS);
 	int r;
-
-	beam_deadline until =
-	    kick < 0 && channel->options.loop ? deadline_earlier(deadline, clock_now() + KICKLESS_NS) : deadline;
 
 	pthread_mutex_unlock(&channel->tx_lock);
 	r = channel->transport.methods->wait(&channel->transport, POLLOUT, kick, until);
 	pthread_mutex_lock(&channel->tx_lock);
-	/* Without a kick it may have been kicked. */
 	return r < 0 && !deadline_passed(deadline) && deadline_passed(until) ? 0 : r;
 }
 
@@ -255,12 +260,7 @@ void write_wake_for_credit(struct beam_channel *channel)
 
 void write_wake_all(struct beam_channel *channel)
 {
-	struct list *link, *next;
-
-	for (link = channel->writers.next; link != &channel->writers; link = next) {
-		next = link->next;
-		wake_writer(list_entry(link, struct writer, link), false);
-	}
+	write_wake_waiting(channel);
 	write_wake_for_credit(channel);
 }
 

@@ -819,6 +819,41 @@ static void test_who_waits_for_room_without_a_kick_looks_every_now_and_then(void
 	end();
 }
 
+/* One has the right and waits for room in the socket, the other one for the right. */
+static void expect_both_to_hear(void (*end_topic)(void))
+{
+	struct sending_thread polling = {.topic = 1, .size = 9000}, waiting;
+
+	begin_narrow();
+	fill();
+	polling.thread = thread_spawn(send_soon, &polling);
+	check_within(20000, is_written_to(channel));
+	start_sending(&waiting, 1, 40000);
+	end_topic();
+	thread_wait(polling.thread);
+	thread_wait(waiting.thread);
+	check_int(polling.result, -EPIPE);
+	check_int(waiting.result, -EPIPE);
+	end();
+}
+
+static void close_topic(void)
+{
+	check_int(beam_topic_close(topics[1]), 0);
+}
+
+static void reset_by_peer(void)
+{
+	raw_frame(&out, RAW_RESET, 0, 0, 2, 1, NULL, 0);
+	raw_peer_send(&peer, &out);
+}
+
+static void test_the_end_of_a_topic_reaches_those_who_wait_to_write_to_it(void)
+{
+	expect_both_to_hear(close_topic);
+	expect_both_to_hear(reset_by_peer);
+}
+
 static void test_there_is_no_room_while_socket_and_buffer_are_full(void)
 {
 	struct raw_frame frame;
@@ -1106,6 +1141,7 @@ static const struct test tests[] = {
     TEST(test_the_end_waits_for_who_writes_whoever_else_is_woken),
     TEST(test_want_of_memory_while_waiting_for_room_is_told),
     TEST(test_who_waits_for_room_without_a_kick_looks_every_now_and_then),
+    TEST(test_the_end_of_a_topic_reaches_those_who_wait_to_write_to_it),
     TEST(test_there_is_no_room_while_socket_and_buffer_are_full),
     TEST(test_a_call_of_which_a_part_has_gone_is_cancelled),
     TEST(test_of_a_run_that_breaks_off_whole_messages_count),

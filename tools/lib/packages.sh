@@ -32,7 +32,7 @@ need_packages() {
 }
 
 # What building Beam takes; what its tests take besides; what the benchmark takes to measure others too, and to draw; what the
-# models take; what fuzzing takes.
+# models take; what fuzzing takes, and coverage.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build)
 TEST_PACKAGES=("${BUILD_PACKAGES[@]}" libcunit1-dev zlib1g-dev libjansson-dev libuv1-dev libglib2.0-dev libsystemd-dev
 	python3 pkg-config scdoc man-db binutils)
@@ -40,3 +40,4 @@ BENCH_PACKAGES=("${BUILD_PACKAGES[@]}" pkg-config python3 libjansson-dev libzmq3
 	libwayland-dev libqb-dev gnuplot-nox)
 MODEL_PACKAGES=(gcc libc6-dev spin)
 FUZZ_PACKAGES=("${TEST_PACKAGES[@]}" clang libclang-rt-14-dev afl++)
+COVERAGE_PACKAGES=("${TEST_PACKAGES[@]}" gcovr)
