@@ -227,9 +227,10 @@ static inline int sys_epoll_create1(int flags)
 	return sys_fault(SYS_EPOLL_CREATE1) ? -1 : epoll_create1(flags);
 }
 
+/* Taking out needs no memory: it does not fail. */
 static inline int sys_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
-	return sys_fault(SYS_EPOLL_CTL) ? -1 : epoll_ctl(epoll, operation, fd, event);
+	return operation != EPOLL_CTL_DEL && sys_fault(SYS_EPOLL_CTL) ? -1 : epoll_ctl(epoll, operation, fd, event);
 }
 
 static inline int sys_epoll_wait(int epoll, struct epoll_event *events, int n, int timeout)
