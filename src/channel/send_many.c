@@ -47,20 +47,18 @@ static bool add_to_run(struct run *run, beam_topic *topic, const struct beam_ite
 	return true;
 }
 
-/* Whole frames among the first bytes of a run. */
+/* Whole frames among the first `size` bytes of a run, which are not all of it. */
 static size_t count_frames(const unsigned char *bytes, size_t size)
 {
 	struct frame frame;
-	size_t n = 0;
+	size_t end = 0;
 
-	for (; size >= FRAME_HEADER; n++) {
-		frame_decode(&frame, bytes);
-		if (FRAME_HEADER + frame_body(&frame) > size)
-			break;
-		bytes += FRAME_HEADER + frame_body(&frame);
-		size -= FRAME_HEADER + frame_body(&frame);
+	for (size_t n = 0;; n++) {
+		frame_decode(&frame, bytes + end);
+		end += FRAME_HEADER + frame_body(&frame);
+		if (end > size)
+			return n;
 	}
-	return n;
 }
 
 /* Sends as many of the items as can go in one write: how many, or 0: send them one by one, which tells why. */

@@ -505,7 +505,7 @@ static void test_a_call_that_was_refused_in_the_buffer_is_told_why(void)
 
 struct sending_thread {
 	pthread_t thread;
-	size_t size;
+	size_t size, n_fds;
 	unsigned topic;
 	int result;
 };
@@ -514,7 +514,7 @@ static void *send_soon(void *argument)
 {
 	struct sending_thread *sending = argument;
 
-	sending->result = send_bulk(sending->topic, sending->size, 0, soon());
+	sending->result = send_bulk(sending->topic, sending->size, sending->n_fds, soon());
 	return NULL;
 }
 
@@ -545,6 +545,35 @@ static void test_who_is_woken_and_has_not_got_the_right_goes_on_waiting(void)
 	check_int(send_words(0, "writing", soon()), 0);
 	thread_wait(sending.thread);
 	check_int(sending.result, 0);
+	end();
+}
+
+static void start_behind_a_descriptor(void *argument)
+{
+	struct sending_thread *sending = argument;
+
+	check_int(send_stdin(1, "in the buffer", BEAM_NOWAIT), 0);
+	*sending = (struct sending_thread){.topic = 2, .size = 40000, .n_fds = 1};
+	sending->thread = thread_spawn(send_soon, sending);
+	check_within(20000, somebody_waits_to_write());
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_at(2, ETOOMANYREFS, FAULT_ONCE);
+}
+
+static void test_who_has_descriptors_waits_behind_those_that_are_too_many(void)
+{
+	struct sending_thread sending;
+
+	begin(NULL);
+	fault_meanwhile(SYS_SENDMSG, 1, start_behind_a_descriptor, &sending);
+	check_int(send_words(0, "writing", soon()), 0);
+	thread_wait(sending.thread);
+	check_int(sending.result, 0);
+	check(fault_hit());
+	fault_off();
+	expect_of_peer(0, "writing", 0);
+	expect_of_peer(1, "in the buffer", 1);
+	check_int(raw_peer_expect(&peer, RAW_DATA).size, 40000);
 	end();
 }
 
@@ -583,6 +612,30 @@ static void test_who_waits_behind_the_buffer_hears_of_a_close(void)
 	expect_of_peer(0, "writing", 0);
 	expect_of_peer(1, "first", 0);
 	expect_of_peer(1, "second", 0);
+	end();
+}
+
+static void append_third(void *unused)
+{
+	(void)unused;
+	check_int(send_words(2, "third", BEAM_NOWAIT), 0);
+}
+
+static void test_the_loop_is_nudged_for_what_came_while_it_wrote(void)
+{
+	int nudge;
+
+	begin_with_two_in_the_buffer();
+	nudge = beam_channel_loop_nudge_fd(channel);
+	fault_meanwhile(SYS_SENDMSG, 2, append_third, NULL);
+	check_int(beam_channel_dispatch(channel, POLLOUT), 1);
+	check(is_readable(nudge));
+	check_int(beam_channel_dispatch(channel, 0), 1);
+	check(!is_readable(nudge));
+	expect_of_peer(0, "writing", 0);
+	expect_of_peer(1, "first", 0);
+	expect_of_peer(1, "second", 0);
+	expect_of_peer(2, "third", 0);
 	end();
 }
 
@@ -635,8 +688,23 @@ static void flush_with_obstacles(void *argument)
 	write_wake_all(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	check_within(20000, somebody_waits_to_write());
+	/* It is tried again as late as can be. */
+	pthread_mutex_lock(&channel->tx_lock);
+	channel->retry_after = INT64_C(1000) * 1000 * 1000;
+	pthread_mutex_unlock(&channel->tx_lock);
 	fault_only(FAULT(SYS_SENDMSG));
 	fault_at(2, ENOBUFS, FAULT_ONCE);
+}
+
+/* Somebody waits until it is time to try again. */
+static bool is_put_off(void)
+{
+	bool put_off;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	put_off = channel->retry_at != BEAM_FOREVER && !list_empty(&channel->writers);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return put_off;
 }
 
 static void test_flushing_goes_on_after_what_passes(void)
@@ -646,12 +714,17 @@ static void test_flushing_goes_on_after_what_passes(void)
 	begin(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, flush_with_obstacles, &flushing);
 	check_int(send_words(0, "writing", soon()), 0);
+	/* Another writer comes first, unless this takes so long that it is tried again meanwhile. */
+	for (struct harness_wait wait = harness_wait_begin(20); !is_put_off() && harness_wait_more(&wait);)
+		;
+	check_int(send_words(2, "first", soon()), 0);
 	thread_wait(flushing.thread);
 	check_int(flushing.result, 0);
 	check(fault_hit());
 	fault_off();
 	expect_of_peer(0, "writing", 0);
 	expect_of_peer(1, "flushed", 0);
+	expect_of_peer(2, "first", 0);
 	end();
 }
 
@@ -964,6 +1037,8 @@ static void close_meanwhile(void *argument)
 {
 	struct closing *closing = argument;
 
+	/* And a second turn does nothing. */
+	check_int(beam_channel_dispatch(channel, POLLIN), 1);
 	closing->thread = thread_spawn(close_soon, &closing->result);
 	check_within(20000, somebody_waits_to_write());
 }
@@ -1133,6 +1208,8 @@ static const struct test tests[] = {
     TEST(test_a_refusal_that_was_not_told_shows_as_room),
     TEST(test_a_call_that_was_refused_in_the_buffer_is_told_why),
     TEST(test_who_is_woken_and_has_not_got_the_right_goes_on_waiting),
+    TEST(test_who_has_descriptors_waits_behind_those_that_are_too_many),
+    TEST(test_the_loop_is_nudged_for_what_came_while_it_wrote),
     TEST(test_who_waits_behind_the_buffer_hears_of_a_close),
     TEST(test_flushing_goes_on_after_what_passes),
     TEST(test_the_buffer_holds_so_many_descriptors_and_no_more),

@@ -442,6 +442,14 @@ void harness_timeout(unsigned seconds)
 extern void __gcov_dump(void) __attribute__((weak));
 extern void __gcov_reset(void) __attribute__((weak));
 
+/* The parent counts its own; and of its threads, in the midst of something, the rest will never be counted in the child. Before the library's
+ * handlers of forks, which count. */
+__attribute__((constructor(101))) static void count_from_the_fork_on(void)
+{
+	if (__gcov_reset)
+		pthread_atfork(NULL, NULL, __gcov_reset);
+}
+
 pid_t process_spawn(int (*run)(void *argument), void *argument)
 {
 	pid_t parent = getpid(), child;
@@ -452,9 +460,6 @@ pid_t process_spawn(int (*run)(void *argument), void *argument)
 	if (child > 0)
 		return child;
 	spawned = true;
-	/* The parent counts its own; and of its threads, in the midst of something, the rest will never be counted here. */
-	if (__gcov_reset)
-		__gcov_reset();
 	errors_before = VALGRIND_COUNT_ERRORS;
 	/* The lock may have been held by another thread at the fork. */
 	pthread_mutex_init(&lock, NULL);

@@ -239,7 +239,6 @@ void a_peer_that_breaks_the_protocol(void)
 
 struct waiter {
 	struct ends *ends;
-	beam_deadline deadline;
 	atomic_bool waits;
 	int result;
 };
@@ -261,7 +260,7 @@ static void *wait_to_send(void *argument)
 	atomic_store(&waiter->waits, true);
 	do
 		waiter->result =
-		    flow_send_until(&waiter->ends->flow[0], waiter->ends->topic[0], SEND, 20 << 10, 0, waiter->deadline);
+		    flow_send_until(&waiter->ends->flow[0], waiter->ends->topic[0], SEND, 20 << 10, 0, BEAM_FOREVER);
 	while (!waiter->result);
 	return NULL;
 }
@@ -309,8 +308,6 @@ static void wait_and_wake(void *(*const runs[])(void *), size_t n, enum waking w
 	strict = false;
 	for (size_t i = 0; i < n; i++) {
 		waiters[i].ends = ends;
-		/* The end of a topic does not wake who has begun a frame that the socket has no room for: of a fault that lasts, none ever. */
-		waiters[i].deadline = waking == TOPIC_HERE && !was_strict ? soon() : BEAM_FOREVER;
 		atomic_init(&waiters[i].waits, false);
 		threads[i] = thread_spawn(runs[i], &waiters[i]);
 	}
