@@ -282,7 +282,8 @@ static void test_nothing_of_many_goes_to_a_topic_that_is_reset(void)
 	ends_open_known(&ends);
 	check_int(beam_topic_reset(ends.topic[1]), 0);
 	check_within(20000, beam_topic_send(ends.topic[0], "", 0, soon()) == -EPIPE);
-	check_int(beam_topic_send_many(ends.topic[0], items, 2, soon()), -EPIPE);
+	for (int i = 0; i < 20; i++)
+		check_int(beam_topic_send_many(ends.topic[0], items, 2, soon()), -EPIPE);
 	close(file);
 	ends_close(&ends);
 }
