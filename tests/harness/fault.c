@@ -63,12 +63,19 @@ static const struct {
  */
 static struct {
 	_Atomic uint64_t calls; /* of interest; 0: nothing is armed */
+	_Atomic uint64_t only;  /* what will be, when it is armed */
 	_Atomic unsigned long n, count, hits, times;
 	_Atomic int error, first, lasting;
 	_Atomic uint64_t gave[3]; /* errnos, a bit each */
 	_Atomic unsigned long of_call[SYS_CALLS];
-} plan = {.times = 1};
-static uint64_t only = FAULT_ALL;
+} plan = {.times = 1, .only = FAULT_ALL};
+
+static struct {
+	_Atomic(void (*)(void *)) run;
+	_Atomic(void *) argument;
+	_Atomic int call;
+	_Atomic unsigned long left;
+} meanwhile;
 
 #define get(member) atomic_load_explicit(&plan.member, memory_order_relaxed)
 #define set(member, value) atomic_store_explicit(&plan.member, value, memory_order_relaxed)
@@ -76,6 +83,7 @@ static uint64_t only = FAULT_ALL;
 __attribute__((constructor)) static void prepare(void)
 {
 	annotate_atomic(&plan);
+	annotate_atomic(&meanwhile);
 }
 
 /* A call whose likely error is one of these can be told again and again that it is not yet time: for ever would be another machine, not a fault. */
@@ -136,18 +144,11 @@ static int error_of(enum sys_call call)
 	return error > 0 ? error : fault_error(call, error < 0 ? (unsigned)~error % fault_errors(call) : 0);
 }
 
-static struct {
-	_Atomic(void (*)(void *)) run;
-	void *argument;
-	enum sys_call call;
-	_Atomic unsigned long left;
-} meanwhile;
-
 void fault_meanwhile(enum sys_call call, unsigned long n, void (*run)(void *argument), void *argument)
 {
 	atomic_store(&meanwhile.run, NULL);
-	meanwhile.call = call;
-	meanwhile.argument = argument;
+	atomic_store(&meanwhile.call, (int)call);
+	atomic_store(&meanwhile.argument, argument);
 	atomic_store(&meanwhile.left, n);
 	atomic_store(&meanwhile.run, run);
 }
@@ -157,10 +158,11 @@ static void run_meanwhile(enum sys_call call)
 	void (*run)(void *) = atomic_load_explicit(&meanwhile.run, memory_order_relaxed);
 
 	/* Nothing is ordered by a look that finds nothing. */
-	if (!run || atomic_load(&meanwhile.run) != run || meanwhile.call != call || atomic_fetch_sub(&meanwhile.left, 1) != 1)
+	if (!run || atomic_load(&meanwhile.run) != run || atomic_load(&meanwhile.call) != (int)call ||
+	    atomic_fetch_sub(&meanwhile.left, 1) != 1)
 		return;
 	atomic_store(&meanwhile.run, NULL);
-	run(meanwhile.argument);
+	run(atomic_load(&meanwhile.argument));
 }
 
 bool sys_fault(enum sys_call call)
@@ -185,12 +187,12 @@ void fault_off(void)
 {
 	set(calls, 0);
 	set(times, 1);
-	only = FAULT_ALL;
+	set(only, FAULT_ALL);
 }
 
 void fault_only(uint64_t calls)
 {
-	only = calls;
+	set(only, calls);
 }
 
 void fault_times(unsigned long times)
@@ -211,7 +213,7 @@ void fault_at(unsigned long n, int error, enum fault_lasting lasting)
 		set(gave[i], 0);
 	for (size_t i = 0; i < SYS_CALLS; i++)
 		set(of_call[i], 0);
-	set(calls, only);
+	set(calls, get(only));
 }
 
 bool fault_hit(void)
