@@ -53,6 +53,14 @@ static bool is_written_to(beam_channel *of)
 	return writing;
 }
 
+/* All that the channel has to say of itself has been written: whoever writes next does so himself, and is the first. */
+static void begin_settled(const struct beam_channel_options *options)
+{
+	begin(options);
+	require_int(beam_channel_flush(channel, soon()), 0);
+	check_within(20000, !is_written_to(channel));
+}
+
 static bool thread_sleeps(void)
 {
 	bool sleeps;
@@ -75,7 +83,7 @@ static void test_the_kick_is_made_once_though_two_want_it_at_once(void)
 	struct beam_channel_options options = looped();
 	int other = -1;
 
-	begin(&options);
+	begin_settled(&options);
 	require(atomic_load(&channel->kick) < 0);
 	fault_meanwhile(SYS_EVENTFD, 1, want_a_kick, &other);
 	check(baton_kick(channel) >= 0);
@@ -87,7 +95,7 @@ static void test_a_kick_for_good_shows_in_a_kick_that_is_made_later(void)
 {
 	struct beam_channel_options options = looped();
 
-	begin(&options);
+	begin_settled(&options);
 	baton_kick_for_good(channel);
 	fault_only(FAULT(SYS_EVENTFD));
 	fault_at(1, EMFILE, FAULT_ONCE);
@@ -126,7 +134,7 @@ static void test_a_kick_that_could_not_be_taken_back_is_taken_back_later(void)
 	struct inbox *inbox;
 	struct receiver receiver;
 
-	begin(NULL);
+	begin_settled(NULL);
 	inbox = &topics[0]->inbox;
 	start(&receiver, 0, soon());
 	check_within(20000, is(STANDBY_REST, true));
@@ -152,7 +160,7 @@ static void test_who_leads_without_a_kick_looks_every_now_and_then(void)
 	struct beam_channel_options options = looped();
 	struct receiver receiver;
 
-	begin(&options);
+	begin_settled(&options);
 	no_kicks();
 	start(&receiver, 0, soon());
 	check_within(20000, fault_hit());
@@ -168,7 +176,7 @@ static void test_a_kick_for_good_is_not_taken_back_with_another_one(void)
 	struct inbox *inbox;
 	struct receiver receiver;
 
-	begin(NULL);
+	begin_settled(NULL);
 	inbox = &topics[0]->inbox;
 	start(&receiver, 0, soon());
 	check_within(20000, is(STANDBY_REST, true));
@@ -207,7 +215,7 @@ static void test_who_leads_for_what_the_end_does_not_change_leaves_at_the_end(vo
 	struct quiet quiet = {.lock = PTHREAD_MUTEX_INITIALIZER, .result = 1};
 	pthread_t thread;
 
-	begin(NULL);
+	begin_settled(NULL);
 	list_init(&quiet.sleepers.list);
 	thread = thread_spawn(wait_for_nothing, &quiet);
 	check_within(20000, is(STANDBY_REST, true));
@@ -241,7 +249,7 @@ static unsigned relied_from(void)
 
 static void test_returns_that_go_on_being_quick_are_relied_on_sooner(void)
 {
-	begin(NULL);
+	begin_settled(NULL);
 	rely(1 << 20, 1 << 10);
 	expect_nothing(topics[0]);
 	check_int(relied_from(), 1 << 9);
@@ -251,7 +259,7 @@ static void test_returns_that_go_on_being_quick_are_relied_on_sooner(void)
 /* One leads, and waits on the first topic; the other one waits on the second. Whoever leaves is expected back. */
 static void start_two(struct receiver *leader, struct receiver *other, unsigned most)
 {
-	begin(NULL);
+	begin_settled(NULL);
 	start(leader, 0, BEAM_FOREVER);
 	check_within(20000, is(STANDBY_REST, true));
 	start(other, 1, soon());
@@ -383,7 +391,7 @@ static void ask_for_room(void *unused)
 
 static void test_there_is_room_in_the_buffer_while_somebody_writes(void)
 {
-	begin(NULL);
+	begin_settled(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, ask_for_room, NULL);
 	check_int(send_words(0, "room", soon()), 0);
 	check(is_readable(beam_topic_room_fd(topics[0])));
@@ -425,7 +433,7 @@ static void send_what_is_held(void *unused)
 
 static void test_who_must_not_wait_goes_behind_what_is_held_and_others_wait(void)
 {
-	begin(NULL);
+	begin_settled(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, send_what_is_held, NULL);
 	check_int(send_words(0, "writing", soon()), 0);
 	expect_of_peer(0, "writing", 0);
@@ -465,7 +473,7 @@ static void test_a_refusal_that_was_not_told_shows_as_room(void)
 {
 	int fd;
 
-	begin(NULL);
+	begin_settled(NULL);
 	fd = beam_topic_room_fd(topics[1]);
 	fault_meanwhile(SYS_SENDMSG, 1, append_refused, NULL);
 	check_int(send_words(0, "writing", soon()), 0);
@@ -494,7 +502,7 @@ static void test_a_call_that_was_refused_in_the_buffer_is_told_why(void)
 	beam_message *message = NULL;
 	beam_call *call = NULL;
 
-	begin(NULL);
+	begin_settled(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, append_refused_call, &call);
 	check_int(send_words(0, "writing", soon()), 0);
 	check_int(beam_call_receive(call, &message, soon()), -EPERM);
@@ -540,7 +548,7 @@ static void test_who_is_woken_and_has_not_got_the_right_goes_on_waiting(void)
 {
 	struct sending_thread sending;
 
-	begin(NULL);
+	begin_settled(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, wake_who_waits, &sending);
 	check_int(send_words(0, "writing", soon()), 0);
 	thread_wait(sending.thread);
@@ -564,7 +572,7 @@ static void test_who_has_descriptors_waits_behind_those_that_are_too_many(void)
 {
 	struct sending_thread sending;
 
-	begin(NULL);
+	begin_settled(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, start_behind_a_descriptor, &sending);
 	check_int(send_words(0, "writing", soon()), 0);
 	thread_wait(sending.thread);
@@ -591,7 +599,7 @@ static void begin_with_two_in_the_buffer(void)
 	struct beam_channel_options options = looped();
 
 	options.buffer_bytes = 16 << 10;
-	begin(&options);
+	begin_settled(&options);
 	fault_meanwhile(SYS_SENDMSG, 1, append_two, NULL);
 	check_int(send_words(0, "writing", soon()), 0);
 	fault_off();
@@ -711,7 +719,7 @@ static void test_flushing_goes_on_after_what_passes(void)
 {
 	struct flushing flushing;
 
-	begin(NULL);
+	begin_settled(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, flush_with_obstacles, &flushing);
 	check_int(send_words(0, "writing", soon()), 0);
 	/* Another writer comes first, unless this takes so long that it is tried again meanwhile. */
@@ -805,7 +813,7 @@ static void test_who_closes_what_is_broken_waits_for_who_writes(void)
 	struct closing closing;
 
 	for (int i = 0; i < 2; i++) {
-		begin(i ? &options : NULL);
+		begin_settled(i ? &options : NULL);
 		fault_meanwhile(SYS_SENDMSG, 1, break_and_close, &closing);
 		check_int(send_words(0, "nobody is there", soon()), -ECONNRESET);
 		thread_wait(closing.thread);
@@ -833,7 +841,7 @@ static void test_the_end_waits_for_who_writes_whoever_else_is_woken(void)
 	struct beam_channel_options options = defaults;
 
 	options.linger_ms = 0;
-	begin(&options);
+	begin_settled(&options);
 	fault_meanwhile(SYS_SENDMSG, 1, finish_and_wake, NULL);
 	send_words(0, "the last", soon());
 	end();
@@ -846,7 +854,7 @@ static void begin_narrow_with(struct beam_channel_options options)
 {
 	options.socket_buffer_bytes = 4096;
 	options.buffer_bytes = 16 << 10;
-	begin(&options);
+	begin_settled(&options);
 }
 
 static void begin_narrow(void)
@@ -1012,7 +1020,7 @@ static void begin_deaf(void)
 {
 	struct beam_channel_options options = looped();
 
-	begin(&options);
+	begin_settled(&options);
 	shutdown(peer.socket, SHUT_RD);
 }
 
@@ -1062,7 +1070,7 @@ static void test_a_nudge_that_cannot_be_made_is_told(void)
 {
 	struct beam_channel_options options = looped();
 
-	begin(&options);
+	begin_settled(&options);
 	fault_only(FAULT(SYS_EVENTFD));
 	fault_at(1, EMFILE, FAULT_ONCE);
 	check_int(beam_channel_loop_nudge_fd(channel), -EMFILE);
@@ -1078,7 +1086,7 @@ static void read_fails(int error, int told)
 {
 	beam_message *message = NULL;
 
-	begin(NULL);
+	begin_settled(NULL);
 	check_within(20000, is(STANDBY_WATCH, false));
 	fault_only(FAULT(SYS_RECVMSG));
 	fault_at(1, error, FAULT_STICKY);
@@ -1134,7 +1142,7 @@ static void test_no_attachments_are_wanted_while_a_close_bites_for_long(void)
 	struct lingering lingering = lingering_open();
 	int64_t begun = now_ns();
 
-	begin(NULL);
+	begin_settled(NULL);
 	check(wants_attachments());
 	take_and_free(lingering.fd);
 	for (unsigned i = 0; i < 100; i++)
@@ -1170,7 +1178,7 @@ static void test_topics_beyond_the_peers_limit_can_be_closed_and_left(void)
 	struct raw_frame frame;
 	char name[8];
 
-	begin(NULL); /* TOPICS of its own, of the peer's limit of 64 */
+	begin_settled(NULL); /* TOPICS of its own, of the peer's limit of 64 */
 	for (unsigned i = 0; i < NAMED - TOPICS + BEYOND; i++) {
 		snprintf(name, sizeof name, "t%u", i);
 		require_int(beam_topic_open(&many[i], channel, name), 0);

@@ -150,6 +150,7 @@ void fault_meanwhile(enum sys_call call, unsigned long n, void (*run)(void *argu
 	atomic_store(&meanwhile.call, (int)call);
 	atomic_store(&meanwhile.argument, argument);
 	atomic_store(&meanwhile.left, n);
+	annotate_release(&meanwhile);
 	atomic_store(&meanwhile.run, run);
 }
 
@@ -162,6 +163,7 @@ static void run_meanwhile(enum sys_call call)
 	    atomic_fetch_sub(&meanwhile.left, 1) != 1)
 		return;
 	atomic_store(&meanwhile.run, NULL);
+	annotate_acquire(&meanwhile);
 	run(atomic_load(&meanwhile.argument));
 }
 
