@@ -64,9 +64,11 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	struct tx_batch *batch = &tx->batch;
 	int spent[TX_FDS];
 	unsigned n_spent = 0;
+	int unwanted = 0;
 	ssize_t n;
 	enum written result;
 
+	ret_error = ret_error ? ret_error : &unwanted;
 	if (channel->broken)
 		return WRITTEN_BROKEN;
 	if (!tx_batch(tx, own))

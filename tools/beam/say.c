@@ -42,7 +42,7 @@ int say(int code, const char *format, ...)
 	flockfile(stderr);
 	progress_end();
 	fputs("beam: ", stderr);
-	vfprintf(stderr, format, arguments);
+	vfprintf(stderr, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): of a file that is compiled twice */
 	putc('\n', stderr);
 	funlockfile(stderr);
 	va_end(arguments);
