@@ -501,8 +501,7 @@ static int sleep_among(struct baton *baton, struct waiter *waiter, struct sleepe
 	if (sleepers->changes == seen) {
 		list_append(&sleepers->list, &waiter->link);
 		while (!waiter->woken && !r)
-			r = deadline_passed(waiter->deadline) ? deadline_error(waiter->deadline)
-							      : condition_wait(&waiter->wake, waiter->lock, waiter->deadline);
+			r = condition_wait(&waiter->wake, waiter->lock, waiter->deadline);
 		list_remove(&waiter->link);
 	}
 	pthread_mutex_unlock(waiter->lock);
