@@ -129,19 +129,25 @@ static void interrupt_once(void *argument)
 	}
 }
 
-static void test_a_kick_that_could_not_be_taken_back_is_taken_back_later(void)
+/* One leads, and is kicked: when he takes that back something else happens. */
+static void kick_who_leads(struct receiver *receiver, void (*hook)(void *receiver))
 {
-	struct inbox *inbox;
-	struct receiver receiver;
+	struct inbox *inbox = &topics[0]->inbox;
 
-	begin_settled(NULL);
-	inbox = &topics[0]->inbox;
-	start(&receiver, 0, soon());
+	start(receiver, 0, soon());
 	check_within(20000, is(STANDBY_REST, true));
-	fault_meanwhile(SYS_READ, 1, interrupt_once, &receiver);
+	fault_meanwhile(SYS_READ, 1, hook, receiver);
 	pthread_mutex_lock(&inbox->lock);
 	sleepers_wake_all(channel, &inbox->arrived);
 	pthread_mutex_unlock(&inbox->lock);
+}
+
+static void test_a_kick_that_could_not_be_taken_back_is_taken_back_later(void)
+{
+	struct receiver receiver;
+
+	begin_settled(NULL);
+	kick_who_leads(&receiver, interrupt_once);
 	check_within(20000, fault_hit() && !is_readable(channel->kick));
 	fault_off();
 	say(0, "it is read");
@@ -173,17 +179,10 @@ static void test_who_leads_without_a_kick_looks_every_now_and_then(void)
 
 static void test_a_kick_for_good_is_not_taken_back_with_another_one(void)
 {
-	struct inbox *inbox;
 	struct receiver receiver;
 
 	begin_settled(NULL);
-	inbox = &topics[0]->inbox;
-	start(&receiver, 0, soon());
-	check_within(20000, is(STANDBY_REST, true));
-	fault_meanwhile(SYS_READ, 1, kick_for_good, &receiver);
-	pthread_mutex_lock(&inbox->lock);
-	sleepers_wake_all(channel, &inbox->arrived);
-	pthread_mutex_unlock(&inbox->lock);
+	kick_who_leads(&receiver, kick_for_good);
 	check_within(20000, atomic_load(&channel->kicked));
 	check_within(20000, is_readable(channel->kick));
 	say(0, "it is read all the same");
