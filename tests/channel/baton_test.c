@@ -108,7 +108,8 @@ static void test_with_a_dependent_there_are_no_ticks(void)
 	pthread_mutex_unlock(&channel->baton.lock);
 	for (int i = 0; i < 100; i++) {
 		expect_nothing(topics[0]);
-		check(is(STANDBY_WATCH, false));
+		/* Though the thread itself may just be looking whether the channel is idle. */
+		check_int(view().mode, STANDBY_WATCH);
 	}
 	/* Nobody waits, and it is read. */
 	say(0, "for the dependent");

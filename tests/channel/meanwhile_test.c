@@ -61,6 +61,15 @@ static void begin_settled(const struct beam_channel_options *options)
 	check_within(20000, !is_written_to(channel));
 }
 
+/* The same of the first end of a connection, which knows the limits of the other one, too. */
+static void ends_open_settled(struct ends *ends, const struct beam_channel_options *options)
+{
+	ends_open(ends, options);
+	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, soon()), 0);
+	require_int(beam_channel_flush(ends->channel[0], soon()), 0);
+	check_within(20000, !is_written_to(ends->channel[0]));
+}
+
 static bool thread_sleeps(void)
 {
 	bool sleeps;
@@ -761,11 +770,7 @@ static void test_the_buffer_holds_so_many_descriptors_and_no_more(void)
 	struct ends ends;
 
 	options.attachments = options.topic_window_attachments = 1000;
-	ends_open(&ends, &options);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
-	/* What the channel has to say of itself has been written: else the message would be another writer's. */
-	require_int(beam_channel_flush(ends.channel[0], soon()), 0);
-	check_within(20000, !is_written_to(ends.channel[0]));
+	ends_open_settled(&ends, &options);
 	sender = pthread_self();
 	fault_meanwhile(SYS_SENDMSG, 1, append_many, &ends);
 	check_int(beam_topic_send(ends.topic[0], "", 0, soon()), 0);
@@ -773,6 +778,22 @@ static void test_the_buffer_holds_so_many_descriptors_and_no_more(void)
 		require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
 		beam_message_free(message);
 	}
+	ends_close(&ends);
+}
+
+static void test_a_run_ends_where_its_descriptors_would_be_too_many(void)
+{
+	struct beam_channel_options options = defaults;
+	static int fds[TX_FDS / 2]; /* standard input, each */
+	struct beam_item items[] = {{"", 0, fds, 1}, {"", 0, fds, TX_FDS / 2}, {"", 0, fds, TX_FDS / 2}};
+	struct ends ends;
+
+	options.message_attachments = TX_FDS / 2;
+	options.attachments = options.topic_window_attachments = 1000;
+	ends_open_settled(&ends, &options);
+	check_int(beam_topic_send_many(ends.topic[0], items, 3, soon()), 3);
+	for (int i = 0; i < 3; i++)
+		expect_text_with_fds(ends.topic[1], "", items[i].n_fds);
 	ends_close(&ends);
 }
 
@@ -806,6 +827,19 @@ static void break_and_close(void *argument)
 	check_within(20000, somebody_waits_to_write());
 }
 
+/* The channel is not over: reading has not ended yet. */
+static void only_break_and_close(void *argument)
+{
+	struct closing *closing = argument;
+
+	raw_peer_close(&peer);
+	pthread_mutex_lock(&channel->tx_lock);
+	write_break(channel, -ECONNRESET);
+	pthread_mutex_unlock(&channel->tx_lock);
+	closing->thread = thread_spawn(close_soon, &closing->result);
+	check_within(20000, somebody_waits_to_write());
+}
+
 static void test_who_closes_what_is_broken_waits_for_who_writes(void)
 {
 	struct beam_channel_options options = looped();
@@ -821,6 +855,19 @@ static void test_who_closes_what_is_broken_waits_for_who_writes(void)
 		check_int(closing.result, -ECONNRESET);
 		end();
 	}
+}
+
+static void test_who_closes_what_is_broken_gives_back_the_writing_right(void)
+{
+	struct beam_channel_options options = looped();
+	struct closing closing;
+
+	begin_settled(&options);
+	fault_meanwhile(SYS_SENDMSG, 1, only_break_and_close, &closing);
+	check_int(send_words(0, "nobody is there", soon()), -ECONNRESET);
+	thread_wait(closing.thread);
+	check_int(closing.result, -ECONNRESET);
+	end();
 }
 
 static void finish_and_wake(void *unused)
@@ -1220,8 +1267,10 @@ static const struct test tests[] = {
     TEST(test_who_waits_behind_the_buffer_hears_of_a_close),
     TEST(test_flushing_goes_on_after_what_passes),
     TEST(test_the_buffer_holds_so_many_descriptors_and_no_more),
+    TEST(test_a_run_ends_where_its_descriptors_would_be_too_many),
     TEST(test_room_in_the_buffer_is_told_to_who_waits_for_it),
     TEST(test_who_closes_what_is_broken_waits_for_who_writes),
+    TEST(test_who_closes_what_is_broken_gives_back_the_writing_right),
     TEST(test_the_end_waits_for_who_writes_whoever_else_is_woken),
     TEST(test_want_of_memory_while_waiting_for_room_is_told),
     TEST(test_who_waits_for_room_without_a_kick_looks_every_now_and_then),
