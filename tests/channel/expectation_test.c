@@ -5,25 +5,10 @@
  */
 #include <channel/scene.h>
 
-/* What is expected, for the rest of a test: whoever left last, however long ago; or nobody. */
-static void rely(bool on)
+/* What is expected: whoever left last, or nobody. */
+static void expect_back(bool on)
 {
-	struct baton *baton = &channel->baton;
-
-	pthread_mutex_lock(&baton->lock);
-	baton->returns = on ? 1 << 16 : 0;
-	baton->relied_from = on ? 1 : 1 << 16;
-	pthread_mutex_unlock(&baton->lock);
-}
-
-static unsigned relied_from(void)
-{
-	unsigned result;
-
-	pthread_mutex_lock(&channel->baton.lock);
-	result = channel->baton.relied_from;
-	pthread_mutex_unlock(&channel->baton.lock);
-	return result;
+	rely(on ? 1 << 16 : 0, on ? 1 : 1 << 16);
 }
 
 /* One leads, and waits on the first topic; the other one waits on the second. */
@@ -43,7 +28,7 @@ static void test_one_who_is_expected_and_does_not_come_is_not_waited_for(void)
 	begin(NULL);
 	start_two(&leader, &other);
 	check_within(20000, is(STANDBY_REST, true));
-	rely(true);
+	expect_back(true);
 	before = relied_from();
 	say(0, "and you are expected back");
 	finish(&leader, 1);
@@ -62,7 +47,7 @@ static void test_what_comes_while_somebody_is_expected_is_read_in_time(void)
 	for (int i = 0; i < 50; i++) {
 		struct receiver leader, other;
 
-		rely(true);
+		expect_back(true);
 		start_two(&leader, &other);
 		say(0, "go");
 		say(1, "at once");
@@ -82,13 +67,13 @@ static void test_who_leads_steps_down_for_the_one_who_gets_the_messages(void)
 	check_within(20000, is(STANDBY_REST, true));
 	start(&other, 1, soon());
 	check_within(20000, view().waiters == 1);
-	rely(true);
+	expect_back(true);
 	say(1, "yours");
 	finish(&other, 1);
 	/* Nobody comes back: a tick gives it to the one who had it. */
 	check_within(20000, view().taken && view().waiters == 0);
 	check(!atomic_load(&leader.done));
-	rely(false);
+	expect_back(false);
 	say(0, "it is read");
 	finish(&leader, 1);
 	end();
@@ -102,7 +87,7 @@ static void test_with_a_dependent_nobody_is_expected(void)
 	pthread_mutex_lock(&channel->baton.lock);
 	channel->baton.dependents++;
 	pthread_mutex_unlock(&channel->baton.lock);
-	rely(true);
+	expect_back(true);
 	start_two(&leader, &other);
 	say(0, "go");
 	finish(&leader, 1);
@@ -119,7 +104,7 @@ static void test_a_close_reaches_those_who_wait_while_somebody_is_expected(void)
 		struct receiver leader, other;
 
 		begin(NULL);
-		rely(true);
+		expect_back(true);
 		start_two(&leader, &other);
 		say(0, "go");
 		finish(&leader, 1);

@@ -7,6 +7,14 @@ struct raw_out out;
 beam_channel *channel;
 beam_topic *topics[TOPICS];
 
+struct beam_channel_options looped(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+
+	options.loop = 1;
+	return options;
+}
+
 void begin(const struct beam_channel_options *options)
 {
 	int pair[2];
@@ -26,6 +34,34 @@ void begin(const struct beam_channel_options *options)
 	require_int(beam_channel_limits(channel, &(struct beam_limits){0}, soon()), 0);
 }
 
+unsigned writers(void)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	for (struct list *link = channel->writers.next; link != &channel->writers; link = link->next)
+		n++;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return n;
+}
+
+bool is_written_to(beam_channel *of)
+{
+	bool writing;
+
+	pthread_mutex_lock(&of->tx_lock);
+	writing = of->writing || tx_pending(&of->tx);
+	pthread_mutex_unlock(&of->tx_lock);
+	return writing;
+}
+
+void begin_settled(const struct beam_channel_options *options)
+{
+	begin(options);
+	require_int(beam_channel_flush(channel, soon()), 0);
+	check_within(20000, !is_written_to(channel));
+}
+
 void end(void)
 {
 	for (unsigned i = 0; i < TOPICS; i++)
@@ -38,6 +74,11 @@ void say(unsigned topic, const char *text)
 {
 	raw_text(&out, topic + 1, text);
 	raw_peer_send(&peer, &out);
+}
+
+int send_words(unsigned topic, const char *text, beam_deadline deadline)
+{
+	return beam_topic_send(topics[topic], text, strlen(text), deadline);
 }
 
 /* ---- What the right is like ------------------------------------------------------------------------------------------------------ */
@@ -60,6 +101,27 @@ bool is(enum standby mode, bool taken)
 	struct view now = view();
 
 	return now.mode == mode && now.taken == taken;
+}
+
+void rely(unsigned returns, unsigned relied_from)
+{
+	struct baton *baton = &channel->baton;
+
+	pthread_mutex_lock(&baton->lock);
+	baton->returns = returns;
+	baton->relied_from = relied_from;
+	baton->left_at = clock_now() + INT64_C(3600) * 1000 * 1000 * 1000;
+	pthread_mutex_unlock(&baton->lock);
+}
+
+unsigned relied_from(void)
+{
+	unsigned result;
+
+	pthread_mutex_lock(&channel->baton.lock);
+	result = channel->baton.relied_from;
+	pthread_mutex_unlock(&channel->baton.lock);
+	return result;
 }
 
 /* How often the library's threads have gone to sleep. */
@@ -111,6 +173,13 @@ void expect_nothing(beam_topic *topic)
 	beam_message *message = NULL;
 
 	check_int(beam_topic_receive(topic, &message, BEAM_NOWAIT), -EAGAIN);
+}
+
+bool is_readable(int fd)
+{
+	struct pollfd item = {.fd = fd, .events = POLLIN};
+
+	return poll(&item, 1, 0) == 1;
 }
 
 static void *receive_one(void *argument)

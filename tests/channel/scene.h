@@ -19,10 +19,17 @@ extern beam_channel *channel;
 /* Of both sides: "a", "b", and so on; the peer's ids are 1, 2, and so on. */
 extern beam_topic *topics[TOPICS];
 
+/* The default options, without a thread. */
+struct beam_channel_options looped(void);
+
 void begin(const struct beam_channel_options *options);
+/* And all that the channel has to say of itself has been written: whoever writes next does so himself, and is the first. */
+void begin_settled(const struct beam_channel_options *options);
 void end(void);
 /* The peer sends a message: it is in the socket when this returns. */
 void say(unsigned topic, const char *text);
+/* The channel does. */
+int send_words(unsigned topic, const char *text, beam_deadline deadline);
 
 /* What the reading right is like. */
 struct view {
@@ -34,11 +41,19 @@ struct view {
 
 struct view view(void);
 bool is(enum standby mode, bool taken);
+/* From how many quick returns on whoever leaves is expected back, and how many there were, for the rest of a test: however long ago. */
+void rely(unsigned returns, unsigned relied_from);
+unsigned relied_from(void);
 /* Nobody wakes for ten ticks. */
 bool is_silent(void);
 
 uint64_t queued(beam_topic *topic);
 void expect_nothing(beam_topic *topic);
+bool is_readable(int fd);
+
+/* How many wait for the writing right, or for room in the buffer; whether somebody writes, or something is left to write. */
+unsigned writers(void);
+bool is_written_to(beam_channel *of);
 
 /* A thread that receives one message. */
 struct receiver {

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between two steps of a thread another one takes some of its own, brought about each time by what is run at a call of the first one's: at a
+ * channel's end, in the turns of a loop, and where closing takes long.
+ */
+#include <beam/event.h>
+#include <channel/scene.h>
+#include <harness/fault.h>
+#include <hostile/lingering.h>
+#include <socket/reaper.h>
+
+/* ---- The end ---------------------------------------------------------------------------------------------------------------------- */
+
+static void *close_soon(void *ret)
+{
+	*(int *)ret = beam_channel_close(channel, soon());
+	return NULL;
+}
+
+static void *dispatch(void *unused)
+{
+	(void)unused;
+	check_int(beam_channel_dispatch(channel, POLLIN), 0);
+	return NULL;
+}
+
+struct closing {
+	pthread_t thread, loop;
+	int result;
+};
+
+static void break_and_close(void *argument)
+{
+	struct closing *closing = argument;
+
+	raw_peer_close(&peer);
+	if (channel->options.loop)
+		closing->loop = thread_spawn(dispatch, NULL);
+	check_within(20000, beam_topic_send(topics[1], "", 0, BEAM_NOWAIT) == -ECONNRESET);
+	closing->thread = thread_spawn(close_soon, &closing->result);
+	check_within(20000, writers() > 0);
+}
+
+/* The channel is not over: reading has not ended yet. */
+static void only_break_and_close(void *argument)
+{
+	struct closing *closing = argument;
+
+	raw_peer_close(&peer);
+	pthread_mutex_lock(&channel->tx_lock);
+	write_break(channel, -ECONNRESET);
+	pthread_mutex_unlock(&channel->tx_lock);
+	closing->thread = thread_spawn(close_soon, &closing->result);
+	check_within(20000, writers() > 0);
+}
+
+static void test_who_closes_what_is_broken_waits_for_who_writes(void)
+{
+	struct beam_channel_options options = looped();
+	struct closing closing;
+
+	for (int i = 0; i < 2; i++) {
+		begin_settled(i ? &options : NULL);
+		fault_meanwhile(SYS_SENDMSG, 1, break_and_close, &closing);
+		check_int(send_words(0, "nobody is there", soon()), -ECONNRESET);
+		thread_wait(closing.thread);
+		if (i)
+			thread_wait(closing.loop);
+		check_int(closing.result, -ECONNRESET);
+		end();
+	}
+}
+
+static void test_who_closes_what_is_broken_gives_back_the_writing_right(void)
+{
+	struct beam_channel_options options = looped();
+	struct closing closing;
+
+	begin_settled(&options);
+	fault_meanwhile(SYS_SENDMSG, 1, only_break_and_close, &closing);
+	check_int(send_words(0, "nobody is there", soon()), -ECONNRESET);
+	thread_wait(closing.thread);
+	check_int(closing.result, -ECONNRESET);
+	end();
+}
+
+static void finish_and_wake(void *unused)
+{
+	(void)unused;
+	check(beam_channel_close(channel, BEAM_NOWAIT) < 0);
+	check_within(20000, writers() > 0);
+	pthread_mutex_lock(&channel->tx_lock);
+	write_wake_all(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	check_within(20000, writers() > 0);
+	check(!channel->finished);
+}
+
+static void test_the_end_waits_for_who_writes_whoever_else_is_woken(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+
+	options.linger_ms = 0;
+	begin_settled(&options);
+	fault_meanwhile(SYS_SENDMSG, 1, finish_and_wake, NULL);
+	send_words(0, "the last", soon());
+	end();
+}
+
+/* ---- Without a thread ------------------------------------------------------------------------------------------------------------------ */
+
+/* The other side takes nothing any more, and may still say something. */
+static void begin_deaf(void)
+{
+	struct beam_channel_options options = looped();
+
+	begin_settled(&options);
+	shutdown(peer.socket, SHUT_RD);
+}
+
+static void test_a_goodbye_that_lies_unread_is_found_by_who_closes(void)
+{
+	begin_deaf();
+	raw_goodbye(&out);
+	raw_peer_send(&peer, &out);
+	check_int(beam_channel_close(channel, soon()), 0);
+	end();
+}
+
+static void test_who_closes_without_goodbye_waits_until_his_deadline(void)
+{
+	begin_deaf();
+	check_int(beam_channel_close(channel, BEAM_NOWAIT), -ECONNRESET);
+	check_int(beam_channel_close(channel, beam_in_ms(20)), -ECONNRESET);
+	end();
+}
+
+static void close_meanwhile(void *argument)
+{
+	struct closing *closing = argument;
+
+	/* And a second turn does nothing. */
+	check_int(beam_channel_dispatch(channel, POLLIN), 1);
+	closing->thread = thread_spawn(close_soon, &closing->result);
+	check_within(20000, writers() > 0);
+}
+
+static void test_who_closes_waits_for_the_turn_of_another_thread(void)
+{
+	struct closing closing;
+
+	begin_deaf();
+	raw_goodbye(&out);
+	raw_peer_send(&peer, &out);
+	fault_meanwhile(SYS_RECVMSG, 1, close_meanwhile, &closing);
+	check_int(beam_channel_dispatch(channel, POLLIN), 0);
+	thread_wait(closing.thread);
+	check_int(closing.result, 0);
+	check_int(beam_channel_loop_nudge_fd(channel), -EPIPE);
+	end();
+}
+
+static void test_a_nudge_that_cannot_be_made_is_told(void)
+{
+	struct beam_channel_options options = looped();
+
+	begin_settled(&options);
+	fault_only(FAULT(SYS_EVENTFD));
+	fault_at(1, EMFILE, FAULT_ONCE);
+	check_int(beam_channel_loop_nudge_fd(channel), -EMFILE);
+	fault_off();
+	check(beam_channel_loop_nudge_fd(channel) >= 0);
+	check_int(beam_channel_loop_deadline(channel, NULL), -EINVAL);
+	end();
+}
+
+/* ---- Closing that bites -------------------------------------------------------------------------------------------------------------------- */
+
+static void take_and_free(int fd)
+{
+	beam_message *message = NULL;
+
+	raw_text_with_fds(&out, 1, "free", 1);
+	raw_peer_send_fds(&peer, &out, &fd, 1);
+	close(fd);
+	require_int(beam_topic_receive(topics[0], &message, soon()), 1);
+	beam_message_free(message);
+}
+
+/* The channel's thread has asked more than once. */
+static bool asks_again(void)
+{
+	bool asks;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	asks = channel->retry_after > 2 * 1000 * 1000;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return asks;
+}
+
+static bool wants_attachments(void)
+{
+	bool wants;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	wants = !channel->tx.withhold_attachments;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return wants;
+}
+
+static void test_no_attachments_are_wanted_while_a_close_bites_for_long(void)
+{
+	struct lingering lingering = lingering_open();
+	int64_t begun = now_ns();
+
+	begin_settled(NULL);
+	check(wants_attachments());
+	take_and_free(lingering.fd);
+	for (unsigned i = 0; i < 100; i++)
+		take_and_free(raw_file());
+	check_within(20000, reaper_stuck());
+	take_and_free(raw_file());
+	take_and_free(raw_file());
+	check_within(20000, asks_again());
+	check(!wants_attachments());
+	lingering_end(&lingering, begun);
+	check_within(20000, wants_attachments());
+	check(reaper_drain(soon()));
+	end();
+}
+
+/* ---- Topics without a name ------------------------------------------------------------------------------------------------------------------ */
+
+enum { NAMED = 64, BEYOND = 2 };
+
+static bool is_finished(void)
+{
+	bool finished;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	finished = channel->finished;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return finished;
+}
+
+static void test_topics_beyond_the_peers_limit_can_be_closed_and_left(void)
+{
+	beam_topic *many[NAMED + BEYOND];
+	struct raw_frame frame;
+	char name[8];
+
+	begin_settled(NULL); /* TOPICS of its own, of the peer's limit of 64 */
+	for (unsigned i = 0; i < NAMED - TOPICS + BEYOND; i++) {
+		snprintf(name, sizeof name, "t%u", i);
+		require_int(beam_topic_open(&many[i], channel, name), 0);
+	}
+	/* The first that has no name, while the other one waits for one until the end. */
+	check_int(beam_topic_close(many[NAMED - TOPICS]), 0);
+	check_int(beam_channel_flush(channel, soon()), 0);
+	check_int(beam_topic_send(many[NAMED - TOPICS + 1], "", 0, BEAM_NOWAIT), -EAGAIN);
+	for (unsigned i = 0; i < NAMED; i++)
+		check(raw_peer_expect(&peer, RAW_OPEN).id != 0);
+	check_int(raw_peer_next_within(&peer, &frame, 0), -ETIMEDOUT);
+	for (unsigned i = 0; i < NAMED - TOPICS + BEYOND; i++)
+		if (i != NAMED - TOPICS + 1)
+			beam_topic_unref(many[i]);
+	raw_peer_close(&peer);
+	check_within(20000, is_finished());
+	beam_topic_unref(many[NAMED - TOPICS + 1]);
+	end();
+}
+
+static const struct test tests[] = {
+    TEST(test_who_closes_what_is_broken_waits_for_who_writes),
+    TEST(test_who_closes_what_is_broken_gives_back_the_writing_right),
+    TEST(test_the_end_waits_for_who_writes_whoever_else_is_woken),
+    TEST(test_a_goodbye_that_lies_unread_is_found_by_who_closes),
+    TEST(test_who_closes_without_goodbye_waits_until_his_deadline),
+    TEST(test_who_closes_waits_for_the_turn_of_another_thread),
+    TEST(test_a_nudge_that_cannot_be_made_is_told),
+    TEST(test_no_attachments_are_wanted_while_a_close_bites_for_long),
+    TEST(test_topics_beyond_the_peers_limit_can_be_closed_and_left),
+};
+
+HARNESS_MAIN("channel/meanwhile_ending", tests)

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between two steps of a thread another one takes some of its own, brought about each time by what is run at a call of the first one's: who
+ * reads, and who is told to leave.
+ */
+#include <channel/scene.h>
+#include <harness/fault.h>
+
+static bool thread_sleeps(void)
+{
+	bool sleeps;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	sleeps = !channel->awake;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return sleeps;
+}
+
+/* ---- The kick ------------------------------------------------------------------------------------------------------------------------ */
+
+static void want_a_kick(void *ret)
+{
+	*(int *)ret = baton_kick(channel);
+}
+
+static void test_the_kick_is_made_once_though_two_want_it_at_once(void)
+{
+	struct beam_channel_options options = looped();
+	int other = -1;
+
+	begin_settled(&options);
+	require(atomic_load(&channel->kick) < 0);
+	fault_meanwhile(SYS_EVENTFD, 1, want_a_kick, &other);
+	check(baton_kick(channel) >= 0);
+	check_int(baton_kick(channel), other);
+	end();
+}
+
+static void test_a_kick_for_good_shows_in_a_kick_that_is_made_later(void)
+{
+	struct beam_channel_options options = looped();
+
+	begin_settled(&options);
+	baton_kick_for_good(channel);
+	fault_only(FAULT(SYS_EVENTFD));
+	fault_at(1, EMFILE, FAULT_ONCE);
+	check_int(baton_kick(channel), -1);
+	fault_off();
+	check(is_readable(baton_kick(channel)));
+	end();
+}
+
+/* By the receiver's thread, which takes back the kick that it got. */
+static void kick_for_good(void *argument)
+{
+	struct receiver *receiver = argument;
+
+	if (pthread_equal(pthread_self(), receiver->thread))
+		baton_kick_for_good(channel);
+	else
+		fault_meanwhile(SYS_READ, 1, kick_for_good, receiver);
+}
+
+/* By the receiver's thread, whose look at the kick is interrupted. */
+static void interrupt_once(void *argument)
+{
+	struct receiver *receiver = argument;
+
+	if (pthread_equal(pthread_self(), receiver->thread)) {
+		fault_only(FAULT(SYS_READ));
+		fault_at(1, EINTR, FAULT_ONCE);
+	} else {
+		fault_meanwhile(SYS_READ, 1, interrupt_once, receiver);
+	}
+}
+
+/* One leads, and is kicked: when he takes that back something else happens. */
+static void kick_who_leads(struct receiver *receiver, void (*hook)(void *receiver))
+{
+	struct inbox *inbox = &topics[0]->inbox;
+
+	start(receiver, 0, soon());
+	check_within(20000, is(STANDBY_REST, true));
+	fault_meanwhile(SYS_READ, 1, hook, receiver);
+	pthread_mutex_lock(&inbox->lock);
+	sleepers_wake_all(channel, &inbox->arrived);
+	pthread_mutex_unlock(&inbox->lock);
+}
+
+static void test_a_kick_that_could_not_be_taken_back_is_taken_back_later(void)
+{
+	struct receiver receiver;
+
+	begin_settled(NULL);
+	kick_who_leads(&receiver, interrupt_once);
+	check_within(20000, fault_hit() && !is_readable(channel->kick));
+	fault_off();
+	say(0, "it is read");
+	finish(&receiver, 1);
+	end();
+}
+
+static void no_kicks(void)
+{
+	fault_only(FAULT(SYS_EVENTFD));
+	fault_at(1, EMFILE, FAULT_STICKY);
+}
+
+static void test_who_leads_without_a_kick_looks_every_now_and_then(void)
+{
+	struct beam_channel_options options = looped();
+	struct receiver receiver;
+
+	begin_settled(&options);
+	no_kicks();
+	start(&receiver, 0, soon());
+	check_within(20000, fault_hit());
+	/* Nothing wakes it for this. */
+	check_int(beam_topic_reset(topics[0]), 0);
+	finish(&receiver, 0);
+	fault_off();
+	end();
+}
+
+static void test_a_kick_for_good_is_not_taken_back_with_another_one(void)
+{
+	struct receiver receiver;
+
+	begin_settled(NULL);
+	kick_who_leads(&receiver, kick_for_good);
+	check_within(20000, atomic_load(&channel->kicked));
+	check_within(20000, is_readable(channel->kick));
+	say(0, "it is read all the same");
+	finish(&receiver, 1);
+	check(is_readable(channel->kick));
+	end();
+}
+
+/* ---- The reading right ------------------------------------------------------------------------------------------------------------- */
+
+struct quiet {
+	pthread_mutex_t lock;
+	struct sleepers sleepers;
+	int result;
+};
+
+static void *wait_for_nothing(void *argument)
+{
+	struct quiet *quiet = argument;
+
+	pthread_mutex_lock(&quiet->lock);
+	quiet->result = baton_wait(channel, &quiet->lock, &quiet->sleepers, soon());
+	pthread_mutex_unlock(&quiet->lock);
+	return NULL;
+}
+
+static void test_who_leads_for_what_the_end_does_not_change_leaves_at_the_end(void)
+{
+	struct quiet quiet = {.lock = PTHREAD_MUTEX_INITIALIZER, .result = 1};
+	pthread_t thread;
+
+	begin_settled(NULL);
+	list_init(&quiet.sleepers.list);
+	thread = thread_spawn(wait_for_nothing, &quiet);
+	check_within(20000, is(STANDBY_REST, true));
+	raw_peer_close(&peer);
+	thread_wait(thread);
+	check_int(quiet.result, 0);
+	end();
+}
+
+static void test_returns_that_go_on_being_quick_are_relied_on_sooner(void)
+{
+	begin_settled(NULL);
+	rely(1 << 20, 1 << 10);
+	expect_nothing(topics[0]);
+	check_int(relied_from(), 1 << 9);
+	end();
+}
+
+/* One leads, and waits on the first topic; the other one waits on the second. Whoever leaves is expected back. */
+static void start_two(struct receiver *leader, struct receiver *other, unsigned most)
+{
+	begin_settled(NULL);
+	start(leader, 0, BEAM_FOREVER);
+	check_within(20000, is(STANDBY_REST, true));
+	start(other, 1, soon());
+	check_within(20000, view().waiters == 1);
+	check_within(20000, thread_sleeps());
+	rely(2 * most, most);
+}
+
+static void test_what_is_relied_on_is_doubled_up_to_a_bound(void)
+{
+	struct receiver leader, other;
+	enum { MOST = 1 << 20 };
+
+	start_two(&leader, &other, MOST);
+	say(0, "and you are expected back");
+	finish(&leader, 1);
+	check_within(20000, view().taken && view().waiters == 0);
+	check_int(relied_from(), MOST);
+	say(1, "it is read");
+	finish(&other, 1);
+	end();
+}
+
+static void no_nudges(void)
+{
+	fault_only(FAULT(SYS_WRITE));
+	fault_at(1, EIO, FAULT_STICKY);
+}
+
+static void test_nobody_is_expected_if_the_thread_cannot_be_told(void)
+{
+	struct receiver leader, other;
+
+	start_two(&leader, &other, 1);
+	no_nudges();
+	say(0, "you are not expected");
+	finish(&leader, 1);
+	/* Handed over at once. */
+	check(view().taken);
+	check_within(20000, view().waiters == 0);
+	fault_off();
+	say(1, "it is read");
+	finish(&other, 1);
+	end();
+}
+
+static void test_nobody_steps_down_if_the_thread_cannot_be_told(void)
+{
+	struct receiver leader, other;
+
+	start_two(&leader, &other, 1);
+	no_nudges();
+	say(1, "yours");
+	finish(&other, 1);
+	check_within(20000, view().taken && view().waiters == 0);
+	fault_off();
+	check(!atomic_load(&leader.done));
+	say(0, "it is read");
+	finish(&leader, 1);
+	end();
+}
+
+/* The one that was woken is back for a look, and gone again. */
+static void look_again(void *argument)
+{
+	struct receiver *other = argument;
+
+	if (atomic_load(&channel->woke) == WOKE_NOBODY) {
+		fault_meanwhile(SYS_RECVMSG, 1, look_again, other);
+		return;
+	}
+	check_within(20000, atomic_load(&other->done));
+	expect_nothing(topics[1]);
+	rely(2, 1);
+}
+
+static void test_nobody_steps_down_for_one_who_was_back_for_a_look(void)
+{
+	struct receiver leader, other;
+	int fds[2];
+
+	start_two(&leader, &other, 1);
+	require_int(pipe(fds), 0);
+	/* A descriptor ends a read, and the leader reads once more. */
+	fault_meanwhile(SYS_RECVMSG, 1, look_again, &other);
+	raw_text_with_fds(&out, 2, "yours", 1);
+	raw_peer_send_fds(&peer, &out, fds, 1);
+	finish(&other, 1);
+	check_within(20000, view().taken && view().waiters == 0);
+	check(!atomic_load(&leader.done));
+	close(fds[0]);
+	close(fds[1]);
+	say(0, "it is read");
+	finish(&leader, 1);
+	end();
+}
+
+/* ---- Reading that fails ------------------------------------------------------------------------------------------------------------------ */
+
+static void read_fails(int error, int told)
+{
+	beam_message *message = NULL;
+
+	begin_settled(NULL);
+	check_within(20000, is(STANDBY_WATCH, false));
+	fault_only(FAULT(SYS_RECVMSG));
+	fault_at(1, error, FAULT_STICKY);
+	say(0, "unread");
+	check_int(beam_topic_receive(topics[0], &message, soon()), told);
+	fault_off();
+	end();
+}
+
+static void test_want_of_memory_while_reading_is_told_as_such(void)
+{
+	read_fails(ENOMEM, -ENOMEM);
+	read_fails(ENOBUFS, -ENOMEM);
+	read_fails(EIO, -ECONNRESET);
+}
+
+static const struct test tests[] = {
+    TEST(test_the_kick_is_made_once_though_two_want_it_at_once),
+    TEST(test_a_kick_for_good_shows_in_a_kick_that_is_made_later),
+    TEST(test_a_kick_that_could_not_be_taken_back_is_taken_back_later),
+    TEST(test_who_leads_without_a_kick_looks_every_now_and_then),
+    TEST(test_a_kick_for_good_is_not_taken_back_with_another_one),
+    TEST(test_who_leads_for_what_the_end_does_not_change_leaves_at_the_end),
+    TEST(test_returns_that_go_on_being_quick_are_relied_on_sooner),
+    TEST(test_what_is_relied_on_is_doubled_up_to_a_bound),
+    TEST(test_nobody_is_expected_if_the_thread_cannot_be_told),
+    TEST(test_nobody_steps_down_if_the_thread_cannot_be_told),
+    TEST(test_nobody_steps_down_for_one_who_was_back_for_a_look),
+    TEST(test_want_of_memory_while_reading_is_told_as_such),
+};
+
+HARNESS_MAIN("channel/meanwhile_reading", tests)
