@@ -117,6 +117,26 @@ static void test_with_a_dependent_there_are_no_ticks(void)
 	end();
 }
 
+static bool is_over(void)
+{
+	bool over;
+
+	pthread_mutex_lock(&channel->baton.lock);
+	over = channel->baton.over;
+	pthread_mutex_unlock(&channel->baton.lock);
+	return over;
+}
+
+static void test_nobody_reads_any_more_once_it_is_over(void)
+{
+	begin(NULL);
+	check_int(beam_channel_close(channel, BEAM_NOWAIT) <= 0, 1);
+	raw_peer_close(&peer);
+	check_within(20000, is_over());
+	check(!baton_take(channel));
+	end();
+}
+
 static void test_who_leads_reads_for_the_others_too(void)
 {
 	struct receiver first, second;
@@ -460,6 +480,7 @@ static const struct test tests[] = {
     TEST(test_one_who_leads_for_long_is_left_alone),
     TEST(test_with_a_dependent_there_are_no_ticks),
     TEST(test_there_are_no_ticks_once_reading_has_ended),
+    TEST(test_nobody_reads_any_more_once_it_is_over),
     TEST(test_who_leads_reads_for_the_others_too),
     TEST(test_the_right_goes_to_the_latest_deadline),
     TEST(test_one_whose_time_is_up_passes_the_right_on),

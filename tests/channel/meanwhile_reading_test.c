@@ -228,6 +228,49 @@ static void test_nobody_is_expected_if_the_thread_cannot_be_told(void)
 	end();
 }
 
+static void tick_at(int64_t at)
+{
+	pthread_mutex_lock(&channel->baton.lock);
+	channel->baton.mode = STANDBY_TICK;
+	channel->baton.tick_at = at;
+	pthread_mutex_unlock(&channel->baton.lock);
+}
+
+static void test_the_thread_is_told_of_one_who_is_expected_unless_it_ticks_soon(void)
+{
+	struct receiver leader, other;
+
+	start_two(&leader, &other, 1);
+	tick_at(clock_now());
+	no_nudges();
+	say(0, "you are expected");
+	finish(&leader, 1);
+	check(!view().taken && view().waiters == 1);
+	fault_off();
+	/* It ticks, and nobody has come. */
+	pthread_mutex_lock(&channel->tx_lock);
+	write_nudge(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	check_within(20000, view().taken && view().waiters == 0);
+	say(1, "it is read");
+	finish(&other, 1);
+	end();
+}
+
+static void test_the_thread_is_told_to_tick_sooner(void)
+{
+	struct receiver leader, other;
+
+	start_two(&leader, &other, 1);
+	tick_at(clock_now() + INT64_C(3600) * 1000 * 1000 * 1000);
+	say(0, "you are expected");
+	finish(&leader, 1);
+	check_within(20000, view().taken && view().waiters == 0);
+	say(1, "it is read");
+	finish(&other, 1);
+	end();
+}
+
 static void test_nobody_steps_down_if_the_thread_cannot_be_told(void)
 {
 	struct receiver leader, other;
@@ -244,6 +287,8 @@ static void test_nobody_steps_down_if_the_thread_cannot_be_told(void)
 	end();
 }
 
+static atomic_bool looked_again;
+
 /* The one that was woken is back for a look, and gone again. */
 static void look_again(void *argument)
 {
@@ -256,6 +301,7 @@ static void look_again(void *argument)
 	check_within(20000, atomic_load(&other->done));
 	expect_nothing(topics[1]);
 	rely(2, 1);
+	atomic_store(&looked_again, true);
 }
 
 static void test_nobody_steps_down_for_one_who_was_back_for_a_look(void)
@@ -265,12 +311,16 @@ static void test_nobody_steps_down_for_one_who_was_back_for_a_look(void)
 
 	start_two(&leader, &other, 1);
 	require_int(pipe(fds), 0);
+	atomic_store(&looked_again, false);
 	/* A descriptor ends a read, and the leader reads once more. */
 	fault_meanwhile(SYS_RECVMSG, 1, look_again, &other);
 	raw_text_with_fds(&out, 2, "yours", 1);
 	raw_peer_send_fds(&peer, &out, fds, 1);
 	finish(&other, 1);
-	check_within(20000, view().taken && view().waiters == 0);
+	check_within(20000, atomic_load(&looked_again));
+	/* And goes on leading. */
+	check_within(20000, atomic_load(&channel->woke) == WOKE_NOBODY);
+	check(view().taken && view().waiters == 0);
 	check(!atomic_load(&leader.done));
 	close(fds[0]);
 	close(fds[1]);
@@ -312,6 +362,8 @@ static const struct test tests[] = {
     TEST(test_returns_that_go_on_being_quick_are_relied_on_sooner),
     TEST(test_what_is_relied_on_is_doubled_up_to_a_bound),
     TEST(test_nobody_is_expected_if_the_thread_cannot_be_told),
+    TEST(test_the_thread_is_told_of_one_who_is_expected_unless_it_ticks_soon),
+    TEST(test_the_thread_is_told_to_tick_sooner),
     TEST(test_nobody_steps_down_if_the_thread_cannot_be_told),
     TEST(test_nobody_steps_down_for_one_who_was_back_for_a_look),
     TEST(test_want_of_memory_while_reading_is_told_as_such),

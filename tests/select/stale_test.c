@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the kernel told of a member that has been removed before it could be passed on is not told.
+ */
+#include <beam/select.h>
+#include <harness/harness.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+/* Run once, between what the kernel tells this thread and what the thread makes of it. */
+static _Thread_local void (*meanwhile)(void);
+
+/* In the place of the C library's. */
+int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
+{
+	int told = epoll_pwait(fd, events, n, timeout, NULL);
+	void (*run)(void) = meanwhile;
+
+	meanwhile = NULL;
+	if (run)
+		run();
+	return told;
+}
+
+static beam_select *selector;
+static int ready, silent;
+
+static void begin(void)
+{
+	require_int(beam_select_new(&selector), 0);
+	ready = eventfd(1, EFD_CLOEXEC);
+	silent = eventfd(0, EFD_CLOEXEC);
+	require(ready >= 0 && silent >= 0);
+	require_int(beam_select_add_fd(selector, ready, POLLIN, &ready), 0);
+}
+
+static void end(void)
+{
+	beam_select_unref(selector);
+	close(ready);
+	close(silent);
+}
+
+static void remove_it(void)
+{
+	check_int(beam_select_remove_fd(selector, ready), 0);
+}
+
+static void replace_it(void)
+{
+	remove_it();
+	check_int(beam_select_add_fd(selector, silent, POLLIN, &silent), 0);
+}
+
+static void expect_nothing_told(void (*run)(void))
+{
+	struct beam_ready told;
+
+	begin();
+	check_int(beam_select_wait(selector, &told, 1, BEAM_NOWAIT), 1);
+	check(told.tag == &ready);
+	meanwhile = run;
+	check_int(beam_select_wait(selector, &told, 1, BEAM_NOWAIT), -EAGAIN);
+	end();
+}
+
+static void test_a_member_that_was_removed_meanwhile_is_not_told(void)
+{
+	expect_nothing_told(remove_it);
+}
+
+static void test_nor_is_another_one_told_in_its_place(void)
+{
+	expect_nothing_told(replace_it);
+}
+
+static const struct test tests[] = {
+    TEST(test_a_member_that_was_removed_meanwhile_is_not_told),
+    TEST(test_nor_is_another_one_told_in_its_place),
+};
+
+HARNESS_MAIN("select/stale", tests)
