@@ -60,6 +60,8 @@ const char *fault_name(enum sys_call call);
 
 /* Every other read or write of a stream takes at most so many bytes; 0: as many as it is given. Only with preload.c, else NULL. */
 void fault_short(size_t reads, size_t writes) __attribute__((weak));
+/* The most bytes that one of them took since the last fault_short(). The same. */
+size_t fault_longest(void) __attribute__((weak));
 
 /*
  * Runs a scenario with its first call failing, its second, … until it makes no so many calls, and returns how many that were.

@@ -214,13 +214,29 @@ bool fault_leaked(void)
 
 /* ---- Short reads and writes -------------------------------------------------------------------------------------------------------- */
 
-static atomic_size_t short_reads, short_writes;
+static atomic_size_t short_reads, short_writes, longest;
 static atomic_uint turns;
 
 void fault_short(size_t reads, size_t writes)
 {
 	atomic_store(&short_reads, reads);
 	atomic_store(&short_writes, writes);
+	atomic_store(&longest, 0);
+}
+
+size_t fault_longest(void)
+{
+	return atomic_load(&longest);
+}
+
+/* What a call of libbeam's gave. */
+static ssize_t note_length(ssize_t n)
+{
+	size_t before = atomic_load_explicit(&longest, memory_order_relaxed);
+
+	while (n > 0 && (size_t)n > before && !atomic_compare_exchange_weak(&longest, &before, (size_t)n))
+		;
+	return n;
 }
 
 /* To how many bytes this call of libbeam's is to be cut; 0: not. Each other one is, so that the rest follows whole: bytes sent one by one would
@@ -268,13 +284,16 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	size_t bytes = librarys ? cut(&short_writes) : 0;
 	struct iovec iov[IOV_SHORT];
 	struct msghdr shortened;
+	ssize_t n;
 
 	if (librarys && sys_fault(SYS_SENDMSG))
 		return -1;
-	if (!bytes || !is_stream(fd))
-		return NEXT(sendmsg)(fd, message, flags);
-	shortened = shorten(message, iov, bytes);
-	return NEXT(sendmsg)(fd, &shortened, flags);
+	if (bytes && is_stream(fd)) {
+		shortened = shorten(message, iov, bytes);
+		return NEXT(sendmsg)(fd, &shortened, flags);
+	}
+	n = NEXT(sendmsg)(fd, message, flags);
+	return librarys ? note_length(n) : n;
 }
 
 ssize_t recvmsg(int fd, struct msghdr *message, int flags)
@@ -287,8 +306,10 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 
 	if (librarys && sys_fault(SYS_RECVMSG))
 		return -1;
-	if (!bytes || !is_stream(fd))
-		return NEXT(recvmsg)(fd, message, flags);
+	if (!bytes || !is_stream(fd)) {
+		n = NEXT(recvmsg)(fd, message, flags);
+		return librarys ? note_length(n) : n;
+	}
 	shortened = shorten(message, iov, bytes);
 	n = NEXT(recvmsg)(fd, &shortened, flags);
 	message->msg_controllen = shortened.msg_controllen;

@@ -11,7 +11,7 @@
 #include <scenario/scenarios.h>
 #include <sys/mman.h>
 
-enum { RUN_MS = 10, SHORT_MS = 1, HANG_SECONDS = 30, SHORT_MAX = 300 };
+enum { RUN_MS = 10, SHORT_MS = 1, HANG_SECONDS = 30 };
 
 /* How a scenario goes wrong: the `n`th call of a function, SYS_CALLS: of all, fails with the error that is this one of its list. 0: it does not.
  * Or, with a length, every other read or write takes no more than that: this is no error, and nobody may notice. */
@@ -26,6 +26,7 @@ struct fault {
 /* What the process in which it was played has to tell. */
 static struct report {
 	unsigned long calls, calls_of[SYS_CALLS];
+	size_t longest;
 	bool hit;
 	long blocks;
 } * report;
@@ -127,8 +128,10 @@ static int play(void *unused)
 	for (enum sys_call call = 0; call < SYS_CALLS; call++)
 		report->calls_of[call] = fault_calls_of(call);
 	fault_off();
-	if (fault_short)
+	if (fault_short) {
+		report->longest = fault_longest();
 		fault_short(0, 0);
+	}
 	settle(&fds);
 	if (fault.n == 0)
 		first_run = held_at_rest(before);
@@ -217,6 +220,12 @@ static void inject_into(enum sys_call call, unsigned long calls)
 		}
 }
 
+/* Every one of those in which a frame begins or ends in these scenarios, then ever fewer. */
+static size_t next_length(size_t length)
+{
+	return length + (length < 1024 ? 1 : length / 16);
+}
+
 static void inject_all(void)
 {
 	struct report good = *report;
@@ -225,7 +234,7 @@ static void inject_all(void)
 	for (enum sys_call call = 0; call < SYS_CALLS; call++)
 		inject_into(call, good.calls_of[call]);
 	/* The session's own tests cut everywhere; this is the socket's side of it, which the seam cannot cut. */
-	for (size_t length = 1; fault_short && length <= SHORT_MAX; length++) {
+	for (size_t length = 1; length < good.longest; length = next_length(length)) {
 		inject((struct fault){SYS_RECVMSG, 1, 0, FAULT_ONCE, length});
 		inject((struct fault){SYS_SENDMSG, 1, 0, FAULT_ONCE, length});
 	}
