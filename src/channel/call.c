@@ -15,17 +15,6 @@ static struct beam_call *call_of(struct inlet *inlet)
 	return list_entry(inlet, struct beam_call, inlet);
 }
 
-static void add_statistics(struct inbox *inbox)
-{
-	struct beam_channel *channel = inbox->channel;
-
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->replies.messages_received += inbox->messages;
-	channel->replies.bytes_received += inbox->bytes;
-	channel->replies.attachments_received += inbox->attachments;
-	pthread_mutex_unlock(&channel->tx_lock);
-}
-
 static void call_unref(struct beam_call *call)
 {
 	struct beam_channel *channel = call->inbox.channel;
@@ -34,7 +23,6 @@ static void call_unref(struct beam_call *call)
 	if (atomic_fetch_sub_explicit(&call->memory, 1, memory_order_acq_rel) != 1)
 		return;
 	annotate_acquire(&call->memory);
-	add_statistics(&call->inbox);
 	inbox_discard(channel, &call->inbox.queue);
 	beam_message_free(call->inlet.building);
 	beam_message_free(call->failure);
@@ -211,6 +199,13 @@ int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov,
 
 /* ---- Its replies --------------------------------------------------------------------------------------------------------------- */
 
+static void count_reply(struct beam_channel *channel, const struct beam_message *message)
+{
+	atomic_fetch_add_explicit(&channel->replies_taken, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&channel->reply_bytes_taken, message->size, memory_order_relaxed);
+	atomic_fetch_add_explicit(&channel->reply_attachments_taken, message->n_fds, memory_order_relaxed);
+}
+
 int beam_call_receive(beam_call *call, beam_message **ret, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
@@ -228,6 +223,7 @@ int beam_call_receive(beam_call *call, beam_message **ret, beam_deadline deadlin
 	if (r == 1) {
 		beam_message *message = inbox_take(inbox, &owed);
 
+		count_reply(inbox->channel, message);
 		if (message->failed)
 			call->failure = message;
 		else

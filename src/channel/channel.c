@@ -207,6 +207,9 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 	atomic_init(&channel->memory, 1);
 	annotate_atomic(&channel->memory);
 	annotate_atomic(&channel->attachments_lost);
+	annotate_atomic(&channel->replies_taken);
+	annotate_atomic(&channel->reply_bytes_taken);
+	annotate_atomic(&channel->reply_attachments_taken);
 	annotate_atomic(&channel->activity);
 	annotate_atomic(&channel->woke);
 	annotate_atomic(&channel->kicked);

@@ -139,7 +139,7 @@ struct beam_channel {
 	atomic_bool kicked;
 	/* An enum activity; an enum woke. */
 	atomic_uint activity, woke;
-	/* Replies of calls that are over; under the tx_lock. */
+	/* Replies that this side has sent, and lost; under the tx_lock. */
 	struct beam_statistics replies;
 	/* The channel's thread's own: since when a burst is dry, when to look whether the channel is idle. */
 	int64_t dry_since;
@@ -152,6 +152,8 @@ struct beam_channel {
 	uint64_t stalled_frame;
 	beam_deadline stalled_until;
 	atomic_ullong attachments_lost;
+	/* Replies that were taken. */
+	atomic_ullong replies_taken, reply_bytes_taken, reply_attachments_taken;
 };
 
 /* Where messages arrive, from one inlet or several, and wait for receivers. */

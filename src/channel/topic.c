@@ -326,12 +326,12 @@ int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, 
 	sum.messages_sent += channel->replies.messages_sent;
 	sum.bytes_sent += channel->replies.bytes_sent;
 	sum.attachments_sent += channel->replies.attachments_sent;
-	sum.messages_received += channel->replies.messages_received;
-	sum.bytes_received += channel->replies.bytes_received;
-	sum.attachments_received += channel->replies.attachments_received;
 	sum.messages_lost += channel->replies.messages_lost;
 	sum.messages_discarded = channel->discarded;
 	pthread_mutex_unlock(&channel->tx_lock);
+	sum.messages_received += atomic_load_explicit(&channel->replies_taken, memory_order_relaxed);
+	sum.bytes_received += atomic_load_explicit(&channel->reply_bytes_taken, memory_order_relaxed);
+	sum.attachments_received += atomic_load_explicit(&channel->reply_attachments_taken, memory_order_relaxed);
 	sum.attachments_lost = atomic_load_explicit(&channel->attachments_lost, memory_order_relaxed);
 	memset(ret, 0, size);
 	memcpy(ret, &sum, size < sizeof sum ? size : sizeof sum);

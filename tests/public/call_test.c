@@ -784,11 +784,14 @@ static void test_replies_are_counted(void)
 	reply_text(request, "one", BEAM_REPLY_MORE);
 	reply_text(request, "two", 0);
 	expect_reply(call, "one");
+	check_int(beam_channel_statistics(ends.channel[0], &statistics[0], sizeof statistics[0]), 0);
+	check_int(statistics[0].messages_received, 1);
+	check_int(statistics[0].bytes_received, 3);
 	expect_reply(call, "two");
-	beam_message_free(request);
-	beam_call_unref(call);
 	for (int i = 0; i < 2; i++)
 		check_int(beam_channel_statistics(ends.channel[i], &statistics[i], sizeof statistics[i]), 0);
+	beam_message_free(request);
+	beam_call_unref(call);
 	check_int(statistics[0].messages_sent, 1);
 	check_int(statistics[0].messages_received, 2);
 	check_int(statistics[0].bytes_received, 6);
