@@ -102,7 +102,7 @@ static void tell_counts(const struct sim *sums)
 
 static void test_every_schedule_keeps_order_loses_nothing_and_comes_to_an_end(void)
 {
-	uint64_t n = wanted.long_run ? wanted.schedules : scale(wanted.schedules);
+	uint64_t n = wanted.long_run ? wanted.schedules : scale((size_t)wanted.schedules);
 	struct sim *sums = calloc(1, sizeof *sums);
 
 	require(sums != NULL);
