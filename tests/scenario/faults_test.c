@@ -203,10 +203,13 @@ static void inject(struct fault next)
 	play_apart();
 }
 
-/* What only says that a call is to be made again, though there is something to be had, does not last: that would be another machine. */
+/* What only says that a call is to be made again, though there is something to be had, does not last: that would be another machine. Nor does
+ * a full socket, which must say so once the other side is gone. */
 static bool can_last(enum sys_call call, int error)
 {
-	return error != EINTR && error != ECONNABORTED && (error != EAGAIN || (call != SYS_RECVMSG && call != SYS_WRITE));
+	bool transfers = call == SYS_RECVMSG || call == SYS_SENDMSG || call == SYS_WRITE;
+
+	return error != EINTR && error != ECONNABORTED && (error != EAGAIN || !transfers);
 }
 
 /* Each call of a function, with each of its errors. */
