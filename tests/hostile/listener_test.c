@@ -123,7 +123,8 @@ static void test_a_flood_with_the_table_full_is_shed_and_the_server_goes_on(void
 	check_int(read(ends[0], &byte, 1), 1);
 	check_within(20000, judged(server.listener) == FLOOD);
 	check(counts(server.listener).accepted > 0);
-	check(counts(server.listener).over_descriptors > FLOOD / 2);
+	/* By the reserve, or let in where one descriptor was free and a channel takes more. */
+	check(counts(server.listener).over_descriptors + counts(server.listener).failed > FLOOD / 2);
 	/* Nobody was kept busy: for a connection some looks at the socket, beside one in 10 ms while nothing could be done. */
 	waits = (int)((now_ns() - begin) / 10000000);
 	check(fault_calls() <= 4UL * FLOOD + 4UL * (unsigned)(waits + 1));
