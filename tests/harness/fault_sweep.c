@@ -2,6 +2,7 @@
 /* Scenarios that are swept by faults; and whether they have lost memory. */
 #include <harness/fault.h>
 #include <harness/harness.h>
+#include <harness/sanitizer.h>
 
 #include <stdatomic.h>
 
@@ -12,26 +13,14 @@
 #endif
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ADDRESS_SANITIZER 1
-#elif defined(__SANITIZE_THREAD__)
-#define OTHER_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ADDRESS_SANITIZER 1
-#elif __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define OTHER_SANITIZER 1
-#endif
-#endif
-
-#ifdef ADDRESS_SANITIZER
+#if ADDRESS_SANITIZER
 #include <sanitizer/lsan_interface.h>
 #endif
 
 /* Leaks. The checkers know best; without one the blocks of malloc() are counted here, under the names of libc's own functions,
  * which glibc alone offers. */
 
-#if defined(ADDRESS_SANITIZER) || defined(OTHER_SANITIZER) || !defined(__GLIBC__)
+#if ADDRESS_SANITIZER || THREAD_SANITIZER || !defined(__GLIBC__)
 static long count_blocks(void)
 {
 	return -1;
@@ -109,7 +98,7 @@ long allocated_blocks(void)
 
 bool fault_leaked(void)
 {
-#if defined(ADDRESS_SANITIZER)
+#if ADDRESS_SANITIZER
 	return __lsan_do_recoverable_leak_check() != 0;
 #elif defined(HAVE_VALGRIND_H)
 	static unsigned long last;
@@ -132,7 +121,7 @@ bool fault_leaked(void)
 
 bool fault_finds_leaks(void)
 {
-#ifdef ADDRESS_SANITIZER
+#if ADDRESS_SANITIZER
 	return true;
 #else
 	return under_valgrind() || count_blocks() >= 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <harness/harness.h>
+#include <harness/sanitizer.h>
 
 #include <CUnit/TestDB.h>
 #include <CUnit/TestRun.h>
@@ -25,17 +26,6 @@
 #ifndef HAVE_VALGRIND_H
 #define RUNNING_ON_VALGRIND 0
 #define VALGRIND_COUNT_ERRORS 0
-#endif
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
 #endif
 
 enum {
@@ -87,7 +77,7 @@ bool under_valgrind(void)
 
 bool under_sanitizer(void)
 {
-	return SANITIZED != 0;
+	return ADDRESS_SANITIZER || THREAD_SANITIZER;
 }
 
 size_t scale(size_t n)
@@ -450,11 +440,52 @@ __attribute__((constructor(101))) static void count_from_the_fork_on(void)
 		pthread_atfork(NULL, NULL, __gcov_reset);
 }
 
+void needs_threads_in_children(void)
+{
+	if (THREAD_SANITIZER)
+		skip("ThreadSanitizer can not follow a child that starts threads when its parent had some");
+}
+
+void needs_memory_in_children(void)
+{
+	if (ADDRESS_SANITIZER)
+		skip("AddressSanitizer's allocator may be locked for ever in a child");
+}
+
+static bool other_threads_asleep(void)
+{
+	DIR *folder = opendir("/proc/self/task");
+	pid_t self = thread_number();
+	bool asleep = true;
+	struct dirent *task;
+
+	require(folder != NULL);
+	while (asleep && (task = readdir(folder))) {
+		pid_t thread = (pid_t)strtol(task->d_name, NULL, 10);
+
+		/* 0: the entries that are not threads, and threads that have ended since. */
+		asleep = thread <= 0 || thread == self || thread_asleep(thread) || thread_state(thread) == 0;
+	}
+	closedir(folder);
+	return asleep;
+}
+
+/* AddressSanitizer forks its allocator's locks as they are: one that another thread holds just then is never free in the child. Threads
+ * that sleep hold none; those that do not for long are left to their test. */
+static void wait_for_the_allocator(void)
+{
+	struct harness_wait wait = harness_wait_begin(100);
+
+	while (ADDRESS_SANITIZER && !other_threads_asleep() && harness_wait_more(&wait))
+		;
+}
+
 pid_t process_spawn(int (*run)(void *argument), void *argument)
 {
 	pid_t parent = getpid(), child;
 
 	fflush(NULL);
+	wait_for_the_allocator();
 	child = fork();
 	require(child >= 0);
 	if (child > 0)

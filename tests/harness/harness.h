@@ -157,6 +157,10 @@ size_t allocated_bytes(void);
 pid_t process_spawn(int (*run)(void *argument), void *argument);
 /* Its exit code, or 128 + the signal that ended it. */
 int process_wait(pid_t process);
+/* For tests whose children start threads while others run here. */
+void needs_threads_in_children(void);
+/* For tests whose children take memory while threads that never sleep run here. */
+void needs_memory_in_children(void);
 /* Ends a spawned process from anywhere in it. */
 void process_exit(int code) __attribute__((noreturn));
 

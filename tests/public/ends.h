@@ -87,20 +87,4 @@ static inline void expect_number(beam_topic *topic, uint64_t number)
 	check_int(received, number);
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_THREAD_SANITIZER 1
-#endif
-#endif
-
-/* For tests whose children make channels. */
-static inline void needs_threads_in_children(void)
-{
-#ifdef UNDER_THREAD_SANITIZER
-	skip("ThreadSanitizer can not follow a child that starts threads when its parent had some");
-#endif
-}
-
 #endif

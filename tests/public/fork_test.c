@@ -363,6 +363,7 @@ static void test_forks_in_the_midst_of_everything_leave_both_sides_whole(void)
 	pthread_t thread;
 
 	needs_threads_in_children();
+	needs_memory_in_children();
 	all_open();
 	atomic_store(&forking, true);
 	thread = thread_spawn(use_always, NULL);

@@ -11,24 +11,7 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZER true
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER true
-#endif
-#endif
-#ifndef THREAD_SANITIZER
-#define THREAD_SANITIZER false
-#endif
-
 /* What a test needs that not every checker allows. */
-static void need_threads_in_a_forked_child(void)
-{
-	if (THREAD_SANITIZER)
-		skip("the thread sanitizer allows no threads in such a child");
-}
-
 static void need_threads_beside_a_close(void)
 {
 	if (under_valgrind())
@@ -331,7 +314,7 @@ static void test_what_waits_at_a_fork_is_closed_in_the_child_too(void)
 	int peer, reader, fds[2];
 	pid_t child;
 
-	need_threads_in_a_forked_child();
+	needs_threads_in_children();
 	need_threads_beside_a_close();
 	fds[0] = lingering(1, &peer);
 	fds[1] = watched(&reader);
@@ -356,7 +339,7 @@ static void test_the_end_of_the_process_does_not_wait_for_an_idle_reaper(void)
 {
 	int64_t begin = now_ns();
 
-	need_threads_in_a_forked_child();
+	needs_threads_in_children();
 	need_an_exit_of_a_child();
 	for (int i = 0; i < 20; i++)
 		check_int(process_wait(process_spawn(leave, NULL)), 7);
@@ -376,7 +359,7 @@ static void test_the_end_of_the_process_waits_for_what_is_left_to_close(void)
 {
 	int64_t begin = now_ns();
 
-	need_threads_in_a_forked_child();
+	needs_threads_in_children();
 	need_an_exit_of_a_child();
 	check_int(process_wait(process_spawn(leave_while_it_blocks, NULL)), 7);
 	check(now_ns() - begin < (int64_t)stretch(3000) * 1000000);
