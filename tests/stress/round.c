@@ -34,8 +34,11 @@ bool side_failed_at(const struct side *side, const char *file, int line, const c
 	va_start(arguments, format);
 	vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
-	if (!atomic_exchange(&side->journal->broken, true))
-		harness_check(false, file, line, false, "%s", text);
+	if (!atomic_exchange(&side->journal->broken, true)) {
+		const char *breach = beam_channel_breach(side->channel);
+
+		harness_check(false, file, line, false, "%s%s%s", text, breach ? "; breach: " : "", breach ? breach : "");
+	}
 	return false;
 }
 
