@@ -197,6 +197,9 @@ static void check_memory(size_t before, const struct beam_channel_options *optio
 
 	if (under_sanitizer() || under_valgrind())
 		return;
+	/* glibc 2.36 leaves holes behind blocks that are aligned, the more the smaller its heaps are. */
+	if (sizeof(void *) == 4)
+		bound *= 2;
 	check(peak_bytes() - before <= bound);
 }
 
