@@ -462,9 +462,10 @@ static bool other_threads_asleep(void)
 	require(folder != NULL);
 	while (asleep && (task = readdir(folder))) {
 		pid_t thread = (pid_t)strtol(task->d_name, NULL, 10);
+		char state = thread == self ? 'S' : thread_state(thread);
 
 		/* 0: the entries that are not threads, and threads that have ended since. */
-		asleep = thread <= 0 || thread == self || thread_asleep(thread) || thread_state(thread) == 0;
+		asleep = state == 'S' || state == 0;
 	}
 	closedir(folder);
 	return asleep;
