@@ -50,6 +50,31 @@ class Messages(Case):
         self.assertIn("more than the 1048576 bytes", sender.stderr)
         self.assertEqual(self.succeed(receiver).stdout, b"before\n")
 
+    def send_too_long(self, hello_first):
+        """What the command says of a line that is too long, if it comes to the line after the peer's HELLO has come, or before the peer sends it."""
+        limits = w.BASE._replace(message_bytes=(1 << 20) + 10, pool_bytes=4 << 20)
+        # A line over 1 MiB is sent only once HELLO has come.
+        first = b"x" * (limits.message_bytes if hello_first else 10)
+        with self.server(limits=limits, say_hello=False, auto_take=False) as accept, open(self.path("lines"), "w+b") as lines:
+            lines.write(first + b"\n" + b"y" * (limits.message_bytes + 1) + b"\n")
+            lines.seek(0)
+            sender = self.start("send", "--lines", "peer", "log", stdin=lines)
+            channel = accept()
+            if not hello_first:
+                self.assertEqual(bytes(channel.receive(PATIENCE).payload), first)
+            channel.session.raw(w.encode_hello(limits))
+            if hello_first:
+                self.assertEqual(bytes(channel.receive(PATIENCE).payload), first)
+            channel.flush(PATIENCE)
+            self.assertEqual(sender.wait(), ERROR)
+        os.unlink(self.path("peer"))
+        return sender.stderr
+
+    def test_too_long_a_line_is_told_alike_whether_hello_has_come_or_not(self):
+        for hello_first in (True, False) * 5:
+            with self.subTest(hello_first=hello_first):
+                self.assertIn("more than the 1048586 bytes that the other side accepts", self.send_too_long(hello_first))
+
     def test_a_hundred_thousand_lines_arrive_in_order(self):
         data = b"".join(b"%d\n" % i for i in range(100000))
         self.assertEqual(self.pass_on(["--lines"], data=data, count=100000).stdout, data)
