@@ -5,7 +5,7 @@
 #include <base/thread.h>
 #include <socket/reaper.h>
 
-enum { RUN_MS = 10, SHORT_MS = 1, STEP = 41, STEP_SANITIZED = 4, IN_A_ROW = 4 };
+enum { RUN_MS = 10, SHORT_MS = 1, CHECKED_MS = 60, IN_A_ROW = 4 };
 
 bool strict;
 
@@ -58,10 +58,9 @@ static void run_and_settle(void *argument)
 	ledger_settle();
 }
 
-/* Every fault is injected without a checker; with one, which takes its time for each, some. */
-static unsigned long step(void)
+static bool checked(void)
 {
-	return under_valgrind() ? STEP : under_sanitizer() ? STEP_SANITIZED : 1;
+	return under_valgrind() || under_sanitizer();
 }
 
 static unsigned long sweep_as(struct fault_sweep *plan, void (*scenario)(void))
@@ -69,7 +68,8 @@ static unsigned long sweep_as(struct fault_sweep *plan, void (*scenario)(void))
 	plan->scenario = run_and_settle;
 	plan->argument = &scenario;
 	plan->prepare = summon_reaper;
-	plan->step = step();
+	/* A suite has up to a hundred sweeps: with a checker some faults of each will do. */
+	plan->milliseconds = checked() ? CHECKED_MS : 0;
 	return fault_sweep_with(plan);
 }
 
@@ -144,5 +144,5 @@ unsigned long sweep_lasting(void (*scenario)(void))
 
 unsigned long at_least(unsigned long n)
 {
-	return n > step() ? n - (step() - 1) : 1;
+	return checked() ? (n + 1) / 2 : n;
 }

@@ -14,7 +14,7 @@ unsigned long sweep(void (*scenario)(void));
 unsigned long sweep_error(void (*scenario)(void), uint64_t calls, int error, bool sticky);
 /* These calls with this error once, which nobody may notice. */
 unsigned long sweep_unnoticed(void (*scenario)(void), uint64_t calls, int error);
-/* What a sweep that is worth its name returns: `n`, but where steps are taken only what the first step reaches. */
+/* What a sweep that is worth its name returns: `n`, but half of it with a checker, where messages are smaller. */
 unsigned long at_least(unsigned long n);
 
 /* Everything of that kind that a channel that stands can meet; and errors that do not pass, or not for as long as they last. */

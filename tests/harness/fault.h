@@ -64,7 +64,11 @@ void fault_short(size_t reads, size_t writes) __attribute__((weak));
 size_t fault_longest(void) __attribute__((weak));
 
 /*
- * Runs a scenario with its first call failing, its second, … until it makes no so many calls, and returns how many that were.
+ * Runs a scenario with each of its calls failing in turn, until it makes no so many calls, and returns how many that were.
+ * A sweep has a time, so that a suite ends on a slow machine and under a checker, too. The calls come in such an order that those of a sweep
+ * that ran out of time are spread evenly over all of them: the first, the middle one, those between, and so on. The program says at its
+ * end how many faults of how many there were, if it left any out. Environment: BEAM_FAULT_SECONDS, the time of each sweep; 0: no end.
+ *
  * After each run the descriptors must be as before, and no memory may have been left behind: asked of LeakSanitizer or Valgrind where
  * they are there, else by counting the blocks of malloc(), where a run that left some is repeated, and is at fault if it leaves some every
  * time. The first run is without a fault, to warm up.
@@ -77,7 +81,7 @@ struct fault_sweep {
 	bool once, sticky;   /* which sweeps; neither: both */
 	unsigned long times; /* how many in a row fail once; 0: 1 */
 	unsigned long limit; /* the last N; 0: 100,000 */
-	unsigned long step;  /* only each `step`th N; 0: every one */
+	int milliseconds;    /* its time, stretched; 0: 5,000, or 600 with a checker, which takes its time for each fault */
 	/* Called before each run with no fault, to bring about what a run may leave or not: a thread that lingers. NULL: nothing. */
 	void (*prepare)(void);
 };

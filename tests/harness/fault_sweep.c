@@ -128,14 +128,20 @@ bool fault_finds_leaks(void)
 #endif
 }
 
-static void run(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds)
+/* Returns how many calls of interest the scenario made. */
+static unsigned long run(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds)
 {
+	unsigned long calls;
+
+	harness_progress();
 	fault_only(sweep->only ? sweep->only : FAULT_ALL);
 	fault_times(sweep->times ? sweep->times : 1);
 	fault_at(n, sweep->error, sticky);
 	sweep->scenario(sweep->argument);
 	check_fds(fds);
+	calls = fault_calls();
 	fault_off();
+	return calls;
 }
 
 /* True if a run has left memory, also after a moment for threads that end: more blocks than before, or what a checker found. */
@@ -172,52 +178,137 @@ static void check_memory(const struct fault_sweep *sweep, unsigned long n, bool 
 		fail("each run leaves memory behind");
 }
 
-/* What all sweeps of this program come to. */
-static unsigned long injected, scenarios;
+/* What all sweeps of this program come to; the faults that they had no time for. */
+static unsigned long injected, scenarios, left_out;
 
 static void tell_all(void)
 {
+	if (left_out)
+		printf("note: %s: %lu of %lu faults, then the time was over (BEAM_FAULT_SECONDS)\n", harness_suite(), injected,
+		       injected + left_out);
 	printf("%lu faults injected in %lu scenarios\n", injected, scenarios);
 }
 
-static unsigned long sweep_all(const struct fault_sweep *sweep, bool sticky, struct fd_snapshot *fds)
+enum { LIMIT = 100000, BUDGET_MS = 5000, BUDGET_CHECKED_MS = 600 };
+
+/* When a sweep that begins now is to end, in nanoseconds. */
+static int64_t end_of_time(const struct fault_sweep *sweep, int64_t begin)
 {
-	unsigned long n, last = 0, limit = sweep->limit ? sweep->limit : 100000, step = sweep->step ? sweep->step : 1;
+	const char *seconds = getenv("BEAM_FAULT_SECONDS");
+	int otherwise = under_valgrind() || under_sanitizer() ? BUDGET_CHECKED_MS : BUDGET_MS;
+	long given = seconds ? strtol(seconds, NULL, 10) : -1;
 
-	/* The calls of a scenario with threads are not the same number every time: it is over when two beyond are not reached. */
-	for (n = 1; n <= limit && n <= last + 2 * step && !harness_failures(); n += step) {
-		long before = prepare_run(sweep);
+	if (given == 0)
+		return INT64_MAX;
+	if (given > 0)
+		return begin + given * INT64_C(1000000000);
+	return begin + stretch(sweep->milliseconds ? sweep->milliseconds : otherwise) * INT64_C(1000000);
+}
 
-		harness_context("call %lu failing %s", n, sticky ? "from then on" : "once");
-		run(sweep, n, sticky, fds);
-		if (fault_hit()) {
-			last = n;
-			injected++;
-		}
-		harness_context("call %lu, %s(), failing %s", n, fault_hit() ? fault_name(fault_first()) : "never",
-				sticky ? "from then on" : "once");
-		check_memory(sweep, n, sticky, fds, before);
+/* One way through a scenario's calls: each fails once, or from then on. */
+struct way {
+	const struct fault_sweep *sweep;
+	bool sticky;
+	const struct fd_snapshot *fds;
+	unsigned long expected; /* so many calls the scenario made without a fault */
+	unsigned long last;     /* the last that was reached */
+	int64_t end;            /* of its time */
+	bool done[LIMIT + 1];
+};
+
+/* The calls of a scenario with threads are not the same number every time: it is over when two beyond are not reached. */
+static unsigned long way_length(const struct way *way)
+{
+	unsigned long limit = way->sweep->limit ? way->sweep->limit : LIMIT, length = way->last + 2;
+
+	if (length < way->expected)
+		length = way->expected;
+	return length < limit ? length : limit;
+}
+
+static void fail_call(struct way *way, unsigned long n)
+{
+	long before = prepare_run(way->sweep);
+
+	way->done[n] = true;
+	harness_context("call %lu failing %s", n, way->sticky ? "from then on" : "once");
+	run(way->sweep, n, way->sticky, way->fds);
+	if (fault_hit()) {
+		if (way->last < n)
+			way->last = n;
+		injected++;
 	}
+	harness_context("call %lu, %s(), failing %s", n, fault_hit() ? fault_name(fault_first()) : "never",
+			way->sticky ? "from then on" : "once");
+	check_memory(way->sweep, n, way->sticky, way->fds, before);
+}
+
+static unsigned long calls_left(const struct way *way)
+{
+	unsigned long n = 0;
+
+	for (unsigned long i = 1; i <= way_length(way) && i <= way->expected; i++)
+		n += !way->done[i];
+	return n;
+}
+
+/* Goes by ever smaller steps, of which the last is 1. Returns how many calls there are. */
+static unsigned long go(struct way *way)
+{
+	unsigned long step = 1, left;
+
+	while (2 * step < way_length(way))
+		step *= 2;
+	for (; step > 0; step /= 2)
+		for (unsigned long n = 1; n <= way_length(way) && !harness_failures(); n += step) {
+			if (way->done[n])
+				continue;
+			if (way->last > 0 && now_ns() >= way->end)
+				goto over;
+			fail_call(way, n);
+		}
+over:
 	harness_context("%s", "");
-	return last;
+	left = calls_left(way);
+	left_out += left;
+	return left && way->last < way->expected ? way->expected : way->last;
+}
+
+static unsigned long sweep_all(const struct fault_sweep *sweep, bool sticky, const struct fd_snapshot *fds,
+			       unsigned long expected, int64_t end)
+{
+	struct way *way = calloc(1, sizeof *way);
+	unsigned long n;
+
+	require(way != NULL);
+	way->sweep = sweep;
+	way->sticky = sticky;
+	way->fds = fds;
+	way->expected = expected;
+	way->end = end;
+	n = go(way);
+	free(way);
+	return n;
 }
 
 unsigned long fault_sweep_with(const struct fault_sweep *sweep)
 {
 	struct fd_snapshot *fds = malloc(sizeof *fds);
-	unsigned long once = 0, sticky = 0;
+	bool both = sweep->once == sweep->sticky;
+	unsigned long once = 0, sticky = 0, expected;
+	int64_t begin = now_ns(), end = end_of_time(sweep, begin);
 
 	require(fds != NULL);
 	if (scenarios++ == 0)
 		atexit(tell_all);
 	fd_snapshot_take(fds);
 	harness_context("no fault");
-	run(sweep, 0, false, fds);
+	expected = run(sweep, 0, false, fds);
 	fault_leaked();
-	if (sweep->once || !sweep->sticky)
-		once = sweep_all(sweep, false, fds);
-	if (sweep->sticky || !sweep->once)
-		sticky = sweep_all(sweep, true, fds);
+	if (sweep->once || both)
+		once = sweep_all(sweep, false, fds, expected, both && end != INT64_MAX ? begin + (end - begin) / 2 : end);
+	if (sweep->sticky || both)
+		sticky = sweep_all(sweep, true, fds, expected, end);
 	free(fds);
 	return once > sticky ? once : sticky;
 }

@@ -226,6 +226,11 @@ void harness_context(const char *format, ...)
 	pthread_mutex_unlock(&lock);
 }
 
+const char *harness_suite(void)
+{
+	return program.suite;
+}
+
 unsigned harness_failures(void)
 {
 	unsigned n;
@@ -406,24 +411,29 @@ static unsigned timeout_seconds = TIMEOUT_SECONDS;
 
 static void on_alarm(int signal)
 {
-	static const char head[] = "TIMEOUT in ";
+	static const char head[] = "TIMEOUT in ", tail[] = ": no progress\n";
 	const char *name = running.name ? running.name : "no test";
 	size_t length = 0;
 
 	while (name[length])
 		length++;
 	if (write(STDOUT_FILENO, head, sizeof head - 1) < 0 || write(STDOUT_FILENO, name, length) < 0 ||
-	    write(STDOUT_FILENO, "\n", 1) < 0)
+	    write(STDOUT_FILENO, tail, sizeof tail - 1) < 0)
 		_exit(3);
 	(void)signal;
 	/* SIGABRT, so that a debugger or a core file shows who waits for whom. */
 	abort();
 }
 
+void harness_progress(void)
+{
+	alarm((unsigned)stretch((int)timeout_seconds));
+}
+
 void harness_timeout(unsigned seconds)
 {
 	timeout_seconds = seconds;
-	alarm((unsigned)stretch((int)seconds));
+	harness_progress();
 }
 
 /* Processes */
@@ -653,6 +663,7 @@ extern void fault_off(void) __attribute__((weak));
 
 static void run_once(const struct test *test)
 {
+	harness_progress();
 	fd_snapshot_take(&running.fds);
 	if (setjmp(running.end) == 0)
 		test->run();

@@ -9,9 +9,12 @@
  *     };
  *     HARNESS_MAIN("channel", tests)
  *
- * A program begins with three descriptors, whatever it inherits. Each test must leave the process's descriptors as it found them, else it fails and the ones left are named. The whole program is
- * bounded by an alarm. Arguments: `[--list] [--times] [--repeat N] [PART-OF-A-NAME]...`. Environment: BEAM_SEED, the seed of every rng;
- * BEAM_TEST_TIMEOUT, the bound in seconds (60), which is stretched under Valgrind (× 20) and sanitizers (× 5).
+ * A program begins with three descriptors, whatever it inherits. Each test must leave the process's descriptors as it found them, else it
+ * fails and the ones left are named. Arguments: `[--list] [--times] [--repeat N] [PART-OF-A-NAME]...`. Environment: BEAM_SEED, the seed of
+ * every rng; BEAM_TEST_TIMEOUT, the bound in seconds (60), which is stretched under Valgrind (× 20) and sanitizers (× 5).
+ *
+ * The bound is for hangs: an alarm ends the program if it has made no progress for so long. Each turn of a test is progress, as is each
+ * fault of a sweep and each call of harness_progress(). How long a program takes in all is not bounded here: that depends on the machine.
  *
  * Checks may be made in any thread and in processes spawned here; a failed one is told with its place, and the test goes on. A failed
  * require() ends the test, the thread or the process that made it.
@@ -111,10 +114,15 @@ bool harness_wait_more(struct harness_wait *wait);
 /* Said with every failure until it is changed; an empty one ends it. For loops: which turn it was. */
 void harness_context(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The name of the suite. */
+const char *harness_suite(void);
+
 /* Failed checks of the running test so far. */
 unsigned harness_failures(void);
 
-/* Gives the program a bound of its own instead of BEAM_TEST_TIMEOUT's default, in seconds, stretched alike. Counts from now. */
+/* The program has made progress: its bound counts from now. For loops that may take long in all. A loop that only waits does not call it. */
+void harness_progress(void);
+/* Gives the program a bound of its own instead of BEAM_TEST_TIMEOUT's, in seconds, stretched alike. Counts from now. */
 void harness_timeout(unsigned seconds);
 
 /* True under Valgrind; true in a sanitizer's build. */

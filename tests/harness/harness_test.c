@@ -152,6 +152,76 @@ static void test_a_hang_ends_with_a_message(void)
 	check(strstr(output, "TIMEOUT in waits_for_ever") != NULL);
 }
 
+static void test_progress_begins_the_bound_anew(void)
+{
+	alarm(5);
+	harness_progress();
+	check(alarm(0) > 5);
+	harness_progress();
+}
+
+enum { SWEPT = 64 };
+
+/* The calls that failed, in order; how long each run takes at least. */
+static struct {
+	unsigned failed[2 * SWEPT], n;
+	int64_t ns;
+} swept;
+
+static void make_many_calls(void *argument)
+{
+	int64_t end = now_ns() + swept.ns;
+
+	(void)argument;
+	for (unsigned i = 1; i <= SWEPT; i++) {
+		void *memory = sys_malloc(1);
+
+		if (!memory && swept.n < sizeof swept.failed / sizeof *swept.failed)
+			swept.failed[swept.n++] = i;
+		free(memory);
+	}
+	while (now_ns() < end)
+		;
+}
+
+static unsigned long sweep_many_calls(int milliseconds)
+{
+	return fault_sweep_with(&(struct fault_sweep){.scenario = make_many_calls, .once = true, .milliseconds = milliseconds});
+}
+
+static void test_a_sweep_is_spread_at_any_time_and_complete_at_its_end(void)
+{
+	static const unsigned first[] = {1, 33, 17, 49};
+	bool failed[SWEPT + 1] = {false};
+
+	swept.n = 0;
+	check_int(sweep_many_calls(100000), SWEPT);
+	require_int(swept.n, SWEPT);
+	for (unsigned i = 0; i < SWEPT; i++)
+		failed[swept.failed[i]] = true;
+	for (unsigned i = 1; i <= SWEPT; i++)
+		check(failed[i]);
+	for (unsigned i = 0; i < sizeof first / sizeof *first; i++)
+		check_int(swept.failed[i], first[i]);
+}
+
+static int sweep_for_a_moment(void *argument)
+{
+	(void)argument;
+	unsetenv("BEAM_FAULT_SECONDS");
+	swept.n = 0;
+	swept.ns = stretch(2) * INT64_C(1000000);
+	check_int(sweep_many_calls(1), SWEPT);
+	check_int(swept.n, 1);
+	return 0;
+}
+
+static void test_a_sweep_that_has_no_time_still_injects_a_fault(void)
+{
+	needs_memory_in_children();
+	check_int(process_wait(process_spawn(sweep_for_a_moment, NULL)), 0);
+}
+
 static void test_a_sweep_finds_lost_memory(void)
 {
 	if (!fault_finds_leaks())
@@ -305,6 +375,9 @@ static const struct test tests[] = {
     TEST(test_a_failed_check_in_a_thread_fails_the_test),
     TEST(test_a_failed_require_ends_the_test),
     TEST(test_a_hang_ends_with_a_message),
+    TEST(test_progress_begins_the_bound_anew),
+    TEST(test_a_sweep_is_spread_at_any_time_and_complete_at_its_end),
+    TEST(test_a_sweep_that_has_no_time_still_injects_a_fault),
     TEST(test_a_sweep_finds_lost_memory),
     TEST(test_a_process_tells_its_end),
     TEST(test_a_condition_is_waited_for),

@@ -176,6 +176,7 @@ static bool play_apart(void)
 	int status;
 
 	report->hit = false;
+	harness_progress();
 	tell_fault();
 	status = process_wait(process_spawn(play, NULL));
 	injected += report->hit;

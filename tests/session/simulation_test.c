@@ -55,6 +55,7 @@ static bool fails(struct tape *tape, void *argument)
 {
 	struct performance performance = {.tape = tape, .broken = *(enum sim_rule *)argument};
 
+	harness_progress();
 	return process_wait(process_spawn(perform, &performance)) != 0;
 }
 
@@ -106,10 +107,9 @@ static void test_every_schedule_keeps_order_loses_nothing_and_comes_to_an_end(vo
 	struct sim *sums = calloc(1, sizeof *sums);
 
 	require(sums != NULL);
-	if (wanted.long_run)
-		harness_timeout(100 * 3600);
 	for (uint64_t i = wanted.from; i < wanted.from + n && !harness_failures(); i++) {
 		harness_context("schedule %llu", (unsigned long long)i);
+		harness_progress();
 		tape_record(playing, i);
 		sim_play(playing, wanted.broken, sums);
 	}
@@ -131,7 +131,6 @@ static void test_a_broken_rule_is_found_and_told_in_a_few_turns(void)
 	unsigned tries;
 
 	/* A process for each try: thousands where they are cheap. */
-	harness_timeout(300);
 	for (enum sim_rule rule = 1; rule < (under_valgrind() || under_sanitizer() ? 2 : SIM_N_RULES); rule++) {
 		uint64_t schedule = 0;
 

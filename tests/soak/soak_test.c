@@ -66,13 +66,23 @@ static bool seen_all(const struct soak *soak)
 	return true;
 }
 
+/* Everything that was done, in all. */
+static unsigned long long done(const struct soak *soak)
+{
+	unsigned long long all = 0;
+
+	for (unsigned i = 0; i < N_COUNTS; i++)
+		all += i == KILLED ? 0 : atomic_load(&soak->counts[i]);
+	return all;
+}
+
 /* Kills and samples, the one at random and the other evenly, until the time is over. */
 static void direct(struct cast *cast, unsigned length_s)
 {
 	struct rng rng = rng_new(1);
 	int64_t begin = now_ns(), length = length_s * INT64_C(1000000000), kill_at = begin;
+	unsigned long long before = 0;
 
-	harness_timeout(length_s + 120);
 	for (int64_t now = begin; (now < begin + length || !seen_all(cast->soak)) && !harness_failures(); now = now_ns()) {
 		if (now >= kill_at) {
 			replace(cast, OBSERVED + (unsigned)rng_below(&rng, MORTALS));
@@ -82,6 +92,9 @@ static void direct(struct cast *cast, unsigned length_s)
 		     i++)
 			check(samples_take(&cast->samples[i], cast->processes[i], cast->soak->allocated[i]) ||
 			      cast->samples[i].n == SAMPLES);
+		if (done(cast->soak) != before)
+			harness_progress();
+		before = done(cast->soak);
 		usleep(2000);
 	}
 }

@@ -76,6 +76,7 @@ static void run_plan(unsigned number, const struct plan *plan)
 {
 	struct journal *journal = journal_new(plan);
 
+	harness_progress();
 	harness_context("round %u: %u+%u senders, %s limits", number, plan->senders[0], plan->senders[1],
 			plan->small_limits ? "small" : "default");
 	round_run(journal);
@@ -212,7 +213,6 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "--full") == 0) {
 		messages = 500000;
-		setenv("BEAM_TEST_TIMEOUT", "1200", 0);
 		argv[1] = argv[0];
 		argc--;
 		argv++;
