@@ -16,8 +16,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-/* How long the end of the process waits for threads that do not end; how many that have ended may wait to be joined. */
-enum { END_MS = 5000, ENDED_MAX = 64 };
+/* How long the end of the process waits for threads that do not end, and how long for those that may hang; how many that have ended may wait
+ * to be joined. */
+enum { END_MS = 5000, END_EXPENDABLE_MS = 100, ENDED_MAX = 64 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -28,7 +29,9 @@ static atomic_uint *number = &unnumbered;
 /* Under the lock. */
 static struct {
 	uint32_t last_number;
-	unsigned running;
+	/* All that run, and those of them that may hang. */
+	unsigned running, expendable;
+	/* Each time that the last thread ends, and the last that is not expendable. */
 	pthread_cond_t none_running;
 	/* Those to be joined. */
 	unsigned n_ended;
@@ -62,10 +65,32 @@ static void fork_ends_in_child(void)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Waits until the threads have ended, or those that are not expendable; false at the deadline. */
+static bool wait_for_end(bool all, beam_deadline deadline)
+{
+	bool ended;
+
+	if (process_id() == 0)
+		return true;
+	pthread_mutex_lock(&lock);
+	while (threads.running > (all ? 0 : threads.expendable) && condition_wait(&threads.none_running, &lock, deadline) == 0)
+		;
+	ended = threads.running == 0;
+	join_ended();
+	pthread_mutex_unlock(&lock);
+	return ended;
+}
+
+bool thread_end_all(beam_deadline deadline)
+{
+	return wait_for_end(true, deadline);
+}
+
 /* The last of the library to run at the end of the process: by then the other rooms have told their threads to end. */
 static void library_end(void)
 {
-	thread_end_all(beam_in_ms(END_MS));
+	wait_for_end(false, beam_in_ms(END_MS));
+	wait_for_end(true, beam_in_ms(END_EXPENDABLE_MS));
 }
 
 /* At load, so that no fork can fall between the first use of the lock and its handlers. The first to be loaded, before the other rooms: what
@@ -101,7 +126,7 @@ int process_prepare(void)
 	pthread_mutex_lock(&lock);
 	if (process_id() == 0) {
 		/* A new process: the parent's threads are not here, and those that waited will never leave the condition. */
-		threads.running = 0;
+		threads.running = threads.expendable = 0;
 		threads.n_ended = 0;
 		condition_init(&threads.none_running);
 		atomic_store(number, ++threads.last_number);
@@ -113,8 +138,18 @@ int process_prepare(void)
 struct start {
 	void (*run)(void *argument);
 	void *argument;
+	bool expendable;
 	char name[16];
 };
+
+/* One thread fewer runs. The lock is held. */
+static void uncount(bool expendable)
+{
+	threads.running--;
+	threads.expendable -= expendable;
+	if (threads.running == threads.expendable)
+		pthread_cond_broadcast(&threads.none_running);
+}
 
 /* Joins one of the others, without the lock. It has all but ended, and waits for nothing. */
 static void join_another(void)
@@ -126,15 +161,14 @@ static void join_another(void)
 	pthread_mutex_lock(&lock);
 }
 
-static void thread_ended(void)
+static void thread_ended(bool expendable)
 {
 	pthread_mutex_lock(&lock);
 	/* Two for the one that is to be added: so there are soon few. */
 	for (int i = 0; (i < 2 && threads.n_ended > 0) || threads.n_ended == ENDED_MAX; i++)
 		join_another();
 	threads.ended[threads.n_ended++] = pthread_self();
-	if (--threads.running == 0)
-		pthread_cond_broadcast(&threads.none_running);
+	uncount(expendable);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -145,7 +179,7 @@ static void *thread_run(void *argument)
 	free(argument);
 	pthread_setname_np(pthread_self(), start.name);
 	start.run(start.argument);
-	thread_ended();
+	thread_ended(start.expendable);
 	return NULL;
 }
 
@@ -163,7 +197,7 @@ static int thread_create(struct start *start)
 	return -r;
 }
 
-int thread_start(void (*run)(void *argument), void *argument, const char *name)
+static int start_counted(bool expendable, void (*run)(void *argument), void *argument, const char *name)
 {
 	struct start *start;
 	int r = process_prepare();
@@ -173,12 +207,13 @@ int thread_start(void (*run)(void *argument), void *argument, const char *name)
 	start = sys_malloc(sizeof *start);
 	if (!start)
 		return -ENOMEM;
-	*start = (struct start){.run = run, .argument = argument};
+	*start = (struct start){.run = run, .argument = argument, .expendable = expendable};
 	snprintf(start->name, sizeof start->name, "%s", name);
 
 	/* Counted before it runs: it may end before pthread_create() returns. */
 	pthread_mutex_lock(&lock);
 	threads.running++;
+	threads.expendable += expendable;
 	pthread_mutex_unlock(&lock);
 	r = thread_create(start);
 	if (r == 0)
@@ -186,24 +221,17 @@ int thread_start(void (*run)(void *argument), void *argument, const char *name)
 
 	free(start);
 	pthread_mutex_lock(&lock);
-	if (--threads.running == 0)
-		pthread_cond_broadcast(&threads.none_running);
+	uncount(expendable);
 	pthread_mutex_unlock(&lock);
 	return r;
 }
 
-bool thread_end_all(beam_deadline deadline)
+int thread_start(void (*run)(void *argument), void *argument, const char *name)
 {
-	bool all;
+	return start_counted(false, run, argument, name);
+}
 
-	if (process_id() == 0)
-		return true;
-	pthread_mutex_lock(&lock);
-	while (threads.running > 0 && condition_wait(&threads.none_running, &lock, deadline) == 0)
-		;
-	all = threads.running == 0;
-	if (all)
-		join_ended();
-	pthread_mutex_unlock(&lock);
-	return all;
+int thread_start_expendable(void (*run)(void *argument), void *argument, const char *name)
+{
+	return start_counted(true, run, argument, name);
 }

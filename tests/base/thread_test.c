@@ -7,6 +7,7 @@
 #include <harness/sanitizer.h>
 
 #include <dirent.h>
+#include <poll.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -257,6 +258,57 @@ static void test_a_forked_child_ends_though_the_parents_threads_run(void)
 	close(pipe_fds[0]);
 }
 
+static void hang(void *unused)
+{
+	for (;;)
+		pause();
+	(void)unused;
+}
+
+static void write_after_a_while(void *argument)
+{
+	const int *fd = argument;
+
+	poll(NULL, 0, 200);
+	check_int(write(*fd, "x", 1), 1);
+}
+
+static int leave_those_that_may_hang(void *argument)
+{
+	check_int(thread_start_expendable(hang, NULL, "beam-test"), 0);
+	check_int(thread_start(write_after_a_while, argument, "beam-test"), 0);
+	check(!thread_end_all(BEAM_NOWAIT));
+	exit(7);
+}
+
+static void test_the_end_of_the_process_waits_for_threads_but_not_for_those_that_may_hang(void)
+{
+	int64_t begin = now_ns();
+	int pipe_fds[2];
+
+	needs_threads_in_children();
+	if (under_valgrind())
+		skip("the child's exit would be judged by its parent's memory");
+	require_int(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+	check_int(process_wait(process_spawn(leave_those_that_may_hang, &pipe_fds[1])), 7);
+	check(now_ns() - begin < (int64_t)stretch(2000) * 1000000);
+	check_int(read(pipe_fds[0], &(char){0}, 1), 1);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+
+static void test_those_that_may_hang_are_waited_for_when_all_are(void)
+{
+	int pipe_fds[2];
+
+	require_int(pipe2(pipe_fds, O_CLOEXEC), 0);
+	require_int(thread_start_expendable(wait_for_eof, &pipe_fds[0], "beam-test"), 0);
+	check(!thread_end_all(beam_in_ms(20)));
+	close(pipe_fds[1]);
+	check(thread_end_all(BEAM_FOREVER));
+	close(pipe_fds[0]);
+}
+
 static atomic_bool enough;
 
 static void *start_threads(void *unused)
@@ -459,6 +511,8 @@ static const struct test tests[] = {
     TEST(test_a_child_that_fork_handlers_do_not_see_has_no_number_either),
     TEST(test_a_forked_child_neither_waits_for_the_parents_threads_nor_lacks_its_own),
     TEST(test_a_forked_child_ends_though_the_parents_threads_run),
+    TEST(test_the_end_of_the_process_waits_for_threads_but_not_for_those_that_may_hang),
+    TEST(test_those_that_may_hang_are_waited_for_when_all_are),
     TEST(test_a_fork_never_leaves_the_lock_locked),
     TEST(test_without_cancellation_lasts_to_the_end_of_its_block),
     TEST(test_threads_that_end_quickly_after_one_another_do_not_pile_up),
