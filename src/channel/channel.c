@@ -269,12 +269,6 @@ void channel_end_reading(struct beam_channel *channel, int end)
 void channel_return_shared(struct beam_channel *channel, uint32_t pool, uint32_t attachments)
 {
 	tx_return_shared(&channel->tx, pool, attachments);
-	if (!attachments || !reaper_stuck())
-		return;
-	/* Descriptors that cannot be closed pile up: no more are wanted until they can. The channel's thread asks again. */
-	channel->tx.withhold_attachments = true;
-	if (channel->retry_at == BEAM_FOREVER)
-		write_retry(channel);
 }
 
 void channel_mark_closed(struct beam_channel *channel)

@@ -4,7 +4,6 @@
  */
 #include <base/sys.h>
 #include <channel/internal.h>
-#include <socket/reaper.h>
 
 enum { RETRY_FIRST_NS = 1000 * 1000, RETRY_LAST_NS = 50 * 1000 * 1000 };
 
@@ -35,10 +34,6 @@ void write_try_again(struct beam_channel *channel)
 		return;
 	channel->retry_at = BEAM_FOREVER;
 	channel->tx.held = false;
-	if (channel->tx.withhold_attachments && reaper_stuck())
-		write_retry(channel);
-	else
-		channel->tx.withhold_attachments = false;
 	write_wake_all(channel);
 }
 

@@ -66,19 +66,16 @@ static bool shared_due(const struct tx *tx)
 {
 	uint32_t most = tx->own.attachments, spare = most - tx->own.message_attachments;
 
-	return tx->due_pool || (!tx->withhold_attachments && tx->due_attachments > (most / 2 < spare ? most / 2 : spare));
+	return tx->due_pool || tx->due_attachments > (most / 2 < spare ? most / 2 : spare);
 }
 
 /* It comes first but for one OPEN: there is room. */
 static void control_shared(struct tx *tx, size_t *size)
 {
-	uint32_t attachments = tx->withhold_attachments ? 0 : tx->due_attachments;
-
-	control_credit(tx, size, 0, 0, tx->due_pool, attachments);
+	control_credit(tx, size, 0, 0, tx->due_pool, tx->due_attachments);
 	granted(&tx->granted_pool, tx->due_pool);
-	granted(&tx->granted_attachments, attachments);
-	tx->due_pool = 0;
-	tx->due_attachments -= attachments;
+	granted(&tx->granted_attachments, tx->due_attachments);
+	tx->due_pool = tx->due_attachments = 0;
 }
 
 /* What an inlet owes; it stays in the list while it must wait for the buffer: no call is reset before it has been made. False: no room. */

@@ -166,8 +166,6 @@ struct tx {
 	/* Calls whose request was accepted and then refused by the kernel, with the error; taken out by the owner. Their ids are free. */
 	struct list unasked;
 	uint32_t due_pool, due_attachments;
-	/* Set by the owner: no credit for attachments is given, for this process cannot take more. */
-	bool withhold_attachments;
 	_Atomic uint64_t granted_pool, granted_attachments;
 	bool hello_due, goodbye_due, goodbye_sent;
 	/* Outlets with a message begun. */

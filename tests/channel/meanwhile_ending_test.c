@@ -6,8 +6,6 @@
 #include <beam/event.h>
 #include <channel/scene.h>
 #include <harness/fault.h>
-#include <hostile/lingering.h>
-#include <socket/reaper.h>
 
 /* ---- The end ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -174,61 +172,6 @@ static void test_a_nudge_that_cannot_be_made_is_told(void)
 	end();
 }
 
-/* ---- Closing that bites -------------------------------------------------------------------------------------------------------------------- */
-
-static void take_and_free(int fd)
-{
-	beam_message *message = NULL;
-
-	raw_text_with_fds(&out, 1, "free", 1);
-	raw_peer_send_fds(&peer, &out, &fd, 1);
-	close(fd);
-	require_int(beam_topic_receive(topics[0], &message, soon()), 1);
-	beam_message_free(message);
-}
-
-/* The channel's thread has asked more than once. */
-static bool asks_again(void)
-{
-	bool asks;
-
-	pthread_mutex_lock(&channel->tx_lock);
-	asks = channel->retry_after > 2 * 1000 * 1000;
-	pthread_mutex_unlock(&channel->tx_lock);
-	return asks;
-}
-
-static bool wants_attachments(void)
-{
-	bool wants;
-
-	pthread_mutex_lock(&channel->tx_lock);
-	wants = !channel->tx.withhold_attachments;
-	pthread_mutex_unlock(&channel->tx_lock);
-	return wants;
-}
-
-static void test_no_attachments_are_wanted_while_a_close_bites_for_long(void)
-{
-	struct lingering lingering = lingering_open();
-	int64_t begun = now_ns();
-
-	begin_settled(NULL);
-	check(wants_attachments());
-	take_and_free(lingering.fd);
-	for (unsigned i = 0; i < 100; i++)
-		take_and_free(raw_file());
-	check_within(20000, reaper_stuck());
-	take_and_free(raw_file());
-	take_and_free(raw_file());
-	check_within(20000, asks_again());
-	check(!wants_attachments());
-	lingering_end(&lingering, begun);
-	check_within(20000, wants_attachments());
-	check(reaper_drain(soon()));
-	end();
-}
-
 /* ---- Topics without a name ------------------------------------------------------------------------------------------------------------------ */
 
 enum { NAMED = 64, BEYOND = 2 };
@@ -278,7 +221,6 @@ static const struct test tests[] = {
     TEST(test_who_closes_without_goodbye_waits_until_his_deadline),
     TEST(test_who_closes_waits_for_the_turn_of_another_thread),
     TEST(test_a_nudge_that_cannot_be_made_is_told),
-    TEST(test_no_attachments_are_wanted_while_a_close_bites_for_long),
     TEST(test_topics_beyond_the_peers_limit_can_be_closed_and_left),
 };
 

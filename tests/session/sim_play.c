@@ -256,8 +256,6 @@ static void step(struct sim_side *side)
 		sim_unhold(side);
 	else if (what < 979)
 		reset_or_cancel(side);
-	else if (what < 982)
-		side->tx.withhold_attachments = sim_chance(sim, 20);
 	else if (what < 984)
 		trim(side);
 	else if (what < 998 && sim->wicked && side->index)
@@ -370,7 +368,6 @@ static void end_in_order(struct sim *sim)
 {
 	sim->calm = true;
 	for (int i = 0; i < 2; i++) {
-		sim->sides[i].tx.withhold_attachments = false;
 		/* Whoever waits for an id gets one. */
 		for (struct sim_stream *stream = sim->sides[i].streams; stream; stream = stream->next) {
 			if (*stream->name == 'x')

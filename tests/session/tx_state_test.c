@@ -746,23 +746,6 @@ static void test_the_channels_attachments_come_back_in_lots_but_never_too_late(v
 	}
 }
 
-static void test_the_channels_attachments_can_be_withheld(void)
-{
-	mouth_init_after_hello(&mouth);
-	mouth.tx.withhold_attachments = true;
-	tx_return_shared(&mouth.tx, 0, 64);
-	check(!tx_pending(&mouth.tx));
-	tx_return_shared(&mouth.tx, 5, 0);
-	mouth_write_all(&mouth, NULL);
-	check_int(mouth.tx.granted_attachments, 64);
-	mouth.tx.withhold_attachments = false;
-	check(tx_pending(&mouth.tx));
-	mouth_write_all(&mouth, NULL);
-	check_string(mouth_text(&mouth), "credit 0 5 0\ncredit 0 0 64\n");
-	check_int(mouth.tx.granted_attachments, 128);
-	mouth_end(&mouth);
-}
-
 static void test_a_call_gets_one_end(void)
 {
 	struct outlet call, another;
@@ -938,7 +921,6 @@ static const struct test tests[] = {
     TEST(test_a_reset_takes_the_place_of_its_topics_credit),
     TEST(test_nothing_given_back_is_nothing_due),
     TEST(test_the_channels_attachments_come_back_in_lots_but_never_too_late),
-    TEST(test_the_channels_attachments_can_be_withheld),
     TEST(test_a_call_gets_one_end),
     TEST(test_more_than_fits_goes_in_several_batches_and_none_is_forgotten),
     TEST(test_an_abort_and_a_goodbye_that_do_not_fit_go_with_the_next_batch),
