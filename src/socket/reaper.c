@@ -1,10 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One thread of the process closes, first come first served, what may block in close. It lingers a moment when it has nothing left, so
- * that a burst of messages does not start a thread for each.
+ * Threads that close what may block in close. Usually it is one, which takes turns: a turn closes some descriptors of one account, or
+ * some that are nobody's (strays), and then the next account has one. When nothing is left the thread lingers a moment, so that a burst of
+ * messages does not start a thread for each.
  *
- * A forked child has no reaper but may inherit its queue: copies of descriptors that the parent is about to close. The child's first
- * use of the reaper closes them, as an exec does; not the fork, which would block.
+ * Invariants:
+ *  - At most one thread is prompt: it is in a turn that has not lasted for long. Others that are in a turn are late. Only while no thread
+ *    is prompt does one begin a turn.
+ *  - While something waits beside a prompt thread another thread watches it, and declares it late in time. Then the other begins a turn.
+ *    The watch is called for by the first that gives something or takes a turn, and lasts as long as a turn may: so a flood costs few calls.
+ *  - An account that has something to close is in the list, or in the hand of one thread. A late close therefore costs its account one thread.
+ *    Strays cost a thread each, and are bounded for that reason. Accounts are not: there are not more of them than channels, which
+ *    have threads as well.
+ *  - Numbers of descriptors mean something in one process. A forked child begins with empty queues and does not touch the accounts of
+ *    its parent: it may have closed everything, and opened files of its own under the same numbers.
+ *
+ * A turn takes its descriptors at once and reports once, for each lock taken costs as much as a close. It ends early when a close took a
+ * while, so that what is closed is reported and others have their turn. That is asked of the coarse clock, which is cheap enough to be read
+ * for each close.
  */
 #include <base/clock.h>
 #include <base/sys.h>
@@ -15,29 +28,41 @@
 enum {
 	LINGER_MS = 100,
 	QUEUE_MIN = 64,
-	/* Stuck is a close that has lasted longer than this with more than that many behind it. */
-	STUCK_MS = 1000,
-	STUCK_WAITING = 64,
-	/* With more than that many waiting the givers, who can be faster than one thread closes, are held back, but never for longer. */
-	HOLD_BACK_WAITING = 1024,
-	HOLD_BACK_MS = 10,
+	/* A turn ends after so many closes, or after so long. */
+	TURN = 64,
+	TURN_NS = 1000 * 1000,
+	/* A thread is late when its turn lasts for so long. */
+	LATE_NS = 10 * 1000 * 1000,
+	LATE_STRAYS = 64,
+	/* One to begin and one to watch. */
+	IDLE_MAX = 2,
+};
+
+/* A thread in its turn. */
+struct closer {
+	int64_t since;
+	bool strays, late;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Under the lock. */
 static struct {
-	/* The process that the rest, but for the queue, belongs to. */
+	/* The process that the rest belongs to. */
 	uint32_t process;
-	bool running;
 	/* The process ends: no lingering. */
 	bool ending;
-	/* When the close that lasts now began; 0: none. */
-	int64_t since;
-	pthread_cond_t work, idle;
-	/* The queue: fds[first] to fds[end - 1]. */
-	int *fds;
-	size_t first, end, capacity;
+	/* Accounts that wait for a turn. */
+	struct list accounts;
+	struct reaper_queue strays;
+	/* Strays and accounts take turns. */
+	bool strays_next;
+	/* All threads, also those that have yet to begin; those in a turn; those late with a stray. */
+	unsigned threads, closing, late_strays;
+	struct closer *prompt;
+	/* A thread has been called and has yet to look what there is; a thread watches the prompt one. */
+	bool called, watched;
+	pthread_cond_t work, drained;
 } reaper;
 
 static void fork_begins(void)
@@ -52,9 +77,17 @@ static void fork_ends(void)
 
 static bool fork_safe;
 
-static size_t waiting(void)
+/* What the parent had is not the child's, and its threads are not here. The conditions are made anew, for those who wait there never leave. */
+static void begin_process(void)
 {
-	return reaper.end - reaper.first;
+	reaper.process = process_id();
+	reaper.strays.first = reaper.strays.end = 0;
+	reaper.threads = reaper.closing = reaper.late_strays = 0;
+	reaper.prompt = NULL;
+	reaper.called = reaper.watched = false;
+	list_init(&reaper.accounts);
+	condition_init(&reaper.work);
+	condition_init(&reaper.drained);
 }
 
 /* Takes the lock; false: there is no memory for a reaper in this process. */
@@ -63,77 +96,243 @@ static bool enter(void)
 	if (!fork_safe || process_prepare() < 0)
 		return false;
 	pthread_mutex_lock(&lock);
-	if (reaper.process != process_id()) {
-		reaper.process = process_id();
-		reaper.running = false;
-		reaper.since = 0;
-		/* Anew: the parent's thread, that may have waited there, never leaves them. */
-		condition_init(&reaper.work);
-		condition_init(&reaper.idle);
-	}
+	if (reaper.process != process_id())
+		begin_process();
 	return true;
 }
 
-static bool make_room(size_t n)
+/* ---- Queues ---------------------------------------------------------------------------------------------------------------------- */
+
+static size_t waiting(const struct reaper_queue *queue)
 {
-	size_t capacity = reaper.capacity ? reaper.capacity : QUEUE_MIN;
+	return queue->end - queue->first;
+}
+
+static bool make_room(struct reaper_queue *queue, size_t n)
+{
+	size_t capacity = queue->capacity ? queue->capacity : QUEUE_MIN;
 	int *fds;
 
-	if (reaper.end + n <= reaper.capacity)
+	if (queue->end + n <= queue->capacity)
 		return true;
 	/* Moved down only if that makes much room: so each descriptor is moved a few times at most. */
-	if (reaper.first >= reaper.capacity / 2 && waiting() + n <= reaper.capacity) {
-		memmove(reaper.fds, reaper.fds + reaper.first, waiting() * sizeof *reaper.fds);
-		reaper.end -= reaper.first;
-		reaper.first = 0;
+	if (queue->first >= queue->capacity / 2 && waiting(queue) + n <= queue->capacity) {
+		memmove(queue->fds, queue->fds + queue->first, waiting(queue) * sizeof *queue->fds);
+		queue->end -= queue->first;
+		queue->first = 0;
 		return true;
 	}
-	while (capacity < reaper.end + n)
+	while (capacity < queue->end + n)
 		capacity *= 2;
-	fds = sys_realloc(reaper.fds, capacity * sizeof *fds);
+	fds = sys_realloc(queue->fds, capacity * sizeof *fds);
 	if (!fds)
 		return false;
-	reaper.fds = fds;
-	reaper.capacity = capacity;
+	queue->fds = fds;
+	queue->capacity = capacity;
 	return true;
 }
 
-static void close_queued(void)
+static void add(struct reaper_queue *queue, const int *fds, size_t n)
 {
-	while (waiting() > 0) {
-		int fd = reaper.fds[reaper.first++];
-
-		reaper.since = clock_now();
-		pthread_mutex_unlock(&lock);
-		close(fd);
-		pthread_mutex_lock(&lock);
-		reaper.since = 0;
-	}
-	reaper.first = reaper.end = 0;
-	pthread_cond_broadcast(&reaper.idle);
+	for (size_t i = 0; i < n; i++)
+		if (fds[i] >= 0)
+			queue->fds[queue->end++] = fds[i];
 }
 
-/* True: there is work again. */
+/* So many are closed. */
+static void drop(struct reaper_queue *queue, size_t n)
+{
+	queue->first += n;
+	if (queue->first == queue->end)
+		queue->first = queue->end = 0;
+}
+
+/* ---- What there is to do --------------------------------------------------------------------------------------------------------- */
+
+static bool strays_wait(void)
+{
+	return waiting(&reaper.strays) > 0 && reaper.late_strays < LATE_STRAYS;
+}
+
+/* There is something that a thread could begin. */
+static bool work_waits(void)
+{
+	return strays_wait() || !list_empty(&reaper.accounts);
+}
+
+static bool all_done(void)
+{
+	return waiting(&reaper.strays) == 0 && list_empty(&reaper.accounts) && reaper.closing == 0;
+}
+
+/* Sees to it that a thread begins what waits, or watches the one that is prompt. True: the caller is to start a thread. */
+static bool call_thread(void)
+{
+	if (reaper.called || (reaper.prompt && reaper.watched) || !work_waits())
+		return false;
+	reaper.called = true;
+	if (reaper.threads > reaper.closing) {
+		pthread_cond_signal(&reaper.work);
+		return false;
+	}
+	reaper.threads++;
+	return true;
+}
+
+static void judge(void)
+{
+	if (!reaper.prompt || clock_now() - reaper.prompt->since < LATE_NS)
+		return;
+	reaper.prompt->late = true;
+	reaper.late_strays += reaper.prompt->strays;
+	reaper.prompt = NULL;
+}
+
+/* ---- A turn ---------------------------------------------------------------------------------------------------------------------- */
+
+static void start_thread(void);
+
+/* Gives the lock up. What waits beside this turn is watched from here on. */
+static void begin_closing(void)
+{
+	bool start = call_thread();
+
+	pthread_mutex_unlock(&lock);
+	if (start)
+		start_thread();
+}
+
+/* Good to 1 to 10 ms, and several times as cheap as clock_now(). */
+static int64_t coarse_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* One by one, so that another thread can take the rest when one is late. */
+static void close_strays(const struct closer *closer)
+{
+	int64_t begin = coarse_now();
+	unsigned n = 0;
+
+	do {
+		int fd = reaper.strays.fds[reaper.strays.first];
+
+		drop(&reaper.strays, 1);
+		begin_closing();
+		close(fd);
+		pthread_mutex_lock(&lock);
+	} while (++n < TURN && !closer->late && waiting(&reaper.strays) > 0 && coarse_now() - begin < TURN_NS);
+}
+
+static size_t close_some(const int *fds, size_t n)
+{
+	int64_t begin = coarse_now();
+	size_t closed = 0;
+
+	do
+		close(fds[closed++]);
+	while (closed < n && coarse_now() - begin < TURN_NS);
+	return closed;
+}
+
+static void close_of_account(struct reaper_account *account)
+{
+	int fds[TURN];
+	size_t n = waiting(&account->queue);
+	bool more;
+
+	n = n < TURN ? n : TURN;
+	memcpy(fds, account->queue.fds + account->queue.first, n * sizeof *fds);
+	account->in_hand = true;
+	begin_closing();
+	n = close_some(fds, n);
+	pthread_mutex_lock(&lock);
+	drop(&account->queue, n);
+	more = waiting(&account->queue) > 0;
+	account->in_hand = more;
+	pthread_mutex_unlock(&lock);
+	account->settled(account, n);
+	pthread_mutex_lock(&lock);
+	/* Else it may be gone. */
+	if (more) {
+		account->in_hand = false;
+		list_append(&reaper.accounts, &account->link);
+	}
+}
+
+static void take_turn(void)
+{
+	struct closer closer = {
+	    .since = clock_now(),
+	    .strays = strays_wait() && (reaper.strays_next || list_empty(&reaper.accounts)),
+	};
+
+	reaper.prompt = &closer;
+	reaper.closing++;
+	reaper.strays_next = !closer.strays;
+	if (closer.strays)
+		close_strays(&closer);
+	else
+		close_of_account(list_entry(list_take_first(&reaper.accounts), struct reaper_account, link));
+	reaper.closing--;
+	if (closer.late)
+		reaper.late_strays -= closer.strays;
+	else
+		reaper.prompt = NULL;
+	if (all_done())
+		pthread_cond_broadcast(&reaper.drained);
+}
+
+/* ---- Threads --------------------------------------------------------------------------------------------------------------------- */
+
+/* There is something to begin, or a thread to be watched. */
+static bool wanted(void)
+{
+	return work_waits() && !(reaper.prompt && reaper.watched);
+}
+
+/* Until the prompt thread is late or this one is needed for something else. */
+static void watch(void)
+{
+	reaper.watched = true;
+	condition_wait(&reaper.work, &lock, reaper.prompt->since + LATE_NS);
+	reaper.watched = reaper.called = false;
+	judge();
+}
+
+/* True: there is work again. Of many that were late few linger, else those would take turns in being called, and all stay. */
 static bool linger(void)
 {
 	beam_deadline until = beam_in_ms(LINGER_MS);
+	int r = 0;
 
-	while (waiting() == 0 && !reaper.ending)
-		if (condition_wait(&reaper.work, &lock, until) < 0)
-			break;
-	return waiting() > 0;
+	while (r == 0 && !wanted() && !reaper.ending && reaper.threads - reaper.closing <= IDLE_MAX) {
+		r = condition_wait(&reaper.work, &lock, until);
+		reaper.called = false;
+	}
+	return wanted();
 }
 
 static void reap(bool lingers)
 {
 	pthread_mutex_lock(&lock);
-	do
-		close_queued();
-	while (lingers && linger());
-	reaper.running = false;
-	free(reaper.fds);
-	reaper.fds = NULL;
-	reaper.capacity = 0;
+	reaper.called = false;
+	judge();
+	for (;;) {
+		if (!reaper.prompt && work_waits())
+			take_turn();
+		else if (lingers && wanted())
+			watch();
+		else if (!lingers || !linger())
+			break;
+	}
+	if (--reaper.threads == 0) {
+		free(reaper.strays.fds);
+		reaper.strays = (struct reaper_queue){.fds = NULL};
+	}
 	pthread_mutex_unlock(&lock);
 }
 
@@ -143,74 +342,92 @@ static void reaper_run(void *unused)
 	reap(true);
 }
 
-static bool lasts_longer_than(int64_t milliseconds)
+/* What call_thread() asked for. Called without the lock. Where there is no thread to be had the caller stands in for it: it closes
+ * what waits, unless another is prompt. Then nobody watches that one until somebody gives more. */
+static void start_thread(void)
 {
-	return reaper.since != 0 && clock_now() - reaper.since > milliseconds * 1000000;
-}
-
-/* Else a flood of unwanted descriptors would fill the table of the process. Not while a close blocks: that may take for ever. */
-static void hold_back(void)
-{
-	beam_deadline until = beam_in_ms(HOLD_BACK_MS);
-
-	while (waiting() > HOLD_BACK_WAITING && !lasts_longer_than(HOLD_BACK_MS))
-		if (condition_wait(&reaper.idle, &lock, until) < 0)
-			break;
-}
-
-/* Sees to it that somebody closes what is queued. Called with the lock, returns without it. */
-static void summon(void)
-{
-	bool start = !reaper.running;
-
-	reaper.running = true;
-	pthread_cond_signal(&reaper.work);
-	pthread_mutex_unlock(&lock);
-	if (start && thread_start(reaper_run, NULL, "beam-reaper") < 0)
+	if (thread_start_expendable(reaper_run, NULL, "beam-reaper") < 0)
 		reap(false);
 }
 
-static void close_here(const int *fds, size_t n)
+/* ---- Giving ---------------------------------------------------------------------------------------------------------------------- */
+
+void reaper_account_init(struct reaper_account *account, void (*settled)(struct reaper_account *account, size_t n))
 {
-	for (size_t i = 0; i < n; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	process_prepare();
+	*account = (struct reaper_account){.process = process_id(), .settled = settled};
+	list_init(&account->link);
 }
 
-void reaper_close(const int *fds, size_t n)
+void reaper_account_end(struct reaper_account *account)
 {
-	WITHOUT_CANCELLATION;
+	free(account->queue.fds);
+}
+
+static void close_here(struct reaper_account *account, const int *fds, size_t n)
+{
+	size_t closed = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] < 0)
+			continue;
+		close(fds[i]);
+		closed++;
+	}
+	if (account && account->process == process_id())
+		account->settled(account, closed);
+}
+
+/* False: there is no memory. */
+static bool queue_up(struct reaper_account *account, const int *fds, size_t n)
+{
+	struct reaper_queue *queue = account ? &account->queue : &reaper.strays;
+
+	if (!make_room(queue, n))
+		return false;
+	add(queue, fds, n);
+	if (account && !account->in_hand && !list_linked(&account->link))
+		list_append(&reaper.accounts, &account->link);
+	return true;
+}
+
+static void give(struct reaper_account *account, const int *fds, size_t n)
+{
+	bool queued, start = false;
 
 	while (n > 0 && fds[n - 1] < 0)
 		n--;
 	if (n == 0)
 		return;
 	if (!enter()) {
-		close_here(fds, n);
+		close_here(account, fds, n);
 		return;
 	}
-	if (waiting() > HOLD_BACK_WAITING)
-		hold_back();
-	if (!make_room(n)) {
-		pthread_mutex_unlock(&lock);
-		close_here(fds, n);
-		return;
-	}
-	for (size_t i = 0; i < n; i++)
-		if (fds[i] >= 0)
-			reaper.fds[reaper.end++] = fds[i];
-	summon();
+	/* The parent's: its link and its queue mean nothing here. */
+	if (account && account->process != reaper.process)
+		account = NULL;
+	queued = queue_up(account, fds, n);
+	if (queued)
+		start = call_thread();
+	pthread_mutex_unlock(&lock);
+	if (!queued)
+		close_here(account, fds, n);
+	else if (start)
+		start_thread();
 }
 
-bool reaper_stuck(void)
+void reaper_close_for(struct reaper_account *account, const int *fds, size_t n)
 {
-	bool stuck;
+	WITHOUT_CANCELLATION;
 
-	if (!enter())
-		return false;
-	stuck = waiting() > STUCK_WAITING && lasts_longer_than(STUCK_MS);
-	pthread_mutex_unlock(&lock);
-	return stuck;
+	give(account, fds, n);
+}
+
+void reaper_close(const int *fds, size_t n)
+{
+	WITHOUT_CANCELLATION;
+
+	give(NULL, fds, n);
 }
 
 bool reaper_drain(beam_deadline deadline)
@@ -219,25 +436,21 @@ bool reaper_drain(beam_deadline deadline)
 
 	if (!enter())
 		return true;
-	if (waiting() > 0 && !reaper.running) {
-		summon();
-		pthread_mutex_lock(&lock);
-	}
-	while (waiting() > 0 || reaper.since != 0)
-		if (condition_wait(&reaper.idle, &lock, deadline) < 0)
-			break;
-	drained = waiting() == 0 && reaper.since == 0;
+	while (!all_done() && condition_wait(&reaper.drained, &lock, deadline) == 0)
+		;
+	drained = all_done();
 	pthread_mutex_unlock(&lock);
 	return drained;
 }
 
-/* At the end of the process, before base waits for the threads to end. A forked child that has not used the reaper leaves it alone. */
+/* At the end of the process, before base waits for the threads to end; for one whose close hangs it waits only a moment. A forked child
+ * that has not used the reaper leaves it alone. */
 static void reaper_end(void)
 {
 	if (process_id() == 0 || !enter())
 		return;
 	reaper.ending = true;
-	pthread_cond_signal(&reaper.work);
+	pthread_cond_broadcast(&reaper.work);
 	pthread_mutex_unlock(&lock);
 }
 

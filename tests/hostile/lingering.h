@@ -18,6 +18,8 @@ struct lingering {
 static inline struct lingering lingering_open(void)
 {
 	static const char bytes[1 << 16];
+	/* Small buffers, so that many such connections cost little. */
+	const int buffer = 4096;
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct linger linger = {.l_onoff = 1, .l_linger = LINGER_SECONDS};
 	socklen_t size = sizeof address;
@@ -29,6 +31,8 @@ static inline struct lingering lingering_open(void)
 		skip("Valgrind lets no thread run while another is in close()");
 	}
 	lingering.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+	setsockopt(lingering.fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
 	if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 1) < 0 ||
 	    getsockname(listener, (struct sockaddr *)&address, &size) < 0 ||
 	    connect(lingering.fd, (struct sockaddr *)&address, sizeof address) < 0) {
