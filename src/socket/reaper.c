@@ -93,7 +93,7 @@ static void begin_process(void)
 /* Takes the lock; false: there is no memory for a reaper in this process. */
 static bool enter(void)
 {
-	if (!fork_safe || process_prepare() < 0)
+	if (!fork_safe || (process_id() == 0 && process_prepare() < 0))
 		return false;
 	pthread_mutex_lock(&lock);
 	if (reaper.process != process_id())

@@ -10,6 +10,7 @@
 #include <socket/reaper.h>
 
 #include <limits.h>
+#include <stdatomic.h>
 
 /* The call, and the how manieth of its kind. */
 #define LACKS "BEAM_TEST_LACKS"
@@ -59,21 +60,46 @@ static bool closed(int reader)
 	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP);
 }
 
+static atomic_size_t reported;
+
+static void on_settled(struct reaper_account *account, size_t n)
+{
+	(void)account;
+	atomic_fetch_add(&reported, n);
+}
+
+static int give_the_parents(void *account)
+{
+	int pipe_fds[2];
+
+	require_int(pipe2(pipe_fds, O_CLOEXEC), 0);
+	reaper_close_for(account, &pipe_fds[1], 1);
+	check(closed(pipe_fds[0]));
+	return 0;
+}
+
 static void check_closed_at_once(void)
 {
-	int pipes[2][2];
+	struct reaper_account account;
 	beam_message *message;
+	int pipes[3][2];
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		require_int(pipe2(pipes[i], O_CLOEXEC), 0);
 	reaper_close((int[]){-EMFILE, pipes[0][1]}, 2);
 	check(closed(pipes[0][0]));
 	check(reaper_drain(BEAM_NOWAIT));
+	reaper_account_init(&account, on_settled);
+	reaper_close_for(&account, (int[]){-EMFILE, pipes[2][1]}, 2);
+	check(closed(pipes[2][0]));
+	check_int(atomic_load(&reported), 1);
+	check_int(process_wait(process_spawn(give_the_parents, &account)), 0);
+	reaper_account_end(&account);
 	require_int(beam_message_new(&message, "x", 1), 0);
 	check_int(beam_message_give_fd(message, pipes[1][1]), 0);
 	beam_message_free(message);
 	check(closed(pipes[1][0]));
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		close(pipes[i][0]);
 }
 
