@@ -16,8 +16,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-/* How long the end of the process waits for threads that do not end, and how long for those that may hang; how many that have ended may wait
- * to be joined. */
+/* How long the end of the process waits for threads, and for those that may hang; how many that have
+ * ended may wait to be joined. */
 enum { END_MS = 5000, END_EXPENDABLE_MS = 100, ENDED_MAX = 64 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -31,7 +31,7 @@ static struct {
 	uint32_t last_number;
 	/* All that run, and those of them that may hang. */
 	unsigned running, expendable;
-	/* Each time that the last thread ends, and the last that is not expendable. */
+	/* None runs any more, or none but those that are expendable. */
 	pthread_cond_t none_running;
 	/* Those to be joined. */
 	unsigned n_ended;

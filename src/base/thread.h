@@ -16,7 +16,8 @@
 /* Starts a thread; 0 or -errno. `name` is at most 15 bytes. */
 int thread_start(void (*run)(void *argument), void *argument, const char *name);
 
-/* The same for a thread that may hang in a system call: the end of the process waits 100 ms for it, and not 5 s. */
+/* The same for a thread that may hang in a system call: the end of the process waits 100 ms for it,
+ * and not 5 s. */
 int thread_start_expendable(void (*run)(void *argument), void *argument, const char *name);
 
 /* Waits until every library thread has ended, or the deadline. For the end of the process. True if all have. */

@@ -1,23 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads that close what may block in close. Usually it is one, which takes turns: a turn closes some descriptors of one account, or
- * some that are nobody's (strays), and then the next account has one. When nothing is left the thread lingers a moment, so that a burst of
- * messages does not start a thread for each.
+ * The threads that close what may block in close.
+ *
+ * Usually there is one, and it takes turns: in a turn it closes some descriptors of one account, or
+ * some independent ones. Then the next account has its turn. When nothing is left the thread
+ * lingers a moment, so that a burst of messages does not start a thread for each.
  *
  * Invariants:
- *  - At most one thread is prompt: it is in a turn that has not lasted for long. Others that are in a turn are late. Only while no thread
- *    is prompt does one begin a turn.
- *  - While something waits beside a prompt thread another thread watches it, and declares it late in time. Then the other begins a turn.
- *    The watch is called for by the first that gives something or takes a turn, and lasts as long as a turn may: so a flood costs few calls.
- *  - An account that has something to close is in the list, or in the hand of one thread. A late close therefore costs its account one thread.
- *    Strays cost a thread each, and are bounded for that reason. Accounts are not: there are not more of them than channels, which
- *    have threads as well.
- *  - Numbers of descriptors mean something in one process. A forked child begins with empty queues and does not touch the accounts of
- *    its parent: it may have closed everything, and opened files of its own under the same numbers.
+ *  - A thread in a turn is prompt, or late when the turn lasts too long. At most one thread is
+ *    prompt, and a thread begins a turn only while no other is prompt.
+ *  - While something waits beside a prompt thread another thread watches the prompt one. It
+ *    declares it late in time, and then begins a turn itself. Whoever gives something or begins a
+ *    turn calls the watcher if there is none. A watch lasts as long as a turn may, so a flood costs
+ *    few calls. When no thread can be had there is no watch until somebody gives more.
+ *  - An account that has something to close is in the list of those that wait for a turn, or in the
+ *    hand of one thread. So the late closes of an account cost one thread in all.
+ *  - Each late close of an independent descriptor costs a thread. So their number is bounded. The
+ *    late accounts are not: there are no more of them than channels, which have threads as well.
+ *  - The number of a descriptor means something in one process only. A forked child begins with an
+ *    empty queue and does not touch its parent's accounts: it may have closed everything, and have
+ *    opened files of its own under the same numbers.
  *
- * A turn takes its descriptors at once and reports once, for each lock taken costs as much as a close. It ends early when a close took a
- * while, so that what is closed is reported and others have their turn. That is asked of the coarse clock, which is cheap enough to be read
- * for each close.
+ * A turn takes the lock once for all of its closes, because the lock can cost as much as a close
+ * that does not block. Independent ones cost a lock each, since another thread may have to take
+ * over in the middle of a turn. A turn ends early after a close that took a while: what is closed
+ * is reported then, and others have their turn. The coarse clock tells that. It is cheap enough to
+ * be read after each close.
+ *
+ * What is not prevented: closes that last a little less than the bound delay others by that much,
+ * once for each account that has such closes in a round.
  */
 #include <base/clock.h>
 #include <base/sys.h>
@@ -28,20 +39,20 @@
 enum {
 	LINGER_MS = 100,
 	QUEUE_MIN = 64,
-	/* A turn ends after so many closes, or after so long. */
+	/* A turn ends after that many closes, or after the first that ends later than this. */
 	TURN = 64,
 	TURN_NS = 1000 * 1000,
-	/* A thread is late when its turn lasts for so long. */
+	/* A turn that lasts longer is late; so many may be late with independent descriptors. */
 	LATE_NS = 10 * 1000 * 1000,
-	LATE_STRAYS = 64,
-	/* One to begin and one to watch. */
+	LATE_MAX = 64,
+	/* One thread to begin a turn, and one to watch it. */
 	IDLE_MAX = 2,
 };
 
 /* A thread in its turn. */
 struct closer {
 	int64_t since;
-	bool strays, late;
+	bool independent, late;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -50,18 +61,22 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	/* The process that the rest belongs to. */
 	uint32_t process;
-	/* The process ends: no lingering. */
+	/* The process ends: threads do not linger. */
 	bool ending;
 	/* Accounts that wait for a turn. */
 	struct list accounts;
-	struct reaper_queue strays;
-	/* Strays and accounts take turns. */
-	bool strays_next;
-	/* All threads, also those that have yet to begin; those in a turn; those late with a stray. */
-	unsigned threads, closing, late_strays;
+	struct reaper_queue independent;
+	/* The next turn is one of independent descriptors, if there are any. */
+	bool independent_next;
+	/* All threads, with those that have yet to begin, and those in a turn. */
+	unsigned threads, closing;
+	/* Those that are late with an independent descriptor. */
+	unsigned late_independent;
 	struct closer *prompt;
-	/* A thread has been called and has yet to look what there is; a thread watches the prompt one. */
-	bool called, watched;
+	/* A thread has been called and has yet to look what there is to do. */
+	bool called;
+	/* A thread watches the prompt one. */
+	bool watched;
 	pthread_cond_t work, drained;
 } reaper;
 
@@ -77,12 +92,13 @@ static void fork_ends(void)
 
 static bool fork_safe;
 
-/* What the parent had is not the child's, and its threads are not here. The conditions are made anew, for those who wait there never leave. */
+/* The parent's queue is not the child's, and the parent's threads are not here. The conditions are
+ * made anew, because a thread of the parent that waited there never leaves. */
 static void begin_process(void)
 {
 	reaper.process = process_id();
-	reaper.strays.first = reaper.strays.end = 0;
-	reaper.threads = reaper.closing = reaper.late_strays = 0;
+	reaper.independent.first = reaper.independent.end = 0;
+	reaper.threads = reaper.closing = reaper.late_independent = 0;
 	reaper.prompt = NULL;
 	reaper.called = reaper.watched = false;
 	list_init(&reaper.accounts);
@@ -101,7 +117,7 @@ static bool enter(void)
 	return true;
 }
 
-/* ---- Queues ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Queues ---------------------------------------------------------------------------------- */
 
 static size_t waiting(const struct reaper_queue *queue)
 {
@@ -115,7 +131,7 @@ static bool make_room(struct reaper_queue *queue, size_t n)
 
 	if (queue->end + n <= queue->capacity)
 		return true;
-	/* Moved down only if that makes much room: so each descriptor is moved a few times at most. */
+	/* Only if that makes much room, so that each descriptor is moved a few times at most. */
 	if (queue->first >= queue->capacity / 2 && waiting(queue) + n <= queue->capacity) {
 		memmove(queue->fds, queue->fds + queue->first, waiting(queue) * sizeof *queue->fds);
 		queue->end -= queue->first;
@@ -139,7 +155,7 @@ static void add(struct reaper_queue *queue, const int *fds, size_t n)
 			queue->fds[queue->end++] = fds[i];
 }
 
-/* So many are closed. */
+/* The first n are closed. */
 static void drop(struct reaper_queue *queue, size_t n)
 {
 	queue->first += n;
@@ -147,25 +163,26 @@ static void drop(struct reaper_queue *queue, size_t n)
 		queue->first = queue->end = 0;
 }
 
-/* ---- What there is to do --------------------------------------------------------------------------------------------------------- */
+/* ---- What there is to do --------------------------------------------------------------------- */
 
-static bool strays_wait(void)
+static bool independent_waits(void)
 {
-	return waiting(&reaper.strays) > 0 && reaper.late_strays < LATE_STRAYS;
+	return waiting(&reaper.independent) > 0 && reaper.late_independent < LATE_MAX;
 }
 
-/* There is something that a thread could begin. */
+/* There is something that a thread could begin now. */
 static bool work_waits(void)
 {
-	return strays_wait() || !list_empty(&reaper.accounts);
+	return independent_waits() || !list_empty(&reaper.accounts);
 }
 
 static bool all_done(void)
 {
-	return waiting(&reaper.strays) == 0 && list_empty(&reaper.accounts) && reaper.closing == 0;
+	return waiting(&reaper.independent) == 0 && list_empty(&reaper.accounts) && reaper.closing == 0;
 }
 
-/* Sees to it that a thread begins what waits, or watches the one that is prompt. True: the caller is to start a thread. */
+/* Sees to it that a thread begins what waits or, while one is prompt, watches that one. True: the
+ * caller is to start a thread, without the lock. */
 static bool call_thread(void)
 {
 	if (reaper.called || (reaper.prompt && reaper.watched) || !work_waits())
@@ -179,20 +196,21 @@ static bool call_thread(void)
 	return true;
 }
 
+/* Declares the prompt thread late if it is. */
 static void judge(void)
 {
 	if (!reaper.prompt || clock_now() - reaper.prompt->since < LATE_NS)
 		return;
 	reaper.prompt->late = true;
-	reaper.late_strays += reaper.prompt->strays;
+	reaper.late_independent += reaper.prompt->independent;
 	reaper.prompt = NULL;
 }
 
-/* ---- A turn ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- A turn ---------------------------------------------------------------------------------- */
 
 static void start_thread(void);
 
-/* Gives the lock up. What waits beside this turn is watched from here on. */
+/* Gives the lock up. If something waits beside this turn a thread watches it from here on. */
 static void begin_closing(void)
 {
 	bool start = call_thread();
@@ -211,20 +229,20 @@ static int64_t coarse_now(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* One by one, so that another thread can take the rest when one is late. */
-static void close_strays(const struct closer *closer)
+/* They stay in the queue until each is closed, so that another thread can take the rest. */
+static void close_independent(const struct closer *closer)
 {
 	int64_t begin = coarse_now();
 	unsigned n = 0;
 
 	do {
-		int fd = reaper.strays.fds[reaper.strays.first];
+		int fd = reaper.independent.fds[reaper.independent.first];
 
-		drop(&reaper.strays, 1);
+		drop(&reaper.independent, 1);
 		begin_closing();
 		close(fd);
 		pthread_mutex_lock(&lock);
-	} while (++n < TURN && !closer->late && waiting(&reaper.strays) > 0 && coarse_now() - begin < TURN_NS);
+	} while (++n < TURN && !closer->late && waiting(&reaper.independent) > 0 && coarse_now() - begin < TURN_NS);
 }
 
 static size_t close_some(const int *fds, size_t n)
@@ -256,7 +274,7 @@ static void close_of_account(struct reaper_account *account)
 	pthread_mutex_unlock(&lock);
 	account->settled(account, n);
 	pthread_mutex_lock(&lock);
-	/* Else it may be gone. */
+	/* Without more the report was the last, and the owner may have freed the account. */
 	if (more) {
 		account->in_hand = false;
 		list_append(&reaper.accounts, &account->link);
@@ -267,34 +285,34 @@ static void take_turn(void)
 {
 	struct closer closer = {
 	    .since = clock_now(),
-	    .strays = strays_wait() && (reaper.strays_next || list_empty(&reaper.accounts)),
+	    .independent = independent_waits() && (reaper.independent_next || list_empty(&reaper.accounts)),
 	};
 
 	reaper.prompt = &closer;
 	reaper.closing++;
-	reaper.strays_next = !closer.strays;
-	if (closer.strays)
-		close_strays(&closer);
+	reaper.independent_next = !closer.independent;
+	if (closer.independent)
+		close_independent(&closer);
 	else
 		close_of_account(list_entry(list_take_first(&reaper.accounts), struct reaper_account, link));
 	reaper.closing--;
 	if (closer.late)
-		reaper.late_strays -= closer.strays;
+		reaper.late_independent -= closer.independent;
 	else
 		reaper.prompt = NULL;
 	if (all_done())
 		pthread_cond_broadcast(&reaper.drained);
 }
 
-/* ---- Threads --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Threads --------------------------------------------------------------------------------- */
 
-/* There is something to begin, or a thread to be watched. */
+/* There is something to begin, or a prompt thread that nobody watches. */
 static bool wanted(void)
 {
 	return work_waits() && !(reaper.prompt && reaper.watched);
 }
 
-/* Until the prompt thread is late or this one is needed for something else. */
+/* Waits until the prompt thread may be late, or this one is called. */
 static void watch(void)
 {
 	reaper.watched = true;
@@ -303,7 +321,8 @@ static void watch(void)
 	judge();
 }
 
-/* True: there is work again. Of many that were late few linger, else those would take turns in being called, and all stay. */
+/* True: there is something to do again. Few linger of many that were late. Otherwise steady work
+ * would wake one after the other, and none would end. */
 static bool linger(void)
 {
 	beam_deadline until = beam_in_ms(LINGER_MS);
@@ -330,8 +349,8 @@ static void reap(bool lingers)
 			break;
 	}
 	if (--reaper.threads == 0) {
-		free(reaper.strays.fds);
-		reaper.strays = (struct reaper_queue){.fds = NULL};
+		free(reaper.independent.fds);
+		reaper.independent = (struct reaper_queue){.fds = NULL};
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -342,15 +361,15 @@ static void reaper_run(void *unused)
 	reap(true);
 }
 
-/* What call_thread() asked for. Called without the lock. Where there is no thread to be had the caller stands in for it: it closes
- * what waits, unless another is prompt. Then nobody watches that one until somebody gives more. */
+/* What call_thread() asked for. Called without the lock. If there is no thread to be had the caller
+ * closes what waits, unless another thread is prompt. */
 static void start_thread(void)
 {
 	if (thread_start_expendable(reaper_run, NULL, "beam-reaper") < 0)
 		reap(false);
 }
 
-/* ---- Giving ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Giving ---------------------------------------------------------------------------------- */
 
 void reaper_account_init(struct reaper_account *account, void (*settled)(struct reaper_account *account, size_t n))
 {
@@ -381,7 +400,7 @@ static void close_here(struct reaper_account *account, const int *fds, size_t n)
 /* False: there is no memory. */
 static bool queue_up(struct reaper_account *account, const int *fds, size_t n)
 {
-	struct reaper_queue *queue = account ? &account->queue : &reaper.strays;
+	struct reaper_queue *queue = account ? &account->queue : &reaper.independent;
 
 	if (!make_room(queue, n))
 		return false;
@@ -403,7 +422,7 @@ static void give(struct reaper_account *account, const int *fds, size_t n)
 		close_here(account, fds, n);
 		return;
 	}
-	/* The parent's: its link and its queue mean nothing here. */
+	/* In a forked child the links and numbers of a parent's account mean nothing. */
 	if (account && account->process != reaper.process)
 		account = NULL;
 	queued = queue_up(account, fds, n);
@@ -443,8 +462,8 @@ bool reaper_drain(beam_deadline deadline)
 	return drained;
 }
 
-/* At the end of the process, before base waits for the threads to end; for one whose close hangs it waits only a moment. A forked child
- * that has not used the reaper leaves it alone. */
+/* At the end of the process, before base waits for the threads to end. It waits only a moment for
+ * one that hangs. A forked child that has not used the reaper leaves it alone. */
 static void reaper_end(void)
 {
 	if (process_id() == 0 || !enter())

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reaper, on descriptors that close at once and on some whose close hangs until the test ends it: so no test depends on how long
- * a close lasts.
+ * The reaper, with descriptors that close at once and with some whose close hangs until the test
+ * ends it. So no test depends on how long a close lasts.
  */
 #include <base/clock.h>
 #include <base/thread.h>
@@ -19,7 +19,7 @@
 #include <sys/resource.h>
 
 /* The bounds in reaper.c, and how long a test waits for what others do. */
-enum { TURN = 64, LATE_STRAYS = 64, WAIT_MS = 20000 };
+enum { TURN = 64, LATE_MAX = 64, WAIT_MS = 20000 };
 
 static void need_an_exit_of_a_child(void)
 {
@@ -143,7 +143,7 @@ static void check_goes_on(struct owner *owner)
 	close(reader);
 }
 
-/* ---- Closing --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Closing --------------------------------------------------------------------------------- */
 
 static void test_what_is_given_is_closed(void)
 {
@@ -256,7 +256,7 @@ static void test_the_threads_end_when_nothing_comes(void)
 	}
 }
 
-/* ---- Closes that are late -------------------------------------------------------------------------------------------------------- */
+/* ---- Closes that are late -------------------------------------------------------------------- */
 
 static void test_a_close_that_is_late_delays_nobody_else(void)
 {
@@ -336,7 +336,7 @@ static void test_the_closes_of_an_account_take_place_one_after_the_other(void)
 		check_goes_on(&another);
 		check_goes_on(NULL);
 		check(i + 1 == LATE || fd_open(lingering[i + 1].fd));
-		/* The late one, one that goes on, one that watches; more if those do not come to run for a while. */
+		/* One late, one that goes on, one that watches, and a few on a busy machine. */
 		check(reapers() < LATE);
 		/* Those before it are reported. */
 		check_within(WAIT_MS, atomic_load(&owner.reported) == (size_t)i);
@@ -397,7 +397,7 @@ static void wait_in_report(struct reaper_account *account, size_t n)
 	on_settled(account, n);
 }
 
-/* By a thread that is prompt for 10 ms: meanwhile another watches it, and the one that was late comes back. */
+/* Its thread is prompt for 10 ms. Meanwhile another watches it, and the late one comes back. */
 static void let_the_first_go(struct reaper_account *account, size_t n)
 {
 	give_one(&third, any_fd());
@@ -470,18 +470,18 @@ static void test_a_thread_that_nobody_can_watch_closes_all_the_same(void)
 	}
 }
 
-/* ---- As many late ones as there may be -------------------------------------------------------------------------------------------- */
+/* ---- As many late ones as there may be ------------------------------------------------------- */
 
-static struct lingering late[LATE_STRAYS];
+static struct lingering late[LATE_MAX];
 
 static void begin_all_late(void)
 {
 	need_threads_beside_a_close();
-	for (int i = 0; i < LATE_STRAYS; i++)
+	for (int i = 0; i < LATE_MAX; i++)
 		late[i] = lingering_open();
-	for (int i = 0; i < LATE_STRAYS; i++)
+	for (int i = 0; i < LATE_MAX; i++)
 		reaper_close(&late[i].fd, 1);
-	for (int i = 0; i < LATE_STRAYS; i++)
+	for (int i = 0; i < LATE_MAX; i++)
 		check_within(WAIT_MS, !fd_open(late[i].fd));
 }
 
@@ -499,11 +499,11 @@ static void test_when_many_are_late_that_are_nobodys_others_wait_but_not_account
 	reaper_close(&fd, 1);
 	check_goes_on(&owner);
 	check(!closed(reader));
-	check(reapers() <= LATE_STRAYS + 8);
-	lingering_end(&late[LATE_STRAYS / 2], begin);
+	check(reapers() <= LATE_MAX + 8);
+	lingering_end(&late[LATE_MAX / 2], begin);
 	check_within(WAIT_MS, closed(reader));
-	for (int i = 0; i < LATE_STRAYS; i++)
-		if (i != LATE_STRAYS / 2)
+	for (int i = 0; i < LATE_MAX; i++)
+		if (i != LATE_MAX / 2)
 			lingering_end(&late[i], begin);
 	/* They do not all linger, even if one of them has something to do now and then. */
 	check_within(WAIT_MS, (check_goes_on(NULL), reapers() <= 2));
@@ -511,7 +511,7 @@ static void test_when_many_are_late_that_are_nobodys_others_wait_but_not_account
 	close(reader);
 }
 
-/* ---- Turns ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Turns ----------------------------------------------------------------------------------- */
 
 static void test_a_flood_is_reported_in_few_calls(void)
 {
@@ -576,7 +576,7 @@ static void test_a_flood_of_one_account_lets_another_have_its_turn(void)
 	check(tries < 100);
 }
 
-/* ---- Many givers ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Many givers ----------------------------------------------------------------------------- */
 
 enum { GIVERS = 4, FLOOD = 100000, OPEN_MAX_IN_FLOOD = 150 };
 
@@ -622,7 +622,7 @@ static void *flood(void *argument)
 {
 	struct owner *owner = argument;
 	atomic_size_t passed = 0;
-	size_t n = scale(FLOOD) / GIVERS / 4, strays = 0;
+	size_t n = scale(FLOOD) / GIVERS / 4;
 
 	for (size_t i = 0; i < n; i++) {
 		give_one(owner, any_fd());
@@ -632,10 +632,8 @@ static void *flood(void *argument)
 			sched_yield();
 		while (2 * (i + 1) - atomic_load(&passed) > OPEN_MAX_IN_FLOOD / 2)
 			sched_yield();
-		if (i % 16 == 0) {
+		if (i % 16 == 0)
 			reaper_close((int[]){any_fd()}, 1);
-			strays++;
-		}
 	}
 	check_within(WAIT_MS, atomic_load(&passed) == 2 * n);
 	return NULL;
@@ -673,7 +671,7 @@ static void test_a_flood_from_many_threads_is_closed_by_few_and_reported_exactly
 	thread_wait(counter);
 	for (int i = 0; i < GIVERS; i++)
 		owner_end(&owners[i], 2 * (scale(FLOOD) / GIVERS / 4));
-	/* Two; more where a thread does not come to run for 10 ms in the middle of a turn. */
+	/* Two, and one more each time that a thread is kept from running for 10 ms in a turn. */
 	if (most < 1 || most > 8)
 		fail("%u threads", most);
 }
@@ -691,7 +689,7 @@ static void *keep_closing(void *unused)
 	return unused;
 }
 
-/* ---- Forks ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Forks ----------------------------------------------------------------------------------- */
 
 static int close_one(void *unused)
 {
@@ -774,12 +772,12 @@ static void test_a_forked_child_forgets_what_its_parent_was_about_to_close(void)
 	check_int(process_wait(process_spawn(use_its_numbers, &inherited)), 0);
 	check(fd_open(inherited.fds[0]) && fd_open(inherited.fds[1]));
 	lingering_end(&lingering, begin);
-	for (int i = 0; i < LATE_STRAYS; i++)
+	for (int i = 0; i < LATE_MAX; i++)
 		lingering_end(&late[i], begin);
 	owner_end(&inherited.owner, 2);
 }
 
-/* ---- The end of the process --------------------------------------------------------------------------------------------------------- */
+/* ---- The end of the process ------------------------------------------------------------------ */
 
 static int leave(void *argument)
 {
