@@ -20,7 +20,7 @@
  *     -EAGAIN      it would wait, and the deadline is BEAM_NOWAIT
  *     -ETIMEDOUT   the deadline passed first
  *     -EPIPE       the channel was closed, here or by the other side's goodbye
- *     -ECONNRESET  the other side died: its socket closed without goodbye
+ *     -ECONNRESET  the other side died: its socket closed without goodbye, or it did not answer (idle_timeout_ms)
  *     -EPROTO      the other side broke the protocol; beam_channel_breach() says how
  *     -ENOMEM      no memory
  *     -ECHILD      the channel belongs to the process that this one was forked from
@@ -48,7 +48,20 @@ enum beam_unknown_topics {
  * Options of a channel. Begin with BEAM_CHANNEL_OPTIONS and change what you need: the size field lets a newer library take
  * an older program's options.
  *
- * What this side accepts bounds its memory: about topics × topic_window_bytes + pool_bytes + 32 chunks of 64 KiB.
+ * What this side accepts bounds its memory. Messages that wait are charged at most topics × topic_window_bytes + pool_bytes.
+ * They take up to 1.8 times what they are charged if all are empty, 1.4 times with 64 bytes each, and 1.1 times from 1,000
+ * bytes on. Another 2 MiB is for reading.
+ *
+ * It also bounds the descriptors that the other side can open here. An attachment counts from the moment it is read until the
+ * program has taken it (beam_message_take_fd() and others) or the library has closed it. So a message that is held with its
+ * attachments keeps others from coming, and so does a descriptor whose close lasts; but only on this channel.
+ *
+ * Topics that are not drained leave others their share. As long as at most sixteen other topics, or calls with replies that
+ * nobody receives, hold attachments or bytes of the pool, a topic can always have 3/64 of this side's attachments and 3/64
+ * of its pool. A message needs of the pool what does not fit into half of its topic's window. One that needs more
+ * than 3/64 goes while less than a quarter is held. One that needs more than a quarter goes when nobody holds anything, and
+ * until it has been received the promise does not hold. So let message_bytes be at most a quarter of pool_bytes, and
+ * message_attachments at most a quarter of the attachments, as far as the promise is needed.
  */
 struct beam_channel_options {
 	/** sizeof(struct beam_channel_options) */
@@ -59,22 +72,26 @@ struct beam_channel_options {
 	uint32_t calls;
 	/** The largest message accepted, in bytes: 1 MiB to 1 GiB. */
 	uint32_t message_bytes;
-	/** The most attachments of one message accepted: 16 to 253, or 0 for none at all. */
+	/** The most attachments of one message accepted: at most 253; 0: none at all. With `attachments` 0 it is lowered to what
+	 *  a channel of this process can have at most. */
 	uint32_t message_attachments;
 	/** Bytes (64 a message besides its payload) that wait on one topic before its senders wait: 64 KiB to 1 GiB. */
 	uint32_t topic_window_bytes;
-	/** Attachments that wait on one topic before its senders wait: 16 to 65,535, and not below message_attachments. */
+	/** Attachments that wait on one topic before its senders wait: at most 65,535, and not below message_attachments. */
 	uint32_t topic_window_attachments;
 	/** Bytes that large messages of all topics may take beyond their windows: 1 MiB to 1 GiB, and not below message_bytes. */
 	uint32_t pool_bytes;
-	/** Attachments that wait on the whole channel: 64 to 65,535, not below message_attachments; 0: a quarter of RLIMIT_NOFILE,
-	 *  at most 512, at least what the other limits ask for. */
+	/** Attachments of the whole channel that are here at once: at most 65,535, and not below message_attachments. 0: it shares
+	 *  with the other channels of the process, which together borrow a fifth of RLIMIT_NOFILE, as long as so much is free. A
+	 *  channel has at most three times what is left for the others, and at most 512: with 1,024 descriptors one channel has
+	 *  up to 153, and begins with half of that. What a peer does not use for a moment is borrowed by others. */
 	uint32_t attachments;
 	/** The outgoing buffer, in bytes: 16 KiB to 64 MiB. */
 	uint32_t buffer_bytes;
 	/** SO_SNDBUF asked for, in bytes; 0 leaves the socket's own. The kernel may grant less (net.core.wmem_max). */
 	uint32_t socket_buffer_bytes;
-	/** How long a frame that has begun to arrive may take, once the socket ran dry, in milliseconds; 0: for ever. */
+	/** How long a frame that has begun to arrive may take, once the socket ran dry, in milliseconds; 0: for ever. Descriptors
+	 *  that came for a message that is not whole yet are kept for so long, and for 5,000 ms at most, while nothing else comes. */
 	uint32_t frame_timeout_ms;
 	/** How long the release of the last handle goes on sending what was accepted, in the background, in milliseconds. */
 	uint32_t linger_ms;
@@ -89,6 +106,11 @@ struct beam_channel_options {
 	uint32_t dedicated_reader;
 	/** 0: the channel has a thread of its own. 1: it has none, and is run by the caller's event loop (event.h). */
 	uint32_t loop;
+	/** 0: the other side may be silent for ever. Else, in milliseconds: when it has been silent for half of this time it is asked
+	 *  whether it is there, and when it does not answer within the other half the channel ends with -ECONNRESET. This finds
+	 *  a peer that is gone though its socket is open, for instance because it was sent to this process and lies in a queue
+	 *  here. A peer that cannot answer, which no peer of this library is, ends so too. */
+	uint32_t idle_timeout_ms;
 };
 
 /** The defaults. */
@@ -101,7 +123,7 @@ struct beam_channel_options {
 		    64,                              /* message_attachments */                                                 \
 		    512 << 10,                       /* topic_window_bytes */                                                  \
 		    128,                             /* topic_window_attachments */                                            \
-		    32 << 20,                        /* pool_bytes */                                                          \
+		    64 << 20,                        /* pool_bytes */                                                          \
 		    0,                               /* attachments */                                                         \
 		    256 << 10,                       /* buffer_bytes */                                                        \
 		    1 << 20,                         /* socket_buffer_bytes */                                                 \
@@ -111,6 +133,7 @@ struct beam_channel_options {
 		    60,                              /* busy_poll_us */                                                        \
 		    0,                               /* dedicated_reader */                                                    \
 		    0,                               /* loop */                                                                \
+		    0,                               /* idle_timeout_ms */                                                     \
 	}
 
 /**
@@ -278,7 +301,8 @@ BEAM_API int beam_channel_peer_pidfd(beam_channel *channel) BEAM_CHECKED;
  */
 BEAM_API int beam_channel_peer_label(beam_channel *channel, char *ret, size_t size) BEAM_CHECKED;
 
-/** What a side accepts; the fields are those of struct beam_channel_options. */
+/** What a side accepts; the fields are those of struct beam_channel_options. `attachments` is what it granted at first: it may
+ *  lend more, up to a limit of its own. */
 struct beam_limits {
 	uint32_t topics;
 	uint32_t calls;

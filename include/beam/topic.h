@@ -4,7 +4,8 @@
  * Topics: named queues of a channel, in both directions.
  *
  * Two sides that open the same name share a topic. Messages of one thread on one topic arrive in order; a message is delivered whole,
- * once, to one receiver. A slow topic holds up only its own senders.
+ * once, to one receiver. A slow topic holds up only its own senders, and sixteen topics that are never drained leave every other one
+ * its share of the pool and of the attachments (struct beam_channel_options).
  *
  * Threads, fork and the shared errors are those of channel.h. A send has one of three outcomes:
  *

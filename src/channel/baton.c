@@ -439,6 +439,7 @@ static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 
 	if (r < 0 && can_be_idle) {
 		read_trim(channel);
+		attachments_give_back(channel);
 		r = channel->transport.methods->wait(&channel->transport, POLLIN, fd, until);
 	}
 	if (r == 0)

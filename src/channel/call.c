@@ -158,8 +158,7 @@ static struct beam_call *call_new(struct beam_channel *channel)
 	call->handles = 1;
 	call->inlet.owner = &call->inbox;
 	/* A reply with as many attachments as it may have must always fit, once the queue is empty. */
-	call->inlet.withhold_bytes = limits_base.topic_bytes / 2;
-	call->inlet.withhold_attachments = 0;
+	inlet_withhold(&call->inlet, limits_base.topic_bytes, limits_base.topic_attachments, limits_base.topic_attachments);
 	list_init(&call->inlet.due);
 	inbox_init(&call->inbox, channel, NOT_ENDED);
 	channel_memory_ref(channel);

@@ -6,6 +6,7 @@
 #include <base/sys.h>
 #include <beam/version.h>
 #include <channel/internal.h>
+#include <channel/lending.h>
 #include <socket/reaper.h>
 #include <string.h>
 
@@ -29,37 +30,18 @@ static bool within(uint32_t value, uint32_t least, uint32_t most)
 	return value >= least && value <= most;
 }
 
-/* A quarter of the descriptors that the process may have, but what the other limits ask for. */
-static uint32_t default_attachments(const struct beam_channel_options *options)
+static int check_options(const struct beam_channel_options *options)
 {
-	struct rlimit limit = {0};
-	rlim_t n = 0;
-
-	if (sys_getrlimit(RLIMIT_NOFILE, &limit) == 0)
-		n = limit.rlim_cur / 4;
-	if (n > 512)
-		n = 512;
-	if (n < limits_base.attachments)
-		n = limits_base.attachments;
-	return n < options->message_attachments ? options->message_attachments : (uint32_t)n;
-}
-
-static int check_options(struct beam_channel_options *options)
-{
-	if (!options->attachments)
-		options->attachments = default_attachments(options);
 	if (!within(options->topics, limits_base.topics, 65535) || !within(options->calls, limits_base.calls, 65535) ||
 	    !within(options->message_bytes, limits_base.message_bytes, CREDIT_MAX) ||
-	    (options->message_attachments &&
-	     !within(options->message_attachments, limits_base.message_attachments, FRAME_CARRIED_MAX)) ||
+	    options->message_attachments > FRAME_CARRIED_MAX ||
 	    !within(options->topic_window_bytes, limits_base.topic_bytes, CREDIT_MAX) ||
-	    !within(options->topic_window_attachments, limits_base.topic_attachments, 65535) ||
-	    options->topic_window_attachments < options->message_attachments ||
+	    options->topic_window_attachments > 65535 || options->topic_window_attachments < options->message_attachments ||
 	    !within(options->pool_bytes, limits_base.pool_bytes, CREDIT_MAX) || options->pool_bytes < options->message_bytes ||
-	    !within(options->attachments, limits_base.attachments, 65535) ||
-	    options->attachments < options->message_attachments || !within(options->buffer_bytes, 16 << 10, 64 << 20) ||
-	    options->socket_buffer_bytes > INT32_MAX || options->unknown_topics > BEAM_TOPICS_REFUSE ||
-	    options->busy_poll_us > 10000 || options->dedicated_reader > 1 || options->loop > 1)
+	    (options->attachments && !within(options->attachments, options->message_attachments, 65535)) ||
+	    !within(options->buffer_bytes, 16 << 10, 64 << 20) || options->socket_buffer_bytes > INT32_MAX ||
+	    options->unknown_topics > BEAM_TOPICS_REFUSE || options->busy_poll_us > 10000 || options->dedicated_reader > 1 ||
+	    options->loop > 1)
 		return -EINVAL;
 	return 0;
 }
@@ -88,22 +70,28 @@ static void channel_free(struct beam_channel *channel)
 	tx_end(&channel->tx);
 	pthread_mutex_destroy(&channel->lock);
 	pthread_mutex_destroy(&channel->tx_lock);
+	reaper_account_end(&channel->account);
 	baton_end(&channel->baton);
 	free(channel);
 }
 
-void channel_memory_unref(struct beam_channel *channel)
+void channel_memory_unref_many(struct beam_channel *channel, unsigned n)
 {
 	annotate_release(&channel->memory);
-	if (atomic_fetch_sub_explicit(&channel->memory, 1, memory_order_acq_rel) != 1)
+	if (atomic_fetch_sub_explicit(&channel->memory, n, memory_order_acq_rel) != n)
 		return;
 	annotate_acquire(&channel->memory);
 	channel_free(channel);
 }
 
+void channel_memory_unref(struct beam_channel *channel)
+{
+	channel_memory_unref_many(channel, 1);
+}
+
 /* ---- Making ----------------------------------------------------------------------------------------------------------------------- */
 
-static int begin_session(struct beam_channel *channel)
+static int begin_session(struct beam_channel *channel, int fd)
 {
 	const struct beam_channel_options *options = &channel->options;
 	int r;
@@ -118,11 +106,15 @@ static int begin_session(struct beam_channel *channel)
 	    .pool_bytes = options->pool_bytes,
 	    .attachments = options->attachments,
 	};
+	attachments_begin(channel, fd);
 	r = tx_init(&channel->tx, &channel->own, options->buffer_bytes, &channel_tx_events, channel);
-	if (r < 0)
-		return r;
-	return rx_init(&channel->rx, &channel->own, &channel_rx_events, channel, &channel->tx.granted_pool,
-		       &channel->tx.granted_attachments);
+	if (!r)
+		r = rx_init(&channel->rx, &channel->own, &channel_rx_events, channel, &channel->tx.granted_pool,
+			    &channel->tx.granted_attachments);
+	/* What is lent and not used is wanted back. */
+	channel->tx.features = FEATURE_ANSWERS | (options->attachments ? 0u : FEATURE_LENDS);
+	channel->rx.account = &channel->account;
+	return r;
 }
 
 /* For a channel with a thread. */
@@ -151,7 +143,7 @@ static int start(struct beam_channel *channel, int fd)
 	if (!r)
 		r = transport_of_socket(&channel->transport, fd, channel->epoll);
 	if (!r)
-		r = begin_session(channel);
+		r = begin_session(channel, fd);
 	if (r < 0)
 		return r;
 	channel_memory_ref(channel);
@@ -203,7 +195,7 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 	channel->kick = -1;
 	channel->handles = 1;
 	channel->read_end = NOT_ENDED;
-	channel->retry_at = channel->linger_until = channel->stalled_until = channel->idle_at = BEAM_FOREVER;
+	channel->retry_at = channel->lend_at = channel->linger_until = channel->stalled_until = channel->idle_at = BEAM_FOREVER;
 	atomic_init(&channel->memory, 1);
 	annotate_atomic(&channel->memory);
 	annotate_atomic(&channel->attachments_lost);
@@ -214,6 +206,9 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 	annotate_atomic(&channel->woke);
 	annotate_atomic(&channel->kicked);
 	annotate_atomic(&channel->kick);
+	annotate_atomic(&channel->charged);
+	annotate_atomic(&channel->heard_at);
+	atomic_init(&channel->heard_at, clock_now());
 	pthread_mutex_init(&channel->lock, NULL);
 	pthread_mutex_init(&channel->tx_lock, NULL);
 	sleepers_init(&channel->changed);
@@ -223,7 +218,6 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 	list_init(&channel->topics);
 	list_init(&channel->unclaimed);
 	list_init(&channel->writers);
-	list_init(&channel->blocked);
 	list_init(&channel->rooms);
 	level_init(&channel->acceptable);
 	channel->credentials_error = socket_credentials(fd, &channel->credentials);
@@ -231,6 +225,8 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 		socket_set_buffer(fd, taken.socket_buffer_bytes);
 	r = start(channel, fd);
 	if (r < 0) {
+		/* What it was to begin with. */
+		lending_return(channel->own.attachments);
 		close_fd(channel->epoll);
 		close_fd(channel->nudge);
 		close_fd(channel->kick);
@@ -264,11 +260,6 @@ void channel_end_reading(struct beam_channel *channel, int end)
 	pthread_mutex_unlock(&channel->lock);
 	/* A call that was not answered has not ended in order. */
 	calls_end_reading(channel, end ? end : -EPIPE);
-}
-
-void channel_return_shared(struct beam_channel *channel, uint32_t pool, uint32_t attachments)
-{
-	tx_return_shared(&channel->tx, pool, attachments);
 }
 
 void channel_mark_closed(struct beam_channel *channel)

@@ -2,8 +2,8 @@
 /*
  * What the session tells the channel. The events of rx come on the thread that reads, with no lock held; those of tx under the tx_lock.
  */
-#include <channel/internal.h>
-#include <socket/reaper.h>
+#include <channel/lending.h>
+#include <channel/sending.h>
 
 /* ---- From rx --------------------------------------------------------------------------------------------------------------- */
 
@@ -13,7 +13,7 @@ static int on_hello(void *owner, const struct hello *hello)
 	int r;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	r = tx_hello(&channel->tx, &hello->limits);
+	r = tx_hello(&channel->tx, hello);
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (r < 0)
 		return r;
@@ -43,17 +43,6 @@ static int topic_for(struct beam_channel *channel, struct inlet *inlet, struct b
 	return 0;
 }
 
-/* When withheld credit is given back: at half a window, or less where a message with as many attachments as it may have might not fit,
- * though the queue is empty. */
-static void begin_withholding(struct inlet *inlet, const struct limits *own)
-{
-	uint32_t spare = own->topic_attachments - own->message_attachments;
-
-	inlet->withheld_bytes = inlet->withheld_attachments = 0;
-	inlet->withhold_bytes = own->topic_bytes / 2;
-	inlet->withhold_attachments = own->topic_attachments / 2 < spare ? own->topic_attachments / 2 : spare;
-}
-
 static int on_opened(void *owner, struct inlet *inlet)
 {
 	struct beam_channel *channel = owner;
@@ -61,7 +50,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	bool refuse;
 	int r;
 
-	begin_withholding(inlet, &channel->own);
+	inlet_withhold(inlet, channel->own.topic_bytes, channel->own.topic_attachments, channel->own.message_attachments);
 	inlet->queued = 0;
 	inlet->closed = inlet->discard = false;
 	pthread_mutex_lock(&channel->lock);
@@ -168,9 +157,10 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 		pthread_mutex_unlock(&inbox->lock);
 	}
 	pthread_mutex_lock(&channel->tx_lock);
-	if (!discard)
-		tx_return(&channel->tx, inlet, bytes, message->n_fds);
-	channel_return_shared(channel, message->overdraft, message->n_fds);
+	if (discard)
+		tx_return_pool(&channel->tx, message->overdraft);
+	else
+		tx_return(&channel->tx, inlet, bytes, message->n_fds, message->overdraft);
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 
@@ -195,15 +185,67 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 	call_ended(owner, inlet, queue);
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft)
 {
 	struct beam_channel *channel = owner;
 	const char *rule;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	rule = call ? tx_credit_call(&channel->tx, call, bytes, attachments) : tx_credit(&channel->tx, id, bytes, attachments);
+	rule = call ? tx_credit_call(&channel->tx, call, bytes, attachments, overdraft)
+		    : tx_credit(&channel->tx, id, bytes, attachments, overdraft);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return rule;
+}
+
+/* Nothing is withheld any more from whoever is short of it. */
+static void return_all_withheld(struct beam_channel *channel)
+{
+	for (uint32_t id = 1; id <= channel->rx.capacity_inlets; id++) {
+		struct inlet *inlet = channel->rx.inlets[id];
+		struct inbox *inbox = inlet ? inlet->owner : NULL;
+
+		if (!inbox)
+			continue;
+		pthread_mutex_lock(&inbox->lock);
+		if (inlet->withheld_attachments) {
+			pthread_mutex_lock(&channel->tx_lock);
+			tx_return_withheld(&channel->tx, inlet);
+			pthread_mutex_unlock(&channel->tx_lock);
+		}
+		pthread_mutex_unlock(&inbox->lock);
+	}
+}
+
+static void on_want(void *owner, uint32_t until)
+{
+	struct beam_channel *channel = owner;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	if (tx_wanted(&channel->tx, until))
+		attachments_lend(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return_all_withheld(channel);
+}
+
+static void on_returned(void *owner, uint32_t attachments)
+{
+	struct beam_channel *channel = owner;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	tx_given_back(&channel->tx, attachments);
+	pthread_mutex_unlock(&channel->tx_lock);
+	lending_return(attachments);
+}
+
+static void on_ping(void *owner, bool asks)
+{
+	struct beam_channel *channel = owner;
+
+	if (!asks)
+		return;
+	pthread_mutex_lock(&channel->tx_lock);
+	channel->tx.pong_due = true;
+	pthread_mutex_unlock(&channel->tx_lock);
 }
 
 static const char *on_reset(void *owner, uint32_t id, uint32_t argument)
@@ -233,10 +275,23 @@ static void on_goodbye(void *owner)
 	channel_end_reading(channel, 0);
 }
 
-static void on_discard(void *owner, const int *fds, size_t n)
+static void on_charged(void *owner, size_t n)
 {
-	(void)owner;
-	reaper_close(fds, n);
+	struct beam_channel *channel = owner;
+
+	lending_opened((uint32_t)n);
+	atomic_fetch_add_explicit(&channel->charged, (unsigned)n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&channel->memory, (unsigned)n, memory_order_relaxed);
+}
+
+static void on_discard(void *owner, const int *fds, size_t n, bool charged)
+{
+	struct beam_channel *channel = owner;
+
+	if (charged)
+		reaper_close_for(&channel->account, fds, n);
+	else
+		reaper_close(fds, n);
 }
 
 static void on_lost(void *owner, size_t n)
@@ -244,6 +299,9 @@ static void on_lost(void *owner, size_t n)
 	struct beam_channel *channel = owner;
 
 	atomic_fetch_add_explicit(&channel->attachments_lost, n, memory_order_relaxed);
+	pthread_mutex_lock(&channel->tx_lock);
+	tx_settled(&channel->tx, (uint32_t)n);
+	pthread_mutex_unlock(&channel->tx_lock);
 }
 
 const struct rx_events channel_rx_events = {
@@ -258,23 +316,31 @@ const struct rx_events channel_rx_events = {
     .credit = on_credit,
     .reset = on_reset,
     .goodbye = on_goodbye,
+    .want = on_want,
+    .returned = on_returned,
+    .ping = on_ping,
+    .charged = on_charged,
     .discard = on_discard,
     .lost = on_lost,
 };
 
 /* ---- From tx --------------------------------------------------------------------------------------------------------------- */
 
-static void on_wake(void *owner, struct outlet *outlet)
+static void on_wake(void *owner, struct tx_claim *claim)
 {
-	sleepers_wake_all(owner, &outbox_of(outlet)->sendable);
-	if (outlet->close_wanted)
-		write_wake_waiting(owner);
-	rooms_show(owner);
+	sleepers_wake_all(owner, &list_entry(claim, struct claimant, claim)->woken);
 }
 
-static void on_wake_all(void *owner)
+static void on_changed(void *owner, struct outlet *outlet)
 {
-	write_wake_for_credit(owner);
+	struct beam_channel *channel = owner;
+
+	if (outlet && outlet->close_wanted)
+		write_wake_waiting(channel);
+	/* Whoever changed it may not write. */
+	if (channel->tx.want_due)
+		write_nudge(channel);
+	rooms_show(channel);
 }
 
 static void on_room(void *owner)
@@ -294,7 +360,7 @@ static void on_released(void *owner, struct outlet *outlet)
 
 const struct tx_events channel_tx_events = {
     .wake = on_wake,
-    .wake_all = on_wake_all,
+    .changed = on_changed,
     .room = on_room,
     .released = on_released,
 };

@@ -21,8 +21,6 @@ void inbox_destroy(struct inbox *inbox)
 
 void outbox_init(struct outbox *outbox)
 {
-	sleepers_init(&outbox->sendable);
-	list_init(&outbox->blocked);
 	list_init(&outbox->of_rooms);
 	level_init(&outbox->room);
 	list_init(&outbox->outlet.due);
@@ -54,22 +52,23 @@ struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed)
 	inbox->messages++;
 	inbox->bytes += message->size;
 	inbox->attachments += message->n_fds;
-	owed->pool += message->overdraft;
-	owed->attachments += message->n_fds;
 	inlet->queued--;
-	inlet->withheld_bytes += message->cost - message->overdraft;
-	inlet->withheld_attachments += message->n_fds;
 	if (inlet->closed) {
+		/* Nothing more comes on it, but others wait for what it held. */
+		if (message->overdraft) {
+			pthread_mutex_lock(&channel->tx_lock);
+			tx_return(&channel->tx, inlet, 0, 0, message->overdraft);
+			pthread_mutex_unlock(&channel->tx_lock);
+			owed->write = true;
+		}
 		if (!inlet->queued) {
 			inbox_inlet_done(channel, inlet);
 			owed->write = true;
 		}
-	} else if (inlet->withheld_bytes >= inlet->withhold_bytes ||
-		   inlet->withheld_attachments > inlet->withhold_attachments) {
+	} else if (inlet_took(inlet, message, atomic_load_explicit(&channel->tx.wanted, memory_order_relaxed))) {
 		pthread_mutex_lock(&channel->tx_lock);
-		tx_return(&channel->tx, inlet, inlet->withheld_bytes, inlet->withheld_attachments);
+		tx_return_withheld(&channel->tx, inlet);
 		pthread_mutex_unlock(&channel->tx_lock);
-		inlet->withheld_bytes = inlet->withheld_attachments = 0;
 		owed->write = true;
 	}
 	message->origin = NULL;
@@ -78,10 +77,9 @@ struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed)
 
 void inbox_settle(struct beam_channel *channel, const struct owed *owed)
 {
-	if (!owed->pool && !owed->attachments && !owed->write)
+	if (!owed->write)
 		return;
 	pthread_mutex_lock(&channel->tx_lock);
-	channel_return_shared(channel, (uint32_t)owed->pool, owed->attachments);
 	write_pending(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 }
@@ -99,20 +97,19 @@ void inbox_end_reading(struct inbox *inbox, int end)
 size_t inbox_discard(struct beam_channel *channel, struct message_queue *queue)
 {
 	struct beam_message *message;
-	uint32_t pool = 0, attachments = 0;
+	uint32_t pool = 0;
 	size_t n = queue->n;
 
 	if (!n)
 		return 0;
 	while ((message = message_queue_take(queue))) {
 		pool += message->overdraft;
-		attachments += message->n_fds;
 		if (message->call)
 			request_refuse(message->call);
 		beam_message_free(message);
 	}
 	pthread_mutex_lock(&channel->tx_lock);
-	channel_return_shared(channel, pool, attachments);
+	tx_return_pool(&channel->tx, pool);
 	channel->discarded += n;
 	pthread_mutex_unlock(&channel->tx_lock);
 	return n;

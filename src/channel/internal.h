@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <session/rx.h>
 #include <session/tx.h>
+#include <socket/reaper.h>
 
 /* Reading has not ended: a value that no result has. */
 #define NOT_ENDED 1
@@ -85,6 +86,11 @@ struct beam_channel {
 	atomic_uint memory;
 	struct list of_process;
 	struct channel_hook hook;
+	/* Whom attachments that came are charged to until they have been taken or closed, each of which keeps the channel's
+	 * memory; how many there are; how many the channel may have at most. */
+	struct reaper_account account;
+	atomic_uint charged;
+	uint32_t most_attachments;
 
 	pthread_mutex_t lock;
 	struct sleepers changed;
@@ -124,11 +130,16 @@ struct beam_channel {
 	bool read_over, peer_goodbye;
 	/* The connection broke with messages on their way that had been accepted. */
 	bool truncated;
-	/* Outboxes with senders that wait for credit; those with a descriptor that shows whether there is room. */
-	struct list blocked, rooms;
+	/* Outboxes with a descriptor that shows whether there is room. */
+	struct list rooms;
 	/* When the thread is to try again what failed for want of memory or descriptors in flight; how long it waits then. */
 	beam_deadline retry_at;
 	int64_t retry_after;
+	/* The same for what the other side wants to borrow and the process does not have. */
+	beam_deadline lend_at;
+	int64_t lend_after;
+	/* When the other side was asked whether it is there, and had last been heard by then. */
+	int64_t asked_at, asked_since;
 	beam_deadline linger_until;
 	bool finished;
 	/* The caller's loop is at it, or a thread is that has taken over from it. */
@@ -137,6 +148,8 @@ struct beam_channel {
 
 	struct baton baton;
 	atomic_bool kicked;
+	/* When something last came, if anybody asks. */
+	_Atomic int64_t heard_at;
 	/* An enum activity; an enum woke. */
 	atomic_uint activity, woke;
 	/* Replies that this side has sent, and lost; under the tx_lock. */
@@ -170,12 +183,9 @@ struct inbox {
 	uint64_t messages, bytes, attachments, discarded;
 };
 
-/* Where messages leave, and who waits for credit; under the channel's tx_lock. */
+/* Where messages leave; under the channel's tx_lock. */
 struct outbox {
 	struct outlet outlet;
-	struct sleepers sendable;
-	unsigned senders;
-	struct list blocked;
 	/* Readable while a small message would not wait; among the channel's rooms if it has a descriptor. */
 	struct level room;
 	struct list of_rooms;
@@ -225,10 +235,9 @@ static inline bool channel_foreign(const struct beam_channel *channel)
 /* ---- channel.c: life and state. */
 void channel_memory_ref(struct beam_channel *channel);
 void channel_memory_unref(struct beam_channel *channel);
+void channel_memory_unref_many(struct beam_channel *channel, unsigned n);
 /* Reading has ended so: every receiver is told, once what arrived has been taken. */
 void channel_end_reading(struct beam_channel *channel, int end);
-/* Credit of the whole channel is due. The tx_lock is held. */
-void channel_return_shared(struct beam_channel *channel, uint32_t pool, uint32_t attachments);
 /* Closes without waiting. */
 void channel_mark_closed(struct beam_channel *channel);
 
@@ -265,8 +274,6 @@ static inline bool write_wants_room(const struct beam_channel *channel)
 void write_wake_waiting(struct beam_channel *channel);
 /* Wakes those who wait for room in the buffer. */
 void write_wake_for_room(struct beam_channel *channel);
-/* Wakes those who wait for credit. */
-void write_wake_for_credit(struct beam_channel *channel);
 /* Wakes everybody who waits to send. */
 void write_wake_all(struct beam_channel *channel);
 /* Something failed, or waits, for a reason that passes without an event: the channel's thread tries again after a while. */
@@ -279,6 +286,8 @@ void write_nudge(struct beam_channel *channel);
 /* ---- read.c: by the holder of the reading right. */
 /* Reads what there is, up to a bound. True if something came, be it the end. */
 bool read_some(struct beam_channel *channel);
+/* The channel has failed: reading is over and nothing more is sent. No lock is held. */
+void read_fail(struct beam_channel *channel, int error, const char *breach);
 /* Nothing has come for a while: lets go of memory. */
 void read_trim(struct beam_channel *channel);
 
@@ -351,8 +360,6 @@ static inline int inbox_state(const struct inbox *inbox)
 int inbox_wait(struct inbox *inbox, beam_deadline deadline);
 /* What is owed for messages that were taken. */
 struct owed {
-	uint64_t pool;
-	uint32_t attachments;
 	bool write;
 };
 /* The first message of the queue, counted; its credit is withheld until there is enough of it. Its lock is held. */
@@ -386,6 +393,17 @@ void request_deliver(struct message_call *handle);
 void request_refuse(struct message_call *handle);
 /* The session needs its outlet no more. The tx_lock is held. */
 void request_released(struct outlet *outlet);
+
+/* ---- attachments.c: what is charged, settled and lent. */
+/* Begins with what may be lent at once; ends, which the tx_lock is held for. */
+void attachments_begin(struct beam_channel *channel, int fd);
+void attachments_end(struct beam_channel *channel);
+/* Lends what the other side wants, if there is any. The tx_lock is held. */
+void attachments_lend(struct beam_channel *channel);
+/* Nothing goes on: attachments that the other side lends and nobody here needs are of use elsewhere. No lock is held. */
+void attachments_give_back(struct beam_channel *channel);
+/* Tries again, if it is time. The tx_lock is held. */
+void attachments_lend_again(struct beam_channel *channel);
 
 /* ---- topic.c */
 void topic_memory_ref(struct beam_topic *topic);

@@ -6,9 +6,13 @@
 #include <socket/reaper.h>
 #include <wire/breach.h>
 
-enum { READ_MOST = 256 << 10 };
+enum {
+	READ_MOST = 256 << 10,
+	/* Descriptors that came for a message that is not whole are held for so long while nothing goes on. */
+	HOLD_MS = 5000,
+};
 
-static void fail(struct beam_channel *channel, int error, const char *breach)
+void read_fail(struct beam_channel *channel, int error, const char *breach)
 {
 	if (breach) {
 		pthread_mutex_lock(&channel->lock);
@@ -43,7 +47,7 @@ static ssize_t read_once(struct beam_channel *channel, bool *ret_dry)
 	ssize_t n;
 
 	if (n_iov < 0) {
-		fail(channel, n_iov, NULL);
+		read_fail(channel, n_iov, NULL);
 		return n_iov;
 	}
 	*ret_dry = false;
@@ -56,7 +60,7 @@ static ssize_t read_once(struct beam_channel *channel, bool *ret_dry)
 	*ret_dry = !group.n && !group.truncated && (size_t)n < iov[0].iov_len + (n_iov > 1 ? iov[1].iov_len : 0);
 	given = (struct rx_group){.n = (size_t)group.n, .fds = group.fds, .loss = group.truncated ? socket_loss_reason() : 0};
 	if (rx_took(rx, (size_t)n, &given) < 0) {
-		fail(channel, rx->error, rx->breach);
+		read_fail(channel, rx->error, rx->breach);
 		return rx->error;
 	}
 	if (channel->read_over)
@@ -68,15 +72,19 @@ static ssize_t read_once(struct beam_channel *channel, bool *ret_dry)
  * `late`, after its time, has come too late. */
 static void watch_stall(struct beam_channel *channel, bool late)
 {
-	if (!rx_unfinished(&channel->rx)) {
+	bool holds = rx_holds_descriptors(&channel->rx);
+	uint32_t most = channel->options.frame_timeout_ms;
+
+	if (!rx_unfinished(&channel->rx) && !holds) {
 		channel->stalled_until = BEAM_FOREVER;
 		channel->stalled_frame = 0;
 	} else if (channel->stalled_frame != rx_frame_number(&channel->rx)) {
 		channel->stalled_frame = rx_frame_number(&channel->rx);
-		channel->stalled_until =
-		    channel->options.frame_timeout_ms ? beam_in_ms(channel->options.frame_timeout_ms) : BEAM_FOREVER;
+		if (holds && most > HOLD_MS)
+			most = HOLD_MS;
+		channel->stalled_until = most ? beam_in_ms(most) : BEAM_FOREVER;
 	} else if (late) {
-		fail(channel, -EPROTO, BREACH_TIMEOUT);
+		read_fail(channel, -EPROTO, BREACH_TIMEOUT);
 	}
 }
 
@@ -123,13 +131,15 @@ bool read_some(struct beam_channel *channel)
 		if (n > 0)
 			total += (size_t)n;
 	}
+	if (total && channel->options.idle_timeout_ms)
+		atomic_store_explicit(&channel->heard_at, clock_now(), memory_order_relaxed);
 	/* Also if nothing came: to look takes memory. */
 	note_activity(channel);
 	if (!channel->read_over) {
 		if (n == -EAGAIN || dry)
 			watch_stall(channel, late);
 		else if (n <= 0)
-			fail(channel, n == -ENOMEM || n == -ENOBUFS ? -ENOMEM : -ECONNRESET, NULL);
+			read_fail(channel, n == -ENOMEM || n == -ENOBUFS ? -ENOMEM : -ECONNRESET, NULL);
 	}
 	if (channel->read_over)
 		tell_over(channel);

@@ -68,7 +68,7 @@ int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, si
 		memcpy(buffer, message->data, message->size);
 	for (unsigned i = 0; i < message->n_fds; i++)
 		ret_fds[i] = message->fds[i];
-	message->n_fds = 0;
+	message_disown_fds(message);
 	beam_message_free(message);
 	return 1;
 }

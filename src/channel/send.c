@@ -9,24 +9,19 @@
 
 /* ---- Credit -------------------------------------------------------------------------------------------------------------- */
 
-/* Waits until something that senders here wait for has changed. */
-static int wait_for_credit(struct sending *s)
-{
-	struct outbox *outbox = s->outbox;
-	int r;
-
-	if (!outbox->senders++)
-		list_append(&s->channel->blocked, &outbox->blocked);
-	r = baton_wait(s->channel, &s->channel->tx_lock, &outbox->sendable, s->deadline);
-	if (!--outbox->senders)
-		list_remove(&outbox->blocked);
-	return r;
-}
-
-static struct tx_claim claim_for(struct sending *s)
+/* True if it is charged. What ends sending is for the others to find. */
+static inline bool charge_plainly(struct sending *s)
 {
 	s->large = s->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX || s->n_iov > TX_OWN_PARTS;
-	return (struct tx_claim){.size = s->size, .n_fds = s->n_fds, .large = s->large, .call = s->call};
+	return !s->large && !s->n_fds && !s->call && !sending_state(s->channel, &s->outbox->outlet) &&
+	       tx_charge_plain(&s->channel->tx, &s->outbox->outlet, s->size);
+}
+
+static void begin_claim(struct sending *s, struct claimant *claimant)
+{
+	claimant->claim = (struct tx_claim){.size = s->size, .n_fds = s->n_fds, .large = s->large, .call = s->call};
+	list_init(&claimant->claim.link);
+	sleepers_init(&claimant->woken);
 }
 
 static inline int try_charge(struct sending *s, struct tx_claim *claim)
@@ -35,44 +30,48 @@ static inline int try_charge(struct sending *s, struct tx_claim *claim)
 	struct outlet *outlet = &s->outbox->outlet;
 	int r = sending_tell(s->channel, outlet);
 
+	if (r)
+		return r;
+	r = tx_fits(tx, outlet, s->size, s->n_fds);
 	if (!r)
-		r = tx_fits(tx, outlet, s->size, s->n_fds);
-	if (!r)
-		r = tx_charge(tx, outlet, claim, &s->overdraft);
+		return tx_charge(tx, outlet, claim, &s->overdraft);
+	if (r == -EAGAIN)
+		tx_wait(tx, outlet, claim);
 	return r;
-}
-
-/* Most have never stood in a queue. */
-static inline void unclaim(struct sending *s, struct tx_claim *claim)
-{
-	if (claim->waits || list_linked(&claim->link))
-		tx_unclaim(&s->channel->tx, &s->outbox->outlet, claim);
 }
 
 int sending_charge_now(struct sending *s)
 {
-	struct tx_claim claim = claim_for(s);
+	struct claimant claimant;
 	int r;
 
-	list_init(&claim.link);
-	r = try_charge(s, &claim);
-	unclaim(s, &claim);
+	if (charge_plainly(s))
+		return 0;
+	begin_claim(s, &claimant);
+	r = try_charge(s, &claimant.claim);
+	tx_unclaim(&s->channel->tx, &s->outbox->outlet, &claimant.claim);
 	return r;
 }
 
 int sending_charge(struct sending *s)
 {
-	struct tx_claim claim = claim_for(s);
+	struct beam_channel *channel = s->channel;
+	struct claimant claimant;
 	int r, waited = 0;
 
-	list_init(&claim.link);
-	while ((r = try_charge(s, &claim)) == -EAGAIN) {
+	if (charge_plainly(s))
+		return 0;
+	begin_claim(s, &claimant);
+	while ((r = try_charge(s, &claimant.claim)) == -EAGAIN) {
 		r = waited;
 		if (r < 0)
 			break;
-		waited = wait_for_credit(s);
+		/* What the claim made due, the other side has to hear. */
+		write_pending(channel);
+		/* The lock was given up meanwhile. */
+		waited = claimant.claim.woken ? 0 : baton_wait(channel, &channel->tx_lock, &claimant.woken, s->deadline);
 	}
-	unclaim(s, &claim);
+	tx_unclaim(&channel->tx, &s->outbox->outlet, &claimant.claim);
 	return r;
 }
 
@@ -128,6 +127,9 @@ int sending_send(struct sending *s)
 	r = sending_charge(s);
 	if (!r)
 		r = sending_frames(s);
+	/* Those that waited for this message may be short of attachments now. */
+	if (s->channel->tx.want_due)
+		write_pending(s->channel);
 	rooms_show(s->channel);
 	pthread_mutex_unlock(&s->channel->tx_lock);
 	return r;
@@ -228,7 +230,7 @@ int beam_topic_send_message(beam_topic *topic, beam_message *message, beam_deadl
 		for (unsigned i = 0; i < message->n_fds; i++)
 			close(message->fds[i]);
 	}
-	message->n_fds = 0;
+	message_disown_fds(message);
 	beam_message_free(message);
 	return 0;
 }

@@ -8,6 +8,12 @@
 
 #include <channel/internal.h>
 
+/* A sender that may have to wait for credit. */
+struct claimant {
+	struct tx_claim claim;
+	struct sleepers woken;
+};
+
 struct sending {
 	struct beam_channel *channel;
 	struct outbox *outbox;

@@ -19,6 +19,7 @@ static void write_some(struct beam_channel *channel)
 {
 	pthread_mutex_lock(&channel->tx_lock);
 	write_try_again(channel);
+	attachments_lend_again(channel);
 	if (channel->retry_at == BEAM_FOREVER || !channel->tx.batch.active)
 		write_pending(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
@@ -114,6 +115,7 @@ void standby_finish(struct beam_channel *channel)
 	channel->writing = true;
 	channel->finished = true;
 	write_wake_all(channel);
+	attachments_end(channel);
 	process_finished(channel);
 	close_fd(channel->epoll);
 	close_fd(channel->nudge);
@@ -122,6 +124,7 @@ void standby_finish(struct beam_channel *channel)
 	if (!kept)
 		channel->transport.methods->release(&channel->transport);
 	forget_topics(channel);
+	rx_finish(&channel->rx);
 	calls_forget(channel);
 	if (channel->hook.ended)
 		channel->hook.ended(channel->hook.argument);
@@ -152,6 +155,42 @@ static bool has_to_write(const struct beam_channel *channel)
 	return channel->burst || tx_pending(&channel->tx);
 }
 
+/* When something is to be done because nothing has come: the other side is asked, and given up. */
+static beam_deadline silence_until(const struct beam_channel *channel)
+{
+	int64_t half = (int64_t)channel->options.idle_timeout_ms * 500000, heard;
+
+	if (!half || channel->read_over)
+		return BEAM_FOREVER;
+	heard = atomic_load_explicit(&channel->heard_at, memory_order_relaxed);
+	return half + (channel->asked_since == heard ? channel->asked_at : heard);
+}
+
+/* Whoever has been silent for half of the time is asked whether it is there, and has died if it does not answer. */
+static void end_silence(struct beam_channel *channel)
+{
+	int64_t half = (int64_t)channel->options.idle_timeout_ms * 500000, heard, now;
+	bool dead = false;
+
+	if (!half || channel->read_over)
+		return;
+	heard = atomic_load_explicit(&channel->heard_at, memory_order_relaxed);
+	now = clock_now();
+	if (now - heard < half)
+		return;
+	pthread_mutex_lock(&channel->tx_lock);
+	if (channel->asked_since == heard) {
+		dead = now - channel->asked_at >= half;
+	} else {
+		channel->asked_since = heard;
+		channel->asked_at = now;
+		channel->tx.ping_due = channel->tx.peer_features & FEATURE_ANSWERS;
+	}
+	pthread_mutex_unlock(&channel->tx_lock);
+	if (dead)
+		read_fail(channel, -ECONNRESET, NULL);
+}
+
 struct rest standby_look(struct beam_channel *channel, bool sleeps)
 {
 	struct baton *baton = &channel->baton;
@@ -164,7 +203,8 @@ struct rest standby_look(struct beam_channel *channel, bool sleeps)
 	rest.until = deadline_earlier(rest.stalled, baton->mode == STANDBY_TICK ? baton->tick_at : BEAM_FOREVER);
 	pthread_mutex_lock(&channel->tx_lock);
 	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->retry_at, channel->linger_until));
-	rest.until = deadline_earlier(rest.until, channel->idle_at);
+	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->idle_at, channel->lend_at));
+	rest.until = deadline_earlier(rest.until, silence_until(channel));
 	rest.over = is_over(channel);
 	has_to = has_to_write(channel);
 	if (sleeps)
@@ -211,6 +251,7 @@ static void trim_when_idle(struct beam_channel *channel)
 	if (channel->idle_at != BEAM_FOREVER && activity == ACTIVITY_PAST && baton_take(channel)) {
 		read_trim(channel);
 		baton_leave(channel);
+		attachments_give_back(channel);
 		activity = ACTIVITY_NONE;
 	}
 	if (activity == ACTIVITY_NOW)
@@ -226,6 +267,7 @@ void standby_work(struct beam_channel *channel, bool input, beam_deadline stalle
 		baton_leave(channel);
 	}
 	trim_when_idle(channel);
+	end_silence(channel);
 	write_some(channel);
 	follow_burst(channel);
 }

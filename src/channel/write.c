@@ -248,17 +248,10 @@ void write_wake_for_room(struct beam_channel *channel)
 	}
 }
 
-void write_wake_for_credit(struct beam_channel *channel)
-{
-	for (struct list *link = channel->blocked.next; link != &channel->blocked; link = link->next)
-		sleepers_wake_all(channel, &list_entry(link, struct outbox, blocked)->sendable);
-	rooms_show(channel);
-}
-
 void write_wake_all(struct beam_channel *channel)
 {
 	write_wake_waiting(channel);
-	write_wake_for_credit(channel);
+	tx_wake_outlet(&channel->tx, NULL);
 }
 
 void write_break(struct beam_channel *channel, int error)

@@ -129,13 +129,34 @@ int beam_message_new(beam_message **ret, const void *data, size_t size)
 	return 0;
 }
 
+static void close_attachments(struct beam_message *message)
+{
+	size_t n = message->account ? message->n_charged : 0;
+
+	if (n)
+		reaper_close_for(message->account, message->fds, n);
+	reaper_close(message->fds + n, message->n_fds - n);
+}
+
+void message_disown_fds(struct beam_message *message)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; message->account && i < message->n_charged; i++)
+		n += message->fds[i] >= 0;
+	message->n_fds = message->n_charged = 0;
+	if (n)
+		message->account->settled(message->account, n);
+}
+
 void beam_message_free(beam_message *message)
 {
 	if (!message)
 		return;
 	if (message->call)
 		message->call->dropped(message->call);
-	reaper_close(message->fds, message->n_fds);
+	if (message->n_fds)
+		close_attachments(message);
 	message_free_shell(message);
 }
 
@@ -207,7 +228,10 @@ int beam_message_take_fd(beam_message *message, size_t index)
 {
 	int fd = beam_message_peek_fd(message, index);
 
-	if (fd >= 0)
-		message->fds[index] = -ENOENT;
+	if (fd < 0)
+		return fd;
+	message->fds[index] = -ENOENT;
+	if (message->account && index < message->n_charged)
+		message->account->settled(message->account, 1);
 	return fd;
 }

@@ -15,6 +15,7 @@
 
 struct chunk;
 struct block;
+struct reaper_account;
 
 /* Told when a received call is freed without having been answered. */
 struct message_call {
@@ -39,6 +40,10 @@ struct beam_message {
 	/* What the session knows about a received message: whose credit it is, and how much. */
 	void *origin;
 	uint32_t cost, overdraft;
+	/* Whom the attachments that it came with, the first `n_charged`, are charged to until they have been taken or closed;
+	 * NULL: nobody. */
+	struct reaper_account *account;
+	uint16_t n_charged;
 	struct message_call *call;
 };
 
@@ -130,6 +135,9 @@ int message_reserve_fds(struct beam_message *message, size_t n);
 
 /* Adds an attachment, or the reason for its loss; there must be room. */
 void message_put_fd(struct beam_message *message, int fd);
+
+/* Its attachments belong to somebody else now, who does not count for whom they were charged to. */
+void message_disown_fds(struct beam_message *message);
 
 /* Frees the message without its attachments, which now belong to somebody else. */
 void message_free_shell(struct beam_message *message);

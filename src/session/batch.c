@@ -44,9 +44,10 @@ static unsigned char *control_frame(struct tx *tx, size_t *size, uint8_t kind, u
 	return frame;
 }
 
-static bool control_credit(struct tx *tx, size_t *size, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
+static bool control_credit(struct tx *tx, size_t *size, uint8_t flags, uint32_t id, uint32_t call, uint32_t bytes,
+			   uint32_t attachments)
 {
-	unsigned char *frame = control_frame(tx, size, FRAME_CREDIT, 0, id, call, FRAME_CREDIT_BODY);
+	unsigned char *frame = control_frame(tx, size, FRAME_CREDIT, flags, id, call, FRAME_CREDIT_BODY);
 
 	if (!frame)
 		return false;
@@ -61,21 +62,58 @@ static void granted(_Atomic uint64_t *counter, uint32_t more)
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_release);
 }
 
-/* Credit for attachments of the whole channel is given back in lots, but never so late that the largest message could not be sent. */
+/* Credit for attachments of the whole channel is given back in lots, but at once while the other side is short of it. */
 static bool shared_due(const struct tx *tx)
 {
-	uint32_t most = tx->own.attachments, spare = most - tx->own.message_attachments;
+	bool wanted = atomic_load_explicit(&tx->wanted, memory_order_relaxed);
 
-	return tx->due_pool || tx->due_attachments > (most / 2 < spare ? most / 2 : spare);
+	return tx->due_pool || tx->due_attachments > (wanted ? 0 : tx->lent / 8);
 }
 
-/* It comes first but for one OPEN: there is room. */
-static void control_shared(struct tx *tx, size_t *size)
+/* Of the channel and nothing else. They come first but for one OPEN: there is room. */
+static void control_channel(struct tx *tx, size_t *size)
 {
-	control_credit(tx, size, 0, 0, tx->due_pool, tx->due_attachments);
-	granted(&tx->granted_pool, tx->due_pool);
-	granted(&tx->granted_attachments, tx->due_attachments);
-	tx->due_pool = tx->due_attachments = 0;
+	if (shared_due(tx)) {
+		control_credit(tx, size, 0, 0, 0, tx->due_pool, tx->due_attachments);
+		granted(&tx->granted_pool, tx->due_pool);
+		granted(&tx->granted_attachments, tx->due_attachments);
+		tx->due_pool = tx->due_attachments = 0;
+		tx_short_of(tx);
+	}
+	if (tx->give_back)
+		control_frame(tx, size, FRAME_RETURN, 0, 0, tx->give_back, 0);
+	if (tx->want_due)
+		control_frame(tx, size, FRAME_WANT, 0, 0, tx->want, 0);
+	if (tx->ping_due)
+		control_frame(tx, size, FRAME_PING, 0, 0, PING_ASKS, 0);
+	if (tx->pong_due)
+		control_frame(tx, size, FRAME_PING, 0, 0, PING_ANSWERS, 0);
+	tx->give_back = 0;
+	tx->want_due = tx->ping_due = tx->pong_due = false;
+}
+
+static bool channel_due(const struct tx *tx)
+{
+	return shared_due(tx) || tx->give_back || tx->want_due || tx->ping_due || tx->pong_due;
+}
+
+static bool control_inlet_credit(struct tx *tx, size_t *size, struct inlet *inlet, uint32_t id, uint32_t call)
+{
+	if (inlet->due_bytes || inlet->due_attachments) {
+		if (!control_credit(tx, size, 0, id, call, inlet->due_bytes, inlet->due_attachments))
+			return false;
+		granted(&inlet->granted_bytes, inlet->due_bytes);
+		granted(&inlet->granted_attachments, inlet->due_attachments);
+		inlet->due_bytes = inlet->due_attachments = 0;
+	}
+	if (inlet->due_pool) {
+		if (!control_credit(tx, size, FRAME_OVERDRAFT, id, call, inlet->due_pool, 0))
+			return false;
+		granted(&tx->granted_pool, inlet->due_pool);
+		inlet->due_pool = 0;
+	}
+	list_remove(&inlet->due);
+	return true;
 }
 
 /* What an inlet owes; it stays in the list while it must wait for the buffer: no call is reset before it has been made. False: no room. */
@@ -94,13 +132,7 @@ static bool control_inlet(struct tx *tx, size_t *size, struct inlet *inlet)
 		atomic_store_explicit(&inlet->reset_sent, true, memory_order_release);
 		return true;
 	}
-	if (!control_credit(tx, size, id, call, inlet->due_bytes, inlet->due_attachments))
-		return false;
-	list_remove(&inlet->due);
-	granted(&inlet->granted_bytes, inlet->due_bytes);
-	granted(&inlet->granted_attachments, inlet->due_attachments);
-	inlet->due_bytes = inlet->due_attachments = 0;
-	return true;
+	return control_inlet_credit(tx, size, inlet, id, call);
 }
 
 static bool control_open(struct tx *tx, size_t *size, struct outlet *outlet)
@@ -174,8 +206,7 @@ static size_t make_control(struct tx *tx, const struct tx_own *own)
 		return 0;
 	if (own && own->outlet->open_due)
 		control_open(tx, &size, own->outlet);
-	if (shared_due(tx))
-		control_shared(tx, &size);
+	control_channel(tx, &size);
 	for (link = tx->due_inlets.next; link != &tx->due_inlets; link = next) {
 		next = link->next;
 		if (!control_inlet(tx, &size, list_entry(link, struct inlet, due)))
@@ -313,7 +344,7 @@ bool tx_pending(const struct tx *tx)
 		return true;
 	if (tx->goodbye_sent)
 		return false;
-	if (shared_due(tx))
+	if (channel_due(tx))
 		return true;
 	if (!tx->held)
 		return buffer_left(tx->drain) || tx->fill->size || !list_empty(&tx->due_inlets) ||
@@ -403,7 +434,8 @@ bool tx_batch(struct tx *tx, struct tx_own *own)
 	batch->number++;
 	if (tx->hello_due) {
 		/* HELLO carries nothing, so it goes alone. */
-		hello_encode(tx->control, &(struct hello){.version = PROTOCOL_VERSION, .limits = tx->own});
+		hello_encode(tx->control,
+			     &(struct hello){.version = PROTOCOL_VERSION, .features = tx->features, .limits = tx->own});
 		tx->hello_due = false;
 		batch_add(batch, tx->control, HELLO_FRAME);
 		batch->left = HELLO_FRAME;

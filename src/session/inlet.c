@@ -27,6 +27,15 @@ void inlet_open(struct inlet *inlet, uint32_t bytes, uint32_t attachments)
 	atomic_store_explicit(&inlet->reset_sent, false, memory_order_relaxed);
 }
 
+void inlet_withhold(struct inlet *inlet, uint32_t bytes, uint32_t attachments, uint32_t message_attachments)
+{
+	uint32_t spare = attachments - message_attachments;
+
+	inlet->withheld_bytes = inlet->withheld_attachments = inlet->withheld_pool = 0;
+	inlet->withhold_bytes = bytes / 2;
+	inlet->withhold_attachments = attachments / 2 < spare ? attachments / 2 : spare;
+}
+
 void *table_grow(void *table, uint32_t *capacity, uint32_t id, uint32_t most)
 {
 	uint32_t more = id < TABLE_FEW ? TABLE_FEW : id > most / 2 ? most : 2 * id;

@@ -39,16 +39,18 @@ struct inlet {
 	uint64_t buffered;
 	/* Why the request was dropped after it had been accepted. */
 	int error;
-	uint32_t due_bytes, due_attachments;
+	uint32_t due_bytes, due_attachments, due_pool;
 	bool reset_due;
 	enum reset_reason reason;
 
-	/* The owner's: rx and tx pass it on. Credit is withheld up to so much. */
+	/* The owner's: rx and tx pass it on. */
 	void *owner;
 	struct list of_topic;
 	size_t queued;
-	uint32_t withheld_bytes, withheld_attachments, withhold_bytes, withhold_attachments;
 	bool closed, discard;
+
+	/* Credit for what was taken, which is returned in lots; under the owner's lock. */
+	uint32_t withheld_bytes, withheld_attachments, withheld_pool, withhold_bytes, withhold_attachments;
 
 	/* A topic's; the memory is rx's. */
 	char *name;
@@ -58,6 +60,26 @@ struct inlet {
 void inlet_init(struct inlet *inlet, uint32_t id);
 /* Begins to take messages, for so much credit. */
 void inlet_open(struct inlet *inlet, uint32_t bytes, uint32_t attachments);
+
+/* Begins to withhold: half of a window at most, and less where a message with as many attachments as it may have might
+ * not fit into what is left. */
+void inlet_withhold(struct inlet *inlet, uint32_t bytes, uint32_t attachments, uint32_t message_attachments);
+
+/*
+ * A message was taken. True if what is withheld is to be returned now, by tx_return_withheld().
+ *
+ * Only the topic's own senders can need its bytes and its attachments, and what may be withheld is never all that they
+ * need. Other topics can need the pool's bytes, so these never wait. The sender counts the attachments that a topic has
+ * not been given back against that topic, so none wait while it says that it is short of them (`wanted`).
+ */
+static inline bool inlet_took(struct inlet *inlet, const struct beam_message *message, bool wanted)
+{
+	inlet->withheld_bytes += message->cost - message->overdraft;
+	inlet->withheld_attachments += message->n_fds;
+	inlet->withheld_pool += message->overdraft;
+	return inlet->withheld_pool || inlet->withheld_bytes >= inlet->withhold_bytes ||
+	       inlet->withheld_attachments > (wanted ? 0 : inlet->withhold_attachments);
+}
 
 /* Tables of objects by id, from 1 on: makes room up to `id`, which is within `most`, and for some more. Returns where the table is now;
  * NULL: no memory, and it is as it was. */

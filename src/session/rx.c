@@ -58,7 +58,7 @@ static void discard_message(struct rx *rx, struct beam_message *message)
 {
 	if (message->call)
 		message->call->dropped(message->call);
-	rx->events->discard(rx->owner, message->fds, message->n_fds);
+	rx->events->discard(rx->owner, message->fds, message->n_fds, true);
 	message_free_shell(message);
 }
 
@@ -67,24 +67,36 @@ static void no_free(void *name)
 	(void)name;
 }
 
-void rx_end(struct rx *rx)
+static void discard_pending(struct rx *rx, struct rx_pending *group)
 {
-	tdestroy(rx->names, no_free);
+	if (group->n)
+		rx->events->discard(rx->owner, group->fds, group->n, false);
+	group->present = false;
+	group->n = 0;
+}
+
+void rx_finish(struct rx *rx)
+{
 	for (uint32_t i = 1; i <= rx->capacity_inlets; i++) {
 		struct inlet *inlet = rx->inlets[i];
 
-		if (!inlet)
-			continue;
-		if (inlet->building)
+		if (inlet && inlet->building)
 			discard_message(rx, inlet->building);
-		free(inlet);
+		if (inlet)
+			inlet->building = NULL;
 	}
 	if (rx->slot_high > rx->slot_low)
-		rx->events->discard(rx->owner, rx->slots + rx->slot_low, rx->slot_high - rx->slot_low);
-	if (rx->now.n)
-		rx->events->discard(rx->owner, rx->now.fds, rx->now.n);
-	if (rx->before.n)
-		rx->events->discard(rx->owner, rx->before.fds, rx->before.n);
+		rx->events->discard(rx->owner, rx->slots + rx->slot_low, rx->slot_high - rx->slot_low, true);
+	rx->slot_low = rx->slot_high = 0;
+	discard_pending(rx, &rx->now);
+	discard_pending(rx, &rx->before);
+}
+
+void rx_end(struct rx *rx)
+{
+	tdestroy(rx->names, no_free);
+	for (uint32_t i = 1; i <= rx->capacity_inlets; i++)
+		free(rx->inlets[i]);
 	if (rx->chunk)
 		chunk_unref(rx->chunk);
 	if (rx->pool)
@@ -178,6 +190,11 @@ static int take_carried(struct rx *rx)
 		return breach(rx, BREACH_DESCRIPTORS);
 	if (rx->slot_low != rx->slot_high)
 		return breach(rx, BREACH_UNCLAIMED);
+	/* They take room from now on, whether or not a message claims them. */
+	if (carried > atomic_load_explicit(rx->granted_attachments, memory_order_acquire) - rx->used_attachments)
+		return breach(rx, BREACH_CREDIT);
+	rx->used_attachments += carried;
+	rx->events->charged(rx->owner, group->n);
 	memcpy(rx->slots, group->fds, group->n * sizeof *group->fds);
 	for (size_t i = group->n; i < carried; i++)
 		rx->slots[i] = group->loss;
@@ -317,10 +334,8 @@ static int charge(struct rx *rx, const struct data *data)
 	inlet->used_bytes += data->total + MESSAGE_COST - data->overdraft;
 	inlet->used_attachments += n;
 	rx->used_pool += data->overdraft;
-	rx->used_attachments += n;
 	if (inlet->used_bytes > atomic_load_explicit(&inlet->granted_bytes, memory_order_acquire) ||
-	    (n && (inlet->used_attachments > atomic_load_explicit(&inlet->granted_attachments, memory_order_acquire) ||
-		   rx->used_attachments > atomic_load_explicit(rx->granted_attachments, memory_order_acquire))) ||
+	    (n && inlet->used_attachments > atomic_load_explicit(&inlet->granted_attachments, memory_order_acquire)) ||
 	    (data->overdraft && rx->used_pool > atomic_load_explicit(rx->granted_pool, memory_order_acquire)))
 		return breach(rx, BREACH_CREDIT);
 	return 0;
@@ -339,6 +354,8 @@ static int begin_message(struct rx *rx, const struct data *data, struct beam_mes
 	if (r < 0)
 		return r == -ENOMEM ? out_of_memory(rx) : breach(rx, BREACH_CALL_ID);
 	message->origin = data->inlet;
+	message->account = rx->account;
+	message->n_charged = rx->frame.claimed;
 	message->cost = data->gratis ? 0 : data->total + MESSAGE_COST;
 	message->overdraft = data->overdraft;
 	message->last = frame->flags & FRAME_END;
@@ -391,10 +408,18 @@ static int begin_building(struct rx *rx, const struct data *data)
 		return rx->error;
 	}
 	rx->n_building++;
+	rx->n_holding += message->n_fds > 0;
 	data->inlet->building = message;
 	data->inlet->built = 0;
 	data->inlet->building_call = rx->frame.argument;
 	return 0;
+}
+
+static void no_more_building(struct rx *rx, struct inlet *inlet)
+{
+	rx->n_building--;
+	rx->n_holding -= inlet->building->n_fds > 0;
+	inlet->building = NULL;
 }
 
 static void build(struct rx *rx, struct inlet *inlet, const unsigned char *bytes, size_t size, bool last)
@@ -405,8 +430,7 @@ static void build(struct rx *rx, struct inlet *inlet, const unsigned char *bytes
 		memcpy(message_room(message) + inlet->built, bytes, size);
 	inlet->built += size;
 	if (last) {
-		rx->n_building--;
-		inlet->building = NULL;
+		no_more_building(rx, inlet);
 		deliver(rx, inlet, message);
 	}
 }
@@ -442,8 +466,7 @@ static int take_abort(struct rx *rx)
 		return breach(rx, BREACH_FRAGMENT);
 	if (rx->frame.claimed)
 		return breach(rx, BREACH_CLAIM);
-	rx->n_building--;
-	inlet->building = NULL;
+	no_more_building(rx, inlet);
 	rx->events->aborted(rx->owner, inlet, message);
 	discard_message(rx, message);
 	return 0;
@@ -543,16 +566,28 @@ static int take_credit(struct rx *rx, const unsigned char *body)
 {
 	struct reader reader = reader_over(body, FRAME_CREDIT_BODY);
 	uint32_t bytes = reader_u32(&reader), attachments = reader_u32(&reader);
+	bool overdraft = rx->frame.flags & FRAME_OVERDRAFT;
 	const char *rule;
 
 	if (!bytes && !attachments)
 		return breach(rx, BREACH_GRANT);
-	if (rx->frame.id && rx->frame.argument)
+	if ((rx->frame.id && rx->frame.argument) || (overdraft && (attachments || (!rx->frame.id && !rx->frame.argument))))
 		return breach(rx, BREACH_UNUSED);
 	if (rx->frame.argument > rx->limits.calls)
 		return breach(rx, BREACH_CALL_ID);
-	rule = rx->events->credit(rx->owner, rx->frame.id, rx->frame.argument, bytes, attachments);
+	rule = rx->events->credit(rx->owner, rx->frame.id, rx->frame.argument, bytes, attachments, overdraft);
 	return rule ? breach(rx, rule) : 0;
+}
+
+/* The other side gives credit for attachments back. It can only have what was granted and not used. */
+static int take_return(struct rx *rx)
+{
+	uint32_t n = rx->frame.argument;
+
+	if (!n || n > atomic_load_explicit(rx->granted_attachments, memory_order_acquire) - rx->used_attachments)
+		return breach(rx, BREACH_GRANT);
+	rx->events->returned(rx->owner, n);
+	return 0;
 }
 
 static int take_reset(struct rx *rx)
@@ -619,6 +654,9 @@ static int take_frame(struct rx *rx)
 	case FRAME_OPEN: return take_open(rx, body);
 	case FRAME_CLOSE: return take_close(rx);
 	case FRAME_RESET: return take_reset(rx);
+	case FRAME_WANT: rx->events->want(rx->owner, rx->frame.argument); return 0;
+	case FRAME_RETURN: return take_return(rx);
+	case FRAME_PING: rx->events->ping(rx->owner, rx->frame.argument == PING_ASKS); return 0;
 	case FRAME_HELLO: return take_hello(rx, body);
 	case FRAME_GOODBYE:
 	default: return take_goodbye(rx); /* frame_decode() lets no other pass */
@@ -697,7 +735,7 @@ int rx_took(struct rx *rx, size_t n, const struct rx_group *group)
 	size_t direct = n < rx->direct_left ? n : rx->direct_left;
 
 	if (rx->error) {
-		rx->events->discard(rx->owner, group->fds, group->n);
+		rx->events->discard(rx->owner, group->fds, group->n, false);
 		return rx->error;
 	}
 	rx->now.present = group->n || group->loss;

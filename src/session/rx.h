@@ -32,14 +32,23 @@ struct rx_events {
 	struct inlet *(*reply)(void *owner, uint32_t id);
 	/* The last reply to a call has come: it ends the queue, and rx has forgotten the inlet. */
 	void (*ended)(void *owner, struct inlet *inlet, struct message_queue *queue);
-	/* Credit for a topic, for the replies to a call, or for all, if both are 0. */
-	const char *(*credit)(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments);
+	/* Credit for a topic, for the replies to a call, or for all, if both are 0. With `overdraft` the bytes are the
+	 * pool's, and come back from that topic or call. */
+	const char *(*credit)(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft);
+	/* The other side is short of attachments until so many have been granted, modulo 2^32; it gives some back unused. */
+	void (*want)(void *owner, uint32_t until);
+	void (*returned)(void *owner, uint32_t attachments);
+	/* The other side asks whether anybody is there, or answers. */
+	void (*ping)(void *owner, bool asks);
 	/* Of a topic for a reason; of the call `argument` if `id` is 0. */
 	const char *(*reset)(void *owner, uint32_t id, uint32_t argument);
 	void (*goodbye)(void *owner);
-	/* Descriptors that nobody will take: the owner's to close. */
-	void (*discard)(void *owner, const int *fds, size_t n);
-	/* An attachment could not be installed by the kernel. */
+	/* Descriptors were charged to the channel's attachments. Each is the owner's to count as settled, when the program
+	 * has taken it or when it has been closed. */
+	void (*charged)(void *owner, size_t n);
+	/* Descriptors that nobody will take: the owner's to close. They were charged, or not. */
+	void (*discard)(void *owner, const int *fds, size_t n, bool charged);
+	/* Attachments that were charged could not be installed by the kernel: they are settled already. */
 	void (*lost)(void *owner, size_t n);
 };
 
@@ -66,6 +75,9 @@ struct rx {
 	_Atomic uint64_t *granted_pool, *granted_attachments;
 	uint64_t used_pool, used_attachments;
 
+	/* Whom the attachments of messages are charged to; NULL: nobody hears of it. */
+	struct reaper_account *account;
+
 	struct chunk_pool *pool;
 	struct chunk *chunk;
 	/* In the chunk: parsed up to `low`, filled up to `high`; bytes from `fresh` on came with the last read. */
@@ -88,8 +100,8 @@ struct rx {
 	/* By id, up to the highest that has been used, or a few more. */
 	struct inlet **inlets;
 	uint32_t capacity_inlets;
-	/* Messages of several frames that have begun to come. */
-	unsigned n_building;
+	/* Messages of several frames that have begun to come; those of them with attachments. */
+	unsigned n_building, n_holding;
 	void *names; /* the open inlets by name: a tree (tsearch(3)), which no choice of names can make slow */
 	struct list touched;
 	uint64_t frames;
@@ -102,7 +114,10 @@ struct rx {
 int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *events, void *owner,
 	    _Atomic uint64_t *granted_pool, _Atomic uint64_t *granted_attachments);
 
-/* Frees everything but what was given to the owner, and what belongs to calls; descriptors go to discard(). */
+/* Nothing more comes: descriptors that no message claims, and messages that are not whole, go to discard(). */
+void rx_finish(struct rx *rx);
+
+/* After rx_finish(): frees everything but what was given to the owner, and what belongs to calls. */
 void rx_end(struct rx *rx);
 
 /* Where to read to: the number of buffers (1 or 2), or -ENOMEM. */
@@ -117,7 +132,13 @@ void rx_trim(struct rx *rx);
 /* A frame has begun and is not complete. */
 bool rx_unfinished(const struct rx *rx);
 
-/* Its number, to tell one unfinished frame from the next. */
+/* Descriptors are held for messages that are not whole. */
+static inline bool rx_holds_descriptors(const struct rx *rx)
+{
+	return rx->n_holding || rx->slot_low != rx->slot_high || rx->before.n;
+}
+
+/* The number of the frame that is unfinished, or of the next one, to tell whether anything has gone on. */
 uint64_t rx_frame_number(const struct rx *rx);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credit, ids and what is due. How batches are made of it is in batch.c.
+ * Ids, and what is due. Credit is in credit.c; how batches are made is in batch.c.
  */
 #include <base/annotate.h>
 #include <base/sys.h>
@@ -28,8 +28,8 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	tx->owner = owner;
 	tx->own = *own;
 	tx->peer = limits_base;
-	tx->limit_pool = limits_base.pool_bytes;
-	tx->limit_attachments = limits_base.attachments;
+	tx->pool.limit = limits_base.pool_bytes;
+	tx->attachments.limit = limits_base.attachments;
 	list_init(&tx->claims);
 	list_init(&tx->unnamed);
 	list_init(&tx->due_inlets);
@@ -39,6 +39,8 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	atomic_init(&tx->granted_attachments, own->attachments);
 	annotate_atomic(&tx->granted_pool);
 	annotate_atomic(&tx->granted_attachments);
+	annotate_atomic(&tx->wanted);
+	tx->lent = tx->want_until = own->attachments;
 	tx->hello_due = true;
 	tx->capacity = capacity;
 	tx->capacity_outlets = limits_base.topics;
@@ -83,6 +85,7 @@ static bool name_taken(const struct tx *tx, const struct outlet *outlet)
 void tx_assign(struct tx *tx)
 {
 	struct list *link, *next;
+	bool assigned = false;
 
 	for (link = tx->unnamed.next; link != &tx->unnamed && tx->n_outlets < tx->capacity_outlets; link = next) {
 		struct outlet *outlet = list_entry(link, struct outlet, unnamed);
@@ -100,8 +103,10 @@ void tx_assign(struct tx *tx)
 		outlet->limit_attachments = tx->peer.topic_attachments;
 		outlet->open_due = true;
 		make_due(&tx->due_outlets, &outlet->due);
-		tx->events->wake(tx->owner, outlet);
+		assigned = true;
 	}
+	if (assigned)
+		tx_wake_ready(tx);
 }
 
 static void forget_replies(struct tx *tx, const struct outlet *outlet)
@@ -116,6 +121,7 @@ static void release_reply(struct tx *tx, struct outlet *outlet)
 	if (tx->batch.reserved == outlet)
 		tx->batch.reserved = NULL;
 	forget_replies(tx, outlet);
+	tx_forget_held(tx, outlet);
 	tx->events->released(tx->owner, outlet);
 }
 
@@ -128,6 +134,7 @@ void tx_release(struct tx *tx, struct outlet *outlet)
 	list_remove(&outlet->due);
 	tx->outlets[outlet->id] = NULL;
 	tx->n_outlets--;
+	tx_forget_held(tx, outlet);
 	tx->events->released(tx->owner, outlet);
 	tx_assign(tx);
 }
@@ -154,7 +161,7 @@ bool tx_close(struct tx *tx, struct outlet *outlet)
 	if (outlet->close_wanted)
 		return false;
 	outlet->close_wanted = true;
-	tx->events->wake(tx->owner, outlet);
+	tx_wake_outlet(tx, outlet);
 	if (!outlet->id) {
 		list_remove(&outlet->unnamed);
 		return true;
@@ -166,35 +173,6 @@ bool tx_close(struct tx *tx, struct outlet *outlet)
 }
 
 /* ---- Calls of this side's --------------------------------------------------------------------------------------------- */
-
-/* Room for one more call: 0, -EAGAIN: the other side takes no more at once, or -ENOMEM. */
-static int room_for_call(struct tx *tx)
-{
-	uint32_t most = tx->peer.calls < TX_CALLS ? tx->peer.calls : TX_CALLS;
-	struct inlet **calls;
-
-	if (tx->n_calls < tx->capacity_calls)
-		return 0;
-	if (tx->n_calls >= most)
-		return -EAGAIN;
-	calls = table_grow(tx->calls, &tx->capacity_calls, tx->n_calls + 1, most);
-	if (!calls)
-		return -ENOMEM;
-	tx->calls = calls;
-	return 0;
-}
-
-/* There is room. The lowest free id: the other side keeps memory for each that was used. */
-static void begin_call(struct tx *tx, struct inlet *call)
-{
-	while (tx->calls[tx->free_call])
-		tx->free_call++;
-	inlet_init(call, tx->free_call);
-	inlet_open(call, limits_base.topic_bytes, limits_base.topic_attachments);
-	call->replies = true;
-	tx->calls[call->id] = call;
-	tx->n_calls++;
-}
 
 struct inlet *tx_find_call(struct tx *tx, uint32_t id)
 {
@@ -208,18 +186,17 @@ struct inlet *tx_find_call(struct tx *tx, uint32_t id)
 
 void tx_call_over(struct tx *tx, struct inlet *call)
 {
-	bool waited_for = tx->n_calls == tx->capacity_calls;
-
 	tx->calls[call->id] = NULL;
 	tx->n_calls--;
 	if (call->id < tx->free_call)
 		tx->free_call = call->id;
 	list_remove(&call->due);
+	tx_return_pool(tx, call->due_pool);
+	call->due_pool = 0;
 	/* Neither RESET nor CREDIT is sent any more. */
 	call->reset_due = false;
 	atomic_store_explicit(&call->reset_sent, true, memory_order_relaxed);
-	if (waited_for)
-		tx->events->wake_all(tx->owner);
+	tx_wake_ready(tx);
 }
 
 bool tx_call_undone(struct tx *tx, struct inlet *call)
@@ -232,15 +209,14 @@ bool tx_call_undone(struct tx *tx, struct inlet *call)
 
 /* ---- Calls of the other side's ---------------------------------------------------------------------------------------- */
 
-/* Also one whose END is in a batch, which may yet be taken out: what comes for it meanwhile counts then. */
-static struct outlet *find_replies(const struct tx *tx, uint32_t id)
+struct outlet *tx_find_replies(const struct tx *tx, uint32_t id)
 {
 	return id <= tx->capacity_replies ? tx->replies[id] : NULL;
 }
 
 int tx_open_replies(struct tx *tx, struct outlet *outlet, uint32_t id)
 {
-	struct outlet **replies, *before = find_replies(tx, id);
+	struct outlet **replies, *before = tx_find_replies(tx, id);
 
 	/* The id of a call is free, as far as the other side can know, as soon as its END is in a batch. */
 	if (before && !before->close_sent)
@@ -306,8 +282,9 @@ void tx_let_go(struct tx *tx, struct outlet *outlet)
 
 /* ---- What the peer says ------------------------------------------------------------------------------------------------- */
 
-int tx_hello(struct tx *tx, const struct limits *peer)
+int tx_hello(struct tx *tx, const struct hello *hello)
 {
+	const struct limits *peer = &hello->limits;
 	/* As many as the other side takes, but memory is not spent by its word alone. */
 	uint32_t topics = peer->topics < TX_TOPICS ? peer->topics : TX_TOPICS;
 
@@ -320,75 +297,35 @@ int tx_hello(struct tx *tx, const struct limits *peer)
 		tx->outlets = outlets;
 	}
 	for (uint32_t id = 1; id <= tx->capacity_outlets; id++) {
-		if (!tx->outlets[id])
+		struct outlet *outlet = tx->outlets[id];
+
+		if (!outlet)
 			continue;
-		tx->outlets[id]->limit_bytes += peer->topic_bytes - tx->peer.topic_bytes;
-		tx->outlets[id]->limit_attachments += peer->topic_attachments - tx->peer.topic_attachments;
+		outlet->limit_bytes += peer->topic_bytes - tx->peer.topic_bytes;
+		outlet->limit_attachments = outlet->limit_attachments + peer->topic_attachments - tx->peer.topic_attachments;
 	}
-	tx->limit_pool += peer->pool_bytes - tx->peer.pool_bytes;
-	tx->limit_attachments += peer->attachments - tx->peer.attachments;
+	/* Less than the base, too, for nothing that has attachments has gone before. */
+	tx->pool.limit += peer->pool_bytes - tx->peer.pool_bytes;
+	tx->attachments.limit = tx->attachments.limit + peer->attachments - tx->peer.attachments;
 	tx->capacity_outlets = topics;
 	tx->peer = *peer;
+	tx->peer_features = hello->features;
 	tx->hello_came = true;
 	tx_assign(tx);
-	tx->events->wake_all(tx->owner);
+	tx_wake_outlet(tx, NULL);
 	return 0;
-}
-
-/* What is refused is not kept: senders go on until the channel's end is known to them. */
-static bool grant(uint64_t *limit, uint64_t used, uint32_t more)
-{
-	if (*limit - used + more > CREDIT_MAX)
-		return false;
-	*limit += more;
-	return true;
-}
-
-static const char *grant_outlet(struct tx *tx, struct outlet *outlet, uint32_t bytes, uint32_t attachments)
-{
-	if (!grant(&outlet->limit_bytes, outlet->used_bytes, bytes) ||
-	    !grant(&outlet->limit_attachments, outlet->used_attachments, attachments))
-		return BREACH_GRANT;
-	tx->events->wake(tx->owner, outlet);
-	return NULL;
-}
-
-const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attachments)
-{
-	struct outlet *outlet;
-
-	if (!id) {
-		if (!grant(&tx->limit_pool, tx->used_pool, bytes) ||
-		    !grant(&tx->limit_attachments, tx->used_attachments, attachments))
-			return BREACH_GRANT;
-		tx->events->wake_all(tx->owner);
-		return NULL;
-	}
-	outlet = id <= tx->capacity_outlets ? tx->outlets[id] : NULL;
-	if (!outlet || outlet->open_due)
-		return BREACH_TOPIC_ID;
-	if (outlet->reset)
-		return BREACH_CLOSED;
-	return grant_outlet(tx, outlet, bytes, attachments);
-}
-
-const char *tx_credit_call(struct tx *tx, uint32_t call, uint32_t bytes, uint32_t attachments)
-{
-	struct outlet *outlet = find_replies(tx, call);
-
-	return outlet ? grant_outlet(tx, outlet, bytes, attachments) : NULL;
 }
 
 void tx_reset_call(struct tx *tx, uint32_t call)
 {
-	struct outlet *outlet = find_replies(tx, call);
+	struct outlet *outlet = tx_find_replies(tx, call);
 
 	if (!outlet || outlet->reset)
 		return;
 	outlet->reset = true;
 	if (!outlet->close_sent)
 		tx_end_call(tx, outlet, REPLY_DROPPED);
-	tx->events->wake(tx->owner, outlet);
+	tx_wake_outlet(tx, outlet);
 }
 
 const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason)
@@ -404,25 +341,35 @@ const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason)
 		return NULL;
 	}
 	tx_close(tx, outlet);
-	tx->events->wake(tx->owner, outlet);
+	tx_wake_outlet(tx, outlet);
 	return NULL;
 }
 
 /* ---- Answers -------------------------------------------------------------------------------------------------------------- */
 
-void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments)
+void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments, uint32_t pool)
 {
-	if ((!bytes && !attachments) || inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed))
+	if (!bytes && !attachments && !pool)
 		return;
+	if (inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed)) {
+		tx_return_pool(tx, pool);
+		return;
+	}
 	inlet->due_bytes += bytes;
 	inlet->due_attachments += attachments;
+	inlet->due_pool += pool;
 	make_due(&tx->due_inlets, &inlet->due);
 }
 
-void tx_return_shared(struct tx *tx, uint32_t pool, uint32_t attachments)
+void tx_return_withheld(struct tx *tx, struct inlet *inlet)
+{
+	tx_return(tx, inlet, inlet->withheld_bytes, inlet->withheld_attachments, inlet->withheld_pool);
+	inlet->withheld_bytes = inlet->withheld_attachments = inlet->withheld_pool = 0;
+}
+
+void tx_return_pool(struct tx *tx, uint32_t pool)
 {
 	tx->due_pool += pool;
-	tx->due_attachments += attachments;
 }
 
 void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason)
@@ -431,111 +378,12 @@ void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason
 		return;
 	inlet->reset_due = true;
 	inlet->reason = reason;
-	inlet->due_bytes = inlet->due_attachments = 0;
+	tx_return_pool(tx, inlet->due_pool);
+	inlet->due_bytes = inlet->due_attachments = inlet->due_pool = 0;
 	make_due(&tx->due_inlets, &inlet->due);
 }
 
-/* ---- Credit ----------------------------------------------------------------------------------------------------------------- */
-
-int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_t n_fds)
-{
-	const struct limits *peer = &tx->peer, *window = outlet->kind == FRAME_REPLY ? &limits_base : peer;
-	bool small = size <= peer->message_bytes && size + MESSAGE_COST <= (size_t)window->topic_bytes + peer->pool_bytes;
-	bool few = n_fds <= FRAME_CARRIED_MAX && n_fds <= peer->message_attachments && n_fds <= window->topic_attachments &&
-		   n_fds <= peer->attachments;
-
-	/* Whether attachments are wanted at all only HELLO tells. */
-	if (small && few && (tx->hello_came || !n_fds))
-		return 0;
-	if (!tx->hello_came && size <= CREDIT_MAX && n_fds <= FRAME_CARRIED_MAX)
-		return -EAGAIN;
-	return small ? -E2BIG : -EMSGSIZE;
-}
-
-/* Only those whose topic has credit stand in the queue for the pool: a slow topic must not hold it. */
-static void leave_queue(struct tx *tx, struct tx_claim *claim)
-{
-	if (!list_linked(&claim->link))
-		return;
-	list_remove(&claim->link);
-	if (!list_empty(&tx->claims))
-		tx->events->wake_all(tx->owner);
-}
-
-void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim)
-{
-	if (claim->waits && !--outlet->n_large)
-		tx->events->wake(tx->owner, outlet);
-	claim->waits = false;
-	leave_queue(tx, claim);
-}
-
-/* On one topic messages of several frames and others do not mix, and those of one frame do not keep the larger ones waiting for ever. */
-static bool must_queue(struct outlet *outlet, struct tx_claim *claim)
-{
-	if (claim->large && !claim->waits) {
-		claim->waits = true;
-		outlet->n_large++;
-	}
-	return outlet->busy || (claim->large ? outlet->n_sending : outlet->n_large);
-}
-
-int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint32_t *ret_overdraft)
-{
-	uint64_t cost = claim->size + MESSAGE_COST, left = outlet->limit_bytes - outlet->used_bytes;
-	uint64_t over = cost > left ? cost - left : 0;
-	int room = 0;
-
-	if (claim->call && (room = room_for_call(tx)) == -ENOMEM)
-		return room;
-	if (room || !outlet->id || must_queue(outlet, claim) || !left ||
-	    outlet->limit_attachments - outlet->used_attachments < claim->n_fds ||
-	    tx->limit_attachments - tx->used_attachments < claim->n_fds || over > tx->peer.pool_bytes) {
-		leave_queue(tx, claim);
-		return -EAGAIN;
-	}
-	if (over) {
-		if (!list_linked(&claim->link))
-			list_append(&tx->claims, &claim->link);
-		if (tx->claims.next != &claim->link || tx->limit_pool - tx->used_pool < over)
-			return -EAGAIN;
-	}
-	if (claim->call)
-		begin_call(tx, claim->call);
-	outlet->used_bytes += cost - over;
-	outlet->used_attachments += claim->n_fds;
-	tx->used_pool += over;
-	tx->used_attachments += claim->n_fds;
-	if (claim->large) {
-		outlet->busy = true;
-		outlet->calling = claim->call;
-		tx->n_busy++;
-	} else {
-		outlet->n_sending++;
-	}
-	*ret_overdraft = (uint32_t)over;
-	return 0;
-}
-
-bool tx_has_credit(const struct tx *tx, const struct outlet *outlet, size_t size)
-{
-	uint64_t left = outlet->limit_bytes - outlet->used_bytes, pool = tx->limit_pool - tx->used_pool;
-
-	return outlet->id && !outlet->busy && !outlet->n_large && left &&
-	       (left >= size + MESSAGE_COST || (list_empty(&tx->claims) && left + pool >= size + MESSAGE_COST));
-}
-
-void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft)
-{
-	outlet->used_bytes -= size + MESSAGE_COST - overdraft;
-	outlet->used_attachments -= n_fds;
-	tx->used_pool -= overdraft;
-	tx->used_attachments -= n_fds;
-	if (overdraft || n_fds)
-		tx->events->wake_all(tx->owner);
-	else
-		tx->events->wake(tx->owner, outlet);
-}
+/* ---- The end of a message ---------------------------------------------------------------------------------------------- */
 
 /* Not of one that the end of the channel has let go of while it was busy: it is freed as soon as its topic is. */
 static void make_outlet_due(struct tx *tx, struct outlet *outlet)
@@ -557,14 +405,14 @@ void tx_not_busy(struct tx *tx, struct outlet *outlet)
 	tx->n_busy--;
 	if (outlet->close_wanted && !outlet->close_sent)
 		make_outlet_due(tx, outlet);
-	tx->events->wake(tx->owner, outlet);
+	tx_wake_ready(tx);
 }
 
 void tx_complete(struct tx *tx, struct outlet *outlet, bool large)
 {
 	if (!large) {
 		if (!--outlet->n_sending && outlet->n_large)
-			tx->events->wake(tx->owner, outlet);
+			tx_wake_ready(tx);
 	} else {
 		tx_not_busy(tx, outlet);
 	}

@@ -44,6 +44,8 @@ struct outlet {
 	struct list unnamed; /* among those that wait for an id */
 	struct list due;     /* among those that owe OPEN, ABORT or CLOSE */
 	uint64_t limit_bytes, used_bytes, limit_attachments, used_attachments;
+	/* What its messages hold, of the pool and of attachments, until the other side returns it. */
+	uint64_t held_pool, held_attachments;
 	bool open_due, abort_due, close_wanted, close_sent, reset;
 	/* The call's request is still coming: nothing is said before it has come. */
 	bool asking;
@@ -51,6 +53,8 @@ struct outlet {
 	 * accepted yet: such a message must wait for them; and how many such wait. */
 	bool busy;
 	unsigned n_sending, n_large;
+	/* Claims that have been woken and have not looked yet. */
+	unsigned n_woken;
 	/* The call that the message of several frames is. */
 	struct inlet *calling;
 	uint32_t reset_reason;
@@ -126,15 +130,24 @@ struct tx_batch {
 	unsigned n_reserved;
 };
 
+struct tx_claim;
+
 struct tx_events {
-	/* What a sender on this outlet may wait for has changed. */
-	void (*wake)(void *owner, struct outlet *outlet);
-	/* The same for all of them. */
-	void (*wake_all)(void *owner);
+	/* Whoever waits with this claim is to look again. */
+	void (*wake)(void *owner, struct tx_claim *claim);
+	/* What may be sent on this outlet has changed; NULL: on any of them. */
+	void (*changed)(void *owner, struct outlet *outlet);
 	/* There is room in the buffer. */
 	void (*room)(void *owner);
 	/* The outlet's id has been given back, or the session ends: it forgets the outlet. */
 	void (*released)(void *owner, struct outlet *outlet);
+};
+
+/* What all topics share: granted by the other side, charged, and of that what topics still hold. What topics held that are
+ * forgotten comes back without a name, and perhaps earlier than they are forgotten: then `unowned` is below 0. */
+struct tx_shared {
+	uint64_t limit, used, held;
+	int64_t unowned;
 };
 
 struct tx {
@@ -142,11 +155,17 @@ struct tx {
 	void *owner;
 	struct limits own;  /* what this side accepts */
 	struct limits peer; /* what the other side does */
+	uint32_t peer_features;
 	bool hello_came;
 
-	/* Credit that the other side gave for all topics together. */
-	uint64_t limit_pool, used_pool, limit_attachments, used_attachments;
+	/* Credit that the other side gave for all topics together; the claims that wait, in the order in which they came. */
+	struct tx_shared pool, attachments;
 	struct list claims;
+	/* Up to where the other side was asked to grant attachments, modulo 2^32; that is yet to be told; how many are given
+	 * back unused. */
+	uint32_t want;
+	bool want_due;
+	uint32_t give_back;
 
 	struct outlet **outlets; /* by id */
 	uint32_t n_outlets, capacity_outlets, next_id;
@@ -166,8 +185,14 @@ struct tx {
 	/* Calls whose request was accepted and then refused by the kernel, with the error; taken out by the owner. Their ids are free. */
 	struct list unasked;
 	uint32_t due_pool, due_attachments;
+	/* Attachments that the other side may use now, or has used and that are not settled. Up to where it wants them to be
+	 * granted; it is short of them, which anybody may ask. */
+	uint32_t lent, want_until;
+	atomic_bool wanted;
 	_Atomic uint64_t granted_pool, granted_attachments;
-	bool hello_due, goodbye_due, goodbye_sent;
+	/* What HELLO is to say besides the limits. */
+	uint32_t features;
+	bool hello_due, ping_due, pong_due, goodbye_due, goodbye_sent;
 	/* Outlets with a message begun. */
 	unsigned n_busy;
 
@@ -193,11 +218,11 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 void tx_end(struct tx *tx);
 
 /* ---- What the peer says. A text is the rule it broke. */
-int tx_hello(struct tx *tx, const struct limits *peer);
-const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attachments);
+int tx_hello(struct tx *tx, const struct hello *hello);
+const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attachments, bool overdraft);
 const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason);
 /* For the replies to a call; what comes for one that has ended has crossed its END. */
-const char *tx_credit_call(struct tx *tx, uint32_t call, uint32_t bytes, uint32_t attachments);
+const char *tx_credit_call(struct tx *tx, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft);
 void tx_reset_call(struct tx *tx, uint32_t call);
 
 /* ---- Topics. */
@@ -206,9 +231,26 @@ void tx_open(struct tx *tx, struct outlet *outlet, const char *name, size_t size
 bool tx_close(struct tx *tx, struct outlet *outlet);
 
 /* ---- Answers to what came. */
-void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments);
-void tx_return_shared(struct tx *tx, uint32_t pool, uint32_t attachments);
+/* What messages of an inlet were charged, once they have been taken; the pool's bytes are returned as this inlet's. */
+void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments, uint32_t pool);
+/* All that an inlet withholds. */
+void tx_return_withheld(struct tx *tx, struct inlet *inlet);
+/* The pool's bytes that belong to no inlet any more. */
+void tx_return_pool(struct tx *tx, uint32_t pool);
 void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason);
+
+/* ---- Attachments of the whole channel (credit.c). */
+/* So many have been taken by the program, or closed, or were lost: they may be used again. */
+void tx_settled(struct tx *tx, uint32_t attachments);
+/* The other side is short of attachments until so many have been granted. True if that takes more than is due to it. */
+bool tx_wanted(struct tx *tx, uint32_t until);
+/* How many more it wants than are due to it. */
+uint32_t tx_short_of(struct tx *tx);
+/* So many more are lent to it; it has given back so many. */
+void tx_lend(struct tx *tx, uint32_t attachments);
+void tx_given_back(struct tx *tx, uint32_t attachments);
+/* Gives back to the other side what is not in use, if it lends: how many. */
+uint32_t tx_give_back(struct tx *tx);
 
 /* ---- Calls of this side's: tx_charge() gives one its id. */
 /* The inlet of a call to which a reply comes, for rx: it stays until the last one has come. NULL: there is none. */
@@ -232,18 +274,39 @@ void tx_ended(struct outlet *outlet);
 /* ---- Sending. */
 /* What a sender wants to send; `large` if it may take several frames. */
 struct tx_claim {
-	/* Its place in the queue for the pool. */
+	/* Its place among those who wait. */
 	struct list link;
+	struct outlet *outlet;
 	size_t size, n_fds;
-	bool large, waits;
+	bool large, waits, woken;
+	/* For which shares those behind it must wait (credit.c). */
+	uint8_t turns;
 	/* The message is this call, which needs an id besides. */
 	struct inlet *call;
 };
 
-/* Charges a message: 0 and its overdraft, or -EAGAIN: wait. After 0 the message is in progress until tx_complete(), or, if it is large and a
- * frame of it went, tx_abort(). The claim must be given up by tx_unclaim() at the end, whatever the result. */
+/* Charges a message: 0 and its overdraft, or -EAGAIN: it stands in the line, and is told when to look again. After 0 the
+ * message is in progress until tx_complete(), or, if it is large and a frame of it went, tx_abort(). The claim must be
+ * given up by tx_unclaim() at the end, whatever the result. */
 int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint32_t *ret_overdraft);
+/* The same for most messages: of one frame, so that they fit every limit, without attachments, and no call. They need nothing
+ * but room on their topic while nobody waits. False: try tx_charge(). */
+static inline bool tx_charge_plain(struct tx *tx, struct outlet *outlet, size_t size)
+{
+	if (!list_empty(&tx->claims) || !outlet->id || outlet->busy ||
+	    outlet->limit_bytes - outlet->used_bytes < size + MESSAGE_COST)
+		return false;
+	outlet->used_bytes += size + MESSAGE_COST;
+	outlet->n_sending++;
+	return true;
+}
+/* Stands in the line for another reason: HELLO has not come. */
+void tx_wait(struct tx *tx, struct outlet *outlet, struct tx_claim *claim);
 void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim);
+/* Wakes those who can go on. */
+void tx_wake_ready(struct tx *tx);
+/* Wakes all who wait to send on an outlet, or all, if it is NULL. */
+void tx_wake_outlet(struct tx *tx, struct outlet *outlet);
 /* Takes the charge back: nothing was sent, or will be. */
 void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft);
 /* 0, or -EMSGSIZE or -E2BIG: this can never be sent. -EAGAIN: the peer's HELLO may yet allow it. */
@@ -295,7 +358,12 @@ bool tx_hold(struct tx *tx, struct tx_own *own);
 /* Nothing more can be written: counts what is lost; the duplicates still held go to `spent`; returns how many. */
 unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS]);
 
-/* For the session itself: gives an id back that has both its CLOSE and its RESET; gives ids to those that wait. */
+/* For the session itself. Whence replies to a call of the other side's leave; also one whose END is in a batch, which may
+ * yet be taken out: what comes for it meanwhile counts then. */
+struct outlet *tx_find_replies(const struct tx *tx, uint32_t id);
+/* An outlet's messages hold nothing any more: it is about to be forgotten. */
+void tx_forget_held(struct tx *tx, struct outlet *outlet);
+/* Gives an id back that has both its CLOSE and its RESET; gives ids to those that wait. */
 void tx_release(struct tx *tx, struct outlet *outlet);
 void tx_assign(struct tx *tx);
 /* The large message is over. */

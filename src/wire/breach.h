@@ -24,10 +24,10 @@
 #define BREACH_FRAGMENT "fragment: it does not continue the message that was begun"
 #define BREACH_MESSAGE_SIZE "message-size: a message larger than accepted, or not of the size announced"
 #define BREACH_ATTACHMENTS "attachments: a message with more than accepted"
-#define BREACH_CREDIT "credit: a message for which there was none"
-#define BREACH_GRANT "grant: credit of nothing, or more than can be outstanding"
+#define BREACH_CREDIT "credit: a message or descriptors for which there was none"
+#define BREACH_GRANT "grant: credit of nothing, more than can be outstanding, or more given back than was left"
 #define BREACH_RESET "reset: of a topic that was not open, or done before it was closed"
 #define BREACH_CALL_ID "call-id: a call's id that is in use or out of range, or a reply to no call"
-#define BREACH_TIMEOUT "timeout: a frame took too long to arrive"
+#define BREACH_TIMEOUT "timeout: a frame, or a message with descriptors, took too long to arrive"
 
 #endif

@@ -26,7 +26,7 @@ struct kind {
 	uint32_t payload_max;
 };
 
-static const struct kind kinds[FRAME_GOODBYE + 1] = {
+static const struct kind kinds[FRAME_KIND_LAST + 1] = {
     [FRAME_HELLO] = {.known = true, .payload_min = HELLO_PAYLOAD, .payload_max = HELLO_PAYLOAD_MAX},
     [FRAME_OPEN] = {.known = true, .carrier = true, .id = true, .payload_max = FRAME_BODY_MAX},
     [FRAME_DATA] = {.known = true,
@@ -43,6 +43,7 @@ static const struct kind kinds[FRAME_GOODBYE + 1] = {
 		     .flags = FRAME_MORE | FRAME_SIZED | FRAME_ABORT | FRAME_END | FRAME_ERROR,
 		     .payload_max = FRAME_BODY_MAX},
     [FRAME_CREDIT] = {.known = true,
+		      .flags = FRAME_OVERDRAFT,
 		      .carrier = true,
 		      .id = true,
 		      .argument = true,
@@ -51,6 +52,9 @@ static const struct kind kinds[FRAME_GOODBYE + 1] = {
     [FRAME_CLOSE] = {.known = true, .carrier = true, .id = true},
     [FRAME_RESET] = {.known = true, .carrier = true, .id = true, .argument = true},
     [FRAME_GOODBYE] = {.known = true, .carrier = true},
+    [FRAME_WANT] = {.known = true, .carrier = true, .argument = true},
+    [FRAME_RETURN] = {.known = true, .carrier = true, .argument = true},
+    [FRAME_PING] = {.known = true, .carrier = true, .argument = true},
 };
 
 /* What the flags promise at the payload's beginning. */
@@ -78,7 +82,7 @@ const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEA
 
 	if (ret->length < FRAME_LENGTH_MIN || ret->length > FRAME_LENGTH_MAX || (ret->length + 4) % 8)
 		return BREACH_LENGTH;
-	if (ret->kind < FRAME_HELLO || ret->kind > FRAME_GOODBYE)
+	if (ret->kind > FRAME_KIND_LAST || !kinds[ret->kind].known)
 		return BREACH_KIND;
 	kind = &kinds[ret->kind];
 	if ((ret->flags & ~kind->flags) || ((ret->flags & FRAME_ABORT) && ret->flags != FRAME_ABORT) ||
@@ -160,13 +164,12 @@ const char *hello_decode(struct hello *ret, const unsigned char *payload, size_t
 	}
 	ret->features = reader_u32(&reader);
 	limits_to_array(base, &limits_base);
-	/* What is cut off is 0, and so too little. */
 	for (int i = 0; i < 8; i++) {
-		bool none_accepted;
+		/* Attachments never go before HELLO has come, so any number of them will do. */
+		bool of_attachments = i == 3 || i == 5 || i == 7;
 
 		v[i] = reader_u32(&reader);
-		none_accepted = i == 3 && v[i] == 0;
-		if ((v[i] < base[i] && !none_accepted) || v[i] > CREDIT_MAX)
+		if (reader.failed || (v[i] < base[i] && !of_attachments) || v[i] > CREDIT_MAX)
 			return BREACH_HELLO;
 	}
 	ret->limits = (struct limits){v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]};

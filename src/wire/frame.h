@@ -17,6 +17,11 @@ enum frame_kind {
 	FRAME_CLOSE = 6,
 	FRAME_RESET = 7,
 	FRAME_GOODBYE = 8,
+	/* 9 to 14 are reserved for a ring in shared memory. */
+	FRAME_WANT = 15,
+	FRAME_RETURN = 16,
+	FRAME_PING = 17,
+	FRAME_KIND_LAST = FRAME_PING,
 };
 
 enum frame_flag {
@@ -25,10 +30,14 @@ enum frame_flag {
 	FRAME_ABORT = 0x04,
 	FRAME_END = 0x08,
 	FRAME_ERROR = 0x10,
+	/* Of CREDIT alone: the bytes are overdraft, and go to the pool. */
+	FRAME_OVERDRAFT = 0x01,
 	FRAME_FLAGS = 0x1f,
 	/* Bits 5-7: how many zero bytes follow the payload. */
 	FRAME_PADDING_SHIFT = 5,
 };
+
+enum ping { PING_ASKS = 0, PING_ANSWERS = 1 };
 
 enum reset_reason {
 	RESET_DONE = 0,     /* answers CLOSE: everything has been taken */
@@ -102,7 +111,7 @@ struct limits {
 	uint32_t topics, calls, message_bytes, message_attachments, topic_bytes, topic_attachments, pool_bytes, attachments;
 };
 
-/* What holds until HELLO has come, and below which no HELLO goes. */
+/* What holds until HELLO has come. No HELLO goes below it, but for the three numbers of attachments. */
 extern const struct limits limits_base;
 
 struct hello {
@@ -110,6 +119,10 @@ struct hello {
 	uint32_t features;
 	struct limits limits;
 };
+
+/* What a side says of itself in HELLO: the attachments that it grants to the channel are wanted back when they are not in
+ * use; it answers PING. */
+enum { FEATURE_LENDS = 2, FEATURE_ANSWERS = 4 };
 
 enum { PROTOCOL_VERSION = 1, HELLO_PAYLOAD = 44, HELLO_PAYLOAD_MAX = 256, HELLO_FRAME = 64 };
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pty
+import resource
 import select
 import shutil
 import signal
@@ -149,6 +150,19 @@ class Case(unittest.TestCase):
         with contextlib.suppress(EOFError):
             channel.run(lambda c: c.eof, PATIENCE)
 
+    @contextlib.contextmanager
+    def client(self, running, address, descriptors):
+        """A channel of the second implementation to a command that listens. Once the command has said how many attachments
+        it takes, it may have no more descriptors than `descriptors`."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            self.until(lambda: connection.connect_ex(address) == 0)
+            with w.Channel(connection) as channel:
+                channel.run(lambda c: c.session.hello, PATIENCE)
+                hard = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)[1]
+                resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (descriptors, hard))
+                yield channel
+                self.leave(channel)
+
     def send_from_peer(self, accept, messages, topic=b"log"):
         """One connection on which we send messages, bytes or (bytes, fds), and leave."""
         channel = accept()
@@ -191,4 +205,4 @@ def main():
 
 
 __all__ = ["COMMAND", "Case", "DEADLINE", "DONE", "ENDED", "ERROR", "FAILED", "HERE", "PATIENCE", "UNREACHABLE", "USAGE", "json", "main",
-           "os", "pattern", "signal", "socket", "subprocess", "time", "unittest", "w"]
+           "os", "pattern", "resource", "signal", "socket", "subprocess", "time", "unittest", "w"]

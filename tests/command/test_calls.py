@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """beam call and beam serve: requests and what answers them."""
 
-import resource
-
 from command import *  # noqa: F403
 
 
@@ -47,9 +45,19 @@ class Served(Case):
         self.assertEqual(sorted(map(int, reply[60:])), list(range(63)))
 
     def test_a_request_for_which_there_are_too_few_descriptors_fails_and_the_next_is_served(self):
-        server = self.serve("cat", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
-        self.call("x", *["--file", "/"] * 25, code=FAILED)
+        server = self.serve("cat")
+        directory = os.open("/", os.O_RDONLY)
+        with self.client(server, self.path("s"), 40) as channel:
+            topic = channel.session.open(b"t")
+            channel.session.send(topic, b"x", [directory] * 30, call=1)
+            channel.receive(PATIENCE)
+        os.close(directory)
         self.assertIn("Too many open files", server.stderr)
+        self.assertEqual(self.call("x").stdout, b"x\n")
+
+    def test_more_attachments_than_a_server_with_few_descriptors_takes_are_an_error(self):
+        self.serve("cat", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
+        self.assertIn("more attachments than the other side accepts", self.call("x", *["--file", "/"] * 25, code=ERROR).stderr)
         self.assertEqual(self.call("x").stdout, b"x\n")
 
     def test_the_process_is_told_of_its_request_by_its_environment(self):

@@ -2,7 +2,6 @@
 """beam send and beam receive: what goes in comes out."""
 
 import base64
-import resource
 
 from command import *  # noqa: F403
 
@@ -55,7 +54,7 @@ class Messages(Case):
         limits = w.BASE._replace(message_bytes=(1 << 20) + 10, pool_bytes=4 << 20)
         # A line over 1 MiB is sent only once HELLO has come.
         first = b"x" * (limits.message_bytes if hello_first else 10)
-        with self.server(limits=limits, say_hello=False, auto_take=False) as accept, open(self.path("lines"), "w+b") as lines:
+        with self.server(limits=limits, say_hello=False, auto_take=False, give_back=False) as accept, open(self.path("lines"), "w+b") as lines:
             lines.write(first + b"\n" + b"y" * (limits.message_bytes + 1) + b"\n")
             lines.seek(0)
             sender = self.start("send", "--lines", "peer", "log", stdin=lines)
@@ -208,9 +207,14 @@ class Attachments(Case):
                          ["Operation not supported", "Bad file descriptor"])
 
     def test_an_attachment_for_which_there_was_no_descriptor_is_told_as_lost(self):
-        receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--json",
-                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (26, 26)))
-        self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", *["--file", "/"] * 30))
+        receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--json")
+        directory = os.open("/", os.O_RDONLY)
+        with self.client(receiver, "\0" + self.folder, 26) as channel:
+            topic = channel.session.open(b"t")
+            channel.session.send(topic, b"x", [directory] * 30)
+            channel.session.close(topic)
+            channel.flush(PATIENCE)
+        os.close(directory)
         self.succeed(receiver)
         told = json.loads(receiver.stdout)["attachments"]
         self.assertEqual(len(told), 30)

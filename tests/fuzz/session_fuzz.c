@@ -18,12 +18,29 @@
 
 enum { MOST = 199, WHOLE = 200, DEEDS_FROM = 210, LOSS = 191, FDS_FROM = 192 };
 
-enum deed { OPEN, CLOSE, SEND, CALL, REPLY, END_CALL, RESET, WRITE, RELEASE, GOODBYE, DEEDS };
+enum deed {
+	OPEN,
+	CLOSE,
+	SEND,
+	CALL,
+	REPLY,
+	END_CALL,
+	RESET,
+	WRITE,
+	RELEASE,
+	GOODBYE,
+	CLAIM,
+	GIVE_BACK,
+	LEND,
+	ASK,
+	SETTLE,
+	DEEDS
+};
 
 /* How something is sent, beside its size; how it is written. */
 enum { BY_BUFFER = 1, LAST = 2, GIVES_UP = 64, REFUSED_FROM = 240 };
 
-enum { TOPICS = 4, CALLS = 4, REQUESTS = 96, PAYLOAD = 12 << 10, TURNS = 6 };
+enum { TOPICS = 4, CALLS = 4, REQUESTS = 96, WAITERS = 4, PAYLOAD = 12 << 10, TURNS = 6 };
 
 static struct rx rx;
 static struct tx tx;
@@ -46,6 +63,13 @@ static struct request {
 	unsigned place;
 } * requests[REQUESTS];
 
+/* Those who stand in the line for credit; descriptors that the program still holds. */
+static struct waiter {
+	struct tx_claim claim;
+	bool stands;
+} waiters[WAITERS];
+static uint32_t n_unsettled;
+
 static void *zeros(size_t size)
 {
 	void *memory = calloc(1, size);
@@ -54,9 +78,19 @@ static void *zeros(size_t size)
 	return memory;
 }
 
+static void stop_waiting(struct waiter *waiter)
+{
+	tx_unclaim(&tx, waiter->claim.outlet, &waiter->claim);
+	waiter->stands = false;
+}
+
 static void topic_free(struct topic *topic)
 {
 	must(topics[topic->place] == topic);
+	for (unsigned i = 0; i < WAITERS; i++) {
+		if (waiters[i].stands && waiters[i].claim.outlet == &topic->outlet)
+			stop_waiting(&waiters[i]);
+	}
 	topics[topic->place] = NULL;
 	free(topic);
 }
@@ -77,7 +111,13 @@ static void request_free(struct request *request)
 
 /* ---- What the sending half tells ---------------------------------------------------------------------------------- */
 
-static void on_wake(void *owner, struct outlet *outlet)
+static void on_wake(void *owner, struct tx_claim *claim)
+{
+	(void)owner;
+	must(claim->woken && list_entry(claim, struct waiter, claim)->stands);
+}
+
+static void on_changed(void *owner, struct outlet *outlet)
 {
 	(void)owner;
 	(void)outlet;
@@ -99,37 +139,50 @@ static void on_released(void *owner, struct outlet *outlet)
 
 static const struct tx_events tx_events = {
     .wake = on_wake,
-    .wake_all = on_nothing,
+    .changed = on_changed,
     .room = on_nothing,
     .released = on_released,
 };
 
 /* ---- What the receiving half tells -------------------------------------------------------------------------------- */
 
-static void on_discard(void *owner, const int *fds, size_t n)
+/* Descriptors that were charged: they are closed, and settled at some later step. */
+static void close_charged(const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		n_unsettled += fds[i] >= 0;
+	fds_close(fds, n);
+}
+
+static void on_discard(void *owner, const int *fds, size_t n, bool charged)
 {
 	(void)owner;
-	fds_close(fds, n);
+	if (charged)
+		close_charged(fds, n);
+	else
+		fds_close(fds, n);
 }
 
 static int on_hello(void *owner, const struct hello *hello)
 {
 	(void)owner;
-	return tx_hello(&tx, &hello->limits);
+	said_lends(hello->features & FEATURE_LENDS);
+	return tx_hello(&tx, hello);
 }
 
 static int on_opened(void *owner, struct inlet *inlet)
 {
 	(void)owner;
 	must(*inlet->name && strlen(inlet->name) <= NAME_MAX_BYTES);
+	inlet_withhold(inlet, limits_base.topic_bytes, limits_base.topic_attachments, limits_base.message_attachments / 2);
 	return 0;
 }
 
-/* Taken and thrown away: its credit goes back. */
+/* Taken and thrown away: its credit goes back, or is withheld for a while. */
 static void return_credit(struct inlet *inlet, const struct beam_message *message)
 {
-	tx_return(&tx, inlet, message->cost - message->overdraft, message->n_fds);
-	tx_return_shared(&tx, message->overdraft, message->n_fds);
+	if (inlet_took(inlet, message, tx.wanted))
+		tx_return_withheld(&tx, inlet);
 }
 
 static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
@@ -149,7 +202,7 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 		if (message->call)
 			tx_asked(&tx, &list_entry(message->call, struct request, handle)->outlet);
 		return_credit(inlet, message);
-		on_discard(owner, message->fds, message->n_fds);
+		on_discard(owner, message->fds, message->n_fds, true);
 		message_free_shell(message);
 	}
 }
@@ -208,10 +261,44 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 	call_free(list_entry(inlet, struct call, inlet));
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft)
 {
 	(void)owner;
-	return call ? tx_credit_call(&tx, call, bytes, attachments) : tx_credit(&tx, id, bytes, attachments);
+	must((bytes || attachments) && !(id && call) && (!overdraft || ((id || call) && !attachments)));
+	return call ? tx_credit_call(&tx, call, bytes, attachments, overdraft)
+		    : tx_credit(&tx, id, bytes, attachments, overdraft);
+}
+
+static void on_want(void *owner, uint32_t until)
+{
+	(void)owner;
+	tx_wanted(&tx, until);
+	for (uint32_t id = 1; id <= rx.capacity_inlets; id++) {
+		if (rx.inlets[id] && rx.inlets[id]->withheld_attachments)
+			tx_return_withheld(&tx, rx.inlets[id]);
+	}
+}
+
+static void on_returned(void *owner, uint32_t attachments)
+{
+	(void)owner;
+	must(attachments && attachments <= tx.granted_attachments - rx.used_attachments);
+	tx_given_back(&tx, attachments);
+}
+
+static void on_ping(void *owner, bool asks)
+{
+	(void)owner;
+	if (!asks)
+		return;
+	said_pinged();
+	tx.pong_due = true;
+}
+
+static void on_charged(void *owner, size_t n)
+{
+	(void)owner;
+	must(n <= FRAME_CARRIED_MAX && rx.used_attachments <= tx.granted_attachments);
 }
 
 static const char *on_reset(void *owner, uint32_t id, uint32_t argument)
@@ -234,6 +321,7 @@ static void on_lost(void *owner, size_t n)
 {
 	(void)owner;
 	must(n > 0 && n <= FRAME_CARRIED_MAX);
+	tx_settled(&tx, (uint32_t)n);
 }
 
 static const struct rx_events rx_events = {
@@ -248,6 +336,10 @@ static const struct rx_events rx_events = {
     .credit = on_credit,
     .reset = on_reset,
     .goodbye = on_goodbye,
+    .want = on_want,
+    .returned = on_returned,
+    .ping = on_ping,
+    .charged = on_charged,
     .discard = on_discard,
     .lost = on_lost,
 };
@@ -380,6 +472,79 @@ static void send_message(struct outlet *outlet, int place, unsigned how, struct 
 	fds_close(fds, claim.n_fds);
 }
 
+/* One that waits looks once more, or a new one may have to wait. What it is charged is taken back. */
+static void look(struct waiter *waiter)
+{
+	uint32_t overdraft;
+	int r = -EPIPE;
+
+	if (may_send(waiter->claim.outlet))
+		r = tx_fits(&tx, waiter->claim.outlet, waiter->claim.size, waiter->claim.n_fds);
+	if (!r)
+		r = tx_charge(&tx, waiter->claim.outlet, &waiter->claim, &overdraft);
+	else if (r == -EAGAIN)
+		tx_wait(&tx, waiter->claim.outlet, &waiter->claim);
+	waiter->stands = true;
+	if (r == -EAGAIN)
+		return;
+	stop_waiting(waiter);
+	if (r)
+		return;
+	tx_uncharge(&tx, waiter->claim.outlet, waiter->claim.size, waiter->claim.n_fds, overdraft);
+	tx_complete(&tx, waiter->claim.outlet, waiter->claim.large);
+}
+
+static void claim(struct topic *topic, unsigned how, struct reader *input)
+{
+	struct waiter *waiter = &waiters[how & 3];
+
+	if (waiter->stands) {
+		look(waiter);
+	} else if (topic) {
+		waiter->claim = (struct tx_claim){.outlet = &topic->outlet,
+						  .size = (size_t)reader_u8(input) << (how >> 2 & 3) * 4,
+						  .n_fds = reader_u8(input) % 32,
+						  .large = how >> 6 & 1};
+		list_init(&waiter->claim.link);
+		look(waiter);
+	}
+}
+
+/* Nobody waits who could go on, but for those who know it. */
+static void check_waiters(void)
+{
+	for (unsigned i = 0; i < WAITERS; i++) {
+		if (waiters[i].stands && !waiters[i].claim.woken && may_send(waiters[i].claim.outlet)) {
+			look(&waiters[i]);
+			must(waiters[i].stands);
+		}
+	}
+}
+
+/* What is held in all is what topics and calls hold. */
+static void check_held(void)
+{
+	uint64_t pool = 0, attachments = 0;
+
+	for (unsigned i = 0; i < TOPICS; i++) {
+		pool += topics[i] ? topics[i]->outlet.held_pool : 0;
+		attachments += topics[i] ? topics[i]->outlet.held_attachments : 0;
+	}
+	for (unsigned i = 0; i < REQUESTS; i++) {
+		pool += requests[i] ? requests[i]->outlet.held_pool : 0;
+		attachments += requests[i] ? requests[i]->outlet.held_attachments : 0;
+	}
+	must(pool == tx.pool.held && attachments == tx.attachments.held);
+	must(pool <= tx.pool.used && attachments <= tx.attachments.used);
+}
+
+static void settle(uint32_t n)
+{
+	n = n < n_unsettled ? n : n_unsettled;
+	n_unsettled -= n;
+	tx_settled(&tx, n);
+}
+
 static void reset(unsigned how)
 {
 	uint32_t id = how / 2 % 8;
@@ -435,6 +600,11 @@ static void act(enum deed deed, unsigned how, struct reader *input)
 	case WRITE: write_some(NULL, how); break;
 	case RELEASE: tx.held = false; break;
 	case GOODBYE: mute = tx.goodbye_due = true; break;
+	case CLAIM: claim(topic, how, input); break;
+	case GIVE_BACK: tx_give_back(&tx); break;
+	case LEND: tx_lend(&tx, how % 2 ? tx_short_of(&tx) : how / 2 % 8); break;
+	case ASK: tx.ping_due = true; break;
+	case SETTLE: settle(how); break;
 	case DEEDS: break;
 	}
 }
@@ -483,6 +653,7 @@ static void begin(void)
 {
 	said_begin();
 	mute = false;
+	n_unsettled = 0;
 	must(tx_init(&tx, &limits_base, 16 << 10, &tx_events, NULL) == 0);
 	must(rx_init(&rx, &limits_base, &rx_events, NULL, &tx.granted_pool, &tx.granted_attachments) == 0);
 }
@@ -491,6 +662,16 @@ static void end(void)
 {
 	int spent[2 * TX_FDS];
 
+	if (!rx.error) {
+		check_held();
+		check_waiters();
+	}
+	for (unsigned i = 0; i < WAITERS; i++) {
+		if (waiters[i].stands)
+			stop_waiting(&waiters[i]);
+	}
+	rx_finish(&rx);
+	must(!rx_holds_descriptors(&rx) || rx.n_holding);
 	rx_end(&rx);
 	fds_close(spent, tx_drop(&tx, spent));
 	tx_end(&tx);

@@ -26,12 +26,13 @@ static void check_rules(const struct frame *frame)
 	size_t payload = frame_payload(frame);
 
 	must(frame->length >= FRAME_LENGTH_MIN && frame->length <= FRAME_LENGTH_MAX && frame->length % 8 == 4);
-	must(frame->kind >= FRAME_HELLO && frame->kind <= FRAME_GOODBYE);
+	must((frame->kind >= FRAME_HELLO && frame->kind <= FRAME_GOODBYE) ||
+	     (frame->kind >= FRAME_WANT && frame->kind <= FRAME_PING));
 	must(payload <= frame_body(frame));
 	must(frame->padding == frame_padding(payload));
 	must(frame->carried <= FRAME_CARRIED_MAX);
 	if (!is_message(frame))
-		must(!frame->flags && !frame->claimed);
+		must(!(frame->flags & ~(frame->kind == FRAME_CREDIT ? FRAME_OVERDRAFT : 0)) && !frame->claimed);
 	must(!has(frame, FRAME_END | FRAME_ERROR) || frame->kind == FRAME_REPLY);
 	must(!has(frame, FRAME_ERROR) || has(frame, FRAME_END));
 	if (has(frame, FRAME_ABORT))
@@ -49,6 +50,9 @@ static void check_rules(const struct frame *frame)
 	case FRAME_CLOSE: must(!frame->argument && payload == 0); break;
 	case FRAME_RESET: must(payload == 0); break;
 	case FRAME_GOODBYE: must(!frame->id && !frame->argument && payload == 0); break;
+	case FRAME_WANT:
+	case FRAME_RETURN:
+	case FRAME_PING: must(!frame->id && payload == 0); break;
 	default: break;
 	}
 }

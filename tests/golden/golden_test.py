@@ -230,6 +230,12 @@ class Player:
     def do_goodbye(self):
         self.session.goodbye()
 
+    def do_return(self):
+        self.session.give_back_unused()
+
+    def do_ping(self):
+        self.session.ping()
+
     def on_out(self, *words):
         self.settle()
         self.no_breach()
@@ -240,7 +246,7 @@ class Player:
             written += data
             self.session.wrote(len(data))
         if words == ("hello",):
-            assert written == w.encode_hello(self.session.limits), written.hex()
+            assert written == w.encode_hello(self.session.limits, features=self.session.features), written.hex()
             return
         expected = b"" if words == ("-",) else bytes_of(words)
         if self.compared(written) != self.compared(expected):

@@ -23,7 +23,10 @@ import struct
 import time
 
 HELLO, OPEN, DATA, REPLY, CREDIT, CLOSE, RESET, GOODBYE = range(1, 9)
+WANT, RETURN, PING = range(15, 18)
 MORE, SIZED, ABORT, END, ERROR = 0x01, 0x02, 0x04, 0x08, 0x10
+OVERDRAFT = 0x01
+LENDS, ANSWERS = 2, 4
 
 CARRIES = 0x80000000
 HEADER = 16
@@ -34,6 +37,7 @@ MESSAGE_COST = 64
 CREDIT_MAX = 1 << 30
 DONE, UNWANTED, REFUSED = range(3)
 DROPPED, CLOSED = 1, 2
+ASKS, ANSWER = 0, 1
 
 RULES = ("length kind flags padding unused payload carrier first hello goodbye descriptors unclaimed claim topic-id name closed "
          "fragment message-size attachments credit grant reset call-id timeout").split()
@@ -188,10 +192,13 @@ KINDS = {
     OPEN: Kind(0, False, True, False, ANY),
     DATA: Kind(MORE | SIZED | ABORT, True, True, True, ANY),
     REPLY: Kind(MORE | SIZED | ABORT | END | ERROR, True, False, True, ANY),
-    CREDIT: Kind(0, False, True, True, range(8, 9)),
+    CREDIT: Kind(OVERDRAFT, False, True, True, range(8, 9)),
     CLOSE: Kind(0, False, True, False, range(1)),
     RESET: Kind(0, False, True, True, range(1)),
     GOODBYE: Kind(0, False, False, False, range(1)),
+    WANT: Kind(0, False, False, True, range(1)),
+    RETURN: Kind(0, False, False, True, range(1)),
+    PING: Kind(0, False, False, True, range(1)),
 }
 
 
@@ -235,12 +242,15 @@ def decode_hello(payload):
     require(payload[5:8] == bytes(3), "unused", "in HELLO")
     for name, value, base in zip(Limits._fields, limits, BASE):
         require(value <= CREDIT_MAX, "hello", name)
-        require(value >= base or name == "message_attachments" and value == 0, "hello", name)
+        require(value >= base or "attachments" in name, "hello", name)
     return Hello(version, features, limits)
 
 
 class Parser:
-    """Bytes and groups in, frames with their attachments out. It owns the descriptors that it was fed and has not given out."""
+    """Bytes and groups in, frames with their attachments out. It owns the descriptors that it was fed and has not given out.
+
+    `charge(carried, lost)` is called when a carrier's header has been read; it may raise a Breach.
+    """
 
     class Read:
         """What one read brought, as far as carriers go."""
@@ -249,7 +259,8 @@ class Parser:
             self.group = group
             self.taken = False
 
-    def __init__(self):
+    def __init__(self, charge=None):
+        self.charge = charge or (lambda carried, lost: None)
         self.buffer = bytearray()
         self.frame = None       # the header of the frame that is arriving
         self.begun = None       # the Read in which that frame began
@@ -271,6 +282,13 @@ class Parser:
     @property
     def incomplete(self):
         return self.begun is not None
+
+    @property
+    def holds_descriptors(self):
+        """Descriptors came that no frame has claimed yet."""
+        begun = self.begun
+        return bool(self.slots or begun and begun.group and begun.group.fds and not begun.taken or
+                    self.frame and self.frame.attachments)
 
     def feed(self, data, group=None):
         """Generates the frames that are complete with these bytes. A Breach ends it, and the parser."""
@@ -317,6 +335,7 @@ class Parser:
             n = len(group.fds)
             require(n == frame.carried or n < frame.carried and group.truncated, "descriptors", "in another number")
             require(not self.slots, "unclaimed")
+            self.charge(frame.carried, frame.carried - n)
             read.taken = True
             self.slots.extend(group.fds)
             self.slots.extend([LOST] * (frame.carried - n))
@@ -348,6 +367,43 @@ class Window:
         return "%d/%d" % (self.used, self.granted)
 
 
+def signed(n):
+    """A difference modulo 2^32."""
+    return (n + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+class Share(Window):
+    """What all messages that are sent use together: the pool, or the channel's attachments (section 7, "A fair sender")."""
+
+    def __init__(self, granted):
+        super().__init__(granted)
+        self.held = 0           # what all streams hold of it
+        self.unowned = 0        # what those held that are over, less what came back for nobody
+
+    @property
+    def total(self):
+        return self.room + self.all_held
+
+    @property
+    def all_held(self):
+        return self.held + max(0, self.unowned)
+
+    def is_little(self, n):
+        return n <= max(1, self.total * 3 // 64)
+
+    def needed(self, holds, n):
+        """How much must be free for a stream that holds `holds` to take `n`."""
+        if self.is_little(holds + n) or not self.all_held:
+            return n
+        return n - -self.total * 3 // 4
+
+    def lets(self, holds, n, has_turn):
+        return not n or (has_turn or self.is_little(holds + n)) and self.room >= self.needed(holds, n)
+
+
+POOL, ATTACHMENTS = range(2)
+
+
 class Stream:
     """Messages one way: a topic, or the replies to a call."""
 
@@ -358,7 +414,9 @@ class Stream:
         self.state = "open"
         self.name = None
         self.queue = collections.deque()        # in: whole, not taken yet; out: to be sent
-        self.due = [0, 0]                       # credit to be returned
+        self.due = [0, 0, 0]                    # in: credit to be returned: bytes, attachments, overdraft
+        self.holds = [0, 0]                     # out: what its messages hold of the pool and of the attachments
+        self.turns = set()                      # out: the shares for which those that came later wait
         self.closing = False                    # out: CLOSE after what is queued
         self.control = None                     # in: RESET with this reason is due
         self.ended = False                      # a reply with END is queued or came
@@ -374,6 +432,8 @@ class Message:
         self.code = None
         self.stream = None
         self.charged = [0, 0]       # topic bytes and attachments
+        self.unsettled = sum(fd is not LOST for fd in self.attachments)     # in: attachments of the channel that it has used
+        self.answered = False       # in: the caller's own mark
         self.begun = False          # out: its first frame is made
         self.at = 0                 # out: how much of the payload is in frames
 
@@ -396,19 +456,28 @@ class Session:
 
         ("hello", Hello)          ("open", id, name)          ("message", Message)       ("reply", Message)
         ("abort", id, call)       ("abort-reply", call)       ("discard", id)            ("discard-reply", call)
-        ("credit", id, call, bytes, attachments)              ("closed", id)             ("reset", id, reason)
-        ("reset-call", call)      ("goodbye",)                ("end", "orderly" or "crash")
+        ("credit", id, call, bytes, attachments)              ("overdraft", id, call, bytes)
+        ("closed", id)            ("reset", id, reason)       ("reset-call", call)       ("goodbye",)
+        ("want", argument)        ("return", n)               ("ping", "ask" or "answer")
+        ("end", "orderly", "crash" or "silence")
 
     A Message is the receiver's from then on; take() returns its credit. `breach` is the Breach that ended the reading, or None.
+
+    `withhold`: no credit is returned at all, as if nothing were taken. `lazy`: as much is withheld as the page allows.
+    `most_attachments`: up to so many are lent to the channel when it asks for more than its HELLO said.
     """
 
-    def __init__(self, limits=BASE, rng=None, fragment=BODY_MAX, frame_timeout=30.0, withhold=False, say_hello=True):
+    def __init__(self, limits=BASE, rng=None, fragment=BODY_MAX, frame_timeout=30.0, hold_timeout=5.0, idle_timeout=None,
+                 withhold=False, lazy=False, most_attachments=0, features=None, say_hello=True):
         self.limits, self.rng = limits, rng or random.Random(1)
-        self.fragment, self.frame_timeout, self.withhold = fragment, frame_timeout, withhold
+        self.fragment, self.withhold, self.lazy = fragment, withhold, lazy
+        self.frame_timeout, self.hold_timeout, self.idle_timeout = frame_timeout, hold_timeout, idle_timeout
+        self.features = ANSWERS | (LENDS if most_attachments else 0) if features is None else features
         self.events = collections.deque()
         self.breach = None
-        self.parser = Parser()
+        self.parser = Parser(self.charge_carried)
         self.deadline = None
+        self.heard = self.asked = None  # when something came last; when the other side was asked whether it is there
         # What arrives.
         self.hello = None
         self.peer_goodbye = self.ended = False
@@ -416,20 +485,25 @@ class Session:
         self.in_names = set()
         self.in_pool, self.in_attachments = Window(limits.pool_bytes), Window(limits.attachments)
         self.in_calls = {}              # calls of the other side: the stream of our replies
-        self.due = [0, 0]
+        self.due = [0, 0]               # pool bytes that belong to no stream any more, attachments of the channel
+        self.lent, self.most_attachments = limits.attachments, max(most_attachments, limits.attachments)
+        self.want_until = limits.attachments
+        self.pong_due = False
         # What is sent.
         self.peer = BASE                # what the other side accepts
         self.out_topics = {}
-        self.out_pool, self.out_attachments = Window(BASE.pool_bytes), Window(BASE.attachments)
+        self.out_pool, self.out_attachments = Share(BASE.pool_bytes), Share(BASE.attachments)
+        self.want = 0                   # up to where the other side was asked to grant attachments, modulo 2^32
+        self.ping_wanted = False
         self.out_calls = {}             # our calls: the stream of the other side's replies
         self.out_resets = []            # calls whose end is to be asked for
         self.out = collections.deque()  # (bytearray, fds): frames ready to be written
         self.rest = b""                 # of a frame that is half written
-        self.waiting = collections.deque()  # streams that wait for the pool
+        self.waiting = collections.deque()  # streams that wait for credit, in the order in which they began to
         self.goodbye_wanted = self.goodbye_made = False
         self.turn = 0
         if say_hello:
-            self.raw(encode_hello(limits))
+            self.raw(encode_hello(limits, features=self.features))
 
     # Arriving
 
@@ -456,33 +530,64 @@ class Session:
             return False
         return True
 
-    def fail(self, breach):
-        self.breach = breach
+    def close_unfinished(self):
+        """The channel has ended: descriptors that nobody claimed, and those of messages that are not whole, are closed."""
         self.parser.close()
         for stream in list(self.in_topics.values()) + list(self.out_calls.values()):
             if stream.message:
                 stream.message.close()
                 stream.message = None
 
+    def fail(self, breach):
+        self.breach = breach
+        self.close_unfinished()
+
+    @property
+    def holds_descriptors(self):
+        """Unclaimed, or of a message that is not whole."""
+        return self.parser.holds_descriptors or any(
+            s.message and s.message.attachments for s in list(self.in_topics.values()) + list(self.out_calls.values()))
+
     def starved(self, now):
         """A read found nothing."""
-        if self.deadline is None and self.parser.incomplete:
-            self.deadline = now + self.frame_timeout
+        holds = self.holds_descriptors
+        if self.deadline is None and (self.parser.incomplete or holds):
+            self.deadline = now + (min(self.hold_timeout, self.frame_timeout) if holds else self.frame_timeout)
 
     def tick(self, now):
         if self.deadline is not None and now >= self.deadline and not self.breach:
             self.fail(Breach("timeout"))
+        if self.heard is None:
+            self.heard = now
+        if not self.idle_timeout or self.breach or self.ended or self.peer_goodbye:
+            return
+        if self.asked is not None and self.asked <= self.heard:
+            self.asked = None
+        if self.asked is None and now - self.heard >= self.idle_timeout / 2:
+            self.asked = now
+            self.ping()
+        elif self.asked is not None and now - self.asked >= self.idle_timeout / 2:
+            self.ended = True
+            self.close_unfinished()
+            self.events.append(("end", "silence"))
 
     def end_of_stream(self):
-        self.parser.close()
+        self.close_unfinished()
         if not self.breach and not self.ended:
             self.ended = True
             self.events.append(("end", "orderly" if self.peer_goodbye else "crash"))
 
+    def charge_carried(self, carried, lost):
+        """A carrier came: what it carries takes room in the table of descriptors from now on."""
+        self.in_attachments.used += carried
+        require(self.in_attachments.room >= 0, "credit", "carried: %r" % self.in_attachments)
+        self.due[1] += lost
+
     def frame(self, frame):
         require((frame.kind == HELLO) == (self.hello is None), "first")
         {HELLO: self.on_hello, OPEN: self.on_open, DATA: self.on_data, REPLY: self.on_reply, CREDIT: self.on_credit,
-         CLOSE: self.on_close, RESET: self.on_reset, GOODBYE: self.on_goodbye}[frame.kind](frame)
+         CLOSE: self.on_close, RESET: self.on_reset, GOODBYE: self.on_goodbye, WANT: self.on_want, RETURN: self.on_return,
+         PING: self.on_ping}[frame.kind](frame)
 
     def on_hello(self, frame):
         self.hello = decode_hello(frame.payload)
@@ -517,6 +622,7 @@ class Session:
                 self.in_calls[frame.argument].state = "waiting"
                 self.reply_error(frame.argument, DROPPED)
             self.events.append(("abort", frame.id, frame.argument))
+            self.settle(message)
             self.give_back(message, topic.state == "open")
         elif message is None:
             if frame.argument and frame.argument not in self.in_calls:
@@ -530,6 +636,7 @@ class Session:
                 call.state = "waiting"
             if topic.state == "reset":
                 message.close()
+                self.settle(message)
                 self.give_back(message, False)
                 if message.call:
                     self.reply_error(message.call, CLOSED)
@@ -545,11 +652,13 @@ class Session:
         wanted = call.state == "waiting"
         if frame.flags & ABORT:
             self.events.append(("abort-reply", frame.argument))
+            self.settle(message)
             self.give_back(message, wanted)
         elif message:
             if message.end:
                 del self.out_calls[frame.argument]
                 call.state = "ended"
+                self.due[0] += call.due[2]
             if message.error:
                 message.code, = struct.unpack_from(">I", message.payload)
                 del message.payload[:4]
@@ -557,6 +666,7 @@ class Session:
                 self.events.append(("reply", message))
             else:
                 message.close()
+                self.settle(message)
                 self.give_back(message, False)
                 self.events.append(("discard-reply", frame.argument))
 
@@ -606,8 +716,7 @@ class Session:
             stream.bytes.used += cost - message.overdraft
             stream.attachments.used += n
             self.in_pool.used += message.overdraft
-            self.in_attachments.used += n
-            for window in stream.bytes, stream.attachments, self.in_pool, self.in_attachments:
+            for window in stream.bytes, stream.attachments, self.in_pool:
                 require(window.room >= 0, "credit", window)
         except Breach:
             message.attachments = []    # the frame's still
@@ -615,24 +724,50 @@ class Session:
 
     def on_credit(self, frame):
         size, n = struct.unpack(">II", frame.payload)
+        overdraft = frame.flags & OVERDRAFT
         require(size or n, "grant", "of nothing")
+        require(not frame.id or not frame.argument, "unused", "argument")
+        require(not overdraft or not n and (frame.id or frame.argument), "unused", "OVERDRAFT")
+        stream = None
         if frame.id:
-            require(not frame.argument, "unused", "argument")
-            topic = self.out_topics.get(frame.id)
-            require(topic, "topic-id")
-            require(topic.state != "reset", "closed")
-            topic.bytes.grant(size)
-            topic.attachments.grant(n)
+            stream = self.out_topics.get(frame.id)
+            require(stream, "topic-id")
+            require(stream.state != "reset", "closed")
         elif frame.argument:
             require(frame.argument <= self.limits.calls, "call-id")
-            call = self.in_calls.get(frame.argument)
-            if call:
-                call.bytes.grant(size)
-                call.attachments.grant(n)
-        else:
+            stream = self.in_calls.get(frame.argument)
+        if overdraft:
             self.out_pool.grant(size)
+            self.let_go(stream, POOL, size)
+        elif stream:
+            stream.bytes.grant(size)
+            stream.attachments.grant(n)
+            self.let_go(stream, ATTACHMENTS, n)
+        elif not frame.argument:
+            self.out_pool.grant(size)
+            self.out_pool.unowned -= size
             self.out_attachments.grant(n)
-        self.events.append(("credit", frame.id, frame.argument, size, n))
+        self.events.append(("overdraft", frame.id, frame.argument, size) if overdraft else
+                           ("credit", frame.id, frame.argument, size, n))
+
+    def on_want(self, frame):
+        self.want_until = frame.argument
+        self.lend()
+        self.events.append(("want", frame.argument))
+
+    def on_return(self, frame):
+        n = frame.argument
+        require(0 < n <= self.in_attachments.room, "grant", "more is given back than there is")
+        self.in_attachments.granted -= n
+        self.lent -= n
+        self.want_until = self.in_attachments.granted
+        self.events.append(("return", n))
+
+    def on_ping(self, frame):
+        asks = frame.argument == ASKS
+        if asks and self.features & ANSWERS:
+            self.pong_due = True
+        self.events.append(("ping", "ask" if asks else "answer"))
 
     def on_close(self, frame):
         topic = self.in_topics.get(frame.id)
@@ -666,7 +801,7 @@ class Session:
             topic.state = "reset"
             self.drop_queue(topic)
         else:
-            del self.out_topics[frame.id]
+            self.forget(self.out_topics.pop(frame.id))
         self.events.append(("reset", frame.id, reason))
 
     def on_goodbye(self, _):
@@ -677,9 +812,11 @@ class Session:
 
     # Returning credit
 
-    def take(self, message):
-        """A message has been taken: its credit is due."""
+    def take(self, message, descriptors=True):
+        """A message has been taken, and its descriptors with it, unless settle() is to say so later: its credit is due."""
         stream = message.stream
+        if descriptors:
+            self.settle(message)
         if message.kind == DATA:
             stream.queue.remove(message)
             self.give_back(message, stream.state == "open")
@@ -687,13 +824,39 @@ class Session:
         else:
             self.give_back(message, stream.state == "waiting")
 
+    def settle(self, message):
+        """Its descriptors have been taken by the program, or closed: the channel may have others."""
+        self.due[1] += message.unsettled
+        message.unsettled = 0
+
     def give_back(self, message, window):
         stream = message.stream
         if window:
             stream.due[0] += message.charged[0]
             stream.due[1] += message.charged[1]
-        self.due[0] += message.overdraft
-        self.due[1] += message.charged[1]
+            stream.due[2] += message.overdraft
+        else:
+            self.due[0] += message.overdraft
+
+    @property
+    def wanted(self):
+        """How many attachments the other side is short of."""
+        return max(0, signed(self.want_until - self.in_attachments.granted))
+
+    def lend(self):
+        """Lends the other side what it is short of, as far as there is something to lend."""
+        n = min(self.wanted - self.due[1], self.most_attachments - self.lent)
+        if n > 0:
+            self.lent += n
+            self.due[1] += n
+
+    def may_withhold(self, stream):
+        """True if all that is due to a stream may be withheld (section 7)."""
+        call = stream.argument
+        window = BASE if call else self.limits
+        spare = 0 if call else min(window.topic_attachments // 2, window.topic_attachments - window.message_attachments)
+        return (self.lazy and 2 * stream.due[0] < window.topic_bytes and stream.due[1] <= (0 if self.wanted else spare) and
+                not stream.due[2])
 
     def make_credit(self):
         """Writes what is due, unless it is withheld."""
@@ -701,20 +864,28 @@ class Session:
             return
         streams = [(t.id, 0, t) for t in self.in_topics.values()] + [(0, c, s) for c, s in self.out_calls.items()]
         for id, call, stream in streams:
-            if any(stream.due) and stream.control is None and stream.state != "reset":
-                self.grant(id, call, *stream.due)
-                stream.due = [0, 0]
-        if any(self.due):
-            self.grant(0, 0, *self.due)
+            if stream.control is not None or stream.state == "reset" or call in self.out_resets:
+                self.due[0] += stream.due[2]
+                stream.due = [0, 0, 0]
+            elif any(stream.due) and not self.may_withhold(stream):
+                size, n, overdraft = stream.due
+                stream.due = [0, 0, 0]
+                if size or n:
+                    self.grant(id, call, size, n)
+                if overdraft:
+                    self.grant(id, call, overdraft, 0, True)
+        if self.due[0] or self.due[1] > (self.lent // 8 if self.lazy and not self.wanted else 0):
+            size, n = self.due
             self.due = [0, 0]
+            self.grant(0, 0, size, n)
 
-    def grant(self, id, call, size, n):
+    def grant(self, id, call, size, n, overdraft=False):
         """Gives credit, due or not."""
         stream = self.in_topics[id] if id else self.out_calls[call] if call else None
-        first, second = (stream.bytes, stream.attachments) if stream else (self.in_pool, self.in_attachments)
-        first.grant(size)
-        second.grant(n)
-        self.raw(encode(CREDIT, 0, id, call, struct.pack(">II", size, n)))
+        shared = overdraft or not stream
+        (self.in_pool if shared else stream.bytes).grant(size)
+        (self.in_attachments if shared else stream.attachments).grant(n)
+        self.raw(encode(CREDIT, OVERDRAFT if overdraft else 0, id, call, struct.pack(">II", size, n)))
 
     # Sending
 
@@ -783,6 +954,7 @@ class Session:
         for message in list(topic.queue):
             topic.queue.remove(message)
             message.close()
+            self.settle(message)
             self.give_back(message, False)
             if message.call:
                 self.reply_error(message.call, CLOSED)
@@ -793,6 +965,20 @@ class Session:
 
     def goodbye(self):
         self.goodbye_wanted = True
+
+    def ping(self):
+        """Asks whether the other side is there, if it answers."""
+        self.ping_wanted = bool(self.hello and self.hello.features & ANSWERS)
+
+    def give_back_unused(self):
+        """Gives back attachments of the channel that are lent and that nobody here waits for. True if there were any."""
+        n = self.out_attachments.room
+        if not self.hello or not self.hello.features & LENDS or n <= 0 or self.waiting or self.goodbye_wanted:
+            return False
+        self.out_attachments.granted -= n
+        self.want = self.out_attachments.granted % (1 << 32)
+        self.raw(encode(RETURN, 0, 0, n))
+        return True
 
     def drop_queue(self, stream):
         """An owner throws away what it can not send; a message that has been begun is aborted."""
@@ -821,7 +1007,13 @@ class Session:
         """Makes frames out of what is queued, as far as credit goes and until about `most` bytes are in line."""
         if self.goodbye_made:
             return
+        self.lend()
         self.make_credit()
+        if self.ping_wanted:
+            self.raw(encode(PING, 0, 0, ASKS))
+        if self.pong_due:
+            self.raw(encode(PING, 0, 0, ANSWER))
+        self.ping_wanted = self.pong_due = False
         for topic in list(self.in_topics.values()):
             if topic.control is not None:
                 self.raw(encode(RESET, 0, topic.id, topic.control))
@@ -853,7 +1045,7 @@ class Session:
         for topic in list(self.out_topics.values()):
             if topic.state == "reset":
                 self.raw(encode(CLOSE, 0, topic.id))
-                del self.out_topics[topic.id]
+                self.forget(self.out_topics.pop(topic.id))
             else:
                 self.close_if_empty(topic)
         if self.goodbye_wanted and not any(s.queue for s in list(self.out_topics.values()) + list(self.in_calls.values())):
@@ -891,37 +1083,74 @@ class Session:
     def sent(self, stream, message):
         """The last frame of a message, or its ABORT, is in line."""
         if message.kind == REPLY and message.end:
-            del self.in_calls[message.call]
+            self.forget(self.in_calls.pop(message.call))
         elif message.kind == DATA and message.call:
             self.out_calls[message.call].state = "waiting"
 
     def begin(self, stream, message):
         """Charges a message at its first frame; False if it has to wait."""
         cost, n = message.cost, len(message.attachments)
-        room = stream.bytes.room
         if n and self.hello is None:
-            return False        # whether attachments are wanted at all only HELLO tells
-        if cost:
-            if room <= 0 or stream.attachments.room < n or self.out_attachments.room < n:
-                if stream in self.waiting:
-                    self.waiting.remove(stream)
-                return False
-            overdraft = max(0, cost - room)
-            if overdraft > self.peer.pool_bytes:
-                return False    # more than the pool will ever have: it waits for its topic, and in nobody's way
-            if overdraft:
-                if stream not in self.waiting:
-                    self.waiting.append(stream)
-                if self.waiting[0] is not stream or self.out_pool.room < overdraft:
-                    return False
-            if stream in self.waiting:
-                self.waiting.remove(stream)
-            message.overdraft = overdraft
-            stream.bytes.used += cost - overdraft
-            stream.attachments.used += n
-            self.out_pool.used += overdraft
-            self.out_attachments.used += n
+            return False        # no attachments go before HELLO has come
+        if not cost:
+            return True
+        if not self.may_go(stream, cost, n):
+            if stream not in self.waiting:
+                self.waiting.append(stream)
+            return False
+        if stream in self.waiting:
+            self.waiting.remove(stream)
+        message.overdraft = max(0, cost - stream.bytes.room)
+        stream.bytes.used += cost - message.overdraft
+        stream.attachments.used += n
+        for i, share, some in (POOL, self.out_pool, message.overdraft), (ATTACHMENTS, self.out_attachments, n):
+            share.used += some
+            share.held += some
+            stream.holds[i] += some
         return True
+
+    def may_go(self, stream, cost, n):
+        """Whether there is credit, by the rules for a fair sender. If not: for what the stream keeps its turn; what is wanted."""
+        stream.turns = set()
+        room = stream.bytes.room
+        if room <= 0 or stream.attachments.room < n:
+            return False
+        taken = set()           # turns of those that came before it
+        for other in self.waiting:
+            if other is stream:
+                break
+            taken |= other.turns
+        free = True
+        for i, share, some in (POOL, self.out_pool, max(0, cost - room)), (ATTACHMENTS, self.out_attachments, n):
+            if share.lets(stream.holds[i], some, i not in taken):
+                continue
+            free = False
+            if not stream.holds[i] and (i == ATTACHMENTS or some <= share.total):
+                stream.turns.add(i)
+            if i == ATTACHMENTS:
+                self.want_attachments(share, share.needed(stream.holds[i], some) - share.room)
+        return free
+
+    def want_attachments(self, share, short):
+        """WANT, if it is that what is missing, and if what was asked for before has been granted."""
+        if short > 0 and signed(self.want - share.granted) <= 0:
+            self.want = (share.granted + 4 * short) % (1 << 32)
+            self.raw(encode(WANT, 0, 0, self.want))
+
+    def let_go(self, stream, i, n):
+        """What messages of a stream held came back. It may be more than that."""
+        if stream:
+            n = min(n, stream.holds[i])
+            stream.holds[i] -= n
+            (self.out_pool, self.out_attachments)[i].held -= n
+
+    def forget(self, stream):
+        """A topic or call is over. What its messages hold of the pool comes back for nobody."""
+        self.out_pool.unowned += stream.holds[POOL]
+        for i in POOL, ATTACHMENTS:
+            self.let_go(stream, i, stream.holds[i])
+        if stream in self.waiting:
+            self.waiting.remove(stream)
 
     # Writing
 
@@ -958,13 +1187,15 @@ class Session:
 class Channel:
     """A Session on a socket. step() does what can be done now; run() goes on until something has happened, or fails at a deadline."""
 
-    def __init__(self, sock, limits=BASE, rng=None, auto_take=True, ragged=False, **options):
+    def __init__(self, sock, limits=BASE, rng=None, auto_take=True, ragged=False, give_back=True, **options):
         self.sock = sock
         sock.setblocking(False)
         self.rng = rng or random.Random(1)
         self.session = Session(limits, self.rng, **options)
         self.auto_take = auto_take
         self.ragged = ragged            # odd sizes of reads and writes
+        self.give_back = give_back      # attachments that are lent and not used
+        self.moved_at = 0.0             # when anything was read or written last
         self.most = 1 << 20             # about how much is put in line in one step
         self.eof = self.broken = False  # nothing more to read; nothing more can be written
         self.messages = []              # received and not asked for yet
@@ -989,17 +1220,22 @@ class Channel:
         session = self.session
         moved = False
         session.tick(time.monotonic())
+        self.collect()
         for _ in range(64):
             if not self.eof and not session.breach and self.read():
                 moved = True
             else:
                 break
         session.pump(self.most)
+        if self.give_back and session.idle and time.monotonic() - self.moved_at > 0.02:
+            session.give_back_unused()
         for _ in range(64):
             if not self.broken and not session.breach and self.write():
                 moved = True
             else:
                 break
+        if moved:
+            self.moved_at = time.monotonic()
         return moved
 
     def read(self):
@@ -1013,12 +1249,18 @@ class Channel:
             self.broken = True      # once; then what is left can be read
             return True
         self.reads += 1
+        self.session.heard = time.monotonic()
         if not data:
             close_fds(group.fds)
             self.eof = True
             self.session.end_of_stream()
         else:
             self.session.feed(data, group)
+        self.collect()
+        return True
+
+    def collect(self):
+        """What has happened."""
         while self.session.events:
             event = self.session.events.popleft()
             if event[0] in ("message", "reply"):
@@ -1027,7 +1269,6 @@ class Channel:
                     self.session.take(event[1])
             else:
                 self.log.append(event)
-        return True
 
     def write(self):
         most = self.rng.choice((1, 100, 3000, 100000)) if self.ragged else 256 << 10
@@ -1060,7 +1301,7 @@ class Channel:
             left = end - time.monotonic()
             if left <= 0:
                 raise TimeoutError("deadline; log %r" % self.log[-5:])
-            if self.eof:
+            if self.eof or self.session.ended:
                 raise EOFError("the stream ended; log %r" % self.log[-5:])
             events = select.POLLIN | (0 if self.session.idle or self.broken else select.POLLOUT)
             poll = select.poll()

@@ -47,6 +47,7 @@ static struct {
     {"frame_timeout_ms", &options.frame_timeout_ms},
     {"linger_ms", &options.linger_ms},
     {"unknown_topics", &options.unknown_topics},
+    {"idle_timeout_ms", &options.idle_timeout_ms},
     {"count", &load.count},
     {"size", &load.size},
     {"fds", &load.fds},

@@ -102,6 +102,22 @@ class Frames(unittest.TestCase):
             self.assertEqual((header.length + 4, header.id, header.argument), (len(frame), 7, 9))
             self.assertEqual(header.length - 12 - header.padding, size)
 
+    def test_the_examples_of_the_page_are_frames(self):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "docs", "protocol.md"),
+                  encoding="utf-8") as page:
+            examples = page.read().split("\n## 13.")[1].split("\n## 14.")[0]
+        data = bytes.fromhex("".join(line for line in examples.split("\n") if line.startswith("    ")))
+        seen = set()
+        while data:
+            frame = w.decode(data[:16])
+            body, data = data[16:4 + frame.length], data[4 + frame.length:]
+            self.assertEqual(len(body), frame.length - 12)
+            self.assertFalse(any(body[len(body) - frame.padding:]))
+            if frame.kind == w.HELLO:
+                w.decode_hello(body[:len(body) - frame.padding])
+            seen.add(frame.kind)
+        self.assertEqual(seen, set(w.KINDS))
+
     def test_random_headers_never_do_anything_but_breach(self):
         rng = random.Random(5)
         for _ in range(20000):
@@ -109,6 +125,168 @@ class Frames(unittest.TestCase):
                 w.decode(bytes(rng.choice((0, 1, 3, 0xff, rng.randrange(256))) for _ in range(16)))
             except w.Breach:
                 pass
+
+
+class Shares(unittest.TestCase):
+    """What docs/protocol.md promises of a fair sender."""
+
+    def test_sixteen_topics_that_are_never_drained_leave_the_next_one_its_part(self):
+        for seed in range(300):
+            rng = random.Random(seed)
+            total = rng.choice((64, 512, 1000, 1 << 20, 32 << 20))
+            share, holds = w.Share(total), [0] * 16
+            for _ in range(400):
+                i = rng.randrange(16)
+                n = rng.randint(1, max(1, rng.choice((total // 4, total * 3 // 64, total // 100))))
+                if share.lets(holds[i], n, True):
+                    share.used += n
+                    share.held += n
+                    holds[i] += n
+                self.assertEqual(share.total, total)
+                self.assertTrue(share.lets(0, total * 3 // 64, False), (seed, holds))
+
+    def test_a_message_of_more_than_a_quarter_goes_when_nobody_holds_anything_and_not_before(self):
+        share = w.Share(1000)
+        self.assertTrue(share.lets(0, 1000, True))
+        share.used = share.held = 1
+        self.assertFalse(share.lets(0, 250, True))
+        self.assertTrue(share.lets(0, 249, True))
+        self.assertFalse(share.lets(0, 249, False))
+        self.assertTrue(share.lets(0, 46, False))
+        self.assertFalse(share.lets(0, 47, False))
+        self.assertTrue(share.lets(1, 0, False))
+
+
+class Sides(unittest.TestCase):
+    """One side by itself."""
+
+    def side(self, **options):
+        session = w.Session(**options)
+        session.pump()
+        self.written(session)
+        return session
+
+    def written(self, session):
+        """The frames that have been made since the last time."""
+        session.pump()
+        frames = [bytes(frame) for frame, _ in session.out]
+        session.out.clear()
+        return frames
+
+    def test_one_want_stands_until_it_is_granted(self):
+        session = self.side()
+        session.feed(w.encode_hello(w.BASE._replace(attachments=4)))
+        for name in b"a", b"b", b"c":
+            session.open(name)
+        self.written(session)
+        session.send(1, b"", [0] * 4)
+        self.assertEqual(len(self.written(session)), 1)
+        session.send(2, b"", [0] * 2)
+        self.assertEqual(self.written(session), [w.encode(w.WANT, 0, 0, 24)])
+        session.send(3, b"", [0] * 2)
+        self.assertEqual(self.written(session), [])
+        session.feed(w.encode(w.CREDIT, 0, 0, 0, struct.pack(">II", 0, 19)))
+        self.assertEqual(self.written(session), [])
+        session.feed(w.encode(w.CREDIT, 0, 0, 0, struct.pack(">II", 0, 1)))
+        self.assertEqual(self.written(session), [w.encode(w.DATA, 0, 2, 0, b"", 2), w.encode(w.WANT, 0, 0, 32)])
+
+    def test_nothing_is_given_back_while_a_message_waits(self):
+        session = self.side()
+        session.feed(w.encode_hello(w.BASE._replace(attachments=2), features=w.LENDS))
+        session.open(b"a")
+        self.written(session)
+        session.send(1, b"", [0] * 3)
+        self.assertEqual(self.written(session), [w.encode(w.WANT, 0, 0, 6)])
+        self.assertFalse(session.give_back_unused())
+        session.feed(w.encode(w.CREDIT, 0, 0, 0, struct.pack(">II", 0, 4)))
+        self.assertEqual(len(self.written(session)), 1)
+        self.assertTrue(session.give_back_unused())
+        self.assertEqual(self.written(session), [w.encode(w.RETURN, 0, 0, 3)])
+        self.assertFalse(session.give_back_unused())
+
+    def test_want_and_return_are_counted_modulo_2_to_32(self):
+        session = self.side(most_attachments=100)
+        session.feed(w.encode_hello())
+        for window in (session.in_attachments,):
+            window.granted = window.used = (1 << 32) - 3
+        session.lent = 0
+        session.feed(w.encode(w.WANT, 0, 0, 7))
+        self.assertEqual(self.written(session), [w.encode(w.CREDIT, 0, 0, 0, struct.pack(">II", 0, 10))])
+        session.feed(w.encode(w.WANT, 0, 0, 6))
+        self.assertEqual(self.written(session), [])
+        session.feed(w.encode(w.RETURN, 0, 0, 10))
+        self.assertEqual((session.lent, session.in_attachments.room, session.wanted), (0, 0, 0))
+        session.feed(w.encode(w.RETURN, 0, 0, 1))
+        self.assertEqual(session.breach.rule, "grant")
+
+    def test_a_lazy_reader_withholds_no_more_than_the_page_allows(self):
+        for size, n, returned in (32703, 0, False), (32704, 0, True), (0, 4, False), (0, 5, True):
+            session = self.side(limits=w.BASE._replace(topic_attachments=20, attachments=80), lazy=True)
+            session.feed(w.encode_hello() + w.encode(w.OPEN, 0, 1, 0, b"a"))
+            frame = bytearray(w.encode(w.DATA, 0, 1, 0, bytes(size), n))
+            fds = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(n)]
+            w.set_carried(frame, n)
+            session.feed(frame, w.Group(fds, False))
+            session.take(session.events[-1][1])
+            w.close_fds(fds)
+            credit = [w.encode(w.CREDIT, 0, 1, 0, struct.pack(">II", size + 64, n))]
+            self.assertEqual(self.written(session), credit if returned else [])
+            session.feed(w.encode(w.WANT, 0, 0, 1000))
+            due = [] if returned or not n else credit
+            due += [w.encode(w.CREDIT, 0, 0, 0, struct.pack(">II", 0, n))] if n else []
+            self.assertEqual(self.written(session), due)
+
+    def test_no_more_is_lent_than_there_is(self):
+        session = self.side(most_attachments=100)
+        session.feed(w.encode_hello() + w.encode(w.WANT, 0, 0, 1000))
+        self.assertEqual(self.written(session), [w.encode(w.CREDIT, 0, 0, 0, struct.pack(">II", 0, 36))])
+        self.assertEqual(session.wanted, 900)
+
+    def test_overdraft_comes_back_as_that_of_its_topic_unless_that_is_over(self):
+        session = self.side()
+        session.feed(w.encode_hello() + w.encode(w.OPEN, 0, 1, 0, b"a"))
+        for size in 65408, 100:
+            session.feed(w.encode(w.DATA, w.SIZED if size == 100 else 0, 1, 0,
+                                  (struct.pack(">II", 100, 100) if size == 100 else b"") + bytes(size)))
+        first, second = [e[1] for e in session.events if e[0] == "message"]
+        self.assertEqual((first.overdraft, second.overdraft), (0, 100))
+        session.take(first)
+        session.take(second)
+        self.assertEqual(self.written(session), [w.encode(w.CREDIT, 0, 1, 0, struct.pack(">II", 65536, 0)),
+                                                 w.encode(w.CREDIT, w.OVERDRAFT, 1, 0, struct.pack(">II", 100, 0))])
+        session.feed(w.encode(w.DATA, w.SIZED, 1, 0, struct.pack(">II", 100, 100) + bytes(100)) + w.encode(w.CLOSE, 0, 1))
+        session.take([e[1] for e in session.events if e[0] == "message"][-1])
+        self.assertEqual(self.written(session), [w.encode(w.CREDIT, 0, 0, 0, struct.pack(">II", 100, 0)),
+                                                 w.encode(w.RESET, 0, 1, w.DONE)])
+
+    def test_silence_is_asked_about_and_then_the_end(self):
+        session = self.side(idle_timeout=10)
+        session.feed(w.encode_hello(features=w.ANSWERS))
+        session.heard = 100
+        session.tick(104.9)
+        self.assertEqual(self.written(session), [])
+        session.tick(105)
+        self.assertEqual(self.written(session), [w.encode(w.PING)])
+        session.tick(109.9)
+        session.feed(w.encode(w.PING, 0, 0, w.ANSWER))
+        session.heard = 109.9
+        session.tick(114)
+        self.assertEqual(self.written(session), [])
+        session.tick(115)
+        self.assertEqual(self.written(session), [w.encode(w.PING)])
+        session.tick(119)
+        self.assertFalse(session.ended)
+        session.tick(120)
+        self.assertEqual(session.events[-1], ("end", "silence"))
+
+    def test_who_does_not_answer_is_not_asked(self):
+        session = self.side(idle_timeout=10)
+        session.feed(w.encode_hello())
+        session.heard = 100
+        session.tick(105)
+        self.assertEqual(self.written(session), [])
+        session.tick(110)
+        self.assertEqual(session.events[-1], ("end", "silence"))
 
 
 class ParserOnAModelSocket(Descriptors):
@@ -203,6 +381,56 @@ class Channels(Descriptors):
                     for topic in channel.session.out_topics.values():
                         self.assertEqual(topic.bytes.room, channel.session.peer.topic_bytes)
                 w.close_fds(keep)
+
+    def lazy_pair(self, rng, seed):
+        """Two sides that withhold credit as far as the page allows it, and lend."""
+        sides = []
+        for _ in range(2):
+            most = rng.choice((1, 5, 16, 40))
+            limits = w.BASE._replace(message_attachments=most, topic_attachments=most + rng.choice((0, 1, 7, 30)),
+                                     attachments=rng.choice((0, 1, most, 2 * most)))
+            sides.append({"limits": limits, "lazy": True, "most_attachments": most + rng.choice((0, 3, 100))})
+        return Pair(*sides, seed=seed, ragged=rng.random() < 0.3, fragment=rng.choice((5000, w.BODY_MAX)))
+
+    def answer(self, channel):
+        """Answers the calls that have come: how many."""
+        n = 0
+        for m in channel.messages:
+            if m.kind == w.DATA and m.call and not m.answered:
+                m.answered = True
+                fds = [self.null] * min(2, channel.session.peer.message_attachments)
+                channel.session.reply(m.call, bytes(n % 2 * 70000), fds, True)
+                n += 1
+        return n
+
+    def test_readers_that_withhold_what_they_may_never_stop_a_sender(self):
+        for seed in range(20):
+            rng = random.Random(seed)
+            with self.lazy_pair(rng, seed) as p:
+                ids = {c: [c.session.open(b"%d" % i) for i in range(rng.randint(1, 20))] for c in (p.a, p.b)}
+                p.settle()
+                sent = {p.a: 0, p.b: 0}
+                for _ in range(100):
+                    c = rng.choice((p.a, p.b))
+                    most = c.session.peer.message_attachments
+                    size = rng.choice((0, 10, 60000, 65472, 66000, 200000, 1 << 20))
+                    call = rng.choice([0, 0, 0] + [i for i in range(1, 65) if i not in c.session.out_calls])
+                    fds = [self.null] * rng.choice((0, 0, 1, most, rng.randint(0, most)))
+                    c.session.send(rng.choice(ids[c]), bytes(size), fds, call)
+                    sent[c] += 1
+                    for c in rng.choices((p.a, p.b), k=rng.randrange(6)):
+                        c.step()
+                        if rng.random() < 0.1:
+                            c.session.give_back_unused()
+                quiet = 0
+                while quiet < 5:
+                    moved = [p.a.step(), p.b.step(), self.answer(p.a), self.answer(p.b)]
+                    quiet = 0 if any(moved) else quiet + 1
+                for c, other in (p.a, p.b), (p.b, p.a):
+                    self.assertIsNone(c.session.breach)
+                    self.assertFalse([t for t in c.session.out_topics.values() if t.queue], seed)
+                    self.assertFalse(c.session.out_calls, seed)
+                    self.assertEqual(sum(m.kind == w.DATA for m in other.messages), sent[c])
 
     def test_ids_are_closed_and_opened_again_from_both_sides(self):
         rng = random.Random(3)
@@ -340,6 +568,23 @@ class Channels(Descriptors):
         session.tick(109)
         self.assertIsNone(session.breach)
         session.tick(110)
+        self.assertEqual(session.breach.rule, "timeout")
+
+    def test_the_clock_for_descriptors_is_started_anew_by_every_frame(self):
+        session = w.Session(frame_timeout=10, hold_timeout=5)
+        session.feed(w.encode_hello())
+        carrier = bytearray(w.encode(w.PING, 0, 0, w.ANSWER))
+        w.set_carried(carrier, 1)
+        session.feed(carrier, w.Group([os.dup(self.null)], False))
+        for now in 100, 104, 108:
+            session.starved(now)
+            session.tick(now + 4)
+            self.assertIsNone(session.breach)
+            session.feed(w.encode(w.PING, 0, 0, w.ANSWER))
+        session.starved(112)
+        session.feed(w.encode(w.PING, 0, 0, w.ANSWER)[:8])
+        session.starved(116)
+        session.tick(117)
         self.assertEqual(session.breach.rule, "timeout")
 
 

@@ -172,6 +172,7 @@ static void test_a_topics_attachments_are_used_to_the_last_and_no_further(void)
 
 	options.message_attachments = 16;
 	options.topic_window_attachments = 21;
+	options.attachments = 100;
 	open_limited(&options);
 	check_int(send_until_full(ends.topic[0], 1, &file, 1), 21);
 	send_text(ends.topic[0], "goes without");
@@ -190,38 +191,41 @@ static void test_the_channels_attachments_are_used_to_the_last_and_no_further(vo
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	beam_topic *other[2] = {NULL, NULL};
-	int file = raw_file(), fds[16];
+	int file = raw_file(), fds[64];
 
-	for (size_t i = 0; i < 16; i++)
+	for (size_t i = 0; i < 64; i++)
 		fds[i] = file;
-	options.message_attachments = 16;
-	options.topic_window_attachments = 60;
-	options.attachments = 67;
+	options.message_attachments = 64;
+	options.topic_window_attachments = 64;
+	options.attachments = 64;
 	open_limited(&options);
 	for (int i = 0; i < 2; i++)
 		require_int(beam_topic_open(&other[i], ends.channel[i], "other"), 0);
-	for (int i = 0; i < 3; i++)
-		check_int(beam_topic_sendv(ends.topic[0], NULL, 0, fds, 16, soon()), 0);
-	check_int(send_until_full(other[0], 1, &file, 1), 67 - 3 * 16);
+	/* One message may take all, while nobody holds any. */
+	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, fds, 64, soon()), 0);
 	send_text(other[0], "goes without");
-	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, &file, 1, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, briefly()), -ETIMEDOUT);
+	expect(ends.topic[1], 0, 64);
+	/* Of a topic that is not drained a quarter waits, and of another one a little: 3 of 64. */
+	check_int(send_until_full(other[0], 1, &file, 1), 16);
+	check_int(send_until_full(ends.topic[0], 1, &file, 1), 3);
 	for (int i = 0; i < 3; i++)
-		expect(ends.topic[1], 0, 16);
-	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, soon()), 0);
+		expect(ends.topic[1], 1, 1);
 	for (int i = 0; i < 2; i++)
 		beam_topic_unref(other[i]);
 	ends_close(&ends);
 	close(file);
 }
 
-static void test_the_pool_is_lent_to_the_last_byte_and_no_further(void)
+static void test_the_pool_is_used_to_the_last_byte_that_a_topic_may_have(void)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	const size_t window = 64 << 10, pool = 1 << 20, first = pool - 100;
-	/* What the first takes beyond its window, and what may be as large as its window and the rest together. */
-	const size_t over = first + 64 - window, second = window + pool - over - 64;
+	/* Nearly all goes to the first, for nobody else holds any. The second may have a little beside it: 3 of 64. */
+	const size_t second = window + pool * 3 / 64 - 64;
 	char *data = calloc(1, pool);
-	beam_topic *other = NULL;
+	beam_topic *other = NULL, *taker = NULL;
 
 	require(data != NULL);
 	options.topic_window_bytes = (uint32_t)window;
@@ -234,6 +238,9 @@ static void test_the_pool_is_lent_to_the_last_byte_and_no_further(void)
 	check_int(beam_topic_send(other, data, second, soon()), 0);
 	/* Given back, all of it. */
 	expect(ends.topic[1], first, 0);
+	require_int(beam_topic_open(&taker, ends.channel[1], "other"), 0);
+	expect(taker, second, 0);
+	beam_topic_unref(taker);
 	check_int(beam_topic_send(ends.topic[0], data, first, soon()), 0);
 	expect(ends.topic[1], first, 0);
 	beam_topic_unref(other);
@@ -313,7 +320,7 @@ static const struct test tests[] = {
     TEST(test_a_topics_window_is_used_to_the_last_byte_and_no_further),
     TEST(test_a_topics_attachments_are_used_to_the_last_and_no_further),
     TEST(test_the_channels_attachments_are_used_to_the_last_and_no_further),
-    TEST(test_the_pool_is_lent_to_the_last_byte_and_no_further),
+    TEST(test_the_pool_is_used_to_the_last_byte_that_a_topic_may_have),
     TEST(test_as_many_topics_as_the_other_side_accepts_go_and_one_more_waits_for_its_turn),
     TEST(test_a_topic_that_is_refused_costs_its_own_sender_only),
 };

@@ -89,14 +89,14 @@ static void test_no_more_calls_are_made_than_the_other_side_takes(void)
 	for (int i = 0; i < 64; i++)
 		make(&calls[i]);
 	check_int(ask(&calls[64], &own, "one more", 0), -EAGAIN);
-	mouth.wake_alls = 0;
+	mouth.changes = 0;
 	tx_call_over(&mouth.tx, &calls[10]);
-	check(mouth.wake_alls > 0);
+	check(mouth.changes > 0);
 	make(&calls[64]);
 	check_int(calls[64].id, 11);
 	/* HELLO may raise it. */
 	peer.calls = 70;
-	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	for (int i = 65; i < 71; i++)
 		make(&calls[i]);
 	check_int(ask(&calls[71], &own, "one more", 0), -EAGAIN);
@@ -177,7 +177,7 @@ static void test_a_reset_goes_behind_its_request(void)
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "data 1 call\nreset 1\n");
 	/* Credit is not given any more. */
-	tx_return(&mouth.tx, &call, 100, 0);
+	tx_return(&mouth.tx, &call, 100, 0, 0);
 	check(!tx_pending(&mouth.tx));
 	talk_end();
 }
@@ -188,14 +188,14 @@ static void test_what_is_owed_to_a_call_is_owed_no_more_when_it_has_ended(void)
 
 	talk_begin();
 	make(&call);
-	tx_return(&mouth.tx, &call, 100, 2);
+	tx_return(&mouth.tx, &call, 100, 2, 0);
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "credit 1 100 2\n");
 	check_int(call.granted_bytes, limits_base.topic_bytes + 100);
 	mouth_forget(&mouth);
-	tx_return(&mouth.tx, &call, 100, 2);
+	tx_return(&mouth.tx, &call, 100, 2, 0);
 	tx_call_over(&mouth.tx, &call);
-	tx_return(&mouth.tx, &call, 100, 2);
+	tx_return(&mouth.tx, &call, 100, 2, 0);
 	tx_reset_inlet(&mouth.tx, &call, RESET_DONE);
 	check(!tx_pending(&mouth.tx));
 	talk_end();
@@ -307,7 +307,7 @@ static void test_replies_have_the_base_window_whatever_hello_says(void)
 	peer.topic_bytes = peer.message_bytes = peer.pool_bytes = 1 << 24;
 	peer.topic_attachments = peer.message_attachments = 100;
 	peer.attachments = 200;
-	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	check_int(call.limit_bytes, limits_base.topic_bytes);
 	check_int(tx_fits(&mouth.tx, &call, 1 << 24, 16), 0);
 	check_int(tx_fits(&mouth.tx, &call, 1, 17), -E2BIG);
@@ -320,14 +320,15 @@ static void test_replies_have_the_base_window_whatever_hello_says(void)
 	tx_complete(&mouth.tx, &call, false);
 	check_int(tx_charge(&mouth.tx, &call, &claim, &overdraft), -EAGAIN);
 	mouth.wakes = 0;
-	check_string(tx_credit_call(&mouth.tx, 1, MESSAGE_COST, 0), NULL);
+	check_string(tx_credit_call(&mouth.tx, 1, MESSAGE_COST, 0, false), NULL);
 	check_int(mouth.wakes, 1);
 	check_int(tx_charge(&mouth.tx, &call, &claim, &overdraft), 0);
 	tx_complete(&mouth.tx, &call, false);
-	check(tx_credit_call(&mouth.tx, 1, CREDIT_MAX, 1) == NULL);
-	check_string(tx_credit_call(&mouth.tx, 1, 1, 0), BREACH_GRANT);
+	check(tx_credit_call(&mouth.tx, 1, CREDIT_MAX, 1, false) == NULL);
+	check_string(tx_credit_call(&mouth.tx, 1, 1, 0, false), BREACH_GRANT);
 	/* For calls that are free it has crossed their end. */
-	check(!tx_credit_call(&mouth.tx, 2, CREDIT_MAX, CREDIT_MAX) && !tx_credit_call(&mouth.tx, UINT32_MAX, 1, 1));
+	check(!tx_credit_call(&mouth.tx, 2, CREDIT_MAX, CREDIT_MAX, false) &&
+	      !tx_credit_call(&mouth.tx, UINT32_MAX, 1, 1, false));
 	talk_end();
 }
 
@@ -413,7 +414,7 @@ static void test_what_comes_while_the_last_reply_is_in_a_batch_counts_if_that_le
 	bytes = call.limit_bytes;
 	reply(&own, &call, "last", FRAME_END, 0);
 	check(tx_batch(&mouth.tx, &own));
-	check(tx_credit_call(&mouth.tx, 5, 100, 0) == NULL);
+	check(tx_credit_call(&mouth.tx, 5, 100, 0, false) == NULL);
 	tx_reset_call(&mouth.tx, 5);
 	tx_leave(&mouth.tx, &own);
 	check_int(call.limit_bytes, bytes + 100);
@@ -489,7 +490,7 @@ static void test_an_end_without_a_reply_goes_behind_the_replies_in_the_buffer(vo
 	tx_append(&mouth.tx, &own, NULL);
 	tx_complete(&mouth.tx, &call, false);
 	tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
-	tx_return_shared(&mouth.tx, 7, 0);
+	tx_return_pool(&mouth.tx, 7);
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "credit 0 7 0\nreply 5 more\nreply 5 end 1\n");
 	check_int(mouth.n_released, 1);
@@ -498,13 +499,19 @@ static void test_an_end_without_a_reply_goes_behind_the_replies_in_the_buffer(vo
 
 static void test_a_reset_ends_the_call_once_and_wakes_who_sends(void)
 {
+	struct tx_claim claim = claim_of(0, 0, false);
 	struct outlet call;
 
 	talk_begin();
 	take(&call, 5);
+	call.used_bytes = call.limit_bytes;
+	list_init(&claim.link);
+	check_int(try_claim(&call, &claim), -EAGAIN);
 	mouth.wakes = 0;
 	tx_reset_call(&mouth.tx, 5);
-	check(call.reset && mouth.wakes > 0);
+	check(call.reset);
+	check_int(mouth.wakes, 1);
+	tx_unclaim(&mouth.tx, &call, &claim);
 	tx_reset_call(&mouth.tx, 5);
 	tx_reset_call(&mouth.tx, 6);
 	tx_end_call(&mouth.tx, &call, REPLY_CLOSED);

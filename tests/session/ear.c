@@ -57,6 +57,20 @@ static void see_fds(struct ear *ear, const int *fds, size_t n)
 	}
 }
 
+/* The same of those that were charged to the channel: they are settled. */
+static void settle(struct ear *ear, const int *fds, size_t n)
+{
+	uint32_t open = 0;
+
+	for (size_t i = 0; i < n; i++)
+		open += fds[i] >= 0;
+	see_fds(ear, fds, n);
+	check(ear->charged >= open);
+	ear->charged -= open;
+	if (ear->tx)
+		tx_settled(ear->tx, open);
+}
+
 static int on_hello(void *owner, const struct hello *hello)
 {
 	struct ear *ear = owner;
@@ -64,7 +78,7 @@ static int on_hello(void *owner, const struct hello *hello)
 
 	note(ear, "hello %u %u %u %u %u %u %u %u %u %u\n", hello->version, hello->features, l->topics, l->calls,
 	     l->message_bytes, l->message_attachments, l->topic_bytes, l->topic_attachments, l->pool_bytes, l->attachments);
-	return ear->tx ? tx_hello(ear->tx, l) : 0;
+	return ear->tx ? tx_hello(ear->tx, hello) : 0;
 }
 
 static int on_opened(void *owner, struct inlet *inlet)
@@ -133,14 +147,17 @@ static void note_message(struct ear *ear, const struct inlet *inlet, const struc
 	note_content(ear, message, 0);
 }
 
-/* What a message took of the pool and the channel's attachments comes back in any case, its topic's part if that goes on. */
+/* What a message took of the pool comes back in any case, its topic's part if that goes on. */
 static void give_back(struct ear *ear, const struct inlet *inlet, const struct beam_message *message)
 {
 	if (!ear->tx)
 		return;
-	tx_return_shared(ear->tx, message->overdraft, message->n_fds);
-	if (!inlet->discard && !inlet->closed)
-		tx_return(ear->tx, message->origin, message->cost - message->overdraft, message->n_fds);
+	if (inlet->discard)
+		tx_return_pool(ear->tx, message->overdraft);
+	else if (inlet->closed)
+		tx_return(ear->tx, message->origin, 0, 0, message->overdraft);
+	else
+		tx_return(ear->tx, message->origin, message->cost - message->overdraft, message->n_fds, message->overdraft);
 }
 
 static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
@@ -158,14 +175,14 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 			if (ear->tx && message->call)
 				tx_end_call(ear->tx, &((struct ear_call *)message->call)->outlet, REPLY_CLOSED);
 			give_back(ear, inlet, message);
-			see_fds(ear, message->fds, message->n_fds);
+			settle(ear, message->fds, message->n_fds);
 			message_free_shell(message);
 			continue;
 		}
 		if (inlet->replies) {
 			note_reply(ear, inlet->id, message);
 			give_back(ear, inlet, message);
-			see_fds(ear, message->fds, message->n_fds);
+			settle(ear, message->fds, message->n_fds);
 			message_free_shell(message);
 			continue;
 		}
@@ -182,7 +199,7 @@ void ear_drop(struct ear *ear, struct beam_message *message)
 	struct inlet *inlet = message->origin;
 
 	inlet->queued--;
-	see_fds(ear, message->fds, message->n_fds);
+	settle(ear, message->fds, message->n_fds);
 	give_back(ear, inlet, message);
 	if (ear->tx && inlet->closed && !inlet->queued)
 		tx_reset_inlet(ear->tx, inlet, RESET_DONE);
@@ -276,14 +293,17 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 		ear->asked[inlet->id] = NULL;
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft)
 {
 	struct ear *ear = owner;
 	const char *rule = ear->answer;
 
 	if (ear->tx)
-		rule = call ? tx_credit_call(ear->tx, call, bytes, attachments) : tx_credit(ear->tx, id, bytes, attachments);
-	if (!rule)
+		rule = call ? tx_credit_call(ear->tx, call, bytes, attachments, overdraft)
+			    : tx_credit(ear->tx, id, bytes, attachments, overdraft);
+	if (!rule && overdraft)
+		note(ear, "overdraft %u %u %u\n", id, call, bytes);
+	else if (!rule)
 		note(ear, "credit %u %u %u %u\n", id, call, bytes, attachments);
 	return rule;
 }
@@ -323,11 +343,49 @@ static void on_goodbye(void *owner)
 	note(ear, "goodbye\n");
 }
 
-static void on_discard(void *owner, const int *fds, size_t n)
+static void on_want(void *owner, uint32_t until)
 {
 	struct ear *ear = owner;
 
-	see_fds(ear, fds, n);
+	note(ear, "want %u\n", until);
+	ear->wanted = until;
+	if (ear->tx)
+		tx_wanted(ear->tx, until);
+}
+
+static void on_returned(void *owner, uint32_t attachments)
+{
+	struct ear *ear = owner;
+
+	note(ear, "return %u\n", attachments);
+	ear->returned = attachments;
+	if (ear->tx)
+		tx_given_back(ear->tx, attachments);
+	else
+		atomic_fetch_sub(&ear->granted_attachments, attachments);
+}
+
+static void on_ping(void *owner, bool asks)
+{
+	struct ear *ear = owner;
+
+	note(ear, "ping %s\n", asks ? "ask" : "answer");
+	ear->asked_whether_there += asks;
+	if (ear->tx && asks)
+		ear->tx->pong_due = true;
+}
+
+static void on_charged(void *owner, size_t n)
+{
+	((struct ear *)owner)->charged += n;
+}
+
+static void on_discard(void *owner, const int *fds, size_t n, bool charged)
+{
+	if (charged)
+		settle(owner, fds, n);
+	else
+		see_fds(owner, fds, n);
 }
 
 static void on_lost(void *owner, size_t n)
@@ -336,6 +394,8 @@ static void on_lost(void *owner, size_t n)
 
 	check(n > 0);
 	ear->lost += n;
+	if (ear->tx)
+		tx_settled(ear->tx, (uint32_t)n);
 }
 
 static const struct rx_events events = {
@@ -350,6 +410,10 @@ static const struct rx_events events = {
     .credit = on_credit,
     .reset = on_reset,
     .goodbye = on_goodbye,
+    .want = on_want,
+    .returned = on_returned,
+    .ping = on_ping,
+    .charged = on_charged,
     .discard = on_discard,
     .lost = on_lost,
 };
@@ -377,19 +441,22 @@ void ear_end(struct ear *ear)
 	size_t seen = 0;
 
 	while ((message = message_queue_take(&ear->taken))) {
-		see_fds(ear, message->fds, message->n_fds);
+		settle(ear, message->fds, message->n_fds);
 		message_free_shell(message);
 	}
 	for (size_t i = 0; i <= EAR_CALLS; i++) {
 		struct inlet *inlet = ear->asked[i];
 
 		if (inlet && inlet->building) {
-			see_fds(ear, inlet->building->fds, inlet->building->n_fds);
+			settle(ear, inlet->building->fds, inlet->building->n_fds);
 			message_free_shell(inlet->building);
 		}
 	}
-	if (ear->rx.pool)
+	if (ear->rx.pool) {
+		rx_finish(&ear->rx);
 		rx_end(&ear->rx);
+	}
+	check_int(ear->charged, 0);
 	for (size_t i = 0; i < ear->capacity_fds; i++)
 		seen += ear->seen_fds[i] > 0;
 	check_int(seen, ear->came);

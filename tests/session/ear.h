@@ -39,6 +39,11 @@ struct ear {
 	size_t size, capacity;
 	/* Descriptors: those that came and those that the kernel dropped; how often each was seen again. */
 	size_t came, lost;
+	/* Of those that were charged, how many are not settled. */
+	size_t charged;
+	/* What the other side asked for and gave back last; how often it asked whether anybody is there. */
+	uint32_t wanted, returned;
+	unsigned asked_whether_there;
 	unsigned char *seen_fds;
 	size_t capacity_fds;
 	bool goodbye;

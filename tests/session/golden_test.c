@@ -7,7 +7,7 @@
 #include <session/ear.h>
 #include <session/mouth.h>
 
-enum { LINE = 1 << 16, OUTLETS = 80, MESSAGES = 64, WAYS = 14, FRAME_TIME_MS = 30000 };
+enum { LINE = 1 << 16, OUTLETS = 80, MESSAGES = 64, WAYS = 14, FRAME_TIME_MS = 30000, HOLD_TIME_MS = 5000 };
 
 /* A message that was handed in and waits for credit. */
 struct waiting {
@@ -191,11 +191,11 @@ static void starve(struct player *player)
 {
 	const struct rx *rx = &player->ear.rx;
 
-	if (!rx_unfinished(rx)) {
+	if (!rx_unfinished(rx) && !rx_holds_descriptors(rx)) {
 		player->stalled_frame = 0;
 	} else if (player->stalled_frame != rx_frame_number(rx)) {
 		player->stalled_frame = rx_frame_number(rx);
-		player->stalled_until = player->now + FRAME_TIME_MS;
+		player->stalled_until = player->now + (rx_holds_descriptors(rx) ? HOLD_TIME_MS : FRAME_TIME_MS);
 	} else if (player->now >= player->stalled_until) {
 		player->timed_out = true;
 	}
@@ -344,6 +344,10 @@ static void on_do(struct player *player, const struct words *words)
 		do_reset_call(player, number(words, 2));
 	else if (strcmp(what, "goodbye") == 0)
 		player->goodbye = true;
+	else if (strcmp(what, "return") == 0)
+		tx_give_back(&player->mouth.tx);
+	else if (strcmp(what, "ping") == 0)
+		player->mouth.tx.ping_due = player->mouth.tx.peer_features & FEATURE_ANSWERS;
 	else
 		fail("do %s", what);
 }
@@ -560,7 +564,7 @@ static void play(const char *file, const struct golden_case *golden, int way)
 		struct beam_message *message = player.calls[id].building;
 
 		if (message) {
-			player.ear.rx.events->discard(&player.ear, message->fds, message->n_fds);
+			player.ear.rx.events->discard(&player.ear, message->fds, message->n_fds, true);
 			message_free_shell(message);
 		}
 	}

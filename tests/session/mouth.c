@@ -2,15 +2,20 @@
 #include <session/mouth.h>
 #include <stdarg.h>
 
-static void on_wake(void *owner, struct outlet *outlet)
+static void on_wake(void *owner, struct tx_claim *claim)
 {
-	(void)outlet;
-	((struct mouth *)owner)->wakes++;
+	struct mouth *mouth = owner;
+
+	check(claim->woken && list_linked(&claim->link));
+	if (mouth->wakes < sizeof mouth->woken / sizeof *mouth->woken)
+		mouth->woken[mouth->wakes] = claim;
+	mouth->wakes++;
 }
 
-static void on_wake_all(void *owner)
+static void on_changed(void *owner, struct outlet *outlet)
 {
-	((struct mouth *)owner)->wake_alls++;
+	(void)outlet;
+	((struct mouth *)owner)->changes++;
 }
 
 static void on_room(void *owner)
@@ -28,7 +33,7 @@ static void on_released(void *owner, struct outlet *outlet)
 
 const struct tx_events mouth_events = {
     .wake = on_wake,
-    .wake_all = on_wake_all,
+    .changed = on_changed,
     .room = on_room,
     .released = on_released,
 };
@@ -57,6 +62,11 @@ void mouth_end(struct mouth *mouth)
 	tx_end(&mouth->tx);
 	speech_end(&mouth->said);
 	free(mouth->fds);
+}
+
+int mouth_hear_hello(struct mouth *mouth, const struct limits *limits)
+{
+	return tx_hello(&mouth->tx, &(struct hello){.version = PROTOCOL_VERSION, .limits = *limits});
 }
 
 void mouth_open(struct mouth *mouth, struct outlet *outlet, const char *name)
@@ -196,15 +206,27 @@ __attribute__((format(printf, 2, 3))) static void add(char *text, const char *fo
 /* What there is of it in 512 bytes. */
 static void frame_text(char *to, const unsigned char *bytes, const struct frame *frame)
 {
-	static const char *const names[] = {"", "hello", "open", "data", "reply", "credit", "close", "reset", "goodbye"};
+	static const char *const names[FRAME_KIND_LAST + 1] = {"",
+							       "hello",
+							       "open",
+							       "data",
+							       "reply",
+							       "credit",
+							       "close",
+							       "reset",
+							       "goodbye",
+							       [FRAME_WANT] = "want",
+							       [FRAME_RETURN] = "return",
+							       [FRAME_PING] = "ping"};
+	bool overdraft = frame->kind == FRAME_CREDIT && frame->flags & FRAME_OVERDRAFT;
 	static const char *const reasons[] = {"done", "unwanted", "refused"};
 	struct reader payload = reader_over(bytes + FRAME_HEADER, frame_payload(frame));
 
 	to[0] = 0;
-	add(to, "%s %u", names[frame->kind], frame->id ? frame->id : frame->argument);
+	add(to, "%s %u", overdraft ? "overdraft" : names[frame->kind], frame->id ? frame->id : frame->argument);
 	if (frame->kind == FRAME_RESET && frame->id)
 		add(to, " %s", frame->argument <= RESET_REFUSED ? reasons[frame->argument] : "?");
-	if (frame->flags & FRAME_MORE)
+	if (frame->flags & FRAME_MORE && frame->kind != FRAME_CREDIT)
 		add(to, " more");
 	if (frame->flags & FRAME_ABORT)
 		add(to, " abort");

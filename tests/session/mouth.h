@@ -17,7 +17,8 @@ struct mouth {
 	int *fds;
 	size_t capacity_fds;
 	/* What the session told. */
-	unsigned wakes, wake_alls, rooms;
+	unsigned wakes, changes, rooms;
+	struct tx_claim *woken[512]; /* the first of them */
 	unsigned n_released;
 	struct outlet *released[128];
 	/* Duplicates that the session is done with. */
@@ -31,6 +32,9 @@ void mouth_init_with(struct mouth *mouth, const struct limits *limits);
 void mouth_init_after_hello(struct mouth *mouth);
 void mouth_end(struct mouth *mouth);
 extern const struct tx_events mouth_events;
+
+/* The other side's HELLO has come: tx_hello()'s result. */
+int mouth_hear_hello(struct mouth *mouth, const struct limits *limits);
 
 /* A topic: opened, and what that makes written and forgotten. */
 void mouth_open(struct mouth *mouth, struct outlet *outlet, const char *name);

@@ -65,6 +65,14 @@ static void kind_9(void)
 {
 	kind(9);
 }
+static void kind_14(void)
+{
+	kind(14);
+}
+static void kind_18(void)
+{
+	kind(18);
+}
 static void kind_255(void)
 {
 	kind(255);
@@ -556,6 +564,71 @@ static void grant_of_nothing_for_a_topic(void)
 {
 	speech_credit(&speech, 1, 0, 0, 0);
 }
+static void grant_back_of_nothing(void)
+{
+	put(FRAME_RETURN, 0, 0, 0, 0, "");
+}
+static void grant_back_of_more_than_was_granted(void)
+{
+	put(FRAME_RETURN, 0, 0, 0, 65, "");
+}
+static void grant_back_of_what_is_used(void)
+{
+	speech_send_fds(&speech, 10, 0);
+	put(FRAME_DATA, 0, 10, 1, 0, "x");
+	put(FRAME_RETURN, 0, 0, 0, 55, "");
+}
+static void grant_back_twice(void)
+{
+	put(FRAME_RETURN, 0, 0, 0, 64, "");
+	put(FRAME_RETURN, 0, 0, 0, 1, "");
+}
+static void overdraft(uint32_t id, uint32_t call, uint32_t attachments)
+{
+	unsigned char payload[FRAME_CREDIT_BODY];
+
+	put_u32(payload, 5);
+	put_u32(payload + 4, attachments);
+	speech_frame(&speech, FRAME_CREDIT, FRAME_OVERDRAFT, 0, id, call, payload, sizeof payload);
+}
+static void unused_attachments_with_overdraft(void)
+{
+	overdraft(1, 0, 1);
+}
+static void unused_overdraft_of_nobody(void)
+{
+	overdraft(0, 0, 0);
+}
+static void unused_argument_with_a_topics_overdraft(void)
+{
+	overdraft(1, 1, 0);
+}
+static void call_id_above_the_limit_in_overdraft(void)
+{
+	overdraft(0, 65, 0);
+}
+static void grant_of_no_overdraft(void)
+{
+	size_t at = speech_credit(&speech, 1, 0, 0, 0);
+
+	tamper(at, 5, FRAME_OVERDRAFT);
+}
+static void credit_of_attachments_that_nobody_claims(void)
+{
+	speech_send_fds(&speech, 65, 0);
+	put(FRAME_DATA, 0, 0, 1, 0, "x");
+}
+static void credit_of_attachments_that_were_lost(void)
+{
+	speech_send_fds(&speech, 65, 65);
+	put(FRAME_DATA, 0, 1, 1, 0, "x");
+}
+static void credit_of_attachments_that_were_given_back(void)
+{
+	put(FRAME_RETURN, 0, 0, 0, 60, "");
+	speech_send_fds(&speech, 5, 0);
+	put(FRAME_DATA, 0, 5, 1, 0, "x");
+}
 static void grant_that_the_owner_finds_too_much(void)
 {
 	ear.answer = BREACH_GRANT;
@@ -618,6 +691,8 @@ static const struct way {
     WAY(length_2_gib),
     WAY(kind_0),
     WAY(kind_9),
+    WAY(kind_14),
+    WAY(kind_18),
     WAY(kind_255),
     WAY(flags_on_open),
     WAY(flags_end_on_data),
@@ -716,6 +791,18 @@ static const struct way {
     WAY(credit_of_attachments),
     WAY(grant_of_nothing),
     WAY(grant_of_nothing_for_a_topic),
+    WAY(grant_back_of_nothing),
+    WAY(grant_back_of_more_than_was_granted),
+    WAY(grant_back_of_what_is_used),
+    WAY(grant_back_twice),
+    WAY(grant_of_no_overdraft),
+    WAY(unused_attachments_with_overdraft),
+    WAY(unused_overdraft_of_nobody),
+    WAY(unused_argument_with_a_topics_overdraft),
+    WAY(call_id_above_the_limit_in_overdraft),
+    WAY(credit_of_attachments_that_nobody_claims),
+    WAY(credit_of_attachments_that_were_lost),
+    WAY(credit_of_attachments_that_were_given_back),
     WAY(grant_that_the_owner_finds_too_much),
     WAY(reset_that_the_owner_finds_wrong),
     WAY(call_id_in_use),

@@ -54,6 +54,13 @@ static void choose_limits(struct sim *sim, struct limits *limits)
 	limits->attachments = some_more(sim, limits->attachments, 300);
 	if (limits->attachments < limits->message_attachments)
 		limits->attachments = limits->message_attachments;
+	if (sim->tight && limits->message_attachments) {
+		limits->message_attachments = 1 + (uint32_t)sim_size(sim, 19);
+		limits->topic_attachments = limits->message_attachments + (uint32_t)sim_size(sim, 20);
+		limits->attachments = limits->message_attachments + (uint32_t)sim_size(sim, 80);
+		limits->topic_bytes = limits_base.topic_bytes + (uint32_t)sim_size(sim, 1000);
+		limits->pool_bytes = limits->message_bytes + (uint32_t)sim_size(sim, 1000);
+	}
 	limits->topics = some_more(sim, limits->topics, 100);
 	limits->calls = some_more(sim, limits->calls, 100);
 	if (sim->laden) {
@@ -63,16 +70,36 @@ static void choose_limits(struct sim *sim, struct limits *limits)
 	}
 }
 
+/* What it grants may be lent, and less than a message may need; more of it, up to so many, when it is wanted. */
+static void choose_lending(struct sim_side *side)
+{
+	struct sim *sim = side->sim;
+	struct limits *limits = &side->limits;
+
+	side->generous = sim_chance(sim, 50);
+	side->keeps = sim_chance(sim, 20);
+	side->sticky = sim_chance(sim, 10);
+	side->most = limits->attachments;
+	if (!limits->message_attachments || !sim_chance(sim, 30))
+		return;
+	side->most += (uint32_t)sim_size(sim, 200);
+	limits->attachments = sim_chance(sim, 50) ? (uint32_t)sim_size(sim, limits->attachments) : limits->attachments;
+	side->tx.features = FEATURE_LENDS;
+}
+
 static void side_begin(struct sim *sim, unsigned index)
 {
 	struct sim_side *side = &sim->sides[index];
+	uint32_t features;
 
 	side->sim = sim;
 	side->index = index;
 	side->writer = side->slow = SIM_NOBODY;
-	side->hoards = sim_chance(sim, 50);
 	choose_limits(sim, &side->limits);
+	choose_lending(side);
+	features = side->tx.features | (sim_chance(sim, 50) ? 0 : FEATURE_ANSWERS);
 	require_int(tx_init(&side->tx, &side->limits, (16 << 10) + sim_size(sim, 48 << 10), &sim_tx_events, side), 0);
+	side->tx.features = features;
 	require_int(
 	    rx_init(&side->rx, &side->limits, &sim_rx_events, side, &side->tx.granted_pool, &side->tx.granted_attachments), 0);
 	/* A socket of a few hundred bytes, or what they mostly are. */
@@ -91,6 +118,8 @@ void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken)
 	/* Where much is sent it is taken slowly rather than not. */
 	sim->lazy = sim_chance(sim, sim->bulky || sim->laden ? 50 : 10);
 	sim->wicked = sim_chance(sim, 10);
+	sim->tight = sim_chance(sim, 40);
+	sim->neglect = sim_chance(sim, 30);
 	side_begin(sim, 0);
 	side_begin(sim, 1);
 }
@@ -103,7 +132,7 @@ static void free_streams(struct sim_side *side)
 
 		side->streams = stream->next;
 		while ((message = message_queue_take(&stream->queue))) {
-			sim_rx_events.discard(sim_other(side), message->fds, message->n_fds);
+			sim_rx_events.discard(sim_other(side), message->fds, message->n_fds, true);
 			message_free_shell(message);
 		}
 		for (size_t i = 0; i < stream->n_sent; i++)
@@ -138,10 +167,13 @@ static void side_end(struct sim_side *side)
 		struct beam_message *message = call->inlet.building;
 
 		if (message) {
-			sim_rx_events.discard(side, message->fds, message->n_fds);
+			sim_rx_events.discard(side, message->fds, message->n_fds, true);
 			message_free_shell(message);
 		}
 	}
+	sim_close_kept(side, side->n_kept);
+	free(side->kept);
+	rx_finish(&side->rx);
 	rx_end(&side->rx);
 	tx_end(&side->tx);
 }

@@ -70,6 +70,17 @@ enum {
 	X(CREDIT, "credit for a topic")                                                                                        \
 	X(CREDIT_CALL, "credit for replies")                                                                                   \
 	X(CREDIT_ALL, "credit for the pool and attachments")                                                                   \
+	X(CREDIT_OVERDRAFT, "overdraft of a topic or call returned")                                                           \
+	X(NEGLECTS, "topics and calls that nobody drains")                                                                     \
+	X(KEEPS, "descriptors that are kept for long")                                                                         \
+	X(STUCK, "descriptors whose close does not end")                                                                       \
+	X(WANTS, "attachments wanted")                                                                                         \
+	X(LENDS, "attachments lent")                                                                                           \
+	X(GIVES_BACK, "attachments given back")                                                                                \
+	X(PINGS, "questions whether anybody is there")                                                                         \
+	X(PONGS, "answers to that")                                                                                            \
+	X(RESTS, "times that all came to rest")                                                                                \
+	X(WAITS_RIGHTLY, "senders that wait then, as they must")                                                               \
 	X(TRIMS, "readers trimmed")                                                                                            \
 	X(GOODBYE, "goodbyes")                                                                                                 \
 	X(FORGES, "frames forged by a hostile side")                                                                           \
@@ -97,7 +108,8 @@ enum sim_event {
 	X(ORDER, "order", "two messages of a topic change places")                                                             \
 	X(MERGE, "merge", "a read goes on behind descriptors")                                                                 \
 	X(SILENT, "silent", "descriptors are lost without a word")                                                             \
-	X(LEAK, "leak", "a descriptor is not closed")
+	X(LEAK, "leak", "a descriptor is not closed")                                                                          \
+	X(WITHHOLD, "withhold", "credit is withheld though the other side is short of it")
 
 enum sim_rule {
 	SIM_NO_RULE,
@@ -155,10 +167,12 @@ struct sim_stream {
 	struct sim_message **sent;
 	size_t n_sent, capacity_sent, arrived;
 	bool opened, closed, released, ended;
+	/* Its reader takes nothing of it. */
+	bool neglected;
 	/* The reader's: what waits to be taken. */
 	struct message_queue queue;
 	struct inlet *inlet;
-	/* What waits, and what has left it and may be granted again. */
+	/* What waits, and what has left it and may be granted again: of its window, of the pool. */
 	uint64_t queued_cost, gone_cost, gone_fds;
 };
 
@@ -200,7 +214,8 @@ struct sim_sender {
 	unsigned n_more;
 	unsigned char *run;
 	struct tx_claim claim;
-	/* It waits for credit, and is woken by the session alone. */
+	/* It waits for credit, and is woken by the session alone. Its number among those who began to wait. */
+	uint64_t since;
 	bool asleep, charged, listed, begun;
 	size_t left;
 	/* How many messages of its topic were before it when it got into a batch. */
@@ -239,9 +254,27 @@ struct sim_side {
 	enum sim_phase phase;
 	ssize_t result;
 
-	/* Of the other side's streams: what waits to be taken; what has left them, of the pool and of all attachments. */
-	bool hoards;
-	uint64_t queued_overdraft, queued_fds, gone_overdraft, gone_fds;
+	/* How many have begun to wait. */
+	uint64_t n_waits;
+
+	/* Of the other side's streams: what of the pool waits to be taken, and what has left them;
+	 * attachments that were settled. */
+	uint64_t queued_overdraft, gone_overdraft, gone_fds;
+	/* Attachments that came and are not settled. Its program keeps some for long; some are closed,
+	 * and that never ends. */
+	bool keeps, sticky;
+	uint64_t charged, n_stuck;
+	int *kept;
+	size_t n_kept, capacity_kept;
+	/* Of attachments: lent besides what HELLO granted; given back; the most that it can lend; it
+	 * lends all that it can when there is nothing else to do. */
+	uint64_t lent, returned;
+	uint32_t most;
+	bool generous;
+	/* How often it has asked whether anybody is there, and was answered; the last is not
+	 * answered yet. */
+	unsigned n_asked, n_answers;
+	bool unanswered;
 	/* Descriptors that are open. */
 	uint64_t n_fds;
 };
@@ -257,6 +290,9 @@ struct sim {
 	size_t n_fds, capacity_fds;
 	/* What kind of a world it is: messages are large, have many descriptors, or are taken slowly, so that credit runs out; side B turns hostile. */
 	bool bulky, laden, lazy, wicked;
+	/* There are few attachments; some topics and calls are drained by nobody, until all must
+	 * come to its end. */
+	bool tight, neglect, drains;
 	/* The kernel behaves. */
 	bool calm;
 	/* Something moved since it was last cleared. */
@@ -277,6 +313,18 @@ void sim_event(struct sim_side *side, enum sim_event event, const char *format, 
 static inline struct sim_side *sim_other(const struct sim_side *side)
 {
 	return &side->sim->sides[1 - side->index];
+}
+
+/* Its reader leaves what it brings where it is. */
+static inline bool sim_neglected(const struct sim *sim, const struct sim_stream *stream)
+{
+	return stream->neglected && !sim->drains;
+}
+
+/* How many attachments a side has granted in all, of which some are in use. */
+static inline uint64_t sim_granted(const struct sim_side *side)
+{
+	return side->limits.attachments + side->lent - side->returned;
 }
 
 /* From 0 to n - 1, where 0 is the least that can be. */
@@ -302,6 +350,9 @@ size_t sim_size(struct sim *sim, size_t most);
 /* sim.c: a world begins as its tape wants it; it ends whatever it was at, and must have closed all descriptors. */
 void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken);
 void sim_end(struct sim *sim);
+
+/* sim_rest.c: when nothing moves any more those who wait must have a reason. */
+void sim_check_rest(struct sim_side *side);
 
 /* sim_play.c: a schedule from its beginning to its end. What it counted is added to `sums`. */
 void sim_play(struct tape *tape, enum sim_rule broken, struct sim *sums);
@@ -353,6 +404,8 @@ void sim_goodbye(struct sim_side *side);
 /* The held descriptors are tried again. */
 void sim_unhold(struct sim_side *side);
 void sim_wake_all(struct sim_side *side);
+/* What is not in use is given back. */
+void sim_give_back(struct sim_side *side);
 
 /* sim_receive.c */
 extern const struct rx_events sim_rx_events;
@@ -360,6 +413,12 @@ extern const struct rx_events sim_rx_events;
 bool sim_read(struct sim_side *side);
 /* Takes one message of a stream of the other side's. */
 void sim_take(struct sim_side *side, struct sim_stream *stream);
+/* So much of what it was asked for is lent, and of what can be lent: nothing, some, or all. */
+void sim_lend(struct sim_side *side);
+/* So many of the descriptors that its program kept are closed. */
+void sim_close_kept(struct sim_side *side, size_t n);
+/* Closes that never ended have ended. */
+void sim_unstick(struct sim_side *side);
 /* No more of a stream is wanted: a topic is reset, a call cancelled. */
 void sim_reset(struct sim_side *side, struct sim_stream *stream);
 /* A call of this side's is cancelled, perhaps before the other side has heard of it. */

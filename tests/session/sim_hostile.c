@@ -40,12 +40,13 @@ static void forge(struct sim_side *side)
 {
 	struct sim *sim = side->sim;
 	size_t payload = 4 * sim_choose(sim, 8), body = payload + frame_padding(payload);
-	uint8_t kind = (uint8_t)(FRAME_DATA + sim_choose(sim, 8)), flags = 0;
+	static const uint8_t kinds[] = {FRAME_DATA,  FRAME_REPLY, FRAME_CREDIT, FRAME_CLOSE,  FRAME_RESET, FRAME_GOODBYE,
+					FRAME_HELLO, FRAME_OPEN,  FRAME_WANT,   FRAME_RETURN, FRAME_PING};
+	uint8_t kind = kinds[sim_choose(sim, sizeof kinds)], flags = 0;
 	unsigned char *to;
 	int fds[4];
 	unsigned n_fds = sim_chance(sim, 30) ? make_fds(side, fds) : 0;
 
-	kind = kind > FRAME_GOODBYE ? (uint8_t)(kind - FRAME_GOODBYE) : kind;
 	if (sim_chance(sim, 30))
 		flags = (uint8_t)(1u << sim_choose(sim, 5));
 	to = sim_segment_new(side, FRAME_HEADER + body, fds, n_fds)->bytes;

@@ -11,10 +11,11 @@
 static void check_counters(const struct sim_side *side)
 {
 	const struct tx *tx = &side->tx;
+	uint64_t pool = 0, attachments = 0;
 	unsigned busy = 0;
 
-	check(tx->used_pool <= tx->limit_pool && tx->limit_pool - tx->used_pool <= CREDIT_MAX);
-	check(tx->used_attachments <= tx->limit_attachments && tx->limit_attachments - tx->used_attachments <= CREDIT_MAX);
+	check(tx->pool.used <= tx->pool.limit && tx->pool.limit - tx->pool.used <= CREDIT_MAX);
+	check(tx->attachments.used <= tx->attachments.limit && tx->attachments.limit - tx->attachments.used <= CREDIT_MAX);
 	check(tx->fill->size <= tx->capacity && tx->drain->at <= tx->drain->size);
 	check(tx->fill->n_fds <= TX_FDS && tx->drain->n_fds <= TX_FDS);
 	for (const struct sim_stream *stream = side->streams; stream; stream = stream->next) {
@@ -22,6 +23,15 @@ static void check_counters(const struct sim_side *side)
 
 		check(outlet->used_bytes <= outlet->limit_bytes && outlet->used_attachments <= outlet->limit_attachments);
 		busy += outlet->busy;
+		pool += stream->released ? 0 : outlet->held_pool;
+		attachments += stream->released ? 0 : outlet->held_attachments;
+	}
+	check_int(tx->pool.held, pool);
+	check_int(tx->attachments.held, attachments);
+	for (unsigned i = 0; i < SIM_SENDERS; i++) {
+		const struct sim_sender *sender = &side->senders[i];
+
+		check(!sender->asleep || (list_linked(&sender->claim.link) && !sender->claim.woken));
 	}
 	check_int(tx->n_busy, busy);
 }
@@ -36,7 +46,8 @@ static void check_credit_of(struct sim_side *reader, struct sim_stream *stream)
 
 	check(bytes + inlet->due_bytes <= window->topic_bytes + stream->gone_cost);
 	check(fds + inlet->due_attachments <= window->topic_attachments + stream->gone_fds);
-	check(outlet->limit_bytes <= bytes && outlet->limit_attachments <= fds);
+	/* Before HELLO has come a sender does not know that there may be fewer attachments. */
+	check(outlet->limit_bytes <= bytes && (!sim_other(reader)->hello_came || outlet->limit_attachments <= fds));
 	check(inlet->used_bytes <= outlet->used_bytes && inlet->used_attachments <= outlet->used_attachments);
 }
 
@@ -46,10 +57,14 @@ static void check_credit_from(struct sim_side *reader)
 	const struct tx *tx = &reader->tx;
 	uint64_t pool = tx->granted_pool, fds = tx->granted_attachments;
 
+	for (uint32_t id = 1; id <= reader->rx.capacity_inlets; id++)
+		pool += reader->rx.inlets[id] ? reader->rx.inlets[id]->due_pool + reader->rx.inlets[id]->withheld_pool : 0;
+	for (const struct sim_call *call = reader->calls; call; call = call->next)
+		pool += call->over ? 0 : call->inlet.due_pool + call->inlet.withheld_pool;
 	check_int(pool + tx->due_pool, reader->limits.pool_bytes + reader->gone_overdraft);
-	check_int(fds + tx->due_attachments, reader->limits.attachments + reader->gone_fds);
-	check(writer->tx.limit_pool <= pool && writer->tx.limit_attachments <= fds);
-	check(reader->rx.used_pool <= writer->tx.used_pool && reader->rx.used_attachments <= writer->tx.used_attachments);
+	check_int(fds + tx->due_attachments, sim_granted(reader) + reader->gone_fds);
+	check(writer->tx.pool.limit <= pool && (!writer->hello_came || writer->tx.attachments.limit <= fds));
+	check(reader->rx.used_pool <= writer->tx.pool.used && reader->rx.used_attachments <= writer->tx.attachments.used);
 	for (struct sim_stream *stream = writer->streams; stream; stream = stream->next) {
 		/* As long as the inlet is this stream's. */
 		if (stream->opened && !stream->ended && stream->inlet->owner == stream)
@@ -77,7 +92,7 @@ static void check_fds_of(const struct sim_side *side)
 	const struct sim_side *other = &side->sim->sides[1 - side->index];
 	const struct tx_batch *batch = &side->tx.batch;
 	const struct rx *rx = &side->rx;
-	uint64_t n = 0;
+	uint64_t n = side->n_kept;
 
 	for (unsigned i = 0; i < SIM_SENDERS; i++)
 		n += side->senders[i].n_fds;
@@ -125,7 +140,7 @@ static struct sim_stream *full_stream(struct sim_side *side)
 {
 	struct sim_stream *stream = any_stream(side);
 
-	while (stream && !stream->queue.n)
+	while (stream && (!stream->queue.n || sim_neglected(side->sim, stream)))
 		stream = stream->next;
 	return stream;
 }
@@ -233,10 +248,32 @@ static void trim(struct sim_side *side)
 	rx_trim(&side->rx);
 }
 
+static void ask_whether_there(struct sim_side *side)
+{
+	if (!side->hello_came || !(side->tx.peer_features & FEATURE_ANSWERS) || side->said_goodbye)
+		return;
+	side->n_asked++;
+	side->unanswered = side->tx.ping_due = true;
+}
+
+static void settle(struct sim *sim, bool end_calls);
+
+/* Nobody begins anything for a while, and all that can be done is done. */
+static void rest(struct sim *sim)
+{
+	if (sim->sides[0].broken || sim->sides[1].broken || sim->sides[1].hostile)
+		return;
+	sim->calm = true;
+	settle(sim, false);
+	sim_check_rest(&sim->sides[0]);
+	sim_check_rest(&sim->sides[1]);
+	sim->calm = false;
+}
+
 static void step(struct sim_side *side)
 {
 	struct sim *sim = side->sim;
-	size_t what = sim_choose(sim, 1000);
+	size_t what = sim_choose(sim, 1030);
 
 	if (what < 340)
 		sim_write(side);
@@ -260,6 +297,16 @@ static void step(struct sim_side *side)
 		trim(side);
 	else if (what < 998 && sim->wicked && side->index)
 		sim_harm(side);
+	else if (what >= 1028)
+		ask_whether_there(side);
+	else if (what >= 1024)
+		sim_give_back(side);
+	else if (what >= 1012)
+		sim_lend(side);
+	else if (what >= 1002)
+		sim_close_kept(side, sim_size(sim, side->n_kept));
+	else if (what >= 1000 && sim_chance(sim, sim->tight ? 100 : 30))
+		rest(sim);
 	else if (what == 999 && !side->said_goodbye && sim_chance(sim, 20))
 		sim_goodbye(side);
 }
@@ -282,9 +329,10 @@ static void settle(struct sim *sim, bool end_calls)
 			while (sim_read(side))
 				;
 			for (struct sim_stream *stream = sim_other(side)->streams; stream; stream = stream->next) {
-				while (stream->queue.n)
+				while (stream->queue.n && !sim_neglected(sim, stream))
 					sim_take(side, stream);
 			}
+			sim_lend(side);
 			for (unsigned k = 0; k < SIM_SENDERS; k++)
 				sim_send(side, k);
 			for (struct sim_call *call = sim_other(side)->calls; call; call = call->next) {
@@ -329,9 +377,9 @@ static void check_credit(const struct sim_side *side)
 {
 	const struct sim_side *other = &side->sim->sides[1 - side->index];
 
-	check_int(side->tx.limit_pool - side->tx.used_pool, other->limits.pool_bytes);
-	check_int(side->tx.limit_attachments - side->tx.used_attachments + other->tx.due_attachments,
-		  other->limits.attachments);
+	check_int(side->tx.pool.limit - side->tx.pool.used, other->limits.pool_bytes);
+	check_int(side->tx.attachments.limit - side->tx.attachments.used + other->tx.due_attachments, sim_granted(other));
+	check(!side->unanswered);
 }
 
 static void check_all_released(const struct sim_side *side)
@@ -364,6 +412,20 @@ static void hurry(struct sim_side *side)
 		sim_give_up(side, (unsigned)slow);
 }
 
+/* From here on everything is taken, closed and lent. */
+static void drain_all(struct sim *sim)
+{
+	sim->drains = true;
+	for (int i = 0; i < 2; i++) {
+		struct sim_side *side = &sim->sides[i];
+
+		side->keeps = side->sticky = false;
+		side->generous = true;
+		sim_close_kept(side, side->n_kept);
+		sim_unstick(side);
+	}
+}
+
 static void end_in_order(struct sim *sim)
 {
 	sim->calm = true;
@@ -381,6 +443,12 @@ static void end_in_order(struct sim *sim)
 	check_cancelled(&sim->sides[1]);
 	hurry(&sim->sides[0]);
 	hurry(&sim->sides[1]);
+	settle(sim, true);
+	sim_check_rest(&sim->sides[0]);
+	sim_check_rest(&sim->sides[1]);
+	if (harness_failures())
+		return;
+	drain_all(sim);
 	settle(sim, true);
 	if (harness_failures() || !nothing_is_left(sim))
 		return;
@@ -411,6 +479,7 @@ static void end_by_death(struct sim *sim)
 
 	sim_event(dead, SIM_DIES, "dies");
 	dead->dead = true;
+	drain_all(sim);
 	sim_pipe_empty(sim, &sim->pipes[side->index]);
 	settle(sim, true);
 	check(side->broken);

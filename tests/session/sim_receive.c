@@ -29,7 +29,15 @@ static int on_hello(void *owner, const struct hello *hello)
 	side->hello_came = true;
 	if (!betrayed(side))
 		check_bytes(&hello->limits, &sim_other(side)->limits, sizeof hello->limits);
-	return tx_hello(&side->tx, &hello->limits);
+	return tx_hello(&side->tx, hello);
+}
+
+/* What this stream brings will be taken by nobody. */
+static void neglect(struct sim_side *side, struct sim_stream *stream)
+{
+	stream->neglected = side->sim->neglect && sim_chance(side->sim, 35);
+	if (stream->neglected)
+		sim_event(side, SIM_NEGLECTS, "will take nothing of %s", stream->name);
 }
 
 static int on_opened(void *owner, struct inlet *inlet)
@@ -47,9 +55,10 @@ static int on_opened(void *owner, struct inlet *inlet)
 		check_string(inlet->name, stream->name);
 	stream->opened = true;
 	stream->inlet = inlet;
+	neglect(side, stream);
 	inlet->owner = stream;
 	inlet->queued = 0;
-	inlet->withheld_bytes = inlet->withheld_attachments = 0;
+	inlet_withhold(inlet, side->limits.topic_bytes, side->limits.topic_attachments, side->limits.message_attachments);
 	inlet->closed = inlet->discard = false;
 	if (!side->sim->calm && sim_chance(side->sim, 5)) {
 		sim_event(side, SIM_REFUSES, "refuses %s, id %u", stream->name, inlet->id);
@@ -99,20 +108,83 @@ static void check_message(struct sim_side *side, struct sim_stream *stream, stru
 	}
 }
 
+static void settled(struct sim_side *side, size_t n)
+{
+	require(side->charged >= n);
+	side->charged -= n;
+	side->gone_fds += n;
+	if (!side->sim->ending)
+		tx_settled(&side->tx, (uint32_t)n);
+	side->sim->moved |= n > 0;
+}
+
+/* One that was charged is closed, which may take for ever. */
+static void close_charged(struct sim_side *side, int fd)
+{
+	if (!sim_breaks(side->sim, SIM_BREAK_LEAK))
+		sim_fd_close(side, fd);
+	if (!side->sim->ending && side->sticky && sim_chance(side->sim, 10)) {
+		sim_event(side, SIM_STUCK, "closes a descriptor, and that does not end");
+		side->n_stuck++;
+		return;
+	}
+	settled(side, 1);
+}
+
+static void close_all_charged(struct sim_side *side, const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] >= 0)
+			close_charged(side, fds[i]);
+	}
+}
+
+void sim_close_kept(struct sim_side *side, size_t n)
+{
+	for (; n; n--)
+		close_charged(side, side->kept[--side->n_kept]);
+}
+
+void sim_unstick(struct sim_side *side)
+{
+	settled(side, side->n_stuck);
+	side->n_stuck = 0;
+}
+
+static void keep(struct sim_side *side, int fd)
+{
+	if (side->n_kept == side->capacity_kept) {
+		side->capacity_kept = 2 * side->capacity_kept + 64;
+		side->kept = realloc(side->kept, side->capacity_kept * sizeof *side->kept);
+		require(side->kept != NULL);
+	}
+	side->kept[side->n_kept++] = fd;
+	sim_event(side, SIM_KEEPS, "keeps a descriptor");
+}
+
 static void free_message(struct sim_side *side, struct beam_message *message)
 {
-	for (unsigned i = 0; i < message->n_fds; i++) {
-		if (message->fds[i] >= 0 && !sim_breaks(side->sim, SIM_BREAK_LEAK))
-			sim_fd_close(side, message->fds[i]);
-	}
+	close_all_charged(side, message->fds, message->n_fds);
 	message_free_shell(message);
+}
+
+/* The program has a message, and frees it now, or keeps what it brought. */
+static void use_message(struct sim_side *side, struct beam_message *message)
+{
+	bool keeps = side->keeps && sim_chance(side->sim, 50);
+
+	for (unsigned i = 0; keeps && i < message->n_fds; i++) {
+		if (message->fds[i] >= 0)
+			keep(side, message->fds[i]);
+		message->fds[i] = -ENOENT;
+	}
+	free_message(side, message);
 }
 
 static void throw_away(struct sim_side *side, struct beam_message *message)
 {
-	tx_return_shared(&side->tx, message->overdraft, message->n_fds);
+	tx_return_pool(&side->tx, message->overdraft);
 	side->gone_overdraft += message->overdraft;
-	side->gone_fds += message->n_fds;
 	free_message(side, message);
 }
 
@@ -156,12 +228,10 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 		inlet->queued++;
 		stream->queued_cost += message->cost - message->overdraft;
 		side->queued_overdraft += message->overdraft;
-		side->queued_fds += message->n_fds;
 		message_queue_append(&stream->queue, message);
 	}
 	check(stream->queued_cost <= (inlet->replies ? limits_base.topic_bytes : side->limits.topic_bytes));
 	check(side->queued_overdraft <= side->limits.pool_bytes);
-	check(side->queued_fds <= side->limits.attachments);
 }
 
 static void inlet_done(struct sim_side *side, struct inlet *inlet)
@@ -206,13 +276,13 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 	sim_event(side, SIM_GIVEN_UP, "hears that a message of %zu bytes on %s is given up", message->size, stream->name);
 	if (!betrayed(side))
 		check_aborted(stream, inlet, message);
-	if (!inlet->discard)
-		tx_return(&side->tx, inlet, message->cost - message->overdraft, message->n_fds);
-	tx_return_shared(&side->tx, message->overdraft, message->n_fds);
+	if (inlet->discard)
+		tx_return_pool(&side->tx, message->overdraft);
+	else
+		tx_return(&side->tx, inlet, message->cost - message->overdraft, message->n_fds, message->overdraft);
 	stream->gone_cost += message->cost - message->overdraft;
 	stream->gone_fds += message->n_fds;
 	side->gone_overdraft += message->overdraft;
-	side->gone_fds += message->n_fds;
 }
 
 /* Its request was given up, or thrown away by rx itself. */
@@ -251,6 +321,7 @@ static int on_called(void *owner, uint32_t id, struct message_call **ret)
 	snprintf(stream->name, sizeof stream->name, "c%u", id);
 	open_replies(stream, call);
 	call->handle.dropped = on_dropped;
+	neglect(caller, stream);
 	*ret = &call->handle;
 	return tx_open_replies(&side->tx, &stream->outlet, id);
 }
@@ -282,21 +353,22 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 	tx_call_over(&side->tx, inlet);
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft)
 {
 	struct sim_side *side = owner;
 
 	sim_event(side,
-		  call ? SIM_CREDIT_CALL
-		  : id ? SIM_CREDIT
-		       : SIM_CREDIT_ALL,
-		  "gets credit for %u bytes, %u descriptors, %s %u", bytes, attachments, call ? "call" : "topic",
-		  call ? call : id);
+		  overdraft ? SIM_CREDIT_OVERDRAFT
+		  : call    ? SIM_CREDIT_CALL
+		  : id      ? SIM_CREDIT
+			    : SIM_CREDIT_ALL,
+		  "gets credit for %u bytes%s, %u descriptors, %s %u", bytes, overdraft ? " of the pool" : "", attachments,
+		  call ? "call" : "topic", call ? call : id);
 	if (sim_breaks(side->sim, SIM_BREAK_CREDIT))
 		return NULL;
 	if (call)
-		return tx_credit_call(&side->tx, call, bytes, attachments);
-	return tx_credit(&side->tx, id, bytes, attachments);
+		return tx_credit_call(&side->tx, call, bytes, attachments, overdraft);
+	return tx_credit(&side->tx, id, bytes, attachments, overdraft);
 }
 
 static const char *on_reset(void *owner, uint32_t id, uint32_t reason)
@@ -316,8 +388,62 @@ static void on_goodbye(void *owner)
 	sim_goodbye(side);
 }
 
-static void on_discard(void *owner, const int *fds, size_t n)
+static void on_want(void *owner, uint32_t until)
 {
+	struct sim_side *side = owner;
+
+	sim_event(side, SIM_WANTS, "hears that attachments are wanted, until %u are granted", until);
+	tx_wanted(&side->tx, until);
+	if (sim_breaks(side->sim, SIM_BREAK_WITHHOLD)) {
+		side->tx.wanted = false;
+		return;
+	}
+	for (uint32_t id = 1; id <= side->rx.capacity_inlets; id++) {
+		struct inlet *inlet = side->rx.inlets[id];
+
+		if (inlet && inlet->owner && inlet->withheld_attachments)
+			tx_return_withheld(&side->tx, inlet);
+	}
+}
+
+static void on_returned(void *owner, uint32_t attachments)
+{
+	struct sim_side *side = owner;
+
+	check(betrayed(side) || side->tx.features & FEATURE_LENDS);
+	side->returned += attachments;
+	tx_given_back(&side->tx, attachments);
+}
+
+static void on_ping(void *owner, bool asks)
+{
+	struct sim_side *side = owner;
+
+	if (asks) {
+		check(betrayed(side) || side->tx.features & FEATURE_ANSWERS);
+		sim_event(side, SIM_PINGS, "is asked whether it is there");
+		side->tx.pong_due = true;
+		return;
+	}
+	sim_event(side, SIM_PONGS, "hears that the other side is there");
+	check(betrayed(side) || ++side->n_answers <= side->n_asked);
+	side->unanswered = false;
+}
+
+static void on_charged(void *owner, size_t n)
+{
+	struct sim_side *side = owner;
+
+	side->charged += n;
+	check(side->charged <= sim_granted(side));
+}
+
+static void on_discard(void *owner, const int *fds, size_t n, bool charged)
+{
+	if (charged) {
+		close_all_charged(owner, fds, n);
+		return;
+	}
 	for (size_t i = 0; i < n; i++) {
 		if (fds[i] >= 0)
 			sim_fd_close(owner, fds[i]);
@@ -326,8 +452,11 @@ static void on_discard(void *owner, const int *fds, size_t n)
 
 static void on_lost(void *owner, size_t n)
 {
-	(void)owner;
+	struct sim_side *side = owner;
+
 	check(n > 0);
+	side->gone_fds += n;
+	tx_settled(&side->tx, (uint32_t)n);
 }
 
 const struct rx_events sim_rx_events = {
@@ -342,6 +471,10 @@ const struct rx_events sim_rx_events = {
     .credit = on_credit,
     .reset = on_reset,
     .goodbye = on_goodbye,
+    .want = on_want,
+    .returned = on_returned,
+    .ping = on_ping,
+    .charged = on_charged,
     .discard = on_discard,
     .lost = on_lost,
 };
@@ -382,13 +515,29 @@ bool sim_read(struct sim_side *side)
 	return !side->over;
 }
 
+void sim_lend(struct sim_side *side)
+{
+	uint32_t missing = tx_short_of(&side->tx);
+	uint64_t can = side->most > sim_granted(side) ? side->most - sim_granted(side) : 0;
+	uint32_t n = missing < can ? missing : (uint32_t)can;
+
+	if (!side->sim->calm)
+		n = sim_chance(side->sim, 50) ? n : (uint32_t)sim_size(side->sim, n);
+	else if (!side->generous)
+		n = 0;
+	if (!n)
+		return;
+	sim_event(side, SIM_LENDS, "lends %u attachments of %u that are wanted", n, missing);
+	side->sim->moved = true;
+	side->lent += n;
+	tx_lend(&side->tx, n);
+}
+
 void sim_take(struct sim_side *side, struct sim_stream *stream)
 {
 	struct beam_message *message = message_queue_take(&stream->queue);
 	struct inlet *inlet = stream->inlet;
-	const struct limits *own = inlet && inlet->replies ? &limits_base : &side->limits;
-	uint32_t spare = own->topic_attachments - own->message_attachments;
-	uint32_t attachments = own->topic_attachments / 2 < spare ? own->topic_attachments / 2 : spare;
+	bool wanted = side->tx.wanted;
 
 	if (!message)
 		return;
@@ -397,23 +546,22 @@ void sim_take(struct sim_side *side, struct sim_stream *stream)
 	inlet->queued--;
 	stream->queued_cost -= message->cost - message->overdraft;
 	side->queued_overdraft -= message->overdraft;
-	side->queued_fds -= message->n_fds;
-	inlet->withheld_bytes += message->cost - message->overdraft;
-	inlet->withheld_attachments += message->n_fds;
 	stream->gone_cost += message->cost - message->overdraft;
 	stream->gone_fds += message->n_fds;
+	side->gone_overdraft += message->overdraft;
+	if (wanted && sim_breaks(side->sim, SIM_BREAK_WITHHOLD))
+		wanted = false;
 	inlet->withheld_bytes += sim_breaks(side->sim, SIM_BREAK_GRANT);
 	if (inlet->closed) {
+		tx_return(&side->tx, inlet, 0, 0, message->overdraft);
 		if (!inlet->queued)
 			inlet_done(side, inlet);
-	} else if (!side->hoards || inlet->withheld_bytes >= own->topic_bytes / 2 ||
-		   inlet->withheld_attachments > attachments) {
-		tx_return(&side->tx, inlet, inlet->withheld_bytes, inlet->withheld_attachments);
-		inlet->withheld_bytes = inlet->withheld_attachments = 0;
+	} else if (inlet_took(inlet, message, wanted)) {
+		tx_return_withheld(&side->tx, inlet);
 	}
 	if (message->call)
 		list_entry(message->call, struct sim_call, handle)->open = true;
-	throw_away(side, message);
+	use_message(side, message);
 }
 
 /* Requests that were not taken are ended. */
@@ -441,7 +589,6 @@ void sim_reset(struct sim_side *side, struct sim_stream *stream)
 	stream->queued_cost = 0;
 	while ((message = message_queue_take(&stream->queue))) {
 		side->queued_overdraft -= message->overdraft;
-		side->queued_fds -= message->n_fds;
 		refuse(side, message);
 		throw_away(side, message);
 	}

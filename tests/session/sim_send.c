@@ -12,25 +12,21 @@ static struct sim_stream *stream_of(struct outlet *outlet)
 	return list_entry(outlet, struct sim_stream, outlet);
 }
 
-static void on_wake(void *owner, struct outlet *outlet)
+static void on_wake(void *owner, struct tx_claim *claim)
 {
-	struct sim_side *side = owner;
-
-	for (int i = 0; i < SIM_SENDERS; i++) {
-		if (side->senders[i].message && &side->senders[i].message->stream->outlet == outlet)
-			side->senders[i].asleep = false;
-	}
+	(void)owner;
+	list_entry(claim, struct sim_sender, claim)->asleep = false;
 }
 
 void sim_wake_all(struct sim_side *side)
 {
-	for (int i = 0; i < SIM_SENDERS; i++)
-		side->senders[i].asleep = false;
+	tx_wake_outlet(&side->tx, NULL);
 }
 
-static void on_wake_all(void *owner)
+static void on_changed(void *owner, struct outlet *outlet)
 {
-	sim_wake_all(owner);
+	(void)owner;
+	(void)outlet;
 }
 
 static void on_room(void *owner)
@@ -53,7 +49,7 @@ static void on_released(void *owner, struct outlet *outlet)
 
 const struct tx_events sim_tx_events = {
     .wake = on_wake,
-    .wake_all = on_wake_all,
+    .changed = on_changed,
     .room = on_room,
     .released = on_released,
 };
@@ -141,7 +137,7 @@ static struct sim_message *message_new(struct sim_side *side, struct sim_stream 
 	if (message->size > SIM_PATTERN)
 		message->size = SIM_PATTERN;
 	message->pattern = sim_choose(sim, SIM_PATTERN);
-	if (attachments && sim_chance(sim, 40))
+	if (attachments && sim_chance(sim, sim->tight ? 70 : 40))
 		message->n_fds = 1 + (unsigned)(sim->laden ? sim_choose(sim, attachments) : sim_size(sim, attachments - 1));
 	return message;
 }
@@ -473,9 +469,13 @@ static bool charge(struct sim_side *side, struct sim_sender *sender)
 		r = tx_fits(&side->tx, outlet, message->size, message->n_fds);
 	if (!r)
 		r = tx_charge(&side->tx, outlet, &sender->claim, &sender->overdraft);
+	else if (r == -EAGAIN)
+		tx_wait(&side->tx, outlet, &sender->claim);
 	if (r == -EAGAIN) {
+		if (!sender->since)
+			sender->since = ++side->n_waits;
 		sim_event(side, SIM_WAITS, "sender %u: waits", (unsigned)(sender - side->senders));
-		sender->asleep = true;
+		sender->asleep = !sender->claim.woken;
 		return false;
 	}
 	if (r < 0) {
@@ -779,6 +779,14 @@ void sim_unhold(struct sim_side *side)
 		return;
 	side->tx.held = false;
 	sim_wake_all(side);
+}
+
+void sim_give_back(struct sim_side *side)
+{
+	uint32_t n = tx_give_back(&side->tx);
+
+	if (n)
+		sim_event(side, SIM_GIVES_BACK, "gives %u attachments back", n);
 }
 
 void sim_goodbye(struct sim_side *side)

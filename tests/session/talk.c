@@ -55,3 +55,28 @@ struct tx_own *own_frame(struct outlet *outlet, const char *text, unsigned n_fds
 	mouth_frame(own, outlet, 0, text, strlen(text), fds, n_fds);
 	return own;
 }
+
+int try_claim(struct outlet *outlet, struct tx_claim *claim)
+{
+	uint32_t overdraft = 0;
+
+	return tx_charge(&mouth.tx, outlet, claim, &overdraft);
+}
+
+struct tx_claim claim_of(size_t size, size_t n_fds, bool large)
+{
+	return (struct tx_claim){.size = size, .n_fds = n_fds, .large = large};
+}
+
+int try_charge(struct outlet *outlet, size_t size, size_t n_fds, uint32_t *ret_overdraft)
+{
+	struct tx_claim claim = claim_of(size, n_fds, false);
+	int r;
+
+	list_init(&claim.link);
+	r = tx_charge(&mouth.tx, outlet, &claim, ret_overdraft);
+	tx_unclaim(&mouth.tx, outlet, &claim);
+	if (!r)
+		tx_complete(&mouth.tx, outlet, false);
+	return r;
+}

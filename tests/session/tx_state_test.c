@@ -11,32 +11,6 @@ static struct limits more_limits(void)
 
 /* Credit */
 
-static int try_claim(struct outlet *outlet, struct tx_claim *claim)
-{
-	uint32_t overdraft = 0;
-
-	return tx_charge(&mouth.tx, outlet, claim, &overdraft);
-}
-
-static struct tx_claim claim_of(size_t size, size_t n_fds, bool large)
-{
-	return (struct tx_claim){.size = size, .n_fds = n_fds, .large = large};
-}
-
-/* One try, and its place given up; what a try changed but for the charge is taken back. */
-static int try_charge(struct outlet *outlet, size_t size, size_t n_fds, uint32_t *ret_overdraft)
-{
-	struct tx_claim claim = claim_of(size, n_fds, false);
-	int r;
-
-	list_init(&claim.link);
-	r = tx_charge(&mouth.tx, outlet, &claim, ret_overdraft);
-	tx_unclaim(&mouth.tx, outlet, &claim);
-	if (!r)
-		tx_complete(&mouth.tx, outlet, false);
-	return r;
-}
-
 static void test_a_message_costs_its_payload_and_64_bytes_of_its_topic_first(void)
 {
 	uint32_t overdraft = 1;
@@ -46,16 +20,16 @@ static void test_a_message_costs_its_payload_and_64_bytes_of_its_topic_first(voi
 	check_int(overdraft, 0);
 	check_int(a.limit_bytes - a.used_bytes, 65536 - 60064);
 	check_int(a.limit_attachments - a.used_attachments, 14);
-	check_int(mouth.tx.limit_attachments - mouth.tx.used_attachments, 62);
-	check_int(mouth.tx.used_pool, 0);
+	check_int(mouth.tx.attachments.limit - mouth.tx.attachments.used, 62);
+	check_int(mouth.tx.pool.used, 0);
 	/* The rest, and the pool. */
 	check_int(try_charge(&a, 100000, 0, &overdraft), 0);
 	check_int(overdraft, 100064 - 5472);
 	check_int(a.limit_bytes, a.used_bytes);
-	check_int(mouth.tx.used_pool, overdraft);
+	check_int(mouth.tx.pool.used, overdraft);
 	/* Nothing left on the topic: not even an empty one, however full the pool is. */
 	check_int(try_charge(&a, 0, 0, &overdraft), -EAGAIN);
-	check_string(tx_credit(&mouth.tx, a.id, 1, 0), NULL);
+	check_string(tx_credit(&mouth.tx, a.id, 1, 0, false), NULL);
 	check_int(try_charge(&a, 0, 0, &overdraft), 0);
 	check_int(overdraft, 63);
 	talk_end();
@@ -73,28 +47,6 @@ static void test_exactly_what_the_topic_has_needs_no_overdraft(void)
 	talk_end();
 }
 
-static void test_attachments_are_charged_to_topic_and_channel_in_full(void)
-{
-	uint32_t overdraft;
-	struct outlet more[3];
-
-	talk_begin();
-	check_int(try_charge(&a, 0, 17, &overdraft), -EAGAIN);
-	check_int(try_charge(&a, 0, 16, &overdraft), 0);
-	check_int(try_charge(&a, 0, 1, &overdraft), -EAGAIN);
-	check_int(try_charge(&a, 0, 0, &overdraft), 0);
-	/* 16 of each of four topics are all of the channel. */
-	check_int(try_charge(&b, 0, 16, &overdraft), 0);
-	for (int i = 0; i < 3; i++)
-		mouth_open(&mouth, &more[i], (const char *const[]){"c", "d", "e"}[i]);
-	check_int(try_charge(&more[0], 0, 16, &overdraft), 0);
-	check_int(try_charge(&more[1], 0, 16, &overdraft), 0);
-	check_int(try_charge(&more[2], 0, 1, &overdraft), -EAGAIN);
-	check_string(tx_credit(&mouth.tx, 0, 0, 1), NULL);
-	check_int(try_charge(&more[2], 0, 1, &overdraft), 0);
-	talk_end();
-}
-
 static void test_a_charge_that_fails_takes_nothing(void)
 {
 	uint32_t overdraft;
@@ -105,110 +57,9 @@ static void test_a_charge_that_fails_takes_nothing(void)
 	check_int(try_charge(&a, 10, 14, &overdraft), -EAGAIN);
 	check_int(a.limit_bytes - a.used_bytes, 1);
 	check_int(a.used_attachments, 3);
-	check_int(mouth.tx.used_pool, 0);
-	check_int(mouth.tx.used_attachments, 3);
+	check_int(mouth.tx.pool.used, 0);
+	check_int(mouth.tx.attachments.used, 3);
 	check(list_empty(&mouth.tx.claims));
-	talk_end();
-}
-
-static void test_what_is_uncharged_can_be_charged_again_and_wakes_those_who_wait(void)
-{
-	uint32_t overdraft;
-
-	talk_begin();
-	check_int(try_charge(&a, 100000, 5, &overdraft), 0);
-	mouth.wake_alls = mouth.wakes = 0;
-	tx_uncharge(&mouth.tx, &a, 100000, 5, overdraft);
-	check_int(mouth.wake_alls, 1);
-	check_int(a.used_bytes, 0);
-	check_int(a.used_attachments, 0);
-	check_int(mouth.tx.used_pool, 0);
-	check_int(mouth.tx.used_attachments, 0);
-	/* What is only the topic's wakes only its own. */
-	check_int(try_charge(&a, 10, 0, &overdraft), 0);
-	mouth.wake_alls = mouth.wakes = 0;
-	tx_uncharge(&mouth.tx, &a, 10, 0, overdraft);
-	check_int(mouth.wake_alls, 0);
-	check_int(mouth.wakes, 1);
-	talk_end();
-}
-
-static void test_the_pool_goes_to_who_came_first(void)
-{
-	struct tx_claim first = claim_of(900000, 0, true), second = claim_of(65600, 0, false);
-	uint32_t overdraft;
-	struct outlet c;
-
-	talk_begin();
-	mouth_open(&mouth, &c, "c");
-	check_int(try_charge(&c, 600000, 0, &overdraft), 0);
-	list_init(&first.link);
-	list_init(&second.link);
-	check_int(try_claim(&a, &first), -EAGAIN);
-	/* There would be enough for the second, but the first would never have its turn. */
-	check_int(try_claim(&b, &second), -EAGAIN);
-	/* What needs no pool does not stand in the queue. */
-	check_int(try_charge(&b, 10, 0, &overdraft), 0);
-	tx_uncharge(&mouth.tx, &b, 10, 0, 0);
-	check_string(tx_credit(&mouth.tx, 0, 600000, 0), NULL);
-	check_int(try_claim(&b, &second), -EAGAIN);
-	check_int(try_claim(&a, &first), 0);
-	mouth.wake_alls = 0;
-	tx_unclaim(&mouth.tx, &a, &first);
-	check_int(mouth.wake_alls, 1);
-	check_int(try_claim(&b, &second), 0);
-	tx_unclaim(&mouth.tx, &b, &second);
-	check(list_empty(&mouth.tx.claims));
-	talk_end();
-}
-
-static void test_only_with_credit_of_its_topic_does_a_sender_stand_in_the_queue_for_the_pool(void)
-{
-	struct tx_claim first = claim_of(900000, 0, true), second = claim_of(200000, 0, true);
-	uint32_t overdraft;
-	struct outlet c;
-
-	talk_begin();
-	mouth_open(&mouth, &c, "c");
-	check_int(try_charge(&c, 900000, 0, &overdraft), 0);
-	list_init(&first.link);
-	list_init(&second.link);
-	check_int(try_claim(&a, &first), -EAGAIN);
-	check_int(try_claim(&b, &second), -EAGAIN);
-	/* The first topic's credit goes to another message: its sender loses its place, and the second is told. */
-	check_int(try_charge(&a, 65536 - MESSAGE_COST, 0, &overdraft), -EAGAIN);
-	a.used_bytes = a.limit_bytes;
-	mouth.wake_alls = 0;
-	check_int(try_claim(&a, &first), -EAGAIN);
-	check(!list_linked(&first.link));
-	check_int(mouth.wake_alls, 1);
-	check_string(tx_credit(&mouth.tx, 0, 200000, 0), NULL);
-	check_int(try_claim(&b, &second), 0);
-	tx_unclaim(&mouth.tx, &b, &second);
-	/* With credit again it stands at the end. */
-	a.used_bytes = 0;
-	check_int(try_claim(&a, &first), -EAGAIN);
-	check(list_linked(&first.link));
-	tx_unclaim(&mouth.tx, &a, &first);
-	talk_end();
-}
-
-static void test_what_the_pool_can_never_have_does_not_stand_in_its_way(void)
-{
-	struct tx_claim large = claim_of((1 << 20) - MESSAGE_COST + 10, 0, true);
-	uint32_t overdraft;
-
-	talk_begin();
-	a.used_bytes = a.limit_bytes - 9;
-	list_init(&large.link);
-	check_int(try_claim(&a, &large), -EAGAIN);
-	check(!list_linked(&large.link));
-	check_int(try_charge(&b, 100000, 0, &overdraft), 0);
-	tx_uncharge(&mouth.tx, &b, 100000, 0, overdraft);
-	a.used_bytes--;
-	check_int(try_claim(&a, &large), 0);
-	check_int(mouth.tx.used_pool, 1 << 20);
-	tx_unclaim(&mouth.tx, &a, &large);
 	talk_end();
 }
 
@@ -238,9 +89,11 @@ static void test_a_message_of_several_frames_is_alone_on_its_topic(void)
 	check_int(try_charge(&b, 1, 0, &overdraft), 0);
 	mouth.wakes = 0;
 	tx_complete(&mouth.tx, &a, true);
-	check(mouth.wakes > 0);
 	check_int(mouth.tx.n_busy, 0);
-	check_string(tx_credit(&mouth.tx, 1, 100, 0), NULL);
+	/* It took all that the topic had. */
+	check_int(mouth.wakes, 0);
+	check_string(tx_credit(&mouth.tx, 1, 100, 0, false), NULL);
+	check_int(mouth.wakes, 1);
 	check_int(try_claim(&a, &small), 0);
 	tx_unclaim(&mouth.tx, &a, &small);
 	tx_complete(&mouth.tx, &a, false);
@@ -290,7 +143,7 @@ static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 	/* Whether attachments are wanted only HELLO tells. */
 	check_int(tx_fits(&mouth.tx, &any, 0, 1), -EAGAIN);
 	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
-	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	check_int(tx_fits(&mouth.tx, &any, 1 << 20, 16), 0);
 	check_int(tx_fits(&mouth.tx, &any, (1 << 20) + 1, 0), -EMSGSIZE);
 	check_int(tx_fits(&mouth.tx, &any, 0, 17), -E2BIG);
@@ -299,7 +152,7 @@ static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 	mouth_init_after_hello(&mouth);
 	peer.message_attachments = 0;
 	peer.message_bytes = 1 << 28;
-	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	check_int(tx_fits(&mouth.tx, &any, 0, 1), -E2BIG);
 	/* Accepted in size, but with no credit that would ever be enough. */
 	check_int(tx_fits(&mouth.tx, &any, (1 << 20) + (64 << 10) - MESSAGE_COST, 0), 0);
@@ -309,17 +162,18 @@ static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 	/* However many the peer takes: no more than one sendmsg does. */
 	mouth_init_after_hello(&mouth);
 	peer.message_attachments = peer.topic_attachments = peer.attachments = 1000;
-	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX), 0);
 	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
 	mouth_end(&mouth);
 
-	/* However many a message may have: no more than the channel's credit. */
+	/* However many a message may have: no more than a topic. The channel may be lent more. */
 	mouth_init_after_hello(&mouth);
 	peer.attachments = 64;
-	check_int(tx_hello(&mouth.tx, &peer), 0);
-	check_int(tx_fits(&mouth.tx, &any, 0, 64), 0);
-	check_int(tx_fits(&mouth.tx, &any, 0, 65), -E2BIG);
+	peer.topic_attachments = 65;
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
+	check_int(tx_fits(&mouth.tx, &any, 0, 65), 0);
+	check_int(tx_fits(&mouth.tx, &any, 0, 66), -E2BIG);
 	mouth_end(&mouth);
 }
 
@@ -337,21 +191,22 @@ static bool finds_credit(struct outlet *outlet, size_t size)
 
 static void test_there_is_credit_just_when_a_charge_would_succeed(void)
 {
-	struct tx_claim first = claim_of(900000, 0, true), large = claim_of(1, 0, true);
-	struct outlet waits;
+	struct tx_claim first = claim_of(65536 - MESSAGE_COST + 200000, 0, true), large = claim_of(1, 0, true);
+	struct outlet waits, holds;
 
 	talk_begin();
 	check(finds_credit(&a, 65536 - MESSAGE_COST));
 	check(finds_credit(&a, 65536 + (1 << 20) - MESSAGE_COST));
 	check(!finds_credit(&a, 65536 + (1 << 20) - MESSAGE_COST + 1));
-	/* Not of the pool, for which somebody waits. */
-	mouth.tx.used_pool = 600000;
+	/* Only little of the pool, for more of which somebody waits. */
+	mouth_open(&mouth, &holds, "holds");
+	check_int(mouth_charge(&mouth, &holds, 65536 - MESSAGE_COST + 100000, 0), 100000);
 	list_init(&first.link);
 	check_int(try_claim(&b, &first), -EAGAIN);
-	check(finds_credit(&a, 65536 - MESSAGE_COST));
-	check(!finds_credit(&a, 65536 - MESSAGE_COST + 1));
+	check(finds_credit(&a, 65536 - MESSAGE_COST + (3 << 14)));
+	check(!finds_credit(&a, 65536 - MESSAGE_COST + (3 << 14) + 1));
 	tx_unclaim(&mouth.tx, &b, &first);
-	check(finds_credit(&a, 65536 - MESSAGE_COST + 1));
+	check(finds_credit(&a, 65536 - MESSAGE_COST + (3 << 14) + 1));
 	/* Not while a message of several frames waits on the topic, or is sent. */
 	check_int(mouth_charge(&mouth, &a, 0, 0), 0);
 	list_init(&large.link);
@@ -384,14 +239,14 @@ static void test_hellos_differences_are_added_to_all_credit(void)
 	talk_begin();
 	check_int(try_charge(&a, 65536, 0, &overdraft), 0);
 	check_int(overdraft, 64);
-	mouth.wake_alls = 0;
-	check_int(tx_hello(&mouth.tx, &peer), 0);
-	check_int(mouth.wake_alls, 1);
+	mouth.changes = 0;
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
+	check(mouth.changes > 0);
 	check_int(a.limit_bytes - a.used_bytes, 1000);
 	check_int(b.limit_bytes, 65536 + 1000);
 	check_int(b.limit_attachments, 40);
-	check_int(mouth.tx.limit_pool - mouth.tx.used_pool, (1 << 20) + 2000 - 64);
-	check_int(mouth.tx.limit_attachments, 128);
+	check_int(mouth.tx.pool.limit - mouth.tx.pool.used, (1 << 20) + 2000 - 64);
+	check_int(mouth.tx.attachments.limit, 128);
 	mouth_open(&mouth, &c, "c");
 	check_int(c.limit_bytes, 65536 + 1000);
 	check_int(c.limit_attachments, 40);
@@ -405,11 +260,11 @@ static void test_hello_without_memory_changes_nothing(void)
 	talk_begin();
 	fault_only(FAULT_MEMORY);
 	fault_at(1, 0, false);
-	check_int(tx_hello(&mouth.tx, &peer), -ENOMEM);
+	check_int(mouth_hear_hello(&mouth, &peer), -ENOMEM);
 	fault_off();
 	check(!mouth.tx.hello_came);
 	check_int(a.limit_bytes, 65536);
-	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	check_int(a.limit_bytes, 65536 + 1000);
 	talk_end();
 }
@@ -453,7 +308,7 @@ static void test_ids_are_limited_before_hello_and_given_to_those_who_wait_after(
 	open_many();
 	for (int i = 0; i < MANY; i++)
 		check_int(many[i].id != 0, i < 64);
-	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	for (int i = 0; i < MANY; i++) {
 		check_int(many[i].id != 0, i < 100);
 		require(many[i].id <= 100);
@@ -475,18 +330,20 @@ static void test_ids_are_limited_before_hello_and_given_to_those_who_wait_after(
 
 static void test_who_waits_for_an_id_cannot_send_and_is_woken_when_it_has_one(void)
 {
-	uint32_t overdraft;
+	struct tx_claim claim = claim_of(0, 0, false);
 
 	mouth_init_after_hello(&mouth);
 	open_many();
 	mouth_write_all(&mouth, NULL);
-	check_int(try_charge(&many[64], 0, 0, &overdraft), -EAGAIN);
+	list_init(&claim.link);
+	check_int(try_claim(&many[64], &claim), -EAGAIN);
 	tx_close(&mouth.tx, &many[0]);
 	mouth_write_all(&mouth, NULL);
 	mouth.wakes = 0;
 	check_string(tx_reset(&mouth.tx, many[0].id, RESET_DONE), NULL);
-	check(mouth.wakes > 0);
-	check_int(try_charge(&many[64], 0, 0, &overdraft), 0);
+	check_int(mouth.wakes, 1);
+	check_int(try_claim(&many[64], &claim), 0);
+	tx_unclaim(&mouth.tx, &many[64], &claim);
 	mouth_end(&mouth);
 }
 
@@ -536,7 +393,7 @@ static void test_a_hello_that_takes_a_billion_topics_costs_no_memory_to_speak_of
 	talk_begin();
 	before = allocated_bytes();
 	peer.topics = CREDIT_MAX;
-	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	check(allocated_bytes() - before < 1 << 20);
 	talk_end();
 }
@@ -550,16 +407,16 @@ static void test_credit_and_reset_of_what_was_never_opened_are_breaches(void)
 
 	talk_begin();
 	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-		check_string(tx_credit(&mouth.tx, ids[i], 1, 1), BREACH_TOPIC_ID);
+		check_string(tx_credit(&mouth.tx, ids[i], 1, 1, false), BREACH_TOPIC_ID);
 		check_string(tx_reset(&mouth.tx, ids[i], RESET_UNWANTED), BREACH_RESET);
 	}
 	/* It has an id, but the other side cannot know. */
 	tx_open(&mouth.tx, &c, "c", 1);
 	check_int(c.id, 3);
-	check_string(tx_credit(&mouth.tx, 3, 1, 1), BREACH_TOPIC_ID);
+	check_string(tx_credit(&mouth.tx, 3, 1, 1, false), BREACH_TOPIC_ID);
 	check_string(tx_reset(&mouth.tx, 3, RESET_UNWANTED), BREACH_RESET);
 	mouth_write_all(&mouth, NULL);
-	check_string(tx_credit(&mouth.tx, 3, 1, 1), NULL);
+	check_string(tx_credit(&mouth.tx, 3, 1, 1, false), NULL);
 	check_string(tx_reset(&mouth.tx, 3, RESET_UNWANTED), NULL);
 	talk_end();
 }
@@ -570,28 +427,28 @@ static void test_reset_twice_or_done_too_early_is_a_breach(void)
 	check_string(tx_reset(&mouth.tx, 1, RESET_DONE), BREACH_RESET);
 	check_string(tx_reset(&mouth.tx, 1, RESET_UNWANTED), NULL);
 	check_string(tx_reset(&mouth.tx, 1, RESET_UNWANTED), BREACH_RESET);
-	check_string(tx_credit(&mouth.tx, 1, 1, 0), BREACH_CLOSED);
+	check_string(tx_credit(&mouth.tx, 1, 1, 0, false), BREACH_CLOSED);
 	/* Asked for, but not gone. */
 	tx_close(&mouth.tx, &b);
 	check_string(tx_reset(&mouth.tx, 2, RESET_DONE), BREACH_RESET);
 	mouth_write_all(&mouth, NULL);
-	check_string(tx_credit(&mouth.tx, 2, 1, 0), NULL);
+	check_string(tx_credit(&mouth.tx, 2, 1, 0, false), NULL);
 	check_string(tx_reset(&mouth.tx, 2, RESET_DONE), NULL);
 	check_string(tx_reset(&mouth.tx, 2, RESET_DONE), BREACH_RESET);
-	check_string(tx_credit(&mouth.tx, 2, 1, 0), BREACH_TOPIC_ID);
+	check_string(tx_credit(&mouth.tx, 2, 1, 0, false), BREACH_TOPIC_ID);
 	talk_end();
 }
 
 static void test_room_may_reach_2_to_the_30_and_no_more(void)
 {
 	talk_begin();
-	check_string(tx_credit(&mouth.tx, 1, CREDIT_MAX - 65536, CREDIT_MAX - 16), NULL);
-	check_string(tx_credit(&mouth.tx, 0, CREDIT_MAX - (1 << 20), CREDIT_MAX - 64), NULL);
-	check_string(tx_credit(&mouth.tx, 1, 1, 0), BREACH_GRANT);
-	check_string(tx_credit(&mouth.tx, 1, 0, 1), BREACH_GRANT);
-	check_string(tx_credit(&mouth.tx, 0, 1, 0), BREACH_GRANT);
-	check_string(tx_credit(&mouth.tx, 0, 0, 1), BREACH_GRANT);
-	check_string(tx_credit(&mouth.tx, 2, 0xffffffff, 0), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 1, CREDIT_MAX - 65536, CREDIT_MAX - 16, false), NULL);
+	check_string(tx_credit(&mouth.tx, 0, CREDIT_MAX - (1 << 20), CREDIT_MAX - 64, false), NULL);
+	check_string(tx_credit(&mouth.tx, 1, 1, 0, false), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 1, 0, 1, false), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 0, 1, 0, false), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 0, 0, 1, false), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 2, 0xffffffff, 0, false), BREACH_GRANT);
 	talk_end();
 }
 
@@ -600,12 +457,12 @@ static void test_room_that_is_refused_is_not_there(void)
 	uint64_t pool, attachments;
 
 	talk_begin();
-	pool = mouth.tx.limit_pool;
-	attachments = mouth.tx.limit_attachments;
-	check_string(tx_credit(&mouth.tx, 0, CREDIT_MAX, 0), BREACH_GRANT);
-	check_string(tx_credit(&mouth.tx, 0, 0, CREDIT_MAX), BREACH_GRANT);
-	check_int(mouth.tx.limit_pool, pool);
-	check_int(mouth.tx.limit_attachments, attachments);
+	pool = mouth.tx.pool.limit;
+	attachments = mouth.tx.attachments.limit;
+	check_string(tx_credit(&mouth.tx, 0, CREDIT_MAX, 0, false), BREACH_GRANT);
+	check_string(tx_credit(&mouth.tx, 0, 0, CREDIT_MAX, false), BREACH_GRANT);
+	check_int(mouth.tx.pool.limit, pool);
+	check_int(mouth.tx.attachments.limit, attachments);
 	talk_end();
 }
 
@@ -615,27 +472,12 @@ static void test_sums_of_credit_pass_2_to_the_32_and_go_on(void)
 
 	talk_begin();
 	for (uint64_t sum = 0; sum < (uint64_t)5 << 32; sum += 60000 + MESSAGE_COST) {
-		if (try_charge(&a, 60000, 1, &overdraft) || tx_credit(&mouth.tx, 1, 60000 + MESSAGE_COST, 1) ||
-		    tx_credit(&mouth.tx, 0, 0, 1))
+		if (try_charge(&a, 60000, 1, &overdraft) || tx_credit(&mouth.tx, 1, 60000 + MESSAGE_COST, 1, false) ||
+		    tx_credit(&mouth.tx, 0, 0, 1, false))
 			fail("after %llu", (unsigned long long)sum);
 	}
 	check(a.used_bytes > (uint64_t)5 << 32);
 	check_int(a.limit_bytes - a.used_bytes, 65536);
-	talk_end();
-}
-
-static void test_credit_and_reset_wake_those_who_wait(void)
-{
-	talk_begin();
-	mouth.wakes = mouth.wake_alls = 0;
-	tx_credit(&mouth.tx, 1, 1, 0);
-	check_int(mouth.wakes, 1);
-	check_int(mouth.wake_alls, 0);
-	tx_credit(&mouth.tx, 0, 1, 0);
-	check_int(mouth.wake_alls, 1);
-	mouth.wakes = 0;
-	tx_reset(&mouth.tx, 1, RESET_REFUSED);
-	check(mouth.wakes > 0);
 	talk_end();
 }
 
@@ -655,11 +497,11 @@ static void test_credit_that_comes_due_adds_up_in_one_frame(void)
 	talk_begin();
 	inlet_begin(&inlets[0], 5);
 	for (int i = 0; i < 1000; i++)
-		tx_return(&mouth.tx, &inlets[0], 100, 1);
+		tx_return(&mouth.tx, &inlets[0], 100, 1, 0);
 	check(tx_pending(&mouth.tx));
 	mouth_write_all(&mouth, NULL);
-	tx_return(&mouth.tx, &inlets[0], 0, 1);
-	tx_return(&mouth.tx, &inlets[0], 0, 1);
+	tx_return(&mouth.tx, &inlets[0], 0, 1, 0);
+	tx_return(&mouth.tx, &inlets[0], 0, 1, 0);
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "credit 5 100000 1000\ncredit 5 0 2\n");
 	check(!tx_pending(&mouth.tx));
@@ -675,8 +517,9 @@ static void test_what_was_granted_is_written_down_with_the_frame_that_says_so(vo
 	mouth_write_all(&mouth, NULL);
 	mouth_forget(&mouth);
 	inlet_begin(&inlets[0], 5);
-	tx_return(&mouth.tx, &inlets[0], 100, 2);
-	tx_return_shared(&mouth.tx, 50, 2);
+	tx_return(&mouth.tx, &inlets[0], 100, 2, 0);
+	tx_return_pool(&mouth.tx, 50);
+	tx_settled(&mouth.tx, 2);
 	check_int(inlets[0].granted_bytes, 0);
 	check_int(mouth.tx.granted_pool, 1 << 20);
 	check(tx_batch(&mouth.tx, NULL));
@@ -692,16 +535,16 @@ static void test_a_reset_takes_the_place_of_its_topics_credit(void)
 {
 	talk_begin();
 	inlet_begin(&inlets[0], 5);
-	tx_return(&mouth.tx, &inlets[0], 100, 1);
+	tx_return(&mouth.tx, &inlets[0], 100, 1, 0);
 	tx_reset_inlet(&mouth.tx, &inlets[0], RESET_UNWANTED);
-	tx_return(&mouth.tx, &inlets[0], 100, 1);
+	tx_return(&mouth.tx, &inlets[0], 100, 1, 0);
 	tx_reset_inlet(&mouth.tx, &inlets[0], RESET_REFUSED);
 	check(!inlets[0].reset_sent);
 	check(tx_batch(&mouth.tx, NULL));
 	check(inlets[0].reset_sent);
 	mouth_write_all(&mouth, NULL);
 	/* All has been said. */
-	tx_return(&mouth.tx, &inlets[0], 100, 1);
+	tx_return(&mouth.tx, &inlets[0], 100, 1, 0);
 	tx_reset_inlet(&mouth.tx, &inlets[0], RESET_UNWANTED);
 	check(!tx_pending(&mouth.tx));
 	check_string(mouth_text(&mouth), "reset 5 unwanted\n");
@@ -712,38 +555,11 @@ static void test_nothing_given_back_is_nothing_due(void)
 {
 	talk_begin();
 	inlet_begin(&inlets[0], 5);
-	tx_return(&mouth.tx, &inlets[0], 0, 0);
-	tx_return_shared(&mouth.tx, 0, 0);
+	tx_return(&mouth.tx, &inlets[0], 0, 0, 0);
+	tx_return_pool(&mouth.tx, 0);
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "");
 	talk_end();
-}
-
-static void test_the_channels_attachments_come_back_in_lots_but_never_too_late(void)
-{
-	for (uint32_t most = 0; most <= 64; most += 16) {
-		struct limits own = limits_base;
-		uint32_t spare;
-
-		own.message_attachments = own.topic_attachments = most;
-		spare = 64 - most < 32 ? 64 - most : 32;
-		harness_context("%u of 64", most);
-		mouth_init_with(&mouth, &own);
-		mouth_write_all(&mouth, NULL);
-		for (uint32_t i = 0; i < spare; i++)
-			tx_return_shared(&mouth.tx, 0, 1);
-		check(!tx_pending(&mouth.tx));
-		tx_return_shared(&mouth.tx, 0, 1);
-		check(tx_pending(&mouth.tx));
-		/* The pool's come at once, and take them along. */
-		mouth_write_all(&mouth, NULL);
-		tx_return_shared(&mouth.tx, 0, 1);
-		if (spare)
-			check(!tx_pending(&mouth.tx));
-		tx_return_shared(&mouth.tx, 1, 0);
-		check(tx_pending(&mouth.tx));
-		mouth_end(&mouth);
-	}
 }
 
 static void test_a_call_gets_one_end(void)
@@ -778,11 +594,11 @@ static void test_more_than_fits_goes_in_several_batches_and_none_is_forgotten(vo
 
 	talk_begin();
 	peer.topics = 1000;
-	check_int(tx_hello(&mouth.tx, &peer), 0);
+	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	for (uint32_t i = 0; i < 1000; i++) {
 		inlet_begin(&inlets[i], i + 1);
 		if (i % 2)
-			tx_return(&mouth.tx, &inlets[i], 1, 1);
+			tx_return(&mouth.tx, &inlets[i], 1, 1, 0);
 		else
 			tx_reset_inlet(&mouth.tx, &inlets[i], RESET_UNWANTED);
 	}
@@ -797,7 +613,7 @@ static void test_more_than_fits_goes_in_several_batches_and_none_is_forgotten(vo
 		long_names[i][strlen(long_names[i])] = 'y';
 		tx_open(&mouth.tx, &outlets[i], long_names[i], NAME_MAX_BYTES);
 	}
-	tx_return_shared(&mouth.tx, 1, 0);
+	tx_return_pool(&mouth.tx, 1);
 	while (mouth_write(&mouth, NULL, SIZE_MAX))
 		batches++;
 	check(batches >= 10);
@@ -872,12 +688,13 @@ static void test_a_flood_of_causes_takes_no_memory(void)
 	for (uint32_t i = 0; i < scale(1000000); i++) {
 		struct inlet *inlet = &inlets[i % 1000];
 
-		tx_return(&mouth.tx, inlet, 1, i % 5 == 0);
-		tx_return_shared(&mouth.tx, 1, 1);
+		tx_return(&mouth.tx, inlet, 1, i % 5 == 0, 0);
+		tx_return_pool(&mouth.tx, 1);
+		tx_settled(&mouth.tx, 1);
 		if (i % 7 == 0)
 			tx_reset_inlet(&mouth.tx, inlet, RESET_UNWANTED);
 		tx_reset_call(&mouth.tx, 3);
-		if (tx_credit(&mouth.tx, 1, 1, 0))
+		if (tx_credit(&mouth.tx, 1, 1, 0, false))
 			break;
 	}
 	check_int(allocated_bytes(), before);
@@ -891,12 +708,7 @@ static void test_a_flood_of_causes_takes_no_memory(void)
 static const struct test tests[] = {
     TEST(test_a_message_costs_its_payload_and_64_bytes_of_its_topic_first),
     TEST(test_exactly_what_the_topic_has_needs_no_overdraft),
-    TEST(test_attachments_are_charged_to_topic_and_channel_in_full),
     TEST(test_a_charge_that_fails_takes_nothing),
-    TEST(test_what_is_uncharged_can_be_charged_again_and_wakes_those_who_wait),
-    TEST(test_the_pool_goes_to_who_came_first),
-    TEST(test_only_with_credit_of_its_topic_does_a_sender_stand_in_the_queue_for_the_pool),
-    TEST(test_what_the_pool_can_never_have_does_not_stand_in_its_way),
     TEST(test_a_message_of_several_frames_is_alone_on_its_topic),
     TEST(test_one_that_gives_up_waiting_lets_the_others_go),
     TEST(test_nothing_is_due_of_a_topic_that_the_end_has_let_go_of_while_it_was_busy),
@@ -915,12 +727,10 @@ static const struct test tests[] = {
     TEST(test_room_may_reach_2_to_the_30_and_no_more),
     TEST(test_room_that_is_refused_is_not_there),
     TEST(test_sums_of_credit_pass_2_to_the_32_and_go_on),
-    TEST(test_credit_and_reset_wake_those_who_wait),
     TEST(test_credit_that_comes_due_adds_up_in_one_frame),
     TEST(test_what_was_granted_is_written_down_with_the_frame_that_says_so),
     TEST(test_a_reset_takes_the_place_of_its_topics_credit),
     TEST(test_nothing_given_back_is_nothing_due),
-    TEST(test_the_channels_attachments_come_back_in_lots_but_never_too_late),
     TEST(test_a_call_gets_one_end),
     TEST(test_more_than_fits_goes_in_several_batches_and_none_is_forgotten),
     TEST(test_an_abort_and_a_goodbye_that_do_not_fit_go_with_the_next_batch),

@@ -11,7 +11,7 @@ static struct tx_own *short_write_batch(bool buffer_fds, bool own_fds)
 	struct tx_own *own;
 
 	talk_begin();
-	tx_return_shared(&mouth.tx, 7, 0);
+	tx_return_pool(&mouth.tx, 7);
 	mouth_append(&mouth, &a, "first", fds, buffer_fds ? 2 : 0);
 	mouth_append(&mouth, &b, "second", fds + 2, buffer_fds ? 1 : 0);
 	own = own_frame(&b, "own", own_fds ? 1 : 0);
@@ -107,7 +107,7 @@ static void test_what_goes_to_the_reserve_may_be_as_large_as_a_frame(void)
 	talk_begin();
 	memset(large, 'x', sizeof large);
 	mouth_charge(&mouth, &a, 60000, 0);
-	tx_return_shared(&mouth.tx, 1, 0);
+	tx_return_pool(&mouth.tx, 1);
 	mouth_frame(&own, &a, 0, large, 60000, NULL, 0);
 	mouth_write(&mouth, &own, 24 + 1);
 	tx_leave(&mouth.tx, &own);
@@ -237,7 +237,7 @@ static void test_a_frame_in_many_pieces_arrives_whole_at_every_length(void)
 		for (unsigned i = 0; i < TX_OWN_PARTS; i++)
 			own.parts[i] = (struct iovec){(void *)(uintptr_t)(text + i), 1};
 		own.n_parts = TX_OWN_PARTS;
-		tx_return_shared(&mouth.tx, 1, 0);
+		tx_return_pool(&mouth.tx, 1);
 		mouth_append(&mouth, &b, "x", NULL, 0);
 		while (mouth_write(&mouth, &own, piece))
 			;
@@ -301,7 +301,7 @@ static void test_a_refused_descriptor_drops_its_own_frame_only(void)
 				sprintf(expected + strlen(expected), k ? ",%d" : "%d", number++);
 			sprintf(expected + strlen(expected), "%s %02x\n", counts[i] ? "" : "-", text[0]);
 		}
-		tx_return_shared(&mouth.tx, 7, 0);
+		tx_return_pool(&mouth.tx, 7);
 		strcat(expected, "credit 0 0 7 0\n");
 		write_refusing(NULL, 10 + bad, &by_own);
 		check_string(events_sorted(heard()), events_sorted(expected));
@@ -336,7 +336,7 @@ static void test_all_descriptors_refused_leave_the_plain_frames(void)
 	check_string(mouth_text(&mouth), "data 2 c\ndata 1 e\n");
 	check_int(mouth.tx.lost, 3);
 	check_int(a.lost, 2);
-	check_int(mouth.tx.used_attachments, 0);
+	check_int(mouth.tx.attachments.used, 0);
 	check(!by_own);
 	talk_end();
 }
@@ -347,7 +347,7 @@ static void test_the_writers_own_refused_descriptor_is_told_to_it(void)
 	bool by_own = false;
 
 	talk_begin();
-	tx_return_shared(&mouth.tx, 7, 0);
+	tx_return_pool(&mouth.tx, 7);
 	mouth_append(&mouth, &a, "a", fds + 1, 1);
 	mouth_append(&mouth, &b, "b", NULL, 0);
 	own = own_frame(&b, "own", 1);
@@ -406,7 +406,7 @@ static void test_what_has_no_descriptors_goes_round_what_is_held(void)
 	/* Control, and frames of topics that have nothing in the buffer. */
 	struct outlet c;
 
-	tx_return_shared(&mouth.tx, 7, 0);
+	tx_return_pool(&mouth.tx, 7);
 	tx_open(&mouth.tx, &c, "c", 1);
 	check(tx_pending(&mouth.tx));
 	own = own_frame(&c, "round", 0);
@@ -440,7 +440,7 @@ static void test_a_frame_that_was_held_carries_nothing_behind_another(void)
 	check(tx_hold(&mouth.tx, NULL));
 	check(!tx_batch(&mouth.tx, NULL));
 	mouth.tx.held = false;
-	tx_return_shared(&mouth.tx, 1, 0);
+	tx_return_pool(&mouth.tx, 1);
 	mouth_write_all(&mouth, NULL);
 	check_string(heard(), "credit 0 0 1 0\nmessage 1 0 1 1 78\n");
 	talk_end();
@@ -451,7 +451,7 @@ static void test_a_writers_own_descriptors_hold_nobody_but_it(void)
 	struct tx_own *own;
 
 	talk_begin();
-	tx_return_shared(&mouth.tx, 7, 0);
+	tx_return_pool(&mouth.tx, 7);
 	mouth_append(&mouth, &b, "plain", NULL, 0);
 	own = own_frame(&a, "x", 1);
 	check(tx_batch(&mouth.tx, own));

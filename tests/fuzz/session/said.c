@@ -52,6 +52,8 @@ static struct {
 	unsigned n_fds;
 	bool hello, goodbye, open[IDS];
 	unsigned asked[IDS];
+	/* Somebody has asked whether this side is there; it may be told that it lends. */
+	bool pinged, lends;
 } heard;
 
 void said_begin(void)
@@ -67,11 +69,27 @@ void said_asked(uint32_t call)
 	heard.asked[call]++;
 }
 
+void said_pinged(void)
+{
+	heard.pinged = true;
+}
+
+void said_lends(bool lends)
+{
+	heard.lends = lends;
+}
+
+/* Only these have arguments that are no ids. */
+static bool is_number(const struct frame *frame)
+{
+	return frame->kind == FRAME_CREDIT || frame->kind == FRAME_WANT || frame->kind == FRAME_RETURN;
+}
+
 static void judge(const struct frame *frame)
 {
 	must(frame->carried == heard.n_fds);
 	must((frame->kind == FRAME_HELLO) == !heard.hello && !heard.goodbye);
-	must(frame->id < IDS && (frame->kind == FRAME_CREDIT || frame->argument < IDS));
+	must(frame->id < IDS && (is_number(frame) || frame->argument < IDS));
 	heard.hello = true;
 	switch ((enum frame_kind)frame->kind) {
 	case FRAME_OPEN:
@@ -88,8 +106,18 @@ static void judge(const struct frame *frame)
 		heard.asked[frame->argument] -= (frame->flags & FRAME_END) != 0;
 		break;
 	case FRAME_GOODBYE: heard.goodbye = true; break;
-	case FRAME_HELLO:
 	case FRAME_CREDIT:
+		must(!frame->id || !frame->argument);
+		must(!(frame->flags & FRAME_OVERDRAFT) || frame->id || frame->argument);
+		break;
+	case FRAME_RETURN: must(frame->argument && frame->argument <= CREDIT_MAX && heard.lends); break;
+	case FRAME_PING:
+		must(frame->argument <= PING_ANSWERS);
+		must(frame->argument == PING_ASKS || heard.pinged);
+		heard.pinged &= frame->argument == PING_ASKS;
+		break;
+	case FRAME_HELLO:
+	case FRAME_WANT:
 	case FRAME_RESET: break;
 	}
 }

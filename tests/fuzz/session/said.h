@@ -6,6 +6,7 @@
 #ifndef FUZZ_SESSION_SAID_H
 #define FUZZ_SESSION_SAID_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -17,6 +18,10 @@ void said(const struct iovec *iov, size_t n, unsigned n_fds);
 
 /* The other side has called: there may be replies. */
 void said_asked(uint32_t call);
+
+/* It has asked whether anybody is there: there may be an answer. Its HELLO says whether it lends attachments. */
+void said_pinged(void);
+void said_lends(bool lends);
 
 /* Descriptors: a new one; some that come back, of which those that were lost are negative; how many are out, and can still be made. */
 int fd_new(void);
