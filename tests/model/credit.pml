@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Senders wait for credit while others read; credit comes, and may cross with close. Who is forgotten?
+ * Senders wait for credit while others read; credit comes, and may cross with a close. Is any of them forgotten?
  *
- * Two senders and, with WAITERS=3, a receiver who reads for them. Each sender sends MESSAGES messages, each of which costs one of its
- * topic's credit, which is one; with LARGE it costs one of the pool besides, which is two, in use at
- * first. The senders have a topic each (TOPICS=2) or one
- * together. The other side gives back what was used, or, with STINGY, some of it. With CLOSE somebody closes meanwhile, with GOODBYE the other side says goodbye when it
- * likes.
+ * Two senders and, with WAITERS=3, a receiver that reads for them. Each sender sends MESSAGES messages. Each message costs one of its
+ * topic's credit, which is WINDOW; with LARGE it costs one of the pool besides, which is two, in use at first. The senders have a topic each
+ * (TOPICS=2) or one together. The other side gives back what was used, or, with STINGY, some of it. With CLOSE somebody closes meanwhile,
+ * with GOODBYE the other side says goodbye when it likes.
  *
- * Shown, for every order of things: no more is used than was given; when all is quiet nobody waits for what is there, and after a close, of
- * either side, nobody waits at all; all becomes quiet.
+ * Claims stand in one line, as in src/session/credit.c. Here one message needs as much as another; how much is left for whom, and what
+ * the reader holds back, is the matter of withhold.pml.
+ *
+ * Shown, for every order of things: no more is used than was given; when all is quiet no sender waits for credit that is there, and after a
+ * close, of either side, no thread waits at all; all becomes quiet.
  */
 #ifndef WAITERS
 #define WAITERS 2
@@ -20,14 +22,20 @@
 #ifndef MESSAGES
 #define MESSAGES 2
 #endif
+#ifndef WINDOW
+#define WINDOW 1
+#endif
 #define SENDERS 2
-/* A topic's `sendable`; the receiver's `arrived`. */
+/* Each claim has sleepers of its own, and so has the receiver's inbox. */
 #define TOPIC(w) (w % TOPICS)
-#define GROUP(w) (w < SENDERS -> TOPIC(w) : TOPICS)
+#define GROUP(w) (w)
+#define RECEIVER SENDERS
 
-/* struct tx. `claims`: who is first and second in the queue for the pool, plus one. */
-byte credit[TOPICS] = 1, pool;
+/* struct tx. `claims`: the senders whose claims are the first and the second in the line, plus one. Of each claim: it has been woken and
+ * has not looked yet; it keeps its turn. */
+byte credit[TOPICS] = WINDOW, pool;
 byte claim_first, claim_second;
+bool claim_woken[SENDERS], turn[SENDERS];
 /* On their way: frames to the other side; CREDIT from it, in the socket and in the reader's hands; the pool's behind the topics'. */
 byte sent[TOPICS + 1], socket[TOPICS + 1], hand[TOPICS + 1];
 bool goodbye, hand_goodbye, send_error, ended;
@@ -56,16 +64,74 @@ inline take_input()
 	}
 }
 
-/* write_wake_for_credit() */
-inline wake_all_senders(by)
+/* ---- credit.c ---------------------------------------------------------------------------------------------------------------- */
+
+#define STANDS(w) (claim_first == w + 1 || claim_second == w + 1)
+/* At most one of a topic is woken at a time. */
+#if TOPICS == 1
+#define TOPIC_WOKEN(w) (claim_woken[0] || claim_woken[1])
+#else
+#define TOPIC_WOKEN(w) claim_woken[w]
+#endif
+
+/* fits: it may be charged, after others have taken what is reserved for them. */
+#ifdef LARGE
+#define LETS_GO(w, reserved, has_turn) (credit[TOPIC(w)] && pool > reserved && (has_turn))
+#define KEEPS_TURN(w) (credit[TOPIC(w)] > 0)
+#else
+#define LETS_GO(w, reserved, has_turn) (credit[TOPIC(w)] > 0)
+#define KEEPS_TURN(w) false
+#endif
+
+inline wake_claim(w, by)
+{
+	claim_woken[w] = true;
+	sleepers_wake_all(w, by)
+}
+
+inline look_at_claim(w, by, reserved, has_turn)
+{
+	if
+	:: TOPIC_WOKEN(w)
+	:: !TOPIC_WOKEN(w) && LETS_GO(w, reserved, has_turn) -> turn[w] = false; wake_claim(w, by)
+	:: else -> turn[w] = KEEPS_TURN(w)
+	fi
+}
+
+/* tx_wake_ready() */
+inline wake_ready(by)
+{
+	if
+	:: claim_first == 1 ->
+		look_at_claim(0, by, 0, true);
+		if
+		:: claim_second -> look_at_claim(1, by, claim_woken[0], !turn[0])
+		:: else
+		fi
+	:: claim_first == 2 ->
+		look_at_claim(1, by, 0, true);
+		if
+		:: claim_second -> look_at_claim(0, by, claim_woken[1], !turn[1])
+		:: else
+		fi
+	:: else
+	fi
+}
+
+/* tx_wake_outlet() for all outlets, by write_wake_all() */
+inline wake_all_claims(by)
 {
 #ifdef BREAK_WAKE_AT_CLOSE
 	skip
 #else
-	sleepers_wake_all(0, by);
-#if TOPICS > 1
-	sleepers_wake_all(1, by)
-#endif
+	if
+	:: STANDS(0) && !claim_woken[0] -> wake_claim(0, by)
+	:: else
+	fi;
+	if
+	:: STANDS(1) && !claim_woken[1] -> wake_claim(1, by)
+	:: else
+	fi
 #endif
 }
 
@@ -73,7 +139,7 @@ inline wake_all_senders(by)
 inline end_reading(by)
 {
 	ended = true;
-	sleepers_wake_all(TOPICS, by)
+	sleepers_wake_all(RECEIVER, by)
 }
 
 /* tx_credit(), by on_credit(). */
@@ -82,7 +148,7 @@ inline deliver_credit(topic, by)
 	hand[topic]--;
 	credit[topic]++;
 #ifndef BREAK_WAKE_FOR_CREDIT
-	sleepers_wake_all(topic, by)
+	wake_ready(by)
 #endif
 }
 
@@ -93,12 +159,12 @@ inline deliver(by)
 #if TOPICS > 1
 	:: hand[1] -> deliver_credit(1, by)
 #endif
-	:: hand[TOPICS] -> hand[TOPICS]--; pool++; wake_all_senders(by)
+	:: hand[TOPICS] -> hand[TOPICS]--; pool++; wake_ready(by)
 	:: !SUM(hand) -> /* on_goodbye(), and the end of the receivers, both before the thread that reads goes on */
 		hand_goodbye = false;
 		read_over = true;
 		send_error = true;
-		wake_all_senders(by);
+		wake_all_claims(by);
 		end_reading(by)
 	fi
 }
@@ -126,48 +192,50 @@ inline standby_finish()
 
 #include "baton.pml"
 
-/* leave_queue(): whoever is next may be served now, and is told. */
-inline leave_queue(me)
+/* tx_unclaim(): those behind may go on now. */
+inline unclaim(me)
 {
+	turn[me] = false;
 	if
-	:: claim_first == me + 1 ->
-		claim_first = claim_second;
+	:: STANDS(me) ->
+		claim_woken[me] = false;
+		claim_first = (claim_first == me + 1 -> claim_second : claim_first);
 		claim_second = 0;
-#ifndef BREAK_QUEUE_MOVES_ON
-		if
-		:: claim_first -> wake_all_senders(me)
-		:: else
-		fi
+#ifndef BREAK_UNCLAIM_WAKES
+		wake_ready(me)
 #endif
-	:: claim_second == me + 1 -> claim_second = 0; wake_all_senders(me)
 	:: else
 	fi
 }
 
-/* tx_charge() */
+/* tx_charge(). fits: it is charged. What is reserved for a claim that was woken may be taken by a sender that has not waited. */
 inline charge(me)
 {
+	fits = LETS_GO(me, 0, claim_first == me + 1 || !claim_first || !turn[claim_first - 1]);
 	if
-	:: !credit[TOPIC(me)] -> leave_queue(me)
-	:: else ->
+	:: fits ->
+		credit[TOPIC(me)]--;
+		sent[TOPIC(me)]++;
 #ifdef LARGE
-		if
-		:: claim_first == 0 -> claim_first = me + 1
-		:: claim_first && claim_first != me + 1 -> claim_second = me + 1
-		:: else
-		fi;
-		fits = (claim_first == me + 1 && pool);
-		pool = pool - fits;
-		sent[TOPICS] = sent[TOPICS] + fits;
-#else
-		fits = true;
+		pool--;
+		sent[TOPICS]++
 #endif
-		credit[TOPIC(me)] = credit[TOPIC(me)] - fits;
-		sent[TOPIC(me)] = sent[TOPIC(me)] + fits
+	:: else -> turn[me] = KEEPS_TURN(me)
 	fi
 }
 
-/* charge(), send.c */
+/* tx_wait() */
+inline stand(me)
+{
+	claim_woken[me] = false;
+	if
+	:: STANDS(me)
+	:: !STANDS(me) && !claim_first -> claim_first = me + 1
+	:: else -> claim_second = me + 1
+	fi
+}
+
+/* sending_charge() */
 proctype sender(byte me)
 {
 	byte messages;
@@ -186,16 +254,25 @@ proctype sender(byte me)
 		fi
 	   }
 	   do
-	   :: atomic { send_error -> leave_queue(me); break }
+	   :: atomic { send_error -> unclaim(me); break }
 	   :: atomic {
 		!send_error ->
 		charge(me);
 		if
-		:: fits || r == TIMEOUT -> leave_queue(me); break
-		:: else -> stale[me] = false
+		:: fits || r == TIMEOUT -> unclaim(me); break
+		:: else -> stand(me)
 		fi
 	      }
-	      baton_wait(me)
+	      /* write_pending() gives the lock up. */
+	      if
+#ifndef BREAK_LOOK_AGAIN
+	      :: atomic { claim_woken[me] -> r = CHANGED }
+	      :: atomic { !claim_woken[me] -> stale[me] = false }
+#else
+	      :: atomic { stale[me] = false }
+#endif
+		 baton_wait(me)
+	      fi
 	   od;
 	   atomic { r = CHANGED; limited = false; passed = false; fits = false }
 	od
@@ -242,7 +319,7 @@ end:	do
 /* channel_mark_closed() */
 active proctype closer()
 {
-	atomic { send_error = true; kicked = true; kick = true; wake_all_senders(THE_THREAD); nudge() }
+	atomic { send_error = true; kicked = true; kick = true; wake_all_claims(THE_THREAD); nudge() }
 	atomic { end_reading(THE_THREAD) }
 	atomic { attend() }
 }
