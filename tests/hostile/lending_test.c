@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Peers that want all that a process lends: as many descriptors as they have credit for, and more,
+ * in one channel or in two hundred. What they get is bounded, so that the rest of the process can
+ * always open something and other channels go on; and when they leave, or an honest peer is idle,
+ * it is lent to others.
+ *
+ * The victim is a process with a table of 1,024, the attacker another.
+ */
+#include <beam/beam.h>
+#include <beam/pair.h>
+#include <hostile/creditor.h>
+#include <hostile/lingering.h>
+#include <poll.h>
+#include <public/ends.h>
+#include <public/table.h>
+#include <stdatomic.h>
+#include <stress/leave.h>
+#include <sys/mman.h>
+
+enum { TABLE = 1024, CHANNELS_MAX = 200, HELD_MAX = 200, LINGERING = 3 };
+
+/* What the peers do with the credit that they get. */
+enum conduct {
+	/* Messages, as many as go. */
+	SENDS,
+	/* Nothing. */
+	HOARDS,
+	/* Descriptors that no message claims. */
+	CARRIES,
+	/* Sockets whose close lasts for a second. */
+	LINGERS,
+};
+
+/* What the victim does with the messages. */
+enum use { FREES, HOLDS, LEAVES };
+
+static struct situation {
+	unsigned n;
+	enum conduct conduct;
+	enum use use;
+} now;
+
+static int sockets[CHANNELS_MAX][2];
+
+/* Of both processes. */
+static struct shared {
+	atomic_bool stop;
+	/* How often each peer has had its turn; what they have been granted in all, and have
+	 * sent. */
+	atomic_uint turns, granted, sent;
+} * shared;
+
+/* ---- The attacker ---------------------------------------------------------------------------- */
+
+static struct creditor peers[CHANNELS_MAX];
+static struct lingering lingering[CHANNELS_MAX][LINGERING];
+static unsigned used[CHANNELS_MAX];
+static int files[RAW_FDS_MAX];
+
+static void carry(struct creditor *peer)
+{
+	int64_t n = peer->channel < RAW_FDS_MAX ? peer->channel : RAW_FDS_MAX;
+	size_t at = raw_credit(&peer->out, 0, 1, 0);
+
+	raw_carry(&peer->out, at, (unsigned)n);
+	peer->channel -= n;
+	creditor_flush(peer, files, (size_t)n);
+	atomic_fetch_add(&shared->sent, (unsigned)n);
+}
+
+/* The frame is completed when the descriptor has been closed here: else this close might be the
+ * last one. */
+static void send_lingering(struct creditor *peer, struct lingering *bites)
+{
+	enum { PART = 8 };
+
+	raw_text_with_fds(&peer->out, 1, "bites", 1);
+	if (raw_send(peer->peer.socket, peer->out.bytes, PART, &bites->fd, 1, 0) != PART)
+		peer->ended = true;
+	close(bites->fd);
+	memmove(peer->out.bytes, peer->out.bytes + PART, peer->out.size -= PART);
+	creditor_flush(peer, NULL, 0);
+	peer->topic_bytes -= RAW_MESSAGE_COST + 5;
+	peer->topic--;
+	peer->channel--;
+	atomic_fetch_add(&shared->sent, 1);
+}
+
+static void attack_with(unsigned i)
+{
+	struct creditor *peer = &peers[i];
+	size_t room;
+
+	if (!creditor_read(peer, 0) || !peer->hello)
+		return;
+	room = creditor_room(peer);
+	if (now.conduct == SENDS && room) {
+		creditor_send(peer, files, room);
+		atomic_fetch_add(&shared->sent, (unsigned)room);
+	} else if (now.conduct == CARRIES && !used[i] && peer->channel > 0) {
+		used[i]++;
+		carry(peer);
+	} else if (now.conduct == LINGERS && used[i] < LINGERING && room) {
+		send_lingering(peer, &lingering[i][used[i]++]);
+	} else {
+		creditor_want(peer, 1000);
+	}
+}
+
+static void open_lingering(unsigned i)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 1};
+
+	for (int k = 0; k < LINGERING; k++) {
+		lingering[i][k] = lingering_open();
+		setsockopt(lingering[i][k].fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+	}
+}
+
+static int attacker(void *unused)
+{
+	int file = raw_file();
+
+	(void)unused;
+	for (size_t i = 0; i < RAW_FDS_MAX; i++)
+		files[i] = file;
+	for (unsigned i = 0; i < now.n; i++) {
+		close(sockets[i][0]);
+		creditor_begin(&peers[i], sockets[i][1], SAYS_ANSWERS);
+		if (now.conduct == LINGERS)
+			open_lingering(i);
+	}
+	while (!atomic_load(&shared->stop)) {
+		unsigned granted = 0;
+
+		for (unsigned i = 0; i < now.n; i++) {
+			attack_with(i);
+			granted += peers[i].begin_attachments;
+		}
+		atomic_store(&shared->granted, granted);
+		atomic_fetch_add(&shared->turns, 1);
+		poll(NULL, 0, 1);
+	}
+	return 0;
+}
+
+/* ---- The victim ------------------------------------------------------------------------------ */
+
+struct victim {
+	beam_channel *channel;
+	beam_topic *topic;
+	beam_message *held[HELD_MAX];
+	size_t n;
+	pthread_t thread;
+};
+
+static struct victim victims[CHANNELS_MAX];
+
+static void *receive_all(void *argument)
+{
+	struct victim *victim = argument;
+	beam_message *message = NULL;
+	int r;
+
+	/* Who leaves it in the queue only waits for the end. */
+	while (now.use == LEAVES && beam_channel_flush(victim->channel, soon()) == 0 && !atomic_load(&shared->stop))
+		poll(NULL, 0, 10);
+	while ((r = beam_topic_receive(victim->topic, &message, BEAM_FOREVER)) == 1) {
+		if (now.use == HOLDS && victim->n < HELD_MAX)
+			victim->held[victim->n++] = message;
+		else
+			beam_message_free(message);
+	}
+	/* Who leaves with something unclaimed has broken no rule, unless it took too long. */
+	check(r == -ECONNRESET || r == -EPROTO);
+	return NULL;
+}
+
+static void victims_begin(void)
+{
+	for (unsigned i = 0; i < now.n; i++) {
+		close(sockets[i][1]);
+		require_int(beam_channel_new(&victims[i].channel, sockets[i][0], NULL), 0);
+		require_int(beam_topic_open(&victims[i].topic, victims[i].channel, "log"), 0);
+		victims[i].thread = thread_spawn(receive_all, &victims[i]);
+	}
+}
+
+static void victims_end(void)
+{
+	for (unsigned i = 0; i < now.n; i++) {
+		thread_wait(victims[i].thread);
+		for (size_t k = 0; k < victims[i].n; k++)
+			beam_message_free(victims[i].held[k]);
+		beam_topic_unref(victims[i].topic);
+		beam_channel_unref(victims[i].channel);
+	}
+}
+
+static uint32_t granted_to_a_new_channel(void)
+{
+	beam_channel *channels[2];
+	struct beam_limits limits = {0};
+
+	require_int(beam_channel_pair(&channels[0], &channels[1], NULL), 0);
+	check_int(beam_channel_limits(channels[0], &limits, soon()), 0);
+	for (int i = 0; i < 2; i++)
+		beam_channel_unref(channels[i]);
+	return limits.attachments;
+}
+
+/* The rest of the process goes on, however the peers go about it, until each of them has had many
+ * turns. */
+static void go_on(struct ends *honest, size_t before)
+{
+	int64_t end = now_ns() + stretch(20000) * (int64_t)1000000;
+	size_t most = 0, refused = 0, table;
+	unsigned rounds = 0;
+
+	while ((atomic_load(&shared->turns) < 100 || rounds < scale(500)) && now_ns() < end && !harness_failures()) {
+		send_number(honest->topic[0], rounds);
+		expect_number(honest->topic[1], rounds);
+		refused += !table_has_room();
+		table = rounds % 16 ? 0 : open_fds();
+		most = table > most ? table : most;
+		rounds++;
+	}
+	check_int(refused, 0);
+	check(atomic_load(&shared->turns) >= 100);
+	/* A fifth of the table is for attachments. */
+	if (most > before + TABLE / 5)
+		fail("%zu were open, %zu before the peers began", most, before);
+	/* They have made use of what they got. */
+	check(now.conduct == HOARDS || atomic_load(&shared->sent) > 0);
+	check(atomic_load(&shared->granted) > 0);
+}
+
+static int victim(void *unused)
+{
+	struct ends honest;
+	struct beam_statistics statistics;
+	uint32_t first;
+	size_t before;
+
+	(void)unused;
+	table_limit(TABLE);
+	first = granted_to_a_new_channel();
+	check_int(first, lent_at_most(TABLE) / 2);
+	ends_open(&honest, NULL);
+	victims_begin();
+	before = 2 * (size_t)now.n * 4 + 20;
+	before = open_fds() < before ? open_fds() : before;
+	go_on(&honest, before);
+	check_int(beam_channel_statistics(honest.channel[1], &statistics, sizeof statistics), 0);
+	check_int(statistics.messages_lost + statistics.attachments_lost, 0);
+	atomic_store(&shared->stop, true);
+	victims_end();
+	ends_close(&honest);
+	check_within(20000, granted_to_a_new_channel() == first);
+	leave_process();
+}
+
+static void run(unsigned n, enum conduct conduct, enum use use)
+{
+	pid_t processes[2];
+
+	now = (struct situation){.n = under_valgrind() && n > 20 ? 20 : n, .conduct = conduct, .use = use};
+	harness_context("%u channels, conduct %d, use %d", n, (int)conduct, (int)use);
+	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	require(shared != MAP_FAILED);
+	for (unsigned i = 0; i < now.n; i++)
+		require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets[i]), 0);
+	processes[0] = process_spawn(victim, NULL);
+	processes[1] = process_spawn(attacker, NULL);
+	for (unsigned i = 0; i < now.n; i++)
+		for (int k = 0; k < 2; k++)
+			close(sockets[i][k]);
+	check_int(process_wait(processes[0]), 0);
+	/* If the victim has failed. */
+	atomic_store(&shared->stop, true);
+	check_int(process_wait(processes[1]), 0);
+	munmap(shared, sizeof *shared);
+}
+
+static void run_in_every_way(unsigned n)
+{
+	for (enum use use = FREES; use <= LEAVES; use++)
+		run(n, SENDS, use);
+	run(n, HOARDS, FREES);
+	run(n, CARRIES, FREES);
+}
+
+static void test_one_greedy_peer_leaves_the_process_what_it_needs(void)
+{
+	run_in_every_way(1);
+}
+
+static void test_ten_greedy_peers_leave_the_process_what_it_needs(void)
+{
+	run_in_every_way(10);
+}
+
+static void test_two_hundred_greedy_peers_leave_the_process_what_it_needs(void)
+{
+	run_in_every_way(200);
+}
+
+static void test_peers_whose_descriptors_take_long_to_close_leave_the_process_what_it_needs(void)
+{
+	struct lingering probe = lingering_open();
+
+	/* There is a loopback. Unread data makes the peer's end reset it. */
+	close(probe.peer);
+	close(probe.fd);
+	run(1, LINGERS, FREES);
+	run(10, LINGERS, FREES);
+	run(10, LINGERS, HOLDS);
+}
+
+/* ---- What is not lent, and what is given back ------------------------------------------------ */
+
+/* A word comes back, and with it all that was due before. */
+static void exchange(struct creditor *peer, beam_topic *topic)
+{
+	struct raw_frame frame;
+
+	raw_text(&peer->out, 1, "word");
+	creditor_flush(peer, NULL, 0);
+	expect_text(topic, "word");
+	check_int(beam_topic_send(topic, "word", 4, soon()), 0);
+	do {
+		require_int(raw_peer_next(&peer->peer, &frame), 1);
+		creditor_count(peer, &frame);
+	} while (frame.kind != RAW_DATA);
+}
+
+/* What a peer has been granted when it has asked for more than there is. */
+static uint32_t granted_to_the_greedy(uint32_t attachments, uint32_t *ret_features)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	beam_channel *channel;
+	beam_topic *topic;
+	int fds[2];
+
+	options.attachments = attachments;
+	options.message_attachments = 16;
+	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	require_int(beam_channel_new(&channel, fds[0], &options), 0);
+	require_int(beam_topic_open(&topic, channel, "log"), 0);
+	creditor_begin(&peers[0], fds[1], 0);
+	check_within(20000, creditor_read(&peers[0], 1) && peers[0].hello);
+	creditor_want(&peers[0], 1000);
+	exchange(&peers[0], topic);
+	*ret_features = peers[0].features;
+	beam_topic_unref(topic);
+	beam_channel_unref(channel);
+	raw_peer_close(&peers[0].peer);
+	return peers[0].granted;
+}
+
+static int what_was_set_aside(void *unused)
+{
+	uint32_t features;
+
+	(void)unused;
+	table_limit(TABLE);
+	check_int(granted_to_the_greedy(0, &features), lent_at_most(TABLE));
+	check(features & SAYS_LENDS);
+	check_int(granted_to_the_greedy(16, &features), 16);
+	check(!(features & SAYS_LENDS));
+	check_int(granted_to_the_greedy(600, &features), 600);
+	leave_process();
+}
+
+static void test_a_channel_that_was_told_how_many_attachments_it_may_hold_neither_lends_nor_borrows(void)
+{
+	check_int(process_wait(process_spawn(what_was_set_aside, NULL)), 0);
+}
+
+/* What was set aside is not there for others, until its channel ends. */
+static int what_is_left(void *unused)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	beam_channel *channels[2];
+	uint32_t first;
+
+	(void)unused;
+	table_limit(TABLE);
+	first = granted_to_a_new_channel();
+	options.attachments = 80;
+	require_int(beam_channel_pair(&channels[0], &channels[1], &options), 0);
+	check(granted_to_a_new_channel() < first / 2);
+	for (int i = 0; i < 2; i++)
+		beam_channel_unref(channels[i]);
+	check_within(20000, granted_to_a_new_channel() == first);
+	leave_process();
+}
+
+static void test_what_was_set_aside_for_a_channel_is_not_lent_to_others_before_it_ends(void)
+{
+	check_int(process_wait(process_spawn(what_is_left, NULL)), 0);
+}
+
+static void send_many(struct ends *ends, size_t n)
+{
+	int file = raw_file();
+	beam_message *message = NULL;
+
+	for (size_t i = 0; i < 32; i++)
+		files[i] = file;
+	for (size_t i = 0; i < n; i++)
+		check_int(beam_topic_sendv(ends->topic[0], NULL, 0, files, 32, soon()), 0);
+	for (size_t i = 0; i < n; i++) {
+		require_int(beam_topic_receive(ends->topic[1], &message, soon()), 1);
+		check_int(beam_message_attachments(message), 32);
+		beam_message_free(message);
+	}
+	close(file);
+}
+
+static void *wait_for_the_end(void *topic)
+{
+	beam_message *message = NULL;
+
+	check_int(beam_topic_receive(topic, &message, BEAM_FOREVER), 0);
+	return NULL;
+}
+
+/* Both ends are idle; on each a thread may wait for messages. */
+static int idle_and_waiting(void *unused)
+{
+	struct ends idle;
+	pthread_t threads[2];
+	uint32_t first;
+
+	(void)unused;
+	table_limit(TABLE);
+	first = granted_to_a_new_channel();
+	ends_open(&idle, NULL);
+	send_many(&idle, 1);
+	for (int i = 0; i < 2; i++)
+		threads[i] = thread_spawn(wait_for_the_end, idle.topic[i]);
+	check_within(5000, granted_to_a_new_channel() == first);
+	for (int i = 0; i < 2; i++)
+		check_int(beam_topic_close(idle.topic[i]), 0);
+	for (int i = 0; i < 2; i++)
+		thread_wait(threads[i]);
+	ends_close(&idle);
+	leave_process();
+}
+
+static void test_a_thread_that_waits_for_messages_does_not_keep_what_its_side_does_not_need(void)
+{
+	check_int(process_wait(process_spawn(idle_and_waiting, NULL)), 0);
+}
+
+static int idle_and_busy(void *unused)
+{
+	struct ends idle, busy;
+	uint32_t first, while_busy;
+
+	(void)unused;
+	table_limit(TABLE);
+	first = granted_to_a_new_channel();
+	ends_open(&idle, NULL);
+	send_many(&idle, 1);
+	while_busy = granted_to_a_new_channel();
+	check(while_busy < first);
+	/* It is open and says nothing: what it was granted is lent to others. */
+	check_within(20000, granted_to_a_new_channel() == first);
+	ends_open(&busy, NULL);
+	send_many(&busy, 1);
+	check_within(20000, granted_to_a_new_channel() == first);
+	/* It gets it again when it needs it. */
+	send_many(&idle, 1);
+	send_many(&busy, 1);
+	ends_close(&busy);
+	ends_close(&idle);
+	leave_process();
+}
+
+static void test_what_an_idle_peer_does_not_need_is_lent_to_others_until_it_does(void)
+{
+	check_int(process_wait(process_spawn(idle_and_busy, NULL)), 0);
+}
+
+static const struct test tests[] = {
+    TEST(test_one_greedy_peer_leaves_the_process_what_it_needs),
+    TEST(test_ten_greedy_peers_leave_the_process_what_it_needs),
+    TEST(test_two_hundred_greedy_peers_leave_the_process_what_it_needs),
+    TEST(test_peers_whose_descriptors_take_long_to_close_leave_the_process_what_it_needs),
+    TEST(test_a_channel_that_was_told_how_many_attachments_it_may_hold_neither_lends_nor_borrows),
+    TEST(test_what_was_set_aside_for_a_channel_is_not_lent_to_others_before_it_ends),
+    TEST(test_what_an_idle_peer_does_not_need_is_lent_to_others_until_it_does),
+    TEST(test_a_thread_that_waits_for_messages_does_not_keep_what_its_side_does_not_need),
+};
+
+HARNESS_MAIN("hostile/lending", tests)

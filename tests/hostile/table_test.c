@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a sender gets into the receiver's table of descriptors: never more than was granted, for
+ * credit comes back when the program has taken a descriptor or when it has been closed, and not
+ * before. The sender is a raw peer that uses all credit it has.
+ */
+#include <beam/beam.h>
+#include <beam/pair.h>
+#include <beam/router.h>
+#include <hostile/creditor.h>
+#include <hostile/lingering.h>
+#include <public/ends.h>
+#include <public/table.h>
+#include <stdatomic.h>
+#include <stress/leave.h>
+
+enum { ATTACHMENTS = 8 };
+
+static struct creditor peer;
+static beam_channel *channel;
+static beam_topic *topic, *words;
+/* To whom messages are passed on. */
+static struct ends onward;
+/* What is sent; as often as may be. */
+static int file, files[RAW_FDS_MAX];
+
+static struct beam_channel_options so_many(uint32_t attachments)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+
+	options.message_attachments = options.attachments = attachments;
+	return options;
+}
+
+static void begin(const struct beam_channel_options *options)
+{
+	int fds[2];
+
+	file = raw_file();
+	for (size_t i = 0; i < RAW_FDS_MAX; i++)
+		files[i] = file;
+	ends_open(&onward, NULL);
+	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	require_int(beam_channel_new(&channel, fds[0], options), 0);
+	require_int(beam_topic_open(&topic, channel, "log"), 0);
+	require_int(beam_topic_open(&words, channel, "words"), 0);
+	creditor_begin(&peer, fds[1], 0);
+	raw_open(&peer.out, 2, "words");
+	creditor_flush(&peer, NULL, 0);
+	while (!peer.hello && check(creditor_read(&peer, 1)))
+		;
+}
+
+static void end(void)
+{
+	topic = beam_topic_unref(topic);
+	words = beam_topic_unref(words);
+	channel = beam_channel_unref(channel);
+	raw_peer_close(&peer.peer);
+	ends_close(&onward);
+	close(file);
+}
+
+static beam_message *receive(void)
+{
+	beam_message *message = NULL;
+
+	require_int(beam_topic_receive(topic, &message, soon()), 1);
+	return message;
+}
+
+/* A word each way, which comes after all that was due before. */
+static void exchange(void)
+{
+	struct raw_frame frame;
+
+	raw_text(&peer.out, 2, "word");
+	creditor_flush(&peer, NULL, 0);
+	expect_text(words, "word");
+	check_int(beam_topic_send(words, "word", 4, soon()), 0);
+	do {
+		require_int(raw_peer_next(&peer.peer, &frame), 1);
+		creditor_count(&peer, &frame);
+	} while (frame.kind != RAW_DATA);
+}
+
+/* The peer has so much credit, and no more comes. It says that it wants more than there is: then
+ * nothing is withheld. */
+static void expect_credit(int64_t n)
+{
+	creditor_want(&peer, 1000);
+	check_within(20000, creditor_read(&peer, 0) && peer.channel >= n);
+	exchange();
+	check_int(peer.channel, n);
+}
+
+static void send_one(void)
+{
+	check(creditor_send(&peer, files, 1));
+}
+
+/* ---- When credit comes back ------------------------------------------------------------------ */
+
+static void test_a_message_that_is_held_keeps_its_credit(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	beam_message *held[ATTACHMENTS];
+
+	begin(&options);
+	for (int i = 0; i < ATTACHMENTS; i++)
+		send_one();
+	expect_credit(0);
+	for (int i = 0; i < ATTACHMENTS; i++)
+		held[i] = receive();
+	expect_credit(0);
+	check_int(beam_message_peek_fd(held[0], 0) >= 0, true);
+	for (int i = 0; i < ATTACHMENTS; i++) {
+		beam_message_free(held[i]);
+		expect_credit(i + 1);
+	}
+	end();
+}
+
+static void test_a_descriptor_that_was_taken_gives_its_credit_back_once(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	beam_message *message;
+	int fd;
+
+	begin(&options);
+	check(creditor_send(&peer, files, 3));
+	message = receive();
+	expect_credit(ATTACHMENTS - 3);
+	fd = beam_message_take_fd(message, 1);
+	check(fd >= 0);
+	expect_credit(ATTACHMENTS - 2);
+	check_int(beam_message_take_fd(message, 1), -ENOENT);
+	expect_credit(ATTACHMENTS - 2);
+	beam_message_free(message);
+	expect_credit(ATTACHMENTS);
+	close(fd);
+	end();
+}
+
+static void test_receiving_into_a_buffer_gives_credit_back_at_once(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	int fds[3];
+	char byte;
+	size_t size, n_fds;
+
+	begin(&options);
+	check(creditor_send(&peer, files, 3));
+	require_int(beam_topic_receive_into(topic, &byte, 1, &size, fds, 3, &n_fds, soon()), 1);
+	check_int(n_fds, 3);
+	expect_credit(ATTACHMENTS);
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+	end();
+}
+
+static void test_an_attachment_that_is_taken_as_a_channel_gives_its_credit_back(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	beam_channel *taken = NULL;
+	beam_message *message;
+	int fds[2];
+
+	begin(&options);
+	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	check(creditor_send(&peer, fds, 1));
+	close(fds[0]);
+	message = receive();
+	expect_credit(ATTACHMENTS - 1);
+	check_int(beam_message_take_channel(message, 0, &taken, NULL), 0);
+	expect_credit(ATTACHMENTS);
+	beam_message_free(message);
+	beam_channel_unref(taken);
+	close(fds[1]);
+	expect_credit(ATTACHMENTS);
+	end();
+}
+
+/* ---- Passed on ------------------------------------------------------------------------------- */
+
+static void expect_passed_on(size_t n)
+{
+	beam_message *message = NULL;
+
+	require_int(beam_topic_receive(onward.topic[1], &message, soon()), 1);
+	check_int(beam_message_attachments(message), n);
+	for (size_t i = 0; i < n; i++)
+		check_int(raw_inode(beam_message_peek_fd(message, i)), raw_inode(file));
+	beam_message_free(message);
+}
+
+static void test_a_message_that_is_sent_on_gives_its_credit_back(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+
+	begin(&options);
+	check(creditor_send(&peer, files, 3));
+	check_int(beam_topic_send_message(onward.topic[0], receive(), soon()), 0);
+	expect_credit(ATTACHMENTS);
+	expect_passed_on(3);
+	end();
+}
+
+static void test_a_message_with_another_attachment_besides_gives_back_the_credit_of_its_own(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	beam_message *message;
+
+	begin(&options);
+	/* Sent on, and freed. */
+	for (int i = 0; i < 2; i++) {
+		check(creditor_send(&peer, files, 2));
+		message = receive();
+		check_int(beam_message_add_fd(message, file), 0);
+		if (i)
+			beam_message_free(message);
+		else
+			check_int(beam_topic_send_message(onward.topic[0], message, soon()), 0);
+		expect_credit(ATTACHMENTS);
+	}
+	expect_passed_on(3);
+	end();
+}
+
+static void test_a_message_that_could_not_be_sent_on_keeps_its_credit(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	beam_message *message;
+
+	begin(&options);
+	check(creditor_send(&peer, files, 2));
+	message = receive();
+	check_int(beam_topic_close(onward.topic[0]), 0);
+	check_int(beam_topic_send_message(onward.topic[0], message, soon()), -EPIPE);
+	expect_credit(ATTACHMENTS - 2);
+	beam_message_free(message);
+	expect_credit(ATTACHMENTS);
+	end();
+}
+
+static void test_messages_that_are_forwarded_give_their_credit_back(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	beam_message *held = NULL;
+	size_t n = 0;
+
+	begin(&options);
+	check(creditor_send(&peer, files, 5));
+	check(creditor_send(&peer, files, 3));
+	check_int(beam_topic_forward(topic, onward.topic[0], &held, 2, &n, soon()), 1);
+	check_int(n, 2);
+	expect_credit(ATTACHMENTS);
+	expect_passed_on(5);
+	expect_passed_on(3);
+	end();
+}
+
+static void *route(void *router)
+{
+	struct beam_router_failure failure;
+
+	check_int(beam_router_run(router, &failure, BEAM_NOWAIT), -EAGAIN);
+	return NULL;
+}
+
+static void test_messages_that_are_routed_give_their_credit_back(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	struct beam_route to = {.size = sizeof to, .topic = onward.topic[0]};
+	beam_router *router = NULL;
+	uint64_t id;
+
+	begin(&options);
+	to.topic = onward.topic[0];
+	require_int(beam_router_new(&router), 0);
+	require_int(beam_router_add_route(router, &to, &id), 0);
+	check(creditor_send(&peer, files, 5));
+	check(creditor_send(&peer, files, 3));
+	check_within(20000, raw_peer_drained(&peer.peer));
+	require_int(beam_router_add_topic(router, topic, NULL), 0);
+	check_within(20000, (route(router), creditor_read(&peer, 0) && peer.channel == ATTACHMENTS));
+	expect_passed_on(5);
+	expect_passed_on(3);
+	beam_router_unref(router);
+	end();
+}
+
+/* ---- Thrown away, and lost ------------------------------------------------------------------- */
+
+static void test_what_is_thrown_away_gives_its_credit_back_when_it_has_been_closed(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	beam_topic *other = NULL;
+
+	begin(&options);
+	/* A message that is begun and taken back. */
+	raw_begin(&peer.out, 1, 100, 0, "begun", 5);
+	peer.out.bytes[6] = 4;
+	raw_carry(&peer.out, 0, 4);
+	peer.channel -= 4;
+	check(creditor_flush(&peer, files, 4));
+	expect_credit(ATTACHMENTS - 4);
+	end();
+
+	begin(&options);
+	raw_begin(&peer.out, 1, 100, 0, "begun", 5);
+	peer.out.bytes[6] = 4;
+	raw_carry(&peer.out, 0, 4);
+	peer.channel -= 4;
+	check(creditor_flush(&peer, files, 4));
+	raw_frame(&peer.out, RAW_DATA, RAW_ABORT, 0, 1, 0, NULL, 0);
+	check(creditor_flush(&peer, NULL, 0));
+	expect_credit(ATTACHMENTS);
+
+	/* Messages in the queue of a topic that is closed, and on their way to it. */
+	raw_open(&peer.out, 3, "other");
+	check(creditor_flush(&peer, NULL, 0));
+	require_int(beam_topic_open(&other, channel, "other"), 0);
+	for (int i = 0; i < 4; i++) {
+		raw_text_with_fds(&peer.out, 3, "x", 1);
+		peer.channel--;
+		check(creditor_flush(&peer, files, 1));
+		if (i == 1)
+			expect_credit(ATTACHMENTS - 2);
+		if (i == 1)
+			check_int(beam_topic_reset(other), 0);
+	}
+	expect_credit(ATTACHMENTS);
+	beam_topic_unref(other);
+	end();
+}
+
+static void test_what_the_kernel_could_not_install_gives_its_credit_back_though_its_message_is_held(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+	struct rlimit old, low;
+	beam_message *message;
+	int lowest;
+
+	if (under_valgrind())
+		skip("Valgrind keeps the limit to itself");
+	begin(&options);
+	exchange();
+	lowest = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+	close(lowest);
+	getrlimit(RLIMIT_NOFILE, &old);
+	low = old;
+	low.rlim_cur = (rlim_t)lowest + 2;
+	setrlimit(RLIMIT_NOFILE, &low);
+	check(creditor_send(&peer, files, 5));
+	message = receive();
+	setrlimit(RLIMIT_NOFILE, &old);
+	check_int(beam_message_attachments(message), 5);
+	check(beam_message_peek_fd(message, 0) >= 0);
+	for (size_t i = 2; i < 5; i++)
+		check_int(beam_message_peek_fd(message, i), -EMFILE);
+	expect_credit(ATTACHMENTS - 2);
+	beam_message_free(message);
+	expect_credit(ATTACHMENTS);
+	end();
+}
+
+/* ---- After the end, and in another process --------------------------------------------------- */
+
+static uint32_t granted_to_a_new_channel(void)
+{
+	beam_channel *channels[2];
+	struct beam_limits limits = {0};
+
+	require_int(beam_channel_pair(&channels[0], &channels[1], NULL), 0);
+	check_int(beam_channel_limits(channels[0], &limits, soon()), 0);
+	for (int i = 0; i < 2; i++)
+		beam_channel_unref(channels[i]);
+	return limits.attachments;
+}
+
+/* In a child, for what is lent belongs to the whole process. */
+static int holds_and_frees_late(void *unused)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	beam_message *held[RAW_FDS_MAX];
+	uint32_t first, without;
+	size_t before, n;
+
+	(void)unused;
+	table_limit(1024);
+	first = granted_to_a_new_channel();
+	begin(&options);
+	without = granted_to_a_new_channel();
+	before = open_fds();
+	creditor_want(&peer, 40);
+	check_within(20000, creditor_read(&peer, 0) && peer.channel >= 40);
+	n = (size_t)peer.channel;
+	for (size_t i = 0; i < n; i++)
+		send_one();
+	for (size_t i = 0; i < n; i++)
+		held[i] = receive();
+	topic = beam_topic_unref(topic);
+	words = beam_topic_unref(words);
+	channel = beam_channel_unref(channel);
+	raw_peer_close(&peer.peer);
+	/* The channel takes up to four. */
+	check_within(20000, open_fds() < before + n);
+	/* What is held still counts, and that is all of it. */
+	ends_close(&onward);
+	check_within(20000, granted_to_a_new_channel() > without);
+	check(granted_to_a_new_channel() < first);
+	for (size_t i = 0; i < n; i++)
+		check(beam_message_peek_fd(held[i], 0) >= 0);
+	for (size_t i = 0; i < n; i++)
+		beam_message_free(held[i]);
+	check_within(20000, granted_to_a_new_channel() == first);
+	check_within(20000, open_fds() < before);
+	close(file);
+	leave_process();
+}
+
+static void test_messages_can_be_freed_after_their_channel_and_are_not_lent_to_others_before(void)
+{
+	check_int(process_wait(process_spawn(holds_and_frees_late, NULL)), 0);
+}
+
+static beam_message *inherited[ATTACHMENTS];
+
+static int frees_what_it_inherited(void *unused)
+{
+	size_t before = open_fds();
+
+	(void)unused;
+	check_int(beam_message_take_fd(inherited[0], 0) >= 0, true);
+	for (int i = 0; i < ATTACHMENTS; i++)
+		beam_message_free(inherited[i]);
+	/* All but the one that was taken. */
+	check_within(20000, open_fds() <= before - (ATTACHMENTS - 1));
+	check_int(open_fds(), before - (ATTACHMENTS - 1));
+	return 0;
+}
+
+static void test_a_forked_child_that_frees_messages_closes_its_copies_and_gives_no_credit_back(void)
+{
+	struct beam_channel_options options = so_many(ATTACHMENTS);
+
+	needs_threads_in_children();
+	needs_memory_in_children();
+	begin(&options);
+	for (int i = 0; i < ATTACHMENTS; i++)
+		send_one();
+	for (int i = 0; i < ATTACHMENTS; i++)
+		inherited[i] = receive();
+	check_int(process_wait(process_spawn(frees_what_it_inherited, NULL)), 0);
+	expect_credit(0);
+	for (int i = 0; i < ATTACHMENTS; i++) {
+		check_int(raw_inode(beam_message_peek_fd(inherited[i], 0)), raw_inode(file));
+		beam_message_free(inherited[i]);
+	}
+	expect_credit(ATTACHMENTS);
+	end();
+}
+
+/* ---- The table ------------------------------------------------------------------------------- */
+
+/* What the program does with what it receives. */
+enum use { USE_FREES, USE_TAKES, USE_HOLDS, USE_LEAVES, USE_END };
+
+static struct flood {
+	enum use use;
+	pthread_t thread;
+	size_t total, received, lost;
+	atomic_bool over;
+} flood;
+
+static void *use_messages(void *unused)
+{
+	beam_message *held[4] = {NULL};
+	size_t n = 0;
+
+	while (!atomic_load(&flood.over)) {
+		beam_message *message = NULL;
+		int fd;
+
+		/* When nothing comes any more it lets go of one that it holds. */
+		if (beam_topic_receive(topic, &message, beam_in_ms(1)) != 1) {
+			beam_message_free(held[n % 4]);
+			held[n++ % 4] = NULL;
+			continue;
+		}
+		for (size_t i = 0; i < beam_message_attachments(message); i++) {
+			flood.lost += beam_message_peek_fd(message, i) < 0;
+			fd = flood.use == USE_TAKES && i % 2 ? beam_message_take_fd(message, i) : -1;
+			if (fd >= 0)
+				close(fd);
+		}
+		flood.received += beam_message_attachments(message);
+		if (flood.use != USE_HOLDS) {
+			beam_message_free(message);
+			continue;
+		}
+		beam_message_free(held[n % 4]);
+		held[n++ % 4] = message;
+	}
+	for (int i = 0; i < 4; i++)
+		beam_message_free(held[i]);
+	return unused;
+}
+
+/* The most that was ever in the table while the peer sent all that it might. */
+static size_t flood_with(enum use use, uint32_t attachments)
+{
+	struct rng rng = rng_new(attachments);
+	size_t total = use == USE_LEAVES ? attachments : scale(100 + 20 * attachments);
+	size_t sent = 0, most = 0, before = open_fds();
+
+	flood = (struct flood){.use = use, .total = total};
+	if (use != USE_LEAVES)
+		flood.thread = thread_spawn(use_messages, NULL);
+	while (sent < total && !harness_failures()) {
+		size_t n = creditor_room(&peer), now;
+
+		n = n ? 1 + rng_below(&rng, n) : 0;
+		if (n)
+			check(creditor_send(&peer, files, n));
+		else
+			creditor_want(&peer, 1000);
+		sent += n;
+		/* To count takes a descriptor itself. */
+		now = open_fds();
+		most = now > most ? now : most;
+		creditor_read(&peer, n ? 0 : 1);
+	}
+	creditor_want(&peer, 1000);
+	if (use == USE_LEAVES)
+		check_within(20000, raw_peer_drained(&peer.peer));
+	else if (use != USE_HOLDS)
+		check_within(20000, (creditor_read(&peer, 1), peer.channel >= attachments));
+	if (use != USE_LEAVES) {
+		/* What it holds it lets go of at the end. */
+		atomic_store(&flood.over, true);
+		thread_wait(flood.thread);
+		check_int(flood.lost, 0);
+	}
+	return most > before ? most - before : 0;
+}
+
+static void test_a_sender_gets_no_more_into_the_table_than_was_granted(void)
+{
+	static const uint32_t attachments[] = {1, 2, 8, 61, 253};
+
+	for (size_t i = 0; i < sizeof attachments / sizeof *attachments; i++) {
+		struct beam_channel_options options = so_many(attachments[i]);
+
+		options.topic_window_attachments = 1000;
+		for (enum use use = 0; use < USE_END && !harness_failures(); use++) {
+			size_t most;
+
+			harness_context("%u attachments, use %d", attachments[i], (int)use);
+			begin(&options);
+			check_int(peer.channel, attachments[i]);
+			most = flood_with(use, attachments[i]);
+			/* One that was taken out of its message is the program's, until it closes
+			 * it. The reaper may begin a thread, which needs none. */
+			if (most > attachments[i] + (use == USE_TAKES))
+				fail("%zu were in the table at once", most);
+			end();
+		}
+	}
+}
+
+static const struct test tests[] = {
+    /* First, while this process has no threads: in a child that starts some ThreadSanitizer wants
+     * it so. */
+    TEST(test_messages_can_be_freed_after_their_channel_and_are_not_lent_to_others_before),
+    TEST(test_a_message_that_is_held_keeps_its_credit),
+    TEST(test_a_descriptor_that_was_taken_gives_its_credit_back_once),
+    TEST(test_receiving_into_a_buffer_gives_credit_back_at_once),
+    TEST(test_an_attachment_that_is_taken_as_a_channel_gives_its_credit_back),
+    TEST(test_a_message_that_is_sent_on_gives_its_credit_back),
+    TEST(test_a_message_with_another_attachment_besides_gives_back_the_credit_of_its_own),
+    TEST(test_a_message_that_could_not_be_sent_on_keeps_its_credit),
+    TEST(test_messages_that_are_forwarded_give_their_credit_back),
+    TEST(test_messages_that_are_routed_give_their_credit_back),
+    TEST(test_what_is_thrown_away_gives_its_credit_back_when_it_has_been_closed),
+    TEST(test_what_the_kernel_could_not_install_gives_its_credit_back_though_its_message_is_held),
+    TEST(test_a_forked_child_that_frees_messages_closes_its_copies_and_gives_no_credit_back),
+    TEST(test_a_sender_gets_no_more_into_the_table_than_was_granted),
+};
+
+HARNESS_MAIN("hostile/table", tests)
