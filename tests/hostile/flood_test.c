@@ -172,6 +172,34 @@ static void test_empty_messages_for_ever_take_no_memory(void)
 }
 
 /* A reader that keeps one small message of each chunk that the large ones fill. */
+/* The bound that is told in channel.h. */
+static void test_empty_messages_that_wait_take_what_the_header_says(void)
+{
+	enum { TOPICS = 8 };
+	const uint32_t window = ((struct beam_channel_options)BEAM_CHANNEL_OPTIONS).topic_window_bytes;
+	struct beam_statistics statistics = {0};
+	size_t charged = 0, before;
+
+	attack_begin(&attack, NULL);
+	before = allocated_bytes();
+	for (uint32_t id = 2; id < 2 + TOPICS; id++) {
+		char name[] = {(char)('a' + id), 0};
+
+		raw_open(&attack.out, id, name);
+		for (uint32_t used = 0; used < window; used += RAW_MESSAGE_COST) {
+			raw_data(&attack.out, id, NULL, 0);
+			charged += RAW_MESSAGE_COST;
+			if (attack.out.size > 8192)
+				attack_send(&attack);
+		}
+	}
+	attack_send(&attack);
+	while (statistics.messages_queued < charged / RAW_MESSAGE_COST && !harness_failures())
+		check_int(beam_channel_statistics(attack.channel, &statistics, sizeof statistics), 0);
+	expect_grown_at_most(before, allocated_bytes(), charged * 18 / 10 + (2 << 20));
+	attack_end(&attack);
+}
+
 static void test_small_messages_that_are_kept_do_not_pin_the_memory_of_large_ones(void)
 {
 	static unsigned char filler[60000];
@@ -538,6 +566,7 @@ static const struct test tests[] = {
     TEST(test_more_overdraft_than_the_pools_credit_is_a_breach),
     TEST(test_empty_messages_cost_credit_too),
     TEST(test_empty_messages_for_ever_take_no_memory),
+    TEST(test_empty_messages_that_wait_take_what_the_header_says),
     TEST(test_small_messages_that_are_kept_do_not_pin_the_memory_of_large_ones),
     TEST(test_a_flooded_topic_leaves_nine_quiet_ones_alone),
     TEST(test_more_topics_than_accepted_are_a_breach),
