@@ -14,7 +14,7 @@ static inline bool charge_plainly(struct sending *s)
 {
 	s->large = s->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX || s->n_iov > TX_OWN_PARTS;
 	return !s->large && !s->n_fds && !s->call && !sending_state(s->channel, &s->outbox->outlet) &&
-	       tx_charge_plain(&s->channel->tx, &s->outbox->outlet, s->size);
+	       tx_charge_plain(&s->outbox->outlet, s->size);
 }
 
 static void begin_claim(struct sending *s, struct claimant *claimant)

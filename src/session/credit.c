@@ -4,9 +4,9 @@
  *
  * A message is charged to its topic, and to what all topics share: the pool, for the bytes that its topic's window has no
  * room for, and the channel's attachments. Topics that nobody drains must not take what the others need. So three quarters
- * of each share are kept for topics that hold little of it, at most 3/64: sixteen topics that are never drained, whatever
- * they hold, leave as much to the next one. The last quarter is anybody's. A message that is larger than that goes when
- * nobody holds anything.
+ * of each share are kept for topics that hold little of it, at most 3/64: sixteen topics that are never drained leave as
+ * much to the next one. The last quarter is anybody's. A message that is larger than that goes when nobody holds anything,
+ * and until it has been taken the others have only what it leaves.
  *
  * Those who wait stand in one line, in the order in which they came. Whoever waits for the quarter that is anybody's, and
  * whose topic holds nothing, keeps its turn, so that smaller messages do not keep a large one waiting for ever. Whoever

@@ -290,11 +290,10 @@ struct tx_claim {
  * given up by tx_unclaim() at the end, whatever the result. */
 int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint32_t *ret_overdraft);
 /* The same for most messages: of one frame, so that they fit every limit, without attachments, and no call. They need nothing
- * but room on their topic while nobody waits. False: try tx_charge(). */
-static inline bool tx_charge_plain(struct tx *tx, struct outlet *outlet, size_t size)
+ * but room on their topic. False: try tx_charge(). */
+static inline bool tx_charge_plain(struct outlet *outlet, size_t size)
 {
-	if (!list_empty(&tx->claims) || !outlet->id || outlet->busy ||
-	    outlet->limit_bytes - outlet->used_bytes < size + MESSAGE_COST)
+	if (!outlet->id || outlet->busy || outlet->n_large || outlet->limit_bytes - outlet->used_bytes < size + MESSAGE_COST)
 		return false;
 	outlet->used_bytes += size + MESSAGE_COST;
 	outlet->n_sending++;
