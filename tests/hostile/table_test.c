@@ -367,6 +367,7 @@ static void test_what_the_kernel_could_not_install_gives_its_credit_back_though_
 
 /* ---- After the end, and in another process --------------------------------------------------- */
 
+/* Where there is no other channel, nor a thread of one that has yet to end and still has what it was lent. */
 static uint32_t granted_to_a_new_channel(void)
 {
 	beam_channel *channels[2];
@@ -376,6 +377,7 @@ static uint32_t granted_to_a_new_channel(void)
 	check_int(beam_channel_limits(channels[0], &limits, soon()), 0);
 	for (int i = 0; i < 2; i++)
 		beam_channel_unref(channels[i]);
+	check_within(20000, !thread_named("beam"));
 	return limits.attachments;
 }
 
@@ -384,14 +386,13 @@ static int holds_and_frees_late(void *unused)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	beam_message *held[RAW_FDS_MAX];
-	uint32_t first, without;
+	uint32_t first;
 	size_t before, n;
 
 	(void)unused;
 	table_limit(1024);
 	first = granted_to_a_new_channel();
 	begin(&options);
-	without = granted_to_a_new_channel();
 	before = open_fds();
 	creditor_want(&peer, 40);
 	check_within(20000, creditor_read(&peer, 0) && peer.channel >= 40);
@@ -408,7 +409,7 @@ static int holds_and_frees_late(void *unused)
 	check_within(20000, open_fds() < before + n);
 	/* What is held still counts, and that is all of it. */
 	ends_close(&onward);
-	check_within(20000, granted_to_a_new_channel() > without);
+	check_within(20000, !thread_named("beam"));
 	check(granted_to_a_new_channel() < first);
 	for (size_t i = 0; i < n; i++)
 		check(beam_message_peek_fd(held[i], 0) >= 0);
@@ -423,6 +424,52 @@ static int holds_and_frees_late(void *unused)
 static void test_messages_can_be_freed_after_their_channel_and_are_not_lent_to_others_before(void)
 {
 	check_int(process_wait(process_spawn(holds_and_frees_late, NULL)), 0);
+}
+
+/* What each thread frees. */
+static beam_message *shares[2][ATTACHMENTS];
+
+static void *free_share(void *share)
+{
+	beam_message **messages = share;
+
+	for (int i = 0; i < ATTACHMENTS; i++)
+		beam_message_free(messages[i]);
+	return NULL;
+}
+
+static int ends_while_messages_are_freed(void *unused)
+{
+	uint32_t first;
+	pthread_t threads[2];
+
+	(void)unused;
+	table_limit(1024);
+	first = granted_to_a_new_channel();
+	for (size_t turn = 0; turn < scale(300) && !harness_failures(); turn++) {
+		begin(NULL);
+		/* Whatever the channels of the turn before still have. */
+		require(check_within(20000,
+				     creditor_want(&peer, 100) && creditor_read(&peer, 1) && peer.channel >= 2 * ATTACHMENTS));
+		for (int i = 0; i < 2 * ATTACHMENTS; i++)
+			send_one();
+		for (int i = 0; i < 2 * ATTACHMENTS; i++)
+			shares[i % 2][i / 2] = receive();
+		for (int i = 0; i < 2; i++)
+			threads[i] = thread_spawn(free_share, shares[i]);
+		raw_peer_close(&peer.peer);
+		end();
+		for (int i = 0; i < 2; i++)
+			thread_wait(threads[i]);
+	}
+	check_within(20000, !thread_named("beam"));
+	check_within(20000, granted_to_a_new_channel() == first);
+	leave_process();
+}
+
+static void test_messages_that_are_freed_while_their_channel_ends_are_lent_again_once(void)
+{
+	check_int(process_wait(process_spawn(ends_while_messages_are_freed, NULL)), 0);
 }
 
 static beam_message *inherited[ATTACHMENTS];
@@ -574,6 +621,7 @@ static const struct test tests[] = {
     /* First, while this process has no threads: in a child that starts some ThreadSanitizer wants
      * it so. */
     TEST(test_messages_can_be_freed_after_their_channel_and_are_not_lent_to_others_before),
+    TEST(test_messages_that_are_freed_while_their_channel_ends_are_lent_again_once),
     TEST(test_a_message_that_is_held_keeps_its_credit),
     TEST(test_a_descriptor_that_was_taken_gives_its_credit_back_once),
     TEST(test_receiving_into_a_buffer_gives_credit_back_at_once),
