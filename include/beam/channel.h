@@ -72,8 +72,8 @@ struct beam_channel_options {
 	uint32_t calls;
 	/** The largest message accepted, in bytes: 1 MiB to 1 GiB. */
 	uint32_t message_bytes;
-	/** The most attachments of one message accepted: at most 253; 0: none at all. With `attachments` 0 it is lowered to what
-	 *  a channel of this process can have at most. */
+	/** The most attachments of one message accepted: at most 253; 0: none at all. With `attachments` 0 it is lowered to half
+	 *  of what a channel of this process can have at most. */
 	uint32_t message_attachments;
 	/** Bytes (64 a message besides its payload) that wait on one topic before its senders wait: 64 KiB to 1 GiB. */
 	uint32_t topic_window_bytes;

@@ -45,8 +45,9 @@ void attachments_begin(struct beam_channel *channel, int fd)
 		channel->most_attachments = own->attachments;
 	} else {
 		channel->most_attachments = lending_most();
-		if (own->message_attachments > channel->most_attachments)
-			own->message_attachments = channel->most_attachments;
+		/* One message is to leave something to others. */
+		if (own->message_attachments > channel->most_attachments / 2)
+			own->message_attachments = channel->most_attachments / 2;
 		own->attachments = lending_take(fd, 0, channel->most_attachments / 2);
 	}
 }

@@ -432,6 +432,8 @@ static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 	int fd = baton_kick(channel), r;
 	bool can_be_idle;
 
+	/* A channel without a thread has nobody else who looks. */
+	until = deadline_earlier(until, standby_silence_until(channel));
 	if (fd < 0)
 		until = deadline_earlier(until, clock_now() + KICKLESS_NS);
 	can_be_idle = idle < until;
@@ -444,6 +446,7 @@ static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 	}
 	if (r == 0)
 		drain_kick(channel);
+	standby_end_silence(channel);
 }
 
 /* Reads what there is, or waits until there may be something. */

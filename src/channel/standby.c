@@ -155,8 +155,7 @@ static bool has_to_write(const struct beam_channel *channel)
 	return channel->burst || tx_pending(&channel->tx);
 }
 
-/* When something is to be done because nothing has come: the other side is asked, and given up. */
-static beam_deadline silence_until(const struct beam_channel *channel)
+beam_deadline standby_silence_until(const struct beam_channel *channel)
 {
 	int64_t half = (int64_t)channel->options.idle_timeout_ms * 500000, heard;
 
@@ -166,8 +165,7 @@ static beam_deadline silence_until(const struct beam_channel *channel)
 	return half + (channel->asked_since == heard ? channel->asked_at : heard);
 }
 
-/* Whoever has been silent for half of the time is asked whether it is there, and has died if it does not answer. */
-static void end_silence(struct beam_channel *channel)
+void standby_end_silence(struct beam_channel *channel)
 {
 	int64_t half = (int64_t)channel->options.idle_timeout_ms * 500000, heard, now;
 	bool dead = false;
@@ -185,6 +183,7 @@ static void end_silence(struct beam_channel *channel)
 		channel->asked_since = heard;
 		channel->asked_at = now;
 		channel->tx.ping_due = channel->tx.peer_features & FEATURE_ANSWERS;
+		write_pending(channel);
 	}
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (dead)
@@ -204,7 +203,7 @@ struct rest standby_look(struct beam_channel *channel, bool sleeps)
 	pthread_mutex_lock(&channel->tx_lock);
 	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->retry_at, channel->linger_until));
 	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->idle_at, channel->lend_at));
-	rest.until = deadline_earlier(rest.until, silence_until(channel));
+	rest.until = deadline_earlier(rest.until, standby_silence_until(channel));
 	rest.over = is_over(channel);
 	has_to = has_to_write(channel);
 	if (sleeps)
@@ -267,7 +266,7 @@ void standby_work(struct beam_channel *channel, bool input, beam_deadline stalle
 		baton_leave(channel);
 	}
 	trim_when_idle(channel);
-	end_silence(channel);
+	standby_end_silence(channel);
 	write_some(channel);
 	follow_burst(channel);
 }

@@ -287,6 +287,18 @@ static void test_a_peer_that_sends_is_not_asked_and_lives(void)
 	close_to_peer();
 }
 
+static void test_a_thread_that_waits_on_a_channel_without_one_finds_that_its_peer_is_dead(void)
+{
+	struct beam_channel_options options = with_timeout(1);
+	int64_t begin = now_ns();
+	beam_message *message = NULL;
+
+	open_to_peer(&options, SAYS_ANSWERS);
+	check_int(beam_topic_receive(topic, &message, soon()), -ECONNRESET);
+	expect_dead_after(begin);
+	close_to_peer();
+}
+
 static void test_a_loop_ends_a_peer_that_does_not_answer_and_keeps_one_that_does(void)
 {
 	struct beam_channel_options options = with_timeout(1);
@@ -369,6 +381,7 @@ static const struct test tests[] = {
     TEST(test_a_peer_that_says_nothing_at_all_is_taken_for_dead),
     TEST(test_a_peer_that_answers_lives),
     TEST(test_a_peer_that_sends_is_not_asked_and_lives),
+    TEST(test_a_thread_that_waits_on_a_channel_without_one_finds_that_its_peer_is_dead),
     TEST(test_a_loop_ends_a_peer_that_does_not_answer_and_keeps_one_that_does),
     TEST(test_questions_are_answered_by_whoever_has_no_timeout_and_are_no_silence),
     TEST(test_questions_by_the_thousand_take_no_memory_for_their_answers),
