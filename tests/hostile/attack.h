@@ -42,16 +42,29 @@ static inline void honest_goes_on(struct attack *attack)
 
 /* ---- The attacked channel ------------------------------------------------------------------------------------------------ */
 
+/* So many attachments are set aside: peers here do not ask for more, and few may be lent where the table is small. */
+static inline struct beam_channel_options attack_options(const struct beam_channel_options *options)
+{
+	struct beam_channel_options taken = BEAM_CHANNEL_OPTIONS;
+
+	if (options)
+		taken = *options;
+	if (!taken.attachments)
+		taken.attachments = 512;
+	return taken;
+}
+
 /* A channel whose peer has said nothing yet, and "log" opened here. */
 static inline void attack_begin_unsaid(struct attack *attack, const struct beam_channel_options *options)
 {
+	const struct beam_channel_options taken = attack_options(options), honest = attack_options(NULL);
 	int ends[2];
 
 	attack->out.size = 0;
-	ends_open(&attack->honest, NULL);
+	ends_open(&attack->honest, &honest);
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	raw_peer_init(&attack->peer, ends[1]);
-	require_int(beam_channel_new(&attack->channel, ends[0], options), 0);
+	require_int(beam_channel_new(&attack->channel, ends[0], &taken), 0);
 	require_int(beam_topic_open(&attack->topic, attack->channel, "log"), 0);
 }
 

@@ -96,6 +96,7 @@ static void test_as_many_attachments_as_the_other_side_accepts_go_and_one_more_d
 	for (size_t i = 0; i < 18; i++)
 		fds[i] = file;
 	options.message_attachments = 17;
+	options.attachments = 500;
 	open_limited(&options);
 	check_int(send_in_every_way("x", 1, fds, 17), 0);
 	expect_in_every_way(0, 1, 17);

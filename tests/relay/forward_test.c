@@ -115,6 +115,7 @@ static void test_as_many_attachments_as_there_can_be_move(void)
 	struct line line;
 
 	options.message_attachments = options.topic_window_attachments = BEAM_MESSAGE_ATTACHMENTS_MAX;
+	options.attachments = BEAM_MESSAGE_ATTACHMENTS_MAX;
 	line_open(&line, &options, &options);
 	for (int i = 0; i < BEAM_MESSAGE_ATTACHMENTS_MAX; i++)
 		fds[i] = raw_file();
