@@ -122,6 +122,7 @@ enum { RAW_SO_PASSPIDFD = 76, RAW_SO_PASSRIGHTS = 83 };
 
 static void test_pidfds_that_nobody_asked_for_are_closed(void)
 {
+	const struct beam_channel_options options = attack_options(NULL);
 	int ends[2], file;
 	size_t before;
 
@@ -133,9 +134,9 @@ static void test_pidfds_that_nobody_asked_for_are_closed(void)
 	}
 	require_int(setsockopt(ends[0], SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)), 0);
 	file = raw_file();
-	ends_open(&attack.honest, NULL);
+	ends_open(&attack.honest, &options);
 	raw_peer_init(&attack.peer, ends[1]);
-	require_int(beam_channel_new(&attack.channel, ends[0], NULL), 0);
+	require_int(beam_channel_new(&attack.channel, ends[0], &options), 0);
 	require_int(beam_topic_open(&attack.topic, attack.channel, "log"), 0);
 	raw_hello(&attack.out);
 	raw_open(&attack.out, 1, "log");

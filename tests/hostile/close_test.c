@@ -179,10 +179,12 @@ static void expect_clients_come_and_go(void)
 
 static void test_closes_that_last_cost_the_credit_of_their_channels_and_nobodys_time(void)
 {
-	int file = raw_file();
 	int64_t begin = now_ns();
 	pthread_t thread;
+	int file;
 
+	needs_closes_that_last();
+	file = raw_file();
 	bitten_begin(&hanging, 1);
 	bitten_begin(&slow, SLOW);
 	bite(&hanging);

@@ -15,6 +15,12 @@ struct lingering {
 	int fd, peer;
 };
 
+static inline void needs_closes_that_last(void)
+{
+	if (under_valgrind())
+		skip("Valgrind lets no thread run while another is in close()");
+}
+
 static inline struct lingering lingering_open(void)
 {
 	static const char bytes[1 << 16];
@@ -23,13 +29,11 @@ static inline struct lingering lingering_open(void)
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct linger linger = {.l_onoff = 1, .l_linger = LINGER_SECONDS};
 	socklen_t size = sizeof address;
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct lingering lingering = {.fd = -1};
+	int listener;
 
-	if (under_valgrind()) {
-		close(listener);
-		skip("Valgrind lets no thread run while another is in close()");
-	}
+	needs_closes_that_last();
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	lingering.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
 	setsockopt(lingering.fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
