@@ -433,7 +433,7 @@ static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 	bool can_be_idle;
 
 	/* A channel without a thread has nobody else who looks. */
-	until = deadline_earlier(until, standby_silence_until(channel));
+	until = deadline_earlier(until, standby_end_silence(channel));
 	if (fd < 0)
 		until = deadline_earlier(until, clock_now() + KICKLESS_NS);
 	can_be_idle = idle < until;
@@ -446,7 +446,6 @@ static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 	}
 	if (r == 0)
 		drain_kick(channel);
-	standby_end_silence(channel);
 }
 
 /* Reads what there is, or waits until there may be something. */

@@ -155,7 +155,8 @@ static bool has_to_write(const struct beam_channel *channel)
 	return channel->burst || tx_pending(&channel->tx);
 }
 
-beam_deadline standby_silence_until(const struct beam_channel *channel)
+/* When something is to be done because nothing has come: the other side is asked, or given up. The tx_lock is held. */
+static beam_deadline silence_until(const struct beam_channel *channel)
 {
 	int64_t half = (int64_t)channel->options.idle_timeout_ms * 500000, heard;
 
@@ -165,29 +166,35 @@ beam_deadline standby_silence_until(const struct beam_channel *channel)
 	return half + (channel->asked_since == heard ? channel->asked_at : heard);
 }
 
-void standby_end_silence(struct beam_channel *channel)
+/* True if it has died. */
+static bool ask_or_give_up(struct beam_channel *channel)
 {
-	int64_t half = (int64_t)channel->options.idle_timeout_ms * 500000, heard, now;
+	int64_t heard = atomic_load_explicit(&channel->heard_at, memory_order_relaxed);
+
+	if (channel->asked_since == heard)
+		return true;
+	channel->asked_since = heard;
+	channel->asked_at = clock_now();
+	channel->tx.ping_due = channel->tx.peer_features & FEATURE_ANSWERS;
+	write_pending(channel);
+	return false;
+}
+
+beam_deadline standby_end_silence(struct beam_channel *channel)
+{
+	beam_deadline until;
 	bool dead = false;
 
-	if (!half || channel->read_over)
-		return;
-	heard = atomic_load_explicit(&channel->heard_at, memory_order_relaxed);
-	now = clock_now();
-	if (now - heard < half)
-		return;
+	if (!channel->options.idle_timeout_ms)
+		return BEAM_FOREVER;
 	pthread_mutex_lock(&channel->tx_lock);
-	if (channel->asked_since == heard) {
-		dead = now - channel->asked_at >= half;
-	} else {
-		channel->asked_since = heard;
-		channel->asked_at = now;
-		channel->tx.ping_due = channel->tx.peer_features & FEATURE_ANSWERS;
-		write_pending(channel);
-	}
+	if (deadline_passed(silence_until(channel)))
+		dead = ask_or_give_up(channel);
+	until = silence_until(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (dead)
 		read_fail(channel, -ECONNRESET, NULL);
+	return until;
 }
 
 struct rest standby_look(struct beam_channel *channel, bool sleeps)
@@ -203,7 +210,7 @@ struct rest standby_look(struct beam_channel *channel, bool sleeps)
 	pthread_mutex_lock(&channel->tx_lock);
 	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->retry_at, channel->linger_until));
 	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->idle_at, channel->lend_at));
-	rest.until = deadline_earlier(rest.until, standby_silence_until(channel));
+	rest.until = deadline_earlier(rest.until, silence_until(channel));
 	rest.over = is_over(channel);
 	has_to = has_to_write(channel);
 	if (sleeps)
