@@ -315,6 +315,26 @@ static void test_as_many_attachments_as_the_other_side_accepts_go_in_one_message
 	close(file);
 }
 
+static void test_an_attachment_that_was_added_to_a_received_message_can_be_taken_too(void)
+{
+	beam_message *message = NULL;
+	int file = raw_file(), fd;
+	struct ends ends;
+
+	ends_open(&ends, NULL);
+	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, &file, 1, soon()), 0);
+	require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
+	check_int(beam_message_add_fd(message, file), 0);
+	for (size_t i = 0; i < 2; i++) {
+		fd = beam_message_take_fd(message, i);
+		check_int(raw_inode(fd), raw_inode(file));
+		close(fd);
+	}
+	beam_message_free(message);
+	ends_close(&ends);
+	close(file);
+}
+
 static const struct test tests[] = {
     TEST(test_messages_of_every_size_around_the_edges_arrive_whole),
     TEST(test_several_buffers_are_one_message),
@@ -325,6 +345,7 @@ static const struct test tests[] = {
     TEST(test_a_sent_descriptor_stays_the_callers_and_a_given_one_goes_with_the_message),
     TEST(test_a_received_message_can_be_sent_on_and_its_bytes_can_not_be_written_to),
     TEST(test_as_many_attachments_as_the_other_side_accepts_go_in_one_message),
+    TEST(test_an_attachment_that_was_added_to_a_received_message_can_be_taken_too),
 };
 
 HARNESS_MAIN("public/channel-message", tests)

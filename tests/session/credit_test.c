@@ -401,6 +401,29 @@ static void test_a_turn_that_ends_because_a_large_message_waits_on_its_topic_let
 	end();
 }
 
+static void test_a_message_that_needs_only_its_window_goes_at_once_unless_its_topic_has_none_or_is_taken(void)
+{
+	struct outlet *topic = &topics[0], unnamed = {0};
+	struct tx_claim large = claim_of(100000, 0, true);
+
+	begin();
+	check(!tx_charge_plain(&unnamed, 0));
+	check(tx_charge_plain(topic, 10));
+	check_int(topic->used_bytes, 10 + MESSAGE_COST);
+	check_int(topic->n_sending, 1);
+	/* A large one waits for it, and the next ones for the large one. */
+	list_init(&large.link);
+	check_int(try_claim(topic, &large), -EAGAIN);
+	check(!tx_charge_plain(topic, 0));
+	tx_complete(&mouth.tx, topic, false);
+	check_int(try_claim(topic, &large), 0);
+	tx_unclaim(&mouth.tx, topic, &large);
+	check(!tx_charge_plain(topic, 0));
+	tx_complete(&mouth.tx, topic, true);
+	check(!tx_charge_plain(topic, 0));
+	end();
+}
+
 static void test_who_leaves_the_line_lets_those_behind_it_go(void)
 {
 	struct tx_claim first, second;
@@ -1245,6 +1268,7 @@ static const struct test tests[] = {
     TEST(test_what_the_pool_can_never_have_does_not_stand_in_its_way),
     TEST(test_a_turn_that_ends_because_its_topic_sends_lets_the_others_go),
     TEST(test_a_turn_that_ends_because_a_large_message_waits_on_its_topic_lets_that_go),
+    TEST(test_a_message_that_needs_only_its_window_goes_at_once_unless_its_topic_has_none_or_is_taken),
     TEST(test_who_leaves_the_line_lets_those_behind_it_go),
     TEST(test_what_is_uncharged_can_be_charged_again_and_wakes_those_who_wait),
     TEST(test_only_those_who_can_go_on_are_woken_by_credit),
