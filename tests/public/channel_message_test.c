@@ -319,7 +319,6 @@ static void test_an_attachment_that_was_added_to_a_received_message_can_be_taken
 {
 	beam_message *message = NULL;
 	int file = raw_file(), fd;
-	struct ends ends;
 
 	ends_open(&ends, NULL);
 	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, &file, 1, soon()), 0);
