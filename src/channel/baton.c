@@ -433,7 +433,7 @@ static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 	bool can_be_idle;
 
 	/* A channel without a thread has nobody else who looks. */
-	until = deadline_earlier(until, standby_end_silence(channel));
+	until = deadline_earlier(until, standby_end_silence(channel, true));
 	if (fd < 0)
 		until = deadline_earlier(until, clock_now() + KICKLESS_NS);
 	can_be_idle = idle < until;

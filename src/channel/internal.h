@@ -335,8 +335,8 @@ struct rest standby_look(struct beam_channel *channel, bool sleeps);
 /* Does it. */
 void standby_work(struct beam_channel *channel, bool input, beam_deadline stalled);
 /* Whoever has been silent for half of the time is asked whether it is there, and has died if it does not answer in the other
- * half. Returns when to look again. No lock is held. */
-beam_deadline standby_end_silence(struct beam_channel *channel);
+ * half. Returns when to look again. No lock is held; whoever reads has the reading right. */
+beam_deadline standby_end_silence(struct beam_channel *channel, bool reads);
 /* It is over. */
 void standby_finish(struct beam_channel *channel);
 /* What it is to be woken for, from now on. The tx_lock is held. 0 or -errno. */

@@ -180,7 +180,7 @@ static bool ask_or_give_up(struct beam_channel *channel)
 	return false;
 }
 
-beam_deadline standby_end_silence(struct beam_channel *channel)
+beam_deadline standby_end_silence(struct beam_channel *channel, bool reads)
 {
 	beam_deadline until;
 	bool dead = false;
@@ -192,8 +192,12 @@ beam_deadline standby_end_silence(struct beam_channel *channel)
 		dead = ask_or_give_up(channel);
 	until = silence_until(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
-	if (dead)
+	if (dead && reads) {
 		read_fail(channel, -ECONNRESET, NULL);
+	} else if (dead && baton_take(channel)) { /* GCOVR_EXCL_BR_LINE: a race, whoever leads finds it dead, too */
+		read_fail(channel, -ECONNRESET, NULL);
+		baton_leave(channel);
+	}
 	return until;
 }
 
@@ -273,7 +277,7 @@ void standby_work(struct beam_channel *channel, bool input, beam_deadline stalle
 		baton_leave(channel);
 	}
 	trim_when_idle(channel);
-	standby_end_silence(channel);
+	standby_end_silence(channel, false);
 	write_some(channel);
 	follow_burst(channel);
 }
