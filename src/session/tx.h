@@ -293,7 +293,10 @@ int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint
  * but room on their topic. False: try tx_charge(). */
 static inline bool tx_charge_plain(struct outlet *outlet, size_t size)
 {
-	if (!outlet->id || outlet->busy || outlet->n_large || outlet->limit_bytes - outlet->used_bytes < size + MESSAGE_COST)
+	/* By a large message, or for one that waits. */
+	bool is_taken = outlet->busy | (outlet->n_large > 0);
+
+	if (!outlet->id || is_taken || outlet->limit_bytes - outlet->used_bytes < size + MESSAGE_COST)
 		return false;
 	outlet->used_bytes += size + MESSAGE_COST;
 	outlet->n_sending++;
