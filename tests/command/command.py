@@ -125,6 +125,13 @@ class Case(unittest.TestCase):
             self.assertLess(time.monotonic(), end, "no end of waiting for %s" % what)
             time.sleep(0.005)
 
+    def connect(self, name):
+        """A connection to the command, which is about to listen there: between bind and listen its socket is there and refuses."""
+        connection = socket.socket(socket.AF_UNIX)
+        self.addCleanup(connection.close)
+        self.until(lambda: connection.connect_ex(self.path(name)) == 0, "a server")
+        return connection
+
     @contextlib.contextmanager
     def server(self, name="peer", **options):
         """A listening socket of ours, and accept(), which gives a channel of the second implementation."""

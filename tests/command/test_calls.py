@@ -132,16 +132,14 @@ class Served(Case):
     def test_a_flood_of_requests_from_one_caller_never_runs_more_processes_than_allowed(self):
         os.mkdir(self.path("running"))
         self.shell(self.FLOOD, options=("--processes", "3"))
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(self.path("s"))
-            with w.Channel(connection) as channel:
-                channel.run(lambda c: c.session.hello, PATIENCE)
-                topic = channel.session.open(b"t")
-                for call in range(1, 61):
-                    channel.session.send(topic, b"x", call=call)
-                for _ in range(60):
-                    self.assertLessEqual(int(channel.receive(PATIENCE).payload), 3)
-                self.leave(channel)
+        with w.Channel(self.connect("s")) as channel:
+            channel.run(lambda c: c.session.hello, PATIENCE)
+            topic = channel.session.open(b"t")
+            for call in range(1, 61):
+                channel.session.send(topic, b"x", call=call)
+            for _ in range(60):
+                self.assertLessEqual(int(channel.receive(PATIENCE).payload), 3)
+            self.leave(channel)
 
     def test_a_caller_that_leaves_leaves_the_server_be(self):
         self.shell("read name; if [ $name = slow ]; then echo >began; sleep 0.2; fi; echo done")
