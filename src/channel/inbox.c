@@ -43,6 +43,23 @@ int inbox_wait(struct inbox *inbox, beam_deadline deadline)
 	return 1;
 }
 
+/* Whether something of the message will be settled. */
+static bool holds_attachments(const struct beam_message *message)
+{
+	for (unsigned i = 0; message->account && i < message->n_charged; i++)
+		if (message->fds[i] >= 0)
+			return true;
+	return false;
+}
+
+/* Credit that is returned only because the other side is short of attachments is of no use to it before those of the
+ * message are settled. Then both are written at once. What may be withheld at most is the bound here too. */
+static bool can_wait(const struct inlet *inlet, const struct beam_message *message)
+{
+	return !inlet->due_pool && inlet->due_bytes < inlet->withhold_bytes &&
+	       inlet->due_attachments <= inlet->withhold_attachments && holds_attachments(message);
+}
+
 struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed)
 {
 	struct beam_channel *channel = inbox->channel;
@@ -68,8 +85,8 @@ struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed)
 	} else if (inlet_took(inlet, message, atomic_load_explicit(&channel->tx.wanted, memory_order_relaxed))) {
 		pthread_mutex_lock(&channel->tx_lock);
 		tx_return_withheld(&channel->tx, inlet);
+		owed->write |= !can_wait(inlet, message);
 		pthread_mutex_unlock(&channel->tx_lock);
-		owed->write = true;
 	}
 	message->origin = NULL;
 	return message;

@@ -475,6 +475,7 @@ void tx_settled(struct tx *tx, uint32_t attachments)
 bool tx_wanted(struct tx *tx, uint32_t until)
 {
 	tx->want_until = until;
+	tx->eager_until = until + tx->lent / 8;
 	return tx_short_of(tx) > 0;
 }
 
@@ -483,7 +484,7 @@ uint32_t tx_short_of(struct tx *tx)
 	uint32_t granted = (uint32_t)atomic_load_explicit(&tx->granted_attachments, memory_order_relaxed);
 	int32_t missing = (int32_t)(tx->want_until - granted);
 
-	atomic_store_explicit(&tx->wanted, missing > 0, memory_order_relaxed);
+	atomic_store_explicit(&tx->wanted, (int32_t)(tx->eager_until - granted) > 0, memory_order_relaxed);
 	return missing > (int32_t)tx->due_attachments ? (uint32_t)missing - tx->due_attachments : 0;
 }
 
@@ -499,7 +500,7 @@ void tx_given_back(struct tx *tx, uint32_t attachments)
 
 	atomic_store_explicit(&tx->granted_attachments, granted - attachments, memory_order_release);
 	/* Whoever gives back is short of nothing. */
-	tx->want_until = (uint32_t)(granted - attachments);
+	tx->want_until = tx->eager_until = (uint32_t)(granted - attachments);
 	tx->lent -= attachments;
 	tx_short_of(tx);
 }

@@ -40,7 +40,7 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	annotate_atomic(&tx->granted_pool);
 	annotate_atomic(&tx->granted_attachments);
 	annotate_atomic(&tx->wanted);
-	tx->lent = tx->want_until = own->attachments;
+	tx->lent = tx->want_until = tx->eager_until = own->attachments;
 	tx->hello_due = true;
 	tx->capacity = capacity;
 	tx->capacity_outlets = limits_base.topics;

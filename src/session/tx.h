@@ -186,8 +186,9 @@ struct tx {
 	struct list unasked;
 	uint32_t due_pool, due_attachments;
 	/* Attachments that the other side may use now, or has used and that are not settled. Up to where it wants them to be
-	 * granted; it is short of them, which anybody may ask. */
-	uint32_t lent, want_until;
+	 * granted, and up to where none are withheld because of that: it would soon be short again. `wanted` says that none
+	 * are, and anybody may read it. */
+	uint32_t lent, want_until, eager_until;
 	atomic_bool wanted;
 	_Atomic uint64_t granted_pool, granted_attachments;
 	/* What HELLO is to say besides the limits. */

@@ -7,6 +7,7 @@
 #include <beam/beam.h>
 #include <beam/pair.h>
 #include <beam/router.h>
+#include <harness/fault.h>
 #include <hostile/creditor.h>
 #include <hostile/lingering.h>
 #include <public/ends.h>
@@ -139,6 +140,100 @@ static void test_a_descriptor_that_was_taken_gives_its_credit_back_once(void)
 	beam_message_free(message);
 	expect_credit(ATTACHMENTS);
 	close(fd);
+	end();
+}
+
+static struct beam_channel_options single_ones(void)
+{
+	struct beam_channel_options options = so_many(64);
+
+	options.message_attachments = 1;
+	options.topic_window_attachments = 64;
+	return options;
+}
+
+/* The credit of the topic is of no use before that of the channel. */
+static void test_while_attachments_are_wanted_a_message_is_answered_in_one_write(void)
+{
+	struct beam_channel_options options = single_ones();
+	enum { N = 50 };
+
+	begin(&options);
+	expect_credit(64);
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_at(0, 0, false);
+	for (int i = 0; i < N && !harness_failures(); i++) {
+		beam_message *message;
+
+		send_one();
+		message = receive();
+		close(beam_message_take_fd(message, 0));
+		beam_message_free(message);
+		check_within(20000, creditor_read(&peer, 1) && peer.channel == 64 && peer.topic == 64);
+	}
+	check(fault_calls() < N + N / 2);
+	fault_off();
+	end();
+}
+
+/* A message with one attachment, its payload of so many bytes in two frames, `over` of them from the pool. */
+static void send_large(uint32_t size, uint32_t over)
+{
+	static const char bytes[60000];
+	size_t at = raw_begin(&peer.out, 1, size, over, bytes, size / 2);
+
+	peer.out.bytes[at + 6] = 1; /* claimed */
+	raw_carry(&peer.out, at, 1);
+	raw_data(&peer.out, 1, bytes, size - size / 2);
+	peer.topic_bytes -= RAW_MESSAGE_COST + size - over;
+	peer.topic--;
+	peer.channel--;
+	check(creditor_flush(&peer, &file, 1));
+}
+
+/* Receives so many once the channel's thread sleeps, which otherwise would write what is due. If it does not sleep yet
+ * nothing wrong is noticed. */
+static void receive_late(beam_message **kept, size_t n)
+{
+	struct beam_statistics statistics = {0};
+
+	check_within(20000,
+		     beam_topic_statistics(topic, &statistics, sizeof statistics) == 0 && statistics.messages_queued == n);
+	poll(NULL, 0, 100);
+	for (size_t i = 0; i < n; i++)
+		kept[i] = receive();
+}
+
+/* Else a program that keeps what it receives would stop its topic, and those that wait for the pool. */
+static void test_messages_that_are_kept_do_not_keep_the_credit_of_their_topic(void)
+{
+	struct beam_channel_options options = single_ones();
+	enum { KEPT = 66, WINDOW = 64 << 10 };
+	beam_message *kept[KEPT];
+	int64_t all;
+
+	options.topic_window_bytes = WINDOW;
+	options.dedicated_reader = 1;
+	options.attachments = KEPT;
+	begin(&options);
+	expect_credit(KEPT);
+	all = peer.topic_bytes;
+	send_large(40000, 0);
+	receive_late(&kept[0], 1);
+	check_within(20000, creditor_read(&peer, 1) && peer.topic_bytes == all);
+	send_large(60000, 50000);
+	receive_late(&kept[1], 1);
+	check_within(20000, creditor_read(&peer, 1) && peer.topic_bytes == all);
+	check_int(peer.topic, 64);
+	for (int i = 2; i < KEPT; i++)
+		send_one();
+	receive_late(&kept[2], KEPT - 2);
+	check_within(20000, creditor_read(&peer, 1) && peer.topic >= 32);
+	check_int(peer.channel, 0);
+	for (int i = 0; i < KEPT; i++)
+		beam_message_free(kept[i]);
+	expect_credit(KEPT);
+	check_int(peer.topic, 64);
 	end();
 }
 
@@ -624,6 +719,8 @@ static const struct test tests[] = {
     TEST(test_messages_that_are_freed_while_their_channel_ends_are_lent_again_once),
     TEST(test_a_message_that_is_held_keeps_its_credit),
     TEST(test_a_descriptor_that_was_taken_gives_its_credit_back_once),
+    TEST(test_while_attachments_are_wanted_a_message_is_answered_in_one_write),
+    TEST(test_messages_that_are_kept_do_not_keep_the_credit_of_their_topic),
     TEST(test_receiving_into_a_buffer_gives_credit_back_at_once),
     TEST(test_an_attachment_that_is_taken_as_a_channel_gives_its_credit_back),
     TEST(test_a_message_that_is_sent_on_gives_its_credit_back),

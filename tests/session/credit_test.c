@@ -1053,18 +1053,23 @@ static void test_the_channels_attachments_come_back_at_once_while_they_are_wante
 	check(mouth.tx.wanted);
 	check(tx_pending(&mouth.tx));
 	check_string(said(), "credit 0 0 3\n");
+	/* And an eighth more: soon it would be short again. */
+	for (int i = 0; i < 9; i++) {
+		check(mouth.tx.wanted);
+		tx_settled(&mouth.tx, 1);
+		check_string(said(), "credit 0 0 1\n");
+	}
 	check(!mouth.tx.wanted);
 	tx_settled(&mouth.tx, 1);
 	check(!tx_pending(&mouth.tx));
-	check(tx_wanted(&mouth.tx, 90));
+	check(tx_wanted(&mouth.tx, 99));
 	check_int(tx_short_of(&mouth.tx), 6);
 	check_string(said(), "credit 0 0 1\n");
-	check(mouth.tx.wanted);
 	check_int(tx_short_of(&mouth.tx), 6);
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 16; i++) {
 		check(mouth.tx.wanted);
 		tx_settled(&mouth.tx, 1);
-		check_int(tx_short_of(&mouth.tx), 5 - i);
+		check_int(tx_short_of(&mouth.tx), i < 6 ? 5 - i : 0);
 		check_string(said(), "credit 0 0 1\n");
 	}
 	check(!mouth.tx.wanted);
@@ -1102,6 +1107,9 @@ static void test_what_is_wanted_of_this_side_passes_2_to_the_32(void)
 	tx_lend(&mouth.tx, 8);
 	check_string(said(), "credit 0 0 8\n");
 	check_int(tx_short_of(&mouth.tx), 0);
+	check(mouth.tx.wanted);
+	tx_settled(&mouth.tx, 2);
+	check_string(said(), "credit 0 0 2\n");
 	check(!mouth.tx.wanted);
 	end();
 }
