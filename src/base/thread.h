@@ -2,8 +2,9 @@
 /*
  * The library's own threads, and the process they live in.
  *
- * A library thread blocks all signals, is never joined by the code that it works for, and is joined all the same: one that ends
- * joins some that ended before, and the last are joined when the process ends.
+ * A library thread blocks all signals but those that a thread raises by what it does itself. It is never joined by the
+ * code that it works for, and is joined all the same: one that ends joins some that ended before, and the last are joined
+ * when the process ends.
  */
 #ifndef BASE_THREAD_H
 #define BASE_THREAD_H

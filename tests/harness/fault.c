@@ -52,7 +52,7 @@ static const struct {
     [SYS_MMAP] = {"mmap", {ENOMEM, EAGAIN, ENFILE, EPERM}, {0}},
     [SYS_MADVISE] = {"madvise", {ENOMEM, EINVAL}, {0}},
     [SYS_GETRLIMIT] = {"getrlimit", {EPERM}, {0}},
-    [SYS_PTHREAD_CREATE] = {"pthread_create", {EAGAIN, EPERM}, {0}},
+    [SYS_PTHREAD_CREATE] = {"pthread_create", {EAGAIN, EPERM}, {EINVAL}},
     [SYS_PTHREAD_ATFORK] = {"pthread_atfork", {ENOMEM}, {0}},
     [SYS_TSEARCH] = {"tsearch", {ENOMEM}, {0}},
     [SYS_ATEXIT] = {"atexit", {ENOMEM}, {0}},
