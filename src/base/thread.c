@@ -17,9 +17,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-/* How long the end of the process waits for threads, and for those that may hang; how many that have
- * ended may wait to be joined. */
-enum { END_MS = 5000, END_EXPENDABLE_MS = 100, ENDED_MAX = 64 };
+/*
+ * How long the end of the process may take until it waits for threads no longer; how long it waits for them even if
+ * others have used up that time, and for those that may hang; how many that have ended may wait to be joined.
+ */
+enum { END_MS = 5000, END_SHORT_MS = 100, ENDED_MAX = 64 };
 
 /*
  * The stack of a thread. The C library's own size is mostly 8 MiB: far too much where memory is locked (mlockall(2)) or
@@ -98,11 +100,22 @@ bool thread_end_all(beam_deadline deadline)
 	return wait_for_end(true, deadline);
 }
 
+beam_deadline process_end_within(int64_t milliseconds)
+{
+	static int64_t begin;
+
+	if (!begin)
+		begin = clock_now();
+	return begin + milliseconds * 1000000;
+}
+
 /* The last of the library to run at the end of the process: by then the other rooms have told their threads to end. */
 static void library_end(void)
 {
-	wait_for_end(false, beam_in_ms(END_MS));
-	wait_for_end(true, beam_in_ms(END_EXPENDABLE_MS));
+	beam_deadline end = process_end_within(END_MS), least = beam_in_ms(END_SHORT_MS);
+
+	wait_for_end(false, end > least ? end : least);
+	wait_for_end(true, beam_in_ms(END_SHORT_MS));
 }
 
 static int add_thread_locals(struct dl_phdr_info *object, size_t size, void *unused)

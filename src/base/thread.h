@@ -21,6 +21,10 @@ int thread_start(void (*run)(void *argument), void *argument, const char *name);
  * and not 5 s. */
 int thread_start_expendable(void (*run)(void *argument), void *argument, const char *name);
 
+/* For the end of the process: a deadline that counts from the first call of this function, so that all who wait then wait
+ * for the same time together. */
+beam_deadline process_end_within(int64_t milliseconds);
+
 /* Waits until every library thread has ended, or the deadline. For the end of the process. True if all have. */
 bool thread_end_all(beam_deadline deadline);
 

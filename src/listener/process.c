@@ -73,7 +73,7 @@ static void listeners_end(void)
 		listener->memory++;
 		pthread_mutex_unlock(&listener->lock);
 		pthread_mutex_unlock(&lock);
-		listener_close(listener);
+		listener_close(listener, process_end_within(CLOSE_MS));
 		listener_memory_unref(listener);
 		pthread_mutex_lock(&lock);
 	}

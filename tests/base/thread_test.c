@@ -386,6 +386,23 @@ static void test_the_end_of_the_process_waits_for_threads_but_not_for_those_that
 	close(pipe_fds[1]);
 }
 
+static int ask_for_the_end(void *argument)
+{
+	int64_t before = now_ns(), end = process_end_within(1000);
+
+	(void)argument;
+	check(end >= before + INT64_C(1000000000) && end <= now_ns() + INT64_C(1000000000));
+	check_within(1000, now_ns() > before + 1000000);
+	check_int(process_end_within(1000), end);
+	check_int(process_end_within(1500), end + 500 * 1000000);
+	return 0;
+}
+
+static void test_the_end_of_the_process_has_one_time_for_all_who_wait_then(void)
+{
+	check_int(process_wait(process_spawn(ask_for_the_end, NULL)), 0);
+}
+
 static void test_those_that_may_hang_are_waited_for_when_all_are(void)
 {
 	int pipe_fds[2];
@@ -605,6 +622,7 @@ static const struct test tests[] = {
     TEST(test_a_forked_child_neither_waits_for_the_parents_threads_nor_lacks_its_own),
     TEST(test_a_forked_child_ends_though_the_parents_threads_run),
     TEST(test_the_end_of_the_process_waits_for_threads_but_not_for_those_that_may_hang),
+    TEST(test_the_end_of_the_process_has_one_time_for_all_who_wait_then),
     TEST(test_those_that_may_hang_are_waited_for_when_all_are),
     TEST(test_a_fork_never_leaves_the_lock_locked),
     TEST(test_without_cancellation_lasts_to_the_end_of_its_block),
