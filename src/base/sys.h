@@ -19,6 +19,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -57,6 +58,7 @@ enum sys_call {
 	SYS_EPOLL_CTL,
 	SYS_EPOLL_WAIT,
 	SYS_PPOLL,
+	SYS_PSELECT,
 	SYS_READ,
 	SYS_WRITE,
 	SYS_MEMFD_CREATE,
@@ -241,6 +243,12 @@ static inline int sys_epoll_wait(int epoll, struct epoll_event *events, int n, i
 static inline int sys_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout)
 {
 	return sys_fault(SYS_PPOLL) ? -1 : ppoll(fds, n, timeout, NULL);
+}
+
+/* The sets have a bit for each descriptor below n: fd_set is too small for some. */
+static inline int sys_pselect(int n, unsigned long *in, unsigned long *out, const struct timespec *timeout)
+{
+	return sys_fault(SYS_PSELECT) ? -1 : pselect(n, (fd_set *)in, (fd_set *)out, NULL, timeout, NULL);
 }
 
 /* Closes a descriptor of ours, or with -1 none. */

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <time.h>
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -127,9 +128,102 @@ static void test_channels_take_few_addresses(void)
 	in_sandbox(open_many_with_few_addresses, NULL);
 }
 
+/* ---- A limit of descriptors below what is open ------------------------------------------------------------------------ */
+
+enum { WAIT_MS = 200, SIZE = 15000 };
+
+static int64_t processor_ms(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return used.tv_sec * INT64_C(1000) + used.tv_nsec / 1000000;
+}
+
+/* Makes a channel whose socket takes little. */
+static void open_narrow(struct ends *ends, int fd, bool loop)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+
+	options.socket_buffer_bytes = 4096;
+	options.linger_ms = 0;
+	options.loop = loop;
+	require_int(beam_channel_new(&ends->channel[0], fd, &options), 0);
+	require_int(beam_topic_open(&ends->topic[0], ends->channel[0], "topic"), 0);
+}
+
+/* Sends to who does not read, until there is no room. */
+static void send_until_full(beam_topic *topic)
+{
+	static const char payload[SIZE];
+	int r;
+
+	do
+		r = beam_topic_send(topic, payload, sizeof payload, beam_in_ms(WAIT_MS));
+	while (r == 0);
+	check_int(r, -ETIMEDOUT);
+}
+
+static void close_narrow(struct ends *ends)
+{
+	beam_topic_unref(ends->topic[0]);
+	beam_channel_unref(ends->channel[0]);
+}
+
+static int wait_without_descriptors(void *argument)
+{
+	struct rlimit limit = {.rlim_cur = *(const rlim_t *)argument, .rlim_max = *(const rlim_t *)argument};
+	struct ends ends, narrow[2];
+	int plain[2], narrow_fds[2][2];
+	beam_listener *listener = NULL;
+	beam_message *message = NULL;
+	struct beam_ready ready;
+	beam_select *select = NULL;
+	int64_t used;
+
+	ends_open(&ends, NULL);
+	require_int(beam_socket_pair(SOCK_STREAM, plain), 0);
+	for (int i = 0; i < 2; i++) {
+		require_int(beam_socket_pair(SOCK_STREAM, narrow_fds[i]), 0);
+		open_narrow(&narrow[i], narrow_fds[i][0], i);
+	}
+	require_int(beam_listener_new(&listener, "@beam-sandbox", NULL), 0);
+	require_int(beam_select_new(&select), 0);
+	require_int(beam_select_add_topic(select, ends.topic[0], BEAM_SELECT_RECEIVE, NULL), 0);
+	exchange(&ends);
+	require_int(setrlimit(RLIMIT_NOFILE, &limit), 0);
+
+	used = processor_ms();
+	check_int(beam_topic_receive(ends.topic[0], &message, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
+	check_int(beam_receive(plain[0], &message, 1, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
+	check_int(beam_listener_accept(listener, &(beam_channel *){NULL}, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
+	check_int(beam_select_wait(select, &ready, 1, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
+	send_until_full(narrow[0].topic[0]);
+	send_until_full(narrow[1].topic[0]);
+	/* Who does not wait, but looks again and again, uses all of that time. */
+	check(processor_ms() - used < stretch(WAIT_MS / 2));
+	exchange(&ends);
+
+	beam_select_unref(select);
+	beam_listener_unref(listener);
+	ends_close(&ends);
+	close_narrow(&narrow[0]);
+	close_narrow(&narrow[1]);
+	return 0;
+}
+
+static void test_what_is_open_is_waited_for_though_nothing_more_may_be_opened(void)
+{
+	if (under_valgrind())
+		skip("Valgrind does not lower the kernel's limit of descriptors");
+	for (rlim_t most = 0; most < 2; most++)
+		in_sandbox(wait_without_descriptors, &most);
+}
+
 static const struct test tests[] = {
     TEST(test_a_trapped_system_call_of_a_library_thread_is_answered_by_the_programs_handler),
     TEST(test_channels_take_few_addresses),
+    TEST(test_what_is_open_is_waited_for_though_nothing_more_may_be_opened),
 };
 
 HARNESS_MAIN("public/sandbox", tests)
