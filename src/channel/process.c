@@ -38,9 +38,23 @@ void process_remove(struct beam_channel *channel)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Forgets those of a parent that this process was made from by a clone(2), which no handler sees: their descriptors are
+ * not its own any more. It may have closed all of them, and have opened others under the same numbers. */
+static void forget_foreign(void)
+{
+	struct list *next;
+
+	for (struct list *link = channels.next; link != &channels; link = next) {
+		next = link->next;
+		if (channel_foreign(list_entry(link, struct beam_channel, of_process)))
+			list_remove(link);
+	}
+}
+
 static void fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
+	forget_foreign();
 }
 
 static void fork_ends_in_parent(void)

@@ -345,7 +345,7 @@ void socket_set_buffer(int fd, unsigned bytes)
 
 int socket_duplicate(int fd)
 {
-	int duplicate = sys_fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int duplicate = sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST);
 
 	return duplicate < 0 ? -errno : duplicate;
 }

@@ -6,6 +6,7 @@
 #include <beam/beam.h>
 #include <harness/harness.h>
 #include <public/ends.h>
+#include <public/listening.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -220,9 +221,83 @@ static void test_what_is_open_is_waited_for_though_nothing_more_may_be_opened(vo
 		in_sandbox(wait_without_descriptors, &most);
 }
 
+/* ---- Standard descriptors that are closed ----------------------------------------------------------------------------- */
+
+/* What the program prints goes nowhere, and nothing has taken the place of what it has not. */
+static void expect_no_standard_descriptors(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+		errno = 0;
+		if (write(fd, "printed", 7) >= 0 || errno != EBADF)
+			process_exit(1);
+	}
+}
+
+static void use_a_listener(void)
+{
+	beam_listener *listener = NULL;
+	beam_channel *channels[2];
+	struct spot spot;
+
+	spot_make(&spot);
+	listener = listen_at(spot.path, NULL);
+	check(beam_listener_fd(listener) > STDERR_FILENO);
+	expect_no_standard_descriptors();
+	meet(listener, spot.path, channels);
+	expect_connected(channels);
+	expect_no_standard_descriptors();
+	part(channels);
+	beam_listener_unref(listener);
+	spot_end(&spot);
+}
+
+static void use_a_router_and_a_buffer(void)
+{
+	beam_router *router = NULL;
+	beam_buffer *buffer = NULL;
+
+	check_int(beam_router_new(&router), 0);
+	check_int(beam_buffer_new(&buffer, 4096), 0);
+	expect_no_standard_descriptors();
+	beam_router_unref(router);
+	beam_buffer_free(buffer);
+}
+
+static int live_without_standard_descriptors(void *unused)
+{
+	struct ends ends;
+	int plain[2];
+
+	(void)unused;
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		close(fd);
+	ends_open(&ends, NULL);
+	expect_no_standard_descriptors();
+	check(beam_topic_fd(ends.topic[0]) > STDERR_FILENO);
+	check(beam_topic_room_fd(ends.topic[0]) > STDERR_FILENO);
+	check(beam_channel_accept_fd(ends.channel[0]) > STDERR_FILENO);
+	require_int(beam_socket_pair(SOCK_SEQPACKET, plain), 0);
+	exchange(&ends);
+	expect_no_standard_descriptors();
+	use_a_listener();
+	use_a_router_and_a_buffer();
+	exchange(&ends);
+	ends_close(&ends);
+	expect_no_standard_descriptors();
+	return 0;
+}
+
+static void test_nothing_of_the_librarys_takes_the_place_of_a_standard_descriptor(void)
+{
+	if (under_valgrind())
+		skip("Valgrind ends a program without standard descriptors in a shell, which opens them");
+	in_sandbox(live_without_standard_descriptors, NULL);
+}
+
 static const struct test tests[] = {
     TEST(test_a_trapped_system_call_of_a_library_thread_is_answered_by_the_programs_handler),
     TEST(test_channels_take_few_addresses),
+    TEST(test_nothing_of_the_librarys_takes_the_place_of_a_standard_descriptor),
     TEST(test_what_is_open_is_waited_for_though_nothing_more_may_be_opened),
 };
 
