@@ -465,7 +465,7 @@ static void test_so_does_the_child_of_one_that_no_handler_saw(void)
 		child = fork();
 		if (child == 0)
 			exit(0);
-		_exit(waitpid(child, &status, 0) == child ? status : 1);
+		process_exit(waitpid(child, &status, 0) == child ? status : 1);
 	}
 	check_int(waitpid(child, &status, 0), child);
 	check_int(status, 0);

@@ -173,7 +173,7 @@ static void close_narrow(struct ends *ends)
 
 static int wait_without_descriptors(void *argument)
 {
-	struct rlimit limit = {.rlim_cur = *(const rlim_t *)argument, .rlim_max = *(const rlim_t *)argument};
+	struct rlimit before, limit;
 	struct ends ends, narrow[2];
 	int plain[2], narrow_fds[2][2];
 	beam_listener *listener = NULL;
@@ -192,6 +192,8 @@ static int wait_without_descriptors(void *argument)
 	require_int(beam_select_new(&select), 0);
 	require_int(beam_select_add_topic(select, ends.topic[0], BEAM_SELECT_RECEIVE, NULL), 0);
 	exchange(&ends);
+	require_int(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = (struct rlimit){.rlim_cur = *(const rlim_t *)argument, .rlim_max = before.rlim_max};
 	require_int(setrlimit(RLIMIT_NOFILE, &limit), 0);
 
 	used = processor_ms();
@@ -210,6 +212,8 @@ static int wait_without_descriptors(void *argument)
 	ends_close(&ends);
 	close_narrow(&narrow[0]);
 	close_narrow(&narrow[1]);
+	/* What counts lines writes to files at the end. */
+	require_int(setrlimit(RLIMIT_NOFILE, &before), 0);
 	return 0;
 }
 
