@@ -19,16 +19,17 @@ ALIASES = {"aligned_alloc": ["posix_memalign"], "atexit": ["__cxa_atexit"], "pth
 CANNOT_FAIL = {
     "has no failure to tell": """
         __errno_location free memchr memcmp memcpy memmove memset strchr strcmp strcspn strlen strncmp strnlen getenv getpid pthread_self
-        tdestroy sched_yield pthread_equal __cmsg_nxthdr""",
+        tdestroy sched_yield pthread_equal __cmsg_nxthdr dl_iterate_phdr""",
     "tells that there is none, or what the text says": "tfind tdelete strtol",
     "takes a format and a size of ours": "snprintf",
     "fails only for an argument that is wrong": """
-        clock_gettime sysconf sigfillset pthread_sigmask pthread_setcancelstate timerfd_settime pthread_join pthread_mutex_lock
+        clock_gettime sysconf sigfillset sigdelset pthread_sigmask pthread_setcancelstate timerfd_settime pthread_join pthread_mutex_lock
         pthread_mutex_unlock pthread_cond_wait pthread_cond_timedwait""",
     "needs no memory and no kernel, with our attributes": """
         pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy pthread_cond_signal pthread_cond_broadcast
-        pthread_condattr_init pthread_condattr_setclock pthread_condattr_destroy""",
+        pthread_condattr_init pthread_condattr_setclock pthread_condattr_destroy pthread_attr_init pthread_attr_destroy""",
     "there is nothing left to be done about it": "close munmap",
+    "a thread with the C library's own stack is as good": "pthread_attr_setstacksize",
     "a thread without a name is as good": "pthread_setname_np",
 }
 # Of the compiler and the linker.

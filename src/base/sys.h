@@ -19,6 +19,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -57,6 +58,7 @@ enum sys_call {
 	SYS_EPOLL_CTL,
 	SYS_EPOLL_WAIT,
 	SYS_PPOLL,
+	SYS_PSELECT,
 	SYS_READ,
 	SYS_WRITE,
 	SYS_MEMFD_CREATE,
@@ -107,14 +109,37 @@ static inline void *sys_realloc(void *memory, size_t size)
 	return sys_fault(SYS_REALLOC) ? NULL : realloc(memory, size);
 }
 
+static inline int sys_fcntl(int fd, int command, int argument)
+{
+	return sys_fault(SYS_FCNTL) ? -1 : fcntl(fd, command, argument);
+}
+
+/*
+ * No descriptor that the library makes is one of the three standard ones, even if the program was started without these:
+ * what the program prints would go into it. `fd` is close-on-exec or -1, and given away. The result is its number from
+ * then on, or -1.
+ */
+enum { FD_FIRST = STDERR_FILENO + 1 };
+int fd_move_above_standard(int fd);
+
+static inline int fd_above_standard(int fd)
+{
+	return fd < 0 || fd >= FD_FIRST ? fd : fd_move_above_standard(fd);
+}
+
+/* The same for two, or for neither: 0 or -1. */
+int fd_pair_above_standard(int fds[2]);
+
 static inline int sys_socket(int domain, int type, int protocol)
 {
-	return sys_fault(SYS_SOCKET) ? -1 : socket(domain, type, protocol);
+	return sys_fault(SYS_SOCKET) ? -1 : fd_above_standard(socket(domain, type, protocol));
 }
 
 static inline int sys_socketpair(int domain, int type, int protocol, int fds[2])
 {
-	return sys_fault(SYS_SOCKETPAIR) ? -1 : socketpair(domain, type, protocol, fds);
+	if (sys_fault(SYS_SOCKETPAIR) || socketpair(domain, type, protocol, fds) < 0)
+		return -1;
+	return fd_pair_above_standard(fds);
 }
 
 static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t size)
@@ -174,12 +199,12 @@ static inline int sys_listen(int fd, int backlog)
 
 static inline int sys_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
-	return sys_fault(SYS_ACCEPT4) ? -1 : accept4(fd, address, size, flags);
+	return sys_fault(SYS_ACCEPT4) ? -1 : fd_above_standard(accept4(fd, address, size, flags));
 }
 
 static inline int sys_open(const char *path, int flags, mode_t mode)
 {
-	return sys_fault(SYS_OPEN) ? -1 : open(path, flags, mode);
+	return sys_fault(SYS_OPEN) ? -1 : fd_above_standard(open(path, flags, mode));
 }
 
 static inline int sys_flock(int fd, int operation)
@@ -207,24 +232,19 @@ static inline int sys_chmod(const char *path, mode_t mode)
 	return sys_fault(SYS_CHMOD) ? -1 : chmod(path, mode);
 }
 
-static inline int sys_fcntl(int fd, int command, int argument)
-{
-	return sys_fault(SYS_FCNTL) ? -1 : fcntl(fd, command, argument);
-}
-
 static inline int sys_eventfd(unsigned value, int flags)
 {
-	return sys_fault(SYS_EVENTFD) ? -1 : eventfd(value, flags);
+	return sys_fault(SYS_EVENTFD) ? -1 : fd_above_standard(eventfd(value, flags));
 }
 
 static inline int sys_timerfd_create(int clock, int flags)
 {
-	return sys_fault(SYS_TIMERFD_CREATE) ? -1 : timerfd_create(clock, flags);
+	return sys_fault(SYS_TIMERFD_CREATE) ? -1 : fd_above_standard(timerfd_create(clock, flags));
 }
 
 static inline int sys_epoll_create1(int flags)
 {
-	return sys_fault(SYS_EPOLL_CREATE1) ? -1 : epoll_create1(flags);
+	return sys_fault(SYS_EPOLL_CREATE1) ? -1 : fd_above_standard(epoll_create1(flags));
 }
 
 /* Taking out needs no memory: it does not fail. */
@@ -241,6 +261,12 @@ static inline int sys_epoll_wait(int epoll, struct epoll_event *events, int n, i
 static inline int sys_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout)
 {
 	return sys_fault(SYS_PPOLL) ? -1 : ppoll(fds, n, timeout, NULL);
+}
+
+/* The sets have a bit for each descriptor below n: fd_set is too small for some. */
+static inline int sys_pselect(int n, unsigned long *in, unsigned long *out, const struct timespec *timeout)
+{
+	return sys_fault(SYS_PSELECT) ? -1 : pselect(n, (fd_set *)in, (fd_set *)out, NULL, timeout, NULL);
 }
 
 /* Closes a descriptor of ours, or with -1 none. */
@@ -262,7 +288,7 @@ static inline ssize_t sys_write(int fd, const void *data, size_t size)
 
 static inline int sys_memfd_create(const char *name, unsigned flags)
 {
-	return sys_fault(SYS_MEMFD_CREATE) ? -1 : memfd_create(name, flags);
+	return sys_fault(SYS_MEMFD_CREATE) ? -1 : fd_above_standard(memfd_create(name, flags));
 }
 
 static inline int sys_fallocate(int fd, int mode, off_t at, off_t size)

@@ -12,15 +12,29 @@
 #include <base/sys.h>
 #include <base/thread.h>
 #include <errno.h>
+#include <link.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
-/* How long the end of the process waits for threads, and for those that may hang; how many that have
- * ended may wait to be joined. */
-enum { END_MS = 5000, END_EXPENDABLE_MS = 100, ENDED_MAX = 64 };
+/*
+ * How long the end of the process may take until it waits for threads no longer; how long it waits for them even if
+ * others have used up that time, and for those that may hang; how many that have ended may wait to be joined.
+ */
+enum { END_MS = 5000, END_SHORT_MS = 100, ENDED_MAX = 64 };
+
+/*
+ * The stack of a thread. The C library's own size is mostly 8 MiB: far too much where memory is locked (mlockall(2)) or
+ * addresses are limited (RLIMIT_AS). Our threads use less than 8 KiB of it. The rest is for what else can run in them: handlers
+ * of signals, an allocator that takes the place of malloc(), a sanitizer.
+ */
+enum { STACK_BYTES = 256 << 10 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* With what glibc puts into each stack besides: the thread-local variables of the program and its libraries. Those that
+ * are loaded later have theirs elsewhere. */
+static size_t stack_bytes = STACK_BYTES;
 
 /* The number lies on a page of its own; `unnumbered` stands for it if there was no memory when the library was loaded. */
 static atomic_uint unnumbered;
@@ -86,11 +100,32 @@ bool thread_end_all(beam_deadline deadline)
 	return wait_for_end(true, deadline);
 }
 
+beam_deadline process_end_within(int64_t milliseconds)
+{
+	static int64_t begin;
+
+	if (!begin)
+		begin = clock_now();
+	return begin + milliseconds * 1000000;
+}
+
 /* The last of the library to run at the end of the process: by then the other rooms have told their threads to end. */
 static void library_end(void)
 {
-	wait_for_end(false, beam_in_ms(END_MS));
-	wait_for_end(true, beam_in_ms(END_EXPENDABLE_MS));
+	beam_deadline end = process_end_within(END_MS), least = beam_in_ms(END_SHORT_MS);
+
+	wait_for_end(false, end > least ? end : least);
+	wait_for_end(true, beam_in_ms(END_SHORT_MS));
+}
+
+static int add_thread_locals(struct dl_phdr_info *object, size_t size, void *unused)
+{
+	(void)size;
+	(void)unused;
+	for (unsigned i = 0; i < object->dlpi_phnum; i++)
+		if (object->dlpi_phdr[i].p_type == PT_TLS)
+			stack_bytes += object->dlpi_phdr[i].p_memsz + object->dlpi_phdr[i].p_align;
+	return 0;
 }
 
 /* At load, so that no fork can fall between the first use of the lock and its handlers. The first to be loaded, before the other rooms: what
@@ -99,6 +134,7 @@ __attribute__((constructor(101))) static void library_begin(void)
 {
 	void *page;
 
+	dl_iterate_phdr(add_thread_locals, NULL);
 	sys_atexit(library_end);
 	page = sys_mmap(NULL, sizeof *number, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -183,16 +219,44 @@ static void *thread_run(void *argument)
 	return NULL;
 }
 
-static int thread_create(struct start *start)
+/*
+ * Signals are handled in the program's threads. Those that a thread raises by what it does itself are not blocked: the
+ * kernel kills a process that raises a blocked one, even if the program has a handler. A system call that a seccomp
+ * filter of the program's traps raises SIGSYS, and a handler answers in its place.
+ */
+static void block_signals(sigset_t *ret_old)
 {
-	sigset_t all, old;
-	pthread_t thread;
+	static const int raised_by_itself[] = {SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
+	sigset_t blocked;
+
+	sigfillset(&blocked);
+	for (size_t i = 0; i < sizeof raised_by_itself / sizeof *raised_by_itself; i++)
+		sigdelset(&blocked, raised_by_itself[i]);
+	pthread_sigmask(SIG_SETMASK, &blocked, ret_old);
+}
+
+static int create_with_stack(pthread_t *ret, struct start *start)
+{
+	pthread_attr_t attributes;
 	int r;
 
-	/* A thread inherits its creator's mask; signals are the program's business, in the program's threads. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = sys_pthread_create(&thread, NULL, thread_run, start);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, stack_bytes);
+	r = sys_pthread_create(ret, &attributes, thread_run, start);
+	pthread_attr_destroy(&attributes);
+	/* The C library has more to put there than could be foreseen. */
+	return r == EINVAL ? sys_pthread_create(ret, NULL, thread_run, start) : r;
+}
+
+static int thread_create(struct start *start)
+{
+	pthread_t thread;
+	sigset_t old;
+	int r;
+
+	/* A thread inherits its creator's mask. */
+	block_signals(&old);
+	r = create_with_stack(&thread, start);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return -r;
 }

@@ -2,8 +2,9 @@
 /*
  * The library's own threads, and the process they live in.
  *
- * A library thread blocks all signals, is never joined by the code that it works for, and is joined all the same: one that ends
- * joins some that ended before, and the last are joined when the process ends.
+ * A library thread blocks all signals but those that a thread raises by what it does itself. It is never joined by the
+ * code that it works for, and is joined all the same: one that ends joins some that ended before, and the last are joined
+ * when the process ends.
  */
 #ifndef BASE_THREAD_H
 #define BASE_THREAD_H
@@ -19,6 +20,10 @@ int thread_start(void (*run)(void *argument), void *argument, const char *name);
 /* The same for a thread that may hang in a system call: the end of the process waits 100 ms for it,
  * and not 5 s. */
 int thread_start_expendable(void (*run)(void *argument), void *argument, const char *name);
+
+/* For the end of the process: a deadline that counts from the first call of this function, so that all who wait then wait
+ * for the same time together. */
+beam_deadline process_end_within(int64_t milliseconds);
 
 /* Waits until every library thread has ended, or the deadline. For the end of the process. True if all have. */
 bool thread_end_all(beam_deadline deadline);

@@ -54,10 +54,11 @@ uint32_t lending_most(void)
 }
 
 /* How many descriptors are free and not promised to anybody. The kernel gives the lowest free number: what lies below it
- * is taken, and what lies above it mostly is not. */
+ * is taken, and what lies above it mostly is not. The standard ones are not looked at: for a moment what the program prints
+ * would go into the socket. */
 static uint32_t free_in_table(int fd, uint32_t size, uint32_t is_lent)
 {
-	int lowest = sys_fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int lowest = sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST);
 	uint32_t taken;
 
 	if (lowest < 0)

@@ -8,9 +8,13 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list channels = {&channels, &channels};
-/* At the end of the process: those that the program still holds, so that a checker of memory finds them held. */
-static struct list ended = {&ended, &ended};
+/* At the end of the process: those that are being closed, and those that the program still holds, so that a checker of
+ * memory finds them held. The first list belongs to the thread that ends the process. */
+static struct list closing = {&closing, &closing}, ended = {&ended, &ended};
 static bool ending;
+
+/* At the end of the process each channel in turn is waited for so long. One whose loop runs no more goes on only then. */
+enum { TURN_MS = 10 };
 
 void process_add(struct beam_channel *channel)
 {
@@ -34,9 +38,23 @@ void process_remove(struct beam_channel *channel)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Forgets those of a parent that this process was made from by a clone(2), which no handler sees: their descriptors are
+ * not its own any more. It may have closed all of them, and have opened others under the same numbers. */
+static void forget_foreign(void)
+{
+	struct list *next;
+
+	for (struct list *link = channels.next; link != &channels; link = next) {
+		next = link->next;
+		if (channel_foreign(list_entry(link, struct beam_channel, of_process)))
+			list_remove(link);
+	}
+}
+
 static void fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
+	forget_foreign();
 }
 
 static void fork_ends_in_parent(void)
@@ -60,33 +78,63 @@ static void fork_ends_in_child(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* At the end of the process, before base waits for the threads: they end when their channels are closed. */
-static void channels_end(void)
+/* All begin to close at the same time. */
+static void begin_closing(void)
 {
 	struct list *link;
-	beam_deadline deadline;
-	struct beam_channel *channel;
 
 	pthread_mutex_lock(&lock);
 	ending = true;
 	while ((link = list_take_first(&channels))) {
-		channel = list_entry(link, struct beam_channel, of_process);
+		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
+
 		if (channel_foreign(channel))
 			continue;
-		list_append(&ended, link);
 		channel_memory_ref(channel);
+		list_append(&closing, link);
 		pthread_mutex_unlock(&lock);
-		deadline = beam_in_ms(channel->options.linger_ms);
-		beam_channel_close(channel, deadline);
-		pthread_mutex_lock(&channel->tx_lock);
-		/* Nobody is left to receive what the other side may still say. */
-		channel->linger_until = beam_in_ms(0);
-		write_nudge(channel);
-		pthread_mutex_unlock(&channel->tx_lock);
-		channel_memory_unref(channel);
+		channel_mark_closed(channel);
 		pthread_mutex_lock(&lock);
 	}
 	pthread_mutex_unlock(&lock);
+}
+
+/* False once what was accepted has been sent, or there is no time left. */
+static bool goes_on(struct beam_channel *channel)
+{
+	beam_deadline last = process_end_within(channel->options.linger_ms);
+	beam_deadline turn = deadline_earlier(last, beam_in_ms(TURN_MS));
+
+	return beam_channel_close(channel, turn) == -ETIMEDOUT && !deadline_passed(last);
+}
+
+/* Nobody is left to receive what the other side may still say. */
+static void let_go(struct beam_channel *channel)
+{
+	pthread_mutex_lock(&channel->tx_lock);
+	channel->linger_until = beam_in_ms(0);
+	write_nudge(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&lock);
+	list_append(&ended, &channel->of_process);
+	pthread_mutex_unlock(&lock);
+	channel_memory_unref(channel);
+}
+
+/* At the end of the process, before base waits for the threads: they end when their channels are closed. */
+static void channels_end(void)
+{
+	struct list *link;
+
+	begin_closing();
+	while ((link = list_take_first(&closing))) {
+		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
+
+		if (goes_on(channel))
+			list_append(&closing, link);
+		else
+			let_go(channel);
+	}
 }
 
 /* The last of the library to be loaded, so that its end comes first. */

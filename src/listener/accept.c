@@ -85,7 +85,7 @@ static int shed(struct beam_listener *listener)
 	if (fd < 0)
 		return fd;
 	refuse(listener, fd, &listener->statistics.over_descriptors);
-	reaper_drain(beam_in_ms(PAUSE_MS));
+	reaper_drain_prompt(beam_in_ms(PAUSE_MS));
 	pthread_mutex_lock(&listener->lock);
 	refill_reserve(listener);
 	pthread_mutex_unlock(&listener->lock);

@@ -16,6 +16,9 @@
 #include <errno.h>
 #include <listener/place.h>
 
+/* How long a close waits for the socket to be closed. */
+enum { CLOSE_MS = 100 };
+
 struct beam_listener {
 	uint32_t process;
 	struct list of_process;
@@ -53,8 +56,9 @@ static inline bool listener_foreign(const struct beam_listener *listener)
 
 /* ---- listener.c */
 void listener_memory_unref(struct beam_listener *listener);
-/* listener_close() may be called by anyone who keeps the memory. */
-void listener_close(struct beam_listener *listener);
+/* May be called by anyone who keeps the memory. Until the deadline, mostly CLOSE_MS from now, it waits for the socket to be closed, in which a peer
+ * can have put what makes that last. */
+void listener_close(struct beam_listener *listener, beam_deadline deadline);
 
 /* ---- process.c: the listeners of this process, for fork and exit. */
 void listener_process_add(struct beam_listener *listener);

@@ -13,9 +13,6 @@
 #define SO_PASSRIGHTS 83
 #endif
 
-/* How long a close waits for the socket to be closed, in which a peer can have put what makes that last. */
-enum { CLOSE_MS = 100 };
-
 /* ---- Making ------------------------------------------------------------------------------------------------------------------- */
 
 static int take_options(struct beam_listener *listener, const struct beam_listener_options *given)
@@ -205,7 +202,7 @@ beam_listener *beam_listener_unref(beam_listener *listener)
 	last = --listener->handles == 0;
 	pthread_mutex_unlock(&listener->lock);
 	if (last) {
-		listener_close(listener);
+		listener_close(listener, beam_in_ms(CLOSE_MS));
 		listener_process_remove(listener);
 		close_fds(listener);
 		listener_memory_unref(listener);
@@ -215,7 +212,7 @@ beam_listener *beam_listener_unref(beam_listener *listener)
 
 /* ---- Closing -------------------------------------------------------------------------------------------------------------------- */
 
-void listener_close(struct beam_listener *listener)
+void listener_close(struct beam_listener *listener, beam_deadline deadline)
 {
 	struct place place;
 	int fd;
@@ -240,7 +237,7 @@ void listener_close(struct beam_listener *listener)
 	place_leave(&place);
 	/* Those who wait in its backlog may have sent what makes closing it last. */
 	reaper_close(&fd, 1);
-	reaper_drain(beam_in_ms(CLOSE_MS));
+	reaper_drain_prompt(deadline);
 }
 
 int beam_listener_close(beam_listener *listener)
@@ -251,7 +248,7 @@ int beam_listener_close(beam_listener *listener)
 		return -EINVAL;
 	if (listener_foreign(listener))
 		return -ECHILD;
-	listener_close(listener);
+	listener_close(listener, beam_in_ms(CLOSE_MS));
 	return 0;
 }
 

@@ -24,9 +24,23 @@ void listener_process_remove(struct beam_listener *listener)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Forgets those of a parent that this process was made from by a clone(2), which no handler sees: their descriptors
+ * are not its own any more, and their locks may be in the hands of threads that are not here. */
+static void forget_foreign(void)
+{
+	struct list *next;
+
+	for (struct list *link = listeners.next; link != &listeners; link = next) {
+		next = link->next;
+		if (listener_foreign(list_entry(link, struct beam_listener, of_process)))
+			list_remove(link);
+	}
+}
+
 static void fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
+	forget_foreign();
 	/* So that no descriptor is in the middle of being opened or closed. */
 	for (struct list *link = listeners.next; link != &listeners; link = link->next)
 		pthread_mutex_lock(&list_entry(link, struct beam_listener, of_process)->lock);
@@ -73,7 +87,7 @@ static void listeners_end(void)
 		listener->memory++;
 		pthread_mutex_unlock(&listener->lock);
 		pthread_mutex_unlock(&lock);
-		listener_close(listener);
+		listener_close(listener, process_end_within(CLOSE_MS));
 		listener_memory_unref(listener);
 		pthread_mutex_lock(&lock);
 	}

@@ -176,9 +176,21 @@ static bool work_waits(void)
 	return independent_waits() || !list_empty(&reaper.accounts);
 }
 
+/* Nothing is left but what is late. */
+static bool prompt_done(void)
+{
+	return waiting(&reaper.independent) == 0 && list_empty(&reaper.accounts) && !reaper.prompt;
+}
+
 static bool all_done(void)
 {
-	return waiting(&reaper.independent) == 0 && list_empty(&reaper.accounts) && reaper.closing == 0;
+	return prompt_done() && reaper.closing == 0;
+}
+
+static void tell_done(void)
+{
+	if (prompt_done())
+		pthread_cond_broadcast(&reaper.drained);
 }
 
 /* Sees to it that a thread begins what waits or, while one is prompt, watches that one. True: the
@@ -204,6 +216,7 @@ static void judge(void)
 	reaper.prompt->late = true;
 	reaper.late_independent += reaper.prompt->independent;
 	reaper.prompt = NULL;
+	tell_done();
 }
 
 /* ---- A turn ---------------------------------------------------------------------------------- */
@@ -300,8 +313,7 @@ static void take_turn(void)
 		reaper.late_independent -= closer.independent;
 	else
 		reaper.prompt = NULL;
-	if (all_done())
-		pthread_cond_broadcast(&reaper.drained);
+	tell_done();
 }
 
 /* ---- Threads --------------------------------------------------------------------------------- */
@@ -449,17 +461,27 @@ void reaper_close(const int *fds, size_t n)
 	give(NULL, fds, n);
 }
 
-bool reaper_drain(beam_deadline deadline)
+static bool drain(bool (*done)(void), beam_deadline deadline)
 {
 	bool drained;
 
 	if (!enter())
 		return true;
-	while (!all_done() && condition_wait(&reaper.drained, &lock, deadline) == 0)
+	while (!done() && condition_wait(&reaper.drained, &lock, deadline) == 0)
 		;
-	drained = all_done();
+	drained = done();
 	pthread_mutex_unlock(&lock);
 	return drained;
+}
+
+bool reaper_drain_prompt(beam_deadline deadline)
+{
+	return drain(prompt_done, deadline);
+}
+
+bool reaper_drain(beam_deadline deadline)
+{
+	return drain(all_done, deadline);
 }
 
 /* At the end of the process, before base waits for the threads to end. It waits only a moment for

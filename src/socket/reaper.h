@@ -66,8 +66,11 @@ void reaper_close_for(struct reaper_account *account, const int *fds, size_t n);
  * those is closed; accounts go on. */
 void reaper_close(const int *fds, size_t n);
 
-/* Waits until all is closed and reported, also what is late; false at the deadline. For tests, and
- * for who needs descriptors or addresses to be free soon. */
+/* Waits until all that is not late is closed and reported, for who needs descriptors or addresses
+ * to be free soon; false at the deadline. */
+bool reaper_drain_prompt(beam_deadline deadline);
+
+/* The same with what is late. For tests. */
 bool reaper_drain(beam_deadline deadline);
 
 #endif

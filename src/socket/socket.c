@@ -168,27 +168,6 @@ bool socket_refused_fd(int error)
 	return error == -EBADF || error == -EINVAL || error == -EPERM;
 }
 
-int socket_wait(int fd, short events, int kick, beam_deadline deadline)
-{
-	struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = kick, .events = POLLIN}};
-	struct timespec storage;
-	int n;
-
-	do
-		n = sys_ppoll(fds, kick < 0 ? 1 : 2, deadline_timeout(deadline, &storage));
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	if (n == 0)
-		return deadline_error(deadline);
-	return fds[1].revents ? 0 : 1;
-}
-
-int socket_wait_more(int fd, short events, int kick, beam_deadline deadline)
-{
-	return deadline_passed(deadline) ? deadline_error(deadline) : socket_wait(fd, events, kick, deadline);
-}
-
 int socket_pair(int type, int ret_fds[2])
 {
 	int fds[2], r;
@@ -366,7 +345,7 @@ void socket_set_buffer(int fd, unsigned bytes)
 
 int socket_duplicate(int fd)
 {
-	int duplicate = sys_fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int duplicate = sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST);
 
 	return duplicate < 0 ? -errno : duplicate;
 }

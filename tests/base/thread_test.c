@@ -98,7 +98,13 @@ static void look(void *argument)
 	pthread_getname_np(pthread_self(), seen->name, sizeof seen->name);
 }
 
-static void test_a_thread_blocks_all_signals_and_has_a_name(void)
+/* A thread raises these by what it does itself, and a blocked one would end the process. */
+static bool raised_by_itself(int sig)
+{
+	return sig == SIGSYS || sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE || sig == SIGTRAP;
+}
+
+static void test_a_thread_blocks_what_others_send_and_has_a_name(void)
 {
 	struct seen seen;
 	sigset_t before, after;
@@ -110,12 +116,95 @@ static void test_a_thread_blocks_all_signals_and_has_a_name(void)
 	pthread_sigmask(SIG_SETMASK, NULL, &after);
 	check(sigismember(&after, SIGUSR2) && !sigismember(&after, SIGUSR1));
 	check(thread_end_all(BEAM_FOREVER));
-	for (int sig = 1; sig < 32; sig++)
+	for (int sig = 1; sig < 32; sig++) {
+		harness_context("signal %d", sig);
 		if (sig != SIGKILL && sig != SIGSTOP)
-			check(sigismember(&seen.mask, sig));
+			check_int(sigismember(&seen.mask, sig), !raised_by_itself(sig));
+	}
+	harness_context("%s", "");
 	check_string(seen.name, "beam-test");
 	sigdelset(&before, SIGUSR2);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void test_a_thread_does_not_inherit_that_its_own_faults_are_blocked(void)
+{
+	sigset_t all, before;
+	struct seen seen;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	require_int(thread_start(look, &seen, "beam-test"), 0);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	check(thread_end_all(BEAM_FOREVER));
+	check(!sigismember(&seen.mask, SIGSEGV) && !sigismember(&seen.mask, SIGSYS) && sigismember(&seen.mask, SIGTERM));
+}
+
+static void test_a_thread_that_cannot_start_leaves_its_creators_signals_as_they_were(void)
+{
+	sigset_t mask, before, after;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGUSR2);
+	sigaddset(&mask, SIGFPE);
+	pthread_sigmask(SIG_SETMASK, &mask, &before);
+	fault_only(FAULT(SYS_PTHREAD_CREATE));
+	fault_at(1, 0, FAULT_STICKY);
+	check_int(thread_start(look, NULL, "beam-test"), -EAGAIN);
+	fault_off();
+	pthread_sigmask(SIG_SETMASK, &before, &after);
+	for (int sig = 1; sig < 32; sig++) {
+		harness_context("signal %d", sig);
+		check_int(sigismember(&after, sig), sigismember(&mask, sig));
+	}
+	harness_context("%s", "");
+}
+
+/* What a program may have, and glibc puts into each thread's stack. */
+static _Thread_local volatile unsigned char of_the_program[250 << 10];
+
+enum { STACK_LEAST = 200 << 10, STACK_MOST = 1 << 20 };
+
+struct stack {
+	size_t bytes, below;
+};
+
+static void measure_stack(void *argument)
+{
+	struct stack *stack = argument;
+	pthread_attr_t attributes;
+	void *lowest;
+
+	of_the_program[0] = 1;
+	require_int(pthread_getattr_np(pthread_self(), &attributes), 0);
+	pthread_attr_getstack(&attributes, &lowest, &stack->bytes);
+	pthread_attr_destroy(&attributes);
+	stack->below = (size_t)((char *)__builtin_frame_address(0) - (char *)lowest);
+}
+
+static void test_a_threads_stack_is_small_whatever_the_limit_and_large_enough_whatever_the_program_puts_there(void)
+{
+	struct stack stack = {0, 0};
+
+	require_int(thread_start(measure_stack, &stack, "beam-test"), 0);
+	check(thread_end_all(BEAM_FOREVER));
+	check(stack.below >= STACK_LEAST);
+	/* A sanitizer has thread-local variables, too, which are larger than all else. */
+	check(stack.bytes <= STACK_MOST || under_sanitizer());
+}
+
+static void test_a_thread_has_the_c_librarys_own_stack_where_that_is_too_small(void)
+{
+	struct stack stack = {0, 0};
+
+	fault_only(FAULT(SYS_PTHREAD_CREATE));
+	fault_at(1, EINVAL, FAULT_ONCE);
+	check_int(thread_start(measure_stack, &stack, "beam-test"), 0);
+	check(thread_end_all(BEAM_FOREVER));
+	check(stack.below >= STACK_LEAST);
+	fault_at(1, EINVAL, FAULT_STICKY);
+	check_int(thread_start(measure_stack, &stack, "beam-test"), -EINVAL);
+	fault_off();
 }
 
 static void start_and_end(void)
@@ -295,6 +384,23 @@ static void test_the_end_of_the_process_waits_for_threads_but_not_for_those_that
 	check_int(read(pipe_fds[0], &(char){0}, 1), 1);
 	close(pipe_fds[0]);
 	close(pipe_fds[1]);
+}
+
+static int ask_for_the_end(void *argument)
+{
+	int64_t before = now_ns(), end = process_end_within(1000);
+
+	(void)argument;
+	check(end >= before + INT64_C(1000000000) && end <= now_ns() + INT64_C(1000000000));
+	check_within(1000, now_ns() > before + 1000000);
+	check_int(process_end_within(1000), end);
+	check_int(process_end_within(1500), end + 500 * 1000000);
+	return 0;
+}
+
+static void test_the_end_of_the_process_has_one_time_for_all_who_wait_then(void)
+{
+	check_int(process_wait(process_spawn(ask_for_the_end, NULL)), 0);
 }
 
 static void test_those_that_may_hang_are_waited_for_when_all_are(void)
@@ -503,7 +609,11 @@ static const struct test tests[] = {
     TEST(test_every_thread_runs_once_and_is_joined),
     TEST(test_it_can_be_waited_again_for_threads_started_later),
     TEST(test_waiting_for_threads_is_bounded),
-    TEST(test_a_thread_blocks_all_signals_and_has_a_name),
+    TEST(test_a_thread_blocks_what_others_send_and_has_a_name),
+    TEST(test_a_thread_does_not_inherit_that_its_own_faults_are_blocked),
+    TEST(test_a_thread_that_cannot_start_leaves_its_creators_signals_as_they_were),
+    TEST(test_a_threads_stack_is_small_whatever_the_limit_and_large_enough_whatever_the_program_puts_there),
+    TEST(test_a_thread_has_the_c_librarys_own_stack_where_that_is_too_small),
     TEST(test_a_thread_that_cannot_start_is_not_waited_for),
     TEST(test_a_thread_that_cannot_start_leaves_others_to_be_waited_for),
     TEST(test_a_process_has_a_number_and_keeps_it),
@@ -512,6 +622,7 @@ static const struct test tests[] = {
     TEST(test_a_forked_child_neither_waits_for_the_parents_threads_nor_lacks_its_own),
     TEST(test_a_forked_child_ends_though_the_parents_threads_run),
     TEST(test_the_end_of_the_process_waits_for_threads_but_not_for_those_that_may_hang),
+    TEST(test_the_end_of_the_process_has_one_time_for_all_who_wait_then),
     TEST(test_those_that_may_hang_are_waited_for_when_all_are),
     TEST(test_a_fork_never_leaves_the_lock_locked),
     TEST(test_without_cancellation_lasts_to_the_end_of_its_block),

@@ -346,6 +346,9 @@ SEAM(int, SYS_EPOLL_WAIT, -1, epoll_wait, (int epoll, struct epoll_event *events
      (epoll, events, n, timeout))
 SEAM(int, SYS_PPOLL, -1, ppoll, (struct pollfd * fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask),
      (fds, n, timeout, mask))
+SEAM(int, SYS_PSELECT, -1, pselect,
+     (int n, fd_set *in, fd_set *out, fd_set *except, const struct timespec *timeout, const sigset_t *mask),
+     (n, in, out, except, timeout, mask))
 SEAM(ssize_t, SYS_READ, -1, read, (int fd, void *to, size_t size), (fd, to, size))
 SEAM(ssize_t, SYS_WRITE, -1, write, (int fd, const void *from, size_t size), (fd, from, size))
 SEAM(int, SYS_MEMFD_CREATE, -1, memfd_create, (const char *name, unsigned flags), (name, flags))

@@ -152,7 +152,7 @@ static bool blocked_signals(const char *thread, unsigned long long *ret)
 	return found;
 }
 
-static void test_the_librarys_threads_block_all_signals(void)
+static void test_no_signal_sent_to_the_process_is_handled_in_a_library_thread(void)
 {
 	static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE,
 				      SIGALRM, SIGTERM, SIGCHLD, SIGIO,   SIGPROF};
@@ -180,7 +180,7 @@ static void test_the_librarys_threads_block_all_signals(void)
 static const struct test tests[] = {
     TEST(test_a_process_that_was_stopped_in_the_middle_of_a_frame_does_not_punish_its_peer),
     TEST(test_a_storm_of_signals_interrupts_no_call),
-    TEST(test_the_librarys_threads_block_all_signals),
+    TEST(test_no_signal_sent_to_the_process_is_handled_in_a_library_thread),
 };
 
 HARNESS_MAIN("hostile/shaken", tests)

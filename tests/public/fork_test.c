@@ -324,6 +324,156 @@ static void test_a_child_that_no_handler_saw_leaves_address_and_channels_to_its_
 	spot_end(&spot);
 }
 
+/* ---- Files of the child's own -------------------------------------------------------------------------------------------------- */
+
+/* As many as there may be descriptors of the parent's, so that some have the same numbers. */
+enum { FILES = 96 };
+
+static struct {
+	char folder[32];
+	FILE *files[FILES];
+} own;
+
+/* Everything of the library's that has descriptors, besides `ends`. */
+static struct {
+	struct ends loop;
+	beam_listener *listener;
+	beam_select *select;
+	beam_router *router;
+	beam_call *call;
+} all;
+
+static void needs_own_files(void)
+{
+	needs_threads_in_children();
+	if (under_valgrind() || under_sanitizer())
+		skip("Valgrind and the sanitizers have descriptors and ends of processes of their own");
+}
+
+static void own_begin(void)
+{
+	snprintf(own.folder, sizeof own.folder, "/tmp/beam-test-XXXXXX");
+	require(mkdtemp(own.folder) != NULL);
+}
+
+/* As a daemon begins: closes everything, and opens what it wants. What it writes is in memory until it ends. */
+static void own_open(void)
+{
+	char path[64];
+
+	for (int fd = 3; fd < 1024; fd++)
+		close(fd);
+	for (int i = 0; i < FILES; i++) {
+		snprintf(path, sizeof path, "%s/%d", own.folder, i);
+		own.files[i] = fopen(path, "we");
+		require(own.files[i] != NULL);
+		fprintf(own.files[i], "mine %d", i);
+	}
+}
+
+/* None was closed behind the child's back, or its last words would not be in it. */
+static void own_end(void)
+{
+	char path[64], text[32], mine[32];
+	size_t n;
+
+	for (int i = 0; i < FILES; i++) {
+		FILE *written;
+
+		snprintf(path, sizeof path, "%s/%d", own.folder, i);
+		snprintf(mine, sizeof mine, "mine %d", i);
+		written = fopen(path, "re");
+		require(written != NULL);
+		n = fread(text, 1, sizeof text - 1, written);
+		text[n] = '\0';
+		check_string(text, mine);
+		fclose(written);
+		unlink(path);
+	}
+	check_int(rmdir(own.folder), 0);
+}
+
+static void all_else_open(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	char name[40];
+
+	options.loop = 1;
+	ends_open(&all.loop, &options);
+	check(beam_channel_loop_nudge_fd(all.loop.channel[1]) >= 0);
+	snprintf(name, sizeof name, "@beam-fork-%d", getpid());
+	require_int(beam_listener_new(&all.listener, name, NULL), 0);
+	check(beam_listener_fd(all.listener) >= 0);
+	require_int(beam_select_new(&all.select), 0);
+	require_int(beam_router_new(&all.router), 0);
+	require_int(beam_call_begin(&all.call, ends.topic[0], &(struct iovec){"call", 4}, 1, NULL, 0, soon()), 0);
+	require_int(beam_select_add_topic(all.select, ends.topic[0], BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, NULL), 0);
+	require_int(beam_select_add_channel(all.select, ends.channel[1], NULL), 0);
+	require_int(beam_select_add_call(all.select, all.call, NULL), 0);
+}
+
+static void all_else_release(void)
+{
+	beam_call_unref(all.call);
+	beam_router_unref(all.router);
+	beam_select_unref(all.select);
+	beam_listener_unref(all.listener);
+	ends_close(&all.loop);
+}
+
+static int child_closes_all_and_opens_its_own(void *argument)
+{
+	struct ends parents = ends;
+
+	(void)argument;
+	own_open();
+	all_else_release();
+	ends_close(&parents);
+	/* The library is used as well, with its reaper. */
+	child_makes_channels(NULL);
+	exit(harness_failures() ? 1 : 0);
+}
+
+static void test_a_child_that_closed_all_keeps_the_files_that_it_opened_then(void)
+{
+	needs_own_files();
+	own_begin();
+	all_open();
+	all_else_open();
+	/* What waits for the reaper at the fork is none of the child's business either. */
+	beam_message_free(held);
+	held = NULL;
+	check_int(process_wait(process_spawn(child_closes_all_and_opens_its_own, NULL)), 0);
+	own_end();
+	all_else_release();
+	all_close();
+}
+
+static void test_so_does_the_child_of_one_that_no_handler_saw(void)
+{
+	int status = -1;
+	pid_t child;
+
+	needs_own_files();
+	own_begin();
+	all_open();
+	all_else_open();
+	child = fork_unseen();
+	if (child == 0) {
+		own_open();
+		/* Its child has the same files, and writes what is in memory; it does not. */
+		child = fork();
+		if (child == 0)
+			exit(0);
+		process_exit(waitpid(child, &status, 0) == child ? status : 1);
+	}
+	check_int(waitpid(child, &status, 0), child);
+	check_int(status, 0);
+	own_end();
+	all_else_release();
+	all_close();
+}
+
 /* ---- Storms -------------------------------------------------------------------------------------------------------------------------- */
 
 static atomic_bool forking;
@@ -404,6 +554,8 @@ static const struct test tests[] = {
     TEST(test_the_childs_child_is_treated_like_a_child),
     TEST(test_a_fork_without_handlers_is_noticed_too),
     TEST(test_a_child_that_no_handler_saw_leaves_address_and_channels_to_its_parent_when_it_ends),
+    TEST(test_a_child_that_closed_all_keeps_the_files_that_it_opened_then),
+    TEST(test_so_does_the_child_of_one_that_no_handler_saw),
     TEST(test_forks_in_the_midst_of_everything_leave_both_sides_whole),
     TEST(test_programs_executed_in_the_midst_of_everything_leave_the_parent_whole),
 };

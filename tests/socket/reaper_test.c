@@ -282,6 +282,29 @@ static void test_a_close_that_is_late_delays_nobody_else(void)
 	owner_end(&owner, 1);
 }
 
+static void test_who_waits_until_all_is_closed_need_not_wait_for_what_is_late(void)
+{
+	struct lingering of_account, of_nobody;
+	int64_t begin = now_ns();
+	struct owner owner;
+	int reader, fd;
+
+	owner_begin(&owner);
+	of_account = hang(&owner);
+	of_nobody = hang(NULL);
+	fd = watched(&reader);
+	reaper_close(&fd, 1);
+	/* It would be hung up for as long as the closes last. */
+	check(reaper_drain_prompt(beam_in_ms(AT_ONCE_MS)));
+	check(closed(reader));
+	check(reaper_drain_prompt(BEAM_NOWAIT));
+	check(!reaper_drain(BEAM_NOWAIT));
+	lingering_end(&of_account, begin);
+	lingering_end(&of_nobody, begin);
+	owner_end(&owner, 1);
+	close(reader);
+}
+
 static void test_what_is_nobodys_does_not_wait_for_what_is_given_with_it(void)
 {
 	struct lingering lingering = lingering_open();
@@ -866,6 +889,7 @@ static const struct test tests[] = {
     TEST(test_whatever_fails_all_is_closed_and_reported),
     TEST(test_the_threads_end_when_nothing_comes),
     TEST(test_a_close_that_is_late_delays_nobody_else),
+    TEST(test_who_waits_until_all_is_closed_need_not_wait_for_what_is_late),
     TEST(test_what_is_nobodys_does_not_wait_for_what_is_given_with_it),
     TEST(test_what_waits_already_is_closed_though_nobody_gives_more),
     TEST(test_the_closes_of_an_account_take_place_one_after_the_other),

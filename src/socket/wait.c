@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting for a socket or a kick. Every wait of the library's for a descriptor is here, but for those of epoll.
+ *
+ * ppoll() takes no more entries than RLIMIT_NOFILE allows descriptors, and returns EINVAL otherwise. A program that wants
+ * to open nothing more lowers that limit, often to 0, and keeps what it has open. select() is not held to the limit. Its sets
+ * are made here, because an fd_set ends at 1,024.
+ */
+#include <base/clock.h>
+#include <base/sys.h>
+#include <socket/socket.h>
+#include <string.h>
+
+/*
+ * How often select() returns for a look at what it cannot tell. For a socket that is written to, that is a hang-up while it
+ * is full. Without memory for the sets it is everything.
+ */
+enum { LOOK_MS = 50, WORD_BITS = 8 * sizeof(unsigned long) };
+
+static void put(unsigned long *set, int fd)
+{
+	set[fd / WORD_BITS] |= 1ul << (fd % WORD_BITS);
+}
+
+static bool has(const unsigned long *set, int fd)
+{
+	return set[fd / WORD_BITS] >> (fd % WORD_BITS) & 1;
+}
+
+/* What is waited for: descriptors below n, in two sets of so many bytes each. NULL: nothing. */
+struct sets {
+	unsigned long *in, *out;
+	size_t bytes;
+	int n;
+};
+
+static int wait_for_sets(const struct sets *sets, int fd, short events, int kick, beam_deadline until)
+{
+	struct timespec storage;
+	int n;
+
+	do {
+		if (sets->in) {
+			memset(sets->in, 0, 2 * sets->bytes);
+			if (events & POLLIN)
+				put(sets->in, fd);
+			if (events & POLLOUT)
+				put(sets->out, fd);
+			if (kick >= 0)
+				put(sets->in, kick);
+		}
+		n = sys_pselect(sets->n, sets->in, sets->out, deadline_timeout(until, &storage));
+	} while (n < 0 && errno == EINTR);
+	return n;
+}
+
+/* As socket_wait(). */
+static int wait_by_select(int fd, short events, int kick, beam_deadline deadline)
+{
+	int most = fd > kick ? fd : kick, n, error;
+	struct sets sets = {.bytes = ((size_t)(most + 1) / WORD_BITS + 1) * sizeof *sets.in};
+	bool looks = events & POLLOUT, kicked;
+
+	sets.in = sys_calloc(2, sets.bytes);
+	if (sets.in) {
+		sets.out = sets.in + sets.bytes / sizeof *sets.in;
+		sets.n = most + 1;
+	} else {
+		looks = true;
+	}
+	n = wait_for_sets(&sets, fd, events, kick, looks ? deadline_earlier(deadline, beam_in_ms(LOOK_MS)) : deadline);
+	error = errno;
+	kicked = n > 0 && kick >= 0 && has(sets.in, kick);
+	free(sets.in);
+	/* One that is not open is ready, as for ppoll(). */
+	if (n < 0)
+		return error == EBADF ? 1 : -error;
+	if (n == 0 && (!looks || deadline_passed(deadline)))
+		return deadline_error(deadline);
+	return !kicked;
+}
+
+int socket_wait(int fd, short events, int kick, beam_deadline deadline)
+{
+	struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = kick, .events = POLLIN}};
+	struct timespec storage;
+	int n;
+
+	do
+		n = sys_ppoll(fds, kick < 0 ? 1 : 2, deadline_timeout(deadline, &storage));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EINVAL ? wait_by_select(fd, events, kick, deadline) : -errno;
+	if (n == 0)
+		return deadline_error(deadline);
+	return fds[1].revents ? 0 : 1;
+}
+
+int socket_wait_more(int fd, short events, int kick, beam_deadline deadline)
+{
+	return deadline_passed(deadline) ? deadline_error(deadline) : socket_wait(fd, events, kick, deadline);
+}
