@@ -179,7 +179,8 @@ struct beam_connect_options {
 	size_t size;
 	/** Of the channel; NULL: the defaults. */
 	const struct beam_channel_options *channel;
-	/** 0: without a server connecting fails at once. 1: it waits for one until the deadline. */
+	/** 0: without a server connecting fails at once. 1: it tries again until the deadline when it
+	 * gets -ENOENT, -ECONNREFUSED or -EACCES, as from a server that is starting. */
 	uint32_t wait_for_server;
 	/** The user that the server must run as; (uid_t)-1: any. The kernel names the one who called listen(2) last. */
 	uid_t server_uid;
@@ -205,6 +206,7 @@ struct beam_connect_options {
  * @retval 0            done
  * @retval -EPERM       the server runs as another user than was asked for
  * @retval -EAGAIN, -ETIMEDOUT  there was no room or no server, with BEAM_NOWAIT or until the deadline
+ * @retval -EACCES      with wait_for_server: at the deadline permissions were still missing
  * @retval -EINVAL, -E2BIG, others  as above
  */
 BEAM_API int beam_channel_connect_with(beam_channel **ret, const char *address, const struct beam_connect_options *options,

@@ -82,6 +82,9 @@ struct beam_listener_options {
  * is told from one that is in use, and is replaced; two servers never replace each other's. The socket never has other permissions than
  * asked for, and nobody can connect before it has all of them. The umask is neither used nor changed.
  *
+ * A relative path, and one through a descriptor (/proc/self/fd/N/name), is looked up during the call. The
+ * listener keeps its folder open, so it removes its own files whatever the path means by then.
+ *
  * @param ret      takes the listener, one handle; untouched on failure
  * @param address  a path, or '@' and an abstract name; at most 107 bytes. Of abstract names anyone in the network namespace
  *                 can connect to one, and anyone can take one first: see `accept` above, and `server_uid` in beam_channel_connect_with().
@@ -92,6 +95,8 @@ struct beam_listener_options {
  * @retval -E2BIG         the options are from a newer library and set what this one does not know
  * @retval -ENAMETOOLONG  the address does not fit
  * @retval -EACCES, -ENOENT, -ENOTDIR, -ELOOP, -EROFS, -ENOSPC, others  the socket or its lock cannot be made there, as bind(2), open(2) say
+ * @retval -EOPNOTSUPP    the umask takes permissions that were asked for, and they cannot be given: there is
+ *                        neither /proc nor fchmodat2(2) (Linux 6.6)
  * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptors or memory for it
  */
 BEAM_API int beam_listener_new(beam_listener **ret, const char *address,
@@ -115,16 +120,19 @@ BEAM_API int beam_listener_new(beam_listener **ret, const char *address,
 BEAM_API int beam_listener_of_fd(beam_listener **ret, int fd, const struct beam_listener_options *options) BEAM_CHECKED;
 
 /**
- * Listens on a socket that the service manager has opened for this process (LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES; sd_listen_fds(3)). The
- * environment is left as it is. Descriptors that are close-on-exec are passed over: they have been taken. So each call gives
- * another one, until -ENOENT.
+ * Listens on a socket that the service manager has opened for this process (LISTEN_PID, LISTEN_FDS and
+ * LISTEN_FDNAMES; sd_listen_fds(3)). The environment is left as it is. Each call returns another socket,
+ * until -ENOENT. Descriptors that are no listening unix stream sockets are passed over and stay as they
+ * are. sd_listen_fds(3) may have been called before, if it was told to leave the environment (0) and
+ * another process called listen(2) on the sockets, as systemd does. Otherwise pass the descriptor to
+ * beam_listener_of_fd().
  *
  * @param ret      as above
  * @param name     the descriptor's name (FileDescriptorName= in systemd.socket(5)); NULL: whatever it is called
  * @param options  NULL: the defaults
  * @retval 0        done
  * @retval -ENOENT  there is none, or none left
- * @retval others   as by beam_listener_of_fd(); the descriptor can be taken by another call
+ * @retval others   as by beam_listener_of_fd(); another call can take the descriptor
  */
 BEAM_API int beam_listener_activated(beam_listener **ret, const char *name,
 				     const struct beam_listener_options *options) BEAM_CHECKED;

@@ -12,6 +12,16 @@ enum { PAUSE_MIN_MS = 1, PAUSE_MAX_MS = 50 };
 
 static const struct beam_connect_options defaults = BEAM_CONNECT_OPTIONS;
 
+/*
+ * True if a server that is starting gives this error: its path or its folder does not exist yet,
+ * nobody listens there yet, or its file or folder does not have all its permissions yet.
+ * socket_connect() itself waits for room in a full backlog.
+ */
+static bool may_be_starting(int error)
+{
+	return error == -ENOENT || error == -ECONNREFUSED || error == -EACCES;
+}
+
 /* Nothing tells when an address, path or not, is taken to listen: it is tried again and again, ever more rarely. */
 static int connect_waiting(const char *address, beam_deadline deadline)
 {
@@ -19,10 +29,11 @@ static int connect_waiting(const char *address, beam_deadline deadline)
 
 	for (;;) {
 		fd = socket_connect(address, SOCK_STREAM, deadline);
-		if (fd != -ENOENT && fd != -ECONNREFUSED)
+		if (!may_be_starting(fd))
 			return fd;
+		/* Permissions that are still missing are more likely never to come: the caller should know. */
 		if (deadline_passed(deadline))
-			return deadline_error(deadline);
+			return fd == -EACCES ? fd : deadline_error(deadline);
 		r = socket_wait(-1, 0, -1, deadline_earlier(deadline, beam_in_ms(pause)));
 		if (r != -ETIMEDOUT)
 			return r;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Sockets that the service manager opened before it ran this program: descriptors from 3 on, told in the environment (sd_listen_fds(3)). */
-#include <limits.h>
 #include <listener/internal.h>
+#include <socket/socket.h>
 #include <string.h>
 
-enum { FIRST_FD = 3 };
+/* More than that is a mistake: by default the kernel lets no process have as many. */
+enum { FIRST_FD = 3, FDS_MAX = 1 << 20 };
 
 /* So that two threads do not take the same one. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -30,7 +31,7 @@ static int count(void)
 
 	if (number("LISTEN_PID") != getpid() || n < 0)
 		return 0;
-	return n < INT_MAX - FIRST_FD ? (int)n : 0;
+	return n <= FDS_MAX ? (int)n : 0;
 }
 
 /* The names stand in the order of the descriptors, with colons between. */
@@ -47,38 +48,71 @@ static bool has_name(int index, const char *name)
 	return names && length == strlen(name) && memcmp(names, name, length) == 0;
 }
 
-/* The first that nobody has taken. That it is taken is noted in itself: descriptors come without close-on-exec. */
-static int take(const char *name)
+/* Services are also given what they have stored, sockets of other protocols, and accepted connections. */
+static bool is_listening_stream(int fd)
 {
-	int n = count();
+	int listening = 0;
+	socklen_t size = sizeof listening;
 
+	return socket_type(fd) == SOCK_STREAM && sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 &&
+	       listening;
+}
+
+/* The kernel notes who called listen(2) last. */
+static bool is_listened_by_another(int fd)
+{
+	struct ucred listener;
+	socklen_t size = sizeof listener;
+
+	return sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) == 0 && listener.pid != getpid();
+}
+
+/*
+ * The first that nobody has taken, and its flags. Descriptors come without close-on-exec, and taking one
+ * sets it. sd_listen_fds(3) sets it on all of them. Then one is still free as long as another process was
+ * the last to call listen(2) on it: beam_listener_of_fd() calls it too.
+ */
+static int find(const char *name, int n, int *ret_flags)
+{
 	for (int i = 0; i < n; i++) {
 		int fd = FIRST_FD + i, flags;
 
 		if (name && !has_name(i, name))
 			continue;
 		flags = sys_fcntl(fd, F_GETFD, 0);
-		if (flags < 0 || (flags & FD_CLOEXEC))
+		if (flags < 0 || !is_listening_stream(fd) || ((flags & FD_CLOEXEC) && !is_listened_by_another(fd)))
 			continue;
-		return sys_fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0 ? -errno : fd;
+		*ret_flags = flags;
+		return fd;
 	}
 	return -ENOENT;
+}
+
+static int take(beam_listener **ret, const char *name, int n, const struct beam_listener_options *options)
+{
+	int flags, r, fd = find(name, n, &flags);
+
+	if (fd < 0)
+		return fd;
+	r = beam_listener_of_fd(ret, fd, options);
+	if (r < 0)
+		sys_fcntl(fd, F_SETFD, flags);
+	return r;
 }
 
 int beam_listener_activated(beam_listener **ret, const char *name, const struct beam_listener_options *options)
 {
 	WITHOUT_CANCELLATION;
-	int fd, r;
+	int n, r;
 
 	if (!ret)
 		return -EINVAL;
+	/* In a forked child there are none, and the lock may have been held by a thread that it does not have. */
+	n = count();
+	if (n == 0)
+		return -ENOENT;
 	pthread_mutex_lock(&lock);
-	fd = take(name);
+	r = take(ret, name, n, options);
 	pthread_mutex_unlock(&lock);
-	if (fd < 0)
-		return fd;
-	r = beam_listener_of_fd(ret, fd, options);
-	if (r < 0)
-		sys_fcntl(fd, F_SETFD, 0);
 	return r;
 }

@@ -15,24 +15,24 @@ static bool same_file(const struct stat *a, const struct stat *b)
 }
 
 /* Removes what has this name, if it is this file, which is open: else another could have its number by now. */
-static int remove_file(const char *path, const struct stat *file)
+static int remove_file(int folder, const char *name, const struct stat *file)
 {
 	struct stat now;
 
-	if (sys_lstat(path, &now) < 0)
+	if (sys_fstatat(folder, name, &now, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!same_file(&now, file))
 		return -EADDRINUSE;
-	return sys_unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+	return sys_unlinkat(folder, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 /* Where a file system is served by another process or machine these two wait, and a signal ends it. */
-static int open_file(const char *path, int flags, mode_t mode)
+static int open_file(int folder, const char *name, int flags)
 {
 	int fd;
 
 	do
-		fd = sys_open(path, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+		fd = sys_openat(folder, name, flags | O_CLOEXEC, 0600);
 	while (fd < 0 && errno == EINTR);
 	return fd;
 }
@@ -50,7 +50,7 @@ static int lock_file(int fd)
 /* ---- The lock --------------------------------------------------------------------------------------------------------------- */
 
 /* -ESTALE: it was locked, but is not the one of that name any more. */
-static int lock_hold(int fd, const char *path)
+static int lock_hold(int fd, const struct place *place)
 {
 	struct stat held, named;
 
@@ -58,21 +58,21 @@ static int lock_hold(int fd, const char *path)
 		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
 	if (sys_fstat(fd, &held) < 0)
 		return -errno;
-	if (sys_lstat(path, &named) < 0)
+	if (sys_fstatat(place->folder, place->lock_name, &named, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? -ESTALE : -errno;
 	return same_file(&held, &named) ? 0 : -ESTALE;
 }
 
-static int lock_take(const char *path)
+static int lock_take(const struct place *place)
 {
 	int fd, r = 0;
 
 	for (int tries = 0; tries < LOCK_TRIES; tries++) {
 		/* Non-blocking: whatever has been put there, a pipe for one. */
-		fd = open_file(path, O_RDWR | O_CREAT | O_NONBLOCK, 0600);
+		fd = open_file(place->folder, place->lock_name, O_RDWR | O_CREAT | O_NONBLOCK | O_NOFOLLOW);
 		if (fd < 0)
 			return -errno;
-		r = lock_hold(fd, path);
+		r = lock_hold(fd, place);
 		if (r == 0)
 			return fd;
 		close(fd);
@@ -90,7 +90,7 @@ static void lock_release(struct place *place)
 		return;
 	/* Removed while it is held: whoever has it open already finds that it is not the one of that name any more. */
 	if (sys_fstat(place->lock, &held) == 0)
-		remove_file(place->lock_path, &held);
+		remove_file(place->folder, place->lock_name, &held);
 	close(place->lock);
 	place->lock = -1;
 }
@@ -98,7 +98,7 @@ static void lock_release(struct place *place)
 /* ---- The socket -------------------------------------------------------------------------------------------------------------- */
 
 /* A socket that nobody listens on was left by a server that died. The lock is held: no other server of ours is just about to listen. */
-static int remove_if_stale(const char *path, int file)
+static int remove_if_stale(const struct place *place, const char *path, int file)
 {
 	struct stat found;
 	int fd;
@@ -113,46 +113,61 @@ static int remove_if_stale(const char *path, int file)
 	/* Somebody listens: with a full backlog, or on a socket of another type. */
 	if (fd >= 0 || fd == -EAGAIN || fd == -EPROTOTYPE)
 		return -EADDRINUSE;
-	return fd == -ECONNREFUSED || fd == -ENOENT ? remove_file(path, &found) : fd;
+	return fd == -ECONNREFUSED || fd == -ENOENT ? remove_file(place->folder, place->name, &found) : fd;
 }
 
-static int remove_stale(const char *path)
+static int remove_stale(const struct place *place, const char *path)
 {
 	/* Open, so that no other file gets its inode's number meanwhile. */
-	int r, file = open_file(path, O_PATH, 0);
+	int r, file = open_file(place->folder, place->name, O_PATH | O_NOFOLLOW);
 
 	if (file < 0)
 		return errno == ENOENT ? 0 : -errno;
-	r = remove_if_stale(path, file);
+	r = remove_if_stale(place, path, file);
 	close(file);
 	return r;
+}
+
+/* Of a file that is open with O_PATH alone, for which fchmod() is not enough. */
+static int change_mode(int fd, mode_t mode)
+{
+	char by_fd[40];
+
+	snprintf(by_fd, sizeof by_fd, "/proc/self/fd/%d", fd);
+	if (sys_chmod(by_fd, mode) == 0)
+		return 0;
+	/* There may be no /proc, as in a chroot. fchmodat2() comes second, because filters of system
+	 * calls that are older than it may end the process. */
+	if (sys_fchmodat2(fd, "", mode, AT_EMPTY_PATH) == 0)
+		return 0;
+	return errno == ENOSYS ? -EOPNOTSUPP : -errno;
 }
 
 /* Sets the mode of a file that has been opened by name, if it is this one. */
 static int set_mode_of(int fd, const struct stat *file, mode_t mode)
 {
-	char by_fd[40];
 	struct stat opened;
 
 	if (sys_fstat(fd, &opened) < 0)
 		return -errno;
-	if (!same_file(&opened, file))
-		return -EADDRINUSE;
-	snprintf(by_fd, sizeof by_fd, "/proc/self/fd/%d", fd);
-	return sys_chmod(by_fd, mode) < 0 ? -errno : 0;
+	return same_file(&opened, file) ? change_mode(fd, mode) : -EADDRINUSE;
 }
 
 /*
  * The file gets the mode that its socket had when it was bound, less the umask: never more than was asked for, so only what the umask took
  * away has to be added. That is done to the very file, not to what may bear its name by then; and nobody can connect yet.
+ *
+ * The socket is bound under its own name, not under another one to be renamed once it listens. That
+ * name would be the server's address for getpeername() and ss(8), would be left by a server that dies
+ * meanwhile, and might not fit. Clients that wait for a server wait out what they can see meanwhile.
  */
-static int set_mode(const char *path, const struct stat *file, mode_t mode)
+static int set_mode(const struct place *place, const struct stat *file, mode_t mode)
 {
 	int fd, r;
 
 	if ((file->st_mode & 07777) == mode)
 		return 0;
-	fd = open_file(path, O_PATH, 0);
+	fd = open_file(place->folder, place->name, O_PATH | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
 	r = set_mode_of(fd, file, mode);
@@ -175,35 +190,51 @@ static int bind_file(struct place *place, int fd, const struct sockaddr_un *name
 	r = bind_name(fd, name, size);
 	if (r < 0)
 		return r;
-	if (sys_lstat(place->path, &file) < 0)
+	if (sys_fstatat(place->folder, place->name, &file, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	if (!S_ISSOCK(file.st_mode))
 		return -EADDRINUSE;
 	place->device = file.st_dev;
 	place->inode = file.st_ino;
-	return set_mode(place->path, &file, mode);
+	return set_mode(place, &file, mode);
 }
 
 /* ---- Taking and leaving ------------------------------------------------------------------------------------------------------- */
 
 void place_none(struct place *place)
 {
-	*place = (struct place){.lock = -1};
+	*place = (struct place){.folder = -1, .lock = -1};
 }
 
+/* Opens the folder that a path leads to, with the slash at its end, or the working directory. */
+static int open_folder(const char *path, size_t length)
+{
+	char folder[sizeof((struct sockaddr_un *)0)->sun_path];
+	int fd;
+
+	snprintf(folder, sizeof folder, "%.*s", length ? (int)length : 1, length ? path : ".");
+	fd = open_file(AT_FDCWD, folder, O_PATH | O_DIRECTORY);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The path has been checked: it fits into an address. */
 static int take(struct place *place, const char *path)
 {
-	size_t length = strlen(path);
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	size_t size = strlen(name) + 1;
 
 	/* One piece of memory for both names. */
-	place->path = sys_malloc(2 * (length + 1) + strlen(".lock"));
-	if (!place->path)
+	place->name = sys_malloc(2 * size + strlen(".lock"));
+	if (!place->name)
 		return -ENOMEM;
-	place->lock_path = place->path + length + 1;
-	memcpy(place->path, path, length + 1);
-	snprintf(place->lock_path, length + sizeof ".lock", "%s.lock", path);
-	place->lock = lock_take(place->lock_path);
-	return place->lock < 0 ? place->lock : remove_stale(path);
+	place->lock_name = place->name + size;
+	memcpy(place->name, name, size);
+	snprintf(place->lock_name, size + strlen(".lock"), "%s.lock", name);
+	place->folder = open_folder(path, (size_t)(name - path));
+	if (place->folder < 0)
+		return place->folder;
+	place->lock = lock_take(place);
+	return place->lock < 0 ? place->lock : remove_stale(place, path);
 }
 
 int place_bind(struct place *place, const char *address, mode_t mode)
@@ -235,8 +266,9 @@ void place_leave(struct place *place)
 	struct stat own = {.st_dev = place->device, .st_ino = place->inode};
 
 	if (place->lock >= 0 && place->inode != 0)
-		remove_file(place->path, &own);
+		remove_file(place->folder, place->name, &own);
 	lock_release(place);
-	free(place->path);
+	close_fd(place->folder);
+	free(place->name);
 	place_none(place);
 }

@@ -4,6 +4,9 @@
  *
  * Whoever holds the lock on PATH.lock may replace or remove what is called PATH, if it is a socket and nobody listens on it. The lock
  * file goes with the listener; so whoever has locked one looks whether it is still the one of that name.
+ *
+ * The folder is looked up once and kept open. All that is done later is done in that folder, whatever the working directory is by
+ * then, and whether or not the path still leads there.
  */
 #ifndef LISTENER_PLACE_H
 #define LISTENER_PLACE_H
@@ -12,9 +15,10 @@
 #include <sys/types.h>
 
 struct place {
-	/* The socket's file and that of the lock, -1: an abstract name, or a socket that came with its place. */
-	int lock;
-	char *path, *lock_path;
+	/* The folder and the lock in it, -1: an abstract name, or a socket that came with its place. */
+	int folder, lock;
+	/* The names in the folder of the socket's file and that of the lock. */
+	char *name, *lock_name;
 	dev_t device;
 	ino_t inode;
 };

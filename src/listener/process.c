@@ -63,6 +63,7 @@ static void fork_ends_in_child(void)
 
 		close_fd(listener->fd);
 		close_fd(listener->place.lock);
+		close_fd(listener->place.folder);
 		close_fd(listener->kick);
 		close_fd(listener->epoll);
 		close_fd(listener->reserve);

@@ -4,7 +4,7 @@
  * libbeam fail as the plan says (fault.h). Only libbeam's own: where a call returns to tells whose it is. Besides it counts what libbeam has
  * taken and not given back, blocks of memory and mappings, and can cut its reads and writes short.
  *
- * For 64 bits and glibc, where open() and open64() are one, and malloc() goes by another name too.
+ * For 64 bits and glibc, where openat() and openat64() are one, and malloc() goes by another name too.
  */
 #include <harness/fault.h>
 
@@ -333,8 +333,9 @@ SEAM(int, SYS_BIND, -1, bind, (int fd, const struct sockaddr *address, socklen_t
 SEAM(int, SYS_LISTEN, -1, listen, (int fd, int backlog), (fd, backlog))
 SEAM(int, SYS_ACCEPT4, -1, accept4, (int fd, struct sockaddr *address, socklen_t *size, int flags), (fd, address, size, flags))
 SEAM(int, SYS_FLOCK, -1, flock, (int fd, int operation), (fd, operation))
-SEAM(int, SYS_LSTAT, -1, lstat, (const char *path, struct stat *status), (path, status))
-SEAM(int, SYS_UNLINK, -1, unlink, (const char *path), (path))
+SEAM(int, SYS_FSTATAT, -1, fstatat, (int folder, const char *path, struct stat *status, int flags),
+     (folder, path, status, flags))
+SEAM(int, SYS_UNLINKAT, -1, unlinkat, (int folder, const char *path, int flags), (folder, path, flags))
 SEAM(int, SYS_FCHMOD, -1, fchmod, (int fd, mode_t mode), (fd, mode))
 SEAM(int, SYS_CHMOD, -1, chmod, (const char *path, mode_t mode), (path, mode))
 SEAM(int, SYS_EVENTFD, -1, eventfd, (unsigned value, int flags), (value, flags))
@@ -363,18 +364,33 @@ SEAM(int, SYS_PTHREAD_CREATE, errno, pthread_create,
      (pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument),
      (thread, attributes, run, argument))
 
-/* The mode, which open() has only with O_CREAT. */
-int open(const char *path, int flags, ...)
+/* The mode, which openat() has only with O_CREAT. */
+int openat(int folder, const char *path, int flags, ...)
 {
 	va_list arguments;
 	mode_t mode;
 
-	if (FAILS(SYS_OPEN))
+	if (FAILS(SYS_OPENAT))
 		return -1;
 	va_start(arguments, flags);
 	mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
 	va_end(arguments);
-	return NEXT(open)(path, flags, mode);
+	return NEXT(openat)(folder, path, flags, mode);
+}
+
+/* What libbeam calls by number is fchmodat2() alone. Arguments that are not there are passed on as they are found. */
+long syscall(long number, ...)
+{
+	va_list arguments;
+	long argument[6];
+
+	if (FAILS(SYS_FCHMODAT2))
+		return -1;
+	va_start(arguments, number);
+	for (size_t i = 0; i < sizeof argument / sizeof *argument; i++)
+		argument[i] = va_arg(arguments, long);
+	va_end(arguments);
+	return NEXT(syscall)(number, argument[0], argument[1], argument[2], argument[3], argument[4], argument[5]);
 }
 
 /* An integer or a pointer, which is passed as wide. */

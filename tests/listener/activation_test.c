@@ -170,18 +170,25 @@ static void path_of(int i, char path[80])
 	snprintf(path, 80, "%s%d", spot.path, i);
 }
 
+static void set_listen_pid(void)
+{
+	char pid[20];
+
+	snprintf(pid, sizeof pid, "%d", (int)getpid());
+	setenv("LISTEN_PID", pid, 1);
+}
+
 /* As systemd would run a service: sockets from descriptor 3 on, not close-on-exec. */
 static void hand_over(const char *names)
 {
-	char text[20], path[80];
+	char path[80];
 
 	for (int i = 0; i < SOCKETS; i++) {
 		path_of(i, path);
 		require_int(raw_listen(path, 1), FIRST + i);
 		fcntl(FIRST + i, F_SETFD, 0);
 	}
-	snprintf(text, sizeof text, "%d", (int)getpid());
-	setenv("LISTEN_PID", text, 1);
+	set_listen_pid();
 	setenv("LISTEN_FDS", "3", 1);
 	if (names)
 		setenv("LISTEN_FDNAMES", names, 1);
@@ -265,12 +272,20 @@ static int child_finds_nothing(void *argument)
 {
 	static const struct {
 		const char *pid, *fds;
-	} rows[] = {{"1", "3"},      {"", "3"},
-		    {NULL, "3"},     {"self", ""},
-		    {"self", NULL},  {"self", "0"},
-		    {"self", "-3"},  {"self", "3x"},
-		    {"self", " 3"},  {"self", "99999999999999999999"},
-		    {"self", "all"}, {"self", "2147483647"}};
+	} rows[] = {{"1", "3"},
+		    {"", "3"},
+		    {NULL, "3"},
+		    {"self", ""},
+		    {"self", NULL},
+		    {"self", "0"},
+		    {"self", "-3"},
+		    {"self", "3x"},
+		    {"self", " 3"},
+		    {"self", "99999999999999999999"},
+		    {"self", "all"},
+		    {"self", "2147483647"},
+		    {"self", "2000000000"},
+		    {"self", "1048577"}};
 	beam_listener *none = NULL;
 	char self[20];
 
@@ -300,24 +315,121 @@ static int child_finds_nothing(void *argument)
 	return 0;
 }
 
+/* Descriptors of all other kinds. */
+static size_t make_others(int ret[], const char *path)
+{
+	size_t n = 0;
+	int fd;
+
+	ret[n++] = memfd_create("stored", MFD_CLOEXEC);
+	ret[n++] = epoll_create1(EPOLL_CLOEXEC);
+	ret[n++] = eventfd(0, EFD_CLOEXEC);
+	ret[n++] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	ret[n++] = open("/", O_PATH | O_CLOEXEC);
+	ret[n++] = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ret[n++] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	check_int(bind(fd, (struct sockaddr *)&(struct sockaddr_un){.sun_family = AF_UNIX}, sizeof(sa_family_t)), 0);
+	check_int(listen(fd, 1), 0);
+	ret[n++] = fd;
+	ret[n++] = raw_connect(path);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0) {
+		check_int(listen(fd, 1), 0);
+		ret[n++] = fd;
+	}
+	return n;
+}
+
 static int child_is_given_something_else(void *argument)
+{
+	int others[16];
+	char path[80];
+	size_t n;
+
+	(void)argument;
+	hand_over("a:b:c");
+	path_of(0, path);
+	n = make_others(others, path);
+	for (size_t i = 0; i < n; i++) {
+		beam_listener *listener = NULL;
+
+		harness_context("kind %zu", i);
+		/* In the place of the first. */
+		require(others[i] >= 0);
+		require_int(dup2(others[i], FIRST), FIRST);
+		check_int(beam_listener_activated(&listener, "a", NULL), -ENOENT);
+		require_int(beam_listener_activated(&listener, NULL, NULL), 0);
+		check_int(fcntl(FIRST, F_GETFD), 0);
+		check_int(fcntl(FIRST + 1, F_GETFD), FD_CLOEXEC);
+		check_int(fcntl(FIRST + 2, F_GETFD), 0);
+		listener = beam_listener_unref(listener);
+		/* The second again, for the next round. */
+		path_of(1, path);
+		unlink(path);
+		require_int(raw_listen(path, 1), FIRST + 1);
+		fcntl(FIRST + 1, F_SETFD, 0);
+	}
+	harness_context("%s", "");
+	for (size_t i = 0; i < n; i++)
+		close(others[i]);
+	return 0;
+}
+
+static int child_fails_to_take(void *argument)
 {
 	struct beam_listener_options bad = BEAM_LISTENER_OPTIONS;
 	beam_listener *listener = NULL;
-	int pair[2];
 
 	(void)argument;
-	hand_over("a:b:pipe");
-	require_int(pipe2(pair, 0), 0);
-	require_int(dup2(pair[0], FIRST + 2), FIRST + 2);
-	check_int(beam_listener_activated(&listener, "pipe", NULL), -ENOTSOCK);
-	check_int(beam_listener_activated(&listener, "pipe", NULL), -ENOTSOCK);
-	check_int(fcntl(FIRST + 2, F_GETFD), 0);
-	/* What failed can be taken by another call. */
+	hand_over("a:b:c");
 	bad.backlog = 0;
 	check_int(beam_listener_activated(&listener, "a", &bad), -EINVAL);
+	check_int(fcntl(FIRST, F_GETFD), 0);
 	check_int(take_one("a", &listener), 0);
 	beam_listener_unref(listener);
+	return 0;
+}
+
+/* Another process made the sockets, and this one calls sd_listen_fds(0). */
+static int child_calls_sd_listen_fds(void *argument)
+{
+	struct beam_listener_options bad = BEAM_LISTENER_OPTIONS;
+	beam_listener *listeners[SOCKETS] = {NULL}, *none = NULL;
+	char path[80];
+
+	(void)argument;
+	set_listen_pid();
+	for (int i = 0; i < SOCKETS; i++)
+		fcntl(FIRST + i, F_SETFD, FD_CLOEXEC);
+	bad.backlog = 0;
+	check_int(beam_listener_activated(&none, "b", &bad), -EINVAL);
+	check_int(fcntl(FIRST + 1, F_GETFD), FD_CLOEXEC);
+	/* What is not known of a socket is no reason to take it: its domain and type, whether it listens, who listens. */
+	for (unsigned long n = 1; n <= 4; n++) {
+		fault_only(FAULT(SYS_GETSOCKOPT));
+		fault_at(n, ENOBUFS, FAULT_STICKY);
+		check_int(beam_listener_activated(&none, "b", NULL), -ENOENT);
+		fault_off();
+	}
+	check_int(fcntl(FIRST + 1, F_GETFD), FD_CLOEXEC);
+	check_int(take_one("b", &listeners[1]), 1);
+	check_int(beam_listener_activated(&none, "b", NULL), -ENOENT);
+	check_int(take_one(NULL, &listeners[0]), 0);
+	check_int(take_one(NULL, &listeners[2]), 2);
+	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	for (int i = 0; i < SOCKETS; i++)
+		beam_listener_unref(listeners[i]);
+	/* What the process itself listens on now has nothing to do with the service manager. */
+	path_of(0, path);
+	unlink(path);
+	require_int(raw_listen(path, 1), FIRST);
+	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	check(none == NULL);
+	close(FIRST);
+	/* sd_listen_fds(1) */
+	unsetenv("LISTEN_PID");
+	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
 	return 0;
 }
 
@@ -367,9 +479,29 @@ static void test_what_is_not_for_this_process_or_makes_no_sense_is_not_taken(voi
 	in_a_service(child_finds_nothing, NULL);
 }
 
-static void test_something_else_from_the_service_manager_is_an_error(void)
+static void test_descriptors_of_other_kinds_from_the_service_manager_are_passed_over(void)
 {
 	in_a_service(child_is_given_something_else, NULL);
+}
+
+static void test_a_socket_that_could_not_be_taken_can_be_taken_by_another_call(void)
+{
+	in_a_service(child_fails_to_take, NULL);
+}
+
+static void test_sockets_are_taken_after_sd_listen_fds_was_called(void)
+{
+	needs_threads_in_children();
+	spot_make(&spot);
+	hand_over("a:b:c");
+	check_int(process_wait(process_spawn(child_calls_sd_listen_fds, NULL)), 0);
+	for (int i = 0; i < SOCKETS; i++)
+		close(FIRST + i);
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	unsetenv("LISTEN_PID");
+	clear_away();
+	spot_end(&spot);
 }
 
 static void test_a_socket_that_cannot_be_marked_as_taken_is_not_taken(void)
@@ -386,7 +518,9 @@ static const struct test tests[] = {
     TEST(test_each_socket_of_the_service_manager_is_taken_once),
     TEST(test_sockets_of_the_service_manager_are_taken_by_name),
     TEST(test_what_is_not_for_this_process_or_makes_no_sense_is_not_taken),
-    TEST(test_something_else_from_the_service_manager_is_an_error),
+    TEST(test_descriptors_of_other_kinds_from_the_service_manager_are_passed_over),
+    TEST(test_a_socket_that_could_not_be_taken_can_be_taken_by_another_call),
+    TEST(test_sockets_are_taken_after_sd_listen_fds_was_called),
     TEST(test_a_socket_that_cannot_be_marked_as_taken_is_not_taken),
 };
 

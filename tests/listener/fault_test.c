@@ -39,8 +39,9 @@ static int admit_all(void *context, const struct beam_identity *identity)
 
 static int error_of(int r)
 {
-	static const int documented[] = {-EADDRINUSE, -EACCES, -ENOENT, -EROFS,    -ENOLCK,  -EIO,       -EMFILE,
-					 -ENFILE,     -ENOMEM, -EAGAIN, -ENOTCONN, -ENOBUFS, -ETIMEDOUT, -ECONNREFUSED};
+	static const int documented[] = {-EADDRINUSE, -EACCES,  -ENOENT,    -EROFS,        -ENOLCK,
+					 -EIO,        -EMFILE,  -ENFILE,    -ENOMEM,       -EAGAIN,
+					 -ENOTCONN,   -ENOBUFS, -ETIMEDOUT, -ECONNREFUSED, -EOPNOTSUPP};
 
 	for (size_t i = 0; i < sizeof documented / sizeof *documented; i++) {
 		if (r == documented[i])
@@ -313,7 +314,7 @@ static void test_a_deadline_holds_though_somebody_seems_to_wait(void)
 
 static void test_a_signal_does_not_keep_a_listener_from_its_place(void)
 {
-	static const enum sys_call calls[] = {SYS_OPEN, SYS_FLOCK, SYS_CONNECT};
+	static const enum sys_call calls[] = {SYS_OPENAT, SYS_FLOCK, SYS_CONNECT};
 	const mode_t before = umask(0077);
 	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
 
@@ -321,7 +322,7 @@ static void test_a_signal_does_not_keep_a_listener_from_its_place(void)
 	/* With something to be replaced and a mode to be set all of them are made. */
 	options.mode = 0622;
 	for (size_t i = 0; i < 3; i++)
-		for (unsigned long n = 1; n <= (calls[i] == SYS_OPEN ? 3 : 1); n++) {
+		for (unsigned long n = 1; n <= (calls[i] == SYS_OPENAT ? 4 : 1); n++) {
 			close(raw_listen(spot.path, 0));
 			fault_only(FAULT(calls[i]));
 			fault_at(n, EINTR, false);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Somebody who changes the place of a socket between two steps of the one who takes it, at the worst moment each time: this program's own
- * lstat(), connect() and flock() let him.
+ * fstatat(), connect() and flock() let him.
  */
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <public/listening.h>
 #include <sys/file.h>
@@ -12,7 +13,7 @@ static struct spot spot;
 static char victim[80], aside[80];
 
 /* What happens once, before and after a look at the place, before a connection, before a lock; what happens each time before a lock. */
-static void (*before_lstat)(void), (*after_lstat)(void), (*before_connect)(void), (*before_flock)(void),
+static void (*before_stat)(void), (*after_stat)(void), (*before_connect)(void), (*before_flock)(void),
     (*before_each_flock)(void);
 
 /* What is called PATH is another file system's, that has been mounted over it. */
@@ -27,15 +28,23 @@ static void happen(void (**what)(void))
 		now();
 }
 
-int lstat(const char *path, struct stat *status)
+static bool is_socket_name(const char *name)
 {
+	return strcmp(name, strrchr(spot.path, '/') + 1) == 0;
+}
+
+int fstatat(int folder, const char *name, struct stat *status, int flags)
+{
+	static __typeof__(&fstatat) next;
 	int r;
 
-	if (strcmp(path, spot.path) == 0)
-		happen(&before_lstat);
-	r = fstatat(AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW);
-	if (strcmp(path, spot.path) == 0)
-		happen(&after_lstat);
+	if (!next)
+		next = (__typeof__(&fstatat))(uintptr_t)dlsym(RTLD_NEXT, "fstatat");
+	if (is_socket_name(name))
+		happen(&before_stat);
+	r = next(folder, name, status, flags);
+	if (is_socket_name(name))
+		happen(&after_stat);
 	if (mounted_over)
 		status->st_dev++;
 	return r;
@@ -121,7 +130,7 @@ static void test_permissions_are_given_to_the_socket_that_was_bound_and_to_nothi
 	for (size_t i = 0; i < sizeof puts_there / sizeof *puts_there; i++) {
 		begin();
 		/* The first look is at what was bound. */
-		expect_untouched(&after_lstat, puts_there[i], modes[i]);
+		expect_untouched(&after_stat, puts_there[i], modes[i]);
 		end();
 	}
 }
@@ -129,10 +138,10 @@ static void test_permissions_are_given_to_the_socket_that_was_bound_and_to_nothi
 static void test_what_is_no_socket_is_not_taken_for_the_one_that_was_bound(void)
 {
 	begin();
-	expect_untouched(&before_lstat, put_symlink, 0777);
+	expect_untouched(&before_stat, put_symlink, 0777);
 	end();
 	begin();
-	expect_untouched(&before_lstat, put_hard_link, 0600);
+	expect_untouched(&before_stat, put_hard_link, 0600);
 	end();
 }
 
@@ -155,7 +164,7 @@ static void take_away(void)
 
 static void test_a_stale_socket_that_somebody_else_removes_is_not_missed(void)
 {
-	void (**const moments[])(void) = {&before_connect, &after_lstat};
+	void (**const moments[])(void) = {&before_connect, &after_stat};
 
 	for (size_t i = 0; i < sizeof moments / sizeof *moments; i++) {
 		beam_listener *listener = NULL;
