@@ -179,7 +179,7 @@ class Signals(Case):
         self.needs_no_checker()
         for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
             for arguments in ("receive", "--listen"), ("listen",), ("listen", "--keep"):
-                server = self.start(*arguments, "s", "t", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                server = self.start(*arguments, "s", "t")
                 self.until(lambda: os.path.exists(self.path("s")))
                 server.process.send_signal(number)
                 self.succeed(server, -number)
@@ -197,7 +197,7 @@ class Signals(Case):
         self.needs_no_checker()
         with self.server() as accept:
             for arguments in ("receive", "peer", "t"), ("connect", "peer", "t"):
-                client = self.start(*arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                client = self.start(*arguments)
                 accept().run(lambda c: c.session.hello, PATIENCE)
                 client.process.send_signal(signal.SIGINT)
                 self.succeed(client, -signal.SIGINT)
@@ -206,7 +206,7 @@ class Signals(Case):
         reading, writing = os.pipe()
         os.close(reading)
         with self.server() as accept:
-            receiver = self.start("receive", "peer", "log", stdout=writing, restore_signals=False,
+            receiver = self.start("receive", "peer", "log", stdout=writing,
                                   preexec_fn=lambda: signal.signal(signal.SIGPIPE, disposition))
             os.close(writing)
             channel = accept()

@@ -32,7 +32,7 @@ static int print_replies(beam_channel *channel, beam_topic *topic, beam_call *ca
 		int flaw = output_messages(topic, false, &message, 1);
 		if (flaw != CODE_DONE)
 			code = flaw;
-		if (ferror(stdout))
+		if (output_failed())
 			return code;
 	}
 	if (r == -EREMOTEIO)

@@ -14,9 +14,9 @@
 
 enum { SURE = 1 << 20, STEP = 64 << 10 };
 
-int wait_readable(int fd, int stop, beam_deadline deadline)
+static int wait_for(int fd, short events, int stop, beam_deadline deadline)
 {
-	struct pollfd waited[] = {{.fd = fd, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
+	struct pollfd waited[] = {{.fd = fd, .events = events}, {.fd = stop, .events = POLLIN}};
 
 	for (;;) {
 		struct timespec time, *left = NULL;
@@ -34,6 +34,16 @@ int wait_readable(int fd, int stop, beam_deadline deadline)
 		if (errno != EINTR)
 			return -errno;
 	}
+}
+
+int wait_readable(int fd, int stop, beam_deadline deadline)
+{
+	return wait_for(fd, POLLIN, stop, deadline);
+}
+
+int wait_writable(int fd, beam_deadline deadline)
+{
+	return wait_for(fd, POLLOUT, -1, deadline);
 }
 
 /* Makes room for more. */

@@ -64,6 +64,7 @@ int main(int argc, char **argv)
 	static char version[32];
 	char name[32];
 
+	start_up();
 	setlocale(LC_CTYPE, "");
 	snprintf(version, sizeof version, "beam %s", beam_version_string());
 	argp_program_version = version;
