@@ -23,7 +23,8 @@ class Usage(Case):
                           ["send", "a", "t", "--unknown"], ["send", "a", "t", "m", "--lines"], ["send", "a", "t", "--lines", "--file", "f"],
                           ["serve", "a", "t"], ["serve", "a", "t", "c", "--processes", "0"], ["serve", "a", "", "c"], ["call", "a"],
                           ["listen", "a", "--mode", "800"], ["listen", "a", "--mode", "1777"], ["connect", "a", "--user", "nobody at all"],
-                          ["send", "a", "t"] + ["--fd", "0"] * 254):
+                          ["send", "a", "t"] + ["--fd", "0"] * 254,
+                          ["help", "juggle"], ["juggle", "--help"], ["help", "send", "more"], ["-x"]):
             with self.subTest(arguments=arguments[:5]):
                 run = self.run_beam(*arguments)
                 self.assertEqual(run.code, USAGE)
@@ -35,6 +36,15 @@ class Usage(Case):
         for command in "listen", "connect", "send", "receive", "call", "serve":
             self.assertIn("\n  %s " % command, overview)
             self.assertIn("--deadline=SECONDS", self.succeed(self.run_beam(command, "--help")).stdout.decode())
+
+    def test_help_is_the_same_in_each_form_and_goes_to_standard_output(self):
+        for command in [], ["listen"], ["connect"], ["send"], ["receive"], ["call"], ["serve"]:
+            expected = self.succeed(self.run_beam(*command, "--help")).stdout
+            self.assertTrue(expected.startswith(b"Usage: %s " % " ".join(["beam", *command]).encode()), expected)
+            for form in [*command, "-h"], [*command, "-?"], ["help", *command]:
+                run = self.succeed(self.run_beam(*form))
+                self.assertEqual((run.stdout, run.stderr), (expected, ""))
+        self.assertEqual(self.run_beam("help", "help").stdout, self.run_beam("help").stdout)
 
     def test_the_version_is_the_librarys(self):
         self.assertRegex(self.succeed(self.run_beam("--version")).stdout, rb"^beam \d+\.\d+\.\d+\n$")

@@ -64,6 +64,12 @@ extern struct options {
 	size_t n_sources;
 } options;
 
+/* -h, which argp does not know; the parser calls argp_state_help(). */
+#define OPTION_H                                                                                                               \
+	{                                                                                                                      \
+		NULL, 'h', NULL, OPTION_HIDDEN, NULL, -1                                                                       \
+	}
+
 /* Fills in `options`; ends the program if they are wrong or help was asked for, unless argp's `flags` say otherwise. @return 0 or -EINVAL */
 int options_parse(const struct command *command, int argc, char **argv, unsigned flags);
 

@@ -138,6 +138,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	error_t r;
 
 	switch (key) {
+	case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); return 0;
 	case 't': return take_deadline(state, text);
 	case 'p':
 		r = number(state, text, false, 1, 4096, &value);
@@ -173,9 +174,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 int options_parse(const struct command *command, int argc, char **argv, unsigned flags)
 {
-	struct argp_option chosen[KNOWN + 1] = {0};
+	struct argp_option chosen[KNOWN + 2] = {OPTION_H};
 	char text[512];
-	size_t n = 0;
+	size_t n = 1;
 
 	for (size_t i = 0; i < KNOWN; i++)
 		if (known[i].commands & command->bit)
