@@ -143,6 +143,41 @@ class OtherSide(Case):
             self.assertRegex(receiver.stderr, r"^beam: t: the other side broke the protocol: \S+")
 
 
+    def test_a_breach_is_the_same_for_who_sends_calls_and_talks(self):
+        for arguments in ["connect", "peer"], ["call", "peer", "t", "x"], ["send", "peer", "t", "-"]:
+            with self.subTest(arguments=arguments), self.server() as accept:
+                client = self.start(*arguments, stdin=subprocess.PIPE)
+                channel = accept()
+                channel.flush(PATIENCE)
+                channel.sock.send(w.encode(w.CREDIT, 0, 9, 1, b"\0\0\0\0"))
+                channel.run(lambda c: c.eof, PATIENCE)     # it has noticed
+                client.process.stdin.close()
+                self.succeed(client, ENDED)
+                self.assertIn("the other side broke the protocol: ", client.stderr)
+            os.unlink(self.path("peer"))
+
+    def test_a_server_that_closes_or_dies_is_the_same_for_who_sends(self):
+        for end, text in (lambda channel: self.leave(channel), "has closed"), (lambda channel: channel.close(), "died"):
+            with self.server() as accept:
+                sender = self.start("send", "peer", "t", "-", stdin=subprocess.PIPE)
+                channel = accept()
+                channel.run(lambda c: c.session.hello, PATIENCE)
+                end(channel)
+                sender.process.stdin.close()
+                self.succeed(sender, ENDED)
+                self.assertEqual(sender.stderr, "beam: t: the other side %s\n" % text)
+            os.unlink(self.path("peer"))
+
+    def test_standard_input_that_cannot_be_read_is_an_error_of_its_own(self):
+        folder = os.open("/", os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        for arguments in ["send", "peer", "t"], ["send", "peer", "t", "--lines"], ["call", "peer", "t"], ["connect", "peer"]:
+            with self.subTest(arguments=arguments), self.server():
+                run = self.run_beam(*arguments, "--deadline", str(PATIENCE), stdin=folder)
+                self.assertEqual((run.code, run.stderr), (ERROR, "beam: standard input: Is a directory\n"))
+            os.unlink(self.path("peer"))
+
+
 class Deadlines(Case):
     def ends_at_its_deadline(self, *arguments, **more):
         run = self.run_beam(*arguments, "--deadline", "0.2", **more)

@@ -28,7 +28,7 @@ int sources_open(int fds[BEAM_MESSAGE_ATTACHMENTS_MAX])
 		int error = -errno;
 		sources_close(fds, i);
 		if (source->path)
-			return say_error(error, source->path);
+			return say(CODE_ERROR, "%s: %s", source->path, strerror(-error));
 		return say(CODE_ERROR, "descriptor %d: %s", source->fd, strerror(-error));
 	}
 	return CODE_DONE;

@@ -10,6 +10,7 @@
 
 #include <beam/beam.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -158,6 +159,7 @@ struct input {
 	beam_deadline deadline;
 	char *data;
 	size_t begin, end, capacity, most;
+	atomic_int error; /* of read(2), a negative errno; 0: none */
 	bool progress;
 };
 
@@ -176,6 +178,9 @@ int input_whole(struct input *input, const char **ret, size_t *ret_size);
 
 /* What is to be sent: `text`, or everything if that is - or if there is neither a text nor an attachment. As above. */
 int input_payload(struct input *input, const char *text, const char **ret, size_t *ret_size);
+
+/* Says what went wrong with standard input, or else with a message that was not sent: `error` as of say_unsent(). @return a code */
+int input_say(const struct input *input, int error, const char *what);
 
 void input_free(struct input *input);
 

@@ -39,7 +39,7 @@ struct talk {
 static void note_end(struct talk *talk, int error)
 {
 	if (error < 0 && talk->code == CODE_DONE && !talk->over)
-		talk->code = say_unsent(talk->channel, error, options.address);
+		talk->code = input_say(&talk->input, error, options.address);
 	pthread_cond_signal(&talk->changed);
 }
 
