@@ -2,6 +2,7 @@
 """beam send and beam receive: what goes in comes out."""
 
 import base64
+import contextlib
 
 from command import *  # noqa: F403
 
@@ -196,6 +197,55 @@ class Attachments(Case):
         self.assertEqual(os.listdir(self.path("saved")), [])
         os.close(reading)
         os.close(writing)
+
+    def half_saved(self, *options, arguments=("receive", "--listen"), **more):
+        """A receiver that has saved the first four bytes of a pipe, which goes on: (it, the pipe's writer)."""
+        reading, writing = os.pipe()
+        writing = os.fdopen(writing, "wb", 0)
+        self.addCleanup(writing.close)
+        writing.write(b"half")
+        receiver = self.start(*arguments, "s", "t", "--save", "saved", *options, **more)
+        self.start("send", "--listen" if "--wait" in arguments else "--wait", "s", "t", "--fd", str(reading), pass_fds=[reading])
+        os.close(reading)
+        self.until(lambda: self.saved_sizes() == [4], "the first half")
+        return receiver, writing
+
+    def saved_sizes(self):
+        with contextlib.suppress(FileNotFoundError):
+            return [os.stat(self.path("saved/" + name)).st_size for name in os.listdir(self.path("saved"))]
+
+    def test_a_file_has_its_name_only_once_all_of_it_is_there(self):
+        receiver, writing = self.half_saved()
+        self.assertFalse(os.path.exists(self.path("saved/1")))
+        with open(self.path("saved/1"), "wb") as file:
+            file.write(b"somebody else's")
+        writing.write(b" and half")
+        writing.close()
+        self.succeed(receiver)
+        with open(self.path("saved/1"), "rb") as first, open(self.path("saved/2"), "rb") as second:
+            self.assertEqual((first.read(), second.read()), (b"somebody else's", b"half and half"))
+        self.assertEqual(sorted(os.listdir(self.path("saved"))), ["1", "2"])
+
+    def test_a_signal_leaves_no_file_that_is_saved_in_part(self):
+        self.needs_no_checker()
+        for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1:
+            for arguments in ["receive", "--listen"], ["receive", "--wait"], ["connect", "--wait"], ["listen", "--keep"]:
+                with self.subTest(number=number, arguments=arguments):
+                    receiver, _ = self.half_saved(arguments=arguments,
+                                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+                    receiver.process.send_signal(number)
+                    self.succeed(receiver, -number)
+                    self.assertEqual(os.listdir(self.path("saved")), [])
+
+    def test_a_file_that_becomes_too_large_is_an_error_and_leaves_nothing(self):
+        with open(self.path("large"), "wb") as file:
+            file.truncate(1 << 20)
+        receiver = self.start("receive", "--listen", "s", "t", "--save", "saved", "--json",
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19)))
+        self.succeed(self.run_beam("send", "--wait", "s", "t", "--file", "large"))
+        self.succeed(receiver, ERROR)
+        self.assertEqual(json.loads(receiver.stdout)["attachments"], [{"type": "file", "size": 1 << 20, "error": "File too large"}])
+        self.assertEqual(os.listdir(self.path("saved")), [])
 
     def test_what_can_not_be_saved_is_told_and_is_an_exit_code(self):
         writable = os.open(self.path("w"), os.O_WRONLY | os.O_CREAT)
