@@ -22,7 +22,8 @@ class Served(Case):
 
     def test_what_the_process_prints_is_the_reply(self):
         self.serve("tr", "a-z", "A-Z")
-        self.assertEqual(self.call("hello").stdout, b"HELLO\n")
+        self.assertEqual(self.call("hello").stdout, b"HELLO")
+        self.assertEqual(self.call("hello", "--lines").stdout, b"HELLO\n")
         self.assertEqual(self.call(data=b"one\ntwo\n").stdout, b"ONE\nTWO\n")
 
     def test_bytes_of_all_kinds_and_sizes_go_there_and_back(self):
@@ -53,12 +54,12 @@ class Served(Case):
             channel.receive(PATIENCE)
         os.close(directory)
         self.assertIn("Too many open files", server.stderr)
-        self.assertEqual(self.call("x").stdout, b"x\n")
+        self.assertEqual(self.call("x").stdout, b"x")
 
     def test_more_attachments_than_a_server_with_few_descriptors_takes_are_an_error(self):
         self.serve("cat", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
         self.assertIn("more attachments than the other side accepts", self.call("x", *["--file", "/"] * 25, code=ERROR).stderr)
-        self.assertEqual(self.call("x").stdout, b"x\n")
+        self.assertEqual(self.call("x").stdout, b"x")
 
     def test_the_process_is_told_of_its_request_by_its_environment(self):
         self.shell('echo $BEAM_TOPIC $BEAM_ATTACHMENTS $BEAM_PEER_UID $BEAM_PEER_PID', env={"BEAM_TOPIC": "of another request"})
@@ -180,7 +181,7 @@ class Callers(Case):
 
     def test_several_replies_are_printed_as_they_come(self):
         with self.server() as accept:
-            caller, channel, call = self.call(accept)
+            caller, channel, call = self.call(accept, "--lines")
             for i in range(3):
                 channel.session.reply(call, b"reply %d" % i, end=i == 2)
                 self.push(channel)

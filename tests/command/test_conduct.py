@@ -74,7 +74,7 @@ class Addresses(Case):
             self.assertEqual(second.code, ERROR)
             self.assertIn("Address already in use", second.stderr)
             self.succeed(self.run_beam("send", address, "t", "still here"))
-            self.assertEqual(self.succeed(first).stdout, b"still here\n")
+            self.assertEqual(self.succeed(first).stdout, b"still here")
 
     def listens(self, address):
         """Whether somebody does, by the kernel's list."""
@@ -102,7 +102,7 @@ class Addresses(Case):
             sender.process.wait(0.1)
         receiver = self.start("receive", "--listen", "later", "t")
         self.succeed(sender)
-        self.assertEqual(self.succeed(receiver).stdout, b"m\n")
+        self.assertEqual(self.succeed(receiver).stdout, b"m")
 
 
 class OtherSide(Case):
@@ -131,7 +131,7 @@ class OtherSide(Case):
             channel.run(lambda c: c.session.hello, PATIENCE)
             channel.close()
             self.succeed(receiver, ENDED)
-            self.assertEqual((receiver.stdout, receiver.stderr), (b"last words\n", "beam: t: the other side died\n"))
+            self.assertEqual((receiver.stdout, receiver.stderr), (b"last words", "beam: t: the other side died\n"))
 
     def test_a_breach_is_an_exit_code_and_names_the_rule(self):
         with self.server() as accept:
@@ -236,7 +236,7 @@ class Signals(Case):
         self.until(lambda: os.path.exists(self.path("s")))
         server.process.send_signal(signal.SIGINT)
         self.succeed(self.run_beam("send", "s", "t", "m"))
-        self.assertEqual(self.succeed(server).stdout, b"m\n")
+        self.assertEqual(self.succeed(server).stdout, b"m")
 
     def test_a_signal_ends_who_is_connected(self):
         self.needs_no_checker()

@@ -15,11 +15,14 @@ class Messages(Case):
         self.succeed(sender)
         return self.succeed(receiver)
 
-    def test_a_message_is_printed_with_an_end_of_line(self):
-        self.assertEqual(self.pass_on(["hello"]).stdout, b"hello\n")
+    def test_what_is_no_terminal_gets_exactly_what_was_sent(self):
+        for data in b"hello", b"hello\n", b"", b"\n", b"\0":
+            for options in [], ["--raw"]:
+                self.assertEqual(self.pass_on(["-"], options, data=data).stdout, data)
 
-    def test_an_end_of_line_is_not_doubled(self):
-        self.assertEqual(self.pass_on(["-"], data=b"hello\n").stdout, b"hello\n")
+    def test_lines_are_printed_with_an_end_that_is_not_doubled(self):
+        for data, printed in (b"hello", b"hello\n"), (b"hello\n", b"hello\n"), (b"", b"\n"), (b"\n", b"\n"):
+            self.assertEqual(self.pass_on(["-"], ["--lines"], data=data).stdout, printed)
 
     def test_standard_input_is_one_message_if_there_is_no_other(self):
         self.assertEqual(self.pass_on([], ["--json"], data=b"one\ntwo\n").stdout,
@@ -44,7 +47,7 @@ class Messages(Case):
         self.assertEqual([bytes.fromhex(line.decode()) for line in output.splitlines()], lines)
 
     def test_lines_longer_than_accepted_are_an_error_after_those_before_them(self):
-        receiver = self.start("receive", "--listen", "r", "t", "--limit", "1M")
+        receiver = self.start("receive", "--listen", "r", "t", "--limit", "1M", "--lines")
         sender = self.run_beam("send", "--wait", "--lines", "r", "t", data=b"before\n" + b"x" * (1 << 20) + b"x\n" + b"after\n")
         self.assertEqual(sender.code, ERROR)
         self.assertIn("more than the 1048576 bytes", sender.stderr)
@@ -77,7 +80,7 @@ class Messages(Case):
 
     def test_a_hundred_thousand_lines_arrive_in_order(self):
         data = b"".join(b"%d\n" % i for i in range(100000))
-        self.assertEqual(self.pass_on(["--lines"], data=data, count=100000).stdout, data)
+        self.assertEqual(self.pass_on(["--lines"], ["--lines"], data=data, count=100000).stdout, data)
 
     def test_each_format_shows_the_payload_in_its_way(self):
         for option, payload, printed in (
@@ -94,18 +97,18 @@ class Messages(Case):
 
     def test_the_server_may_be_the_one_who_sends(self):
         sender = self.start("send", "--listen", "@" + self.folder, "t", "from the server")
-        self.assertEqual(self.run_beam("receive", "--wait", "@" + self.folder, "t").stdout, b"from the server\n")
+        self.assertEqual(self.run_beam("receive", "--wait", "@" + self.folder, "t").stdout, b"from the server")
         self.succeed(sender)
 
     def test_receive_ends_when_the_topic_does(self):
         with self.server() as accept:
-            receiver = self.start("receive", "peer", "log")
+            receiver = self.start("receive", "peer", "log", "--lines")
             self.send_from_peer(accept, [b"one", b"two", b""])
             self.assertEqual(self.succeed(receiver).stdout, b"one\ntwo\n\n")
 
     def test_a_count_that_is_not_reached_is_an_exit_code(self):
         with self.server() as accept:
-            receiver = self.start("receive", "peer", "log", "--count", "3")
+            receiver = self.start("receive", "peer", "log", "--count", "3", "--lines")
             self.send_from_peer(accept, [b"one", b"two"])
             self.succeed(receiver, ENDED)
             self.assertEqual(receiver.stdout, b"one\ntwo\n")
@@ -136,7 +139,7 @@ class Attachments(Case):
         receiver = self.start("receive", "--listen", "@" + self.folder, "t")
         self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "--file", "/dev/null", "--file", "/"))
         self.succeed(receiver)
-        self.assertEqual(receiver.stdout, b"\n")
+        self.assertEqual(receiver.stdout, b"")
         self.assertEqual(receiver.stderr, "beam: attachment 1: device\nbeam: attachment 2: directory\n")
 
     def test_sixty_files_are_saved_and_nothing_is_written_over(self):

@@ -41,7 +41,7 @@ class StandardDescriptors(Case):
                 channel.flush(PATIENCE)
                 self.leave(channel)     # what is no frame would be an error here
                 self.assertEqual(receiver.wait(), ERROR if 1 in choice else DONE)
-                self.assertEqual(receiver.stdout, b"" if 1 in choice else b"one\n")
+                self.assertEqual(receiver.stdout, b"" if 1 in choice else b"one")
                 if choice == (1,):
                     self.assertEqual(receiver.stderr, "beam: standard output: Bad file descriptor\n")
             os.unlink(self.path("peer"))
@@ -189,7 +189,7 @@ class Inherited(Case):
         self.until(lambda: os.path.exists(self.path("s")))
         for number in signal.SIGHUP, signal.SIGINT, signal.SIGTERM:
             server.process.send_signal(number)
-        self.assertEqual(self.succeed(self.run_beam("call", "s", "t", "x")).stdout, b"x\n")
+        self.assertEqual(self.succeed(self.run_beam("call", "s", "t", "x")).stdout, b"x")
 
     def test_every_signal_that_ends_a_server_takes_its_socket_along(self):
         self.needs_no_checker()
@@ -290,7 +290,7 @@ class Process1(Case):
     def test_process_1_reaps_the_orphans_of_the_requests_that_it_serves(self):
         _, pid = self.start_as_1("serve", "s", "t", "--", "sh", "-c", "(sleep 0.1 & sleep 0.05 &) >/dev/null; cat")
         for _ in range(5):
-            self.assertEqual(self.succeed(self.run_beam("call", "--wait", "s", "t", "x")).stdout, b"x\n")
+            self.assertEqual(self.succeed(self.run_beam("call", "--wait", "s", "t", "x")).stdout, b"x")
         # Process 1 is left with the command itself, and that with none.
         self.until(lambda: len(self.children(pid)) == 1, "the end of the orphans")
         self.assertEqual(self.children(self.children(pid)[0]), [])
@@ -311,7 +311,7 @@ class Process1(Case):
         libc = ctypes.CDLL(None)
         server = self.start("serve", "s", "t", "--", "sh", "-c", "(sleep 0.05 &) >/dev/null; cat",
                             preexec_fn=lambda: libc.prctl(36, 1, 0, 0, 0))     # PR_SET_CHILD_SUBREAPER
-        self.assertEqual(self.succeed(self.run_beam("call", "--wait", "s", "t", "x")).stdout, b"x\n")
+        self.assertEqual(self.succeed(self.run_beam("call", "--wait", "s", "t", "x")).stdout, b"x")
         self.until(lambda: len(self.children(server.process.pid)) == 1, "the end of the orphan")
         server.process.send_signal(signal.SIGTERM)
         self.succeed(server, 128 + signal.SIGTERM)

@@ -25,7 +25,7 @@ static void print_payload(const char *text, size_t size, bool terminal)
 		print_quoted(stdout, text, size, false);
 	else
 		fwrite(text, 1, size, stdout);
-	if (options.format == FORMAT_TEXT && (size == 0 || text[size - 1] != '\n'))
+	if (options.format == FORMAT_TEXT && (terminal || options.lines) && (size == 0 || text[size - 1] != '\n'))
 		putchar('\n');
 }
 
