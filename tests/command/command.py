@@ -37,16 +37,28 @@ def pattern(size):
     return (bytes(range(256)) * (size // 256 + 1))[:size]
 
 
+def default_signals():
+    """Undoes what this process was started with: nohup has SIGHUP ignored, others SIGPIPE, and what is ignored is inherited."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 class Running:
     """A command that was started; stdout and stderr go to files, so that no pipe can fill up."""
 
-    def __init__(self, case, arguments, stdin=subprocess.DEVNULL, env=None, stdout=None, stderr=None, **more):
+    def __init__(self, case, arguments, stdin=subprocess.DEVNULL, env=None, stdout=None, stderr=None, preexec_fn=None, under=(), **more):
+        def prepare():
+            default_signals()
+            if preexec_fn:
+                preexec_fn()
         self.out = tempfile.TemporaryFile(dir=case.folder)
         self.err = tempfile.TemporaryFile(dir=case.folder)
-        self.process = subprocess.Popen(COMMAND + list(arguments), cwd=case.folder, stdin=stdin,
+        self.process = subprocess.Popen([*under, *COMMAND, *arguments], cwd=case.folder, stdin=stdin,
                                         stdout=self.out if stdout is None else stdout,
                                         stderr=self.err if stderr is None else stderr,
-                                        env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}, start_new_session=True, **more)
+                                        env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}, start_new_session=True,
+                                        preexec_fn=prepare, **more)
         case.addCleanup(self.end)
 
     def end(self):

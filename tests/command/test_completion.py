@@ -33,6 +33,7 @@ class Completion(Case):
     def test_subcommands_are_offered(self):
         self.assertEqual(self.complete(""), sorted(self.subcommands() + ["--help", "--usage", "--version"]))
         self.assertEqual(self.complete("se"), [name for name in self.subcommands() if name.startswith("se")])
+        self.assertEqual(self.complete("help", "se"), self.complete("se"))
 
     def test_of_each_subcommand_the_options_that_it_has_are_offered(self):
         for command in self.subcommands():

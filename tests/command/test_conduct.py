@@ -23,7 +23,8 @@ class Usage(Case):
                           ["send", "a", "t", "--unknown"], ["send", "a", "t", "m", "--lines"], ["send", "a", "t", "--lines", "--file", "f"],
                           ["serve", "a", "t"], ["serve", "a", "t", "c", "--processes", "0"], ["serve", "a", "", "c"], ["call", "a"],
                           ["listen", "a", "--mode", "800"], ["listen", "a", "--mode", "1777"], ["connect", "a", "--user", "nobody at all"],
-                          ["send", "a", "t"] + ["--fd", "0"] * 254):
+                          ["send", "a", "t"] + ["--fd", "0"] * 254,
+                          ["help", "juggle"], ["juggle", "--help"], ["help", "send", "more"], ["-x"]):
             with self.subTest(arguments=arguments[:5]):
                 run = self.run_beam(*arguments)
                 self.assertEqual(run.code, USAGE)
@@ -35,6 +36,15 @@ class Usage(Case):
         for command in "listen", "connect", "send", "receive", "call", "serve":
             self.assertIn("\n  %s " % command, overview)
             self.assertIn("--deadline=SECONDS", self.succeed(self.run_beam(command, "--help")).stdout.decode())
+
+    def test_help_is_the_same_in_each_form_and_goes_to_standard_output(self):
+        for command in [], ["listen"], ["connect"], ["send"], ["receive"], ["call"], ["serve"]:
+            expected = self.succeed(self.run_beam(*command, "--help")).stdout
+            self.assertTrue(expected.startswith(b"Usage: %s " % " ".join(["beam", *command]).encode()), expected)
+            for form in [*command, "-h"], [*command, "-?"], ["help", *command]:
+                run = self.succeed(self.run_beam(*form))
+                self.assertEqual((run.stdout, run.stderr), (expected, ""))
+        self.assertEqual(self.run_beam("help", "help").stdout, self.run_beam("help").stdout)
 
     def test_the_version_is_the_librarys(self):
         self.assertRegex(self.succeed(self.run_beam("--version")).stdout, rb"^beam \d+\.\d+\.\d+\n$")
@@ -64,7 +74,7 @@ class Addresses(Case):
             self.assertEqual(second.code, ERROR)
             self.assertIn("Address already in use", second.stderr)
             self.succeed(self.run_beam("send", address, "t", "still here"))
-            self.assertEqual(self.succeed(first).stdout, b"still here\n")
+            self.assertEqual(self.succeed(first).stdout, b"still here")
 
     def listens(self, address):
         """Whether somebody does, by the kernel's list."""
@@ -92,7 +102,7 @@ class Addresses(Case):
             sender.process.wait(0.1)
         receiver = self.start("receive", "--listen", "later", "t")
         self.succeed(sender)
-        self.assertEqual(self.succeed(receiver).stdout, b"m\n")
+        self.assertEqual(self.succeed(receiver).stdout, b"m")
 
 
 class OtherSide(Case):
@@ -121,7 +131,7 @@ class OtherSide(Case):
             channel.run(lambda c: c.session.hello, PATIENCE)
             channel.close()
             self.succeed(receiver, ENDED)
-            self.assertEqual((receiver.stdout, receiver.stderr), (b"last words\n", "beam: t: the other side died\n"))
+            self.assertEqual((receiver.stdout, receiver.stderr), (b"last words", "beam: t: the other side died\n"))
 
     def test_a_breach_is_an_exit_code_and_names_the_rule(self):
         with self.server() as accept:
@@ -131,6 +141,41 @@ class OtherSide(Case):
             channel.sock.send(w.encode(w.CREDIT, 0, 9, 1, b"\0\0\0\0"))
             self.succeed(receiver, ENDED)
             self.assertRegex(receiver.stderr, r"^beam: t: the other side broke the protocol: \S+")
+
+
+    def test_a_breach_is_the_same_for_who_sends_calls_and_talks(self):
+        for arguments in ["connect", "peer"], ["call", "peer", "t", "x"], ["send", "peer", "t", "-"]:
+            with self.subTest(arguments=arguments), self.server() as accept:
+                client = self.start(*arguments, stdin=subprocess.PIPE)
+                channel = accept()
+                channel.flush(PATIENCE)
+                channel.sock.send(w.encode(w.CREDIT, 0, 9, 1, b"\0\0\0\0"))
+                channel.run(lambda c: c.eof, PATIENCE)     # it has noticed
+                client.process.stdin.close()
+                self.succeed(client, ENDED)
+                self.assertIn("the other side broke the protocol: ", client.stderr)
+            os.unlink(self.path("peer"))
+
+    def test_a_server_that_closes_or_dies_is_the_same_for_who_sends(self):
+        for end, text in (lambda channel: self.leave(channel), "has closed"), (lambda channel: channel.close(), "died"):
+            with self.server() as accept:
+                sender = self.start("send", "peer", "t", "-", stdin=subprocess.PIPE)
+                channel = accept()
+                channel.run(lambda c: c.session.hello, PATIENCE)
+                end(channel)
+                sender.process.stdin.close()
+                self.succeed(sender, ENDED)
+                self.assertEqual(sender.stderr, "beam: t: the other side %s\n" % text)
+            os.unlink(self.path("peer"))
+
+    def test_standard_input_that_cannot_be_read_is_an_error_of_its_own(self):
+        folder = os.open("/", os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        for arguments in ["send", "peer", "t"], ["send", "peer", "t", "--lines"], ["call", "peer", "t"], ["connect", "peer"]:
+            with self.subTest(arguments=arguments), self.server():
+                run = self.run_beam(*arguments, "--deadline", str(PATIENCE), stdin=folder)
+                self.assertEqual((run.code, run.stderr), (ERROR, "beam: standard input: Is a directory\n"))
+            os.unlink(self.path("peer"))
 
 
 class Deadlines(Case):
@@ -179,7 +224,7 @@ class Signals(Case):
         self.needs_no_checker()
         for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
             for arguments in ("receive", "--listen"), ("listen",), ("listen", "--keep"):
-                server = self.start(*arguments, "s", "t", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                server = self.start(*arguments, "s", "t")
                 self.until(lambda: os.path.exists(self.path("s")))
                 server.process.send_signal(number)
                 self.succeed(server, -number)
@@ -191,13 +236,13 @@ class Signals(Case):
         self.until(lambda: os.path.exists(self.path("s")))
         server.process.send_signal(signal.SIGINT)
         self.succeed(self.run_beam("send", "s", "t", "m"))
-        self.assertEqual(self.succeed(server).stdout, b"m\n")
+        self.assertEqual(self.succeed(server).stdout, b"m")
 
     def test_a_signal_ends_who_is_connected(self):
         self.needs_no_checker()
         with self.server() as accept:
             for arguments in ("receive", "peer", "t"), ("connect", "peer", "t"):
-                client = self.start(*arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                client = self.start(*arguments)
                 accept().run(lambda c: c.session.hello, PATIENCE)
                 client.process.send_signal(signal.SIGINT)
                 self.succeed(client, -signal.SIGINT)
@@ -206,7 +251,7 @@ class Signals(Case):
         reading, writing = os.pipe()
         os.close(reading)
         with self.server() as accept:
-            receiver = self.start("receive", "peer", "log", stdout=writing, restore_signals=False,
+            receiver = self.start("receive", "peer", "log", stdout=writing,
                                   preexec_fn=lambda: signal.signal(signal.SIGPIPE, disposition))
             os.close(writing)
             channel = accept()

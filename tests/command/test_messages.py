@@ -2,6 +2,7 @@
 """beam send and beam receive: what goes in comes out."""
 
 import base64
+import contextlib
 
 from command import *  # noqa: F403
 
@@ -14,11 +15,14 @@ class Messages(Case):
         self.succeed(sender)
         return self.succeed(receiver)
 
-    def test_a_message_is_printed_with_an_end_of_line(self):
-        self.assertEqual(self.pass_on(["hello"]).stdout, b"hello\n")
+    def test_what_is_no_terminal_gets_exactly_what_was_sent(self):
+        for data in b"hello", b"hello\n", b"", b"\n", b"\0":
+            for options in [], ["--raw"]:
+                self.assertEqual(self.pass_on(["-"], options, data=data).stdout, data)
 
-    def test_an_end_of_line_is_not_doubled(self):
-        self.assertEqual(self.pass_on(["-"], data=b"hello\n").stdout, b"hello\n")
+    def test_lines_are_printed_with_an_end_that_is_not_doubled(self):
+        for data, printed in (b"hello", b"hello\n"), (b"hello\n", b"hello\n"), (b"", b"\n"), (b"\n", b"\n"):
+            self.assertEqual(self.pass_on(["-"], ["--lines"], data=data).stdout, printed)
 
     def test_standard_input_is_one_message_if_there_is_no_other(self):
         self.assertEqual(self.pass_on([], ["--json"], data=b"one\ntwo\n").stdout,
@@ -43,7 +47,7 @@ class Messages(Case):
         self.assertEqual([bytes.fromhex(line.decode()) for line in output.splitlines()], lines)
 
     def test_lines_longer_than_accepted_are_an_error_after_those_before_them(self):
-        receiver = self.start("receive", "--listen", "r", "t", "--limit", "1M")
+        receiver = self.start("receive", "--listen", "r", "t", "--limit", "1M", "--lines")
         sender = self.run_beam("send", "--wait", "--lines", "r", "t", data=b"before\n" + b"x" * (1 << 20) + b"x\n" + b"after\n")
         self.assertEqual(sender.code, ERROR)
         self.assertIn("more than the 1048576 bytes", sender.stderr)
@@ -76,7 +80,7 @@ class Messages(Case):
 
     def test_a_hundred_thousand_lines_arrive_in_order(self):
         data = b"".join(b"%d\n" % i for i in range(100000))
-        self.assertEqual(self.pass_on(["--lines"], data=data, count=100000).stdout, data)
+        self.assertEqual(self.pass_on(["--lines"], ["--lines"], data=data, count=100000).stdout, data)
 
     def test_each_format_shows_the_payload_in_its_way(self):
         for option, payload, printed in (
@@ -93,18 +97,18 @@ class Messages(Case):
 
     def test_the_server_may_be_the_one_who_sends(self):
         sender = self.start("send", "--listen", "@" + self.folder, "t", "from the server")
-        self.assertEqual(self.run_beam("receive", "--wait", "@" + self.folder, "t").stdout, b"from the server\n")
+        self.assertEqual(self.run_beam("receive", "--wait", "@" + self.folder, "t").stdout, b"from the server")
         self.succeed(sender)
 
     def test_receive_ends_when_the_topic_does(self):
         with self.server() as accept:
-            receiver = self.start("receive", "peer", "log")
+            receiver = self.start("receive", "peer", "log", "--lines")
             self.send_from_peer(accept, [b"one", b"two", b""])
             self.assertEqual(self.succeed(receiver).stdout, b"one\ntwo\n\n")
 
     def test_a_count_that_is_not_reached_is_an_exit_code(self):
         with self.server() as accept:
-            receiver = self.start("receive", "peer", "log", "--count", "3")
+            receiver = self.start("receive", "peer", "log", "--count", "3", "--lines")
             self.send_from_peer(accept, [b"one", b"two"])
             self.succeed(receiver, ENDED)
             self.assertEqual(receiver.stdout, b"one\ntwo\n")
@@ -135,7 +139,7 @@ class Attachments(Case):
         receiver = self.start("receive", "--listen", "@" + self.folder, "t")
         self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "--file", "/dev/null", "--file", "/"))
         self.succeed(receiver)
-        self.assertEqual(receiver.stdout, b"\n")
+        self.assertEqual(receiver.stdout, b"")
         self.assertEqual(receiver.stderr, "beam: attachment 1: device\nbeam: attachment 2: directory\n")
 
     def test_sixty_files_are_saved_and_nothing_is_written_over(self):
@@ -196,6 +200,55 @@ class Attachments(Case):
         self.assertEqual(os.listdir(self.path("saved")), [])
         os.close(reading)
         os.close(writing)
+
+    def half_saved(self, *options, arguments=("receive", "--listen"), **more):
+        """A receiver that has saved the first four bytes of a pipe, which goes on: (it, the pipe's writer)."""
+        reading, writing = os.pipe()
+        writing = os.fdopen(writing, "wb", 0)
+        self.addCleanup(writing.close)
+        writing.write(b"half")
+        receiver = self.start(*arguments, "s", "t", "--save", "saved", *options, **more)
+        self.start("send", "--listen" if "--wait" in arguments else "--wait", "s", "t", "--fd", str(reading), pass_fds=[reading])
+        os.close(reading)
+        self.until(lambda: self.saved_sizes() == [4], "the first half")
+        return receiver, writing
+
+    def saved_sizes(self):
+        with contextlib.suppress(FileNotFoundError):
+            return [os.stat(self.path("saved/" + name)).st_size for name in os.listdir(self.path("saved"))]
+
+    def test_a_file_has_its_name_only_once_all_of_it_is_there(self):
+        receiver, writing = self.half_saved()
+        self.assertFalse(os.path.exists(self.path("saved/1")))
+        with open(self.path("saved/1"), "wb") as file:
+            file.write(b"somebody else's")
+        writing.write(b" and half")
+        writing.close()
+        self.succeed(receiver)
+        with open(self.path("saved/1"), "rb") as first, open(self.path("saved/2"), "rb") as second:
+            self.assertEqual((first.read(), second.read()), (b"somebody else's", b"half and half"))
+        self.assertEqual(sorted(os.listdir(self.path("saved"))), ["1", "2"])
+
+    def test_a_signal_leaves_no_file_that_is_saved_in_part(self):
+        self.needs_no_checker()
+        for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1:
+            for arguments in ["receive", "--listen"], ["receive", "--wait"], ["connect", "--wait"], ["listen", "--keep"]:
+                with self.subTest(number=number, arguments=arguments):
+                    receiver, _ = self.half_saved(arguments=arguments,
+                                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+                    receiver.process.send_signal(number)
+                    self.succeed(receiver, -number)
+                    self.assertEqual(os.listdir(self.path("saved")), [])
+
+    def test_a_file_that_becomes_too_large_is_an_error_and_leaves_nothing(self):
+        with open(self.path("large"), "wb") as file:
+            file.truncate(1 << 20)
+        receiver = self.start("receive", "--listen", "s", "t", "--save", "saved", "--json",
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19)))
+        self.succeed(self.run_beam("send", "--wait", "s", "t", "--file", "large"))
+        self.succeed(receiver, ERROR)
+        self.assertEqual(json.loads(receiver.stdout)["attachments"], [{"type": "file", "size": 1 << 20, "error": "File too large"}])
+        self.assertEqual(os.listdir(self.path("saved")), [])
 
     def test_what_can_not_be_saved_is_told_and_is_an_exit_code(self):
         writable = os.open(self.path("w"), os.O_WRONLY | os.O_CREAT)

@@ -62,6 +62,17 @@ class Quoting(Case):
         self.assertEqual(self.show(ESCAPES, "--raw"), QUOTED)
 
 
+class Lines(Case):
+    def test_each_message_on_a_terminal_ends_its_line(self):
+        for options, shown in ([], b"one\ntwo\nthree\n"), (["--lines"], b"one\ntwo\nthree\n"), (["--raw"], b"onetwo\nthree"):
+            with self.server() as accept:
+                receiver, output = self.on_terminal("receive", "peer", "log", *options)
+                self.send_from_peer(accept, [b"one", b"two\n", b"three"])
+                self.assertEqual(output().replace(b"\r\n", b"\n"), shown)
+                self.succeed(receiver)
+            os.unlink(self.path("peer"))
+
+
 class Progress(Case):
     def test_a_long_transfer_shows_progress_on_a_terminal_and_wipes_it_away(self):
         with open(self.path("large"), "wb") as file:

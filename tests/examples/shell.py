@@ -11,10 +11,14 @@ Prints each example that prints something else, and exits 1 if there is any, or 
 """
 
 import os
+import pty
 import re
+import select
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 from pathlib import Path
 
 #: Seconds that an example may take.
@@ -37,10 +41,31 @@ def run(body, folder):
     """What the block prints. It has ended when all that it started has."""
     commands = "\n".join(line[2:] for line in body.splitlines() if line[:2] in ("$ ", "> "))
     with tempfile.TemporaryDirectory(prefix="beam-example.") as scratch:
-        shell = subprocess.run(["bash", "-c", commands + "\nwait"], cwd=scratch, stdin=subprocess.DEVNULL, timeout=PATIENCE,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               env={**os.environ, "PATH": "%s:%s" % (folder, os.environ["PATH"]), "LC_ALL": "C.UTF-8"})
-    return shell.stdout.decode()
+        # What is shown is what a reader sees, who has a terminal.
+        master, slave = pty.openpty()
+        attributes = termios.tcgetattr(slave)
+        attributes[1] &= ~termios.OPOST
+        termios.tcsetattr(slave, termios.TCSANOW, attributes)
+        shell = subprocess.Popen(["bash", "-c", commands + "\nwait"], cwd=scratch, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
+                                 env={**os.environ, "PATH": "%s:%s" % (folder, os.environ["PATH"]), "LC_ALL": "C.UTF-8"})
+        os.close(slave)
+        printed = read_all(master)
+        shell.wait(PATIENCE)
+    return printed.decode()
+
+
+def read_all(master):
+    """What is written to a terminal until everybody has closed it."""
+    printed = bytearray()
+    end = time.monotonic() + PATIENCE
+    try:
+        while select.select([master], [], [], max(0, end - time.monotonic()))[0]:
+            printed += os.read(master, 65536)
+        sys.exit("no end of an example that has printed %r" % bytes(printed))
+    except OSError:
+        return printed
+    finally:
+        os.close(master)
 
 
 def main():

@@ -6,9 +6,12 @@
 #include "command.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,13 +19,16 @@ int sources_open(int fds[BEAM_MESSAGE_ATTACHMENTS_MAX])
 {
 	for (size_t i = 0; i < options.n_sources; i++) {
 		const struct source *source = &options.sources[i];
-		fds[i] = source->path ? open(source->path, O_RDONLY | O_CLOEXEC) : fcntl(source->fd, F_DUPFD_CLOEXEC, 0);
+		errno = EBADF;
+		fds[i] = source->path                        ? open(source->path, O_RDONLY | O_CLOEXEC)
+			 : descriptor_was_closed(source->fd) ? -1
+							     : fcntl(source->fd, F_DUPFD_CLOEXEC, 0);
 		if (fds[i] >= 0)
 			continue;
 		int error = -errno;
 		sources_close(fds, i);
 		if (source->path)
-			return say_error(error, source->path);
+			return say(CODE_ERROR, "%s: %s", source->path, strerror(-error));
 		return say(CODE_ERROR, "descriptor %d: %s", source->fd, strerror(-error));
 	}
 	return CODE_DONE;
@@ -63,6 +69,39 @@ static int describe(int fd, struct attachment *ret)
 	return 0;
 }
 
+/* Where an attachment is saved until all of it is there: a name of its own in the same folder. */
+static struct {
+	char path[PATH_MAX];
+	atomic_bool is_there;
+} temporary;
+
+void saving_abandon(void)
+{
+	if (temporary.is_there)
+		unlink(temporary.path);
+}
+
+static void end_saving(int number)
+{
+	saving_abandon();
+	raise(number);
+	_exit(128 + number);
+}
+
+/* Has signals that end the command remove what is saved in part. What is ignored stays ignored. */
+static void catch_signals(void)
+{
+	static const int numbers[] = ENDING_SIGNALS;
+	static bool caught;
+	struct sigaction action = {.sa_handler = end_saving, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)}, before;
+
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; !caught && i < sizeof numbers / sizeof numbers[0]; i++)
+		if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+			sigaction(numbers[i], &action, NULL);
+	caught = true;
+}
+
 /* Copies a file from its start without moving its place, which the other side shares; of a pipe or socket what comes until its end. */
 static int copy(int from, bool sized, int to)
 {
@@ -80,45 +119,77 @@ static int copy(int from, bool sized, int to)
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			return -errno;
 		for (ssize_t put = 0, done = 0; done < n; done += put)
-			if ((put = write(to, bytes + done, (size_t)(n - done))) < 0)
-				return -errno;
+			if ((put = write(to, bytes + done, (size_t)(n - done))) < 0) {
+				if (errno != EINTR)
+					return -errno;
+				put = 0;
+			}
 		at += n > 0 ? n : 0;
 		progress_add(n > 0 ? (size_t)n : 0);
 	}
 }
 
-/* Opens the first of SAVE/1, SAVE/2, … that is not there yet. */
-static int create(char path[PATH_MAX])
+/* @return the descriptor of the temporary file, or a negative errno */
+static int create(void)
 {
-	static unsigned number;
+	uint64_t random;
 
 	if (mkdir(options.save, 0777) < 0 && errno != EEXIST)
 		return -errno;
-	for (;;) {
+	if (getrandom(&random, sizeof random, 0) < 0)
+		return -errno;
+	if (snprintf(temporary.path, PATH_MAX, "%s/.beam-%016" PRIx64, options.save, random) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	catch_signals();
+	/* Nobody else has that name, so it may be removed before it is there. */
+	temporary.is_there = true;
+	int fd = open(temporary.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+	return fd >= 0 ? fd : -errno;
+}
+
+/* Not all file systems can do both. */
+static int rename_if_free(const char *from, const char *to)
+{
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	return link(from, to) == 0 && unlink(from) == 0 ? 0 : -errno;
+}
+
+/* Gives the temporary file the first name of SAVE/1, SAVE/2, … that is free. */
+static int publish(char path[PATH_MAX])
+{
+	static unsigned number;
+	int r;
+
+	do {
 		if (snprintf(path, PATH_MAX, "%s/%u", options.save, ++number) >= PATH_MAX)
 			return -ENAMETOOLONG;
-		int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-		if (fd >= 0 || errno != EEXIST)
-			return fd >= 0 ? fd : -errno;
-	}
+		r = rename_if_free(temporary.path, path);
+	} while (r == -EEXIST);
+	return r;
 }
 
 static int save(int from, struct attachment *attachment)
 {
 	char path[PATH_MAX];
-	int to = create(path), r;
+	int to = create(), r = to;
 
-	if (to < 0)
-		return to;
-	progress_begin("saving", attachment->sized && attachment->size > 0 ? (uint64_t)attachment->size : 0);
-	r = copy(from, attachment->sized, to);
-	progress_end();
-	if (close(to) < 0 && r == 0)
-		r = -errno;
+	if (to >= 0) {
+		progress_begin("saving", attachment->sized && attachment->size > 0 ? (uint64_t)attachment->size : 0);
+		r = copy(from, attachment->sized, to);
+		progress_end();
+		if (close(to) < 0 && r == 0)
+			r = -errno;
+		if (r == 0)
+			r = publish(path);
+		if (r < 0)
+			unlink(temporary.path);
+	}
+	temporary.is_there = false;
 	if (r == 0 && !(attachment->saved = strdup(path)))
 		r = -ENOMEM;
-	if (r < 0)
-		unlink(path);
 	return r;
 }
 

@@ -19,8 +19,10 @@ static int say_failure(beam_call *call, beam_topic *topic)
 		output_messages(topic, false, &message, 1);
 	if (number >= BEAM_CALL_ERROR_APPLICATION)
 		return say(CODE_FAILED, "%s: failed with %u", options.arguments[0], number - BEAM_CALL_ERROR_APPLICATION);
-	return say(CODE_FAILED, "%s: the other side %s", options.arguments[0],
-		   number == BEAM_CALL_ERROR_CLOSED ? "has closed the topic" : "has not answered");
+	/* Nobody took the call, as when sending on a topic that is closed or refused. */
+	if (number == BEAM_CALL_ERROR_CLOSED)
+		return say(CODE_ENDED, "%s: the other side has closed the topic", options.arguments[0]);
+	return say(CODE_FAILED, "%s: the other side has not answered", options.arguments[0]);
 }
 
 static int print_replies(beam_channel *channel, beam_topic *topic, beam_call *call)
@@ -32,7 +34,7 @@ static int print_replies(beam_channel *channel, beam_topic *topic, beam_call *ca
 		int flaw = output_messages(topic, false, &message, 1);
 		if (flaw != CODE_DONE)
 			code = flaw;
-		if (ferror(stdout))
+		if (output_failed())
 			return code;
 	}
 	if (r == -EREMOTEIO)
@@ -55,7 +57,7 @@ static int call_once(beam_channel *channel, struct input *input, const int *fds)
 	if (r >= 0)
 		r = beam_call_begin(&call, topic, &payload, 1, fds, options.n_sources, options.deadline);
 	if (r < 0)
-		return say_unsent(channel, r, options.arguments[0]);
+		return input_say(input, r, options.arguments[0]);
 	int code = print_replies(channel, topic, call);
 	beam_call_unref(call);
 	return code;

@@ -10,6 +10,7 @@
 
 #include <beam/beam.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -64,8 +65,29 @@ extern struct options {
 	size_t n_sources;
 } options;
 
+/* -h, which argp does not know; the parser calls argp_state_help(). */
+#define OPTION_H                                                                                                               \
+	{                                                                                                                      \
+		NULL, 'h', NULL, OPTION_HIDDEN, NULL, -1                                                                       \
+	}
+
 /* Fills in `options`; ends the program if they are wrong or help was asked for, unless argp's `flags` say otherwise. @return 0 or -EINVAL */
 int options_parse(const struct command *command, int argc, char **argv, unsigned flags);
+
+/* ---- The start (start.c) ---- */
+
+/* Signals from outside that end a program unless it does something about them. */
+#define ENDING_SIGNALS                                                                                                         \
+	{                                                                                                                      \
+		SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGSTKFLT, SIGXCPU, SIGVTALRM, SIGPROF, SIGIO,    \
+		    SIGPWR                                                                                                     \
+	}
+
+/* Puts what the command was started with in order: standard descriptors, and the duties of process 1 of a container. Before all else. */
+void start_up(void);
+
+/* Whether nothing was open there when the command started. */
+bool descriptor_was_closed(int fd);
 
 /* ---- What went wrong (say.c) ---- */
 
@@ -105,8 +127,8 @@ int listening_accept(beam_channel **ret);
 void listening_stop(int code);
 void listening_end(void);
 
-/* Which signals were blocked before. */
-const sigset_t *listening_signals(void);
+/* Removes the socket's file and does what is to be done `before` the end, if the command listens; the command ends now. From any thread. */
+void listening_abandon(void);
 
 /* ---- Processes that serve requests (process.c) ---- */
 
@@ -137,6 +159,7 @@ struct input {
 	beam_deadline deadline;
 	char *data;
 	size_t begin, end, capacity, most;
+	atomic_int error; /* of read(2), a negative errno; 0: none */
 	bool progress;
 };
 
@@ -156,10 +179,16 @@ int input_whole(struct input *input, const char **ret, size_t *ret_size);
 /* What is to be sent: `text`, or everything if that is - or if there is neither a text nor an attachment. As above. */
 int input_payload(struct input *input, const char *text, const char **ret, size_t *ret_size);
 
+/* Says what went wrong with standard input, or else with a message that was not sent: `error` as of say_unsent(). @return a code */
+int input_say(const struct input *input, int error, const char *what);
+
 void input_free(struct input *input);
 
 /* Waits until a descriptor can be read. @return 0; -ETIMEDOUT; -ECANCELED if `stop` can be read */
 int wait_readable(int fd, int stop, beam_deadline deadline);
+
+/* Waits until a descriptor can be written. @return 0 or -ETIMEDOUT */
+int wait_writable(int fd, beam_deadline deadline);
 
 /* ---- Attachments (attachment.c) ---- */
 
@@ -178,7 +207,19 @@ struct attachment {
 /* What a received message's attachment is; saves it if that was asked for. @return a code */
 int attachment_take(const beam_message *message, size_t index, struct attachment *ret);
 
-/* ---- Standard output (output.c, json.c, quote.c) ---- */
+/* Removes what is saved in part; the command ends now. From any thread, and from handlers of signals. */
+void saving_abandon(void);
+
+/* ---- Standard output and standard error (stream.c, output.c, json.c, quote.c) ---- */
+
+/* Has both wait where they would block or refuse. */
+void streams_begin(void);
+
+/* Writes what standard output still holds. @return a code; the first failure is said */
+int output_flush(void);
+
+/* Whether standard output takes no more. From any thread. */
+bool output_failed(void);
 
 /* Prints messages and frees them. From any thread. @return a code */
 int output_messages(beam_topic *topic, bool with_name, beam_message **messages, size_t n);

@@ -5,7 +5,7 @@ _beam() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} words
 	COMPREPLY=()
 
-	if [ "$COMP_CWORD" -eq 1 ]; then
+	if [ "$COMP_CWORD" -eq 1 ] || { [ "$COMP_CWORD" -eq 2 ] && [ "$command" = help ]; }; then
 		words=$("${COMP_WORDS[0]}" --help 2>/dev/null | sed -n 's/^  \([a-z]\+\) .*/\1/p; s/^  \(-., \|    \)\(--[a-z]\+\).*/\2/p')
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 		return

@@ -14,9 +14,9 @@
 
 enum { SURE = 1 << 20, STEP = 64 << 10 };
 
-int wait_readable(int fd, int stop, beam_deadline deadline)
+static int wait_for(int fd, short events, int stop, beam_deadline deadline)
 {
-	struct pollfd waited[] = {{.fd = fd, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
+	struct pollfd waited[] = {{.fd = fd, .events = events}, {.fd = stop, .events = POLLIN}};
 
 	for (;;) {
 		struct timespec time, *left = NULL;
@@ -34,6 +34,16 @@ int wait_readable(int fd, int stop, beam_deadline deadline)
 		if (errno != EINTR)
 			return -errno;
 	}
+}
+
+int wait_readable(int fd, int stop, beam_deadline deadline)
+{
+	return wait_for(fd, POLLIN, stop, deadline);
+}
+
+int wait_writable(int fd, beam_deadline deadline)
+{
+	return wait_for(fd, POLLOUT, -1, deadline);
 }
 
 /* Makes room for more. */
@@ -81,7 +91,7 @@ static ssize_t fill(struct input *input)
 		n = read(input->fd, input->data + input->end, input->capacity - input->end);
 	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
 	if (n < 0)
-		return -errno;
+		return input->error = -errno;
 	input->end += (size_t)n;
 	if (input->progress)
 		progress_add((size_t)n);
@@ -140,6 +150,12 @@ int input_payload(struct input *input, const char *text, const char **ret, size_
 	int r = input_whole(input, ret, ret_size);
 	progress_end();
 	return r;
+}
+
+int input_say(const struct input *input, int error, const char *what)
+{
+	return input->error < 0 ? say(CODE_ERROR, "standard input: %s", strerror(-input->error))
+				: say_unsent(input->channel, error, what);
 }
 
 void input_free(struct input *input)

@@ -82,5 +82,6 @@ int json_message(FILE *out, const char *topic, const beam_message *message, cons
 			     : json_dumpf(object, out, JSON_COMPACT);
 	json_decref(object);
 	putc('\n', out);
-	return r == 0 ? 0 : -ENOMEM;
+	/* What standard output does not take is said by who flushes it. */
+	return r == 0 || output_failed() ? 0 : -ENOMEM;
 }

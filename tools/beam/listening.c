@@ -25,24 +25,23 @@ static void *await_signal(void *unused)
 	sigwait(&listening.awaited, &number);
 	if (number == SIGRTMIN)
 		return NULL;
-	beam_listener_close(listening.listener);
-	if (listening.before)
-		listening.before();
+	listening_abandon();
+	saving_abandon();
 	pthread_sigmask(SIG_UNBLOCK, &listening.awaited, NULL);
 	raise(number);
-	return NULL;
+	_exit(128 + number);
 }
 
 /* What the shell has had ignored stays ignored. */
 static void block_signals(void)
 {
-	static const int numbers[] = {SIGHUP, SIGINT, SIGTERM};
+	static const int numbers[] = ENDING_SIGNALS;
 	struct sigaction action;
 
 	sigemptyset(&listening.awaited);
 	sigaddset(&listening.awaited, SIGRTMIN); /* our own, to end the thread */
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-		if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+		if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler == SIG_DFL)
 			sigaddset(&listening.awaited, numbers[i]);
 	pthread_sigmask(SIG_BLOCK, &listening.awaited, &listening.others);
 }
@@ -86,15 +85,21 @@ void listening_stop(int code)
 	pthread_mutex_unlock(&listening.stopping);
 }
 
-const sigset_t *listening_signals(void)
+void listening_abandon(void)
 {
-	return &listening.others;
+	pthread_mutex_lock(&listening.stopping);
+	beam_listener_close(listening.listener);
+	pthread_mutex_unlock(&listening.stopping);
+	if (listening.before)
+		listening.before();
 }
 
 void listening_end(void)
 {
 	pthread_kill(listening.thread, SIGRTMIN);
 	pthread_join(listening.thread, NULL);
+	pthread_mutex_lock(&listening.stopping);
 	listening.listener = beam_listener_unref(listening.listener);
+	pthread_mutex_unlock(&listening.stopping);
 	pthread_sigmask(SIG_SETMASK, &listening.others, NULL);
 }

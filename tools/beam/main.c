@@ -28,8 +28,8 @@ static char *help(int key, const char *text, void *input)
 	fputs("Subcommands:\n", out);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->purpose);
-	fputs("\nADDRESS is a path, or @ and an abstract name. `beam SUBCOMMAND --help` tells the options, `man beam` the "
-	      "rest.\n",
+	fputs("  help      Print the options of a subcommand\n\nADDRESS is a path, or @ and an abstract name. `beam SUBCOMMAND "
+	      "--help` prints the options, `man beam` has the rest.\n",
 	      out);
 	fclose(out);
 	return all;
@@ -38,7 +38,13 @@ static char *help(int key, const char *text, void *input)
 static error_t parse(int key, char *text, struct argp_state *state)
 {
 	switch (key) {
-	case ARGP_KEY_ARG: argp_error(state, "%s: no such subcommand", text); return 0;
+	case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); return 0;
+	case ARGP_KEY_ARG:
+		if (strcmp(text, "help") == 0)
+			argp_error(state, "help: more than one SUBCOMMAND");
+		else
+			argp_error(state, "%s: no such subcommand", text);
+		return 0;
 	case ARGP_KEY_NO_ARGS: argp_usage(state); return 0;
 	default: return ARGP_ERR_UNKNOWN;
 	}
@@ -52,24 +58,45 @@ static const struct command *find(const char *name)
 	return NULL;
 }
 
+/* `help` is --help, and `help SUBCOMMAND` is `SUBCOMMAND --help`. */
+static void translate_help(int argc, char **argv)
+{
+	static char option[] = "--help";
+
+	if (argc < 2 || argc > 3 || strcmp(argv[1], "help") != 0)
+		return;
+	if (argc == 3 && strcmp(argv[2], "help") != 0)
+		argv[1] = argv[2];
+	else
+		argv[1] = option;
+	if (argc == 3)
+		argv[2] = option;
+}
+
 int main(int argc, char **argv)
 {
+	static const struct argp_option hidden[] = {OPTION_H, {0}};
 	static const struct argp argp = {
+	    .options = hidden,
 	    .parser = parse,
 	    .args_doc = "SUBCOMMAND ADDRESS ...",
 	    .doc = "Channels between processes, from the shell.\v",
 	    .help_filter = help,
 	};
-	const struct command *command = argc > 1 ? find(argv[1]) : NULL;
-	static char version[32];
-	char name[32];
+	static char version[32], name[32] = "beam";
 
+	start_up();
+	translate_help(argc, argv);
+	const struct command *command = argc > 1 ? find(argv[1]) : NULL;
 	setlocale(LC_CTYPE, "");
 	snprintf(version, sizeof version, "beam %s", beam_version_string());
 	argp_program_version = version;
 	argp_err_exit_status = CODE_USAGE;
 	if (!command) {
-		argp_parse(&argp, argc, argv, 0, NULL, NULL);
+		if (argc > 0)
+			argv[0] = name;
+		/* What follows a subcommand that is none is none of ours, --help neither. */
+		argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, NULL);
 		return CODE_USAGE;
 	}
 	snprintf(name, sizeof name, "beam %s", command->name);

@@ -35,10 +35,11 @@ static const struct known {
     {CLIENTS, {"wait", 'w', NULL, 0, "Wait for the server if it is not there yet", 0}},
     {CLIENTS, {"user", 'u', "NAME", 0, "Take no server but this user's (a name or number)", 0}},
     {SEND, {"lines", 'n', NULL, 0, "Each line of standard input is a message", 0}},
+    {RECEIVE | CALL, {"lines", 'n', NULL, 0, "Each message is a line: print an end of line after it", 0}},
     {SEND | CALL, {"file", 'f', "PATH", 0, "Open a file and attach it; may be repeated", 0}},
     {SEND | CALL, {"fd", OPTION_FD, "NUMBER", 0, "Attach an open descriptor; may be repeated", 0}},
     {RECEIVE, {"count", 'c', "NUMBER", 0, "End after so many messages", 0}},
-    {PRINTING, {"raw", 'r', NULL, 0, "Print payloads and nothing else, not even an end of line", 0}},
+    {PRINTING, {"raw", 'r', NULL, 0, "Print payloads and nothing else, no end of line and no names", 0}},
     {PRINTING, {"hex", 'x', NULL, 0, "Print payloads as hexadecimal digits, a line a message", 0}},
     {PRINTING, {"json", 'j', NULL, 0, "Print messages as JSON, a line a message", 0}},
     {PRINTING, {"save", 's', "FOLDER", 0, "Save the content of attachments as FOLDER/1, FOLDER/2, ...", 0}},
@@ -127,7 +128,9 @@ static error_t check_arguments(struct argp_state *state)
 	for (size_t i = 0; i < options.n_arguments && (i == 0 || command->bit & (LISTEN | CONNECT)); i++)
 		if (!*options.arguments[i] || strlen(options.arguments[i]) > BEAM_TOPIC_NAME_MAX)
 			return WRONG(state, "a topic's name has 1 to %d bytes", BEAM_TOPIC_NAME_MAX);
-	if (options.lines && (options.n_sources > 0 || options.n_arguments > 1))
+	if (command->bit & (LISTEN | CONNECT))
+		options.lines = true;
+	if (command->bit == SEND && options.lines && (options.n_sources > 0 || options.n_arguments > 1))
 		return WRONG(state, "--lines sends what is on standard input, without a MESSAGE or attachments");
 	return 0;
 }
@@ -138,6 +141,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	error_t r;
 
 	switch (key) {
+	case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); return 0;
 	case 't': return take_deadline(state, text);
 	case 'p':
 		r = number(state, text, false, 1, 4096, &value);
@@ -173,9 +177,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 int options_parse(const struct command *command, int argc, char **argv, unsigned flags)
 {
-	struct argp_option chosen[KNOWN + 1] = {0};
+	struct argp_option chosen[KNOWN + 2] = {OPTION_H};
 	char text[512];
-	size_t n = 0;
+	size_t n = 1;
 
 	for (size_t i = 0; i < KNOWN; i++)
 		if (known[i].commands & command->bit)

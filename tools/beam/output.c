@@ -4,7 +4,6 @@
  * topics are quoted in any case, because they stand in one line with what follows.
  */
 #include "command.h"
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +25,7 @@ static void print_payload(const char *text, size_t size, bool terminal)
 		print_quoted(stdout, text, size, false);
 	else
 		fwrite(text, 1, size, stdout);
-	if (options.format == FORMAT_TEXT && (size == 0 || text[size - 1] != '\n'))
+	if (options.format == FORMAT_TEXT && (terminal || options.lines) && (size == 0 || text[size - 1] != '\n'))
 		putchar('\n');
 }
 
@@ -90,8 +89,8 @@ int output_messages(beam_topic *topic, bool with_name, beam_message **messages, 
 			code = r;
 		beam_message_free(messages[i]);
 	}
-	if (fflush(stdout) != 0)
-		code = say(CODE_ERROR, "standard output: %s", strerror(errno));
+	if ((r = output_flush()) != CODE_DONE)
+		code = r;
 	pthread_mutex_unlock(&lock);
 	return code;
 }

@@ -181,14 +181,19 @@ static int spawn(pid_t *ret, struct start *start)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
+	sigset_t none, all_signals;
 	char **all = environment(start);
 
 	if (!all)
 		return ENOMEM;
+	sigemptyset(&none);
+	sigfillset(&all_signals);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, listening_signals());
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+	/* What the command was started with is not passed on: a shell cannot undo that SIGPIPE is ignored. */
+	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setsigdefault(&attributes, &all_signals);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
 	int r = describe_fds(&actions, start);
 	if (r == 0)
 		r = posix_spawnp(ret, options.arguments[1], &actions, &attributes, options.arguments + 1, all);

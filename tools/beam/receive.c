@@ -22,7 +22,7 @@ static int receive_all(beam_channel *channel, beam_topic *topic)
 		int r = output_messages(topic, false, messages, (size_t)n);
 		if (r != CODE_DONE)
 			code = r;
-		if (ferror(stdout))
+		if (output_failed())
 			return code;
 		left -= (uint64_t)n;
 	}

@@ -16,7 +16,7 @@ static int send_lines(beam_topic *topic, struct input *input)
 		if ((r = beam_topic_send(topic, line, size, options.deadline)) < 0)
 			break;
 	progress_end();
-	return r < 0 ? say_unsent(input->channel, r, options.arguments[0]) : CODE_DONE;
+	return r < 0 ? input_say(input, r, options.arguments[0]) : CODE_DONE;
 }
 
 static int send_message(beam_topic *topic, struct input *input, const int *fds)
@@ -29,7 +29,7 @@ static int send_message(beam_topic *topic, struct input *input, const int *fds)
 
 	if (r >= 0)
 		r = beam_topic_sendv(topic, &payload, 1, fds, options.n_sources, options.deadline);
-	return r < 0 ? say_unsent(input->channel, r, options.arguments[0]) : CODE_DONE;
+	return r < 0 ? input_say(input, r, options.arguments[0]) : CODE_DONE;
 }
 
 static int run(void)

@@ -39,7 +39,7 @@ struct talk {
 static void note_end(struct talk *talk, int error)
 {
 	if (error < 0 && talk->code == CODE_DONE && !talk->over)
-		talk->code = say_unsent(talk->channel, error, options.address);
+		talk->code = input_say(&talk->input, error, options.address);
 	pthread_cond_signal(&talk->changed);
 }
 
@@ -83,7 +83,7 @@ static void *print_topic(void *argument)
 		int code = output_messages(printer.topic, options.n_arguments != 1, messages, (size_t)n);
 		pthread_mutex_lock(&talk->lock);
 		/* What could not be saved is no reason to hear no more. */
-		int *noted = ferror(stdout) ? &talk->code : &talk->flaw;
+		int *noted = output_failed() ? &talk->code : &talk->flaw;
 		if (*noted == CODE_DONE)
 			*noted = code;
 		pthread_cond_signal(&talk->changed);
@@ -280,7 +280,7 @@ static void *serve(void *argument)
 
 	int code = talk(channel, false);
 	beam_channel_unref(channel);
-	if (ferror(stdout))
+	if (output_failed())
 		listening_stop(code);
 	return NULL;
 }
