@@ -55,7 +55,7 @@ enum beam_call_failure {
  * @retval 1              the reply
  * @retval -EREMOTEIO     the callee failed the call; to be told how, use beam_call_begin()
  * @retval -EINVAL        `topic` or `ret` is NULL, or `data` with `size` > 0
- * @retval -EMSGSIZE, -ECONNREFUSED  as for beam_topic_send()
+ * @retval -EMSGSIZE, -EFAULT, -ECONNREFUSED  as for beam_topic_send()
  * @retval -EPIPE         the topic was closed, or the channel before the reply came, by either side
  * @retval -ECONNRESET    the other side died
  * @retval -EAGAIN, -ETIMEDOUT, -EPROTO, -ENOMEM, -ECHILD  as in channel.h
@@ -149,6 +149,7 @@ enum beam_reply_flags {
  * @retval 0           sent
  * @retval -EINVAL     `request` is NULL or no call, or `data` is NULL with `size` > 0
  * @retval -EMSGSIZE   over what the other side accepts
+ * @retval -EFAULT     the payload is not in memory; the call can still be answered
  * @retval -ECANCELED  the caller wants no replies any more
  * @retval -EALREADY   the call has been answered
  * @retval -EPIPE, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h; after the first three that pass the call

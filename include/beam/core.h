@@ -41,9 +41,10 @@ BEAM_BEGIN
  * @retval -EPROTOTYPE    not a unix socket, or of another type
  * @retval -ENOTCONN      not connected
  * @retval -EMSGSIZE      too large
+ * @retval -EFAULT        the payload is not in memory: nothing was sent
  * @retval -EAGAIN, -ETIMEDOUT  no room, with BEAM_NOWAIT or at the deadline: nothing was sent. Too many descriptors in flight
  *                        for this user (ETOOMANYREFS) ends the same way.
- * @retval -ECONNABORTED  the deadline passed, or the kernel failed, when a part had been sent; the attachment may have gone
+ * @retval -ECONNABORTED  the deadline passed, or the kernel failed (as for memory that is not there), when a part had been sent; the attachment may have gone
  * @retval -EPIPE, -ECONNRESET  the other end is closed
  * @retval -EPERM         the other end takes no descriptors (SO_PASSRIGHTS)
  */

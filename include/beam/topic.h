@@ -11,7 +11,7 @@
  *
  *  - sent (0, or the number of messages): accepted, in order. Outside a burst, with nobody else writing, it is in the kernel;
  *    otherwise it is in the channel's outgoing buffer, which the library empties.
- *  - not sent (-EINVAL, -EBADF, -ENOENT, -EMFILE, -EMSGSIZE, -E2BIG, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM, -ECHILD, or an
+ *  - not sent (-EINVAL, -EBADF, -ENOENT, -EMFILE, -EMSGSIZE, -E2BIG, -EFAULT, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM, -ECHILD, or an
  *    error of a descriptor): nothing of it is delivered. A descriptor's error may be that of a message accepted earlier, whose descriptor the
  *    kernel refused when its turn came; it is said once, and neither message is delivered.
  *  - broken (-ECONNRESET, -EPROTO): the connection is dead; a part of the message, and its descriptors, may have gone.
@@ -67,6 +67,7 @@ BEAM_API const char *beam_topic_name(const beam_topic *topic);
  * @retval 0              sent
  * @retval -EINVAL        `topic` is NULL, or `data` with `size` > 0
  * @retval -EMSGSIZE      over what the other side accepts
+ * @retval -EFAULT        the payload is not in memory ("Payloads" in beam(7))
  * @retval -EPIPE         the topic or the channel was closed, by either side
  * @retval -ECONNREFUSED  the other side refuses this topic
  * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h

@@ -12,7 +12,7 @@
 /* True if it is charged. What ends sending is for the others to find. */
 static inline bool charge_plainly(struct sending *s)
 {
-	s->large = s->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX || s->n_iov > TX_OWN_PARTS;
+	s->large = s->size > TX_WHOLE || s->n_iov > TX_OWN_PARTS;
 	return !s->large && !s->n_fds && !s->call && !sending_state(s->channel, &s->outbox->outlet) &&
 	       tx_charge_plain(&s->outbox->outlet, s->size);
 }

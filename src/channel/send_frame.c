@@ -36,14 +36,22 @@ static void take_payload(struct sending *s, size_t most)
 	}
 }
 
-/* More frames, as long as they are full or the last, and their payload lies in one piece. */
+/* How much of what is left the next frame takes. What ends the message must not be divided, so it is a frame of its own. */
+static size_t next_part(const struct sending *s, size_t room)
+{
+	if (s->left <= TX_WHOLE)
+		return s->left;
+	return s->left - TX_TAIL < room ? s->left - TX_TAIL : room;
+}
+
+/* More frames, all but the last, as long as their payload lies in one piece. */
 static void make_more(struct sending *s)
 {
 	struct tx_own *own = &s->own;
 
-	while (s->left && own->n_more < TX_OWN_MORE) {
+	while (s->left > TX_WHOLE && own->n_more < TX_OWN_MORE) {
 		const struct iovec *iov = &s->iov[s->at_iov];
-		size_t size = s->left < FRAME_BODY_MAX ? s->left : FRAME_BODY_MAX;
+		size_t size = next_part(s, FRAME_BODY_MAX);
 		struct tx_more *more = &own->more[own->n_more];
 
 		if (iov->iov_len - s->at_byte < size)
@@ -52,7 +60,7 @@ static void make_more(struct sending *s)
 		more->padding = frame_padding(size);
 		s->at_byte += size;
 		s->left -= size;
-		tx_frame(&s->outbox->outlet, more->head, s->left ? FRAME_MORE : 0, 0, s->call ? s->call->id : 0, size);
+		tx_frame(&s->outbox->outlet, more->head, FRAME_MORE, 0, s->call ? s->call->id : 0, size);
 		own->n_more++;
 	}
 }
@@ -66,13 +74,9 @@ void sending_make_frame(struct sending *s)
 
 	if (first && s->overdraft)
 		prefix = FRAME_SIZED_PREFIX;
-	take_payload(s, FRAME_BODY_MAX - prefix);
-	if (first && s->left && !prefix) {
-		/* It takes several frames: once more, with room for the sizes. */
+	take_payload(s, next_part(s, FRAME_BODY_MAX - (first ? FRAME_SIZED_PREFIX : 0)));
+	if (first && s->left)
 		prefix = FRAME_SIZED_PREFIX;
-		sending_rewind(s);
-		take_payload(s, FRAME_BODY_MAX - prefix);
-	}
 	if (prefix) {
 		flags |= FRAME_SIZED;
 		put_u32(own->head + FRAME_HEADER, (uint32_t)s->size);
@@ -87,9 +91,12 @@ void sending_make_frame(struct sending *s)
 	tx_frame(own->outlet, own->head, flags, (uint8_t)own->n_fds, s->call ? s->call->id : 0, prefix + own->payload);
 	own->n_more = 0;
 	/* Only a frame alone can go into the buffer. */
-	if (prefix + own->payload == FRAME_BODY_MAX && s->deadline != BEAM_NOWAIT)
+	if (own->payload > TX_WHOLE && s->deadline != BEAM_NOWAIT)
 		make_more(s);
 	own->n_messages = !s->left;
+	own->undivided = !s->left;
+	own->made_way = false;
+	own->after = s->outbox->outlet.buffered;
 	own->call = s->call;
 	own->is_last = s->flags & FRAME_END;
 	own->batched = own->begun = own->done = own->sent_some = false;
@@ -168,8 +175,9 @@ int sending_write(struct sending *s)
 						 : write_poll(channel, baton_kick(channel), s->deadline);
 		if (r == 1 || (r == 0 && !sending_state(channel, own->outlet)) || channel->broken)
 			continue;
-		/* The deadline, or a close. What has begun will be completed from the reserve: it counts as sent. */
-		tx_leave(&channel->tx, own);
+		/* The deadline, or a close. A message whose last frame has begun will be completed from the reserve: it counts as sent. */
+		if (!tx_abandon(&channel->tx, own))
+			tx_leave(&channel->tx, own);
 		if (own->done)
 			return 0;
 		return r < 0 ? r : sending_tell(channel, own->outlet);

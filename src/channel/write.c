@@ -93,9 +93,13 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 		if (by_own)
 			*ret_error = (int)n;
 		result = by_own ? WRITTEN_REFUSED : WRITTEN;
+	} else if (n == -EFAULT && own && own->batched && tx_abandon(tx, own)) {
+		/* The writer's payload is not in memory. All else in a batch is the library's. */
+		*ret_error = (int)n;
+		result = WRITTEN_REFUSED;
 	} else {
 		/* Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when reading fails: a security module's
-		 * EACCES, a sender's memory that is not there (EFAULT). */
+		 * EACCES. */
 		write_break(channel, -ECONNRESET);
 		result = WRITTEN_BROKEN;
 	}

@@ -375,9 +375,28 @@ static bool own_allowed(const struct tx *tx, const struct tx_own *own)
 	/* While other batches went the topic or the channel may have been closed. */
 	if (tx->goodbye_sent || own->outlet->close_sent)
 		return false;
-	if (outlet_clear(tx, own->outlet))
+	if (outlet_clear(tx, own->outlet) || (own->made_way && own->after <= tx->drained))
 		return true;
 	return batch->run == buffer_left(tx->drain) && !tx->fill->size;
+}
+
+_Static_assert(TX_CONTROL + FRAME_HEADER + FRAME_SIZED_PREFIX + TX_WHOLE <= TX_UNDIVIDED, "control and a message in one piece");
+
+/* A frame that must not be divided goes behind the buffer's part only if the kernel takes both in one piece. If not, it makes
+ * way for that part once, and then goes before the next. True: not yet. */
+static bool makes_way(struct tx *tx, struct tx_own *own, size_t control)
+{
+	struct tx_batch *batch = &tx->batch;
+
+	if (!own->undivided || control + batch->run + tx_own_size(own) <= TX_UNDIVIDED)
+		return false;
+	if (!own->made_way || own->after > tx->drained) {
+		own->made_way = true;
+		return true;
+	}
+	batch->run = 0;
+	batch->run_records = batch->run_fds = 0;
+	return false;
 }
 
 /* Says how many descriptors the batch has to its first frame, the carrier. */
@@ -421,6 +440,7 @@ bool tx_batch(struct tx *tx, struct tx_own *own)
 {
 	struct tx_batch *batch = &tx->batch;
 	size_t control;
+	bool later;
 
 	if (batch->active)
 		return true;
@@ -446,13 +466,14 @@ bool tx_batch(struct tx *tx, struct tx_own *own)
 	if (!buffer_left(tx->drain) && tx->fill->size)
 		swap_buffers(tx);
 	choose_run(tx);
+	later = !own || own->done || makes_way(tx, own, control);
 	batch_add(batch, tx->drain->bytes + tx->drain->at, batch->run);
 	if (batch->run_fds)
 		memcpy(batch->fds, tx->drain->fds + tx->drain->fd_at, batch->run_fds * sizeof(int));
 	batch->n_fds = batch->run_fds;
 	batch->left = control + batch->run;
 	batch->own_at = batch->n;
-	if (own && !own->done && own_allowed(tx, own))
+	if (!later && own_allowed(tx, own))
 		add_own(tx, own);
 	if (!batch->n)
 		return false;
@@ -553,24 +574,32 @@ static void keep_last(struct tx_own *own, unsigned n)
 	memmove(own->more, next + 1, own->n_more * sizeof *next);
 }
 
-void tx_leave(struct tx *tx, struct tx_own *own)
+/* A header of the writer's frames; else it is payload or padding. */
+static bool is_head(const struct tx_own *own, const struct iovec *iov)
+{
+	uintptr_t at = (uintptr_t)iov->iov_base;
+
+	return at >= (uintptr_t)own && at < (uintptr_t)(own + 1);
+}
+
+/* Puts what is left of the frame that has begun into the reserve, with zeros for its payload if it is `blank`. Returns how many
+ * frames are behind it, none of which has begun. */
+static unsigned reserve_rest(struct tx *tx, const struct tx_own *own, bool blank)
 {
 	struct tx_batch *batch = &tx->batch;
 	size_t size = 0, most = batch->own_left;
 	unsigned later = 0;
 
-	if (!own->batched)
-		return;
-	if (!own->begun) {
-		take_own_out(tx, own);
-		return;
-	}
-	/* Only its own part, and perhaps the end of the session's, is left. Frames that have not begun need not follow. */
 	while (later < own->n_more && more_size(&own->more[own->n_more - later - 1]) <= most)
 		most -= more_size(&own->more[own->n_more - ++later]);
 	for (unsigned i = batch->first > batch->own_at ? batch->first : batch->own_at; size < most; i++) {
-		memcpy(tx->reserve + size, batch->iov[i].iov_base, batch->iov[i].iov_len);
-		size += batch->iov[i].iov_len;
+		const struct iovec *iov = &batch->iov[i];
+
+		if (blank && !is_head(own, iov))
+			memset(tx->reserve + size, 0, iov->iov_len);
+		else
+			memcpy(tx->reserve + size, iov->iov_base, iov->iov_len);
+		size += iov->iov_len;
 	}
 	if (batch->first > batch->own_at)
 		batch->first = batch->own_at;
@@ -579,6 +608,22 @@ void tx_leave(struct tx *tx, struct tx_own *own)
 	batch->left += size;
 	batch->own_left = 0;
 	batch->active = batch->left > 0;
+	return later;
+}
+
+void tx_leave(struct tx *tx, struct tx_own *own)
+{
+	struct tx_batch *batch = &tx->batch;
+	unsigned later;
+
+	if (!own->batched)
+		return;
+	if (!own->begun) {
+		take_own_out(tx, own);
+		return;
+	}
+	/* Only its own part, and perhaps the end of the session's, is left. */
+	later = reserve_rest(tx, own, false);
 	own->done = !later;
 	if (later) {
 		keep_last(own, later);
@@ -588,6 +633,22 @@ void tx_leave(struct tx *tx, struct tx_own *own)
 	}
 	batch->reserved = own->outlet;
 	batch->n_reserved = own->n_messages;
+}
+
+bool tx_abandon(struct tx *tx, struct tx_own *own)
+{
+	if (!own->batched)
+		return true;
+	if (!own->begun) {
+		take_own_out(tx, own);
+		return true;
+	}
+	if (own->n_messages)
+		return false;
+	reserve_rest(tx, own, true);
+	own->batched = false;
+	own->sent_some = true;
+	return true;
 }
 
 /* Chooses anew what a batch of which nothing has gone takes of the buffer. */

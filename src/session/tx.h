@@ -23,7 +23,7 @@ enum {
 	TX_CALLS = 65535,
 	/* Descriptors in the buffer at once: what one batch can carry, with room for the writer's own. */
 	TX_FDS = 250,
-	TX_CONTROL = 4096,
+	TX_CONTROL = 3072,
 	TX_OWN_PARTS = 64,
 	/* Frames of a large message that may go along with one; they are header, payload and padding. */
 	TX_OWN_MORE = 4,
@@ -32,6 +32,14 @@ enum {
 	TX_LARGE = 32768,
 	/* Bytes of whole messages that may go as one frame would: no more than the reserve holds. */
 	TX_RUN = 24576,
+	/* The first bytes of one sendmsg, which the kernel puts into one piece of its memory: it takes all of them or none, from
+	 * 72,128 bytes of SO_SNDBUF on. */
+	TX_UNDIVIDED = 36000,
+	/* Larger messages take several frames. The last frame of a message is not divided. What is before it may be: if the
+	 * payload cannot be read in the middle of a frame, the rest of the frame is zeros, and the message is aborted. */
+	TX_WHOLE = 32 << 10,
+	/* How much a full frame leaves for the last one at least. */
+	TX_TAIL = 4 << 10,
 };
 
 /* Where messages leave: one topic id of this side's, or the replies to one call of the other side's. What ends a topic is CLOSE; a call ends with
@@ -92,6 +100,10 @@ struct tx_own {
 	/* The call that the message is; the message is the last reply. */
 	struct inlet *call;
 	bool is_last;
+	/* The frame ends a message, and its payload is read from the caller's memory: it must not be divided. Everything of its
+	 * topic up to this generation of the buffer goes before it; it has made way for the buffer once. */
+	bool undivided, made_way;
+	uint64_t after;
 	/* Set by the writer: they are in the batch; a part of them is in the kernel; all of them are; some are, and these are what is left. */
 	bool batched, begun, done, sent_some;
 };
@@ -351,6 +363,10 @@ unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS]
 /* The writer leaves: its frames are taken out of the batch. One that has begun will be completed from the reserve; the writer is done if
  * it was the last. */
 void tx_leave(struct tx *tx, struct tx_own *own);
+/* The same, and the writer's message will not be completed: zeros take the place of the payload that is left of a frame that has
+ * begun. The caller's memory is not read. The message must be aborted then, unless nothing of it has gone. False: the frame that has begun
+ * ends its message, and cannot be completed so. */
+bool tx_abandon(struct tx *tx, struct tx_own *own);
 /* The kernel refused a descriptor of the batch, nothing went. True: it was the writer's. Otherwise the session looks for it and drops its
  * frame, whose duplicates go to `spent`. */
 bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS], unsigned *ret_spent);

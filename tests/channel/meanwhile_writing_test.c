@@ -8,6 +8,9 @@
 #include <channel/scene.h>
 #include <harness/fault.h>
 
+/* A message of one frame that does not go into the buffer, unless its sender must not wait. */
+enum { PAST_THE_BUFFER = TX_LARGE - 8 };
+
 static const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
 
 /* The first end of a connection knows the limits of the other one, and has said what it has to say of itself. */
@@ -83,8 +86,8 @@ static void send_what_is_held(void *unused)
 	check_int(send_words(2, "round it", soon()), 0);
 	hold(false);
 	/* What is large is for the buffer only if it must not wait; what may be refused and has several frames, never. */
-	check_int(send_bulk(3, 40000, 0, BEAM_NOWAIT), 0);
-	check_int(send_bulk(3, 40000, 0, beam_in_ms(1)), -ETIMEDOUT);
+	check_int(send_bulk(3, PAST_THE_BUFFER, 0, BEAM_NOWAIT), 0);
+	check_int(send_bulk(3, PAST_THE_BUFFER, 0, beam_in_ms(1)), -ETIMEDOUT);
 	check_int(send_bulk(3, 200000, 1, BEAM_NOWAIT), -EAGAIN);
 }
 
@@ -97,7 +100,7 @@ static void test_who_must_not_wait_goes_behind_what_is_held_and_others_wait(void
 	expect_of_peer(1, "in the buffer", 1);
 	expect_of_peer(1, "behind it", 0);
 	expect_of_peer(2, "round it", 0);
-	check_int(raw_peer_expect(&peer, RAW_DATA).size, 40000);
+	check_int(raw_peer_expect(&peer, RAW_DATA).size, PAST_THE_BUFFER);
 	end();
 }
 
@@ -194,7 +197,7 @@ static void start_sending(struct sending_thread *sending, unsigned topic, size_t
 
 static void wake_who_waits(void *argument)
 {
-	start_sending(argument, 1, 40000);
+	start_sending(argument, 1, PAST_THE_BUFFER);
 	pthread_mutex_lock(&channel->tx_lock);
 	write_wake_all(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
@@ -218,7 +221,7 @@ static void start_behind_a_descriptor(void *argument)
 	struct sending_thread *sending = argument;
 
 	check_int(send_stdin(1, "in the buffer", BEAM_NOWAIT), 0);
-	*sending = (struct sending_thread){.topic = 2, .size = 40000, .n_fds = 1};
+	*sending = (struct sending_thread){.topic = 2, .size = PAST_THE_BUFFER, .n_fds = 1};
 	sending->thread = thread_spawn(send_soon, sending);
 	check_within(20000, writers() > 0);
 	fault_only(FAULT(SYS_SENDMSG));
@@ -238,7 +241,7 @@ static void test_who_has_descriptors_waits_behind_those_that_are_too_many(void)
 	fault_off();
 	expect_of_peer(0, "writing", 0);
 	expect_of_peer(1, "in the buffer", 1);
-	check_int(raw_peer_expect(&peer, RAW_DATA).size, 40000);
+	check_int(raw_peer_expect(&peer, RAW_DATA).size, PAST_THE_BUFFER);
 	end();
 }
 
@@ -273,7 +276,7 @@ static void test_who_waits_behind_the_buffer_hears_of_a_close(void)
 {
 	begin_with_two_in_the_buffer();
 	fault_meanwhile(SYS_SENDMSG, 1, close_now, NULL);
-	check_int(send_bulk(1, 40000, 0, soon()), -EPIPE);
+	check_int(send_bulk(1, PAST_THE_BUFFER, 0, soon()), -EPIPE);
 	expect_of_peer(0, "writing", 0);
 	expect_of_peer(1, "first", 0);
 	expect_of_peer(1, "second", 0);
@@ -312,7 +315,7 @@ static void fill_the_buffer(void *argument)
 	while ((r = send_bulk(2, 1000, 0, BEAM_NOWAIT)) == 0)
 		;
 	check_int(r, -EAGAIN);
-	start_sending(&sending[0], 3, 40000);
+	start_sending(&sending[0], 3, PAST_THE_BUFFER);
 	start_sending(&sending[1], 3, 1000);
 }
 
@@ -322,7 +325,7 @@ static void test_room_in_the_buffer_is_told_to_who_waits_for_it(void)
 
 	begin_with_two_in_the_buffer();
 	fault_meanwhile(SYS_SENDMSG, 1, fill_the_buffer, sending);
-	check_int(send_bulk(1, 40000, 0, soon()), 0);
+	check_int(send_bulk(1, PAST_THE_BUFFER, 0, soon()), 0);
 	for (int i = 0; i < 2; i++) {
 		thread_wait(sending[i].thread);
 		check_int(sending[i].result, 0);
@@ -511,7 +514,7 @@ static void expect_both_to_hear(void (*end_topic)(void))
 	fill();
 	polling.thread = thread_spawn(send_soon, &polling);
 	check_within(20000, is_written_to(channel));
-	start_sending(&waiting, 1, 40000);
+	start_sending(&waiting, 1, PAST_THE_BUFFER);
 	end_topic();
 	thread_wait(polling.thread);
 	thread_wait(waiting.thread);

@@ -123,6 +123,58 @@ static void test_a_listener_without_passrights_hands_that_on_before_accept(void)
 	close(good);
 }
 
+/* ---- Payloads that are not in memory ---------------------------------------------------------------------------------- */
+
+/* Bytes that can be read, and behind them as many that cannot: the file ends between the two. */
+static char *half_a_file(size_t size)
+{
+	int file = memfd_create("half", MFD_CLOEXEC);
+	char *at;
+
+	require_int(ftruncate(file, (off_t)size), 0);
+	at = mmap(NULL, 2 * size, PROT_READ, MAP_SHARED, file, 0);
+	require(at != MAP_FAILED);
+	close(file);
+	return at;
+}
+
+/* src/session/tx.h rests on this: TX_UNDIVIDED. */
+static void test_of_its_first_36000_bytes_a_send_takes_all_or_none(void)
+{
+	enum { ONE_PIECE = 36000, HALF = 128 << 10 };
+	char *half = half_a_file(HALF);
+
+	for (size_t before = 1; before <= ONE_PIECE; before = before * 2 < ONE_PIECE || before == ONE_PIECE ? before * 2 : ONE_PIECE) {
+		/* Of the last byte alone it is known that it cannot be read. */
+		struct iovec iov[2] = {{half, before - 1}, {half + HALF, 1}};
+		int ends[2], good = eventfd(0, EFD_CLOEXEC);
+		struct raw_group group;
+		char byte;
+
+		open_pair(ends);
+		check_int(raw_sendv(ends[0], iov, 2, &good, 1, 0), -EFAULT);
+		check_int(raw_receive(ends[1], &byte, 1, &group, 0), -EAGAIN);
+		close_pair(ends);
+		close(good);
+	}
+	munmap(half, 2 * HALF);
+}
+
+static void test_a_longer_send_takes_what_comes_before_the_piece_that_cannot_be_read(void)
+{
+	enum { HALF = 128 << 10 };
+	char *half = half_a_file(HALF);
+	int ends[2];
+	ssize_t n;
+
+	open_pair(ends);
+	n = raw_send(ends[0], half, 2 * HALF, NULL, 0, 0);
+	check(n > 0 && n <= HALF);
+	check_int(raw_send(ends[0], half + HALF, HALF, NULL, 0, 0), -EFAULT);
+	close_pair(ends);
+	munmap(half, 2 * HALF);
+}
+
 /* ---- Descriptors in flight: counted per user, limited by RLIMIT_NOFILE ---------------------------------------------- */
 
 enum { IN_FLIGHT_LIMIT = 64, BATCH = 16 };
@@ -241,6 +293,8 @@ static const struct test tests[] = {
     TEST(test_one_io_uring_refuses_its_whole_batch),
     TEST(test_a_socket_without_passrights_refuses_descriptors_and_takes_plain_bytes),
     TEST(test_a_listener_without_passrights_hands_that_on_before_accept),
+    TEST(test_of_its_first_36000_bytes_a_send_takes_all_or_none),
+    TEST(test_a_longer_send_takes_what_comes_before_the_piece_that_cannot_be_read),
     TEST(test_too_many_descriptors_in_flight_refuse_a_send_and_poll_does_not_know),
     TEST(test_descriptors_in_flight_are_counted_over_all_processes_of_a_user),
 };
