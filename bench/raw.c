@@ -7,6 +7,7 @@
 #include "util.h"
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -56,6 +57,11 @@ static void write_all(struct msghdr *message)
 		ssize_t n = sendmsg(sock, message, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
+		/* A user who is not privileged may have as many descriptors under way as a process may have open. */
+		if (n < 0 && errno == ETOOMANYREFS) {
+			sched_yield();
+			continue;
+		}
 		size_t done = (size_t)must_sys(n, "sendmsg");
 		while (message->msg_iovlen > 0 && done >= message->msg_iov->iov_len) {
 			done -= message->msg_iov->iov_len;

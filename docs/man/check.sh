@@ -32,8 +32,11 @@ for page in "$here"/*.scd; do
 	name=$(basename "$page" .scd)
 	scdoc <"$page" >"$scratch/page" || fail "$name: scdoc"
 	if command -v man >/dev/null; then
-		MANWIDTH=80 man --warnings -l "$scratch/page" 2>"$scratch/warnings" >/dev/null
-		[ ! -s "$scratch/warnings" ] || fail "$name: $(cat "$scratch/warnings")"
+		# A terminal may show ASCII alone; the result does not depend on the caller's environment.
+		for locale in C C.UTF-8; do
+			LC_ALL=$locale MANWIDTH=80 man --warnings -l "$scratch/page" 2>"$scratch/warnings" >/dev/null
+			[ ! -s "$scratch/warnings" ] || fail "$name: in the locale $locale: $(cat "$scratch/warnings")"
+		done
 	fi
 done
 

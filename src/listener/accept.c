@@ -291,7 +291,7 @@ static int admit(struct beam_listener *listener, int fd, beam_channel **ret)
 int beam_listener_accept(beam_listener *listener, beam_channel **ret, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
-	int fd, r;
+	int fd = -1, r;
 
 	if (!listener || !ret)
 		return -EINVAL;

@@ -317,6 +317,7 @@ static inline int raw_peer_next_within(struct raw_peer *peer, struct raw_frame *
 	struct pollfd ready = {.fd = peer->socket, .events = POLLIN};
 	ssize_t n;
 
+	*ret = (struct raw_frame){0}; /* an optimising compiler does not see that the callers check the result */
 	while (!raw_peer_parse(peer, ret)) {
 		if (poll(&ready, 1, milliseconds) == 0)
 			return -ETIMEDOUT;

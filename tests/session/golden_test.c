@@ -628,23 +628,11 @@ static void play_file(const char *path)
 	play_case(name, &golden);
 }
 
-/* The transcripts lie beside this folder. */
-static void find_transcripts(glob_t *ret)
-{
-	char pattern[4096];
-	const char *slash = strrchr(__FILE__, '/');
-
-	require(slash != NULL);
-	snprintf(pattern, sizeof pattern, "%.*s/../golden/*.txt", (int)(slash - __FILE__), __FILE__);
-	if (glob(pattern, 0, NULL, ret) != 0)
-		skip("no transcripts at %s", pattern);
-}
-
 static void test_every_transcript_comes_out_the_same_in_whichever_way_it_is_read(void)
 {
 	glob_t paths;
 
-	find_transcripts(&paths);
+	require_int(glob(BEAM_TRANSCRIPTS "/*.txt", 0, NULL, &paths), 0);
 	check(paths.gl_pathc >= 25);
 	for (size_t i = 0; i < paths.gl_pathc; i++)
 		play_file(paths.gl_pathv[i]);

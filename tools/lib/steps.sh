@@ -3,19 +3,61 @@
 # Sourced by the scripts that do one step after another.
 # shellcheck shell=bash
 
-# step TITLE COMMAND...: says what is done, does it in silence, and shows what it said if it fails.
+# progress TITLE: reads what ninja or ctest writes. On a terminal it shows how far they are, in a
+# line that is written over, at least once a second.
+progress() {
+	local title=$1 part line='' shown='' failed=0 wrong='' begin=$SECONDS status
+	if [ ! -t 1 ]; then
+		cat >/dev/null
+		return 0
+	fi
+	while true; do
+		status=0
+		IFS= read -r -t 1 part || status=$?
+		line+=$part
+		if [ "$status" -eq 0 ]; then
+			case $line in
+			*'***Failed'* | *'***Timeout'* | *'***Exception'* | *'***Not Run'*)
+				failed=$((failed + 1))
+				wrong="$failed FAILED, "
+				;;
+			esac
+			if [[ $line =~ ^\[([0-9]+)/([0-9]+)\]\  || $line =~ ^\ *([0-9]+)/([0-9]+)\ Test\ +# ]]; then
+				shown="${BASH_REMATCH[1]} of ${BASH_REMATCH[2]}, "
+			fi
+			line=''
+		elif [ "$status" -le 128 ]; then # the end; more is a second without a line
+			break
+		fi
+		printf '\r\033[K%s ... %s%s%d s' "$title" "$shown" "$wrong" $((SECONDS - begin))
+	done
+	printf '\r\033[K%s ... ' "$title"
+}
+
+# what_failed LOG: what ninja, ctest or tests/consumer/run wrote, without what is no failure.
+what_failed() {
+	sed -E -e '/^\[[0-9]+\/[0-9]+\] /d' \
+		-e '/^ +Start +[0-9]+: /d' \
+		-e '/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: .*( Passed |\*\*\*Skipped )/d' \
+		-e '/^(Internal ctest changing into directory: |Test project )/d' \
+		-e '/^consumer .*: passed$/d' \
+		-e '/^[0-9]+% tests passed, /,$d' "$1"
+}
+
+# step TITLE COMMAND...: says what is done, and how long it took. If it fails, what it said about
+# that is shown. The whole of it is in the file step_log names, if it is set.
 step() {
 	local title=$1 log begin=$SECONDS
 	shift
-	log=$(mktemp)
+	log=${step_log:-$(mktemp)}
 	printf '%s ... ' "$title"
-	if "$@" >"$log" 2>&1 </dev/null; then
+	if "$@" 2>&1 </dev/null | tee "$log" | progress "$title"; then
 		echo "done ($((SECONDS - begin)) s)"
-		rm -f "$log"
 	else
-		echo "FAILED"
-		cat "$log"
-		rm -f "$log"
+		echo "FAILED ($((SECONDS - begin)) s)"
+		what_failed "$log"
+		[ -n "${step_log:-}" ] || rm -f "$log"
 		return 1
 	fi
+	[ -n "${step_log:-}" ] || rm -f "$log"
 }
