@@ -6,6 +6,9 @@
 #include <beam/event.h>
 #include <channel/scene.h>
 #include <harness/fault.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 /* ---- The end ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -103,6 +106,95 @@ static void test_the_end_waits_for_who_writes_whoever_else_is_woken(void)
 	fault_meanwhile(SYS_SENDMSG, 1, finish_and_wake, NULL);
 	send_words(0, "the last", soon());
 	end();
+}
+
+struct releaser {
+	pthread_t thread;
+	int result;
+};
+
+/* By the thread that releases the topic, at the moment at which it is closed. */
+static void look_at_names(void *argument)
+{
+	struct releaser *releaser = argument;
+
+	if (!pthread_equal(pthread_self(), releaser->thread)) {
+		fault_meanwhile(SYS_WRITE, 1, look_at_names, releaser);
+		return;
+	}
+	releaser->result = pthread_mutex_trylock(&channel->lock);
+	if (releaser->result == 0)
+		pthread_mutex_unlock(&channel->lock);
+}
+
+/* Else whoever opens the name again could announce it before it is closed. */
+static void test_a_name_is_not_free_before_its_topic_is_known_to_be_closing(void)
+{
+	static const char bulk[1000];
+	struct releaser releaser = {.thread = pthread_self(), .result = -1};
+	int fd, r;
+
+	begin_settled(NULL);
+	fd = beam_topic_room_fd(topics[0]);
+	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, BEAM_NOWAIT)) == 0)
+		;
+	check_int(r, -EAGAIN);
+	check_within(20000, !is_written_to(channel));
+	require(!is_readable(fd));
+	/* A topic that is closed shows room, for a send fails at once. */
+	fault_meanwhile(SYS_WRITE, 1, look_at_names, &releaser);
+	topics[0] = beam_topic_unref(topics[0]);
+	fault_meanwhile(SYS_WRITE, 1, NULL, NULL);
+	check_int(releaser.result, EBUSY);
+	end();
+}
+
+/* ---- A fork ---------------------------------------------------------------------------------------------------------------------------- */
+
+static atomic_int awaited = -1;
+
+/* Another file has got the number of what the channel has just closed, and the process forks: the
+ * child must not close that file. */
+static void fork_with_number(int number)
+{
+	int other = eventfd(0, EFD_CLOEXEC), status = -1;
+	pid_t child;
+
+	if (other != number) {
+		check_int(dup2(other, number), number);
+		syscall(SYS_close, other);
+	}
+	child = fork();
+	if (child == 0)
+		_exit(fcntl(number, F_GETFD) < 0);
+	check_int(waitpid(child, &status, 0), child);
+	check_int(status, 0);
+	syscall(SYS_close, number);
+	atomic_store(&awaited, -1);
+}
+
+/* In the place of the C library's. */
+int close(int fd)
+{
+	int r = (int)syscall(SYS_close, fd);
+
+	if (r == 0 && fd == atomic_load(&awaited))
+		fork_with_number(fd);
+	return r;
+}
+
+static void test_a_child_keeps_what_has_got_the_number_of_a_descriptor_that_the_channel_has_closed(void)
+{
+	for (int i = 0; i < 4; i++) {
+		const struct beam_channel *c;
+
+		begin_settled(NULL);
+		c = channel;
+		atomic_store(&awaited, i == 0 ? c->transport.fd : i == 1 ? c->epoll : i == 2 ? c->nudge : c->kick);
+		raw_peer_close(&peer);
+		check_within(20000, atomic_load(&awaited) < 0);
+		end();
+	}
 }
 
 /* ---- Without a thread ------------------------------------------------------------------------------------------------------------------ */
@@ -217,6 +309,8 @@ static const struct test tests[] = {
     TEST(test_who_closes_what_is_broken_waits_for_who_writes),
     TEST(test_who_closes_what_is_broken_gives_back_the_writing_right),
     TEST(test_the_end_waits_for_who_writes_whoever_else_is_woken),
+    TEST(test_a_name_is_not_free_before_its_topic_is_known_to_be_closing),
+    TEST(test_a_child_keeps_what_has_got_the_number_of_a_descriptor_that_the_channel_has_closed),
     TEST(test_a_goodbye_that_lies_unread_is_found_by_who_closes),
     TEST(test_who_closes_without_goodbye_waits_until_his_deadline),
     TEST(test_who_closes_waits_for_the_turn_of_another_thread),

@@ -618,6 +618,40 @@ static void test_of_a_run_that_breaks_off_whole_messages_count(void)
 	end();
 }
 
+static void test_the_loop_is_nudged_when_another_thread_finds_the_socket_full(void)
+{
+	struct beam_channel_options options = looped();
+	int nudge;
+
+	begin_settled(&options);
+	nudge = beam_channel_loop_nudge_fd(channel);
+	check_int(beam_channel_dispatch(channel, 0), 1);
+	check(!is_readable(nudge));
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_at(1, EAGAIN, FAULT_ONCE);
+	check_int(send_words(1, "waits for room", BEAM_NOWAIT), 0);
+	check(fault_hit());
+	fault_off();
+	check(is_readable(nudge));
+	check_int(beam_channel_loop_events(channel) & POLLOUT, POLLOUT);
+	check_int(beam_channel_dispatch(channel, POLLOUT), 1);
+	expect_of_peer(1, "waits for room", 0);
+	end();
+}
+
+static void test_what_fails_often_is_tried_again_before_long(void)
+{
+	begin_settled(NULL);
+	fault_only(FAULT(SYS_SENDMSG));
+	/* If each wait were twice as long as the one before, the last would take minutes. */
+	fault_times(18);
+	fault_at(1, ENOBUFS, FAULT_ONCE);
+	check_int(send_words(0, "in the end", soon()), 0);
+	fault_off();
+	expect_of_peer(0, "in the end", 0);
+	end();
+}
+
 static const struct test tests[] = {
     TEST(test_there_is_room_in_the_buffer_while_somebody_writes),
     TEST(test_who_must_not_wait_goes_behind_what_is_held_and_others_wait),
@@ -637,6 +671,8 @@ static const struct test tests[] = {
     TEST(test_there_is_no_room_while_socket_and_buffer_are_full),
     TEST(test_a_call_of_which_a_part_has_gone_is_cancelled),
     TEST(test_of_a_run_that_breaks_off_whole_messages_count),
+    TEST(test_the_loop_is_nudged_when_another_thread_finds_the_socket_full),
+    TEST(test_what_fails_often_is_tried_again_before_long),
 };
 
 HARNESS_MAIN("channel/meanwhile_writing", tests)

@@ -310,6 +310,27 @@ static void test_a_reset_within_a_request_is_answered_when_that_has_come(void)
 	attack_end(&attack);
 }
 
+static void test_a_call_that_arrives_together_with_a_plain_message_can_be_failed_before_it_is_freed(void)
+{
+	beam_message *request = NULL, *plain = NULL;
+	struct raw_frame frame;
+
+	attack_begin(&attack, NULL);
+	raw_frame(&attack.out, RAW_DATA, 0, 0, 1, 1, "call", 4);
+	raw_text(&attack.out, 1, "plain");
+	attack_send(&attack);
+	require_int(beam_topic_receive(attack.topic, &request, soon()), 1);
+	require_int(beam_topic_receive(attack.topic, &plain, soon()), 1);
+	check_int(beam_message_fail(request, BEAM_CALL_ERROR_APPLICATION, NULL, 0, soon()), 0);
+	frame = raw_peer_expect(&attack.peer, RAW_REPLY);
+	check_int(frame.argument, 1);
+	check_int(frame.flags, RAW_END | RAW_ERROR);
+	attack_end(&attack);
+	/* A request may be freed after its channel. */
+	beam_message_free(plain);
+	beam_message_free(request);
+}
+
 static const struct test tests[] = {
     TEST(test_an_answer_that_can_not_be_is_a_breach),
     TEST(test_more_bytes_than_a_calls_credit_are_a_breach),
@@ -322,5 +343,6 @@ static const struct test tests[] = {
     TEST(test_credit_of_a_call_beyond_all_bounds_is_a_breach),
     TEST(test_a_caller_that_takes_no_replies_holds_up_its_own_answer_alone),
     TEST(test_a_reset_within_a_request_is_answered_when_that_has_come),
+    TEST(test_a_call_that_arrives_together_with_a_plain_message_can_be_failed_before_it_is_freed),
 };
 HARNESS_MAIN("hostile/call", tests)

@@ -314,6 +314,29 @@ static void test_a_topic_that_is_refused_costs_its_own_sender_only(void)
 	close(file);
 }
 
+static void test_what_a_message_borrowed_from_the_pool_comes_back_to_the_pool_alone(void)
+{
+	static const char large[60000];
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	size_t n;
+
+	options.topic_window_bytes = 64 << 10;
+	open_limited(&options);
+	n = send_until_full(ends.topic[0], PAYLOAD, NULL, 0);
+	ends_close(&ends);
+
+	open_limited(&options);
+	for (int i = 0; i < 2; i++)
+		check_int(beam_topic_send(ends.topic[0], large, sizeof large, soon()), 0);
+	for (int i = 0; i < 2; i++)
+		expect(ends.topic[1], sizeof large, 0);
+	/* The credit was sent before this. */
+	send_text(ends.topic[1], "taken");
+	expect_text(ends.topic[0], "taken");
+	check_int(send_until_full(ends.topic[0], PAYLOAD, NULL, 0), n);
+	ends_close(&ends);
+}
+
 static const struct test tests[] = {
     TEST(test_a_message_as_large_as_the_other_side_accepts_goes_and_one_byte_more_does_not),
     TEST(test_as_many_attachments_as_the_other_side_accepts_go_and_one_more_does_not),
@@ -322,6 +345,7 @@ static const struct test tests[] = {
     TEST(test_a_topics_attachments_are_used_to_the_last_and_no_further),
     TEST(test_the_channels_attachments_are_used_to_the_last_and_no_further),
     TEST(test_the_pool_is_used_to_the_last_byte_that_a_topic_may_have),
+    TEST(test_what_a_message_borrowed_from_the_pool_comes_back_to_the_pool_alone),
     TEST(test_as_many_topics_as_the_other_side_accepts_go_and_one_more_waits_for_its_turn),
     TEST(test_a_topic_that_is_refused_costs_its_own_sender_only),
 };

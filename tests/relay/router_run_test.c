@@ -120,6 +120,51 @@ static void test_large_messages_arrive_one_after_another(void)
 	end(&scene);
 }
 
+/* How many messages the router has in hand, or has delivered. */
+static uint64_t taken(struct scene *scene)
+{
+	struct beam_statistics statistics = {0};
+
+	check_int(beam_channel_statistics(scene->in.channel[1], &statistics, sizeof statistics), 0);
+	return statistics.messages_received;
+}
+
+static void test_of_large_messages_to_a_slow_target_each_waits_for_room_beside_the_others(void)
+{
+	enum { LARGE = 100000 };
+	static const char data[LARGE];
+	beam_topic *from, *quick, *slow;
+	pthread_t thread;
+	struct scene scene;
+
+	begin(&scene);
+	add(scene.router, (struct beam_route){.name = "slow", .channel = scene.out.channel[0]});
+	add(scene.router, (struct beam_route){.topic = scene.out.topic[0]});
+	from = open_topic(scene.in.channel[0], "slow");
+	quick = open_topic(scene.in.channel[0], "quick");
+	slow = open_topic(scene.out.channel[1], "slow");
+	thread = thread_spawn(run_to_the_end, scene.router);
+	/* The first goes, and the second finds no room until that is taken. */
+	for (int i = 0; i < 2; i++)
+		check_int(beam_topic_send(from, data, LARGE, soon()), 0);
+	check_within(20000, queued(slow) && taken(&scene) == 2);
+	send_text(quick, "word");
+	expect_text(scene.out.topic[1], "word");
+	for (int i = 0; i < 2; i++) {
+		beam_message *message = NULL;
+
+		require_int(beam_topic_receive(slow, &message, soon()), 1);
+		check_int(beam_message_size(message), LARGE);
+		beam_message_free(message);
+	}
+	check_int(beam_channel_close(scene.in.channel[0], soon()), 0);
+	thread_wait(thread);
+	beam_topic_unref(from);
+	beam_topic_unref(quick);
+	beam_topic_unref(slow);
+	end(&scene);
+}
+
 static void test_a_router_that_waits_for_room_sleeps(void)
 {
 	struct iovec iov = {.iov_base = (char[]){"word"}, .iov_len = 4};
@@ -522,6 +567,7 @@ static const struct test tests[] = {
     TEST(test_when_its_route_is_removed_a_message_that_waits_for_room_goes_another_way),
     TEST(test_sources_that_wait_for_the_same_room_all_get_it),
     TEST(test_large_messages_arrive_one_after_another),
+    TEST(test_of_large_messages_to_a_slow_target_each_waits_for_room_beside_the_others),
     TEST(test_a_router_that_waits_for_room_sleeps),
     TEST(test_with_the_router_goes_what_waits_for_room),
     TEST(test_several_threads_keep_the_order_of_each_topic_and_all_end),

@@ -53,6 +53,14 @@ static void replace_it(void)
 	check_int(beam_select_add_fd(selector, silent, POLLIN, &silent), 0);
 }
 
+/* Another file, under the same number. */
+static void replace_file(void)
+{
+	remove_it();
+	check_int(dup2(silent, ready), ready);
+	check_int(beam_select_add_fd(selector, ready, POLLIN, &silent), 0);
+}
+
 static void expect_nothing_told(void (*run)(void))
 {
 	struct beam_ready told;
@@ -73,6 +81,7 @@ static void test_a_member_that_was_removed_meanwhile_is_not_told(void)
 static void test_nor_is_another_one_told_in_its_place(void)
 {
 	expect_nothing_told(replace_it);
+	expect_nothing_told(replace_file);
 }
 
 static const struct test tests[] = {

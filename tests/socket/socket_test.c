@@ -563,6 +563,26 @@ static size_t fill(const char *address, int fds[8])
 	return n;
 }
 
+static void wait_until_passed(void *deadline)
+{
+	check_within(20000, deadline_passed(*(beam_deadline *)deadline));
+}
+
+static void test_a_deadline_that_passes_on_the_way_to_the_wait_ends_it(void)
+{
+	const char *address = address_of("late");
+	int listener = listening(SOCK_STREAM, address), fds[8];
+	size_t n = fill(address, fds);
+	beam_deadline deadline = beam_in_ms(200);
+
+	fault_meanwhile(SYS_SOCKET, 1, wait_until_passed, &deadline);
+	check_int(socket_connect(address, SOCK_STREAM, deadline), -ETIMEDOUT);
+	fault_meanwhile(SYS_SOCKET, 1, NULL, NULL);
+	while (n > 0)
+		close(fds[--n]);
+	close(listener);
+}
+
 static void test_a_connection_waits_for_room_until_the_deadline(void)
 {
 	const char *address = address_of("full");
@@ -810,6 +830,7 @@ static const struct test tests[] = {
     TEST(test_a_duplicate_is_close_on_exec),
     TEST(test_a_larger_buffer_takes_more),
     TEST(test_a_connection_waits_for_room_until_the_deadline),
+    TEST(test_a_deadline_that_passes_on_the_way_to_the_wait_ends_it),
     TEST(test_signals_do_not_end_a_connect),
     TEST(test_where_nobody_listens_there_is_no_connection),
     TEST(test_abstract_names_are_apart_for_each_type),

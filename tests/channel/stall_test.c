@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The clock of a frame that has not come whole. It belongs to this frame, and a look judges by the
+ * time at which it began. A channel without a thread is used: it looks only when the test says so.
+ */
+#include <beam/event.h>
+#include <channel/scene.h>
+#include <harness/fault.h>
+#include <wire/breach.h>
+
+/* The first message, so that a part of the second one ends within that. */
+static size_t whole;
+
+static void begin_with_a_part(void)
+{
+	struct beam_channel_options options = looped();
+
+	options.frame_timeout_ms = 3600 * 1000;
+	begin_settled(&options);
+	whole = raw_text(&out, 1, "first") + 24;
+	raw_text(&out, 1, "second");
+}
+
+/* The peer sends the next bytes of what was written, and the channel looks. */
+static void send_part(size_t n)
+{
+	size_t left = out.size - n;
+
+	out.size = n;
+	raw_peer_send(&peer, &out);
+	memmove(out.bytes, out.bytes + n, left);
+	out.size = left;
+	check_int(beam_channel_dispatch(channel, POLLIN), 1);
+}
+
+static void let_time_pass(void *unused)
+{
+	(void)unused;
+	channel->stalled_until = clock_now();
+}
+
+static void expect_alive(void)
+{
+	check(!channel->read_over);
+	check(beam_channel_breach(channel) == NULL);
+}
+
+static void expect_stalled(void)
+{
+	check(beam_channel_dispatch(channel, POLLIN) >= 0);
+	check(channel->read_over);
+	check_string(beam_channel_breach(channel), BREACH_TIMEOUT);
+}
+
+static void test_a_new_frame_has_a_clock_of_its_own(void)
+{
+	begin_with_a_part();
+	send_part(10);
+	check(channel->stalled_until != BEAM_FOREVER);
+	let_time_pass(NULL);
+	/* What completes the first frame comes late, but it comes; the next one has only begun. */
+	send_part(whole - 10 + 10);
+	expect_alive();
+	check(!deadline_passed(channel->stalled_until));
+	let_time_pass(NULL);
+	expect_stalled();
+	end();
+}
+
+static void test_a_look_that_began_in_time_is_not_late_though_it_lasts(void)
+{
+	begin_with_a_part();
+	send_part(10);
+	fault_meanwhile(SYS_RECVMSG, 1, let_time_pass, NULL);
+	send_part(4);
+	expect_alive();
+	expect_stalled();
+	end();
+}
+
+static void test_a_frame_that_is_whole_has_no_clock(void)
+{
+	begin_with_a_part();
+	send_part(10);
+	let_time_pass(NULL);
+	send_part(whole - 10);
+	check(channel->stalled_until == BEAM_FOREVER);
+	check_int(beam_channel_dispatch(channel, POLLIN), 1);
+	expect_alive();
+	end();
+}
+
+static const struct test tests[] = {
+    TEST(test_a_new_frame_has_a_clock_of_its_own),
+    TEST(test_a_look_that_began_in_time_is_not_late_though_it_lasts),
+    TEST(test_a_frame_that_is_whole_has_no_clock),
+};
+
+HARNESS_MAIN("channel/stall", tests)
