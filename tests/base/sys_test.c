@@ -53,7 +53,7 @@ static int make_socket(void)
 
 static int make_file(void)
 {
-	return sys_open("/dev/null", O_RDONLY | O_CLOEXEC, 0);
+	return sys_openat(AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC, 0);
 }
 
 static int make_eventfd(void)
