@@ -242,6 +242,7 @@ static void test_the_permissions_are_never_wider_than_asked_for(void)
 		unsigned seen = atomic_load(&watch.seen);
 		beam_listener *listener;
 
+		harness_progress();
 		umask(turn % 2 ? 0 : 0600);
 		listener = listen_at(spot.path, &options);
 		check_within(20000, atomic_load(&watch.seen) != seen);
@@ -304,6 +305,8 @@ static void test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it(
 	struct swapper swapper = {.stop = false};
 	struct stat victim;
 	pthread_t thread;
+	/* Where processors are busy with something else a turn can take long: then fewer have to do, but for one that succeeds. */
+	int64_t end = now_ns() + INT64_C(10000000000);
 	size_t listened = 0;
 
 	spot_make(&spot);
@@ -312,7 +315,7 @@ static void test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it(
 	close(open(swapper.victim, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	options.mode = 0666;
 	thread = thread_spawn(swap_often, &swapper);
-	for (size_t i = 0; i < scale(5000); i++) {
+	for (size_t i = 0; listened == 0 || (i < scale(5000) && now_ns() < end); i++) {
 		beam_listener *listener = NULL;
 		int r = beam_listener_new(&listener, spot.path, &options);
 
@@ -323,7 +326,6 @@ static void test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it(
 	atomic_store(&swapper.stop, true);
 	thread_wait(thread);
 	umask(before);
-	check(listened > 0);
 	check_int(lstat(swapper.victim, &victim), 0);
 	check_int(victim.st_mode & 07777, 0600);
 	unlink(swapper.victim);
@@ -472,8 +474,10 @@ static void race_for(const char *address)
 	}
 	for (int i = 0; i < RACERS; i++)
 		children[i] = process_spawn(racers[i], &race);
-	for (size_t i = 0; i < scale(RACES) && !harness_failures(); i++)
+	for (size_t i = 0; i < scale(RACES) && !harness_failures(); i++) {
+		harness_progress();
 		check_int(run_race(&race, children, i % 2), 1);
+	}
 	for (int i = 0; i < RACERS; i++) {
 		check_int(write(race.go[i][1], "e", 1), 1);
 		check_int(process_wait(children[i]), 0);

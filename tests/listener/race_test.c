@@ -37,6 +37,7 @@ static void visit(struct round *round)
 		atomic_fetch_add(&round->turned_away, 1);
 		return;
 	}
+	harness_progress();
 	r = beam_channel_limits(channel, &limits, soon());
 	check(r == 0 || r == -ECONNRESET || r == -EPIPE);
 	atomic_fetch_add(r == 0 ? &round->greeted : &round->turned_away, 1);
@@ -131,6 +132,7 @@ static void *want_it(void *argument)
 			continue;
 		check_int(atomic_fetch_add(&rivals->holders, 1), 0);
 		check(exists(spot.path) && exists(spot.lock));
+		harness_progress();
 		atomic_fetch_add(&rivals->won, 1);
 		atomic_fetch_sub(&rivals->holders, 1);
 		beam_listener_unref(listener);
@@ -182,6 +184,7 @@ static void test_a_listener_may_be_closed_and_asked_by_many_at_once(void)
 		struct round round = {.address = address, .close_after = connections()};
 		pthread_t threads[4];
 
+		harness_progress();
 		round.listener = listen_at(address, NULL);
 		round.servers[0] = thread_spawn(serve, &round);
 		for (int j = 0; j < 4; j++)
@@ -229,6 +232,7 @@ static void test_forks_in_the_midst_of_accepting_and_closing_leave_the_parent_wh
 		beam_listener *listener = listen_at(spot.path, NULL);
 		beam_channel *channels[2];
 
+		harness_progress();
 		meet(listener, spot.path, channels);
 		part(channels);
 		beam_listener_unref(listener);

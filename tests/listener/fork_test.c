@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A child of a process that listens has none of the descriptors that the library has for its listeners and for those who connected, in whatever
+ * state they are: it could keep an address from being used again, and a peer from seeing the parent's end.
+ */
+#include <fcntl.h>
+#include <harness/fault.h>
+#include <public/listening.h>
+#include <socket/reaper.h>
+
+static struct fd_snapshot before;
+
+static int child_compares(void *argument)
+{
+	(void)argument;
+	check(check_fds(&before));
+	return 0;
+}
+
+static void begin(void)
+{
+	needs_threads_in_children();
+	if (under_valgrind())
+		skip("Valgrind's own descriptors change at a fork");
+	fd_snapshot_take(&before);
+}
+
+static void expect_clean_child(void)
+{
+	/* What is being closed is a matter of the reaper. */
+	check(reaper_drain(soon()));
+	check_int(process_wait(process_spawn(child_compares, NULL)), 0);
+}
+
+static int child_listens(void *argument)
+{
+	struct spot spot;
+	beam_listener *listener;
+
+	(void)argument;
+	check(check_fds(&before));
+	/* The parent's listeners are forgotten: what this one opens is its own, and a child of its own has none of it. */
+	spot_make(&spot);
+	listener = listen_at(spot.path, NULL);
+	expect_clean_child();
+	beam_listener_unref(listener);
+	spot_end(&spot);
+	return 0;
+}
+
+static void test_a_child_has_no_descriptor_of_a_listener(void)
+{
+	struct spot spot;
+	beam_listener *listeners[3];
+
+	begin();
+	spot_make(&spot);
+	listeners[0] = listen_at(spot.path, NULL);
+	expect_clean_child();
+	listeners[1] = listen_at(abstract_address(), NULL);
+	check(beam_listener_fd(listeners[1]) >= 0);
+	expect_clean_child();
+	for (int i = 0; i < 2; i++)
+		beam_listener_unref(listeners[i]);
+	/* Handed in. */
+	require_int(beam_listener_of_fd(&listeners[2], raw_listen(spot.path, 1), NULL), 0);
+	check(beam_listener_fd(listeners[2]) >= 0);
+	expect_clean_child();
+	/* Closed, and still held. */
+	beam_listener_close(listeners[2]);
+	expect_clean_child();
+	beam_listener_unref(listeners[2]);
+	unlink(spot.path);
+	spot_end(&spot);
+}
+
+static void test_a_child_has_no_descriptor_of_those_who_connected(void)
+{
+	beam_listener *listener;
+	beam_channel *channels[2], *waiting, *refused, *none = NULL;
+	struct spot spot;
+
+	begin();
+	spot_make(&spot);
+	listener = listen_at(spot.path, NULL);
+	meet(listener, spot.path, channels);
+	require_int(beam_channel_connect(&refused, spot.path, NULL, soon()), 0);
+	/* The reserve was given up, and taken again. */
+	fault_only(FAULT(SYS_ACCEPT4));
+	fault_at(1, EMFILE, FAULT_ONCE);
+	check_int(beam_listener_accept(listener, &none, BEAM_NOWAIT), -EAGAIN);
+	check(fault_hit());
+	fault_off();
+	check_int(counts(listener).over_descriptors, 1);
+	require_int(beam_channel_connect(&waiting, spot.path, NULL, soon()), 0);
+	expect_clean_child();
+	/* Without the listener, which they keep in memory. */
+	beam_listener_unref(listener);
+	expect_clean_child();
+	expect_connected(channels);
+	part(channels);
+	beam_channel_unref(waiting);
+	beam_channel_unref(refused);
+	spot_end(&spot);
+}
+
+static void test_a_child_that_listens_itself_begins_anew(void)
+{
+	beam_listener *listener;
+
+	begin();
+	listener = listen_at(abstract_address(), NULL);
+	check_int(process_wait(process_spawn(child_listens, NULL)), 0);
+	beam_listener_unref(listener);
+}
+
+static const struct test tests[] = {
+    TEST(test_a_child_has_no_descriptor_of_a_listener),
+    TEST(test_a_child_has_no_descriptor_of_those_who_connected),
+    TEST(test_a_child_that_listens_itself_begins_anew),
+};
+
+HARNESS_MAIN("listener/fork", tests)
