@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import resource
 import select
 import shutil
@@ -194,13 +195,14 @@ class Case(unittest.TestCase):
         self.leave(channel)
 
     def on_terminal(self, *arguments, stream="stdout", **more):
-        """A command with one of its streams on a terminal: (Running, a function that gives what the terminal got when it has ended)."""
+        """A command with one of its streams on a terminal: (Running, a function that gives what the terminal got when it has ended,
+        or once that has a match of a pattern)."""
         master, slave = pty.openpty()
         self.addCleanup(os.close, master)
         running = self.start(*arguments, **{stream: slave}, **more)
         os.close(slave)
 
-        def output():
+        def output(until=None):
             seen = bytearray()
             end = time.monotonic() + PATIENCE
             while select.select([master], [], [], max(0, end - time.monotonic()))[0]:
@@ -209,6 +211,8 @@ class Case(unittest.TestCase):
                 except OSError:     # everybody has closed it
                     return bytes(seen)
                 seen += some
+                if until and re.search(until, seen):
+                    return bytes(seen)
             self.fail("no end of the terminal's output: %r" % bytes(seen[-200:]))
         return running, output
 

@@ -86,6 +86,36 @@ class Progress(Case):
         self.assertRegex(shown(), rb"^\rsaving: \d+\.\d MiB of 12\.0, \d+%, \d+\.\d MiB/s.*\r\x1b\[Kbeam: attachment 1: ")
         self.succeed(receiver)
 
+    LARGE = w.BASE._replace(message_bytes=16 << 20, pool_bytes=32 << 20)
+
+    def test_a_large_message_that_nobody_reads_shows_that_it_is_being_sent(self):
+        with open(self.path("large"), "wb") as file:
+            file.truncate(8 << 20)
+        for command in "send", "call":
+            with self.subTest(command=command), self.server(limits=self.LARGE) as accept, open(self.path("large"), "rb") as large:
+                sender, shown = self.on_terminal(command, "peer", "t", "-", stdin=large, stream="stderr")
+                channel = accept()
+                channel.run(lambda c: c.session.hello, PATIENCE)
+                # It reads no more.
+                shown(rb"(\rsending: 8\.0 MiB, \d+ s\x1b\[K){3}")
+                channel.close()
+                self.assertRegex(shown(), rb"\r\x1b\[Kbeam: t: the other side died")
+                self.succeed(sender, ENDED)
+            os.unlink(self.path("peer"))
+
+    def test_lines_that_nobody_reads_show_a_line_that_moves(self):
+        self.needs_no_checker()
+        with open(self.path("large"), "wb") as file:
+            file.write((b"x" * 65535 + b"\n") * 512)
+        receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--raw", stdout=subprocess.PIPE)
+        with open(self.path("large"), "rb") as large, receiver.process.stdout as output:
+            sender, shown = self.on_terminal("send", "--wait", "@" + self.folder, "t", "--lines", stdin=large, stream="stderr")
+            self.assertEqual(len(output.read(5 << 20)), 5 << 20)
+            receiver.process.send_signal(signal.SIGSTOP)
+            shown(rb"\rsending: (\d+\.\d MiB), \d+\.\d MiB/s\x1b\[K\rsending: \1, \d+\.\d MiB/s\x1b\[K")
+            receiver.kill()
+            self.succeed(sender, ENDED)
+
     def test_of_a_pipe_there_is_no_percentage(self):
         receiver = self.start("receive", "--listen", "@" + self.folder, "t")
         reading, writing = os.pipe()

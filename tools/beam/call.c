@@ -54,8 +54,11 @@ static int call_once(beam_channel *channel, struct input *input, const int *fds)
 		r = input_payload(input, options.arguments[1], &text, &size);
 	/* Nothing of it is written. */
 	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
-	if (r >= 0)
+	if (r >= 0) {
+		progress_begin_in_one("sending", size);
 		r = beam_call_begin(&call, topic, &payload, 1, fds, options.n_sources, options.deadline);
+		progress_end();
+	}
 	if (r < 0)
 		return input_say(input, r, options.arguments[0]);
 	int code = print_replies(channel, topic, call);

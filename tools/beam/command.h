@@ -236,6 +236,9 @@ void print_quoted(FILE *out, const void *text, size_t size, bool line);
 /* @param total  bytes; 0: not known */
 void progress_begin(const char *what, uint64_t total);
 void progress_add(size_t bytes);
+
+/* Of what goes as one piece: only the time that it takes is known. */
+void progress_begin_in_one(const char *what, size_t size);
 void progress_end(void);
 
 #endif

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A line on stderr that is written over, if that is a terminal and some MiB have passed; and nothing otherwise. The stream's own lock guards it, so
- * that what is said from other threads finds a clean line.
+ * that what is said from other threads finds a clean line. It is written by who moves the bytes, and by a thread of its own when nothing moves.
  */
 #include "command.h"
+#include <pthread.h>
+#include <semaphore.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { LARGE = 4 << 20, PERIOD_NS = 100000000 };
@@ -13,19 +16,12 @@ static struct {
 	uint64_t total, done;
 	beam_deadline begun, next;
 	bool active, shown;
+	/* It goes as one piece: how much has gone is not known. */
+	bool in_one;
+	/* For the ticking thread. */
+	sem_t begun_again;
+	bool ticks;
 } progress;
-
-void progress_begin(const char *what, uint64_t total)
-{
-	flockfile(stderr);
-	progress.what = what;
-	progress.total = total;
-	progress.done = 0;
-	progress.begun = progress.next = beam_in_ms(0);
-	progress.active = isatty(STDERR_FILENO);
-	progress.shown = false;
-	funlockfile(stderr);
-}
 
 static double mebibytes(uint64_t bytes)
 {
@@ -35,34 +31,104 @@ static double mebibytes(uint64_t bytes)
 static void show(beam_deadline now)
 {
 	fprintf(stderr, "\r%s: %.1f MiB", progress.what, mebibytes(progress.done));
-	if (progress.total >= progress.done)
+	if (progress.in_one)
+		fprintf(stderr, ", %lld s", (long long)((now - progress.begun) / 1000000000));
+	else if (progress.total >= progress.done)
 		fprintf(stderr, " of %.1f, %d%%", mebibytes(progress.total),
 			(int)((double)progress.done * 100 / (double)progress.total));
-	if (now > progress.begun)
+	if (!progress.in_one && now > progress.begun)
 		fprintf(stderr, ", %.1f MiB/s", mebibytes(progress.done) / ((double)(now - progress.begun) / 1e9));
 	fputs("\033[K", stderr);
 	fflush(stderr);
 }
 
-void progress_add(size_t bytes)
+/* With the lock. */
+static void show_if_due(void)
 {
 	beam_deadline now;
 
-	flockfile(stderr);
-	progress.done += bytes;
 	if (progress.active && progress.done >= LARGE && (now = beam_in_ms(0)) >= progress.next) {
 		progress.next = now + PERIOD_NS;
 		progress.shown = true;
 		show(now);
 	}
+}
+
+static void *tick(void *unused)
+{
+	bool active = false;
+
+	(void)unused;
+	for (;;) {
+		while (!active && sem_wait(&progress.begun_again) < 0)
+			;
+		nanosleep(&(struct timespec){.tv_nsec = PERIOD_NS}, NULL);
+		flockfile(stderr);
+		show_if_due();
+		active = progress.active;
+		funlockfile(stderr);
+	}
+	return NULL;
+}
+
+/* With the lock. Without the thread the line stands still while nothing moves. */
+static void keep_ticking(void)
+{
+	pthread_attr_t detached;
+	pthread_t thread;
+
+	if (!progress.ticks) {
+		sem_init(&progress.begun_again, 0, 0);
+		pthread_attr_init(&detached);
+		pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+		progress.ticks = pthread_create(&thread, &detached, tick, NULL) == 0;
+		pthread_attr_destroy(&detached);
+	}
+	if (progress.ticks)
+		sem_post(&progress.begun_again);
+}
+
+static void begin(const char *what, uint64_t total, uint64_t done)
+{
+	flockfile(stderr);
+	progress.what = what;
+	progress.total = total;
+	progress.done = done;
+	progress.in_one = done > 0;
+	progress.begun = beam_in_ms(0);
+	progress.next = progress.begun + (done > 0 ? PERIOD_NS : 0);
+	progress.active = isatty(STDERR_FILENO);
+	progress.shown = false;
+	if (progress.active)
+		keep_ticking();
+	funlockfile(stderr);
+}
+
+void progress_begin(const char *what, uint64_t total)
+{
+	begin(what, total, 0);
+}
+
+void progress_begin_in_one(const char *what, size_t size)
+{
+	begin(what, 0, size);
+}
+
+void progress_add(size_t bytes)
+{
+	flockfile(stderr);
+	progress.done += bytes;
+	show_if_due();
 	funlockfile(stderr);
 }
 
 void progress_end(void)
 {
 	flockfile(stderr);
-	if (progress.shown)
+	if (progress.shown) {
 		fputs("\r\033[K", stderr);
+		fflush(stderr);
+	}
 	progress.active = progress.shown = false;
 	funlockfile(stderr);
 }

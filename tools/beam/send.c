@@ -27,8 +27,11 @@ static int send_message(beam_topic *topic, struct input *input, const int *fds)
 	/* Nothing of it is written. */
 	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
 
-	if (r >= 0)
+	if (r >= 0) {
+		progress_begin_in_one("sending", size);
 		r = beam_topic_sendv(topic, &payload, 1, fds, options.n_sources, options.deadline);
+		progress_end();
+	}
 	return r < 0 ? input_say(input, r, options.arguments[0]) : CODE_DONE;
 }
 
