@@ -354,6 +354,8 @@ int socket_credentials(int fd, struct ucred *ret)
 		return -ENODATA;
 	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
 		return -errno;
+	if (credentials.pid <= 0)
+		credentials.pid = SOCKET_NO_PID;
 	*ret = credentials;
 	return 0;
 }

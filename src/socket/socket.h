@@ -8,6 +8,7 @@
 
 #include <beam/deadline.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -74,6 +75,10 @@ int socket_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_
 
 /* A connection to a path or, after '@', an abstract name: the descriptor, in blocking mode unless the deadline had passed. */
 int socket_connect(const char *address, int type, beam_deadline deadline);
+
+/* The pid of a process that has none in the pid namespace of this one. The kernel says 0, with which kill(2) means the caller's
+ * group. This is no process's number, for there are 2^22 at most: kill(2) fails. */
+#define SOCKET_NO_PID INT32_MAX
 
 /* SO_PEERCRED; -ENODATA where it would name the creator of a pair. */
 int socket_credentials(int fd, struct ucred *ret);
