@@ -29,6 +29,7 @@ CANNOT_FAIL = {
         pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy pthread_cond_signal pthread_cond_broadcast
         pthread_condattr_init pthread_condattr_setclock pthread_condattr_destroy""",
     "there is nothing left to be done about it": "close munmap",
+    "is there only in a program with TSan": "__tsan_acquire __tsan_release",
     "a thread without a name is as good": "pthread_setname_np",
 }
 # Of the compiler and the linker.
