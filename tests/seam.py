@@ -31,6 +31,7 @@ CANNOT_FAIL = {
         pthread_condattr_init pthread_condattr_setclock pthread_condattr_destroy pthread_attr_init pthread_attr_destroy""",
     "there is nothing left to be done about it": "close munmap",
     "a thread with the C library's own stack is as good": "pthread_attr_setstacksize",
+    "is there only in a program with TSan": "__tsan_acquire __tsan_release",
     "a thread without a name is as good": "pthread_setname_np",
 }
 # Of the compiler and the linker.

@@ -30,6 +30,7 @@
 
 #include <beam/common.h>
 #include <beam/deadline.h>
+#include <stdbool.h>
 
 BEAM_BEGIN
 
@@ -88,7 +89,8 @@ struct beam_channel_options {
 	uint32_t attachments;
 	/** The outgoing buffer, in bytes: 16 KiB to 64 MiB. */
 	uint32_t buffer_bytes;
-	/** SO_SNDBUF asked for, in bytes; 0 leaves the socket's own. The kernel may grant less (net.core.wmem_max). */
+	/** SO_SNDBUF asked for, in bytes; 0 leaves the socket's own, unless it is below 128 KiB. The kernel may grant less
+	 *  (net.core.wmem_max). With less than 72,128 a payload that is not in memory can break the channel (-ECONNRESET). */
 	uint32_t socket_buffer_bytes;
 	/** How long a frame that has begun to arrive may take, once the socket ran dry, in milliseconds; 0: for ever. Descriptors
 	 *  that came for a message that is not whole yet are kept for so long, and for 5,000 ms at most, while nothing else comes. */
@@ -252,14 +254,17 @@ BEAM_API int beam_channel_flush(beam_channel *channel, beam_deadline deadline) B
 
 /** Who is at the other end. */
 struct beam_peer {
+	/** Of no meaning unless `has_pid`. It is then the number of no process, and never 0 or negative: kill(2) fails with ESRCH. */
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
+	/** False if the process has no number in the pid namespace of this one: it runs outside of the container, for instance. */
+	bool has_pid;
 };
 
 /**
  * The credentials of the other end, as the kernel noted them when the connection was made (SO_PEERCRED, unix(7)). The pid may be
- * another process's by now: decide by uid.
+ * another process's by now, or unknown: decide by uid.
  *
  * @param ret  untouched on failure
  * @retval 0         done

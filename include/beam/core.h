@@ -111,7 +111,8 @@ BEAM_API int beam_send_pipe(int socket, const void *data, size_t size, int *ret_
 BEAM_API int beam_socket_pair(int type, int ret_fds[2]) BEAM_CHECKED;
 
 /**
- * Checks that a descriptor from elsewhere is fit for these functions, and makes it so: close-on-exec, and SO_PASSCRED for SOCK_SEQPACKET.
+ * Checks that a descriptor from elsewhere is fit for these functions, and makes it so: close-on-exec, without O_ASYNC and
+ * SO_PASSPIDFD; SO_PASSCRED and no SO_PEEK_OFF for SOCK_SEQPACKET. Other options do no harm.
  *
  * @param fd  stays the caller's, whatever the result
  * @retval 0            a connected unix socket, SOCK_STREAM or SOCK_SEQPACKET

@@ -23,7 +23,7 @@ typedef struct beam_listener beam_listener;
 
 /** Who connects, as the kernel noted it when the connection was made. All of it is the library's, and gone when the policy returns. */
 struct beam_identity {
-	/** May be another process's by now: decide by uid, or by pidfd. */
+	/** May be another process's by now: decide by uid, or by pidfd. Of no meaning unless `has_pid` (struct beam_peer). */
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
@@ -34,6 +34,8 @@ struct beam_identity {
 	int pidfd;
 	/** The security module's label; NULL: there is none. */
 	const char *label;
+	/** False if the process has no number in the pid namespace of this one. */
+	bool has_pid;
 };
 
 /**

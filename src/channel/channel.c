@@ -223,6 +223,8 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 	channel->credentials_error = socket_credentials(fd, &channel->credentials);
 	if (taken.socket_buffer_bytes)
 		socket_set_buffer(fd, taken.socket_buffer_bytes);
+	else
+		socket_widen_buffer(fd, TX_SOCKET_BUFFER);
 	r = start(channel, fd);
 	if (r < 0) {
 		/* What it was to begin with. */

@@ -17,7 +17,10 @@ int beam_channel_peer(beam_channel *channel, struct beam_peer *ret)
 		return -ECHILD;
 	if (channel->credentials_error)
 		return channel->credentials_error;
-	*ret = (struct beam_peer){channel->credentials.pid, channel->credentials.uid, channel->credentials.gid};
+	*ret = (struct beam_peer){.pid = channel->credentials.pid,
+				  .uid = channel->credentials.uid,
+				  .gid = channel->credentials.gid,
+				  .has_pid = channel->credentials.pid != SOCKET_NO_PID};
 	return 0;
 }
 

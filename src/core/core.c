@@ -371,6 +371,8 @@ static int receive_packet(int socket, beam_message **ret, size_t limit, beam_dea
 {
 	int r;
 
+	/* Whoever has the socket besides may have set it since beam_fd_conn(). */
+	socket_peek_from_start(socket);
 	do
 		r = take_packet(socket, ret, limit, deadline);
 	while (r == -EAGAIN && !deadline_passed(deadline));

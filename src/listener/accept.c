@@ -220,7 +220,8 @@ static int identify(int fd, const struct ucred *peer, struct beam_identity *ret,
 {
 	int n;
 
-	*ret = (struct beam_identity){.pid = peer->pid, .uid = peer->uid, .gid = peer->gid, .pidfd = -1};
+	*ret = (struct beam_identity){
+	    .pid = peer->pid, .uid = peer->uid, .gid = peer->gid, .pidfd = -1, .has_pid = peer->pid != SOCKET_NO_PID};
 	n = find_groups(fd, groups);
 	if (n < 0)
 		return n;

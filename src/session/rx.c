@@ -176,7 +176,7 @@ static int take_carried(struct rx *rx)
 {
 	bool now = rx->low >= rx->fresh;
 	struct rx_pending *group = now ? &rx->now : &rx->before;
-	size_t carried = rx->frame.carried;
+	size_t carried = rx->frame.carried, n_lost = 0;
 
 	if (!carried) {
 		/* A frame of this read may still follow and carry; none that began before it can. */
@@ -194,12 +194,13 @@ static int take_carried(struct rx *rx)
 	if (carried > atomic_load_explicit(rx->granted_attachments, memory_order_acquire) - rx->used_attachments)
 		return breach(rx, BREACH_CREDIT);
 	rx->used_attachments += carried;
-	rx->events->charged(rx->owner, group->n);
-	memcpy(rx->slots, group->fds, group->n * sizeof *group->fds);
-	for (size_t i = group->n; i < carried; i++)
-		rx->slots[i] = group->loss;
-	if (group->n < carried)
-		rx->events->lost(rx->owner, carried - group->n);
+	for (size_t i = 0; i < carried; i++) {
+		rx->slots[i] = i < group->n ? group->fds[i] : group->loss;
+		n_lost += rx->slots[i] < 0;
+	}
+	rx->events->charged(rx->owner, carried - n_lost);
+	if (n_lost)
+		rx->events->lost(rx->owner, n_lost);
 	rx->slot_low = 0;
 	rx->slot_high = carried;
 	group->present = false;

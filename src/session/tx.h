@@ -35,6 +35,7 @@ enum {
 	/* The first bytes of one sendmsg, which the kernel puts into one piece of its memory: it takes all of them or none, from
 	 * 72,128 bytes of SO_SNDBUF on. */
 	TX_UNDIVIDED = 36000,
+	TX_SOCKET_BUFFER = 128 << 10,
 	/* Larger messages take several frames. The last frame of a message is not divided. What is before it may be: if the
 	 * payload cannot be read in the middle of a frame, the rest of the frame is zeros, and the message is aborted. */
 	TX_WHOLE = 32 << 10,

@@ -11,15 +11,19 @@
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 0x04
 #endif
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
 
 /* More than any security module's label has. */
 enum { LABEL_MAX = 1024 };
 
-/* Room for every control message that can come with one read, asked for or not; what has no room is lost. */
+/* Room for every control message that can come with one read, asked for or not; what has no room is lost: descriptors,
+ * credentials, a pidfd, a label, the times of a packet (SO_TIMESTAMPING), how much is left to read (SO_INQ). */
 union control_in {
 	struct cmsghdr align;
 	char bytes[CMSG_SPACE(SOCKET_FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int)) +
-		   CMSG_SPACE(LABEL_MAX)];
+		   CMSG_SPACE(LABEL_MAX) + 2 * CMSG_SPACE(3 * sizeof(struct timespec)) + CMSG_SPACE(sizeof(int))];
 };
 
 union control_out {
@@ -55,6 +59,8 @@ static void group_add(struct fd_group *group, struct cmsghdr *control)
 		int fd;
 
 		memcpy(&fd, CMSG_DATA(control) + i * sizeof fd, sizeof fd);
+		/* Where the kernel has no descriptor it can say why, with -errno: of a pidfd, and with SO_RIGHTS_NOTRUNC of any. A lost
+		 * descriptor keeps its place. */
 		if (control->cmsg_type == SCM_RIGHTS &&
 		    group->n < SOCKET_FDS_MAX) /* GCOVR_EXCL_BR_LINE: a later kernel passes more */
 			group->fds[group->n++] = fd;
@@ -223,13 +229,39 @@ int socket_pass_credentials(int fd)
 	return sys_setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ? -errno : 0;
 }
 
-int socket_prepare(int fd, int type)
+int socket_close_on_exec(int fd)
 {
 	int flags = sys_fcntl(fd, F_GETFD, 0);
 
 	if (flags < 0 || (!(flags & FD_CLOEXEC) && sys_fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0))
 		return -errno;
-	return type == SOCK_SEQPACKET ? socket_pass_credentials(fd) : 0;
+	return 0;
+}
+
+void socket_peek_from_start(int fd)
+{
+	int off = -1;
+
+	/* With SO_PEEK_OFF a look begins in the middle of a packet. Kernels that do not know it have nothing to turn off. */
+	sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof off);
+}
+
+int socket_prepare(int fd, int type)
+{
+	int off = 0, flags, r = socket_close_on_exec(fd);
+
+	if (r < 0)
+		return r;
+	/* Whatever comes would send SIGIO to whoever F_SETOWN names. */
+	flags = sys_fcntl(fd, F_GETFL, 0);
+	if (flags < 0 || (flags & O_ASYNC && sys_fcntl(fd, F_SETFL, flags & ~O_ASYNC) < 0))
+		return -errno;
+	/* A pidfd with each read takes a place in the table. Older kernels do not know it. */
+	sys_setsockopt(fd, SOL_SOCKET, SO_PASSPIDFD, &off, sizeof off);
+	if (type != SOCK_SEQPACKET)
+		return 0;
+	socket_peek_from_start(fd);
+	return socket_pass_credentials(fd);
 }
 
 int socket_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_size)
@@ -298,7 +330,7 @@ int socket_connect(const char *address, int type, beam_deadline deadline)
 	fd = sys_socket(AF_UNIX, type | SOCK_CLOEXEC | (waits ? 0 : SOCK_NONBLOCK), 0);
 	if (fd < 0)
 		return -errno;
-	r = socket_prepare(fd, type);
+	r = type == SOCK_SEQPACKET ? socket_pass_credentials(fd) : 0;
 	if (r == 0)
 		r = connect_until(fd, &name, size, deadline, waits);
 	if (r < 0) {
@@ -333,8 +365,19 @@ int socket_credentials(int fd, struct ucred *ret)
 		return -ENODATA;
 	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
 		return -errno;
+	if (credentials.pid <= 0)
+		credentials.pid = SOCKET_NO_PID;
 	*ret = credentials;
 	return 0;
+}
+
+void socket_widen_buffer(int fd, unsigned least)
+{
+	int bytes = 0;
+	socklen_t size = sizeof bytes;
+
+	if (sys_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size) == 0 && (unsigned)bytes < least)
+		socket_set_buffer(fd, least / 2);
 }
 
 void socket_set_buffer(int fd, unsigned bytes)

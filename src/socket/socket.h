@@ -8,6 +8,7 @@
 
 #include <beam/deadline.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -15,7 +16,7 @@
 /* The most descriptors that one sendmsg can carry (SCM_MAX_FD). */
 #define SOCKET_FDS_MAX 253
 
-/* The descriptors that came with one read: the receiver's, close-on-exec. */
+/* The descriptors that came with one read: the receiver's, close-on-exec. One that was lost may be there as -errno. */
 struct fd_group {
 	int n;
 	/* The kernel dropped some: no free descriptor, or a security module. */
@@ -63,8 +64,14 @@ int socket_type(int fd);
 /* Checks that `fd` is a connected unix socket, and tells its type: -EBADF, -ENOTSOCK, -EPROTOTYPE, -ENOTCONN. */
 int socket_check(int fd, int *ret_type);
 
-/* Close-on-exec; SO_PASSCRED for SOCK_SEQPACKET. */
+int socket_close_on_exec(int fd);
+
+/* Makes a socket that comes from elsewhere fit to be used here: close-on-exec, without the options that it could not be used
+ * with (O_ASYNC, SO_PASSPIDFD, SO_PEEK_OFF); SO_PASSCRED for SOCK_SEQPACKET. */
 int socket_prepare(int fd, int type);
+
+/* Turns SO_PEEK_OFF off: socket_peek() looks at the next packet from its first byte. */
+void socket_peek_from_start(int fd);
 
 /* SO_PASSCRED: packets bear credentials from now on, those that wait to be read included. */
 int socket_pass_credentials(int fd);
@@ -75,8 +82,15 @@ int socket_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_
 /* A connection to a path or, after '@', an abstract name: the descriptor, in blocking mode unless the deadline had passed. */
 int socket_connect(const char *address, int type, beam_deadline deadline);
 
+/* The pid of a process that has none in the pid namespace of this one. The kernel says 0, with which kill(2) means the caller's
+ * group. This is no process's number, for there are 2^22 at most: kill(2) fails. */
+#define SOCKET_NO_PID INT32_MAX
+
 /* SO_PEERCRED; -ENODATA where it would name the creator of a pair. */
 int socket_credentials(int fd, struct ucred *ret);
+
+/* Asks for an SO_SNDBUF of `least` bytes as getsockopt() counts them, unless it is as large already. */
+void socket_widen_buffer(int fd, unsigned least);
 
 /* Asks for an SO_SNDBUF; what the kernel grants is enough. */
 void socket_set_buffer(int fd, unsigned bytes);

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <harness/harness.h>
 #include <kernel/raw.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 /* asm/socket.h; the C library's headers may not know it. */
 enum { RAW_SO_PASSPIDFD = 76 };
@@ -86,6 +88,40 @@ static void test_peercred_of_a_connection_is_who_connected(void)
 	close(listener);
 }
 
+enum { CANNOT = 77 };
+
+/* In a pid namespace of its own: who is at the other end? */
+static int child_asks_from_a_namespace(void *socket)
+{
+	pid_t child;
+	int status = -1;
+
+	if (unshare(CLONE_NEWPID) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0)
+		return CANNOT;
+	child = fork();
+	if (child == 0)
+		_exit(credentials(*(int *)socket).pid);
+	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+static void test_who_is_outside_of_the_pid_namespace_has_the_pid_0(void)
+{
+	struct sockaddr_un address;
+	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), accepted, result, listener = listen_abstract(&address);
+
+	require_int(connect(client, (struct sockaddr *)&address, sizeof address), 0);
+	accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	result = process_wait(process_spawn(child_asks_from_a_namespace, &accepted));
+	close(accepted);
+	close(client);
+	close(listener);
+	if (result == CANNOT)
+		skip("no pid namespaces");
+	check_int(result, 0);
+}
+
 static void test_a_pair_has_no_address_and_a_connection_has_its_listeners(void)
 {
 	struct sockaddr_un address, found;
@@ -156,6 +192,7 @@ static void test_a_page_wiped_on_fork_is_zero_in_the_child_and_as_it_was_here(vo
 static const struct test tests[] = {
     TEST(test_peercred_of_a_pair_is_its_creator_whoever_holds_the_other_end),
     TEST(test_peercred_of_a_connection_is_who_connected),
+    TEST(test_who_is_outside_of_the_pid_namespace_has_the_pid_0),
     TEST(test_a_pair_has_no_address_and_a_connection_has_its_listeners),
     TEST(test_a_pidfd_can_arrive_unasked_on_a_socket_that_came_from_elsewhere),
     TEST(test_a_page_wiped_on_fork_is_zero_in_the_child_and_as_it_was_here),

@@ -144,7 +144,8 @@ static void test_of_its_first_36000_bytes_a_send_takes_all_or_none(void)
 	enum { ONE_PIECE = 36000, HALF = 128 << 10 };
 	char *half = half_a_file(HALF);
 
-	for (size_t before = 1; before <= ONE_PIECE; before = before * 2 < ONE_PIECE || before == ONE_PIECE ? before * 2 : ONE_PIECE) {
+	for (size_t before = 1; before <= ONE_PIECE;
+	     before = before * 2 < ONE_PIECE || before == ONE_PIECE ? before * 2 : ONE_PIECE) {
 		/* Of the last byte alone it is known that it cannot be read. */
 		struct iovec iov[2] = {{half, before - 1}, {half + HALF, 1}};
 		int ends[2], good = eventfd(0, EFD_CLOEXEC);

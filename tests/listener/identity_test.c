@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <harness/fault.h>
 #include <public/listening.h>
+#include <signal.h>
 #include <sys/syscall.h>
 
 #ifndef SO_PEERGROUPS
@@ -25,6 +26,8 @@ struct answer {
 static const struct answer unknown = {.error = ENOPROTOOPT};
 static const gid_t two_groups[] = {1234, 5678};
 static struct answer groups, label, pidfd;
+/* Of a process outside of this one's pid namespace the kernel says 0. */
+static bool outside;
 
 static const struct answer *answer_to(int option)
 {
@@ -36,8 +39,13 @@ int getsockopt(int fd, int level, int option, void *value, socklen_t *size)
 	const struct answer *answer = answer_to(option);
 	bool fits;
 
-	if (!answer)
-		return (int)syscall(SYS_getsockopt, fd, level, option, value, size);
+	if (!answer) {
+		int r = (int)syscall(SYS_getsockopt, fd, level, option, value, size);
+
+		if (outside && option == SO_PEERCRED)
+			((struct ucred *)value)->pid = 0;
+		return r;
+	}
 	fits = *size >= answer->size;
 	*size = answer->size;
 	if (!answer->error && fits && answer->size > 0)
@@ -56,12 +64,24 @@ struct seen {
 	char label[32];
 };
 
+/* Neither a process nor a group has this number. */
+static void expect_no_process(pid_t pid)
+{
+	check(pid > 0);
+	check(kill(pid, 0) < 0 && errno == ESRCH);
+	check(kill(-pid, 0) < 0 && errno == ESRCH);
+}
+
 static int note(void *context, const struct beam_identity *identity)
 {
 	struct seen *seen = context;
 
 	*seen = (struct seen){.asked = seen->asked + 1, .pidfd = identity->pidfd, .n_groups = identity->n_groups};
-	check_int(identity->pid, getpid());
+	check_int(identity->has_pid, !outside);
+	if (outside)
+		expect_no_process(identity->pid);
+	else
+		check_int(identity->pid, getpid());
 	check_int(identity->uid, geteuid());
 	require(identity->n_groups <= 4);
 	for (size_t i = 0; i < identity->n_groups; i++)
@@ -89,6 +109,15 @@ static struct seen connect_and_see(bool accepted)
 	check_int(beam_listener_accept(listener, &channel, beam_in_ms(0)), accepted ? 1 : -ETIMEDOUT);
 	check_int(seen.asked, accepted);
 	check_int(counts(listener).failed, !accepted);
+	if (accepted) {
+		struct beam_peer peer;
+
+		check_int(beam_channel_peer(channel, &peer), 0);
+		check_int(peer.has_pid, !outside);
+		check_int(peer.uid, geteuid());
+		if (outside)
+			expect_no_process(peer.pid);
+	}
 	close(fd);
 	beam_channel_unref(channel);
 	beam_listener_unref(listener);
@@ -163,11 +192,20 @@ static void test_nobody_is_judged_by_half_of_what_there_is_to_know(void)
 	fault_off();
 }
 
+static void test_a_process_outside_of_the_pid_namespace_has_no_pid(void)
+{
+	groups = label = pidfd = unknown;
+	outside = true;
+	connect_and_see(true);
+	outside = false;
+}
+
 static const struct test tests[] = {
     TEST(test_what_the_kernel_knows_is_told),
     TEST(test_what_the_kernel_does_not_know_is_left_out),
     TEST(test_who_is_in_no_group_and_has_no_label_is_judged_all_the_same),
     TEST(test_nobody_is_judged_by_half_of_what_there_is_to_know),
+    TEST(test_a_process_outside_of_the_pid_namespace_has_no_pid),
 };
 
 HARNESS_MAIN("listener/identity", tests)

@@ -1232,7 +1232,7 @@ static void test_overdraft_that_does_not_fit_goes_with_the_next_batch(void)
 	mouth_forget(&mouth);
 	check_int(inlets[FULL - 1].due_bytes, 0);
 	check_int(mouth.tx.granted_pool, limits_base.pool_bytes);
-	check_string(said(), "overdraft 170 7 0\n");
+	check_string(said(), "overdraft 128 7 0\n");
 	mouth_end(&mouth);
 }
 

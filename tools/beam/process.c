@@ -122,7 +122,8 @@ static int prepare(struct start *start, const struct request *request)
 	snprintf(start->count, sizeof start->count, "BEAM_ATTACHMENTS=%zu", start->n_attachments);
 	if (beam_channel_peer(request->channel, &peer) == 0) {
 		snprintf(start->uid, sizeof start->uid, "BEAM_PEER_UID=%u", peer.uid);
-		snprintf(start->pid, sizeof start->pid, "BEAM_PEER_PID=%d", peer.pid);
+		if (peer.has_pid)
+			snprintf(start->pid, sizeof start->pid, "BEAM_PEER_PID=%d", peer.pid);
 	}
 	return write_payload(start->input, request->message);
 }
@@ -154,10 +155,10 @@ static char **environment(struct start *start)
 	memcpy(all, environ, n * sizeof *all);
 	all[n++] = start->topic;
 	all[n++] = start->count;
-	if (*start->uid) {
+	if (*start->uid)
 		all[n++] = start->uid;
+	if (*start->pid)
 		all[n++] = start->pid;
-	}
 	return all;
 }
 
