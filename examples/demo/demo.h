@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The demo: two processes and one channel between them. One walks a tree of files and sends them from several threads
+ * The demo: two processes and one channel between them. One sends a tree of files from several threads
  * on several topics, as payloads and as open descriptors; the other receives from several threads. Both count what
  * passes and sum up checksums, and compare in the end. The consumer of one topic is slow on purpose: the finish times
  * show that no other topic waits for it.
@@ -20,7 +20,7 @@ enum { TOPIC_FILES, TOPIC_BUNDLES, TOPIC_DESCRIPTORS, TOPIC_SLOW, TOPICS };
 #define TOPIC_SUMMARY "summary"
 
 struct plan {
-	const char *name;
+	const char *name, *what;
 	unsigned senders, receivers; /* threads */
 	size_t parcel_bytes;         /* contents are gathered until a message has so many bytes; 0: one file a message */
 	unsigned parcel_fds;         /* files are sent open, so many a message; 0: their contents are sent */
@@ -28,9 +28,12 @@ struct plan {
 	unsigned pause_ms;           /* the receiver rests so long after each message */
 };
 
-enum { SLOW_MESSAGES = 400, LARGE_PAYLOAD = 4 << 20 };
+enum { SLOW_MESSAGES = 400 };
 
 extern const struct plan plans[TOPICS];
+
+/* Prints which topics there are, for people. */
+void plans_describe(void);
 
 /* What has passed on a topic, in either process. */
 struct tally {
@@ -47,11 +50,13 @@ struct totals tally_read(const struct tally *tally);
 /* ---- The tree (tree.c) ---- */
 
 struct tree {
-	char **paths; /* the regular files in it, by name */
+	char **paths; /* the regular files in it that can be read, by name */
 	size_t n;
+	uint64_t bytes;    /* what they contain */
+	size_t unreadable; /* files and folders that cannot */
 };
 
-/* Exits with a message if there is nothing to send. */
+/* Prints what it has found. Exits with a message if there is no such folder. */
 void tree_walk(struct tree *tree, const char *folder);
 void tree_free(struct tree *tree);
 
@@ -71,9 +76,6 @@ struct parcel {
  * can't be read. */
 bool parcel_add(struct parcel *parcel, const char *path, bool attach, size_t limit);
 
-/* Adds made-up content until the parcel has `size` bytes. */
-void parcel_fill(struct parcel *parcel, size_t size);
-
 /* Sends what was gathered, counts it and empties the parcel. */
 void parcel_send(struct parcel *parcel, beam_topic *topic, struct tally *tally);
 void parcel_free(struct parcel *parcel);
@@ -83,7 +85,7 @@ void parcel_receive(const beam_message *message, struct tally *tally);
 
 /* ---- The two processes (send.c, receive.c); both return the exit code ---- */
 
-int demo_send(const char *path, const char *folder);
+int demo_send(const char *path, const struct tree *tree);
 int demo_receive(int socket);
 
 /* ---- What they say (report.c) ---- */

@@ -47,24 +47,43 @@ static int both(const char *folder)
 {
 	char private[] = "/tmp/beam-demo.XXXXXX";
 	char path[sizeof private + sizeof "/socket"];
+	struct tree tree;
 	int status = 0;
 
+	tree_walk(&tree, folder);
 	must_sys(mkdtemp(private) ? 0 : -1, private);
 	snprintf(path, sizeof path, "%s/socket", private);
 	int listener = listen_at(path);
+	fflush(stdout); /* else the child would print it once more */
 	pid_t sender = fork();
 	must_sys(sender, "fork");
 	if (sender == 0) {
 		close(listener);
-		exit(demo_send(path, folder));
+		exit(demo_send(path, &tree));
 	}
+	printf("processes: %d sends the files to %d, through one channel over the unix socket %s\n", (int)sender, (int)getpid(),
+	       path);
+	plans_describe();
+	puts("Each counts what it sends or receives, and adds up checksums of it. In the end they compare.\n");
+	fflush(stdout);
 	int fd = accept_one(listener, path);
 	rmdir(private);
 	int code = demo_receive(fd);
 	waitpid(sender, &status, 0);
+	tree_free(&tree);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		code = 1;
 	puts(code ? "FAILED" : "both sides agree");
+	return code;
+}
+
+static int send_folder(const char *path, const char *folder)
+{
+	struct tree tree;
+
+	tree_walk(&tree, folder);
+	int code = demo_send(path, &tree);
+	tree_free(&tree);
 	return code;
 }
 
@@ -73,7 +92,7 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "--receive") == 0)
 		return demo_receive(accept_one(listen_at(argv[2]), argv[2]));
 	if (argc >= 3 && argc <= 4 && strcmp(argv[1], "--send") == 0)
-		return demo_send(argv[2], argc == 4 ? argv[3] : default_folder);
+		return send_folder(argv[2], argc == 4 ? argv[3] : default_folder);
 	if (argc <= 2 && (argc == 1 || argv[1][0] != '-'))
 		return both(argc == 2 ? argv[1] : default_folder);
 	fprintf(stderr,

@@ -20,20 +20,21 @@ struct header {
 	uint32_t attached;
 };
 
-/* Both processes and all their threads read through the same open files: a position of their own. */
-static uint32_t checksum_of_file(uint32_t sum, int fd, uint64_t size)
+/* Both processes and all their threads read through the same open files: a position of their own.
+ * How much there was, at most `size`. */
+static uint64_t checksum_of_file(uint32_t *sum, int fd, uint64_t size)
 {
 	unsigned char block[64 * 1024];
 	uint64_t at = 0;
 
 	while (at < size) {
-		ssize_t n = pread(fd, block, sizeof block, (off_t)at);
+		ssize_t n = pread(fd, block, size - at < sizeof block ? size - at : sizeof block, (off_t)at);
 		if (n <= 0)
 			break;
-		sum = (uint32_t)crc32(sum, block, (uInt)n);
+		*sum = (uint32_t)crc32(*sum, block, (uInt)n);
 		at += (uint64_t)n;
 	}
-	return sum;
+	return at;
 }
 
 static uint32_t checksum(uint32_t sum, const void *bytes, size_t size)
@@ -100,35 +101,17 @@ bool parcel_add(struct parcel *parcel, const char *path, bool attach, size_t lim
 	append(parcel, &header, sizeof header);
 	append(parcel, path, length);
 	if (attach) {
-		sum = checksum_of_file(sum, fd, header.size);
+		header.size = checksum_of_file(&sum, fd, header.size);
 		parcel->fds[parcel->n_fds++] = fd;
 	} else {
 		size_t start = parcel->size;
 		header.size = append_content(parcel, fd, header.size);
-		memcpy(parcel->bytes + at, &header, sizeof header);
 		sum = checksum(sum, parcel->bytes + start, header.size);
 		close(fd);
 	}
+	memcpy(parcel->bytes + at, &header, sizeof header);
 	count(parcel, header.size, sum);
 	return true;
-}
-
-void parcel_fill(struct parcel *parcel, size_t size)
-{
-	static const char path[] = "(generated)";
-	struct header header = {.path = sizeof path - 1};
-
-	if (parcel->size + sizeof header + header.path >= size)
-		return;
-	header.size = size - parcel->size - sizeof header - header.path;
-	append(parcel, &header, sizeof header);
-	append(parcel, path, header.path);
-	reserve(parcel, header.size);
-	unsigned char *content = parcel->bytes + parcel->size;
-	for (size_t i = 0; i < header.size; i++)
-		content[i] = (unsigned char)(i * 31 + (i >> 12));
-	parcel->size = size;
-	count(parcel, header.size, checksum(checksum(0, path, header.path), content, header.size));
 }
 
 static void tally_add(struct tally *tally, uint64_t files, uint64_t content, uint64_t descriptors, uint64_t sum)
@@ -183,7 +166,7 @@ void parcel_receive(const beam_message *message, struct tally *tally)
 		if (header.attached) {
 			int fd = beam_message_peek_fd(message, descriptors++);
 			must(fd < 0 ? fd : 0, "attachment");
-			crc = checksum_of_file(crc, fd, header.size);
+			checksum_of_file(&crc, fd, header.size);
 		} else {
 			crc = checksum(crc, at + header.path, header.size);
 		}

@@ -77,6 +77,8 @@ static void report_speed(const struct totals totals[TOPICS], const double finish
 		bytes += (double)totals[i].bytes;
 		messages += (double)totals[i].messages;
 	}
+	if (messages == 0)
+		return;
 	printf("%.0f MB/s, %.0f messages/s on the quick topics, done after %.2f s; the slow one took %.2f s\n",
 	       bytes / quick / 1e6, messages / quick, quick, finished[TOPIC_SLOW]);
 }

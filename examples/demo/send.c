@@ -25,14 +25,6 @@ static size_t stride(const struct line *line)
 	return line->plan->sample && line->tree->n > SLOW_MESSAGES ? line->tree->n / SLOW_MESSAGES : 1;
 }
 
-/* Before the last of what a thread has gathered goes: a small tree gives no large payload by itself. */
-static void finish(struct line *line, struct parcel *parcel, bool sent_large)
-{
-	if (line->plan->parcel_bytes && !sent_large)
-		parcel_fill(parcel, LARGE_PAYLOAD + 1);
-	parcel_send(parcel, line->topic, &line->tally);
-}
-
 static bool is_full(const struct plan *plan, const struct parcel *parcel)
 {
 	if (parcel->n_fds == PARCEL_FDS)
@@ -45,18 +37,15 @@ static void *sender(void *argument)
 	struct line *line = argument;
 	struct parcel parcel = {.size = 0};
 	size_t each = stride(line), n = line->tree->n / each, from;
-	bool sent_large = false;
 
 	while ((from = atomic_fetch_add(&line->next, STEP)) < n) {
 		for (size_t i = from; i < n && i < from + STEP; i++) {
 			parcel_add(&parcel, line->tree->paths[i * each], line->plan->parcel_fds > 0, line->limit);
-			if (!is_full(line->plan, &parcel))
-				continue;
-			sent_large = sent_large || parcel.size > LARGE_PAYLOAD;
-			parcel_send(&parcel, line->topic, &line->tally);
+			if (is_full(line->plan, &parcel))
+				parcel_send(&parcel, line->topic, &line->tally);
 		}
 	}
-	finish(line, &parcel, sent_large);
+	parcel_send(&parcel, line->topic, &line->tally);
 	parcel_free(&parcel);
 	if (atomic_fetch_sub(&line->working, 1) == 1) {
 		must(beam_topic_close(line->topic), "close");
@@ -89,9 +78,8 @@ static bool compare(beam_channel *channel, const struct totals mine[TOPICS])
 	return r == 1 && size == sizeof theirs && report_comparison(mine, theirs);
 }
 
-int demo_send(const char *path, const char *folder)
+int demo_send(const char *path, const struct tree *tree)
 {
-	struct tree tree;
 	struct line lines[TOPICS] = {0};
 	struct totals totals[TOPICS];
 	struct beam_limits limits;
@@ -101,12 +89,11 @@ int demo_send(const char *path, const char *folder)
 
 	must(beam_channel_connect(&channel, path, NULL, beam_in_ms(5000)), path);
 	report_breaches_of(channel);
-	tree_walk(&tree, folder);
 	must(beam_channel_limits(channel, &limits, beam_in_ms(5000)), "limits");
 	began = seconds();
 	for (int i = 0; i < TOPICS; i++) {
 		lines[i].plan = &plans[i];
-		lines[i].tree = &tree;
+		lines[i].tree = tree;
 		start(&lines[i], threads[i], channel, &limits);
 	}
 	for (int i = 0; i < TOPICS; i++) {
@@ -120,6 +107,5 @@ int demo_send(const char *path, const char *folder)
 	report_totals("sent", totals, finished);
 	must(beam_channel_close(channel, beam_in_ms(5000)), "close");
 	beam_channel_unref(channel);
-	tree_free(&tree);
 	return same ? 0 : 1;
 }
