@@ -290,6 +290,53 @@ static void test_nobody_steps_down_if_the_thread_cannot_be_told(void)
 	end();
 }
 
+static void start_waiting(void *receiver)
+{
+	start(receiver, 0, soon());
+	check_within(20000, view().waiters == 1);
+}
+
+static void test_the_thread_stops_watching_when_it_gives_the_right_to_one_who_came_meanwhile(void)
+{
+	struct receiver receiver;
+	struct view seen;
+
+	begin_settled(NULL);
+	check_within(20000, is(STANDBY_WATCH, false));
+	fault_meanwhile(SYS_RECVMSG, 1, start_waiting, &receiver);
+	say(1, "read by the thread");
+	check_within(20000, (seen = view(), seen.taken && seen.mode != STANDBY_WATCH && seen.waiters == 0));
+	say(0, "read by the other one");
+	finish(&receiver, 1);
+	end();
+}
+
+/* It gets the right at the moment at which its time is up, most of the time. */
+static void give_to_one_whose_time_is_up(void)
+{
+	struct receiver leader, other;
+
+	begin_settled(NULL);
+	start(&leader, 0, BEAM_FOREVER);
+	check_within(20000, is(STANDBY_REST, true));
+	start(&other, 1, beam_in_ms(20));
+	check_within(20000, view().waiters == 1 || atomic_load(&other.done));
+	pthread_mutex_lock(&topics[1]->inbox.lock);
+	say(0, "and the right goes to the other one");
+	check_within(20000, deadline_passed(other.deadline + INT64_C(5) * 1000 * 1000));
+	pthread_mutex_unlock(&topics[1]->inbox.lock);
+	finish(&leader, 1);
+	finish(&other, -ETIMEDOUT);
+	check_within(20000, !view().taken);
+	end();
+}
+
+static void test_who_gets_the_right_when_its_time_is_up_passes_it_on(void)
+{
+	for (int i = 0; i < 10 && !harness_failures(); i++)
+		give_to_one_whose_time_is_up();
+}
+
 static atomic_bool looked_again;
 
 /* The one that was woken is back for a look, and gone again. */
@@ -355,6 +402,37 @@ static void test_want_of_memory_while_reading_is_told_as_such(void)
 	read_fails(EIO, -ECONNRESET);
 }
 
+/* The kernel tells once that the other side has closed without reading everything. */
+static void test_a_reset_does_not_hide_what_came_before_it(void)
+{
+	beam_message *message = NULL;
+
+	begin_settled(NULL);
+	check_within(20000, is(STANDBY_WATCH, false));
+	fault_only(FAULT(SYS_RECVMSG));
+	fault_at(1, ECONNRESET, FAULT_ONCE);
+	say(0, "still there");
+	check_int(beam_topic_receive(topics[0], &message, soon()), 1);
+	check(fault_hit());
+	fault_off();
+	beam_message_free(message);
+	end();
+}
+
+static void test_polling_that_pays_is_not_rare_any_more(void)
+{
+	struct beam_channel_options options = looped();
+
+	begin_settled(&options);
+	require(baton_take(channel));
+	channel->busy_poll.interval = 64;
+	say(0, "at once");
+	check(poll_busily(channel));
+	check_int(channel->busy_poll.interval, 0);
+	baton_leave(channel);
+	end();
+}
+
 static const struct test tests[] = {
     TEST(test_the_kick_is_made_once_though_two_want_it_at_once),
     TEST(test_a_kick_for_good_shows_in_a_kick_that_is_made_later),
@@ -368,8 +446,12 @@ static const struct test tests[] = {
     TEST(test_the_thread_is_told_of_one_who_is_expected_unless_it_ticks_soon),
     TEST(test_the_thread_is_told_to_tick_sooner),
     TEST(test_nobody_steps_down_if_the_thread_cannot_be_told),
+    TEST(test_the_thread_stops_watching_when_it_gives_the_right_to_one_who_came_meanwhile),
+    TEST(test_who_gets_the_right_when_its_time_is_up_passes_it_on),
     TEST(test_nobody_steps_down_for_one_who_was_back_for_a_look),
     TEST(test_want_of_memory_while_reading_is_told_as_such),
+    TEST(test_a_reset_does_not_hide_what_came_before_it),
+    TEST(test_polling_that_pays_is_not_rare_any_more),
 };
 
 HARNESS_MAIN("channel/meanwhile_reading", tests)

@@ -149,6 +149,34 @@ static void test_a_refusal_that_was_not_told_shows_as_room(void)
 	end();
 }
 
+/* There is credit for a short message on the topic, but for none that would show as room. */
+static void leave_little_credit(beam_topic *topic)
+{
+	struct outlet *outlet = &topic->outbox.outlet;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	outlet->limit_bytes = outlet->used_bytes + 200;
+	channel->tx.pool.limit = channel->tx.pool.used;
+	rooms_show(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+static void test_a_refusal_on_a_topic_without_credit_shows_as_room(void)
+{
+	int fd;
+
+	begin_settled(NULL);
+	fd = beam_topic_room_fd(topics[1]);
+	leave_little_credit(topics[1]);
+	check(!is_readable(fd));
+	fault_meanwhile(SYS_SENDMSG, 1, append_refused, NULL);
+	check_int(send_words(0, "writing", soon()), 0);
+	check_within(20000, is_readable(fd));
+	check(was_refused());
+	fault_off();
+	end();
+}
+
 static void append_refused_call(void *argument)
 {
 	beam_call **call = argument;
@@ -588,6 +616,17 @@ static void *send_items(void *ret)
 	return NULL;
 }
 
+/* The channel's thread is, or has been woken. */
+static bool is_awake(void)
+{
+	bool awake;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	awake = channel->awake;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return awake;
+}
+
 static bool is_full(void)
 {
 	bool full;
@@ -639,6 +678,58 @@ static void test_the_loop_is_nudged_when_another_thread_finds_the_socket_full(vo
 	end();
 }
 
+static void test_a_nudge_that_is_asked_for_late_shows_what_was_before(void)
+{
+	struct beam_channel_options options = looped();
+
+	begin_settled(&options);
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_at(1, EAGAIN, FAULT_ONCE);
+	check_int(send_words(1, "waits for room", BEAM_NOWAIT), 0);
+	check(fault_hit());
+	fault_off();
+	check(is_readable(beam_channel_loop_nudge_fd(channel)));
+	end();
+}
+
+static void test_a_send_that_was_given_up_leaves_a_socket_that_is_written_to(void)
+{
+	begin_settled(NULL);
+	check_within(20000, !is_awake());
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_at(1, EAGAIN, FAULT_ONCE);
+	check_int(send_bulk(1, 200000, 1, BEAM_NOWAIT), -EAGAIN);
+	check(fault_hit());
+	fault_off();
+	check_int(send_words(0, "next", soon()), 0);
+	expect_of_peer(0, "next", 0);
+	end();
+}
+
+static void test_who_leaves_the_writing_to_the_thread_wakes_it(void)
+{
+	begin_settled(NULL);
+	check_within(20000, !is_awake());
+	/* The next send is one of a burst, however long it takes to come. */
+	pthread_mutex_lock(&channel->tx_lock);
+	channel->in_a_row = 1 << 20;
+	channel->sent_at = clock_now() + INT64_C(3600) * 1000 * 1000 * 1000;
+	pthread_mutex_unlock(&channel->tx_lock);
+	check_int(send_words(0, "in a burst", soon()), 0);
+	expect_of_peer(0, "in a burst", 0);
+	end();
+}
+
+static int64_t back_off(void)
+{
+	int64_t result;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	result = channel->retry_after;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return result;
+}
+
 static void test_what_fails_often_is_tried_again_before_long(void)
 {
 	begin_settled(NULL);
@@ -649,6 +740,8 @@ static void test_what_fails_often_is_tried_again_before_long(void)
 	check_int(send_words(0, "in the end", soon()), 0);
 	fault_off();
 	expect_of_peer(0, "in the end", 0);
+	/* What fails next is another matter. */
+	check_int(back_off(), 0);
 	end();
 }
 
@@ -656,6 +749,7 @@ static const struct test tests[] = {
     TEST(test_there_is_room_in_the_buffer_while_somebody_writes),
     TEST(test_who_must_not_wait_goes_behind_what_is_held_and_others_wait),
     TEST(test_a_refusal_that_was_not_told_shows_as_room),
+    TEST(test_a_refusal_on_a_topic_without_credit_shows_as_room),
     TEST(test_a_call_that_was_refused_in_the_buffer_is_told_why),
     TEST(test_who_is_woken_and_has_not_got_the_right_goes_on_waiting),
     TEST(test_who_has_descriptors_waits_behind_those_that_are_too_many),
@@ -672,6 +766,9 @@ static const struct test tests[] = {
     TEST(test_a_call_of_which_a_part_has_gone_is_cancelled),
     TEST(test_of_a_run_that_breaks_off_whole_messages_count),
     TEST(test_the_loop_is_nudged_when_another_thread_finds_the_socket_full),
+    TEST(test_a_nudge_that_is_asked_for_late_shows_what_was_before),
+    TEST(test_a_send_that_was_given_up_leaves_a_socket_that_is_written_to),
+    TEST(test_who_leaves_the_writing_to_the_thread_wakes_it),
     TEST(test_what_fails_often_is_tried_again_before_long),
 };
 

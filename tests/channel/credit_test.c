@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Credit for messages that have been taken, thrown away or broken off. Each part of a message's cost
+ * comes back once: what it borrowed from the pool to the pool, the rest to its topic.
+ */
+#include <beam/call.h>
+#include <channel/scene.h>
+
+enum { TEXT = 10, OVERDRAFT = 30, REST = TEXT + RAW_MESSAGE_COST - OVERDRAFT };
+
+static void put_u32_at(unsigned char *at, uint32_t value)
+{
+	for (int i = 0; i < 4; i++)
+		at[i] = (unsigned char)(value >> (24 - 8 * i));
+}
+
+/* A message in one frame that borrows from the pool. */
+static void append_overdrawn(unsigned kind, unsigned flags, uint32_t id, uint32_t argument)
+{
+	unsigned char payload[8 + TEXT] = {0};
+
+	put_u32_at(payload, TEXT);
+	put_u32_at(payload + 4, OVERDRAFT);
+	raw_frame(&out, kind, RAW_SIZED | flags, 0, id, argument, payload, sizeof payload);
+}
+
+/* On the first topic, and that is all. */
+static void say_overdrawn(void)
+{
+	append_overdrawn(RAW_DATA, 0, 1, 0);
+	raw_peer_send(&peer, &out);
+}
+
+static void send_now(void)
+{
+	raw_peer_send(&peer, &out);
+}
+
+/* What was sent until now has been read, and what came of it is known. */
+static void wait_until_read(void)
+{
+	beam_message *message = NULL;
+
+	say(1, "so far");
+	require_int(beam_topic_receive(topics[1], &message, soon()), 1);
+	beam_message_free(message);
+}
+
+static void take(void)
+{
+	beam_message *message = NULL;
+
+	require_int(beam_topic_receive(topics[0], &message, soon()), 1);
+	beam_message_free(message);
+}
+
+struct sum {
+	uint64_t topic, pool;
+};
+
+static void add_credit(struct sum *sum, const struct raw_frame *frame)
+{
+	uint32_t bytes;
+
+	if (frame->kind != RAW_CREDIT)
+		return;
+	bytes = raw_u32(frame->payload);
+	/* For a topic or call of its own, and not marked as borrowed. */
+	if ((frame->id || frame->argument) && !frame->flags)
+		sum->topic += bytes;
+	else
+		sum->pool += bytes;
+}
+
+/* All that comes back is so much, and no more follows. */
+static void expect_credit(uint64_t topic, uint64_t pool)
+{
+	struct raw_frame frame = {0};
+	struct sum sum = {0};
+
+	while (sum.topic < topic || sum.pool < pool) {
+		require_int(raw_peer_next(&peer, &frame), 1);
+		add_credit(&sum, &frame);
+	}
+	check_int(send_words(3, "the end", soon()), 0);
+	do {
+		require_int(raw_peer_next(&peer, &frame), 1);
+		add_credit(&sum, &frame);
+	} while (frame.kind != RAW_DATA || frame.id != 4);
+	check_int(sum.topic, topic);
+	check_int(sum.pool, pool);
+}
+
+static void test_what_was_taken_comes_back(void)
+{
+	begin_settled(NULL);
+	say_overdrawn();
+	take();
+	expect_credit(REST, OVERDRAFT);
+	end();
+}
+
+static void test_of_a_topic_that_was_closed_the_pool_comes_back(void)
+{
+	begin_settled(NULL);
+	append_overdrawn(RAW_DATA, 0, 1, 0);
+	raw_frame(&out, RAW_CLOSE, 0, 0, 1, 0, NULL, 0);
+	send_now();
+	wait_until_read();
+	take();
+	expect_credit(0, OVERDRAFT);
+	end();
+}
+
+static void test_of_a_topic_that_is_reset_the_pool_comes_back(void)
+{
+	begin_settled(NULL);
+	say_overdrawn();
+	wait_until_read();
+	check_int(beam_topic_reset(topics[0]), 0);
+	expect_credit(0, OVERDRAFT);
+	end();
+}
+
+static void test_of_what_comes_after_a_reset_the_pool_comes_back(void)
+{
+	begin_settled(NULL);
+	check_int(beam_topic_reset(topics[0]), 0);
+	say_overdrawn();
+	expect_credit(0, OVERDRAFT);
+	end();
+}
+
+/* Begins a message of two frames, and breaks it off. */
+static void say_broken_off(void)
+{
+	raw_begin(&out, 1, TEXT, OVERDRAFT, "begun", 5);
+	raw_frame(&out, RAW_DATA, RAW_ABORT, 0, 1, 0, NULL, 0);
+	send_now();
+}
+
+static void test_what_was_broken_off_comes_back(void)
+{
+	begin_settled(NULL);
+	say_broken_off();
+	expect_credit(REST, OVERDRAFT);
+	end();
+}
+
+static void test_of_what_is_broken_off_after_a_reset_the_pool_comes_back(void)
+{
+	begin_settled(NULL);
+	check_int(beam_topic_reset(topics[0]), 0);
+	say_broken_off();
+	expect_credit(0, OVERDRAFT);
+	end();
+}
+
+static beam_call *begin_call(void)
+{
+	beam_call *call = NULL;
+
+	require_int(beam_call_begin(&call, topics[0], NULL, 0, NULL, 0, soon()), 0);
+	check_int(raw_peer_expect(&peer, RAW_DATA).argument, 1);
+	return call;
+}
+
+static void take_reply(beam_call *call)
+{
+	beam_message *message = NULL;
+
+	require_int(beam_call_receive(call, &message, soon()), 1);
+	beam_message_free(message);
+}
+
+static void test_of_a_call_replies_that_are_taken_come_back(void)
+{
+	beam_call *call;
+
+	begin_settled(NULL);
+	call = begin_call();
+	append_overdrawn(RAW_REPLY, 0, 0, 1);
+	send_now();
+	take_reply(call);
+	expect_credit(REST, OVERDRAFT);
+	beam_call_unref(call);
+	end();
+}
+
+static void test_of_a_call_that_is_over_the_pool_comes_back(void)
+{
+	beam_call *call;
+
+	begin_settled(NULL);
+	call = begin_call();
+	append_overdrawn(RAW_REPLY, RAW_END, 0, 1);
+	send_now();
+	wait_until_read();
+	take_reply(call);
+	expect_credit(0, OVERDRAFT);
+	beam_call_unref(call);
+	end();
+}
+
+static void test_of_a_call_that_is_cancelled_the_pool_comes_back(void)
+{
+	beam_call *call;
+
+	begin_settled(NULL);
+	call = begin_call();
+	append_overdrawn(RAW_REPLY, 0, 0, 1);
+	send_now();
+	wait_until_read();
+	check_int(beam_call_cancel(call), 0);
+	expect_credit(0, OVERDRAFT);
+	beam_call_unref(call);
+	end();
+}
+
+static void test_of_a_call_that_is_over_and_freed_unread_the_pool_comes_back(void)
+{
+	beam_call *call;
+
+	begin_settled(NULL);
+	call = begin_call();
+	append_overdrawn(RAW_REPLY, RAW_END, 0, 1);
+	send_now();
+	wait_until_read();
+	beam_call_unref(call);
+	expect_credit(0, OVERDRAFT);
+	end();
+}
+
+static const struct test tests[] = {
+    TEST(test_what_was_taken_comes_back),
+    TEST(test_of_a_topic_that_was_closed_the_pool_comes_back),
+    TEST(test_of_a_topic_that_is_reset_the_pool_comes_back),
+    TEST(test_of_what_comes_after_a_reset_the_pool_comes_back),
+    TEST(test_what_was_broken_off_comes_back),
+    TEST(test_of_what_is_broken_off_after_a_reset_the_pool_comes_back),
+    TEST(test_of_a_call_replies_that_are_taken_come_back),
+    TEST(test_of_a_call_that_is_over_the_pool_comes_back),
+    TEST(test_of_a_call_that_is_cancelled_the_pool_comes_back),
+    TEST(test_of_a_call_that_is_over_and_freed_unread_the_pool_comes_back),
+};
+
+HARNESS_MAIN("channel/credit", tests)
