@@ -381,6 +381,7 @@ static void test_sixteen_undrained_topics_leave_a_seventeenth_its_share_where_th
 
 static void test_sixteen_undrained_topics_leave_a_seventeenth_its_share_where_the_table_is_of_1024(void)
 {
+	needs_descriptors(1024);
 	run_at(1024);
 }
 
