@@ -15,6 +15,7 @@ static void sweep_attached(void (*scenario)(void))
 
 static void test_attachments_that_are_borrowed_and_given(void)
 {
+	needs_descriptors(1024);
 	sweep_attached(attachments_borrowed_and_given);
 }
 
@@ -30,6 +31,7 @@ static void test_attachments_that_are_sent_on(void)
 
 static void test_attachments_that_wait_in_the_buffer(void)
 {
+	needs_descriptors(1024);
 	sweep_attached(attachments_in_the_buffer);
 }
 

@@ -449,6 +449,7 @@ static void test_the_buffer_holds_so_many_descriptors_and_no_more(void)
 	beam_message *message = NULL;
 	struct ends ends;
 
+	needs_descriptors(512);
 	options.attachments = options.topic_window_attachments = 1000;
 	ends_open_settled(&ends, &options);
 	sender = pthread_self();
@@ -468,6 +469,7 @@ static void test_a_run_ends_where_its_descriptors_would_be_too_many(void)
 	struct beam_item items[] = {{"", 0, fds, 1}, {"", 0, fds, TX_FDS / 2}, {"", 0, fds, TX_FDS / 2}};
 	struct ends ends;
 
+	needs_descriptors(512);
 	options.message_attachments = TX_FDS / 2;
 	/* One topic may hold a quarter. */
 	options.topic_window_attachments = 1000;

@@ -456,6 +456,19 @@ void needs_threads_in_children(void)
 		skip("ThreadSanitizer can not follow a child that starts threads when its parent had some");
 }
 
+void needs_descriptors(size_t n)
+{
+	struct rlimit limit;
+
+	require_int(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	if (limit.rlim_max < n)
+		skip("needs %zu descriptors, and this user may have %llu", n, (unsigned long long)limit.rlim_max);
+	if (limit.rlim_cur < n) {
+		limit.rlim_cur = n;
+		require_int(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	}
+}
+
 void needs_memory_in_children(void)
 {
 	if (ADDRESS_SANITIZER)

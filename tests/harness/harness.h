@@ -167,6 +167,8 @@ pid_t process_spawn(int (*run)(void *argument), void *argument);
 int process_wait(pid_t process);
 /* For tests whose children start threads while others run here. */
 void needs_threads_in_children(void);
+/* For tests that hold or send so many descriptors at once: a user may have fewer. */
+void needs_descriptors(size_t n);
 /* For tests whose children take memory while threads that never sleep run here. */
 void needs_memory_in_children(void);
 /* Ends a spawned process from anywhere in it. */

@@ -183,6 +183,7 @@ static void test_closes_that_last_cost_the_credit_of_their_channels_and_nobodys_
 	pthread_t thread;
 	int file;
 
+	needs_descriptors(1024);
 	needs_closes_that_last();
 	file = raw_file();
 	bitten_begin(&hanging, 1);

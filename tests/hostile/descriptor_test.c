@@ -48,6 +48,7 @@ static void expect_wrong_number(unsigned said, unsigned sent)
 
 static void test_more_descriptors_than_carried_are_a_breach(void)
 {
+	needs_descriptors(1024);
 	same_fd_open();
 	expect_wrong_number(0, 1);
 	expect_wrong_number(0, 253);
@@ -59,6 +60,7 @@ static void test_more_descriptors_than_carried_are_a_breach(void)
 
 static void test_fewer_descriptors_than_carried_are_a_breach(void)
 {
+	needs_descriptors(1024);
 	same_fd_open();
 	expect_wrong_number(1, 0);
 	expect_wrong_number(2, 1);
@@ -87,6 +89,7 @@ static void test_carried_and_not_claimed_before_others_come_is_a_breach(void)
 
 static void test_carried_and_never_claimed_is_closed_with_the_channel(void)
 {
+	needs_descriptors(1024);
 	same_fd_open();
 	attack_begin(&attack, NULL);
 	raw_carry(&attack.out, raw_text(&attack.out, 1, "none claimed"), 253);

@@ -74,6 +74,7 @@ static void test_what_is_carried_with_credit_and_not_claimed_is_closed_when_the_
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	size_t alone, before;
 
+	needs_descriptors(1024);
 	options.message_attachments = options.attachments = options.topic_window_attachments = 253;
 	files_open();
 	alone = open_fds();
@@ -338,8 +339,7 @@ static void run_crowd(uint32_t idle_timeout_ms)
 							   : PEERS - 2,
 			      .idle_timeout_ms = idle_timeout_ms};
 
-	if (!table_may_be(crowd.peers * 6 + 200))
-		skip("this user may not have so many descriptors");
+	needs_descriptors(crowd.peers * 6 + 200);
 	check_int(process_wait(process_spawn(held_by_themselves, &crowd)), 0);
 }
 

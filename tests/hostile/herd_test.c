@@ -173,6 +173,7 @@ static void *send_large(void *topic)
 
 static void test_bytes_of_the_pool_in_crumbs_wake_nobody_who_cannot_go_on(void)
 {
+	needs_descriptors(1024);
 	begin(64);
 	open_topics();
 	drain = thread_spawn(read_all, NULL);
@@ -197,8 +198,10 @@ static void *send_attachments(void *topic)
 
 static void test_attachments_in_crumbs_wake_nobody_who_cannot_go_on(void)
 {
-	int file = raw_file();
+	int file;
 
+	needs_descriptors(1024);
+	file = raw_file();
 	for (int i = 0; i < FDS; i++)
 		files[i] = file;
 	begin(64);

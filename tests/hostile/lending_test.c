@@ -293,23 +293,28 @@ static void run_in_every_way(unsigned n)
 
 static void test_one_greedy_peer_leaves_the_process_what_it_needs(void)
 {
+	needs_descriptors(TABLE);
 	run_in_every_way(1);
 }
 
 static void test_ten_greedy_peers_leave_the_process_what_it_needs(void)
 {
+	needs_descriptors(TABLE);
 	run_in_every_way(10);
 }
 
 static void test_two_hundred_greedy_peers_leave_the_process_what_it_needs(void)
 {
+	needs_descriptors(TABLE);
 	run_in_every_way(200);
 }
 
 static void test_peers_whose_descriptors_take_long_to_close_leave_the_process_what_it_needs(void)
 {
-	struct lingering probe = lingering_open();
+	struct lingering probe;
 
+	needs_descriptors(TABLE);
+	probe = lingering_open();
 	/* There is a loopback. Unread data makes the peer's end reset it. */
 	close(probe.peer);
 	close(probe.fd);
@@ -375,6 +380,7 @@ static int what_was_set_aside(void *unused)
 
 static void test_a_channel_that_was_told_how_many_attachments_it_may_hold_neither_lends_nor_borrows(void)
 {
+	needs_descriptors(TABLE);
 	check_int(process_wait(process_spawn(what_was_set_aside, NULL)), 0);
 }
 
@@ -399,6 +405,7 @@ static int what_is_left(void *unused)
 
 static void test_what_was_set_aside_for_a_channel_is_not_lent_to_others_before_it_ends(void)
 {
+	needs_descriptors(TABLE);
 	check_int(process_wait(process_spawn(what_is_left, NULL)), 0);
 }
 
@@ -452,6 +459,7 @@ static int idle_and_waiting(void *unused)
 
 static void test_a_thread_that_waits_for_messages_does_not_keep_what_its_side_does_not_need(void)
 {
+	needs_descriptors(TABLE);
 	check_int(process_wait(process_spawn(idle_and_waiting, NULL)), 0);
 }
 
@@ -480,6 +488,7 @@ static int idle_and_busy(void *unused)
 
 static void test_what_an_idle_peer_does_not_need_is_lent_to_others_until_it_does(void)
 {
+	needs_descriptors(TABLE);
 	check_int(process_wait(process_spawn(idle_and_busy, NULL)), 0);
 }
 

@@ -518,6 +518,7 @@ static int holds_and_frees_late(void *unused)
 
 static void test_messages_can_be_freed_after_their_channel_and_are_not_lent_to_others_before(void)
 {
+	needs_descriptors(1024);
 	check_int(process_wait(process_spawn(holds_and_frees_late, NULL)), 0);
 }
 
@@ -564,6 +565,7 @@ static int ends_while_messages_are_freed(void *unused)
 
 static void test_messages_that_are_freed_while_their_channel_ends_are_lent_again_once(void)
 {
+	needs_descriptors(1024);
 	check_int(process_wait(process_spawn(ends_while_messages_are_freed, NULL)), 0);
 }
 
@@ -692,6 +694,7 @@ static void test_a_sender_gets_no_more_into_the_table_than_was_granted(void)
 {
 	static const uint32_t attachments[] = {1, 2, 8, 61, 253};
 
+	needs_descriptors(1024);
 	for (size_t i = 0; i < sizeof attachments / sizeof *attachments; i++) {
 		struct beam_channel_options options = so_many(attachments[i]);
 

@@ -270,8 +270,10 @@ static void test_bad_arguments_to_the_message_functions(void)
 static void test_a_message_takes_253_attachments_and_not_one_more(void)
 {
 	beam_message *message = NULL;
-	int file = raw_file();
+	int file;
 
+	needs_descriptors(512);
+	file = raw_file();
 	require_int(beam_message_new(&message, NULL, 0), 0);
 	for (int i = 0; i < BEAM_MESSAGE_ATTACHMENTS_MAX; i++)
 		check_int(beam_message_add_fd(message, file), 0);

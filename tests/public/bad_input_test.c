@@ -255,9 +255,11 @@ static void test_what_goes_beyond_the_topics_window_goes_with_credit_of_the_pool
 	static const char data[SIZE];
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	struct beam_item items[MESSAGES];
-	int file = raw_file();
+	int file;
 	struct ends ends;
 
+	needs_descriptors(1024);
+	file = raw_file();
 	options.topic_window_bytes = 64 << 10;
 	ends_open(&ends, &options);
 	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);

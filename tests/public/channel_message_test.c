@@ -296,8 +296,10 @@ static void test_as_many_attachments_as_the_other_side_accepts_go_in_one_message
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	struct iovec iov = {(char[]){"x"}, 1};
 	beam_message *message = NULL;
-	int many[253], file = raw_file();
+	int many[253], file;
 
+	needs_descriptors(1024);
+	file = raw_file();
 	options.message_attachments = options.topic_window_attachments = options.attachments = 253;
 	for (int i = 0; i < 253; i++)
 		many[i] = file;

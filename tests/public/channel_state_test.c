@@ -158,9 +158,11 @@ static void test_statistics_count_what_was_sent_and_what_was_taken(void)
 {
 	struct iovec iov = {(char[]){"seven b"}, 7};
 	struct beam_statistics sender, receiver;
-	int file = raw_file(), fds[2] = {file, file};
+	int file, fds[2];
 	beam_message *message = NULL;
 
+	needs_descriptors(1024);
+	fds[0] = fds[1] = file = raw_file();
 	ends_open(&ends, NULL);
 	for (int i = 0; i < 5; i++)
 		check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, 2, soon()), 0);

@@ -34,6 +34,15 @@ static inline bool table_may_be(rlim_t n)
 	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && n <= limit.rlim_max;
 }
 
+/* n, or as many as this user may have. */
+static inline rlim_t table_at_most(rlim_t n)
+{
+	struct rlimit limit;
+
+	require_int(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	return n < limit.rlim_max ? n : limit.rlim_max;
+}
+
 static inline void table_limit(rlim_t n)
 {
 	struct rlimit limit;

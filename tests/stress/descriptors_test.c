@@ -45,7 +45,7 @@ static int sending_process(void *socket)
 	int64_t end;
 
 	close(((int *)socket)[0]);
-	table_limit(1024);
+	table_limit(table_at_most(1024));
 	require_int(beam_channel_new(&channel, ((int *)socket)[1], NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "flood"), 0);
 	require_int(beam_channel_limits(channel, &limits, in_time()), 0);
@@ -178,6 +178,7 @@ static void test_with_a_table_of_256_none_of_a_flood_is_lost(void)
 
 static void test_with_a_table_of_1024_none_of_a_flood_is_lost(void)
 {
+	needs_descriptors(1024);
 	flood(1024, true);
 	flood(1024, false);
 }

@@ -131,6 +131,7 @@ static void kill_one(struct plan *plan, struct rng *rng)
 
 static void test_of_a_killed_peer_a_prefix_came_and_the_loss_is_told(void)
 {
+	needs_descriptors(1024);
 	run_rounds(1000, 20, true, kill_one);
 }
 
@@ -142,11 +143,13 @@ static void close_topics(struct plan *plan, struct rng *rng)
 
 static void test_two_processes_that_part_in_peace_have_everything(void)
 {
+	needs_descriptors(1024);
 	run_rounds(2000, 20, true, close_topics);
 }
 
 static void test_one_process_that_parts_in_peace_has_everything(void)
 {
+	needs_descriptors(1024);
 	run_rounds(3000, 30, false, close_topics);
 }
 
@@ -158,6 +161,7 @@ static void reset_topics(struct plan *plan, struct rng *rng)
 
 static void test_a_reset_topic_loses_its_end_alone_and_says_so(void)
 {
+	needs_descriptors(1024);
 	run_rounds(4000, 15, false, reset_topics);
 }
 
@@ -175,6 +179,7 @@ static void close_channel(struct plan *plan, struct rng *rng)
 
 static void test_a_channel_closed_at_any_moment_delivers_what_the_closer_sent(void)
 {
+	needs_descriptors(1024);
 	run_rounds(5000, 15, false, close_channel);
 }
 
