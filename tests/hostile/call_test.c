@@ -345,6 +345,19 @@ static void test_a_call_that_is_broken_off_in_the_middle_gets_its_end(void)
 	attack_end(&attack);
 }
 
+/* AddressSanitizer sees whether a call is looked at after its end. */
+static void test_replies_in_one_read_to_a_call_that_nobody_holds_are_thrown_away(void)
+{
+	attack_begin(&attack, NULL);
+	beam_call_unref(begin_call());
+	raw_frame(&attack.out, RAW_REPLY, 0, 0, 0, 1, "one", 3);
+	raw_frame(&attack.out, RAW_REPLY, RAW_END, 0, 0, 1, "last", 4);
+	raw_text(&attack.out, 1, "goes on");
+	attack_send(&attack);
+	expect_text(attack.topic, "goes on");
+	attack_end(&attack);
+}
+
 static const struct test tests[] = {
     TEST(test_an_answer_that_can_not_be_is_a_breach),
     TEST(test_more_bytes_than_a_calls_credit_are_a_breach),
@@ -359,5 +372,6 @@ static const struct test tests[] = {
     TEST(test_a_reset_within_a_request_is_answered_when_that_has_come),
     TEST(test_a_call_that_arrives_together_with_a_plain_message_can_be_failed_before_it_is_freed),
     TEST(test_a_call_that_is_broken_off_in_the_middle_gets_its_end),
+    TEST(test_replies_in_one_read_to_a_call_that_nobody_holds_are_thrown_away),
 };
 HARNESS_MAIN("hostile/call", tests)
