@@ -370,6 +370,30 @@ static int leave_those_that_may_hang(void *argument)
 	exit(7);
 }
 
+static int leave_after_one_that_did_not_start(void *argument)
+{
+	fault_only(FAULT(SYS_PTHREAD_CREATE));
+	fault_at(1, EAGAIN, FAULT_ONCE);
+	check_int(thread_start_expendable(hang, NULL, "beam-test"), -EAGAIN);
+	fault_off();
+	check_int(thread_start(write_after_a_while, argument, "beam-test"), 0);
+	exit(7);
+}
+
+static void test_a_thread_that_did_not_start_is_not_taken_for_one_that_may_hang(void)
+{
+	int pipe_fds[2];
+
+	needs_threads_in_children();
+	if (under_valgrind())
+		skip("the child's exit would be judged by its parent's memory");
+	require_int(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+	check_int(process_wait(process_spawn(leave_after_one_that_did_not_start, &pipe_fds[1])), 7);
+	check_int(read(pipe_fds[0], &(char){0}, 1), 1);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+
 static void test_the_end_of_the_process_waits_for_threads_but_not_for_those_that_may_hang(void)
 {
 	int64_t begin = now_ns();
@@ -564,6 +588,29 @@ static void end_and_linger(struct lingering *lingering)
 	check_within(5000, atomic_load(&lingering->ended));
 }
 
+static void test_a_child_that_fork_handlers_do_not_see_does_not_wait_for_threads_of_the_parent(void)
+{
+	static struct lingering ended;
+	int status = 0;
+	pid_t child;
+
+	if (under_valgrind())
+		skip("Valgrind does not know this clone()");
+	require_int(pthread_key_create(&lingering_key, linger), 0);
+	end_and_linger(&ended);
+	child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (child == 0) {
+		alarm((unsigned)stretch(10));
+		_exit(process_prepare() == 0 && thread_end_all(BEAM_FOREVER) ? 7 : 8);
+	}
+	require(child > 0);
+	check_int(waitpid(child, &status, 0), child);
+	check_int(status, 7 << 8);
+	sem_post(&ended.go);
+	check(thread_end_all(BEAM_FOREVER));
+	pthread_key_delete(lingering_key);
+}
+
 /* On its way out it joins another, which lingers: so it sleeps. */
 static bool joins(struct lingering *lingering)
 {
@@ -619,8 +666,10 @@ static const struct test tests[] = {
     TEST(test_a_process_has_a_number_and_keeps_it),
     TEST(test_a_forked_child_has_no_number_until_it_takes_another),
     TEST(test_a_child_that_fork_handlers_do_not_see_has_no_number_either),
+    TEST(test_a_child_that_fork_handlers_do_not_see_does_not_wait_for_threads_of_the_parent),
     TEST(test_a_forked_child_neither_waits_for_the_parents_threads_nor_lacks_its_own),
     TEST(test_a_forked_child_ends_though_the_parents_threads_run),
+    TEST(test_a_thread_that_did_not_start_is_not_taken_for_one_that_may_hang),
     TEST(test_the_end_of_the_process_waits_for_threads_but_not_for_those_that_may_hang),
     TEST(test_the_end_of_the_process_has_one_time_for_all_who_wait_then),
     TEST(test_those_that_may_hang_are_waited_for_when_all_are),

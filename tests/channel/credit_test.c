@@ -156,6 +156,40 @@ static void test_of_what_is_broken_off_after_a_reset_the_pool_comes_back(void)
 	end();
 }
 
+static void test_what_was_due_to_a_topic_that_has_ended_is_not_the_next_ones(void)
+{
+	begin_settled(NULL);
+	/* In one read, so that nothing of it comes back before the end. */
+	raw_begin(&out, 1, TEXT, OVERDRAFT, "begun", 5);
+	raw_frame(&out, RAW_DATA, RAW_ABORT, 0, 1, 0, NULL, 0);
+	raw_frame(&out, RAW_CLOSE, 0, 0, 1, 0, NULL, 0);
+	send_now();
+	expect_credit(0, OVERDRAFT);
+	/* The same number, and the same name. */
+	raw_open(&out, 1, "a");
+	say_overdrawn();
+	take();
+	expect_credit(REST, OVERDRAFT);
+	end();
+}
+
+static void test_what_a_topic_that_has_ended_withheld_is_not_the_next_ones(void)
+{
+	begin_settled(NULL);
+	/* Too little to come back at once. */
+	say(0, "withheld");
+	take();
+	raw_frame(&out, RAW_CLOSE, 0, 0, 1, 0, NULL, 0);
+	send_now();
+	while (raw_peer_expect(&peer, RAW_RESET).id != 1)
+		;
+	raw_open(&out, 1, "a");
+	say_overdrawn();
+	take();
+	expect_credit(REST, OVERDRAFT);
+	end();
+}
+
 static beam_call *begin_call(void)
 {
 	beam_call *call = NULL;
@@ -238,6 +272,8 @@ static const struct test tests[] = {
     TEST(test_of_what_comes_after_a_reset_the_pool_comes_back),
     TEST(test_what_was_broken_off_comes_back),
     TEST(test_of_what_is_broken_off_after_a_reset_the_pool_comes_back),
+    TEST(test_what_was_due_to_a_topic_that_has_ended_is_not_the_next_ones),
+    TEST(test_what_a_topic_that_has_ended_withheld_is_not_the_next_ones),
     TEST(test_of_a_call_replies_that_are_taken_come_back),
     TEST(test_of_a_call_that_is_over_the_pool_comes_back),
     TEST(test_of_a_call_that_is_cancelled_the_pool_comes_back),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who depends on input that is read at once: each descriptor of a topic, a channel or a call, once,
- * from when it is first asked for until its object is released.
+ * from when it is first asked for until its object is released. And what it shows to them.
  */
 #include <beam/call.h>
 #include <beam/event.h>
@@ -57,9 +57,25 @@ static void test_what_is_released_depends_no_more(void)
 	end();
 }
 
+static void test_a_topic_that_ends_before_it_was_accepted_shows_no_more(void)
+{
+	int fd;
+
+	begin_settled(NULL);
+	fd = beam_channel_accept_fd(channel);
+	raw_open(&out, 9, "new");
+	raw_peer_send(&peer, &out);
+	check_within(20000, is_readable(fd));
+	raw_frame(&out, RAW_CLOSE, 0, 0, 9, 0, NULL, 0);
+	raw_peer_send(&peer, &out);
+	check_within(20000, !is_readable(fd));
+	end();
+}
+
 static const struct test tests[] = {
     TEST(test_a_descriptor_depends_once_however_often_it_is_asked_for),
     TEST(test_what_is_released_depends_no_more),
+    TEST(test_a_topic_that_ends_before_it_was_accepted_shows_no_more),
 };
 
 HARNESS_MAIN("channel/depend", tests)

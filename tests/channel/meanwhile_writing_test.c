@@ -680,6 +680,67 @@ static void test_the_loop_is_nudged_when_another_thread_finds_the_socket_full(vo
 	end();
 }
 
+static void test_a_call_that_did_not_go_has_no_id_and_is_not_cancelled(void)
+{
+	static char bulk[200000];
+	struct iovec iov = {bulk, sizeof bulk};
+	struct raw_frame frame = {0};
+	beam_call *call = NULL;
+
+	begin_settled(NULL);
+	for (unsigned i = 0; i < TOPICS; i++)
+		raw_peer_expect(&peer, RAW_OPEN);
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_at(1, EAGAIN, FAULT_ONCE);
+	check_int(beam_call_begin(&call, topics[1], &iov, 1, (int[]){STDIN_FILENO}, 1, BEAM_NOWAIT), -EAGAIN);
+	check(fault_hit());
+	fault_off();
+	check_int(beam_call_begin(&call, topics[1], NULL, 0, NULL, 0, soon()), 0);
+	require_int(raw_peer_next(&peer, &frame), 1);
+	check_int(frame.kind, RAW_DATA);
+	check_int(frame.argument, 1);
+	beam_call_unref(call);
+	end();
+}
+
+static void append_with_one_free_number(void *unused)
+{
+	struct iovec iov = {NULL, 0};
+
+	(void)unused;
+	fault_only(FAULT(SYS_FCNTL));
+	fault_at(2, EMFILE, FAULT_ONCE);
+	check_int(beam_topic_sendv(topics[1], &iov, 1, (int[]){STDIN_FILENO, STDIN_FILENO}, 2, BEAM_NOWAIT), -EMFILE);
+	check(fault_hit());
+	fault_off();
+}
+
+static void test_of_descriptors_that_cannot_all_be_duplicated_none_is_left(void)
+{
+	begin_settled(NULL);
+	fault_meanwhile(SYS_SENDMSG, 1, append_with_one_free_number, NULL);
+	check_int(send_words(0, "writing", soon()), 0);
+	expect_of_peer(0, "writing", 0);
+	end();
+}
+
+static void test_room_is_heard_of_again_and_again_while_another_thread_reads(void)
+{
+	struct beam_statistics sent = {0};
+	struct receiver receiver;
+
+	begin_narrow();
+	start(&receiver, 1, soon());
+	check_within(20000, is(STANDBY_REST, true));
+	fill();
+	check_int(beam_topic_statistics(topics[0], &sent, sizeof sent), 0);
+	for (uint64_t i = 0; i < sent.messages_sent; i++)
+		raw_peer_expect(&peer, RAW_DATA);
+	say(1, "it is read");
+	finish(&receiver, 1);
+	end();
+}
+
 static void test_a_nudge_that_is_asked_for_late_shows_what_was_before(void)
 {
 	struct beam_channel_options options = looped();
@@ -768,6 +829,9 @@ static const struct test tests[] = {
     TEST(test_a_call_of_which_a_part_has_gone_is_cancelled),
     TEST(test_of_a_run_that_breaks_off_whole_messages_count),
     TEST(test_the_loop_is_nudged_when_another_thread_finds_the_socket_full),
+    TEST(test_a_call_that_did_not_go_has_no_id_and_is_not_cancelled),
+    TEST(test_of_descriptors_that_cannot_all_be_duplicated_none_is_left),
+    TEST(test_room_is_heard_of_again_and_again_while_another_thread_reads),
     TEST(test_a_nudge_that_is_asked_for_late_shows_what_was_before),
     TEST(test_a_send_that_was_given_up_leaves_a_socket_that_is_written_to),
     TEST(test_who_leaves_the_writing_to_the_thread_wakes_it),

@@ -240,6 +240,24 @@ static void test_a_packet_that_somebody_else_takes_is_not_the_end_of_waiting(voi
 	check(reaper_drain(BEAM_FOREVER));
 }
 
+static void test_what_fails_often_is_tried_again_before_long(void)
+{
+	beam_message *message = NULL;
+	int fds[2];
+
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	fault_only(FAULT(SYS_SENDMSG));
+	/* If each pause were twice as long as the one before, the last would take minutes. */
+	fault_times(18);
+	fault_at(1, ENOBUFS, FAULT_ONCE);
+	check_int(beam_send(fds[0], "x", 1, -1, beam_in_ms(stretch(20000))), 0);
+	fault_off();
+	check_int(beam_receive(fds[1], &message, 1, BEAM_NOWAIT), 1);
+	beam_message_free(message);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static const struct test tests[] = {
     TEST(test_an_exchange_on_a_stream),
     TEST(test_an_exchange_of_packets),
@@ -250,5 +268,6 @@ static const struct test tests[] = {
     TEST(test_signals_change_nothing),
     TEST(test_a_deadline_holds_whatever_the_kernel_says_of_readiness),
     TEST(test_a_packet_that_somebody_else_takes_is_not_the_end_of_waiting),
+    TEST(test_what_fails_often_is_tried_again_before_long),
 };
 HARNESS_MAIN("core-fault", tests)

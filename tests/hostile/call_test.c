@@ -331,6 +331,33 @@ static void test_a_call_that_arrives_together_with_a_plain_message_can_be_failed
 	beam_message_free(request);
 }
 
+static void test_a_call_that_is_broken_off_in_the_middle_gets_its_end(void)
+{
+	struct raw_frame frame;
+
+	attack_begin(&attack, NULL);
+	raw_frame(&attack.out, RAW_DATA, RAW_MORE | RAW_SIZED, 0, 1, 7, "\0\0\0\x8\0\0\0\0half", 12);
+	raw_frame(&attack.out, RAW_DATA, RAW_ABORT, 0, 1, 7, NULL, 0);
+	attack_send(&attack);
+	frame = raw_peer_expect(&attack.peer, RAW_REPLY);
+	check_int(frame.argument, 7);
+	check_int(frame.flags, RAW_END | RAW_ERROR);
+	attack_end(&attack);
+}
+
+/* AddressSanitizer sees whether a call is looked at after its end. */
+static void test_replies_in_one_read_to_a_call_that_nobody_holds_are_thrown_away(void)
+{
+	attack_begin(&attack, NULL);
+	beam_call_unref(begin_call());
+	raw_frame(&attack.out, RAW_REPLY, 0, 0, 0, 1, "one", 3);
+	raw_frame(&attack.out, RAW_REPLY, RAW_END, 0, 0, 1, "last", 4);
+	raw_text(&attack.out, 1, "goes on");
+	attack_send(&attack);
+	expect_text(attack.topic, "goes on");
+	attack_end(&attack);
+}
+
 static const struct test tests[] = {
     TEST(test_an_answer_that_can_not_be_is_a_breach),
     TEST(test_more_bytes_than_a_calls_credit_are_a_breach),
@@ -344,5 +371,7 @@ static const struct test tests[] = {
     TEST(test_a_caller_that_takes_no_replies_holds_up_its_own_answer_alone),
     TEST(test_a_reset_within_a_request_is_answered_when_that_has_come),
     TEST(test_a_call_that_arrives_together_with_a_plain_message_can_be_failed_before_it_is_freed),
+    TEST(test_a_call_that_is_broken_off_in_the_middle_gets_its_end),
+    TEST(test_replies_in_one_read_to_a_call_that_nobody_holds_are_thrown_away),
 };
 HARNESS_MAIN("hostile/call", tests)

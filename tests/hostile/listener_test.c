@@ -93,6 +93,25 @@ static bool nobody_looks(void)
 	return fault_calls() == calls;
 }
 
+static void test_with_nobody_to_be_shed_the_reserve_keeps_its_place(void)
+{
+	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
+	beam_channel *channel = NULL;
+	beam_listener *listener;
+	struct rlimit old;
+
+	if (under_valgrind())
+		skip("Valgrind keeps the limit to itself");
+	name_address();
+	listener = listen_at(address, &options);
+	old = leave_free(0);
+	check_int(beam_listener_accept(listener, &channel, BEAM_NOWAIT), -EAGAIN);
+	/* Nothing else can have it. */
+	check_int(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0), -1);
+	setrlimit(RLIMIT_NOFILE, &old);
+	beam_listener_unref(listener);
+}
+
 static void test_a_flood_with_the_table_full_is_shed_and_the_server_goes_on(void)
 {
 	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
@@ -449,6 +468,7 @@ static void test_a_client_that_demands_its_servers_user_tells_a_squatter_nothing
 }
 
 static const struct test tests[] = {
+    TEST(test_with_nobody_to_be_shed_the_reserve_keeps_its_place),
     TEST(test_a_flood_with_the_table_full_is_shed_and_the_server_goes_on),
     TEST(test_an_event_loop_is_not_kept_busy_by_a_full_table),
     TEST(test_refusing_does_not_wait_for_a_descriptor_whose_close_waits),

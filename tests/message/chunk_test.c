@@ -131,6 +131,24 @@ static void test_a_pool_is_open_until_so_many_chunks_are_in_use(void)
 	chunk_pool_release(pool);
 }
 
+static void test_a_chunk_that_outlives_its_pool_goes_with_its_last_message(void)
+{
+	NEEDS_VIEWS();
+	long before = allocated_blocks();
+
+	for (int i = 0; i < 100; i++) {
+		struct chunk_pool *pool = new_pool();
+		struct chunk *chunk = new_chunk(pool);
+		struct beam_message *message = new_view(chunk, 0, 1);
+
+		chunk_unref(chunk);
+		chunk_pool_release(pool);
+		beam_message_free(message);
+	}
+	/* Others may have some more or fewer. */
+	check(before < 0 || allocated_blocks() < before + 100);
+}
+
 static void test_chunks_are_used_again(void)
 {
 	struct chunk_pool *pool = new_pool();
@@ -186,6 +204,12 @@ static void test_blocks_of_large_messages_are_used_again_until_they_are_trimmed(
 	chunk_pool_trim(pool);
 	after = allocated_bytes();
 	check(after == 0 || (after + BLOCKS_KEPT / 2 <= before && after + 2 * (size_t)BLOCKS_KEPT > before));
+	/* What has been trimmed takes no place any more. */
+	first = new_large(pool, BLOCKS_KEPT / 2 + 1);
+	beam_message_free(first);
+	second = new_large(pool, BLOCKS_KEPT / 2 + 1);
+	check(second == first);
+	beam_message_free(second);
 	chunk_pool_release(pool);
 }
 
@@ -349,6 +373,7 @@ static const struct test tests[] = {
     TEST(test_a_chunk_has_so_many_messages_and_all_again_when_they_are_gone),
     TEST(test_a_view_has_attachments_like_any_other),
     TEST(test_a_pool_is_open_until_so_many_chunks_are_in_use),
+    TEST(test_a_chunk_that_outlives_its_pool_goes_with_its_last_message),
     TEST(test_chunks_are_used_again),
 #ifndef BEAM_NO_VIEWS
     TEST(test_blocks_of_large_messages_are_used_again_until_they_are_trimmed),

@@ -320,6 +320,35 @@ static void test_no_fault_leaves_memory_or_a_descriptor(void)
 	check(fault_sweep(make_a_message) >= 8);
 }
 
+static size_t n_settled;
+
+static void on_settled(struct reaper_account *account, size_t n)
+{
+	(void)account;
+	n_settled += n;
+}
+
+static void test_of_attachments_that_are_given_away_those_that_were_lost_or_taken_do_not_count_again(void)
+{
+	struct beam_message *message = message_allocate(0);
+	struct reaper_account account;
+
+	require(message != NULL);
+	reaper_account_init(&account, on_settled);
+	n_settled = 0;
+	message->account = &account;
+	message->n_charged = 3;
+	message_put_fd(message, -EMFILE);
+	message_put_fd(message, STDIN_FILENO);
+	message_put_fd(message, STDOUT_FILENO);
+	check_int(beam_message_take_fd(message, 1), STDIN_FILENO);
+	check_int(n_settled, 1);
+	message_disown_fds(message);
+	check_int(n_settled, 2);
+	beam_message_free(message);
+	reaper_account_end(&account);
+}
+
 static const struct test tests[] = {
     TEST(test_a_message_copies_its_payload),
     TEST(test_a_message_without_data_is_zero_and_can_be_filled_in),
@@ -339,5 +368,6 @@ static const struct test tests[] = {
     TEST(test_a_queue_gives_messages_in_order),
     TEST(test_a_queue_is_put_behind_another),
     TEST(test_no_fault_leaves_memory_or_a_descriptor),
+    TEST(test_of_attachments_that_are_given_away_those_that_were_lost_or_taken_do_not_count_again),
 };
 HARNESS_MAIN("message", tests)

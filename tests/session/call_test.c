@@ -649,6 +649,28 @@ static void test_goodbye_within_a_reply_is_a_breach(void)
 	listen_end();
 }
 
+static void test_a_reply_that_ends_in_the_reserve_is_not_looked_at_when_its_call_has_been_let_go(void)
+{
+	int spent[2 * TX_FDS];
+	struct outlet call;
+	struct tx_own own;
+
+	talk_begin();
+	take(&call, 1);
+	reply(&own, &call, "reply", FRAME_END, 0);
+	mouth_write(&mouth, &own, 5);
+	tx_leave(&mouth.tx, &own);
+	check(own.done);
+	tx_ended(&call);
+	tx_complete(&mouth.tx, &call, false);
+	check_int(mouth.n_released, 1);
+	check_int(tx_drop(&mouth.tx, spent), 0);
+	check_int(mouth.tx.lost, 1);
+	/* Its memory is its owner's again. */
+	check_int(call.lost, 0);
+	talk_end();
+}
+
 static const struct test tests[] = {
     TEST(test_a_call_takes_the_lowest_free_id),
     TEST(test_no_more_calls_are_made_than_the_other_side_takes),
@@ -675,5 +697,6 @@ static const struct test tests[] = {
     TEST(test_replies_arrive_until_the_last),
     TEST(test_an_end_of_a_code_alone_costs_nothing_and_any_other_reply_does),
     TEST(test_goodbye_within_a_reply_is_a_breach),
+    TEST(test_a_reply_that_ends_in_the_reserve_is_not_looked_at_when_its_call_has_been_let_go),
 };
 HARNESS_MAIN("session/call", tests)

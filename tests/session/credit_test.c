@@ -424,6 +424,20 @@ static void test_a_message_that_needs_only_its_window_goes_at_once_unless_its_to
 	end();
 }
 
+static void test_the_end_of_a_large_message_wakes_who_waits_for_that(void)
+{
+	struct tx_claim large = claim_of(1000, 0, true), small;
+
+	begin();
+	list_init(&large.link);
+	check_int(try_claim(&topics[0], &large), 0);
+	wait_for(&topics[0], &small, 5, 0);
+	tx_complete(&mouth.tx, &topics[0], true);
+	check(small.woken);
+	stop(&small);
+	end();
+}
+
 static void test_who_leaves_the_line_lets_those_behind_it_go(void)
 {
 	struct tx_claim first, second;
@@ -1277,6 +1291,7 @@ static const struct test tests[] = {
     TEST(test_a_turn_that_ends_because_its_topic_sends_lets_the_others_go),
     TEST(test_a_turn_that_ends_because_a_large_message_waits_on_its_topic_lets_that_go),
     TEST(test_a_message_that_needs_only_its_window_goes_at_once_unless_its_topic_has_none_or_is_taken),
+    TEST(test_the_end_of_a_large_message_wakes_who_waits_for_that),
     TEST(test_who_leaves_the_line_lets_those_behind_it_go),
     TEST(test_what_is_uncharged_can_be_charged_again_and_wakes_those_who_wait),
     TEST(test_only_those_who_can_go_on_are_woken_by_credit),

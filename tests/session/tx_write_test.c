@@ -568,6 +568,27 @@ static void test_a_message_that_ends_in_the_reserve_is_counted_too(void)
 	}
 }
 
+static void test_a_refused_descriptor_is_found_in_a_buffer_that_is_used_again(void)
+{
+	bool by_own = false;
+
+	talk_begin();
+	for (int i = 0; i < 2; i++) {
+		mouth_append(&mouth, &a, "before", fds, 1);
+		mouth_write_all(&mouth, NULL);
+	}
+	mouth_append(&mouth, &a, "refused", fds, 1);
+	mouth_append(&mouth, &a, "last", fds + 1, 1);
+	mouth_forget(&mouth);
+	write_refusing(NULL, fds[0], &by_own);
+	check(!by_own);
+	check_int(mouth.n_spent, 2);
+	check_int(mouth.spent[0], fds[0]);
+	check_int(mouth.spent[1], fds[1]);
+	check_int(mouth.tx.lost, 1);
+	talk_end();
+}
+
 static void test_a_goodbye_that_did_not_go_was_not_said(void)
 {
 	for (size_t first = 0; first <= FRAME_HEADER; first++) {
@@ -604,6 +625,7 @@ static const struct test tests[] = {
     TEST(test_what_was_accepted_and_will_not_go_is_counted_and_its_duplicates_given_up),
     TEST(test_duplicates_that_went_are_not_given_up_twice),
     TEST(test_a_message_that_ends_in_the_reserve_is_counted_too),
+    TEST(test_a_refused_descriptor_is_found_in_a_buffer_that_is_used_again),
     TEST(test_a_goodbye_that_did_not_go_was_not_said),
 };
 HARNESS_MAIN("tx_write", tests)

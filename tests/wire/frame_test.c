@@ -354,7 +354,7 @@ static void test_a_carrier_is_made_and_unmade(void)
 static void test_a_whole_message_tells_its_size_and_overdraft(void)
 {
 	unsigned char bytes[FRAME_HEADER + 16];
-	uint32_t size, overdraft;
+	uint32_t size = UINT32_MAX, overdraft = UINT32_MAX;
 
 	frame_encode(bytes, FRAME_DATA, 0, 0, 1, 0, 11);
 	frame_message(bytes, &size, &overdraft);
