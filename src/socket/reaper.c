@@ -353,9 +353,11 @@ static void reap(bool lingers)
 	reaper.called = false;
 	judge();
 	for (;;) {
-		if (!reaper.prompt && work_waits())
+		bool work = work_waits();
+
+		if (work && !reaper.prompt)
 			take_turn();
-		else if (lingers && wanted())
+		else if (work && lingers && !reaper.watched)
 			watch();
 		else if (!lingers || !linger())
 			break;

@@ -11,10 +11,7 @@
 #include <socket/socket.h>
 #include <string.h>
 
-/*
- * How often select() returns for a look at what it cannot tell. For a socket that is written to, that is a hang-up while it
- * is full. Without memory for the sets it is everything.
- */
+/* How often a wait ends for a look at what select() cannot tell: that a socket hangs up that is full and written to. */
 enum { LOOK_MS = 50, WORD_BITS = 8 * sizeof(unsigned long) };
 
 static void put(unsigned long *set, int fd)
@@ -27,7 +24,7 @@ static bool has(const unsigned long *set, int fd)
 	return set[fd / WORD_BITS] >> (fd % WORD_BITS) & 1;
 }
 
-/* What is waited for: descriptors below n, in two sets of so many bytes each. NULL: nothing. */
+/* Descriptors below n, in two sets of so many bytes each. */
 struct sets {
 	unsigned long *in, *out;
 	size_t bytes;
@@ -40,34 +37,38 @@ static int wait_for_sets(const struct sets *sets, int fd, short events, int kick
 	int n;
 
 	do {
-		if (sets->in) {
-			memset(sets->in, 0, 2 * sets->bytes);
-			if (events & POLLIN)
-				put(sets->in, fd);
-			if (events & POLLOUT)
-				put(sets->out, fd);
-			if (kick >= 0)
-				put(sets->in, kick);
-		}
+		memset(sets->in, 0, 2 * sets->bytes);
+		if (events & POLLIN)
+			put(sets->in, fd);
+		if (events & POLLOUT)
+			put(sets->out, fd);
+		if (kick >= 0)
+			put(sets->in, kick);
 		n = sys_pselect(sets->n, sets->in, sets->out, deadline_timeout(until, &storage));
 	} while (n < 0 && errno == EINTR);
 	return n;
+}
+
+/* Without memory: as if the socket were ready every now and then. */
+static int wait_for_nothing(beam_deadline deadline)
+{
+	struct timespec storage;
+
+	sys_pselect(0, NULL, NULL, deadline_timeout(deadline_earlier(deadline, beam_in_ms(LOOK_MS)), &storage));
+	return deadline_passed(deadline) ? deadline_error(deadline) : 1;
 }
 
 /* As socket_wait(). */
 static int wait_by_select(int fd, short events, int kick, beam_deadline deadline)
 {
 	int most = fd > kick ? fd : kick, n, error;
-	struct sets sets = {.bytes = ((size_t)(most + 1) / WORD_BITS + 1) * sizeof *sets.in};
 	bool looks = events & POLLOUT, kicked;
+	struct sets sets = {.bytes = ((size_t)(most + 1) / WORD_BITS + 1) * sizeof *sets.in, .n = most + 1};
 
 	sets.in = sys_calloc(2, sets.bytes);
-	if (sets.in) {
-		sets.out = sets.in + sets.bytes / sizeof *sets.in;
-		sets.n = most + 1;
-	} else {
-		looks = true;
-	}
+	if (!sets.in)
+		return wait_for_nothing(deadline);
+	sets.out = sets.in + sets.bytes / sizeof *sets.in;
 	n = wait_for_sets(&sets, fd, events, kick, looks ? deadline_earlier(deadline, beam_in_ms(LOOK_MS)) : deadline);
 	error = errno;
 	kicked = n > 0 && kick >= 0 && has(sets.in, kick);
