@@ -5,6 +5,7 @@
  */
 #include <channel/scene.h>
 #include <fcntl.h>
+#include <harness/fault.h>
 #include <sys/eventfd.h>
 
 enum { MANY = 1200 << 10 };
@@ -189,7 +190,8 @@ static void test_what_stands_in_the_buffer_goes_all_the_same(void)
 	open_both();
 	expect_to_go_on();
 	for (size_t i = 0; i < sizeof buffered / sizeof *buffered; i++) {
-		for (size_t size = 100; size <= TX_WHOLE; size *= 20) {
+		/* The last of them is too large to go with the buffer's part. */
+		for (size_t size = 100; size <= TX_WHOLE; size *= 17) {
 			beam_message *message = NULL;
 
 			/* As if somebody wrote. */
@@ -291,6 +293,55 @@ static void test_a_deadline_in_the_middle_of_a_message_reads_no_more_of_it(void)
 	close_both();
 }
 
+/* ---- Where it cannot be mended --------------------------------------------------------------------------------------- */
+
+/* The program has asked for a buffer in which the last frame of a message has to be divided. */
+static void test_of_a_narrow_socket_the_channel_breaks(void)
+{
+	struct beam_channel_options narrow = looped();
+	int fds[2];
+
+	narrow.socket_buffer_bytes = 1;
+	narrow.linger_ms = 1;
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	require_int(beam_channel_new(&ends.channel[0], fds[0], &narrow), 0);
+	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
+	require_int(beam_topic_open(&others[0], ends.channel[0], "other"), 0);
+	begin_to_receive(fds[1]);
+	map_file();
+	check_int(beam_topic_send(ends.topic[0], cut(30000, 29000), 30000, soon()), -ECONNRESET);
+	/* Half a message is none. */
+	ends.topic[0] = beam_topic_unref(ends.topic[0]);
+	others[0] = beam_topic_unref(others[0]);
+	ends.channel[0] = beam_channel_unref(ends.channel[0]);
+	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, soon()), -ECONNRESET);
+	close_both();
+}
+
+/* The kernel has no reason to say so of the library's own memory. */
+static void test_without_a_payload_it_is_an_error_like_others(void)
+{
+	for (int beside = 0; beside < 2; beside++) {
+		open_both();
+		expect_to_go_on();
+		pthread_mutex_lock(&ends.channel[0]->tx_lock);
+		ends.channel[0]->writing = true;
+		pthread_mutex_unlock(&ends.channel[0]->tx_lock);
+		check_int(beam_topic_send(others[0], payload, 60000 / 2, BEAM_NOWAIT), 0);
+		pthread_mutex_lock(&ends.channel[0]->tx_lock);
+		ends.channel[0]->writing = false;
+		pthread_mutex_unlock(&ends.channel[0]->tx_lock);
+		fault_only(FAULT(SYS_SENDMSG));
+		fault_at(1, EFAULT, FAULT_ONCE);
+		if (beside)
+			check_int(beam_topic_send(ends.topic[0], payload, 30000, soon()), -ECONNRESET);
+		else
+			check_int(beam_channel_flush(ends.channel[0], soon()), -ECONNRESET);
+		fault_off();
+		close_both();
+	}
+}
+
 static const struct test tests[] = {
     TEST(test_a_message_whose_payload_is_not_there_fails_alone),
     TEST(test_one_missing_part_of_many_fails_the_message),
@@ -300,6 +351,8 @@ static const struct test tests[] = {
     TEST(test_what_stands_in_the_buffer_goes_all_the_same),
     TEST(test_a_message_that_has_begun_is_taken_back_when_its_file_is_truncated),
     TEST(test_a_deadline_in_the_middle_of_a_message_reads_no_more_of_it),
+    TEST(test_of_a_narrow_socket_the_channel_breaks),
+    TEST(test_without_a_payload_it_is_an_error_like_others),
 };
 
 HARNESS_MAIN("payload", tests)

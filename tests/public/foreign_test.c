@@ -124,12 +124,14 @@ static void exchange_large(beam_topic *from, beam_topic *to)
 static void test_a_channel_serves_whatever_options_its_socket_has(void)
 {
 	for (size_t way = 0; way < N_WAYS; way++) {
+		struct beam_channel_options as_it_is = BEAM_CHANNEL_OPTIONS;
 		struct ends ends;
 		int pair[2];
 
+		as_it_is.socket_buffer_bytes = 0;
 		make_pair(SOCK_STREAM, way, pair);
 		for (int i = 0; i < 2; i++) {
-			require_int(beam_channel_new(&ends.channel[i], pair[i], NULL), 0);
+			require_int(beam_channel_new(&ends.channel[i], pair[i], &as_it_is), 0);
 			require_int(beam_topic_open(&ends.topic[i], ends.channel[i], "topic"), 0);
 		}
 		atomic_store(&signals, 0);

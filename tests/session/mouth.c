@@ -90,9 +90,7 @@ static void make_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags,
 	own->n_fds = n_fds;
 	own->n_more = 0;
 	own->n_messages = !(flags & FRAME_MORE);
-	own->undivided = own->n_messages && size <= TX_WHOLE;
-	own->made_way = false;
-	own->after = outlet->buffered;
+	own->undivided = own->made_way = false;
 	own->batched = own->begun = own->done = own->sent_some = false;
 	own->call = NULL;
 	own->is_last = flags & FRAME_END;

@@ -402,6 +402,7 @@ static void make_frame(struct sim_side *side, struct sim_sender *sender)
 	own->fds = first ? sender->fds : NULL;
 	own->n_fds = first ? message->n_fds : 0;
 	own->n_more = 0;
+	own->undivided = own->made_way = false;
 	own->batched = own->begun = own->done = own->sent_some = false;
 	if (sized) {
 		put_u32(own->head + FRAME_HEADER, (uint32_t)message->size);

@@ -120,6 +120,70 @@ static void test_what_goes_to_the_reserve_may_be_as_large_as_a_frame(void)
 	talk_end();
 }
 
+/* A message that goes into the buffer, too large to go in one piece with another. */
+static void append_bulk(struct outlet *outlet)
+{
+	static const unsigned char bulk[7000];
+	struct tx_own frame;
+
+	mouth_charge(&mouth, outlet, sizeof bulk, 0);
+	mouth_frame(&frame, outlet, 0, bulk, sizeof bulk, NULL, 0);
+	require(tx_append_fits(&mouth.tx, &frame));
+	tx_append(&mouth.tx, &frame, NULL);
+}
+
+/* After so many batches, each of which leaves the buffer full again, it goes, and before what was appended later. */
+static void make_way(uint64_t after, unsigned batches)
+{
+	static const unsigned char bulk[30000];
+	struct tx_own own;
+
+	harness_context("after %u", (unsigned)after);
+	talk_begin();
+	mouth_charge(&mouth, &b, sizeof bulk, 0);
+	mouth_frame(&own, &b, 0, bulk, sizeof bulk, NULL, 0);
+	own.undivided = true;
+	own.after = mouth.tx.drained + after;
+	for (unsigned i = 0; i < batches; i++) {
+		append_bulk(&a);
+		check(tx_batch(&mouth.tx, &own));
+		check(!own.batched && own.made_way);
+		mouth_write(&mouth, &own, SIZE_MAX);
+	}
+	append_bulk(&a);
+	append_bulk(&b);
+	check(tx_batch(&mouth.tx, &own));
+	check(own.batched);
+	check_int(mouth.tx.batch.left, 0);
+	mouth_write(&mouth, &own, SIZE_MAX);
+	check(own.done);
+	mouth_write_all(&mouth, NULL);
+	talk_end();
+}
+
+static void test_a_frame_that_must_not_be_divided_makes_way_for_the_buffer_once(void)
+{
+	make_way(0, 1);
+	make_way(1, 1);
+	/* What its topic has in the buffer goes before it. */
+	make_way(2, 2);
+}
+
+static void test_having_made_way_it_still_goes_with_what_is_before_it_if_both_fit(void)
+{
+	struct tx_own *own;
+
+	talk_begin();
+	mouth_append(&mouth, &b, "first", NULL, 0);
+	own = own_frame(&b, "own", 0);
+	own->undivided = own->made_way = true;
+	own->after = mouth.tx.drained + 1;
+	mouth_write_all(&mouth, own);
+	check(own->done);
+	check_string(heard(), "message 2 0 5 - 6669727374\nmessage 2 0 3 - 6f776e\n");
+	talk_end();
+}
+
 /* Whole messages that go as one, with a descriptor each: once a byte has gone all descriptors have, and all must follow. */
 static void leave_run(size_t n)
 {
@@ -607,6 +671,8 @@ static void test_a_goodbye_that_did_not_go_was_not_said(void)
 }
 
 static const struct test tests[] = {
+    TEST(test_a_frame_that_must_not_be_divided_makes_way_for_the_buffer_once),
+    TEST(test_having_made_way_it_still_goes_with_what_is_before_it_if_both_fit),
     TEST(test_a_batch_arrives_whole_after_a_short_write_at_every_length),
     TEST(test_a_writer_may_leave_after_a_short_write_at_every_length),
     TEST(test_what_goes_to_the_reserve_may_be_as_large_as_a_frame),

@@ -508,6 +508,53 @@ static void test_a_socket_that_cannot_be_made_close_on_exec_is_not_fit(void)
 	close_both(pair);
 }
 
+static void test_a_socket_from_elsewhere_sends_no_signal(void)
+{
+	int pair[2];
+
+	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	require_int(fcntl(pair[0], F_SETFL, O_ASYNC | O_NONBLOCK), 0);
+	for (unsigned long n = 2; n <= 3; n++) {
+		fault_only(FAULT(SYS_FCNTL));
+		fault_at(n, EINVAL, false);
+		check_int(socket_prepare(pair[0], SOCK_STREAM), -EINVAL);
+		check(fault_hit());
+		fault_off();
+	}
+	check_int(socket_prepare(pair[0], SOCK_STREAM), 0);
+	check_int(fcntl(pair[0], F_GETFL) & (O_ASYNC | O_NONBLOCK), O_NONBLOCK);
+	close_both(pair);
+}
+
+static int buffer_of(int fd)
+{
+	int bytes = 0;
+	socklen_t size = sizeof bytes;
+
+	require_int(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size), 0);
+	return bytes;
+}
+
+static void test_a_small_buffer_is_widened_and_a_large_one_left(void)
+{
+	int pair[2], before;
+
+	require_int(socket_pair(SOCK_STREAM, pair), 0);
+	socket_set_buffer(pair[0], 1);
+	fault_only(FAULT(SYS_GETSOCKOPT));
+	fault_at(1, ENOBUFS, false);
+	before = buffer_of(pair[0]);
+	socket_widen_buffer(pair[0], 20000);
+	fault_off();
+	check_int(buffer_of(pair[0]), before);
+	socket_widen_buffer(pair[0], 20000);
+	check(buffer_of(pair[0]) >= 20000);
+	before = buffer_of(pair[0]);
+	socket_widen_buffer(pair[0], 20000);
+	check_int(buffer_of(pair[0]), before);
+	close_both(pair);
+}
+
 static void test_a_duplicate_is_close_on_exec(void)
 {
 	int file = raw_file(), duplicate = socket_duplicate(file);
@@ -827,6 +874,8 @@ static const struct test tests[] = {
     TEST(test_a_socket_whose_peer_has_gone_is_still_connected),
     TEST(test_preparing_makes_a_socket_fit),
     TEST(test_a_socket_that_cannot_be_made_close_on_exec_is_not_fit),
+    TEST(test_a_socket_from_elsewhere_sends_no_signal),
+    TEST(test_a_small_buffer_is_widened_and_a_large_one_left),
     TEST(test_a_duplicate_is_close_on_exec),
     TEST(test_a_larger_buffer_takes_more),
     TEST(test_a_connection_waits_for_room_until_the_deadline),
