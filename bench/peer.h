@@ -50,10 +50,11 @@ struct peer {
 	const char *name;
 	const char *what; /* one line for --help */
 	bool passes_fds;
-	bool has_lanes;  /* else every lane is the same stream, with one receiver */
-	bool one_thread; /* only one thread may send */
-	bool one_way;    /* not fit for round trips */
-	size_t size_max; /* of a message; 0: enough for all workloads */
+	bool has_lanes;   /* else every lane is the same stream, with one receiver */
+	bool one_thread;  /* only one thread may send */
+	bool one_way;     /* not fit for round trips */
+	size_t size_max;  /* of a message; 0: enough for all workloads */
+	size_t in_flight; /* descriptors that it sends before they are received, and it fails if the user may not; 0: few */
 
 	/* Once, before the two processes part. */
 	void (*prepare)(const struct settings *settings);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,6 +52,14 @@ static void take_place(enum place place, enum side side)
 		pin(nth_cpu(place == PLACE_SPLIT && side == SIDE_B));
 }
 
+/* The kernel bounds what a user who is not privileged has in flight by the limit of the one who sends. */
+static bool may_have_in_flight(size_t n)
+{
+	struct rlimit limit;
+
+	return geteuid() == 0 || (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= n);
+}
+
 const char *run_impossible(const struct work *w, const struct peer *p, enum place place)
 {
 	if (place == PLACE_SPLIT && nth_cpu(1) < 0)
@@ -65,6 +74,8 @@ const char *run_impossible(const struct work *w, const struct peer *p, enum plac
 		return "its connection is one thread's";
 	if (p->size_max && w->size > p->size_max)
 		return "its messages are smaller";
+	if (w->fd && w->kind != KIND_ROUND_TRIP && !may_have_in_flight(p->in_flight))
+		return "this user may not have so many descriptors in flight";
 	return NULL;
 }
 

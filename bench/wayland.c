@@ -240,6 +240,7 @@ const struct peer peer_wayland = {
     .what = "Wayland's connection, requests and events of an interface of ours",
     .passes_fds = true,
     .size_max = 2048,
+    .in_flight = 2000,
     .prepare = prepare,
     .open = open_side,
     .close = close_side,

@@ -281,6 +281,7 @@ static void run(unsigned n, enum conduct conduct, enum use use)
 	atomic_store(&shared->stop, true);
 	check_int(process_wait(processes[1]), 0);
 	munmap(shared, sizeof *shared);
+	harness_progress();
 }
 
 static void run_in_every_way(unsigned n)
