@@ -168,6 +168,7 @@ static void test_what_was_due_to_a_topic_that_has_ended_is_not_the_next_ones(voi
 	/* The same number, and the same name. */
 	raw_open(&out, 1, "a");
 	say_overdrawn();
+	wait_until_read();
 	take();
 	expect_credit(REST, OVERDRAFT);
 	end();
@@ -185,6 +186,7 @@ static void test_what_a_topic_that_has_ended_withheld_is_not_the_next_ones(void)
 		;
 	raw_open(&out, 1, "a");
 	say_overdrawn();
+	wait_until_read();
 	take();
 	expect_credit(REST, OVERDRAFT);
 	end();
