@@ -733,6 +733,7 @@ static void test_room_is_heard_of_again_and_again_while_another_thread_reads(voi
 	start(&receiver, 1, soon());
 	check_within(20000, is(STANDBY_REST, true));
 	fill();
+	check_within(20000, sleeps_for_good());
 	check_int(beam_topic_statistics(topics[0], &sent, sizeof sent), 0);
 	for (uint64_t i = 0; i < sent.messages_sent; i++)
 		raw_peer_expect(&peer, RAW_DATA);

@@ -84,9 +84,45 @@ static void test_nor_is_another_one_told_in_its_place(void)
 	expect_nothing_told(replace_file);
 }
 
+static beam_deadline deadline;
+static bool was_late;
+
+static bool is_past(void)
+{
+	return now_ns() >= deadline;
+}
+
+/* The member that was told of goes, another one is ready, and time passes. */
+static void replace_at_the_deadline(void)
+{
+	was_late = is_past();
+	remove_it();
+	check_int(write(silent, &(uint64_t){1}, sizeof(uint64_t)), sizeof(uint64_t));
+	check_within(20000, is_past());
+}
+
+static void test_a_look_that_began_in_time_is_followed_by_another(void)
+{
+	struct beam_ready told = {0};
+	ssize_t r;
+
+	do {
+		begin();
+		check_int(beam_select_add_fd(selector, silent, POLLIN, &silent), 0);
+		deadline = beam_in_ms(50);
+		meanwhile = replace_at_the_deadline;
+		r = beam_select_wait(selector, &told, 1, deadline);
+		end();
+		/* On a machine that stood still it began too late. */
+	} while (was_late);
+	check_int(r, 1);
+	check(told.tag == &silent);
+}
+
 static const struct test tests[] = {
     TEST(test_a_member_that_was_removed_meanwhile_is_not_told),
     TEST(test_nor_is_another_one_told_in_its_place),
+    TEST(test_a_look_that_began_in_time_is_followed_by_another),
 };
 
 HARNESS_MAIN("select/stale", tests)
