@@ -424,6 +424,20 @@ static void test_a_message_that_needs_only_its_window_goes_at_once_unless_its_to
 	end();
 }
 
+static void test_the_end_of_a_large_message_wakes_who_waits_for_that(void)
+{
+	struct tx_claim large = claim_of(1000, 0, true), small;
+
+	begin();
+	list_init(&large.link);
+	check_int(try_claim(&topics[0], &large), 0);
+	wait_for(&topics[0], &small, 5, 0);
+	tx_complete(&mouth.tx, &topics[0], true);
+	check(small.woken);
+	stop(&small);
+	end();
+}
+
 static void test_who_leaves_the_line_lets_those_behind_it_go(void)
 {
 	struct tx_claim first, second;
@@ -1053,18 +1067,23 @@ static void test_the_channels_attachments_come_back_at_once_while_they_are_wante
 	check(mouth.tx.wanted);
 	check(tx_pending(&mouth.tx));
 	check_string(said(), "credit 0 0 3\n");
+	/* And an eighth more: soon it would be short again. */
+	for (int i = 0; i < 9; i++) {
+		check(mouth.tx.wanted);
+		tx_settled(&mouth.tx, 1);
+		check_string(said(), "credit 0 0 1\n");
+	}
 	check(!mouth.tx.wanted);
 	tx_settled(&mouth.tx, 1);
 	check(!tx_pending(&mouth.tx));
-	check(tx_wanted(&mouth.tx, 90));
+	check(tx_wanted(&mouth.tx, 99));
 	check_int(tx_short_of(&mouth.tx), 6);
 	check_string(said(), "credit 0 0 1\n");
-	check(mouth.tx.wanted);
 	check_int(tx_short_of(&mouth.tx), 6);
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 16; i++) {
 		check(mouth.tx.wanted);
 		tx_settled(&mouth.tx, 1);
-		check_int(tx_short_of(&mouth.tx), 5 - i);
+		check_int(tx_short_of(&mouth.tx), i < 6 ? 5 - i : 0);
 		check_string(said(), "credit 0 0 1\n");
 	}
 	check(!mouth.tx.wanted);
@@ -1102,6 +1121,9 @@ static void test_what_is_wanted_of_this_side_passes_2_to_the_32(void)
 	tx_lend(&mouth.tx, 8);
 	check_string(said(), "credit 0 0 8\n");
 	check_int(tx_short_of(&mouth.tx), 0);
+	check(mouth.tx.wanted);
+	tx_settled(&mouth.tx, 2);
+	check_string(said(), "credit 0 0 2\n");
 	check(!mouth.tx.wanted);
 	end();
 }
@@ -1271,6 +1293,7 @@ static const struct test tests[] = {
     TEST(test_a_turn_that_ends_because_its_topic_sends_lets_the_others_go),
     TEST(test_a_turn_that_ends_because_a_large_message_waits_on_its_topic_lets_that_go),
     TEST(test_a_message_that_needs_only_its_window_goes_at_once_unless_its_topic_has_none_or_is_taken),
+    TEST(test_the_end_of_a_large_message_wakes_who_waits_for_that),
     TEST(test_who_leaves_the_line_lets_those_behind_it_go),
     TEST(test_what_is_uncharged_can_be_charged_again_and_wakes_those_who_wait),
     TEST(test_only_those_who_can_go_on_are_woken_by_credit),
