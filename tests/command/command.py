@@ -173,10 +173,10 @@ class Case(unittest.TestCase):
     @contextlib.contextmanager
     def client(self, running, address, descriptors):
         """A channel of the second implementation to a command that listens. Once the command has said how many attachments
-        it takes, it may have no more descriptors than `descriptors`."""
+        it takes, it may have no more descriptors than `descriptors`. We keep what it lent us, for then it could lend no more."""
         with socket.socket(socket.AF_UNIX) as connection:
             self.until(lambda: connection.connect_ex(address) == 0)
-            with w.Channel(connection) as channel:
+            with w.Channel(connection, give_back=False) as channel:
                 channel.run(lambda c: c.session.hello, PATIENCE)
                 hard = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)[1]
                 resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (descriptors, hard))
