@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credit for messages that have been taken, thrown away or broken off. Each part of a message's cost
- * comes back once: what it borrowed from the pool to the pool, the rest to its topic.
+ * Credit for messages that have been taken, thrown away or broken off. Each part of the cost of a
+ * message comes back once: what it borrowed from the pool to the pool, the rest to its topic.
  */
 #include <beam/call.h>
 #include <channel/lending.h>
@@ -303,6 +303,22 @@ static void test_what_cannot_be_lent_is_tried_again_before_long_and_from_the_beg
 	end();
 }
 
+static void test_what_could_not_be_lent_is_lent_when_there_is_some_again(void)
+{
+	enum { ALL = 1 << 20 };
+	struct raw_frame frame;
+
+	begin_settled(NULL);
+	lending_reserve(ALL);
+	lend_one();
+	check(lend_after() > 0);
+	lending_return(ALL);
+	do
+		frame = raw_peer_expect(&peer, RAW_CREDIT);
+	while (!raw_u32(frame.payload + 4));
+	end();
+}
+
 static const struct test tests[] = {
     TEST(test_what_was_taken_comes_back),
     TEST(test_of_a_topic_that_was_closed_the_pool_comes_back),
@@ -317,6 +333,7 @@ static const struct test tests[] = {
     TEST(test_of_a_call_that_is_cancelled_the_pool_comes_back),
     TEST(test_of_a_call_that_is_over_and_freed_unread_the_pool_comes_back),
     TEST(test_what_cannot_be_lent_is_tried_again_before_long_and_from_the_beginning_the_next_time),
+    TEST(test_what_could_not_be_lent_is_lent_when_there_is_some_again),
 };
 
 HARNESS_MAIN("channel/credit", tests)
