@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credit for messages that have been taken, thrown away or broken off. Each part of a message's cost
- * comes back once: what it borrowed from the pool to the pool, the rest to its topic.
+ * Credit for messages that have been taken, thrown away or broken off. Each part of the cost of a
+ * message comes back once: what it borrowed from the pool to the pool, the rest to its topic.
  */
 #include <beam/call.h>
+#include <channel/lending.h>
 #include <channel/scene.h>
 
 enum { TEXT = 10, OVERDRAFT = 30, REST = TEXT + RAW_MESSAGE_COST - OVERDRAFT };
@@ -267,6 +268,57 @@ static void test_of_a_call_that_is_over_and_freed_unread_the_pool_comes_back(voi
 	end();
 }
 
+/* The other side wants one attachment more, and is lent it if the process has any left. */
+static void lend_one(void)
+{
+	pthread_mutex_lock(&channel->tx_lock);
+	tx_wanted(&channel->tx, (uint32_t)atomic_load(&channel->tx.granted_attachments) + channel->tx.due_attachments + 1);
+	attachments_lend(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
+static int64_t lend_after(void)
+{
+	int64_t result;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	result = channel->lend_after;
+	pthread_mutex_unlock(&channel->tx_lock);
+	return result;
+}
+
+static void test_what_cannot_be_lent_is_tried_again_before_long_and_from_the_beginning_the_next_time(void)
+{
+	enum { ALL = 1 << 20 };
+
+	begin_settled(NULL);
+	lending_reserve(ALL);
+	for (int i = 0; i < 30; i++)
+		lend_one();
+	check(lend_after() > 0);
+	check(lend_after() < INT64_C(60) * 1000 * 1000 * 1000);
+	lending_return(ALL);
+	lend_one();
+	check_int(lend_after(), 0);
+	end();
+}
+
+static void test_what_could_not_be_lent_is_lent_when_there_is_some_again(void)
+{
+	enum { ALL = 1 << 20 };
+	struct raw_frame frame;
+
+	begin_settled(NULL);
+	lending_reserve(ALL);
+	lend_one();
+	check(lend_after() > 0);
+	lending_return(ALL);
+	do
+		frame = raw_peer_expect(&peer, RAW_CREDIT);
+	while (!raw_u32(frame.payload + 4));
+	end();
+}
+
 static const struct test tests[] = {
     TEST(test_what_was_taken_comes_back),
     TEST(test_of_a_topic_that_was_closed_the_pool_comes_back),
@@ -280,6 +332,8 @@ static const struct test tests[] = {
     TEST(test_of_a_call_that_is_over_the_pool_comes_back),
     TEST(test_of_a_call_that_is_cancelled_the_pool_comes_back),
     TEST(test_of_a_call_that_is_over_and_freed_unread_the_pool_comes_back),
+    TEST(test_what_cannot_be_lent_is_tried_again_before_long_and_from_the_beginning_the_next_time),
+    TEST(test_what_could_not_be_lent_is_lent_when_there_is_some_again),
 };
 
 HARNESS_MAIN("channel/credit", tests)

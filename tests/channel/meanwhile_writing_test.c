@@ -618,7 +618,7 @@ static void *send_items(void *ret)
 	return NULL;
 }
 
-/* The channel's thread sleeps until somebody wakes it: it is not about to look whether the channel is idle. */
+/* The channel's thread sleeps until somebody wakes it, and will not look whether it is idle. */
 static bool sleeps_for_good(void)
 {
 	bool sleeps;

@@ -3,7 +3,7 @@
 #include <beam/call.h>
 #include <channel/scene.h>
 
-/* Only the channel's thread reads, so all receivers sleep, and are woken in the order in which they came. */
+/* Only the channel's thread reads, so all receivers sleep. The first one is woken first. */
 static void begin_sleeping(void)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
