@@ -46,10 +46,11 @@ int inbox_wait(struct inbox *inbox, beam_deadline deadline)
 /* Whether something of the message will be settled. */
 static bool holds_attachments(const struct beam_message *message)
 {
-	for (unsigned i = 0; message->account && i < message->n_charged; i++)
-		if (message->fds[i] >= 0)
-			return true;
-	return false;
+	unsigned i = 0;
+
+	while (i < message->n_charged && message->fds[i] < 0)
+		i++;
+	return i < message->n_charged;
 }
 
 /* Credit that is returned only because the other side is short of attachments is of no use to it before those of the

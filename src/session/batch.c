@@ -237,7 +237,7 @@ static bool buffer_has_space(const struct tx *tx, const struct outlet *outlet, s
 {
 	size_t open = outlet->open_due ? FRAME_HEADER + outlet->name_size + 8 : 0;
 
-	return tx->fill->size + open + size <= tx->capacity && tx->fill->n_records < TX_FDS;
+	return tx->fill->size + open + size <= tx->capacity;
 }
 
 bool tx_has_space(const struct tx *tx, const struct outlet *outlet, size_t size)

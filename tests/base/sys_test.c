@@ -171,6 +171,8 @@ static void test_a_descriptor_that_cannot_be_moved_is_closed(void)
 
 static void test_a_pair_is_above_the_standard_descriptors_or_is_none(void)
 {
+	check_int(sys_socketpair(-1, SOCK_STREAM, 0, (int[2]){-1, -1}), -1);
+	check_int(errno, EAFNOSUPPORT);
 	/* Both are made; the first, the second, or both cannot be moved. */
 	for (unsigned failing = 0; failing < 4; failing++) {
 		int fds[2] = {-1, -1}, r, error;

@@ -237,6 +237,31 @@ static void test_messages_that_are_kept_do_not_keep_the_credit_of_their_topic(vo
 	end();
 }
 
+static void test_a_message_whose_attachments_are_lost_does_not_keep_the_credit_of_its_topic(void)
+{
+	struct beam_channel_options options = single_ones();
+	struct rlimit old, low;
+	beam_message *kept;
+
+	if (under_valgrind())
+		skip("Valgrind keeps the limit to itself");
+	options.dedicated_reader = 1;
+	begin(&options);
+	expect_credit(64);
+	getrlimit(RLIMIT_NOFILE, &old);
+	low = old;
+	/* No number is free below those that every process has. */
+	low.rlim_cur = 3;
+	setrlimit(RLIMIT_NOFILE, &low);
+	send_one();
+	receive_late(&kept, 1);
+	setrlimit(RLIMIT_NOFILE, &old);
+	check_int(beam_message_peek_fd(kept, 0), -EMFILE);
+	check_within(20000, creditor_read(&peer, 1) && peer.topic == 64 && peer.channel == 64);
+	beam_message_free(kept);
+	end();
+}
+
 static void test_receiving_into_a_buffer_gives_credit_back_at_once(void)
 {
 	struct beam_channel_options options = so_many(ATTACHMENTS);
@@ -724,6 +749,7 @@ static const struct test tests[] = {
     TEST(test_a_descriptor_that_was_taken_gives_its_credit_back_once),
     TEST(test_while_attachments_are_wanted_a_message_is_answered_in_one_write),
     TEST(test_messages_that_are_kept_do_not_keep_the_credit_of_their_topic),
+    TEST(test_a_message_whose_attachments_are_lost_does_not_keep_the_credit_of_its_topic),
     TEST(test_receiving_into_a_buffer_gives_credit_back_at_once),
     TEST(test_an_attachment_that_is_taken_as_a_channel_gives_its_credit_back),
     TEST(test_a_message_that_is_sent_on_gives_its_credit_back),

@@ -281,6 +281,39 @@ static void leave_three_frames(size_t n, bool goes_on)
 	talk_end();
 }
 
+/* The writer gives its message up after `n` bytes, and its payload is not there any more. */
+static void abandon_after(size_t n)
+{
+	struct tx_own *own = three_frames();
+	bool begun = n > THREE_BEFORE;
+
+	harness_context("%zu bytes", n);
+	/* Without the last frame. */
+	own->n_more = 1;
+	own->n_messages = 0;
+	if (n)
+		mouth_write(&mouth, own, n);
+	check(tx_abandon(&mouth.tx, own));
+	check_int(own->sent_some, begun);
+	if (begun)
+		tx_abort(&mouth.tx, &a);
+	else
+		tx_complete(&mouth.tx, &a, true);
+	mouth_write_all(&mouth, NULL);
+	/* The first frame's payload is abcd, behind two headers. */
+	check(!memchr(mouth.said.bytes, 'd', mouth.said.size) == (n < THREE_BEFORE + 24 + 4));
+	check_string(heard(), begun ? "message 2 0 5 1 6669727374\nabort 1 0\n" : "message 2 0 5 1 6669727374\n");
+	check(!tx_pending(&mouth.tx));
+	talk_end();
+}
+
+static void test_a_message_may_be_abandoned_after_a_short_write_at_every_length(void)
+{
+	for (size_t n = 0; n < THREE_BEFORE + THREE_FIRST + THREE_MORE; n++)
+		abandon_after(n);
+	harness_context("%s", "");
+}
+
 static void test_a_writer_may_leave_after_any_of_its_frames(void)
 {
 	for (size_t n = 0; n < THREE_BEFORE + THREE_FIRST + 2 * THREE_MORE; n++) {
@@ -677,6 +710,7 @@ static const struct test tests[] = {
     TEST(test_a_writer_may_leave_after_a_short_write_at_every_length),
     TEST(test_what_goes_to_the_reserve_may_be_as_large_as_a_frame),
     TEST(test_a_writer_may_leave_after_any_of_its_frames),
+    TEST(test_a_message_may_be_abandoned_after_a_short_write_at_every_length),
     TEST(test_messages_that_go_as_one_all_go_once_one_has_begun),
     TEST(test_a_frame_in_many_pieces_arrives_whole_at_every_length),
     TEST(test_a_refused_descriptor_drops_its_own_frame_only),
