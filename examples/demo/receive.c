@@ -115,6 +115,7 @@ int demo_receive(int socket)
 		lines[i].tally = &tallies[i];
 		start(&lines[i], threads[i], channel);
 	}
+	must(beam_topic_send(summary, NULL, 0, BEAM_FOREVER), TOPIC_SUMMARY);
 	wait_for_summary(summary, theirs, tallies, began);
 	for (int i = 0; i < TOPICS; i++) {
 		for (unsigned k = 0; k < plans[i].receivers; k++)

@@ -30,7 +30,7 @@ class Folders(unittest.TestCase):
 
     def show(self, *sizes):
         """Runs the demo on the folder, and expects that both processes count the files of these sizes."""
-        result = subprocess.run([*COMMAND, str(self.folder)], capture_output=True, text=True, check=False)
+        result = subprocess.run([*COMMAND, str(self.folder)], capture_output=True, text=True, check=False, timeout=300)
         self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout)
         n, total = len(sizes), sum(sizes)
         files = "file" if n == 1 else "files"
