@@ -146,7 +146,7 @@ static int play(void *unused)
 	if (fault.n == 0)
 		check(held_at_rest(before) <= first_run);
 	else if (before >= 0)
-		check_within(10000, allocated_blocks() - before <= baseline);
+		check_within(1000, allocated_blocks() - before <= baseline);
 	/* By way of the library's own end, which waits for its threads. */
 	exit(harness_failures() ? 1 : 0);
 }
