@@ -229,9 +229,11 @@ static void test_more_descriptors_than_go_in_one_write_go_in_several(void)
 	enum { PER_MESSAGE = 150, MESSAGES = 3 };
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	struct beam_item items[MESSAGES];
-	int file = raw_file(), fds[PER_MESSAGE];
+	int file, fds[PER_MESSAGE];
 	struct ends ends;
 
+	needs_descriptors(1024);
+	file = raw_file();
 	options.message_attachments = PER_MESSAGE;
 	options.topic_window_attachments = MESSAGES * PER_MESSAGE;
 	/* One topic may hold a quarter. */

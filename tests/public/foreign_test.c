@@ -123,6 +123,7 @@ static void exchange_large(beam_topic *from, beam_topic *to)
 
 static void test_a_channel_serves_whatever_options_its_socket_has(void)
 {
+	needs_descriptors(1024);
 	for (size_t way = 0; way < N_WAYS; way++) {
 		struct beam_channel_options as_it_is = BEAM_CHANNEL_OPTIONS;
 		struct ends ends;
