@@ -90,8 +90,11 @@ static ssize_t fill(struct input *input)
 			return r;
 		n = read(input->fd, input->data + input->end, input->capacity - input->end);
 	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
-	if (n < 0)
-		return input->error = -errno;
+	if (n < 0) {
+		r = -errno;
+		input->error = r;
+		return r;
+	}
 	input->end += (size_t)n;
 	if (input->progress)
 		progress_add((size_t)n);

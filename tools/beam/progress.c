@@ -2,6 +2,7 @@
 /*
  * A line on stderr that is written over, if that is a terminal and some MiB have passed; and nothing otherwise. The stream's own lock guards it, so
  * that what is said from other threads finds a clean line. It is written by who moves the bytes, and by a thread of its own when nothing moves.
+ * The numbers have a lock besides: checkers of threads know nothing of a stream's.
  */
 #include "command.h"
 #include <pthread.h>
@@ -22,6 +23,20 @@ static struct {
 	sem_t begun_again;
 	bool ticks;
 } progress;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void enter(void)
+{
+	flockfile(stderr);
+	pthread_mutex_lock(&lock);
+}
+
+static void leave(void)
+{
+	pthread_mutex_unlock(&lock);
+	funlockfile(stderr);
+}
 
 static double mebibytes(uint64_t bytes)
 {
@@ -63,10 +78,10 @@ static void *tick(void *unused)
 		while (!active && sem_wait(&progress.begun_again) < 0)
 			;
 		nanosleep(&(struct timespec){.tv_nsec = PERIOD_NS}, NULL);
-		flockfile(stderr);
+		enter();
 		show_if_due();
 		active = progress.active;
-		funlockfile(stderr);
+		leave();
 	}
 	return NULL;
 }
@@ -90,7 +105,7 @@ static void keep_ticking(void)
 
 static void begin(const char *what, uint64_t total, uint64_t done)
 {
-	flockfile(stderr);
+	enter();
 	progress.what = what;
 	progress.total = total;
 	progress.done = done;
@@ -101,7 +116,7 @@ static void begin(const char *what, uint64_t total, uint64_t done)
 	progress.shown = false;
 	if (progress.active)
 		keep_ticking();
-	funlockfile(stderr);
+	leave();
 }
 
 void progress_begin(const char *what, uint64_t total)
@@ -116,19 +131,19 @@ void progress_begin_in_one(const char *what, size_t size)
 
 void progress_add(size_t bytes)
 {
-	flockfile(stderr);
+	enter();
 	progress.done += bytes;
 	show_if_due();
-	funlockfile(stderr);
+	leave();
 }
 
 void progress_end(void)
 {
-	flockfile(stderr);
+	enter();
 	if (progress.shown) {
 		fputs("\r\033[K", stderr);
 		fflush(stderr);
 	}
 	progress.active = progress.shown = false;
-	funlockfile(stderr);
+	leave();
 }
