@@ -107,6 +107,11 @@ class Case(unittest.TestCase):
         if len(COMMAND) > 1:
             self.skipTest(why)
 
+    def needs_no_tsan(self, why="ThreadSanitizer delivers signals later, and then reports the threads that were not joined"):
+        with open(COMMAND[-1], "rb") as program:
+            if b"libtsan" in program.read():
+                self.skipTest(why)
+
     def path(self, name):
         return os.path.join(self.folder, name)
 

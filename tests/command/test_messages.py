@@ -231,6 +231,7 @@ class Attachments(Case):
 
     def test_a_signal_leaves_no_file_that_is_saved_in_part(self):
         self.needs_no_checker()
+        self.needs_no_tsan()
         for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1:
             for arguments in ["receive", "--listen"], ["receive", "--wait"], ["connect", "--wait"], ["listen", "--keep"]:
                 with self.subTest(number=number, arguments=arguments):
