@@ -186,10 +186,10 @@ static int save(int from, struct attachment *attachment)
 			r = publish(path);
 		if (r < 0)
 			unlink(temporary.path);
+		else if (!(attachment->saved = strdup(path)))
+			r = -ENOMEM;
 	}
 	temporary.is_there = false;
-	if (r == 0 && !(attachment->saved = strdup(path)))
-		r = -ENOMEM;
 	return r;
 }
 

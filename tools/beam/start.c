@@ -16,10 +16,13 @@ static bool was_closed[STDERR_FILENO + 1];
 static void occupy_standard_descriptors(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		int opened;
+
 		if (fcntl(fd, F_GETFD) >= 0)
 			continue;
 		/* The lowest number that is free is this one. */
-		if (open("/", O_PATH) != fd)
+		opened = open("/", O_PATH);
+		if (opened != fd)
 			_exit(CODE_ERROR);
 		was_closed[fd] = true;
 	}
