@@ -144,7 +144,9 @@ static int create(void)
 	/* Nobody else has that name, so it may be removed before it is there. */
 	temporary.is_there = true;
 	int fd = open(temporary.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-	return fd >= 0 ? fd : -errno;
+	if (fd < 0)
+		return -errno;
+	return fd;
 }
 
 /* Not all file systems can do both. */
