@@ -210,14 +210,22 @@ static void take_reply(beam_call *call)
 	beam_message_free(message);
 }
 
-static void test_of_a_call_replies_that_are_taken_come_back(void)
+/* A call whose reply, with these flags, has been sent and needs some of the pool. */
+static beam_call *begin_overdrawn_reply(unsigned flags)
 {
 	beam_call *call;
 
 	begin_settled(NULL);
 	call = begin_call();
-	append_overdrawn(RAW_REPLY, 0, 0, 1);
+	append_overdrawn(RAW_REPLY, flags, 0, 1);
 	send_now();
+	return call;
+}
+
+static void test_of_a_call_replies_that_are_taken_come_back(void)
+{
+	beam_call *call = begin_overdrawn_reply(0);
+
 	take_reply(call);
 	expect_credit(REST, OVERDRAFT);
 	beam_call_unref(call);
@@ -226,12 +234,8 @@ static void test_of_a_call_replies_that_are_taken_come_back(void)
 
 static void test_of_a_call_that_is_over_the_pool_comes_back(void)
 {
-	beam_call *call;
+	beam_call *call = begin_overdrawn_reply(RAW_END);
 
-	begin_settled(NULL);
-	call = begin_call();
-	append_overdrawn(RAW_REPLY, RAW_END, 0, 1);
-	send_now();
 	wait_until_read();
 	take_reply(call);
 	expect_credit(0, OVERDRAFT);
@@ -241,12 +245,8 @@ static void test_of_a_call_that_is_over_the_pool_comes_back(void)
 
 static void test_of_a_call_that_is_cancelled_the_pool_comes_back(void)
 {
-	beam_call *call;
+	beam_call *call = begin_overdrawn_reply(0);
 
-	begin_settled(NULL);
-	call = begin_call();
-	append_overdrawn(RAW_REPLY, 0, 0, 1);
-	send_now();
 	wait_until_read();
 	check_int(beam_call_cancel(call), 0);
 	expect_credit(0, OVERDRAFT);
@@ -256,12 +256,8 @@ static void test_of_a_call_that_is_cancelled_the_pool_comes_back(void)
 
 static void test_of_a_call_that_is_over_and_freed_unread_the_pool_comes_back(void)
 {
-	beam_call *call;
+	beam_call *call = begin_overdrawn_reply(RAW_END);
 
-	begin_settled(NULL);
-	call = begin_call();
-	append_overdrawn(RAW_REPLY, RAW_END, 0, 1);
-	send_now();
 	wait_until_read();
 	beam_call_unref(call);
 	expect_credit(0, OVERDRAFT);
