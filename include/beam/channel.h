@@ -51,7 +51,8 @@ enum beam_unknown_topics {
  *
  * What this side accepts bounds its memory. Messages that wait are charged at most topics × topic_window_bytes + pool_bytes.
  * They take up to 1.8 times what they are charged if all are empty, 1.4 times with 64 bytes each, and 1.1 times from 1,000
- * bytes on. Another 2 MiB is for reading.
+ * bytes on. Reading takes up to 5 MiB more, and up to 8 MiB that large messages lay in are kept for the next ones until the
+ * channel has been idle for a moment.
  *
  * It also bounds the descriptors that the other side can open here. An attachment counts from the moment it is read until the
  * program has taken it (beam_message_take_fd() and others) or the library has closed it. So a message that is held with its

@@ -79,14 +79,15 @@ BEAM_API int beam_topic_send(beam_topic *topic, const void *data, size_t size, b
  *
  * @param iov       borrowed, as their bytes are; together one payload. At most IOV_MAX of them.
  * @param n_iov     how many; 0 is an empty payload
- * @param fds       borrowed: duplicated if the message has to wait in the buffer
+ * @param fds       borrowed: duplicated if the message has to wait in the buffer; where no descriptor is free for that, the
+ *                  call itself waits until it is the message's turn
  * @param n_fds     how many; at most the other side's message_attachments
  *
  * As beam_topic_send(); besides
  * @retval -EINVAL  a NULL with a count, more than IOV_MAX buffers
  * @retval -E2BIG   more attachments than the other side accepts
  * @retval -EBADF   a descriptor is not open
- * @retval -EMFILE  no free descriptor for the duplicate
+ * @retval -EMFILE  with BEAM_NOWAIT: it had to wait in the buffer, and no descriptor is free for the duplicate
  * @retval -EPERM, -EINVAL  the kernel refuses to pass a descriptor
  * @retval -ETIMEDOUT  also: too many descriptors of this user are in flight (ETOOMANYREFS) until the deadline
  */

@@ -104,6 +104,14 @@ void sending_make_frame(struct sending *s)
 
 /* ---- Sending ------------------------------------------------------------------------------------------------------------------- */
 
+/* For want of descriptors for duplicates the frame must be written from the caller's own. */
+static bool cannot_keep(struct sending *s, int r)
+{
+	if (r == -EMFILE)
+		s->unkept = r;
+	return r == -EMFILE;
+}
+
 int sending_append(struct sending *s)
 {
 	struct tx_own *own = &s->own;
@@ -133,7 +141,7 @@ bool sending_may_append(const struct sending *s)
 	const struct tx *tx = &s->channel->tx;
 
 	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
-	if (s->own.n_more || (s->own.n_fds && s->left))
+	if (s->own.n_more || (s->own.n_fds && s->left) || s->unkept)
 		return false;
 	if (tx->held && (s->own.n_fds || s->own.outlet->buffered > tx->drained) && s->deadline != BEAM_NOWAIT)
 		return false;
@@ -169,7 +177,10 @@ int sending_write(struct sending *s)
 		}
 		if (!own->begun && sending_may_append(s)) {
 			tx_leave(&channel->tx, own);
-			return sending_append(s);
+			r = sending_append(s);
+			if (!cannot_keep(s, r))
+				return r;
+			continue;
 		}
 		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
 						 : write_poll(channel, baton_kick(channel), s->deadline);
@@ -198,7 +209,7 @@ static bool enters_burst(struct sending *s)
 	return true;
 }
 
-int sending_frame(struct sending *s)
+static int send_frame(struct sending *s)
 {
 	struct beam_channel *channel = s->channel;
 	beam_deadline until;
@@ -211,13 +222,15 @@ int sending_frame(struct sending *s)
 		/* A socket that is known to be full is left to whoever watches it. */
 		if ((channel->writing || channel->full || channel->burst || enters_burst(s)) && sending_may_append(s)) {
 			r = sending_append(s);
+			if (cannot_keep(s, r))
+				continue;
 			/* A writer takes it along, or whoever watches for room; in a burst, the channel's thread. */
 			if (!channel->writing && !channel->full)
 				write_nudge(channel);
 			return r;
 		}
 		if (channel->writing) {
-			r = write_wait(channel, tx_own_size(&s->own) <= TX_LARGE, s->deadline);
+			r = write_wait(channel, tx_own_size(&s->own) <= TX_LARGE && !s->unkept, s->deadline);
 			if (r < 0)
 				return r;
 			if (!r)
@@ -238,4 +251,12 @@ int sending_frame(struct sending *s)
 		if (r < 0 && deadline_passed(s->deadline))
 			return deadline_error(s->deadline);
 	}
+}
+
+int sending_frame(struct sending *s)
+{
+	int r = send_frame(s);
+
+	/* Who does not wait is told what is missing: room in the socket would not show it. */
+	return r == -EAGAIN && s->unkept ? s->unkept : r;
 }

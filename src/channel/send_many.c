@@ -14,7 +14,8 @@ static int send_buffered(struct sending *s)
 	if (r < 0)
 		return r;
 	sending_make_frame(s);
-	return sending_end(s, sending_may_append(s) ? sending_append(s) : -EAGAIN);
+	r = sending_may_append(s) ? sending_append(s) : -EAGAIN;
+	return sending_end(s, r == -EMFILE ? -EAGAIN : r);
 }
 
 /* Messages with descriptors that go in one write, from the caller's descriptors: none has to be duplicated. */

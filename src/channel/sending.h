@@ -28,6 +28,8 @@ struct sending {
 	/* It may take several frames. */
 	bool large;
 	uint32_t overdraft;
+	/* Not 0: why the buffer cannot keep the frame, which is then written from the caller's memory and descriptors. */
+	int unkept;
 	/* The call that the message is, until it has been undone; flags of its first frame. */
 	struct inlet *call;
 	uint8_t flags;
@@ -82,7 +84,7 @@ void sending_make_frame(struct sending *s);
 int sending_frame(struct sending *s);
 /* True if the frame may go into the buffer, and fits. Large ones go past it, but for those that must not wait. */
 bool sending_may_append(const struct sending *s);
-/* Puts the frame into the buffer; there is room. */
+/* Puts the frame into the buffer, where there is room: 0, or an error of duplicating its descriptors. */
 int sending_append(struct sending *s);
 /* The writing right is ours: writes the frame. 0: it is accepted. -EINPROGRESS: try again later. */
 int sending_write(struct sending *s);

@@ -11,37 +11,7 @@
 /* A message of one frame that does not go into the buffer, unless its sender must not wait. */
 enum { PAST_THE_BUFFER = TX_LARGE - 8 };
 
-static const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
-
-/* The first end of a connection knows the limits of the other one, and has said what it has to say of itself. */
-static void ends_open_settled(struct ends *ends, const struct beam_channel_options *options)
-{
-	ends_open(ends, options);
-	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, soon()), 0);
-	require_int(beam_channel_flush(ends->channel[0], soon()), 0);
-	check_within(20000, !is_written_to(ends->channel[0]));
-}
-
 /* ---- While somebody writes ----------------------------------------------------------------------------------------------------------- */
-
-static void expect_of_peer(unsigned topic, const char *text, unsigned n_fds)
-{
-	struct raw_frame frame = raw_peer_expect(&peer, RAW_DATA);
-
-	check_int(frame.id, topic + 1);
-	check_int(frame.size, strlen(text));
-	check_bytes(frame.payload, text, frame.size);
-	check_int(frame.claimed, n_fds);
-	while (n_fds--)
-		close(raw_peer_take_fd(&peer));
-}
-
-static int send_stdin(unsigned topic, const char *text, beam_deadline deadline)
-{
-	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
-
-	return beam_topic_sendv(topics[topic], &iov, 1, (int[]){STDIN_FILENO}, 1, deadline);
-}
 
 static void ask_for_room(void *unused)
 {
@@ -424,91 +394,11 @@ static void test_flushing_goes_on_after_what_passes(void)
 	end();
 }
 
-static pthread_t sender;
-
-/* By the sender's thread: many small messages with descriptors. */
-static void append_many(void *argument)
-{
-	struct ends *ends = argument;
-	struct iovec iov = {NULL, 0};
-	int r, n = 0;
-
-	if (!pthread_equal(pthread_self(), sender)) {
-		fault_meanwhile(SYS_SENDMSG, 1, append_many, ends);
-		return;
-	}
-	while ((r = beam_topic_sendv(ends->topic[0], &iov, 1, (int[]){STDIN_FILENO}, 1, BEAM_NOWAIT)) == 0)
-		n++;
-	check_int(r, -EAGAIN);
-	check_int(n, TX_FDS);
-}
-
-static void test_the_buffer_holds_so_many_descriptors_and_no_more(void)
-{
-	struct beam_channel_options options = defaults;
-	beam_message *message = NULL;
-	struct ends ends;
-
-	needs_descriptors(512);
-	options.attachments = options.topic_window_attachments = 1000;
-	ends_open_settled(&ends, &options);
-	sender = pthread_self();
-	fault_meanwhile(SYS_SENDMSG, 1, append_many, &ends);
-	check_int(beam_topic_send(ends.topic[0], "", 0, soon()), 0);
-	for (int i = 0; i <= TX_FDS; i++) {
-		require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
-		beam_message_free(message);
-	}
-	ends_close(&ends);
-}
-
-static void test_a_run_ends_where_its_descriptors_would_be_too_many(void)
-{
-	struct beam_channel_options options = defaults;
-	static int fds[TX_FDS / 2]; /* standard input, each */
-	struct beam_item items[] = {{"", 0, fds, 1}, {"", 0, fds, TX_FDS / 2}, {"", 0, fds, TX_FDS / 2}};
-	struct ends ends;
-
-	needs_descriptors(512);
-	options.message_attachments = TX_FDS / 2;
-	/* One topic may hold a quarter. */
-	options.topic_window_attachments = 1000;
-	options.attachments = 4 * 1000;
-	ends_open_settled(&ends, &options);
-	check_int(beam_topic_send_many(ends.topic[0], items, 3, soon()), 3);
-	for (int i = 0; i < 3; i++)
-		expect_text_with_fds(ends.topic[1], "", items[i].n_fds);
-	ends_close(&ends);
-}
-
 /* ---- While the socket is full --------------------------------------------------------------------------------------------------------- */
-
-/* A channel that has little room, and a peer that does not read. */
-static void begin_narrow_with(struct beam_channel_options options)
-{
-	options.socket_buffer_bytes = 4096;
-	options.buffer_bytes = 16 << 10;
-	begin_settled(&options);
-}
-
-static void begin_narrow(void)
-{
-	begin_narrow_with(defaults);
-}
-
-static void fill(void)
-{
-	static const char bulk[3000];
-	int r;
-
-	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, BEAM_NOWAIT)) == 0)
-		;
-	check_int(r, -EAGAIN);
-}
 
 static void test_want_of_memory_while_waiting_for_room_is_told(void)
 {
-	begin_narrow();
+	begin_narrow(NULL);
 	fill();
 	fault_only(FAULT(SYS_PPOLL));
 	fault_at(1, ENOMEM, FAULT_STICKY);
@@ -519,9 +409,10 @@ static void test_want_of_memory_while_waiting_for_room_is_told(void)
 
 static void test_who_waits_for_room_without_a_kick_looks_every_now_and_then(void)
 {
+	struct beam_channel_options options = looped();
 	struct sending_thread sending;
 
-	begin_narrow_with(looped());
+	begin_narrow(&options);
 	fill();
 	fault_only(FAULT(SYS_EVENTFD));
 	fault_at(1, EMFILE, FAULT_STICKY);
@@ -540,7 +431,7 @@ static void expect_both_to_hear(void (*end_topic)(void))
 {
 	struct sending_thread polling = {.topic = 1, .size = 9000}, waiting;
 
-	begin_narrow();
+	begin_narrow(NULL);
 	fill();
 	polling.thread = thread_spawn(send_soon, &polling);
 	check_within(20000, is_written_to(channel));
@@ -575,7 +466,7 @@ static void test_there_is_no_room_while_socket_and_buffer_are_full(void)
 	struct raw_frame frame;
 	int fd;
 
-	begin_narrow();
+	begin_narrow(NULL);
 	fd = beam_topic_room_fd(topics[1]);
 	check(is_readable(fd));
 	fill();
@@ -593,7 +484,7 @@ static void test_a_call_of_which_a_part_has_gone_is_cancelled(void)
 	beam_call *call = NULL;
 	struct raw_frame frame;
 
-	begin_narrow();
+	begin_narrow(NULL);
 	check_int(beam_call_begin(&call, topics[1], &iov, 1, NULL, 0, beam_in_ms(1)), -ETIMEDOUT);
 	check(call == NULL);
 	/* No answer is wanted, and the message is broken off. */
@@ -645,7 +536,7 @@ static void test_of_a_run_that_breaks_off_whole_messages_count(void)
 	pthread_t thread;
 	int queued = 0;
 
-	begin_narrow();
+	begin_narrow(NULL);
 	for (unsigned i = 0; i < TOPICS; i++)
 		raw_peer_expect(&peer, RAW_OPEN);
 	/* A run needs nobody else who writes. */
@@ -703,33 +594,12 @@ static void test_a_call_that_did_not_go_has_no_id_and_is_not_cancelled(void)
 	end();
 }
 
-static void append_with_one_free_number(void *unused)
-{
-	struct iovec iov = {NULL, 0};
-
-	(void)unused;
-	fault_only(FAULT(SYS_FCNTL));
-	fault_at(2, EMFILE, FAULT_ONCE);
-	check_int(beam_topic_sendv(topics[1], &iov, 1, (int[]){STDIN_FILENO, STDIN_FILENO}, 2, BEAM_NOWAIT), -EMFILE);
-	check(fault_hit());
-	fault_off();
-}
-
-static void test_of_descriptors_that_cannot_all_be_duplicated_none_is_left(void)
-{
-	begin_settled(NULL);
-	fault_meanwhile(SYS_SENDMSG, 1, append_with_one_free_number, NULL);
-	check_int(send_words(0, "writing", soon()), 0);
-	expect_of_peer(0, "writing", 0);
-	end();
-}
-
 static void test_room_is_heard_of_again_and_again_while_another_thread_reads(void)
 {
 	struct beam_statistics sent = {0};
 	struct receiver receiver;
 
-	begin_narrow();
+	begin_narrow(NULL);
 	start(&receiver, 1, soon());
 	check_within(20000, is(STANDBY_REST, true));
 	fill();
@@ -820,8 +690,6 @@ static const struct test tests[] = {
     TEST(test_the_loop_is_nudged_for_what_came_while_it_wrote),
     TEST(test_who_waits_behind_the_buffer_hears_of_a_close),
     TEST(test_flushing_goes_on_after_what_passes),
-    TEST(test_the_buffer_holds_so_many_descriptors_and_no_more),
-    TEST(test_a_run_ends_where_its_descriptors_would_be_too_many),
     TEST(test_room_in_the_buffer_is_told_to_who_waits_for_it),
     TEST(test_want_of_memory_while_waiting_for_room_is_told),
     TEST(test_who_waits_for_room_without_a_kick_looks_every_now_and_then),
@@ -831,7 +699,6 @@ static const struct test tests[] = {
     TEST(test_of_a_run_that_breaks_off_whole_messages_count),
     TEST(test_the_loop_is_nudged_when_another_thread_finds_the_socket_full),
     TEST(test_a_call_that_did_not_go_has_no_id_and_is_not_cancelled),
-    TEST(test_of_descriptors_that_cannot_all_be_duplicated_none_is_left),
     TEST(test_room_is_heard_of_again_and_again_while_another_thread_reads),
     TEST(test_a_nudge_that_is_asked_for_late_shows_what_was_before),
     TEST(test_a_send_that_was_given_up_leaves_a_socket_that_is_written_to),

@@ -62,6 +62,17 @@ void begin_settled(const struct beam_channel_options *options)
 	check_within(20000, !is_written_to(channel));
 }
 
+void begin_narrow(const struct beam_channel_options *options)
+{
+	struct beam_channel_options narrow = BEAM_CHANNEL_OPTIONS;
+
+	if (options)
+		narrow = *options;
+	narrow.socket_buffer_bytes = 4096;
+	narrow.buffer_bytes = 16 << 10;
+	begin_settled(&narrow);
+}
+
 void end(void)
 {
 	for (unsigned i = 0; i < TOPICS; i++)
@@ -79,6 +90,37 @@ void say(unsigned topic, const char *text)
 int send_words(unsigned topic, const char *text, beam_deadline deadline)
 {
 	return beam_topic_send(topics[topic], text, strlen(text), deadline);
+}
+
+void expect_of_peer(unsigned topic, const char *text, unsigned n_fds)
+{
+	struct raw_frame frame = raw_peer_expect(&peer, RAW_DATA);
+
+	check_int(frame.id, topic + 1);
+	check_int(frame.size, strlen(text));
+	check_bytes(frame.payload, text, frame.size);
+	check_int(frame.claimed, n_fds);
+	while (n_fds--)
+		close(raw_peer_take_fd(&peer));
+}
+
+int send_stdin(unsigned topic, const char *text, beam_deadline deadline)
+{
+	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
+
+	return beam_topic_sendv(topics[topic], &iov, 1, (int[]){STDIN_FILENO}, 1, deadline);
+}
+
+unsigned fill(void)
+{
+	static const char bulk[3000];
+	unsigned n = 0;
+	int r;
+
+	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, BEAM_NOWAIT)) == 0)
+		n++;
+	check_int(r, -EAGAIN);
+	return n;
 }
 
 /* ---- What the right is like ------------------------------------------------------------------------------------------------------ */

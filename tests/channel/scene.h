@@ -25,11 +25,18 @@ struct beam_channel_options looped(void);
 void begin(const struct beam_channel_options *options);
 /* And all that the channel has to say of itself has been written: whoever writes next does so himself, and is the first. */
 void begin_settled(const struct beam_channel_options *options);
+/* The same with little room in the socket and the buffer, until the peer reads; NULL: the default options. */
+void begin_narrow(const struct beam_channel_options *options);
 void end(void);
 /* The peer sends a message: it is in the socket when this returns. */
 void say(unsigned topic, const char *text);
-/* The channel does. */
+/* The channel does; with standard input as an attachment. */
 int send_words(unsigned topic, const char *text, beam_deadline deadline);
+int send_stdin(unsigned topic, const char *text, beam_deadline deadline);
+/* The peer reads one. */
+void expect_of_peer(unsigned topic, const char *text, unsigned n_fds);
+/* Sends messages of 3,000 bytes until there is no room for one more: how many. */
+unsigned fill(void);
 
 /* What the reading right is like. */
 struct view {

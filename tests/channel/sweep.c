@@ -28,7 +28,7 @@ bool excused(long long result)
 
 void ledger_settle(void)
 {
-	check_within(5000, !thread_named("beam"));
+	check_within(20000, !thread_named("beam"));
 	check(reaper_drain(BEAM_FOREVER));
 	/* To Valgrind a thread that is there at the end of one run and not of another looks like lost memory. */
 	if (under_valgrind())

@@ -266,7 +266,7 @@ static void test_a_condition_is_waited_for(void)
 
 	annotate_atomic(&flag);
 	thread = thread_spawn(set_flag, &flag);
-	check_within(1000, __atomic_load_n(&flag, __ATOMIC_ACQUIRE) == 1);
+	check_within(20000, __atomic_load_n(&flag, __ATOMIC_ACQUIRE) == 1);
 	check(thread_wait(thread) == &flag);
 }
 

@@ -372,7 +372,7 @@ static void test_attachments_of_a_topic_that_was_reset_are_closed_and_their_cred
 		while (frame.id != 0);
 		returned += raw_u32(frame.payload + 4);
 	}
-	check_within(5000, open_fds() == before);
+	check_within(20000, open_fds() == before);
 	attack_end(&attack);
 	same_fd_close();
 }

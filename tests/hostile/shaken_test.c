@@ -113,8 +113,6 @@ static void test_a_storm_of_signals_interrupts_no_call(void)
 	int64_t begin;
 	pthread_t shaker;
 
-	/* A sender's duplicates in a burst may be as many as two buffers hold. */
-	needs_descriptors(1024);
 	check_int(sigaction(SIGUSR1, &action, &before[0]), 0);
 	check_int(sigaction(SIGUSR2, &action, &before[1]), 0);
 	attack_begin(&attack, NULL);

@@ -100,7 +100,7 @@ static int child_asks_from_a_namespace(void *socket)
 		return CANNOT;
 	child = fork();
 	if (child == 0)
-		_exit(credentials(*(int *)socket).pid);
+		process_exit(credentials(*(int *)socket).pid);
 	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
 		return -1;
 	return WEXITSTATUS(status);

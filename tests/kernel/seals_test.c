@@ -143,7 +143,7 @@ static void test_lseek_can_wait_for_whoever_reads_the_file_but_asking_for_seals_
 	stuck_reader_start(&reader, fd);
 	seeker.fd = reader.file;
 	thread = thread_spawn(seek_hole, &seeker);
-	check_within(5000, thread_state(atomic_load(&seeker.number)) == 'D');
+	check_within(20000, thread_state(atomic_load(&seeker.number)) == 'D');
 
 	check_int(fcntl(reader.file, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_WRITE);
 	check_int(pages_in(reader.file), PAGES);

@@ -23,7 +23,7 @@ static beam_deadline shortly(void)
 static void settle(void)
 {
 	/* Of the channels' threads none is left to free memory later. */
-	check_within(5000, !thread_named("beam"));
+	check_within(20000, !thread_named("beam"));
 	check(reaper_drain(BEAM_FOREVER));
 	if (under_valgrind())
 		check(thread_end_all(BEAM_FOREVER));

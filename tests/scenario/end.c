@@ -312,7 +312,7 @@ static void wait_and_wake(void *(*const runs[])(void *), size_t n, enum waking w
 		threads[i] = thread_spawn(runs[i], &waiters[i]);
 	}
 	for (size_t i = 0; i < n; i++)
-		check_within(5000, atomic_load(&waiters[i].waits));
+		check_within(20000, atomic_load(&waiters[i].waits));
 	wake(ends, waking);
 	for (size_t i = 0; i < n; i++)
 		thread_wait(threads[i]);

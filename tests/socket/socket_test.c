@@ -349,7 +349,7 @@ static void test_a_hang_up_ends_any_wait(void)
 static void *shut_down(void *argument)
 {
 	/* The main thread waits. */
-	check_within(5000, thread_asleep(getpid()));
+	check_within(20000, thread_asleep(getpid()));
 	socket_shutdown(*(int *)argument);
 	return NULL;
 }
@@ -589,7 +589,7 @@ static void *accept_later(void *argument)
 	int fd;
 
 	/* The main thread waits. */
-	check_within(5000, thread_asleep(getpid()));
+	check_within(20000, thread_asleep(getpid()));
 	do
 		fd = accept4(*listener, NULL, NULL, SOCK_CLOEXEC);
 	while (fd < 0 && errno == EINTR);
