@@ -308,11 +308,11 @@ static int connect_until(int fd, const struct sockaddr_un *address, socklen_t si
 			return r;
 		if (sys_connect(fd, (const struct sockaddr *)address, size) == 0)
 			break;
-		/* The limit is rounded up to the kernel's tick: signals that come faster than that would put it off for ever. */
-		if (errno == EAGAIN || (errno == EINTR && waits && deadline_passed(deadline)))
-			return deadline_error(deadline);
-		if (errno != EINTR)
+		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
+		/* The limit is counted in the kernel's ticks: it may end a tick early, and signals that come faster would put it off for ever. */
+		if (waits ? deadline_passed(deadline) : errno == EAGAIN)
+			return deadline_error(deadline);
 	}
 	return timed ? set_send_timeout(fd, BEAM_FOREVER) : 0;
 }

@@ -630,6 +630,23 @@ static void test_a_deadline_that_passes_on_the_way_to_the_wait_ends_it(void)
 	close(listener);
 }
 
+static void test_a_wait_for_room_that_ends_before_its_deadline_goes_on(void)
+{
+	const char *address = address_of("early");
+	int listener = listening(SOCK_STREAM, address), fd;
+
+	fault_only(FAULT(SYS_CONNECT));
+	fault_at(1, EAGAIN, FAULT_ONCE);
+	fd = socket_connect(address, SOCK_STREAM, beam_in_ms(stretch(20000)));
+	check(fault_hit());
+	check(fd >= 0);
+	fault_at(1, EAGAIN, FAULT_ONCE);
+	check_int(socket_connect(address, SOCK_STREAM, BEAM_NOWAIT), -EAGAIN);
+	fault_off();
+	close(fd);
+	close(listener);
+}
+
 static void test_a_connection_waits_for_room_until_the_deadline(void)
 {
 	const char *address = address_of("full");
@@ -878,6 +895,7 @@ static const struct test tests[] = {
     TEST(test_a_small_buffer_is_widened_and_a_large_one_left),
     TEST(test_a_duplicate_is_close_on_exec),
     TEST(test_a_larger_buffer_takes_more),
+    TEST(test_a_wait_for_room_that_ends_before_its_deadline_goes_on),
     TEST(test_a_connection_waits_for_room_until_the_deadline),
     TEST(test_a_deadline_that_passes_on_the_way_to_the_wait_ends_it),
     TEST(test_signals_do_not_end_a_connect),
