@@ -60,19 +60,19 @@ static void join_ended(void)
 }
 
 /* A fork with the lock in another thread's hands would leave it locked for ever in the child, which cannot join our threads either. */
-static void fork_begins(void)
+static void threads_fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
 	if (process_id() != 0)
 		join_ended();
 }
 
-static void fork_ends_in_parent(void)
+static void threads_fork_ends_in_parent(void)
 {
 	pthread_mutex_unlock(&lock);
 }
 
-static void fork_ends_in_child(void)
+static void threads_fork_ends_in_child(void)
 {
 	/* Kernels before 4.14 do not wipe the page. */
 	atomic_store(number, 0);
@@ -140,7 +140,7 @@ __attribute__((constructor(101))) static void library_begin(void)
 
 	if (page == MAP_FAILED)
 		return;
-	if (sys_pthread_atfork(fork_begins, fork_ends_in_parent, fork_ends_in_child) != 0) {
+	if (sys_pthread_atfork(threads_fork_begins, threads_fork_ends_in_parent, threads_fork_ends_in_child) != 0) {
 		munmap(page, sizeof *number);
 		return;
 	}

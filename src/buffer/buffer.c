@@ -88,7 +88,7 @@ static int make_memfd(void)
 }
 
 /* The descriptor and the mapping of a buffer that has neither. */
-static int make(struct beam_buffer *buffer)
+static int buffer_make(struct beam_buffer *buffer)
 {
 	void *data = sys_mmap(NULL, buffer->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int r;
@@ -122,7 +122,7 @@ int beam_buffer_new(beam_buffer **ret, size_t size)
 	if (!buffer)
 		return -ENOMEM;
 	*buffer = (struct beam_buffer){.size = size, .fd = -1, .process = process_id()};
-	r = make(buffer);
+	r = buffer_make(buffer);
 	if (r < 0) {
 		beam_buffer_free(buffer);
 		return r;
@@ -199,7 +199,7 @@ int beam_message_add_buffer(beam_message *message, beam_buffer *buffer)
  *
  * Huge pages are not ordinary memory: reserved by each who maps them, and mapped only whole.
  */
-static int check(int fd, size_t max, size_t *ret_size)
+static int buffer_check(int fd, size_t max, size_t *ret_size)
 {
 	struct statfs system;
 	struct stat status;
@@ -229,7 +229,7 @@ int beam_message_take_buffer(beam_message *message, size_t index, size_t max, be
 	fd = beam_message_peek_fd(message, index);
 	if (fd < 0)
 		return fd;
-	r = check(fd, max, &size);
+	r = buffer_check(fd, max, &size);
 	if (r < 0)
 		return r;
 	buffer = sys_malloc(sizeof *buffer);

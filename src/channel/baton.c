@@ -53,7 +53,7 @@ void sleepers_init(struct sleepers *sleepers)
 	sleepers->changes = 0;
 }
 
-static void wake(struct waiter *waiter)
+static void baton_wake(struct waiter *waiter)
 {
 	list_remove(&waiter->link);
 	waiter->woken = true;
@@ -71,7 +71,7 @@ void sleepers_wake(struct beam_channel *channel, struct sleepers *sleepers, size
 		next = link->next;
 		if (waiter->leading)
 			continue;
-		wake(waiter);
+		baton_wake(waiter);
 		atomic_store_explicit(&channel->woke, WOKE_SOMEBODY, memory_order_relaxed);
 	}
 }
@@ -94,7 +94,7 @@ void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers)
 
 		next = link->next;
 		if (!waiter->leading)
-			wake(waiter);
+			baton_wake(waiter);
 		else if (!pthread_equal(waiter->thread, pthread_self()))
 			kick(channel);
 	}
@@ -171,7 +171,7 @@ static int arm(struct beam_channel *channel, bool armed)
 	return r;
 }
 
-static void watch(struct beam_channel *channel)
+static void baton_watch(struct beam_channel *channel)
 {
 	channel->baton.mode = STANDBY_WATCH;
 	if (arm(channel, true) == 0)
@@ -194,7 +194,7 @@ static void stop_watching(struct beam_channel *channel)
 	arm(channel, false);
 }
 
-static bool take(struct beam_channel *channel)
+static bool take_right(struct beam_channel *channel)
 {
 	struct baton *baton = &channel->baton;
 
@@ -208,7 +208,7 @@ static bool take(struct beam_channel *channel)
 }
 
 /* Gives the right to a waiter who still sleeps. */
-static bool give(struct beam_channel *channel, struct waiter *waiter)
+static bool give_right(struct beam_channel *channel, struct waiter *waiter)
 {
 	struct baton *baton = &channel->baton;
 
@@ -216,7 +216,7 @@ static bool give(struct beam_channel *channel, struct waiter *waiter)
 	waiter->passed_over = true;
 	if (!waiter->woken) {
 		waiter->granted = true;
-		wake(waiter);
+		baton_wake(waiter);
 	}
 	pthread_mutex_unlock(waiter->lock);
 	if (!waiter->granted)
@@ -245,7 +245,7 @@ static bool pass_on(struct beam_channel *channel)
 		}
 		if (!best)
 			return false;
-	} while (!give(channel, best));
+	} while (!give_right(channel, best));
 	return true;
 }
 
@@ -324,7 +324,7 @@ static bool expect(struct beam_channel *channel)
 	return true;
 }
 
-static void leave(struct beam_channel *channel)
+static void leave_right(struct beam_channel *channel)
 {
 	struct baton *baton = &channel->baton;
 
@@ -336,7 +336,7 @@ static void leave(struct beam_channel *channel)
 	if (baton->over)
 		pthread_cond_signal(&baton->left);
 	else if (baton->mode == STANDBY_REST || (baton->mode == STANDBY_TICK && baton->dependents))
-		watch(channel);
+		baton_watch(channel);
 }
 
 void baton_leave(struct beam_channel *channel)
@@ -344,7 +344,7 @@ void baton_leave(struct beam_channel *channel)
 	struct baton *baton = &channel->baton;
 
 	pthread_mutex_lock(&baton->lock);
-	leave(channel);
+	leave_right(channel);
 	pthread_mutex_unlock(&baton->lock);
 }
 
@@ -375,7 +375,7 @@ void baton_tick(struct beam_channel *channel)
 		else if (baton->taken || baton->over)
 			baton->mode = STANDBY_REST;
 		else
-			watch(channel);
+			baton_watch(channel);
 	}
 	pthread_mutex_unlock(&baton->lock);
 }
@@ -386,7 +386,7 @@ static void attend(struct beam_channel *channel)
 	struct baton *baton = &channel->baton;
 
 	if (!baton->taken && !baton->over && baton->mode != STANDBY_WATCH)
-		watch(channel);
+		baton_watch(channel);
 }
 
 void baton_attend(struct beam_channel *channel)
@@ -463,8 +463,8 @@ static void look(struct beam_channel *channel, beam_deadline deadline)
 
 /* The right is this thread's, and no lock. Returns so, with 0, deadline_error(), or STEP_DOWN: what came was not for this thread, but for one
  * that sleeps, and may be better read by that one. */
-static int lead(struct beam_channel *channel, pthread_mutex_t *lock, struct sleepers *sleepers, uint64_t seen,
-		beam_deadline deadline)
+static int baton_lead(struct beam_channel *channel, pthread_mutex_t *lock, struct sleepers *sleepers, uint64_t seen,
+		      beam_deadline deadline)
 {
 	struct waiter waiter = {.leading = true, .thread = pthread_self()};
 	bool looked = false;
@@ -525,8 +525,8 @@ static bool step_down(struct beam_channel *channel, struct waiter *waiter)
 		return false;
 	if (back && list_empty(&baton->waiters))
 		return false;
-	if (back && !give(channel, last)) /* GCOVR_EXCL_BR_LINE: a race, he may just have been woken */
-		return false;             /* GCOVR_EXCL_LINE: the same */
+	if (back && !give_right(channel, last)) /* GCOVR_EXCL_BR_LINE: a race, he may just have been woken */
+		return false;                   /* GCOVR_EXCL_LINE: the same */
 	list_append(&baton->waiters, &waiter->of_baton);
 	if (back || expect(channel))
 		return true;
@@ -545,16 +545,16 @@ int baton_wait(struct beam_channel *channel, pthread_mutex_t *lock, struct sleep
 	list_init(&waiter.link);
 	pthread_mutex_lock(&baton->lock);
 	note_return(channel);
-	waiter.granted = take(channel);
+	waiter.granted = take_right(channel);
 	if (!waiter.granted && deadline_passed(deadline))
 		r = deadline_error(deadline);
 	while (!r) {
 		if (waiter.granted) {
 			pthread_mutex_unlock(&baton->lock);
-			r = lead(channel, lock, sleepers, seen, deadline);
+			r = baton_lead(channel, lock, sleepers, seen, deadline);
 			pthread_mutex_lock(&baton->lock);
 			if (r != STEP_DOWN) {
-				leave(channel);
+				leave_right(channel);
 				break;
 			}
 			r = 0;

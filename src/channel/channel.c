@@ -118,7 +118,7 @@ static int begin_session(struct beam_channel *channel, int fd)
 }
 
 /* For a channel with a thread. */
-static int open_fds(struct beam_channel *channel)
+static int channel_open_fds(struct beam_channel *channel)
 {
 	struct epoll_event event = {.events = EPOLLIN};
 
@@ -135,10 +135,10 @@ static int open_fds(struct beam_channel *channel)
 	return sys_epoll_ctl(channel->epoll, EPOLL_CTL_ADD, channel->nudge, &event) < 0 ? -errno : 0;
 }
 
-static int start(struct beam_channel *channel, int fd)
+static int channel_start(struct beam_channel *channel, int fd)
 {
 	bool loop = channel->options.loop;
-	int r = loop ? 0 : open_fds(channel);
+	int r = loop ? 0 : channel_open_fds(channel);
 
 	if (!r)
 		r = transport_of_socket(&channel->transport, fd, channel->epoll);
@@ -225,7 +225,7 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 		socket_set_buffer(fd, taken.socket_buffer_bytes);
 	else
 		socket_widen_buffer(fd, TX_SOCKET_BUFFER);
-	r = start(channel, fd);
+	r = channel_start(channel, fd);
 	if (r < 0) {
 		/* What it was to begin with. */
 		lending_return(channel->own.attachments);

@@ -12,7 +12,7 @@
 /* Who waits for a turn of somebody else's, or cannot be woken, looks again after so long. */
 enum { HELP_NS = 10 * 1000 * 1000 };
 
-static int check(const struct beam_channel *channel)
+static int loop_check(const struct beam_channel *channel)
 {
 	if (!channel)
 		return -EINVAL;
@@ -49,7 +49,7 @@ static bool work(struct beam_channel *channel, int shown)
 }
 
 /* A turn, if nobody else is at it. The tx_lock is held before and after. */
-static void turn(struct beam_channel *channel, int shown)
+static void loop_turn(struct beam_channel *channel, int shown)
 {
 	uint64_t count;
 	bool over;
@@ -72,7 +72,7 @@ static void turn(struct beam_channel *channel, int shown)
 }
 
 /* What shows on the socket, as far as it matters. */
-static int wait_for(struct beam_channel *channel, short wanted, beam_deadline until)
+static int loop_wait_for(struct beam_channel *channel, short wanted, beam_deadline until)
 {
 	return channel->transport.methods->wait(&channel->transport, wanted, -1, until) == 1 ? wanted : 0;
 }
@@ -90,14 +90,14 @@ int loop_help(struct beam_channel *channel, beam_deadline deadline)
 		return 0;
 	}
 	pthread_mutex_unlock(&channel->tx_lock);
-	shown = wait_for(channel, wanted, until);
+	shown = loop_wait_for(channel, wanted, until);
 	pthread_mutex_lock(&channel->tx_lock);
-	turn(channel, shown);
+	loop_turn(channel, shown);
 	return 0;
 }
 
 /* The thread that takes over. */
-static void run(void *argument)
+static void loop_run(void *argument)
 {
 	struct beam_channel *channel = argument;
 	int shown;
@@ -109,7 +109,7 @@ static void run(void *argument)
 		pthread_mutex_lock(&channel->tx_lock);
 		wanted = events(channel);
 		pthread_mutex_unlock(&channel->tx_lock);
-		shown = wait_for(channel, wanted, until);
+		shown = loop_wait_for(channel, wanted, until);
 	} while (work(channel, shown));
 	standby_finish(channel);
 	channel_memory_unref(channel);
@@ -125,7 +125,7 @@ void loop_let_go(struct beam_channel *channel)
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (finished)
 		channel->transport.methods->release(&channel->transport);
-	else if (work(channel, 0) && thread_start(run, channel, "beam") == 0)
+	else if (work(channel, 0) && thread_start(loop_run, channel, "beam") == 0)
 		return;
 	else
 		standby_finish(channel);
@@ -136,7 +136,7 @@ void loop_let_go(struct beam_channel *channel)
 
 int beam_channel_loop_fd(beam_channel *channel)
 {
-	int r = check(channel);
+	int r = loop_check(channel);
 
 	return r < 0 ? r : channel->transport.methods->fd(&channel->transport);
 }
@@ -144,7 +144,7 @@ int beam_channel_loop_fd(beam_channel *channel)
 int beam_channel_loop_events(beam_channel *channel)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(channel);
+	int r = loop_check(channel);
 
 	if (r < 0)
 		return r;
@@ -157,7 +157,7 @@ int beam_channel_loop_events(beam_channel *channel)
 int beam_channel_loop_deadline(beam_channel *channel, beam_deadline *ret)
 {
 	WITHOUT_CANCELLATION;
-	int r = ret ? check(channel) : -EINVAL;
+	int r = ret ? loop_check(channel) : -EINVAL;
 
 	if (!r)
 		*ret = standby_look(channel, false).until;
@@ -167,7 +167,7 @@ int beam_channel_loop_deadline(beam_channel *channel, beam_deadline *ret)
 int beam_channel_loop_nudge_fd(beam_channel *channel)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(channel);
+	int r = loop_check(channel);
 
 	if (r < 0)
 		return r;
@@ -189,12 +189,12 @@ int beam_channel_loop_nudge_fd(beam_channel *channel)
 int beam_channel_dispatch(beam_channel *channel, int shown)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(channel);
+	int r = loop_check(channel);
 
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&channel->tx_lock);
-	turn(channel, shown);
+	loop_turn(channel, shown);
 	r = !channel->finished;
 	pthread_mutex_unlock(&channel->tx_lock);
 	return r;

@@ -26,7 +26,7 @@ int beam_channel_peer(beam_channel *channel, struct beam_peer *ret)
 
 enum question { GROUPS, PIDFD, LABEL };
 
-static int answer(int fd, enum question question, void *ret, size_t size)
+static int channel_answer(int fd, enum question question, void *ret, size_t size)
 {
 	switch (question) {
 	case GROUPS: return socket_peer_groups(fd, ret, size);
@@ -35,7 +35,7 @@ static int answer(int fd, enum question question, void *ret, size_t size)
 	}
 }
 
-static int ask(beam_channel *channel, enum question question, void *ret, size_t size)
+static int channel_ask(beam_channel *channel, enum question question, void *ret, size_t size)
 {
 	WITHOUT_CANCELLATION;
 	int r;
@@ -47,22 +47,22 @@ static int ask(beam_channel *channel, enum question question, void *ret, size_t 
 	if (channel->credentials_error)
 		return channel->credentials_error;
 	pthread_mutex_lock(&channel->tx_lock);
-	r = channel->finished ? -ENODATA : answer(channel->transport.fd, question, ret, size);
+	r = channel->finished ? -ENODATA : channel_answer(channel->transport.fd, question, ret, size);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return r;
 }
 
 int beam_channel_peer_groups(beam_channel *channel, gid_t *ret, size_t size)
 {
-	return ask(channel, GROUPS, ret, size);
+	return channel_ask(channel, GROUPS, ret, size);
 }
 
 int beam_channel_peer_pidfd(beam_channel *channel)
 {
-	return ask(channel, PIDFD, NULL, 0);
+	return channel_ask(channel, PIDFD, NULL, 0);
 }
 
 int beam_channel_peer_label(beam_channel *channel, char *ret, size_t size)
 {
-	return ask(channel, LABEL, ret, size);
+	return channel_ask(channel, LABEL, ret, size);
 }

@@ -40,7 +40,7 @@ void process_remove(struct beam_channel *channel)
 
 /* Forgets those of a parent that this process was made from by a clone(2), which no handler sees: their descriptors are
  * not its own any more. It may have closed all of them, and have opened others under the same numbers. */
-static void forget_foreign(void)
+static void channels_forget_foreign(void)
 {
 	struct list *next;
 
@@ -51,19 +51,19 @@ static void forget_foreign(void)
 	}
 }
 
-static void fork_begins(void)
+static void channels_fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
-	forget_foreign();
+	channels_forget_foreign();
 }
 
-static void fork_ends_in_parent(void)
+static void channels_fork_ends_in_parent(void)
 {
 	pthread_mutex_unlock(&lock);
 }
 
 /* The child's copies are of no use to it, and would keep the other side from seeing the parent's end. */
-static void fork_ends_in_child(void)
+static void channels_fork_ends_in_child(void)
 {
 	struct list *link;
 
@@ -79,7 +79,7 @@ static void fork_ends_in_child(void)
 }
 
 /* All begin to close at the same time. */
-static void begin_closing(void)
+static void channels_begin_closing(void)
 {
 	struct list *link;
 
@@ -109,7 +109,7 @@ static bool goes_on(struct beam_channel *channel)
 }
 
 /* Nobody is left to receive what the other side may still say. */
-static void let_go(struct beam_channel *channel)
+static void channels_let_go(struct beam_channel *channel)
 {
 	pthread_mutex_lock(&channel->tx_lock);
 	channel->linger_until = beam_in_ms(0);
@@ -126,14 +126,14 @@ static void channels_end(void)
 {
 	struct list *link;
 
-	begin_closing();
+	channels_begin_closing();
 	while ((link = list_take_first(&closing))) {
 		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
 
 		if (goes_on(channel))
 			list_append(&closing, link);
 		else
-			let_go(channel);
+			channels_let_go(channel);
 	}
 }
 
@@ -141,6 +141,6 @@ static void channels_end(void)
 __attribute__((constructor(103))) static void channels_begin(void)
 {
 	/* Without memory for it a child keeps the descriptors until it runs another program. */
-	sys_pthread_atfork(fork_begins, fork_ends_in_parent, fork_ends_in_child);
+	sys_pthread_atfork(channels_fork_begins, channels_fork_ends_in_parent, channels_fork_ends_in_child);
 	sys_atexit(channels_end);
 }

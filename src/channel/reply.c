@@ -104,8 +104,8 @@ bool beam_message_is_call(const beam_message *message)
 	return message && message->call;
 }
 
-static int reply(beam_message *message, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, uint8_t flags,
-		 beam_deadline deadline)
+static int reply_send(beam_message *message, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, uint8_t flags,
+		      beam_deadline deadline)
 {
 	struct request *request = request_of(message->call);
 	struct sending s;
@@ -122,7 +122,7 @@ int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n
 
 	if (!beam_message_is_call(request) || (flags & ~(unsigned)BEAM_REPLY_MORE))
 		return -EINVAL;
-	return reply(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : FRAME_END, deadline);
+	return reply_send(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : FRAME_END, deadline);
 }
 
 int beam_message_reply(beam_message *request, const void *data, size_t size, beam_deadline deadline)
@@ -161,5 +161,5 @@ int beam_message_fail(beam_message *request, uint32_t code, const void *data, si
 	if (!size)
 		return fail_plainly(request_of(request->call), code);
 	put_u32(bytes, code);
-	return reply(request, iov, 2, NULL, 0, FRAME_END | FRAME_ERROR, deadline);
+	return reply_send(request, iov, 2, NULL, 0, FRAME_END | FRAME_ERROR, deadline);
 }

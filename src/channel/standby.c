@@ -15,7 +15,7 @@ enum { EVENTS = 2, BURST_OVER_NS = 50 * 1000 };
 /* ---- Writing ----------------------------------------------------------------------------------------------------------- */
 
 /* One batch, if nobody else writes. */
-static void write_some(struct beam_channel *channel)
+static void standby_write_some(struct beam_channel *channel)
 {
 	pthread_mutex_lock(&channel->tx_lock);
 	write_try_again(channel);
@@ -278,12 +278,12 @@ void standby_work(struct beam_channel *channel, bool input, beam_deadline stalle
 	}
 	trim_when_idle(channel);
 	standby_end_silence(channel, false);
-	write_some(channel);
+	standby_write_some(channel);
 	follow_burst(channel);
 }
 
 /* Waits until there is something to do, and does it. False: it is over. */
-static bool turn(struct beam_channel *channel)
+static bool standby_turn(struct beam_channel *channel)
 {
 	struct epoll_event events[EVENTS];
 	struct rest rest;
@@ -314,7 +314,7 @@ void standby_run(void *argument)
 {
 	struct beam_channel *channel = argument;
 
-	while (turn(channel))
+	while (standby_turn(channel))
 		;
 	standby_finish(channel);
 	channel_memory_unref(channel);

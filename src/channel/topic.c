@@ -32,14 +32,14 @@ void topic_memory_unref(struct beam_topic *topic)
 /* ---- Names --------------------------------------------------------------------------------------------------------------- */
 
 /* The tree holds the names; the topics are around them. */
-static int by_name(const void *a, const void *b)
+static int topic_by_name(const void *a, const void *b)
 {
 	return strcmp(a, b);
 }
 
 struct beam_topic *topic_find(struct beam_channel *channel, const char *name)
 {
-	void *found = tfind(name, &channel->names, by_name);
+	void *found = tfind(name, &channel->names, topic_by_name);
 
 	return found ? list_entry(*(char **)found, struct beam_topic, name) : NULL;
 }
@@ -54,7 +54,7 @@ struct beam_topic *topic_make(struct beam_channel *channel, const char *name)
 	memcpy(topic->name, name, size);
 	topic->name_size = size;
 	topic->channel = channel;
-	if (!sys_tsearch(topic->name, &channel->names, by_name)) {
+	if (!sys_tsearch(topic->name, &channel->names, topic_by_name)) {
 		free(topic);
 		return NULL;
 	}
@@ -98,7 +98,7 @@ void topic_forget(struct beam_topic *topic)
 {
 	struct beam_channel *channel = topic->channel;
 
-	tdelete(topic->name, &channel->names, by_name);
+	tdelete(topic->name, &channel->names, topic_by_name);
 	list_remove(&topic->of_channel);
 	list_remove(&topic->unclaimed);
 	channel_show(channel);

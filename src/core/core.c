@@ -76,7 +76,7 @@ static bool advance(struct iovec *iov, size_t n_iov, size_t n)
 }
 
 /* Writes all of `iov`, with `fd` beside its first byte. */
-static int write_all(int socket, struct iovec *iov, size_t n_iov, int fd, beam_deadline deadline)
+static int core_write_all(int socket, struct iovec *iov, size_t n_iov, int fd, beam_deadline deadline)
 {
 	int pause_ms = PAUSE_MIN_MS;
 	bool begun = false;
@@ -116,17 +116,17 @@ static struct iovec iovec_of(const void *data, size_t size)
 }
 
 /* On a socket of this type, which has been checked. */
-static int send_message(int socket, int type, const void *data, size_t size, int fd, beam_deadline deadline)
+static int core_send_message(int socket, int type, const void *data, size_t size, int fd, beam_deadline deadline)
 {
 	unsigned char header[HEADER];
 	struct iovec iov[2] = {{.iov_base = header, .iov_len = HEADER}, iovec_of(data, size)};
 
 	if (type == SOCK_SEQPACKET)
-		return write_all(socket, iov + 1, 1, fd, deadline);
+		return core_write_all(socket, iov + 1, 1, fd, deadline);
 	if (size > INT32_MAX)
 		return -EMSGSIZE;
 	put_u32(header, (uint32_t)size | (fd >= 0 ? HEADER_CARRIES : 0));
-	return write_all(socket, iov, 2, fd, deadline);
+	return core_write_all(socket, iov, 2, fd, deadline);
 }
 
 int beam_send(int socket, const void *data, size_t size, int fd, beam_deadline deadline)
@@ -134,7 +134,7 @@ int beam_send(int socket, const void *data, size_t size, int fd, beam_deadline d
 	WITHOUT_CANCELLATION;
 	int type, r = check_send(socket, data, size, fd, &type);
 
-	return r < 0 ? r : send_message(socket, type, data, size, fd, deadline);
+	return r < 0 ? r : core_send_message(socket, type, data, size, fd, deadline);
 }
 
 int beam_send_bare(int socket, const void *data, size_t size, int fd, beam_deadline deadline)
@@ -145,7 +145,7 @@ int beam_send_bare(int socket, const void *data, size_t size, int fd, beam_deadl
 
 	if (r < 0)
 		return r;
-	return type == SOCK_STREAM ? write_all(socket, &iov, 1, fd, deadline) : -EPROTOTYPE;
+	return type == SOCK_STREAM ? core_write_all(socket, &iov, 1, fd, deadline) : -EPROTOTYPE;
 }
 
 int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_deadline deadline)
@@ -162,7 +162,7 @@ int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_
 	r = socket_pair(SOCK_STREAM, fds);
 	if (r < 0)
 		return r;
-	r = send_message(socket, type, data, size, fds[0], deadline);
+	r = core_send_message(socket, type, data, size, fds[0], deadline);
 	close(fds[0]);
 	if (r < 0)
 		close(fds[1]);
@@ -172,7 +172,7 @@ int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_
 }
 
 /* Reads what is there, at most `size` bytes, after waiting for some to come. */
-static ssize_t read_some(int socket, void *data, size_t size, struct fd_group *group, beam_deadline deadline)
+static ssize_t core_read_some(int socket, void *data, size_t size, struct fd_group *group, beam_deadline deadline)
 {
 	struct iovec iov = {.iov_base = data, .iov_len = size};
 
@@ -194,7 +194,7 @@ static int read_rest(int socket, unsigned char *data, size_t size, beam_deadline
 	struct fd_group group;
 
 	while (size > 0) {
-		ssize_t n = read_some(socket, data, size, &group, deadline);
+		ssize_t n = core_read_some(socket, data, size, &group, deadline);
 
 		if (group.n > 0) {
 			reaper_close(group.fds, (size_t)group.n);
@@ -264,7 +264,7 @@ static int read_header(int socket, uint32_t *ret, struct fd_group *group, beam_d
 {
 	unsigned char header[HEADER];
 	struct reader reader;
-	ssize_t n = read_some(socket, header, HEADER, group, deadline);
+	ssize_t n = core_read_some(socket, header, HEADER, group, deadline);
 	int r;
 
 	if (n <= 0)
@@ -411,7 +411,7 @@ static int receive_bare(int socket, beam_message **ret, size_t limit, beam_deadl
 	if (!message)
 		return -ENOMEM;
 	message->owned = sys_malloc(room);
-	n = message->owned ? read_some(socket, message->owned, room, &group, deadline) : -ENOMEM;
+	n = message->owned ? core_read_some(socket, message->owned, room, &group, deadline) : -ENOMEM;
 	if (n <= 0) {
 		message_free_shell(message);
 		return (int)n;

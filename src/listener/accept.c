@@ -14,7 +14,7 @@ enum { PAUSE_MS = 10, LABEL_MAX = 1024 };
 
 /* ---- Refusing ------------------------------------------------------------------------------------------------------------------ */
 
-static void count(struct beam_listener *listener, uint64_t *counter)
+static void listener_count(struct beam_listener *listener, uint64_t *counter)
 {
 	pthread_mutex_lock(&listener->lock);
 	++*counter;
@@ -23,7 +23,7 @@ static void count(struct beam_listener *listener, uint64_t *counter)
 
 static void refuse(struct beam_listener *listener, int fd, uint64_t *counter)
 {
-	count(listener, counter);
+	listener_count(listener, counter);
 	/* What has been sent already can make closing last. */
 	reaper_close(&fd, 1);
 }
@@ -31,7 +31,7 @@ static void refuse(struct beam_listener *listener, int fd, uint64_t *counter)
 /* ---- Taking from the socket ---------------------------------------------------------------------------------------------------- */
 
 /* A thread is about to use the socket: false if it is closed. */
-static bool enter(struct beam_listener *listener)
+static bool listener_enter(struct beam_listener *listener)
 {
 	bool open;
 
@@ -43,7 +43,7 @@ static bool enter(struct beam_listener *listener)
 	return open;
 }
 
-static void leave(struct beam_listener *listener)
+static void listener_leave(struct beam_listener *listener)
 {
 	pthread_mutex_lock(&listener->lock);
 	if (--listener->users == 0)
@@ -112,11 +112,11 @@ static bool passes(int error)
 }
 
 /* A connection: 1. It was shed: 2. Closed: 0. Else -errno. */
-static int take(struct beam_listener *listener, int *ret, beam_deadline deadline)
+static int listener_take(struct beam_listener *listener, int *ret, beam_deadline deadline)
 {
 	int fd, r = 1;
 
-	if (!enter(listener))
+	if (!listener_enter(listener))
 		return 0;
 	while (r == 1) {
 		fd = accept_one(listener);
@@ -133,7 +133,7 @@ static int take(struct beam_listener *listener, int *ret, beam_deadline deadline
 		else if (fd != -EINTR && fd != -ECONNABORTED)
 			r = fd;
 	}
-	leave(listener);
+	listener_leave(listener);
 	return r;
 }
 
@@ -239,7 +239,7 @@ static int identify(int fd, const struct ucred *peer, struct beam_identity *ret,
 }
 
 /* What the policy says: 0 or less. Which counter it is that counts a refusal. */
-static int judge(struct beam_listener *listener, int fd, const struct ucred *peer, uint64_t **ret_counter)
+static int listener_judge(struct beam_listener *listener, int fd, const struct ucred *peer, uint64_t **ret_counter)
 {
 	const struct beam_listener_options *options = &listener->options;
 	struct beam_identity identity;
@@ -274,7 +274,7 @@ static int admit(struct beam_listener *listener, int fd, beam_channel **ret)
 	if (r == -EUSERS)
 		counter = &statistics->over_limit;
 	if (r == 0)
-		r = judge(listener, fd, &peer, &counter);
+		r = listener_judge(listener, fd, &peer, &counter);
 	if (r == 0) {
 		counter = &statistics->failed;
 		r = channel_new_with_hook(ret, fd, &listener->channel, (struct channel_hook){count_out, of_uid});
@@ -285,7 +285,7 @@ static int admit(struct beam_listener *listener, int fd, beam_channel **ret)
 			count_out(of_uid);
 		return 0;
 	}
-	count(listener, &statistics->accepted);
+	listener_count(listener, &statistics->accepted);
 	return 1;
 }
 
@@ -299,7 +299,7 @@ int beam_listener_accept(beam_listener *listener, beam_channel **ret, beam_deadl
 	if (listener_foreign(listener))
 		return -ECHILD;
 	for (;;) {
-		r = take(listener, &fd, deadline);
+		r = listener_take(listener, &fd, deadline);
 		if (r == 1 && admit(listener, fd, ret))
 			return 1;
 		if (r <= 0)

@@ -11,7 +11,7 @@ enum { FIRST_FD = 3, FDS_MAX = 1 << 20 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* A whole number in the environment, or -1. */
-static long number(const char *variable)
+static long activation_number(const char *variable)
 {
 	const char *text = getenv(variable);
 	char *end;
@@ -25,11 +25,11 @@ static long number(const char *variable)
 }
 
 /* How many descriptors are for this process. */
-static int count(void)
+static int activation_count(void)
 {
-	long n = number("LISTEN_FDS");
+	long n = activation_number("LISTEN_FDS");
 
-	if (number("LISTEN_PID") != getpid() || n < 0)
+	if (activation_number("LISTEN_PID") != getpid() || n < 0)
 		return 0;
 	return n <= FDS_MAX ? (int)n : 0;
 }
@@ -72,7 +72,7 @@ static bool is_listened_by_another(int fd)
  * sets it. sd_listen_fds(3) sets it on all of them. Then one is still free as long as another process was
  * the last to call listen(2) on it: beam_listener_of_fd() calls it too.
  */
-static int find(const char *name, int n, int *ret_flags)
+static int activation_find(const char *name, int n, int *ret_flags)
 {
 	for (int i = 0; i < n; i++) {
 		int fd = FIRST_FD + i, flags;
@@ -88,9 +88,9 @@ static int find(const char *name, int n, int *ret_flags)
 	return -ENOENT;
 }
 
-static int take(beam_listener **ret, const char *name, int n, const struct beam_listener_options *options)
+static int activation_take(beam_listener **ret, const char *name, int n, const struct beam_listener_options *options)
 {
-	int flags, r, fd = find(name, n, &flags);
+	int flags, r, fd = activation_find(name, n, &flags);
 
 	if (fd < 0)
 		return fd;
@@ -108,11 +108,11 @@ int beam_listener_activated(beam_listener **ret, const char *name, const struct 
 	if (!ret)
 		return -EINVAL;
 	/* In a forked child there are none, and the lock may have been held by a thread that it does not have. */
-	n = count();
+	n = activation_count();
 	if (n == 0)
 		return -ENOENT;
 	pthread_mutex_lock(&lock);
-	r = take(ret, name, n, options);
+	r = activation_take(ret, name, n, options);
 	pthread_mutex_unlock(&lock);
 	return r;
 }

@@ -54,7 +54,7 @@ static void destroy(struct beam_listener *listener)
 }
 
 /* A listener without a socket. */
-static int make(beam_listener **ret, const struct beam_listener_options *options)
+static int listener_make(beam_listener **ret, const struct beam_listener_options *options)
 {
 	struct beam_listener *listener;
 	int r = process_prepare();
@@ -107,7 +107,7 @@ static void refuse_fds(int fd)
 }
 
 /* From here on clients can connect. */
-static int begin(struct beam_listener *listener, int fd)
+static int listener_begin(struct beam_listener *listener, int fd)
 {
 	if (listener->options.refuse_fds)
 		refuse_fds(fd);
@@ -126,11 +126,11 @@ int beam_listener_new(beam_listener **ret, const char *address, const struct bea
 
 	if (!ret || !address)
 		return -EINVAL;
-	r = make(&listener, options);
+	r = listener_make(&listener, options);
 	if (r < 0)
 		return r;
 	fd = place_bind(&listener->place, address, (mode_t)listener->options.mode);
-	r = fd < 0 ? fd : begin(listener, fd);
+	r = fd < 0 ? fd : listener_begin(listener, fd);
 	if (r < 0) {
 		place_leave(&listener->place);
 		close_fd(fd);
@@ -152,14 +152,14 @@ int beam_listener_of_fd(beam_listener **ret, int fd, const struct beam_listener_
 	type = socket_type(fd);
 	if (type != SOCK_STREAM)
 		return type < 0 ? type : -EPROTOTYPE;
-	r = make(&listener, options);
+	r = listener_make(&listener, options);
 	if (r < 0)
 		return r;
 	r = socket_prepare(fd, type);
 	if (r == 0)
 		r = set_nonblocking(fd);
 	if (r == 0)
-		r = begin(listener, fd);
+		r = listener_begin(listener, fd);
 	if (r < 0) {
 		destroy(listener);
 		return r;
@@ -255,7 +255,7 @@ int beam_listener_close(beam_listener *listener)
 /* ---- Asking ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Both what makes it readable: who waits to be accepted, and that it is closed. */
-static int watch(int epoll, int kick, int fd)
+static int listener_watch(int epoll, int kick, int fd)
 {
 	struct epoll_event event = {.events = EPOLLIN};
 
@@ -270,7 +270,7 @@ static int make_epoll(struct beam_listener *listener)
 
 	if (epoll < 0)
 		return -errno;
-	r = watch(epoll, listener->kick, listener->fd);
+	r = listener_watch(epoll, listener->kick, listener->fd);
 	if (r < 0) {
 		close(epoll);
 		return r;

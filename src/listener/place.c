@@ -218,7 +218,7 @@ static int open_folder(const char *path, size_t length)
 }
 
 /* The path has been checked: it fits into an address. */
-static int take(struct place *place, const char *path)
+static int place_take(struct place *place, const char *path)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	size_t size = strlen(name) + 1;
@@ -247,7 +247,7 @@ int place_bind(struct place *place, const char *address, mode_t mode)
 	place_none(place);
 	r = socket_address(address, &name, &size);
 	if (r == 0 && !abstract)
-		r = take(place, address);
+		r = place_take(place, address);
 	fd = r < 0 ? r : sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (r == 0 && fd < 0)
 		r = fd = -errno;

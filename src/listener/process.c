@@ -26,7 +26,7 @@ void listener_process_remove(struct beam_listener *listener)
 
 /* Forgets those of a parent that this process was made from by a clone(2), which no handler sees: their descriptors
  * are not its own any more, and their locks may be in the hands of threads that are not here. */
-static void forget_foreign(void)
+static void listeners_forget_foreign(void)
 {
 	struct list *next;
 
@@ -37,16 +37,16 @@ static void forget_foreign(void)
 	}
 }
 
-static void fork_begins(void)
+static void listeners_fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
-	forget_foreign();
+	listeners_forget_foreign();
 	/* So that no descriptor is in the middle of being opened or closed. */
 	for (struct list *link = listeners.next; link != &listeners; link = link->next)
 		pthread_mutex_lock(&list_entry(link, struct beam_listener, of_process)->lock);
 }
 
-static void fork_ends_in_parent(void)
+static void listeners_fork_ends_in_parent(void)
 {
 	for (struct list *link = listeners.next; link != &listeners; link = link->next)
 		pthread_mutex_unlock(&list_entry(link, struct beam_listener, of_process)->lock);
@@ -54,7 +54,7 @@ static void fork_ends_in_parent(void)
 }
 
 /* With the copies the address would stay taken after the parent's end: by the lock, by the abstract name, by a socket that nobody accepts on. */
-static void fork_ends_in_child(void)
+static void listeners_fork_ends_in_child(void)
 {
 	struct list *link;
 
@@ -99,6 +99,6 @@ static void listeners_end(void)
 __attribute__((constructor(104))) static void listeners_begin(void)
 {
 	/* Without memory for it a child keeps the descriptors until it runs another program. */
-	sys_pthread_atfork(fork_begins, fork_ends_in_parent, fork_ends_in_child);
+	sys_pthread_atfork(listeners_fork_begins, listeners_fork_ends_in_parent, listeners_fork_ends_in_child);
 	sys_atexit(listeners_end);
 }

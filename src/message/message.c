@@ -176,7 +176,7 @@ void *beam_message_buffer(beam_message *message)
 }
 
 /* Room for one more that may come from the caller. */
-static int make_room(struct beam_message *message)
+static int message_make_room(struct beam_message *message)
 {
 	if (!message)
 		return -EINVAL;
@@ -187,7 +187,7 @@ static int make_room(struct beam_message *message)
 
 int beam_message_add_fd(beam_message *message, int fd)
 {
-	int duplicate, r = make_room(message);
+	int duplicate, r = message_make_room(message);
 
 	if (r < 0)
 		return r;
@@ -200,7 +200,7 @@ int beam_message_add_fd(beam_message *message, int fd)
 
 int beam_message_give_fd(beam_message *message, int fd)
 {
-	int r = make_room(message);
+	int r = message_make_room(message);
 
 	if (r < 0)
 		return r;

@@ -29,7 +29,7 @@ static void free_all(struct list *gone)
 }
 
 /* Moves a removed route that nobody uses to `gone`. The lock is held. */
-static void let_go(struct route *route, struct list *gone)
+static void route_let_go(struct route *route, struct list *gone)
 {
 	if (!route->removed || route->uses)
 		return;
@@ -137,7 +137,7 @@ int beam_router_remove_route(beam_router *router, uint64_t id)
 		route->removed = true;
 		router->generation++;
 		router_reconsider(router);
-		let_go(route, &gone);
+		route_let_go(route, &gone);
 	}
 	pthread_mutex_unlock(&router->lock);
 	free_all(&gone);
@@ -191,7 +191,7 @@ struct route *route_find(struct beam_router *router, const char *topic, const be
 		} else {
 			link = link->next;
 			route->uses--;
-			let_go(route, &gone);
+			route_let_go(route, &gone);
 		}
 	}
 	pthread_mutex_unlock(&router->lock);
@@ -206,7 +206,7 @@ void route_done(struct beam_router *router, struct route *route)
 	list_init(&gone);
 	pthread_mutex_lock(&router->lock);
 	route->uses--;
-	let_go(route, &gone);
+	route_let_go(route, &gone);
 	pthread_mutex_unlock(&router->lock);
 	free_all(&gone);
 }

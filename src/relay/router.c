@@ -44,7 +44,7 @@ static void source_free(struct source *source)
 }
 
 /* Begins to wait for it. The lock is held. */
-static int watch(struct beam_router *router, struct source *source)
+static int router_watch(struct beam_router *router, struct source *source)
 {
 	if (source->channel)
 		return beam_select_add_channel(router->select, source->channel, source);
@@ -92,7 +92,7 @@ static void stall(struct beam_router *router, struct source *source)
 void source_put_back(struct beam_router *router, struct source *source)
 {
 	source->state = SOURCE_IDLE;
-	if (watch(router, source) < 0)
+	if (router_watch(router, source) < 0)
 		stall(router, source);
 }
 
@@ -108,19 +108,19 @@ static bool is_source(const struct beam_router *router, const beam_channel *chan
 	return false;
 }
 
-static int add_source(struct beam_router *router, struct source *source)
+static int router_add_source(struct beam_router *router, struct source *source)
 {
 	int r;
 
 	pthread_mutex_lock(&router->lock);
-	r = is_source(router, source->channel, source->topic) ? -EEXIST : watch(router, source);
+	r = is_source(router, source->channel, source->topic) ? -EEXIST : router_watch(router, source);
 	if (r == 0)
 		list_append(&router->sources, &source->of_router);
 	pthread_mutex_unlock(&router->lock);
 	return r;
 }
 
-static int add(struct beam_router *router, beam_channel *channel, beam_topic *topic, void *tag)
+static int router_add(struct beam_router *router, beam_channel *channel, beam_topic *topic, void *tag)
 {
 	int r = router_check(router);
 	struct source *source;
@@ -134,7 +134,7 @@ static int add(struct beam_router *router, beam_channel *channel, beam_topic *to
 		return -ENOMEM;
 	source->channel = beam_channel_ref(channel);
 	source->topic = beam_topic_ref(topic);
-	r = add_source(router, source);
+	r = router_add_source(router, source);
 	if (r < 0)
 		source_free(source);
 	return r;
@@ -144,19 +144,19 @@ int beam_router_add_topic(beam_router *router, beam_topic *topic, void *tag)
 {
 	WITHOUT_CANCELLATION;
 
-	return add(router, NULL, topic, tag);
+	return router_add(router, NULL, topic, tag);
 }
 
 int beam_router_add_channel(beam_router *router, beam_channel *channel, void *tag)
 {
 	WITHOUT_CANCELLATION;
 
-	return add(router, channel, NULL, tag);
+	return router_add(router, channel, NULL, tag);
 }
 
 /* ---- Life ---------------------------------------------------------------------------------------------------------------------- */
 
-static int open_fds(struct beam_router *router)
+static int router_open_fds(struct beam_router *router)
 {
 	int r = beam_select_new(&router->select);
 
@@ -208,7 +208,7 @@ int beam_router_new(beam_router **ret)
 	list_init(&router->sources);
 	list_init(&router->ready);
 	list_init(&router->stalled);
-	r = open_fds(router);
+	r = router_open_fds(router);
 	if (r < 0) {
 		router_free(router);
 		return r;
@@ -281,7 +281,7 @@ void router_reconsider(struct beam_router *router)
 }
 
 /* The lock is held. */
-static void wake(struct beam_router *router, const struct beam_ready *ready)
+static void router_wake(struct beam_router *router, const struct beam_ready *ready)
 {
 	struct source *source = ready->tag;
 
@@ -303,7 +303,7 @@ static void wake(struct beam_router *router, const struct beam_ready *ready)
 }
 
 /* Waits for all threads; 0 or deadline_error(). The lock is held before and after. */
-static int lead(struct beam_router *router, beam_deadline deadline)
+static int router_lead(struct beam_router *router, beam_deadline deadline)
 {
 	struct beam_ready ready[READY_MAX];
 	ssize_t n;
@@ -314,7 +314,7 @@ static int lead(struct beam_router *router, beam_deadline deadline)
 	pthread_mutex_lock(&router->lock);
 	router->leading = false;
 	for (ssize_t i = 0; i < n; i++)
-		wake(router, &ready[i]);
+		router_wake(router, &ready[i]);
 	pthread_cond_broadcast(&router->changed);
 	return n < 0 ? (int)n : 0;
 }
@@ -336,7 +336,7 @@ static int next_source(struct beam_router *router, struct source **ret, beam_dea
 			return 0;
 		if (r < 0)
 			return r;
-		r = router->leading ? condition_wait(&router->changed, &router->lock, deadline) : lead(router, deadline);
+		r = router->leading ? condition_wait(&router->changed, &router->lock, deadline) : router_lead(router, deadline);
 	}
 }
 
@@ -359,7 +359,7 @@ static bool settle(struct beam_router *router, struct source *source)
 	return source->state == SOURCE_ENDED;
 }
 
-static void tell(struct source *source, struct beam_router_failure *ret)
+static void router_tell(struct source *source, struct beam_router_failure *ret)
 {
 	ret->message = source->held;
 	source->held = NULL;
@@ -368,14 +368,15 @@ static void tell(struct source *source, struct beam_router_failure *ret)
 }
 
 /* Gives a source its turn: 0, or what failed. The lock is held before and after. */
-static int take_turn(struct beam_router *router, struct source *source, struct beam_router_failure *ret, beam_deadline deadline)
+static int router_take_turn(struct beam_router *router, struct source *source, struct beam_router_failure *ret,
+			    beam_deadline deadline)
 {
 	int r;
 
 	pthread_mutex_unlock(&router->lock);
 	r = source->channel ? turn_of_channel(router, source) : turn_of_topic(router, source, deadline);
 	if (r < 0)
-		tell(source, ret);
+		router_tell(source, ret);
 	pthread_mutex_lock(&router->lock);
 	if (settle(router, source)) {
 		pthread_mutex_unlock(&router->lock);
@@ -399,7 +400,7 @@ int beam_router_run(beam_router *router, struct beam_router_failure *ret, beam_d
 		r = next_source(router, &source, deadline);
 		if (r <= 0)
 			break;
-		r = take_turn(router, source, ret, deadline);
+		r = router_take_turn(router, source, ret, deadline);
 		/* Sources that never run dry do not make it last for ever. */
 		if (r == 0 && deadline_passed(deadline) && !list_empty(&router->sources))
 			r = deadline_error(deadline);

@@ -92,7 +92,7 @@ static int send_on(struct source *source, beam_topic *topic, beam_deadline deadl
 }
 
 /* Delivers the message in hand: 0, -EAGAIN: not yet; or why not. */
-static int deliver(struct beam_router *router, struct source *source, beam_deadline deadline)
+static int turn_deliver(struct beam_router *router, struct source *source, beam_deadline deadline)
 {
 	const char *name = beam_topic_name(source->topic);
 	struct route *route = route_find(router, name, source->held);
@@ -122,7 +122,7 @@ int turn_of_topic(struct beam_router *router, struct source *source, beam_deadli
 			source->state = r == -EAGAIN ? SOURCE_IDLE : SOURCE_ENDED;
 			return r == -EAGAIN || source->accepted ? 0 : r;
 		}
-		r = deliver(router, source, deadline);
+		r = turn_deliver(router, source, deadline);
 		source->state = r == -EAGAIN ? SOURCE_STALLED : SOURCE_IDLE;
 		if (r < 0)
 			return r == -EAGAIN ? 0 : r;

@@ -35,7 +35,7 @@ struct beam_select {
 	size_t n_slots;
 };
 
-static int check(const struct beam_select *select)
+static int selector_check(const struct beam_select *select)
 {
 	return !select ? -EINVAL : select->process != process_id() ? -ECHILD : 0;
 }
@@ -89,7 +89,7 @@ int beam_select_new(beam_select **ret)
 
 beam_select *beam_select_ref(beam_select *select)
 {
-	if (check(select) == 0) {
+	if (selector_check(select) == 0) {
 		pthread_mutex_lock(&select->lock);
 		select->handles++;
 		pthread_mutex_unlock(&select->lock);
@@ -102,7 +102,7 @@ beam_select *beam_select_unref(beam_select *select)
 	WITHOUT_CANCELLATION;
 	bool last;
 
-	if (check(select) < 0)
+	if (selector_check(select) < 0)
 		return NULL;
 	pthread_mutex_lock(&select->lock);
 	last = --select->handles == 0;
@@ -160,7 +160,7 @@ static int add_locked(struct beam_select *select, int fd, uint32_t events, const
 }
 
 /* `fd` is the descriptor by which the member shows, or -errno. */
-static int add(struct beam_select *select, int fd, uint32_t events, struct slot member)
+static int selector_add(struct beam_select *select, int fd, uint32_t events, struct slot member)
 {
 	int r;
 
@@ -198,17 +198,17 @@ static bool for_topic(unsigned what)
 int beam_select_add_topic(beam_select *select, beam_topic *topic, unsigned what, void *tag)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(select);
+	int r = selector_check(select);
 
 	if (r < 0 || !topic || !for_topic(what))
 		return r < 0 ? r : -EINVAL;
 	if (what & BEAM_SELECT_RECEIVE)
-		r = add(select, beam_topic_fd(topic), EPOLLIN,
-			(struct slot){.what = BEAM_SELECT_RECEIVE, .object = topic, .tag = tag});
+		r = selector_add(select, beam_topic_fd(topic), EPOLLIN,
+				 (struct slot){.what = BEAM_SELECT_RECEIVE, .object = topic, .tag = tag});
 	if (r < 0 || !(what & BEAM_SELECT_SEND))
 		return r;
-	r = add(select, beam_topic_room_fd(topic), EPOLLIN,
-		(struct slot){.what = BEAM_SELECT_SEND, .object = topic, .tag = tag});
+	r = selector_add(select, beam_topic_room_fd(topic), EPOLLIN,
+			 (struct slot){.what = BEAM_SELECT_SEND, .object = topic, .tag = tag});
 	if (r < 0 && (what & BEAM_SELECT_RECEIVE))
 		remove_fd(select, beam_topic_fd(topic), BEAM_SELECT_RECEIVE);
 	return r;
@@ -217,39 +217,40 @@ int beam_select_add_topic(beam_select *select, beam_topic *topic, unsigned what,
 int beam_select_add_channel(beam_select *select, beam_channel *channel, void *tag)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(select);
+	int r = selector_check(select);
 
 	if (r < 0 || !channel)
 		return r < 0 ? r : -EINVAL;
-	return add(select, beam_channel_accept_fd(channel), EPOLLIN,
-		   (struct slot){.what = BEAM_SELECT_ACCEPT, .object = channel, .tag = tag});
+	return selector_add(select, beam_channel_accept_fd(channel), EPOLLIN,
+			    (struct slot){.what = BEAM_SELECT_ACCEPT, .object = channel, .tag = tag});
 }
 
 int beam_select_add_call(beam_select *select, beam_call *call, void *tag)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(select);
+	int r = selector_check(select);
 
 	if (r < 0 || !call)
 		return r < 0 ? r : -EINVAL;
-	return add(select, beam_call_fd(call), EPOLLIN, (struct slot){.what = BEAM_SELECT_REPLY, .object = call, .tag = tag});
+	return selector_add(select, beam_call_fd(call), EPOLLIN,
+			    (struct slot){.what = BEAM_SELECT_REPLY, .object = call, .tag = tag});
 }
 
 int beam_select_add_fd(beam_select *select, int fd, short events, void *tag)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(select);
+	int r = selector_check(select);
 
 	if (r < 0)
 		return r;
 	/* poll's events have epoll's numbers. */
-	return add(select, fd < 0 ? -EBADF : fd, (uint16_t)events, (struct slot){.what = BEAM_SELECT_FD, .tag = tag});
+	return selector_add(select, fd < 0 ? -EBADF : fd, (uint16_t)events, (struct slot){.what = BEAM_SELECT_FD, .tag = tag});
 }
 
 int beam_select_remove_topic(beam_select *select, beam_topic *topic, unsigned what)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(select), sending = 0;
+	int r = selector_check(select), sending = 0;
 
 	if (r < 0 || !topic || !for_topic(what))
 		return r < 0 ? r : -EINVAL;
@@ -263,7 +264,7 @@ int beam_select_remove_topic(beam_select *select, beam_topic *topic, unsigned wh
 int beam_select_remove_channel(beam_select *select, beam_channel *channel)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(select);
+	int r = selector_check(select);
 
 	if (r < 0 || !channel)
 		return r < 0 ? r : -EINVAL;
@@ -273,7 +274,7 @@ int beam_select_remove_channel(beam_select *select, beam_channel *channel)
 int beam_select_remove_call(beam_select *select, beam_call *call)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(select);
+	int r = selector_check(select);
 
 	if (r < 0 || !call)
 		return r < 0 ? r : -EINVAL;
@@ -283,7 +284,7 @@ int beam_select_remove_call(beam_select *select, beam_call *call)
 int beam_select_remove_fd(beam_select *select, int fd)
 {
 	WITHOUT_CANCELLATION;
-	int r = check(select);
+	int r = selector_check(select);
 
 	return r < 0 ? r : remove_fd(select, fd < 0 ? -EINVAL : fd, BEAM_SELECT_FD);
 }
@@ -291,7 +292,7 @@ int beam_select_remove_fd(beam_select *select, int fd)
 /* ---- Waiting --------------------------------------------------------------------------------------------------------------- */
 
 /* Those of the events whose members are still there. */
-static size_t tell(struct beam_select *select, const struct epoll_event *events, size_t n, struct beam_ready *ret)
+static size_t selector_tell(struct beam_select *select, const struct epoll_event *events, size_t n, struct beam_ready *ret)
 {
 	size_t told = 0;
 
@@ -315,14 +316,14 @@ ssize_t beam_select_wait(beam_select *select, struct beam_ready *ret, size_t n, 
 {
 	WITHOUT_CANCELLATION;
 	struct epoll_event events[EVENTS];
-	int r = check(select);
+	int r = selector_check(select);
 
 	if (r < 0 || !ret || !n)
 		return r < 0 ? r : -EINVAL;
 	for (;;) {
 		bool last = deadline_passed(deadline);
 		int got = sys_epoll_wait(select->epoll, events, n < EVENTS ? (int)n : EVENTS, deadline_milliseconds(deadline));
-		size_t told = got > 0 ? tell(select, events, (size_t)got, ret) : 0;
+		size_t told = got > 0 ? selector_tell(select, events, (size_t)got, ret) : 0;
 
 		if (told)
 			return (ssize_t)told;
@@ -333,7 +334,7 @@ ssize_t beam_select_wait(beam_select *select, struct beam_ready *ret, size_t n, 
 
 int beam_select_fd(beam_select *select)
 {
-	int r = check(select);
+	int r = selector_check(select);
 
 	return r < 0 ? r : select->epoll;
 }

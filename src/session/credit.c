@@ -102,7 +102,7 @@ static void take_shared(struct tx_shared *shared, uint64_t *held, uint64_t n)
 }
 
 /* The topic no longer holds it. More may come back than it held, for a reader may grant more. */
-static void let_go(struct tx_shared *shared, uint64_t *held, uint64_t n)
+static void credit_let_go(struct tx_shared *shared, uint64_t *held, uint64_t n)
 {
 	if (n > *held)
 		n = *held;
@@ -215,7 +215,7 @@ static bool has_turn(const struct tx *tx, const struct outlet *outlet)
 
 /* ---- Waiting ---------------------------------------------------------------------------------------------------- */
 
-static void wake(struct tx *tx, struct tx_claim *claim)
+static void credit_wake(struct tx *tx, struct tx_claim *claim)
 {
 	claim->woken = true;
 	claim->outlet->n_woken++;
@@ -247,7 +247,7 @@ void tx_wake_ready(struct tx *tx)
 		struct tx_claim *claim = list_entry(link, struct tx_claim, link);
 
 		if (!claim->woken && is_to_look(tx, claim, &before))
-			wake(tx, claim);
+			credit_wake(tx, claim);
 		if (!claim->woken && !wanted)
 			wanted = want_attachments(tx, claim);
 		stands_before(&before, claim);
@@ -261,7 +261,7 @@ void tx_wake_outlet(struct tx *tx, struct outlet *outlet)
 		struct tx_claim *claim = list_entry(link, struct tx_claim, link);
 
 		if (!claim->woken && (!outlet || claim->outlet == outlet))
-			wake(tx, claim);
+			credit_wake(tx, claim);
 	}
 	tx->events->changed(tx->owner, outlet);
 }
@@ -380,8 +380,8 @@ void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds
 	/* The outlet may have been forgotten meanwhile, and what its message held is unowned. */
 	if (overdraft > outlet->held_pool)
 		tx->pool.unowned -= (int64_t)(overdraft - outlet->held_pool);
-	let_go(&tx->pool, &outlet->held_pool, overdraft);
-	let_go(&tx->attachments, &outlet->held_attachments, n_fds);
+	credit_let_go(&tx->pool, &outlet->held_pool, overdraft);
+	credit_let_go(&tx->attachments, &outlet->held_attachments, n_fds);
 	tx_wake_ready(tx);
 }
 
@@ -390,8 +390,8 @@ void tx_forget_held(struct tx *tx, struct outlet *outlet)
 	bool held = outlet->held_pool || outlet->held_attachments;
 
 	tx->pool.unowned += (int64_t)outlet->held_pool;
-	let_go(&tx->pool, &outlet->held_pool, outlet->held_pool);
-	let_go(&tx->attachments, &outlet->held_attachments, outlet->held_attachments);
+	credit_let_go(&tx->pool, &outlet->held_pool, outlet->held_pool);
+	credit_let_go(&tx->attachments, &outlet->held_attachments, outlet->held_attachments);
 	if (held && !list_empty(&tx->claims))
 		tx_wake_ready(tx);
 }
@@ -424,7 +424,7 @@ static const char *grant_outlet(struct tx *tx, struct outlet *outlet, uint32_t b
 	if (!grant(&outlet->limit_bytes, outlet->used_bytes, bytes) ||
 	    !grant(&outlet->limit_attachments, outlet->used_attachments, attachments))
 		return BREACH_GRANT;
-	let_go(&tx->attachments, &outlet->held_attachments, attachments);
+	credit_let_go(&tx->attachments, &outlet->held_attachments, attachments);
 	tx_wake_ready(tx);
 	return NULL;
 }
@@ -435,7 +435,7 @@ static const char *grant_shared(struct tx *tx, struct outlet *outlet, uint32_t b
 	if (!grant(&tx->pool.limit, tx->pool.used, bytes) || !grant(&tx->attachments.limit, tx->attachments.used, attachments))
 		return BREACH_GRANT;
 	if (outlet)
-		let_go(&tx->pool, &outlet->held_pool, bytes);
+		credit_let_go(&tx->pool, &outlet->held_pool, bytes);
 	else
 		tx->pool.unowned -= bytes;
 	tx_wake_ready(tx);

@@ -33,7 +33,7 @@ static int out_of_memory(struct rx *rx)
 }
 
 /* The tree holds the names of the open inlets. */
-static int by_name(const void *a, const void *b)
+static int inlet_by_name(const void *a, const void *b)
 {
 	return strcmp(a, b);
 }
@@ -111,7 +111,7 @@ void rx_end(struct rx *rx)
 /* ---- Where to read to ------------------------------------------------------------------------------------------------ */
 
 /* A chunk with room at its end; what is unparsed moves to its front. */
-static int make_room(struct rx *rx)
+static int rx_make_room(struct rx *rx)
 {
 	size_t left = rx->high - rx->low;
 	struct chunk *chunk = rx->chunk;
@@ -154,7 +154,7 @@ int rx_offer(struct rx *rx, struct iovec iov[RX_IOV])
 	if (rx->in_frame && FRAME_HEADER + frame_body(&rx->frame) > need)
 		need = FRAME_HEADER + frame_body(&rx->frame);
 	if (room < need || (rx->low == rx->high && rx->high && chunk_alone(rx->chunk))) {
-		if (make_room(rx) < 0)
+		if (rx_make_room(rx) < 0)
 			return rx->error;
 		room = CHUNK_BYTES - rx->high;
 	}
@@ -366,7 +366,7 @@ static int begin_message(struct rx *rx, const struct data *data, struct beam_mes
 	return 0;
 }
 
-static inline void deliver(struct rx *rx, struct inlet *inlet, struct beam_message *message)
+static inline void rx_deliver(struct rx *rx, struct inlet *inlet, struct beam_message *message)
 {
 	message_queue_append(&inlet->arrived, message);
 	inlet->calls_arrived |= message->call != NULL;
@@ -432,7 +432,7 @@ static void build(struct rx *rx, struct inlet *inlet, const unsigned char *bytes
 	inlet->built += size;
 	if (last) {
 		no_more_building(rx, inlet);
-		deliver(rx, inlet, message);
+		rx_deliver(rx, inlet, message);
 	}
 }
 
@@ -451,7 +451,7 @@ static int take_whole(struct rx *rx, const struct data *data)
 		message_free_shell(message);
 		return rx->error;
 	}
-	deliver(rx, data->inlet, message);
+	rx_deliver(rx, data->inlet, message);
 	return 0;
 }
 
@@ -537,7 +537,7 @@ static int take_open(struct rx *rx, const unsigned char *body)
 		return breach(rx, BREACH_TOPIC_ID);
 	memcpy(inlet->name, body, size);
 	inlet->name[size] = 0;
-	found = sys_tsearch(inlet->name, &rx->names, by_name);
+	found = sys_tsearch(inlet->name, &rx->names, inlet_by_name);
 	if (!found)
 		return out_of_memory(rx);
 	if (*(char **)found != inlet->name)
@@ -557,7 +557,7 @@ static int take_close(struct rx *rx)
 	if (inlet->building)
 		return breach(rx, BREACH_FRAGMENT);
 	flush_inlet(rx, inlet);
-	tdelete(inlet->name, &rx->names, by_name);
+	tdelete(inlet->name, &rx->names, inlet_by_name);
 	inlet->state = INLET_CLOSED;
 	rx->events->closed(rx->owner, inlet);
 	return 0;
@@ -706,7 +706,7 @@ static int go_on_direct(struct rx *rx)
 	return 1;
 }
 
-static int parse(struct rx *rx)
+static int rx_parse(struct rx *rx)
 {
 	int r = 0;
 
@@ -750,7 +750,7 @@ int rx_took(struct rx *rx, size_t n, const struct rx_group *group)
 	}
 	rx->fresh = rx->high;
 	rx->high += n - direct;
-	if (!parse(rx))
+	if (!rx_parse(rx))
 		keep_group(rx);
 	while (!list_empty(&rx->touched))
 		flush_inlet(rx, list_entry(rx->touched.next, struct inlet, touched));

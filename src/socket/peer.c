@@ -15,7 +15,7 @@
 enum { BYTES_MAX = 1 << 20 };
 
 /* Asks for what has no fixed size: its size in bytes. One that does not fit in `size` is -ERANGE or, if none was given, told. */
-static int ask(int fd, int option, void *ret, size_t size)
+static int socket_ask(int fd, int option, void *ret, size_t size)
 {
 	socklen_t length = (socklen_t)(size < BYTES_MAX ? size : BYTES_MAX);
 
@@ -29,7 +29,7 @@ static int ask(int fd, int option, void *ret, size_t size)
 
 int socket_peer_groups(int fd, gid_t *ret, size_t size)
 {
-	int bytes = ask(fd, SO_PEERGROUPS, ret, size < BYTES_MAX / sizeof *ret ? size * sizeof *ret : BYTES_MAX);
+	int bytes = socket_ask(fd, SO_PEERGROUPS, ret, size < BYTES_MAX / sizeof *ret ? size * sizeof *ret : BYTES_MAX);
 
 	return bytes < 0 ? bytes : bytes / (int)sizeof *ret;
 }
@@ -47,7 +47,7 @@ int socket_peer_pidfd(int fd)
 
 int socket_peer_label(int fd, char *ret, size_t size)
 {
-	int length = ask(fd, SO_PEERSEC, ret, size);
+	int length = socket_ask(fd, SO_PEERSEC, ret, size);
 
 	if (length == 0)
 		return -ENODATA;

@@ -80,12 +80,12 @@ static struct {
 	pthread_cond_t work, drained;
 } reaper;
 
-static void fork_begins(void)
+static void reaper_fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
 }
 
-static void fork_ends(void)
+static void reaper_fork_ends(void)
 {
 	pthread_mutex_unlock(&lock);
 }
@@ -107,7 +107,7 @@ static void begin_process(void)
 }
 
 /* Takes the lock; false: there is no memory for a reaper in this process. */
-static bool enter(void)
+static bool reaper_enter(void)
 {
 	if (!fork_safe || (process_id() == 0 && process_prepare() < 0))
 		return false;
@@ -124,7 +124,7 @@ static size_t waiting(const struct reaper_queue *queue)
 	return queue->end - queue->first;
 }
 
-static bool make_room(struct reaper_queue *queue, size_t n)
+static bool queue_make_room(struct reaper_queue *queue, size_t n)
 {
 	size_t capacity = queue->capacity ? queue->capacity : QUEUE_MIN;
 	int *fds;
@@ -148,7 +148,7 @@ static bool make_room(struct reaper_queue *queue, size_t n)
 	return true;
 }
 
-static void add(struct reaper_queue *queue, const int *fds, size_t n)
+static void queue_add(struct reaper_queue *queue, const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (fds[i] >= 0)
@@ -209,7 +209,7 @@ static bool call_thread(void)
 }
 
 /* Declares the prompt thread late if it is. */
-static void judge(void)
+static void reaper_judge(void)
 {
 	if (!reaper.prompt || clock_now() - reaper.prompt->since < LATE_NS)
 		return;
@@ -224,7 +224,7 @@ static void judge(void)
 static void start_thread(void);
 
 /* Gives the lock up. If something waits beside this turn a thread watches it from here on. */
-static void begin_closing(void)
+static void reaper_begin_closing(void)
 {
 	bool start = call_thread();
 
@@ -252,7 +252,7 @@ static void close_independent(const struct closer *closer)
 		int fd = reaper.independent.fds[reaper.independent.first];
 
 		drop(&reaper.independent, 1);
-		begin_closing();
+		reaper_begin_closing();
 		close(fd);
 		pthread_mutex_lock(&lock);
 	} while (++n < TURN && !closer->late && waiting(&reaper.independent) > 0 && coarse_now() - begin < TURN_NS);
@@ -278,7 +278,7 @@ static void close_of_account(struct reaper_account *account)
 	n = n < TURN ? n : TURN;
 	memcpy(fds, account->queue.fds + account->queue.first, n * sizeof *fds);
 	account->in_hand = true;
-	begin_closing();
+	reaper_begin_closing();
 	n = close_some(fds, n);
 	pthread_mutex_lock(&lock);
 	drop(&account->queue, n);
@@ -294,7 +294,7 @@ static void close_of_account(struct reaper_account *account)
 	}
 }
 
-static void take_turn(void)
+static void reaper_take_turn(void)
 {
 	struct closer closer = {
 	    .since = clock_now(),
@@ -325,12 +325,12 @@ static bool wanted(void)
 }
 
 /* Waits until the prompt thread may be late, or this one is called. */
-static void watch(void)
+static void reaper_watch(void)
 {
 	reaper.watched = true;
 	condition_wait(&reaper.work, &lock, reaper.prompt->since + LATE_NS);
 	reaper.watched = reaper.called = false;
-	judge();
+	reaper_judge();
 }
 
 /* True: there is something to do again. Few linger of many that were late. Otherwise steady work
@@ -351,14 +351,14 @@ static void reap(bool lingers)
 {
 	pthread_mutex_lock(&lock);
 	reaper.called = false;
-	judge();
+	reaper_judge();
 	for (;;) {
 		bool work = work_waits();
 
 		if (work && !reaper.prompt)
-			take_turn();
+			reaper_take_turn();
 		else if (work && lingers && !reaper.watched)
-			watch();
+			reaper_watch();
 		else if (!lingers || !linger())
 			break;
 	}
@@ -416,15 +416,15 @@ static bool queue_up(struct reaper_account *account, const int *fds, size_t n)
 {
 	struct reaper_queue *queue = account ? &account->queue : &reaper.independent;
 
-	if (!make_room(queue, n))
+	if (!queue_make_room(queue, n))
 		return false;
-	add(queue, fds, n);
+	queue_add(queue, fds, n);
 	if (account && !account->in_hand && !list_linked(&account->link))
 		list_append(&reaper.accounts, &account->link);
 	return true;
 }
 
-static void give(struct reaper_account *account, const int *fds, size_t n)
+static void reaper_give(struct reaper_account *account, const int *fds, size_t n)
 {
 	bool queued, start = false;
 
@@ -432,7 +432,7 @@ static void give(struct reaper_account *account, const int *fds, size_t n)
 		n--;
 	if (n == 0)
 		return;
-	if (!enter()) {
+	if (!reaper_enter()) {
 		close_here(account, fds, n);
 		return;
 	}
@@ -453,21 +453,21 @@ void reaper_close_for(struct reaper_account *account, const int *fds, size_t n)
 {
 	WITHOUT_CANCELLATION;
 
-	give(account, fds, n);
+	reaper_give(account, fds, n);
 }
 
 void reaper_close(const int *fds, size_t n)
 {
 	WITHOUT_CANCELLATION;
 
-	give(NULL, fds, n);
+	reaper_give(NULL, fds, n);
 }
 
 static bool drain(bool (*done)(void), beam_deadline deadline)
 {
 	bool drained;
 
-	if (!enter())
+	if (!reaper_enter())
 		return true;
 	while (!done() && condition_wait(&reaper.drained, &lock, deadline) == 0)
 		;
@@ -490,7 +490,7 @@ bool reaper_drain(beam_deadline deadline)
  * one that hangs. A forked child that has not used the reaper leaves it alone. */
 static void reaper_end(void)
 {
-	if (process_id() == 0 || !enter())
+	if (process_id() == 0 || !reaper_enter())
 		return;
 	reaper.ending = true;
 	pthread_cond_broadcast(&reaper.work);
@@ -500,6 +500,6 @@ static void reaper_end(void)
 /* After base and before the rooms above, so that their ends come in the other order. */
 __attribute__((constructor(102))) static void reaper_begin(void)
 {
-	fork_safe = sys_pthread_atfork(fork_begins, fork_ends, fork_ends) == 0;
+	fork_safe = sys_pthread_atfork(reaper_fork_begins, reaper_fork_ends, reaper_fork_ends) == 0;
 	sys_atexit(reaper_end);
 }

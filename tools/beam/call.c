@@ -66,7 +66,7 @@ static int call_once(beam_channel *channel, struct input *input, const int *fds)
 	return code;
 }
 
-static int run(void)
+static int call_run(void)
 {
 	__attribute__((cleanup(channel_release))) beam_channel *channel = NULL;
 	__attribute__((cleanup(input_free))) struct input input = INPUT;
@@ -92,5 +92,5 @@ const struct command command_call = {
 	"Without MESSAGE, or with -, the request is all of standard input; with attachments and without MESSAGE it is empty.",
     .least = 2,
     .most = 3,
-    .run = run,
+    .run = call_run,
 };

@@ -14,7 +14,7 @@
 
 enum { SURE = 1 << 20, STEP = 64 << 10 };
 
-static int wait_for(int fd, short events, int stop, beam_deadline deadline)
+static int input_wait_for(int fd, short events, int stop, beam_deadline deadline)
 {
 	struct pollfd waited[] = {{.fd = fd, .events = events}, {.fd = stop, .events = POLLIN}};
 
@@ -38,12 +38,12 @@ static int wait_for(int fd, short events, int stop, beam_deadline deadline)
 
 int wait_readable(int fd, int stop, beam_deadline deadline)
 {
-	return wait_for(fd, POLLIN, stop, deadline);
+	return input_wait_for(fd, POLLIN, stop, deadline);
 }
 
 int wait_writable(int fd, beam_deadline deadline)
 {
-	return wait_for(fd, POLLOUT, -1, deadline);
+	return input_wait_for(fd, POLLOUT, -1, deadline);
 }
 
 /* Makes room for more. */

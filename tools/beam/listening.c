@@ -33,7 +33,7 @@ static void *await_signal(void *unused)
 }
 
 /* What the shell has had ignored stays ignored. */
-static void block_signals(void)
+static void listening_block_signals(void)
 {
 	static const int numbers[] = ENDING_SIGNALS;
 	struct sigaction action;
@@ -54,7 +54,7 @@ int listening_begin(void (*before)(void))
 	listener_options.mode = options.mode;
 	listener_options.channel = &channel_options;
 	listening.before = before;
-	block_signals();
+	listening_block_signals();
 	int r = beam_listener_new(&listening.listener, options.address, &listener_options);
 	if (r == 0 && (r = -pthread_create(&listening.thread, NULL, await_signal, NULL)) < 0)
 		listening.listener = beam_listener_unref(listening.listener);

@@ -35,7 +35,7 @@ static char *help(int key, const char *text, void *input)
 	return all;
 }
 
-static error_t parse(int key, char *text, struct argp_state *state)
+static error_t parse_command(int key, char *text, struct argp_state *state)
 {
 	switch (key) {
 	case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); return 0;
@@ -50,7 +50,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	}
 }
 
-static const struct command *find(const char *name)
+static const struct command *find_command(const char *name)
 {
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (strcmp(commands[i]->name, name) == 0)
@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 	static const struct argp_option hidden[] = {OPTION_H, {0}};
 	static const struct argp argp = {
 	    .options = hidden,
-	    .parser = parse,
+	    .parser = parse_command,
 	    .args_doc = "SUBCOMMAND ADDRESS ...",
 	    .doc = "Channels between processes, from the shell.\v",
 	    .help_filter = help,
@@ -87,7 +87,7 @@ int main(int argc, char **argv)
 
 	start_up();
 	translate_help(argc, argv);
-	const struct command *command = argc > 1 ? find(argv[1]) : NULL;
+	const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
 	setlocale(LC_CTYPE, "");
 	snprintf(version, sizeof version, "beam %s", beam_version_string());
 	argp_program_version = version;

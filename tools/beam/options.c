@@ -52,7 +52,8 @@ enum { KNOWN = sizeof known / sizeof known[0] };
 #define WRONG(state, ...) (argp_error(state, __VA_ARGS__), EINVAL)
 
 /* A number from `least` to `most`, perhaps with K, M or G behind it if `sized`. */
-static error_t number(struct argp_state *state, const char *text, bool sized, uint64_t least, uint64_t most, uint64_t *ret)
+static error_t options_number(struct argp_state *state, const char *text, bool sized, uint64_t least, uint64_t most,
+			      uint64_t *ret)
 {
 	static const char units[] = "KMG";
 	char *end;
@@ -96,7 +97,7 @@ static error_t take_user(struct argp_state *state, const char *text)
 	if (!isdigit((unsigned char)*text) && getpwnam_r(text, &entry, strings, sizeof strings, &found) != 0)
 		found = NULL;
 	if (!found)
-		r = number(state, text, false, 0, UINT32_MAX - 1, &value);
+		r = options_number(state, text, false, 0, UINT32_MAX - 1, &value);
 	options.user = found ? found->pw_uid : (uid_t)value;
 	return r;
 }
@@ -109,7 +110,7 @@ static error_t take_mode(struct argp_state *state, const char *text)
 	return 0;
 }
 
-static error_t add_source(struct argp_state *state, const char *path, int fd)
+static error_t options_add_source(struct argp_state *state, const char *path, int fd)
 {
 	if (options.n_sources == BEAM_MESSAGE_ATTACHMENTS_MAX)
 		return WRONG(state, "a message has at most %d attachments", BEAM_MESSAGE_ATTACHMENTS_MAX);
@@ -144,7 +145,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); return 0;
 	case 't': return take_deadline(state, text);
 	case 'p':
-		r = number(state, text, false, 1, 4096, &value);
+		r = options_number(state, text, false, 1, 4096, &value);
 		options.processes = (uint32_t)value;
 		return r;
 	case 'l': options.listen = true; return 0;
@@ -153,15 +154,17 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case 'u': return take_user(state, text);
 	case OPTION_MODE: return take_mode(state, text);
 	case 'n': options.lines = true; return 0;
-	case 'f': return add_source(state, text, -1);
-	case OPTION_FD: r = number(state, text, false, 0, INT_MAX, &value); return r ? r : add_source(state, NULL, (int)value);
-	case 'c': return number(state, text, false, 1, UINT64_MAX, &options.count);
+	case 'f': return options_add_source(state, text, -1);
+	case OPTION_FD:
+		r = options_number(state, text, false, 0, INT_MAX, &value);
+		return r ? r : options_add_source(state, NULL, (int)value);
+	case 'c': return options_number(state, text, false, 1, UINT64_MAX, &options.count);
 	case 'r': options.format = FORMAT_RAW; return 0;
 	case 'x': options.format = FORMAT_HEX; return 0;
 	case 'j': options.format = FORMAT_JSON; return 0;
 	case 's': options.save = text; return 0;
 	case 'm':
-		r = number(state, text, true, 1 << 20, 1 << 30, &value);
+		r = options_number(state, text, true, 1 << 20, 1 << 30, &value);
 		options.limit = (uint32_t)value;
 		return r;
 	case ARGP_KEY_ARGS:

@@ -61,7 +61,7 @@ size_t processes_wait(void)
 	return i;
 }
 
-static void leave(size_t room)
+static void process_leave(size_t room)
 {
 	pthread_mutex_lock(&processes.lock);
 	processes.rooms[room] = ROOM_FREE;
@@ -128,7 +128,7 @@ static int prepare(struct start *start, const struct request *request)
 	return write_payload(start->input, request->message);
 }
 
-static void close_fd(int fd)
+static void process_close_fd(int fd)
 {
 	if (fd >= 0)
 		close(fd);
@@ -136,10 +136,10 @@ static void close_fd(int fd)
 
 static void start_free(struct start *start)
 {
-	close_fd(start->input);
-	close_fd(start->output);
+	process_close_fd(start->input);
+	process_close_fd(start->output);
 	for (size_t i = 0; i < start->n_attachments; i++)
-		close_fd(start->attachments[i]);
+		process_close_fd(start->attachments[i]);
 }
 
 /* Ours with a few more. */
@@ -205,7 +205,7 @@ static int spawn(pid_t *ret, struct start *start)
 }
 
 /* The lock is held so that a process that begins is not missed by processes_end(). */
-static int begin(size_t room, struct start *start)
+static int process_begin(size_t room, struct start *start)
 {
 	pid_t pid = 0;
 
@@ -230,7 +230,7 @@ static int end(size_t room, int error, beam_deadline deadline)
 		error = ended < 0 ? -errno : wait_readable(ended, -1, deadline);
 	if (error < 0)
 		kill(-pid, SIGKILL);
-	close_fd(ended);
+	process_close_fd(ended);
 	/* It is there until it has been waited for, so that the number means no other. */
 	while (waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT) < 0 && errno == EINTR)
 		;
@@ -244,7 +244,7 @@ static int end(size_t room, int error, beam_deadline deadline)
 }
 
 /* @return the status */
-static int run(size_t room, const struct request *request, struct input *output)
+static int process_run(size_t room, const struct request *request, struct input *output)
 {
 	struct start start = {.input = -1, .output = -1};
 	const char *text;
@@ -259,7 +259,7 @@ static int run(size_t room, const struct request *request, struct input *output)
 		}
 	}
 	if (r == 0)
-		r = begin(room, &start);
+		r = process_begin(room, &start);
 	start_free(&start);
 	if (r < 0) {
 		say_error(r, options.arguments[1]);
@@ -273,7 +273,7 @@ static int run(size_t room, const struct request *request, struct input *output)
 }
 
 /* Whoever is gone, or does not want it any more, needs no reply. */
-static void reply(beam_message *request, int status, const struct input *output)
+static void process_reply(beam_message *request, int status, const struct input *output)
 {
 	beam_deadline deadline = beam_in_ms(REPLY_MS);
 	int r = status == 0 ? beam_message_reply(request, output->data, output->end, deadline)
@@ -289,10 +289,10 @@ void processes_serve(size_t room, const struct request *request)
 	struct input output = {.channel = request->channel, .fd = -1, .stop = -1};
 
 	output.deadline = options.patience < 0 ? BEAM_FOREVER : beam_in_ms(options.patience);
-	int status = run(room, request, &output);
-	close_fd(output.fd);
+	int status = process_run(room, request, &output);
+	process_close_fd(output.fd);
 	if (beam_message_is_call(request->message))
-		reply(request->message, status, &output);
+		process_reply(request->message, status, &output);
 	input_free(&output);
-	leave(room);
+	process_leave(room);
 }

@@ -26,13 +26,13 @@ static struct {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void enter(void)
+static void progress_enter(void)
 {
 	flockfile(stderr);
 	pthread_mutex_lock(&lock);
 }
 
-static void leave(void)
+static void progress_leave(void)
 {
 	pthread_mutex_unlock(&lock);
 	funlockfile(stderr);
@@ -78,10 +78,10 @@ static void *tick(void *unused)
 		while (!active && sem_wait(&progress.begun_again) < 0)
 			;
 		nanosleep(&(struct timespec){.tv_nsec = PERIOD_NS}, NULL);
-		enter();
+		progress_enter();
 		show_if_due();
 		active = progress.active;
-		leave();
+		progress_leave();
 	}
 	return NULL;
 }
@@ -105,7 +105,7 @@ static void keep_ticking(void)
 
 static void begin(const char *what, uint64_t total, uint64_t done)
 {
-	enter();
+	progress_enter();
 	progress.what = what;
 	progress.total = total;
 	progress.done = done;
@@ -116,7 +116,7 @@ static void begin(const char *what, uint64_t total, uint64_t done)
 	progress.shown = false;
 	if (progress.active)
 		keep_ticking();
-	leave();
+	progress_leave();
 }
 
 void progress_begin(const char *what, uint64_t total)
@@ -131,19 +131,19 @@ void progress_begin_in_one(const char *what, size_t size)
 
 void progress_add(size_t bytes)
 {
-	enter();
+	progress_enter();
 	progress.done += bytes;
 	show_if_due();
-	leave();
+	progress_leave();
 }
 
 void progress_end(void)
 {
-	enter();
+	progress_enter();
 	if (progress.shown) {
 		fputs("\r\033[K", stderr);
 		fflush(stderr);
 	}
 	progress.active = progress.shown = false;
-	leave();
+	progress_leave();
 }

@@ -32,7 +32,7 @@ static int receive_all(beam_channel *channel, beam_topic *topic)
 	return code;
 }
 
-static int run(void)
+static int receive_run(void)
 {
 	__attribute__((cleanup(channel_release))) beam_channel *channel = NULL;
 	__attribute__((cleanup(topic_release))) beam_topic *topic = NULL;
@@ -53,5 +53,5 @@ const struct command command_receive = {
     .purpose = "Print the messages of a topic",
     .least = 2,
     .most = 2,
-    .run = run,
+    .run = receive_run,
 };

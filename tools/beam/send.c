@@ -4,7 +4,7 @@
  */
 #include "command.h"
 
-static int send_lines(beam_topic *topic, struct input *input)
+static int send_each_line(beam_topic *topic, struct input *input)
 {
 	const char *line;
 	size_t size;
@@ -19,7 +19,7 @@ static int send_lines(beam_topic *topic, struct input *input)
 	return r < 0 ? input_say(input, r, options.arguments[0]) : CODE_DONE;
 }
 
-static int send_message(beam_topic *topic, struct input *input, const int *fds)
+static int send_one(beam_topic *topic, struct input *input, const int *fds)
 {
 	const char *text = NULL;
 	size_t size = 0;
@@ -50,7 +50,7 @@ static int run(void)
 		if ((r = beam_topic_open(&topic, channel, options.arguments[0])) < 0)
 			code = say_ended(channel, r, options.arguments[0]);
 		else
-			code = options.lines ? send_lines(topic, &input) : send_message(topic, &input, fds);
+			code = options.lines ? send_each_line(topic, &input) : send_one(topic, &input, fds);
 	}
 	sources_close(fds, options.n_sources);
 	return code == CODE_DONE ? endpoint_close(channel) : code;

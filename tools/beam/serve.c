@@ -38,7 +38,7 @@ static void work_free(struct work *work)
 }
 
 /* In a thread that nobody waits for. @return whether there is one */
-static bool begin(void *(*body)(void *), struct work *work)
+static bool serve_begin(void *(*body)(void *), struct work *work)
 {
 	pthread_attr_t detached;
 	pthread_t thread;
@@ -50,7 +50,7 @@ static bool begin(void *(*body)(void *), struct work *work)
 	return r == 0;
 }
 
-static void *answer(void *argument)
+static void *serve_answer(void *argument)
 {
 	struct work *work = argument;
 
@@ -68,15 +68,15 @@ static void *receive(void *argument)
 		if (!(next = work_new(work->channel, work->topic, message)))
 			continue;
 		next->room = processes_wait();
-		if (!begin(answer, next))
-			answer(next);
+		if (!serve_begin(serve_answer, next))
+			serve_answer(next);
 	}
 	work_free(work);
 	return NULL;
 }
 
 /* Topics of other names are turned away. */
-static void *accept_topics(void *argument)
+static void *serve_topics(void *argument)
 {
 	struct work *work = argument, *next;
 	beam_topic *topic;
@@ -84,14 +84,14 @@ static void *accept_topics(void *argument)
 	while (beam_channel_accept(work->channel, &topic, BEAM_FOREVER) > 0) {
 		next = strcmp(beam_topic_name(topic), options.arguments[0]) == 0 ? work_new(work->channel, topic, NULL) : NULL;
 		beam_topic_unref(topic);
-		if (next && !begin(receive, next))
+		if (next && !serve_begin(receive, next))
 			receive(next);
 	}
 	work_free(work);
 	return NULL;
 }
 
-static int run(void)
+static int serve_run(void)
 {
 	beam_channel *channel;
 	int code, r = processes_begin(options.processes);
@@ -103,7 +103,7 @@ static int run(void)
 	while ((code = listening_accept(&channel)) == CODE_DONE) {
 		struct work *work = work_new(channel, NULL, NULL);
 		beam_channel_unref(channel);
-		if (work && !begin(accept_topics, work))
+		if (work && !serve_begin(serve_topics, work))
 			work_free(work);
 	}
 	listening_end();
@@ -120,5 +120,5 @@ const struct command command_serve = {
 	       "fails the call.",
     .least = 3,
     .most = UINT16_MAX,
-    .run = run,
+    .run = serve_run,
 };

@@ -29,7 +29,7 @@ static _Noreturn void end_by_sigpipe(void)
 }
 
 /* @return how many bytes were written, or a negative errno */
-static ssize_t write_some(int fd, const char *bytes, size_t size)
+static ssize_t stream_write_some(int fd, const char *bytes, size_t size)
 {
 	int r = 0;
 
@@ -46,10 +46,10 @@ static ssize_t write_some(int fd, const char *bytes, size_t size)
 	return n >= 0 ? n : errno == EINTR ? 0 : -errno;
 }
 
-static ssize_t write_all(int fd, const char *bytes, size_t size)
+static ssize_t stream_write_all(int fd, const char *bytes, size_t size)
 {
 	for (size_t done = 0; done < size;) {
-		ssize_t n = write_some(fd, bytes + done, size - done);
+		ssize_t n = stream_write_some(fd, bytes + done, size - done);
 		if (n == -EPIPE && streams.ends_by_sigpipe)
 			end_by_sigpipe();
 		if (n < 0)
@@ -63,7 +63,7 @@ static ssize_t write_output(void *unused, const char *bytes, size_t size)
 {
 	(void)unused;
 	if (streams.error == 0)
-		streams.error = (int)write_all(STDOUT_FILENO, bytes, size);
+		streams.error = (int)stream_write_all(STDOUT_FILENO, bytes, size);
 	return streams.error == 0 ? (ssize_t)size : 0;
 }
 
@@ -71,7 +71,7 @@ static ssize_t write_output(void *unused, const char *bytes, size_t size)
 static ssize_t write_errors(void *unused, const char *bytes, size_t size)
 {
 	(void)unused;
-	write_all(STDERR_FILENO, bytes, size);
+	stream_write_all(STDERR_FILENO, bytes, size);
 	return (ssize_t)size;
 }
 

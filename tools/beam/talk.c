@@ -116,7 +116,7 @@ static int print(struct talk *talk, beam_topic *topic)
 }
 
 /* Topics that nobody here has named are printed if none was named at all, and refused otherwise. */
-static void *accept_topics(void *argument)
+static void *talk_topics(void *argument)
 {
 	struct talk *talk = argument;
 	beam_topic *topic;
@@ -133,7 +133,7 @@ static void *accept_topics(void *argument)
 	return NULL;
 }
 
-static void *send_lines(void *argument)
+static void *talk_lines(void *argument)
 {
 	struct talk *talk = argument;
 	const char *line = NULL;
@@ -181,7 +181,7 @@ static void free_topics(struct talk *talk)
 	free(talk->topics);
 }
 
-static int start(struct talk *talk, pthread_t *thread, void *(*body)(void *), bool *what)
+static int talk_start(struct talk *talk, pthread_t *thread, void *(*body)(void *), bool *what)
 {
 	pthread_mutex_lock(&talk->lock);
 	int r = -pthread_create(thread, NULL, body, talk);
@@ -229,8 +229,8 @@ static int talk(beam_channel *channel, bool with_input)
 		r = options.n_arguments > 0 ? open_topics(&talk, options.arguments, options.n_arguments)
 					    : open_topics(&talk, unnamed, 1);
 	close_topics(&talk, with_input);
-	bool accepts = r == 0 && (r = start(&talk, &acceptor, accept_topics, &talk.accepting)) == 0;
-	bool reads = r == 0 && with_input && talk.topics[0] && (r = start(&talk, &reader, send_lines, &talk.reading)) == 0;
+	bool accepts = r == 0 && (r = talk_start(&talk, &acceptor, talk_topics, &talk.accepting)) == 0;
+	bool reads = r == 0 && with_input && talk.topics[0] && (r = talk_start(&talk, &reader, talk_lines, &talk.reading)) == 0;
 	int code = wait_until_over(&talk, r);
 	/* The reader may wait for standard input for ever. */
 	if (reads)

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Holds each function to a name of its own, also if it is static: a breakpoint or a line of a profile shall mean one place.
+
+usage: names.py SOURCE-DIRECTORY...
+
+Prints each name that several files define, with the places, and exits 1 if there is any.
+"""
+
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+# From the start of a line to the brace at the start of another; what comes before the name is its type.
+DEFINITION = re.compile(r"^[a-z_][\w \t*]*?\b(\w+)\([^;{}]*\)\n\{", re.M)
+
+
+def main():
+    places = defaultdict(dict)
+    for folder in map(Path, sys.argv[1:]):
+        for path in sorted(folder.rglob("*.[ch]")):
+            text = path.read_text()
+            for found in DEFINITION.finditer(text):
+                places[found[1]].setdefault(path, text.count("\n", 0, found.start()) + 1)
+    several = {name: where for name, where in places.items() if len(where) > 1}
+    for name, where in sorted(several.items()):
+        print(f"{name}() is defined in several files:", *(f"{path}:{line}" for path, line in where.items()))
+    if not places:
+        sys.exit("no functions there")
+    sys.exit(bool(several))
+
+
+if __name__ == "__main__":
+    main()
