@@ -2,7 +2,6 @@
 /*
  * The life of a channel: making, holding, closing; and what can be asked of it.
  */
-#include <base/options.h>
 #include <base/sys.h>
 #include <beam/version.h>
 #include <channel/internal.h>
@@ -21,39 +20,6 @@ uint32_t beam_version(void)
 const char *beam_version_string(void)
 {
 	return TEXT(BEAM_VERSION_MAJOR) "." TEXT(BEAM_VERSION_MINOR) "." TEXT(BEAM_VERSION_PATCH);
-}
-
-/* ---- Options ---------------------------------------------------------------------------------------------------------------- */
-
-static bool within(uint32_t value, uint32_t least, uint32_t most)
-{
-	return value >= least && value <= most;
-}
-
-static int check_options(const struct beam_channel_options *options)
-{
-	if (!within(options->topics, limits_base.topics, 65535) || !within(options->calls, limits_base.calls, 65535) ||
-	    !within(options->message_bytes, limits_base.message_bytes, CREDIT_MAX) ||
-	    options->message_attachments > FRAME_CARRIED_MAX ||
-	    !within(options->topic_window_bytes, limits_base.topic_bytes, CREDIT_MAX) ||
-	    options->topic_window_attachments > 65535 || options->topic_window_attachments < options->message_attachments ||
-	    !within(options->pool_bytes, limits_base.pool_bytes, CREDIT_MAX) || options->pool_bytes < options->message_bytes ||
-	    (options->attachments && !within(options->attachments, options->message_attachments, 65535)) ||
-	    !within(options->buffer_bytes, 16 << 10, 64 << 20) || options->socket_buffer_bytes > INT32_MAX ||
-	    options->unknown_topics > BEAM_TOPICS_REFUSE || options->busy_poll_us > 10000 || options->dedicated_reader > 1 ||
-	    options->loop > 1)
-		return -EINVAL;
-	return 0;
-}
-
-int channel_take_options(struct beam_channel_options *ret, const struct beam_channel_options *options)
-{
-	const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
-	int r;
-
-	*ret = defaults;
-	r = options ? options_take(ret, sizeof *ret, options, offsetof(struct beam_channel_options, calls)) : 0;
-	return r < 0 ? r : check_options(ret);
 }
 
 /* ---- Memory ------------------------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Routes: adding, removing, and finding the one for a message. */
+#include <base/options.h>
 #include <base/sys.h>
 #include <base/thread.h>
 #include <errno.h>
@@ -44,36 +45,35 @@ void routes_free(struct beam_router *router)
 
 /* ---- Adding and removing ------------------------------------------------------------------------------------------------------- */
 
-static int check_route(const struct beam_route *route)
+/* What is given, without what is not known here. */
+static int take_route(struct beam_route *ret, const struct beam_route *given)
 {
 	const char *text;
+	int r;
 
-	if (!route || route->size < sizeof *route)
+	*ret = (struct beam_route){.size = sizeof *ret};
+	r = given ? options_take(ret, sizeof *ret, given, offsetof(struct beam_route, name)) : -EINVAL;
+	if (r < 0)
+		return r;
+	if ((ret->topic != NULL) + (ret->channel != NULL) + (ret->handle != NULL) != 1 || (ret->name && ret->prefix) ||
+	    (ret->name && !*ret->name) || ret->sink > 1)
 		return -EINVAL;
-	/* More than is known here may be set only to nothing. */
-	for (const char *c = (const char *)(route + 1); c < (const char *)route + route->size; c++) {
-		if (*c)
-			return -E2BIG;
-	}
-	if ((route->topic != NULL) + (route->channel != NULL) + (route->handle != NULL) != 1 ||
-	    (route->name && route->prefix) || (route->name && !*route->name) || route->sink > 1)
-		return -EINVAL;
-	text = route->name ? route->name : route->prefix;
+	text = ret->name ? ret->name : ret->prefix;
 	return text && strnlen(text, BEAM_TOPIC_NAME_MAX + 1) > BEAM_TOPIC_NAME_MAX ? -ENAMETOOLONG : 0;
 }
 
-static struct route *route_make(const struct beam_route *given)
+static struct route *route_make(const struct beam_route *to)
 {
-	const char *text = given->name ? given->name : given->prefix ? given->prefix : "";
+	const char *text = to->name ? to->name : to->prefix ? to->prefix : "";
 	size_t size = strlen(text) + 1;
 	struct route *route = sys_calloc(1, sizeof *route + size);
 
 	if (!route)
 		return NULL;
-	memcpy(&route->to, given, sizeof route->to);
+	route->to = *to;
 	memcpy(route->text, text, size);
-	route->to.topic = beam_topic_ref(given->topic);
-	route->to.channel = beam_channel_ref(given->channel);
+	beam_topic_ref(to->topic);
+	beam_channel_ref(to->channel);
 	return route;
 }
 
@@ -90,14 +90,16 @@ static void insert(struct beam_router *router, struct route *route)
 int beam_router_add_route(beam_router *router, const struct beam_route *given, uint64_t *ret_id)
 {
 	WITHOUT_CANCELLATION;
+	struct beam_route to;
 	struct route *route;
 	int r = router_check(router);
 
-	if (!r)
-		r = check_route(given);
 	if (r < 0)
 		return r;
-	route = route_make(given);
+	r = take_route(&to, given);
+	if (r < 0)
+		return r;
+	route = route_make(&to);
 	if (!route)
 		return -ENOMEM;
 	pthread_mutex_lock(&router->lock);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The options of a channel: what each may be, and what they may be together.
+ */
+#include <base/options.h>
+#include <channel/internal.h>
+
+/* What one option may be by itself. */
+struct bounds {
+	size_t option; /* its offset */
+	uint32_t least, most;
+};
+
+static bool is_within(const struct beam_channel_options *options, const struct bounds *bounds)
+{
+	uint32_t value;
+
+	memcpy(&value, (const char *)options + bounds->option, sizeof value);
+	return value >= bounds->least && value <= bounds->most;
+}
+
+#define BOUNDS(option, least, most)                                                                                            \
+	{                                                                                                                      \
+		offsetof(struct beam_channel_options, option), least, most                                                     \
+	}
+
+static int check_options(const struct beam_channel_options *options)
+{
+	const struct bounds table[] = {
+	    BOUNDS(topics, limits_base.topics, 65535),
+	    BOUNDS(calls, limits_base.calls, 65535),
+	    BOUNDS(message_bytes, limits_base.message_bytes, CREDIT_MAX),
+	    BOUNDS(message_attachments, 0, FRAME_CARRIED_MAX),
+	    BOUNDS(topic_window_bytes, limits_base.topic_bytes, CREDIT_MAX),
+	    BOUNDS(topic_window_attachments, options->message_attachments, 65535),
+	    BOUNDS(pool_bytes, limits_base.pool_bytes, CREDIT_MAX),
+	    BOUNDS(pool_bytes, options->message_bytes, CREDIT_MAX),
+	    BOUNDS(attachments, options->attachments ? options->message_attachments : 0, 65535),
+	    BOUNDS(buffer_bytes, 16 << 10, 64 << 20),
+	    BOUNDS(socket_buffer_bytes, 0, INT32_MAX),
+	    BOUNDS(unknown_topics, 0, BEAM_TOPICS_REFUSE),
+	    BOUNDS(busy_poll_us, 0, 10000),
+	    BOUNDS(dedicated_reader, 0, 1),
+	    BOUNDS(loop, 0, 1),
+	};
+
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+		if (!is_within(options, &table[i]))
+			return -EINVAL;
+	return 0;
+}
+
+int channel_take_options(struct beam_channel_options *ret, const struct beam_channel_options *options)
+{
+	const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
+	int r;
+
+	*ret = defaults;
+	r = options ? options_take(ret, sizeof *ret, options, offsetof(struct beam_channel_options, calls)) : 0;
+	return r < 0 ? r : check_options(ret);
+}
