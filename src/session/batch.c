@@ -8,296 +8,13 @@
  * has gone, and never after.
  */
 #include <errno.h>
-#include <session/tx.h>
+#include <session/outgoing.h>
 #include <string.h>
-
-/* Nothing of this topic waits in the buffer. */
-static bool outlet_clear(const struct tx *tx, const struct outlet *outlet)
-{
-	return outlet->buffered <= tx->drained;
-}
-
-static size_t buffer_left(const struct tx_buffer *buffer)
-{
-	return buffer->size - buffer->at;
-}
 
 static void batch_add(struct tx_batch *batch, const void *bytes, size_t size)
 {
 	if (size)
 		batch->iov[batch->n++] = (struct iovec){(void *)(uintptr_t)bytes, size};
-}
-
-/* ---- Control ------------------------------------------------------------------------------------------------------------ */
-
-/* A frame without payload, or with one of `payload` bytes to be filled in; NULL: no room. */
-static unsigned char *control_frame(struct tx *tx, size_t *size, uint8_t kind, uint8_t flags, uint32_t id, uint32_t argument,
-				    size_t payload)
-{
-	unsigned char *frame = tx->control + *size;
-	size_t whole = FRAME_HEADER + payload + frame_padding(payload);
-
-	if (whole > TX_CONTROL - *size)
-		return NULL;
-	memset(frame, 0, whole);
-	*size += frame_encode(frame, kind, flags, 0, id, argument, payload);
-	return frame;
-}
-
-static bool control_credit(struct tx *tx, size_t *size, uint8_t flags, uint32_t id, uint32_t call, uint32_t bytes,
-			   uint32_t attachments)
-{
-	unsigned char *frame = control_frame(tx, size, FRAME_CREDIT, flags, id, call, FRAME_CREDIT_BODY);
-
-	if (!frame)
-		return false;
-	put_u32(frame + FRAME_HEADER, bytes);
-	put_u32(frame + FRAME_HEADER + 4, attachments);
-	return true;
-}
-
-/* rx compares what is used with this: it must be there before the frame that tells the peer. */
-static void granted(_Atomic uint64_t *counter, uint32_t more)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_release);
-}
-
-/* Credit for attachments of the whole channel is given back in lots, but at once while the other side is short of it. */
-static bool shared_due(const struct tx *tx)
-{
-	bool wanted = atomic_load_explicit(&tx->wanted, memory_order_relaxed);
-
-	return tx->due_pool || tx->due_attachments > (wanted ? 0 : tx->lent / 8);
-}
-
-/* Of the channel and nothing else. They come first but for one OPEN: there is room. */
-static void control_channel(struct tx *tx, size_t *size)
-{
-	if (shared_due(tx)) {
-		control_credit(tx, size, 0, 0, 0, tx->due_pool, tx->due_attachments);
-		granted(&tx->granted_pool, tx->due_pool);
-		granted(&tx->granted_attachments, tx->due_attachments);
-		tx->due_pool = tx->due_attachments = 0;
-		tx_short_of(tx);
-	}
-	if (tx->give_back)
-		control_frame(tx, size, FRAME_RETURN, 0, 0, tx->give_back, 0);
-	if (tx->want_due)
-		control_frame(tx, size, FRAME_WANT, 0, 0, tx->want, 0);
-	if (tx->ping_due)
-		control_frame(tx, size, FRAME_PING, 0, 0, PING_ASKS, 0);
-	if (tx->pong_due)
-		control_frame(tx, size, FRAME_PING, 0, 0, PING_ANSWERS, 0);
-	tx->give_back = 0;
-	tx->want_due = tx->ping_due = tx->pong_due = false;
-}
-
-static bool channel_due(const struct tx *tx)
-{
-	return shared_due(tx) || tx->give_back || tx->want_due || tx->ping_due || tx->pong_due;
-}
-
-static bool control_inlet_credit(struct tx *tx, size_t *size, struct inlet *inlet, uint32_t id, uint32_t call)
-{
-	if (inlet->due_bytes || inlet->due_attachments) {
-		if (!control_credit(tx, size, 0, id, call, inlet->due_bytes, inlet->due_attachments))
-			return false;
-		granted(&inlet->granted_bytes, inlet->due_bytes);
-		granted(&inlet->granted_attachments, inlet->due_attachments);
-		inlet->due_bytes = inlet->due_attachments = 0;
-	}
-	if (inlet->due_pool) {
-		if (!control_credit(tx, size, FRAME_OVERDRAFT, id, call, inlet->due_pool, 0))
-			return false;
-		granted(&tx->granted_pool, inlet->due_pool);
-		inlet->due_pool = 0;
-	}
-	list_remove(&inlet->due);
-	return true;
-}
-
-/* What an inlet owes; it stays in the list while it must wait for the buffer: no call is reset before it has been made. False: no room. */
-static bool control_inlet(struct tx *tx, size_t *size, struct inlet *inlet)
-{
-	uint32_t id = inlet->replies ? 0 : inlet->id, call = inlet->replies ? inlet->id : 0;
-
-	if (inlet->buffered > tx->drained)
-		return true;
-	if (inlet->reset_due) {
-		if (!control_frame(tx, size, FRAME_RESET, 0, id, inlet->replies ? call : inlet->reason, 0))
-			return false;
-		list_remove(&inlet->due);
-		inlet->reset_due = false;
-		/* From here on rx may give the id to another topic. */
-		atomic_store_explicit(&inlet->reset_sent, true, memory_order_release);
-		return true;
-	}
-	return control_inlet_credit(tx, size, inlet, id, call);
-}
-
-static bool control_open(struct tx *tx, size_t *size, struct outlet *outlet)
-{
-	unsigned char *frame = control_frame(tx, size, FRAME_OPEN, 0, outlet->id, 0, outlet->name_size);
-
-	if (!frame)
-		return false;
-	memcpy(frame + FRAME_HEADER, outlet->name, outlet->name_size);
-	outlet->open_due = false;
-	return true;
-}
-
-static bool control_abort(struct tx *tx, size_t *size, struct outlet *outlet)
-{
-	unsigned char *frame = control_frame(tx, size, outlet->kind, FRAME_ABORT, 0, 0, 0);
-
-	if (!frame)
-		return false;
-	tx_frame(outlet, frame, FRAME_ABORT, 0, outlet->calling ? outlet->calling->id : 0, 0);
-	if (outlet->calling)
-		outlet->calling->asked = true;
-	outlet->abort_due = false;
-	tx_not_busy(tx, outlet);
-	return true;
-}
-
-/* CLOSE, or the end of a call that gets no last reply. */
-static bool control_close(struct tx *tx, size_t *size, struct outlet *outlet)
-{
-	bool reply = outlet->kind == FRAME_REPLY;
-	unsigned char *frame = reply ? control_frame(tx, size, FRAME_REPLY, FRAME_END | FRAME_ERROR, 0, outlet->id, 4)
-				     : control_frame(tx, size, FRAME_CLOSE, 0, outlet->id, 0, 0);
-
-	if (!frame)
-		return false;
-	if (reply)
-		put_u32(frame + FRAME_HEADER, outlet->end_error);
-	else
-		tx->n_closing--;
-	outlet->close_sent = true;
-	return true;
-}
-
-/* What an outlet owes; it stays in the list while the rest must wait for the buffer. False: no room. */
-static bool control_outlet(struct tx *tx, size_t *size, struct outlet *outlet)
-{
-	if (outlet->open_due && !control_open(tx, size, outlet))
-		return false;
-	if (!outlet_clear(tx, outlet))
-		return true;
-	if (outlet->abort_due && !control_abort(tx, size, outlet))
-		return false;
-	if (outlet->close_wanted && !outlet->close_sent && !outlet->busy && !control_close(tx, size, outlet))
-		return false;
-	list_remove(&outlet->due);
-	if (outlet->kind == FRAME_REPLY)
-		tx_let_go(tx, outlet);
-	else if (outlet->close_sent && outlet->reset)
-		tx_release(tx, outlet);
-	return true;
-}
-
-/* Writes down what is due, as much as there is room for; the topic of the writer's own frame first. Returns the size. */
-static size_t make_control(struct tx *tx, const struct tx_own *own)
-{
-	size_t size = 0;
-	struct list *link, *next;
-
-	if (tx->goodbye_sent)
-		return 0;
-	if (own && own->outlet->open_due)
-		control_open(tx, &size, own->outlet);
-	control_channel(tx, &size);
-	for (link = tx->due_inlets.next; link != &tx->due_inlets; link = next) {
-		next = link->next;
-		if (!control_inlet(tx, &size, list_entry(link, struct inlet, due)))
-			return size;
-	}
-	for (link = tx->due_outlets.next; link != &tx->due_outlets; link = next) {
-		next = link->next;
-		if (!control_outlet(tx, &size, list_entry(link, struct outlet, due)))
-			return size;
-	}
-	if (tx->goodbye_due && !tx->n_busy && list_empty(&tx->due_outlets) && !buffer_left(tx->drain) && !tx->fill->size &&
-	    control_frame(tx, &size, FRAME_GOODBYE, 0, 0, 0, 0))
-		tx->goodbye_sent = true;
-	/* Names and ids that have become free: their OPEN goes with the next batch. */
-	tx_assign(tx);
-	return size;
-}
-
-/* ---- The buffer ----------------------------------------------------------------------------------------------------------- */
-
-size_t tx_own_size(const struct tx_own *own)
-{
-	return own->head_size + own->payload + own->padding;
-}
-
-/* So many bytes of frames, and the topic's OPEN if that is due. */
-static bool buffer_has_space(const struct tx *tx, const struct outlet *outlet, size_t size)
-{
-	size_t open = outlet->open_due ? FRAME_HEADER + outlet->name_size + 8 : 0;
-
-	return tx->fill->size + open + size <= tx->capacity;
-}
-
-bool tx_has_space(const struct tx *tx, const struct outlet *outlet, size_t size)
-{
-	return buffer_has_space(tx, outlet, FRAME_HEADER + size + 8);
-}
-
-bool tx_append_fits(const struct tx *tx, const struct tx_own *own)
-{
-	return buffer_has_space(tx, own->outlet, tx_own_size(own)) && tx->fill->n_fds + own->n_fds <= TX_FDS;
-}
-
-unsigned char *tx_own_put(const struct tx_own *own, unsigned char *to)
-{
-	memcpy(to, own->head, own->head_size);
-	to += own->head_size;
-	for (unsigned i = 0; i < own->n_parts; i++) {
-		memcpy(to, own->parts[i].iov_base, own->parts[i].iov_len);
-		to += own->parts[i].iov_len;
-	}
-	memset(to, 0, own->padding);
-	return to + own->padding;
-}
-
-/* The last frame of a request, or of the last reply, is about to go: what answers it may come as soon as it has. */
-static void note_last(const struct tx_own *own)
-{
-	if (own->call && own->n_messages)
-		own->call->asked = true;
-	if (own->is_last && own->n_messages)
-		own->outlet->close_sent = true;
-}
-
-void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
-{
-	struct tx_buffer *fill = tx->fill;
-	struct outlet *outlet = own->outlet;
-	unsigned char *to = fill->bytes + fill->size;
-
-	if (outlet->open_due) {
-		size_t padding = frame_padding(outlet->name_size);
-
-		to += frame_encode(to, FRAME_OPEN, 0, 0, outlet->id, 0, outlet->name_size);
-		memcpy(to - outlet->name_size - padding, outlet->name, outlet->name_size);
-		memset(to - padding, 0, padding);
-		outlet->open_due = false;
-	}
-	if (own->n_fds) {
-		fill->records[fill->n_records++] =
-		    (struct tx_record){(size_t)(to - fill->bytes), tx_own_size(own), outlet, own->n_fds};
-		memcpy(fill->fds + fill->n_fds, fds, own->n_fds * sizeof(int));
-		fill->n_fds += own->n_fds;
-		outlet->buffered_fds = fill->generation;
-	}
-	fill->size = (size_t)(tx_own_put(own, to) - fill->bytes);
-	outlet->buffered = fill->generation;
-	if (own->call)
-		own->call->buffered = fill->generation;
-	note_last(own);
-	own->done = true;
 }
 
 static void swap_buffers(struct tx *tx)
@@ -319,7 +36,7 @@ static void choose_run(struct tx *tx)
 	struct tx_buffer *drain = tx->drain;
 	const struct tx_record *record = drain->record_at < drain->n_records ? &drain->records[drain->record_at] : NULL;
 
-	batch->run = buffer_left(drain);
+	batch->run = outgoing_left(drain);
 	batch->run_records = drain->n_records - drain->record_at;
 	batch->run_fds = drain->n_fds - drain->fd_at;
 	if (!record || (!tx->careful && !tx->held))
@@ -344,10 +61,10 @@ bool tx_pending(const struct tx *tx)
 		return true;
 	if (tx->goodbye_sent)
 		return false;
-	if (channel_due(tx))
+	if (control_channel_due(tx))
 		return true;
 	if (!tx->held)
-		return buffer_left(tx->drain) || tx->fill->size || !list_empty(&tx->due_inlets) ||
+		return outgoing_left(tx->drain) || tx->fill->size || !list_empty(&tx->due_inlets) ||
 		       !list_empty(&tx->due_outlets) || (tx->goodbye_due && !tx->n_busy);
 	/* What stands before the frame that is held went into a batch when it was. */
 	for (struct list *link = tx->due_inlets.next; link != &tx->due_inlets; link = link->next) {
@@ -377,7 +94,7 @@ static bool own_allowed(const struct tx *tx, const struct tx_own *own)
 		return false;
 	if (outlet_clear(tx, own->outlet) || (own->made_way && own->after <= tx->drained))
 		return true;
-	return batch->run == buffer_left(tx->drain) && !tx->fill->size;
+	return batch->run == outgoing_left(tx->drain) && !tx->fill->size;
 }
 
 _Static_assert(TX_CONTROL + FRAME_HEADER + FRAME_SIZED_PREFIX + TX_WHOLE <= TX_UNDIVIDED, "control and a message in one piece");
@@ -433,7 +150,7 @@ static void add_own(struct tx *tx, struct tx_own *own)
 		memcpy(batch->fds + batch->n_fds, own->fds, own->n_fds * sizeof(int));
 	batch->n_fds += own->n_fds;
 	own->batched = true;
-	note_last(own);
+	outgoing_note_last(own);
 }
 
 bool tx_batch(struct tx *tx, struct tx_own *own)
@@ -461,9 +178,9 @@ bool tx_batch(struct tx *tx, struct tx_own *own)
 		batch->left = HELLO_FRAME;
 		return batch->active = true;
 	}
-	control = make_control(tx, own);
+	control = control_make(tx, own);
 	batch_add(batch, tx->control, control);
-	if (!buffer_left(tx->drain) && tx->fill->size)
+	if (!outgoing_left(tx->drain) && tx->fill->size)
 		swap_buffers(tx);
 	choose_run(tx);
 	later = !own || own->done || makes_way(tx, own, control);
@@ -491,7 +208,7 @@ static void finish_run(struct tx *tx)
 	drain->fd_at += tx->batch.run_fds;
 	tx->batch.run = 0;
 	tx->batch.run_records = tx->batch.run_fds = 0;
-	if (!buffer_left(drain)) {
+	if (!outgoing_left(drain)) {
 		tx->drained = drain->generation;
 		drain->size = drain->at = 0;
 		tx->careful = false;
@@ -737,50 +454,4 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
 	finish_run(tx);
 	batch->active = batch->n > 0;
 	return false;
-}
-
-/* Counts the messages in a buffer that will not go, and gives up their duplicates. */
-static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned gone, int *spent)
-{
-	unsigned n = buffer->n_fds - buffer->fd_at - gone;
-
-	while (buffer_left(buffer) >= FRAME_HEADER) {
-		struct frame frame;
-
-		frame_decode(&frame, buffer->bytes + buffer->at);
-		if ((frame.kind == FRAME_DATA || frame.kind == FRAME_REPLY) && !(frame.flags & FRAME_MORE)) {
-			struct outlet *outlet = tx->outlets[frame.id]; /* none of 0, which a reply has */
-
-			tx->lost++;
-			if (outlet)
-				outlet->lost++;
-		}
-		buffer->at += 4 + frame.length;
-	}
-	if (n)
-		memcpy(spent, buffer->fds + buffer->fd_at + gone, n * sizeof(int));
-	buffer->size = buffer->at = 0;
-	buffer->n_fds = buffer->fd_at = buffer->n_records = buffer->record_at = 0;
-	return n;
-}
-
-unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS])
-{
-	/* What the kernel took of a batch that has begun is not known to have arrived: it counts as lost as a whole. Its descriptors are
-	 * spent already. */
-	unsigned n = drop_buffer(tx, tx->drain, tx->batch.begun ? tx->batch.run_fds : 0, spent);
-
-	n += drop_buffer(tx, tx->fill, 0, spent + n);
-	tx->drained = tx->fill->generation;
-	if (tx->batch.active) {
-		if (tx->batch.reserved)
-			tx->batch.reserved->lost += tx->batch.n_reserved;
-		tx->lost += tx->batch.n_reserved;
-	}
-	/* It is the last of its batch. */
-	tx->goodbye_sent = tx->goodbye_sent && !tx->batch.active;
-	tx->batch.active = false;
-	tx->batch.run = 0;
-	tx->batch.run_records = tx->batch.run_fds = 0;
-	return n;
 }

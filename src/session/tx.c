@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ids, and what is due. Credit is in credit.c; how batches are made is in batch.c.
+ * Ids, and what is due. Credit is in credit.c; how batches are made is in batch.c, control.c and outgoing.c.
  */
 #include <base/annotate.h>
 #include <base/sys.h>

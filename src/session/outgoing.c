@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The outgoing buffer: frames of messages that are accepted and not yet written, with duplicates of their descriptors. There are two, one
+ * being filled while the other is drained.
+ */
+#include <session/outgoing.h>
+#include <string.h>
+
+size_t tx_own_size(const struct tx_own *own)
+{
+	return own->head_size + own->payload + own->padding;
+}
+
+/* So many bytes of frames, and the topic's OPEN if that is due. */
+static bool buffer_has_space(const struct tx *tx, const struct outlet *outlet, size_t size)
+{
+	size_t open = outlet->open_due ? FRAME_HEADER + outlet->name_size + 8 : 0;
+
+	return tx->fill->size + open + size <= tx->capacity;
+}
+
+bool tx_has_space(const struct tx *tx, const struct outlet *outlet, size_t size)
+{
+	return buffer_has_space(tx, outlet, FRAME_HEADER + size + 8);
+}
+
+bool tx_append_fits(const struct tx *tx, const struct tx_own *own)
+{
+	return buffer_has_space(tx, own->outlet, tx_own_size(own)) && tx->fill->n_fds + own->n_fds <= TX_FDS;
+}
+
+unsigned char *tx_own_put(const struct tx_own *own, unsigned char *to)
+{
+	memcpy(to, own->head, own->head_size);
+	to += own->head_size;
+	for (unsigned i = 0; i < own->n_parts; i++) {
+		memcpy(to, own->parts[i].iov_base, own->parts[i].iov_len);
+		to += own->parts[i].iov_len;
+	}
+	memset(to, 0, own->padding);
+	return to + own->padding;
+}
+
+void outgoing_note_last(const struct tx_own *own)
+{
+	if (own->call && own->n_messages)
+		own->call->asked = true;
+	if (own->is_last && own->n_messages)
+		own->outlet->close_sent = true;
+}
+
+void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
+{
+	struct tx_buffer *fill = tx->fill;
+	struct outlet *outlet = own->outlet;
+	unsigned char *to = fill->bytes + fill->size;
+
+	if (outlet->open_due) {
+		size_t padding = frame_padding(outlet->name_size);
+
+		to += frame_encode(to, FRAME_OPEN, 0, 0, outlet->id, 0, outlet->name_size);
+		memcpy(to - outlet->name_size - padding, outlet->name, outlet->name_size);
+		memset(to - padding, 0, padding);
+		outlet->open_due = false;
+	}
+	if (own->n_fds) {
+		fill->records[fill->n_records++] =
+		    (struct tx_record){(size_t)(to - fill->bytes), tx_own_size(own), outlet, own->n_fds};
+		memcpy(fill->fds + fill->n_fds, fds, own->n_fds * sizeof(int));
+		fill->n_fds += own->n_fds;
+		outlet->buffered_fds = fill->generation;
+	}
+	fill->size = (size_t)(tx_own_put(own, to) - fill->bytes);
+	outlet->buffered = fill->generation;
+	if (own->call)
+		own->call->buffered = fill->generation;
+	outgoing_note_last(own);
+	own->done = true;
+}
+
+/* Counts the messages in a buffer that will not go, and gives up their duplicates. */
+static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned gone, int *spent)
+{
+	unsigned n = buffer->n_fds - buffer->fd_at - gone;
+
+	while (outgoing_left(buffer) >= FRAME_HEADER) {
+		struct frame frame;
+
+		frame_decode(&frame, buffer->bytes + buffer->at);
+		if ((frame.kind == FRAME_DATA || frame.kind == FRAME_REPLY) && !(frame.flags & FRAME_MORE)) {
+			struct outlet *outlet = tx->outlets[frame.id]; /* none of 0, which a reply has */
+
+			tx->lost++;
+			if (outlet)
+				outlet->lost++;
+		}
+		buffer->at += 4 + frame.length;
+	}
+	if (n)
+		memcpy(spent, buffer->fds + buffer->fd_at + gone, n * sizeof(int));
+	buffer->size = buffer->at = 0;
+	buffer->n_fds = buffer->fd_at = buffer->n_records = buffer->record_at = 0;
+	return n;
+}
+
+unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS])
+{
+	/* What the kernel took of a batch that has begun is not known to have arrived: it counts as lost as a whole. Its descriptors are
+	 * spent already. */
+	unsigned n = drop_buffer(tx, tx->drain, tx->batch.begun ? tx->batch.run_fds : 0, spent);
+
+	n += drop_buffer(tx, tx->fill, 0, spent + n);
+	tx->drained = tx->fill->generation;
+	if (tx->batch.active) {
+		if (tx->batch.reserved)
+			tx->batch.reserved->lost += tx->batch.n_reserved;
+		tx->lost += tx->batch.n_reserved;
+	}
+	/* It is the last of its batch. */
+	tx->goodbye_sent = tx->goodbye_sent && !tx->batch.active;
+	tx->batch.active = false;
+	tx->batch.run = 0;
+	tx->batch.run_records = tx->batch.run_fds = 0;
+	return n;
+}
