@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the receiving half share.
+ */
+#ifndef SESSION_RX_PARSE_H
+#define SESSION_RX_PARSE_H
+
+#include <session/rx.h>
+
+/* Payloads from this size on are read straight into their message when the frame is not complete yet. */
+enum { RX_DIRECT_MIN = 4096 };
+
+/* Nothing more is taken: the other side broke a rule; there is no memory. Both return rx->error. */
+int rx_breach(struct rx *rx, const char *rule);
+int rx_out_of_memory(struct rx *rx);
+/* A message that will not be whole. */
+void rx_discard_message(struct rx *rx, struct beam_message *message);
+
+static inline struct inlet *rx_find_inlet(struct rx *rx, uint32_t id)
+{
+	return id >= 1 && id <= rx->capacity_inlets ? rx->inlets[id] : NULL;
+}
+
+/* The open inlet that a frame is for; NULL after a breach. */
+struct inlet *rx_open_inlet(struct rx *rx, uint32_t id);
+
+/* Tells what has arrived on an inlet. */
+static inline void rx_flush(struct rx *rx, struct inlet *inlet)
+{
+	list_remove(&inlet->touched);
+	if (inlet->arrived.n)
+		rx->events->messages(rx->owner, inlet, &inlet->arrived);
+}
+
+/* Each kind of frame that carries no message: 0 or rx->error. */
+int rx_take_hello(struct rx *rx, const unsigned char *body);
+int rx_take_open(struct rx *rx, const unsigned char *body);
+int rx_take_close(struct rx *rx);
+int rx_take_credit(struct rx *rx, const unsigned char *body);
+int rx_take_return(struct rx *rx);
+int rx_take_reset(struct rx *rx);
+int rx_take_goodbye(struct rx *rx);
+
+#endif
