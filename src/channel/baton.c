@@ -17,7 +17,7 @@
  * him rather than handed over, and who leads steps down for him. If he stays away, a tick, a short one then, gives it to one who waits.
  */
 #include <base/sys.h>
-#include <channel/internal.h>
+#include <channel/waiter.h>
 
 enum {
 	TICK_NS = 10 * 1000 * 1000,
@@ -34,107 +34,6 @@ enum {
 
 /* A result that no call has. */
 enum { STEP_DOWN = 1 };
-
-struct waiter {
-	struct list link, of_baton;
-	pthread_t thread;
-	pthread_mutex_t *lock;
-	pthread_cond_t wake;
-	beam_deadline deadline;
-	/* Reads instead of sleeping; has been woken; with the reading right; is on its way out. */
-	bool leading, woken, granted, passed_over;
-};
-
-/* ---- Sleepers --------------------------------------------------------------------------------------------------------------- */
-
-void sleepers_init(struct sleepers *sleepers)
-{
-	list_init(&sleepers->list);
-	sleepers->changes = 0;
-}
-
-static void baton_wake(struct waiter *waiter)
-{
-	list_remove(&waiter->link);
-	waiter->woken = true;
-	pthread_cond_signal(&waiter->wake);
-}
-
-void sleepers_wake(struct beam_channel *channel, struct sleepers *sleepers, size_t n)
-{
-	struct list *next;
-
-	sleepers->changes++;
-	for (struct list *link = sleepers->list.next; n && link != &sleepers->list; link = next, n--) {
-		struct waiter *waiter = list_entry(link, struct waiter, link);
-
-		next = link->next;
-		if (waiter->leading)
-			continue;
-		baton_wake(waiter);
-		atomic_store_explicit(&channel->woke, WOKE_SOMEBODY, memory_order_relaxed);
-	}
-}
-
-static void kick(struct beam_channel *channel)
-{
-	int fd = atomic_load(&channel->kick);
-
-	if (fd >= 0)
-		event_set(fd);
-}
-
-void sleepers_wake_all(struct beam_channel *channel, struct sleepers *sleepers)
-{
-	struct list *next;
-
-	sleepers->changes++;
-	for (struct list *link = sleepers->list.next; link != &sleepers->list; link = next) {
-		struct waiter *waiter = list_entry(link, struct waiter, link);
-
-		next = link->next;
-		if (!waiter->leading)
-			baton_wake(waiter);
-		else if (!pthread_equal(waiter->thread, pthread_self()))
-			kick(channel);
-	}
-}
-
-void baton_kick_for_good(struct beam_channel *channel)
-{
-	atomic_store(&channel->kicked, true);
-	kick(channel);
-}
-
-int baton_kick(struct beam_channel *channel)
-{
-	int kick = atomic_load(&channel->kick), fd;
-
-	if (kick >= 0)
-		return kick;
-	fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (fd < 0)
-		return -1;
-	if (!atomic_compare_exchange_strong(&channel->kick, &kick, fd)) {
-		close(fd);
-		return kick;
-	}
-	/* Who kicked for good before it was there could not. */
-	if (atomic_load(&channel->kicked))
-		event_set(fd);
-	return fd;
-}
-
-/* Someone wanted a leader to look at what it waits for. A kick for good stays. */
-static void drain_kick(struct beam_channel *channel)
-{
-	uint64_t count;
-
-	if (atomic_load(&channel->kicked) || sys_read(channel->kick, &count, sizeof count) < 0)
-		return;
-	if (atomic_load(&channel->kicked))
-		event_set(channel->kick);
-}
 
 /* ---- The right; its lock is held ------------------------------------------------------------------------------------------------ */
 
@@ -216,7 +115,7 @@ static bool give_right(struct beam_channel *channel, struct waiter *waiter)
 	waiter->passed_over = true;
 	if (!waiter->woken) {
 		waiter->granted = true;
-		baton_wake(waiter);
+		waiter_wake(waiter);
 	}
 	pthread_mutex_unlock(waiter->lock);
 	if (!waiter->granted)
@@ -445,7 +344,7 @@ static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 		r = channel->transport.methods->wait(&channel->transport, POLLIN, fd, until);
 	}
 	if (r == 0)
-		drain_kick(channel);
+		baton_drain_kick(channel);
 }
 
 /* Reads what there is, or waits until there may be something. */
