@@ -396,18 +396,6 @@ void tx_forget_held(struct tx *tx, struct outlet *outlet)
 		tx_wake_ready(tx);
 }
 
-uint32_t tx_give_back(struct tx *tx)
-{
-	uint64_t room = room_of(&tx->attachments);
-
-	if (!(tx->peer_features & FEATURE_LENDS) || !list_empty(&tx->claims) || tx->goodbye_due)
-		return 0;
-	tx->attachments.limit -= room;
-	tx->want = (uint32_t)tx->attachments.limit;
-	tx->give_back += (uint32_t)room;
-	return (uint32_t)room;
-}
-
 /* ---- What the peer says ------------------------------------------------------------------------------------------ */
 
 /* What is refused is not kept: senders go on until the channel's end is known to them. */
@@ -463,44 +451,4 @@ const char *tx_credit_call(struct tx *tx, uint32_t call, uint32_t bytes, uint32_
 	if (overdraft)
 		return grant_shared(tx, outlet, bytes, attachments);
 	return outlet ? grant_outlet(tx, outlet, bytes, attachments) : NULL;
-}
-
-/* ---- What this side owes ------------------------------------------------------------------------------------------ */
-
-void tx_settled(struct tx *tx, uint32_t attachments)
-{
-	tx->due_attachments += attachments;
-}
-
-bool tx_wanted(struct tx *tx, uint32_t until)
-{
-	tx->want_until = until;
-	tx->eager_until = until + tx->lent / 8;
-	return tx_short_of(tx) > 0;
-}
-
-uint32_t tx_short_of(struct tx *tx)
-{
-	uint32_t granted = (uint32_t)atomic_load_explicit(&tx->granted_attachments, memory_order_relaxed);
-	int32_t missing = (int32_t)(tx->want_until - granted);
-
-	atomic_store_explicit(&tx->wanted, (int32_t)(tx->eager_until - granted) > 0, memory_order_relaxed);
-	return missing > (int32_t)tx->due_attachments ? (uint32_t)missing - tx->due_attachments : 0;
-}
-
-void tx_lend(struct tx *tx, uint32_t attachments)
-{
-	tx->lent += attachments;
-	tx->due_attachments += attachments;
-}
-
-void tx_given_back(struct tx *tx, uint32_t attachments)
-{
-	uint64_t granted = atomic_load_explicit(&tx->granted_attachments, memory_order_relaxed);
-
-	atomic_store_explicit(&tx->granted_attachments, granted - attachments, memory_order_release);
-	/* Whoever gives back is short of nothing. */
-	tx->want_until = tx->eager_until = (uint32_t)(granted - attachments);
-	tx->lent -= attachments;
-	tx_short_of(tx);
 }

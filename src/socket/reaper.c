@@ -38,7 +38,6 @@
 
 enum {
 	LINGER_MS = 100,
-	QUEUE_MIN = 64,
 	/* A turn ends after that many closes, or after the first that ends later than this. */
 	TURN = 64,
 	TURN_NS = 1000 * 1000,
@@ -65,7 +64,7 @@ static struct {
 	bool ending;
 	/* Accounts that wait for a turn. */
 	struct list accounts;
-	struct reaper_queue independent;
+	struct fd_queue independent;
 	/* The next turn is one of independent descriptors, if there are any. */
 	bool independent_next;
 	/* All threads, with those that have yet to begin, and those in a turn. */
@@ -117,57 +116,11 @@ static bool reaper_enter(void)
 	return true;
 }
 
-/* ---- Queues ---------------------------------------------------------------------------------- */
-
-static size_t waiting(const struct reaper_queue *queue)
-{
-	return queue->end - queue->first;
-}
-
-static bool queue_make_room(struct reaper_queue *queue, size_t n)
-{
-	size_t capacity = queue->capacity ? queue->capacity : QUEUE_MIN;
-	int *fds;
-
-	if (queue->end + n <= queue->capacity)
-		return true;
-	/* Only if that makes much room, so that each descriptor is moved a few times at most. */
-	if (queue->first >= queue->capacity / 2 && waiting(queue) + n <= queue->capacity) {
-		memmove(queue->fds, queue->fds + queue->first, waiting(queue) * sizeof *queue->fds);
-		queue->end -= queue->first;
-		queue->first = 0;
-		return true;
-	}
-	while (capacity < queue->end + n)
-		capacity *= 2;
-	fds = sys_realloc(queue->fds, capacity * sizeof *fds);
-	if (!fds)
-		return false;
-	queue->fds = fds;
-	queue->capacity = capacity;
-	return true;
-}
-
-static void queue_add(struct reaper_queue *queue, const int *fds, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (fds[i] >= 0)
-			queue->fds[queue->end++] = fds[i];
-}
-
-/* The first n are closed. */
-static void drop(struct reaper_queue *queue, size_t n)
-{
-	queue->first += n;
-	if (queue->first == queue->end)
-		queue->first = queue->end = 0;
-}
-
 /* ---- What there is to do --------------------------------------------------------------------- */
 
 static bool independent_waits(void)
 {
-	return waiting(&reaper.independent) > 0 && reaper.late_independent < LATE_MAX;
+	return fd_queue_waiting(&reaper.independent) > 0 && reaper.late_independent < LATE_MAX;
 }
 
 /* There is something that a thread could begin now. */
@@ -179,7 +132,7 @@ static bool work_waits(void)
 /* Nothing is left but what is late. */
 static bool prompt_done(void)
 {
-	return waiting(&reaper.independent) == 0 && list_empty(&reaper.accounts) && !reaper.prompt;
+	return fd_queue_waiting(&reaper.independent) == 0 && list_empty(&reaper.accounts) && !reaper.prompt;
 }
 
 static bool all_done(void)
@@ -251,11 +204,11 @@ static void close_independent(const struct closer *closer)
 	do {
 		int fd = reaper.independent.fds[reaper.independent.first];
 
-		drop(&reaper.independent, 1);
+		fd_queue_drop(&reaper.independent, 1);
 		reaper_begin_closing();
 		close(fd);
 		pthread_mutex_lock(&lock);
-	} while (++n < TURN && !closer->late && waiting(&reaper.independent) > 0 && coarse_now() - begin < TURN_NS);
+	} while (++n < TURN && !closer->late && fd_queue_waiting(&reaper.independent) > 0 && coarse_now() - begin < TURN_NS);
 }
 
 static size_t close_some(const int *fds, size_t n)
@@ -272,7 +225,7 @@ static size_t close_some(const int *fds, size_t n)
 static void close_of_account(struct reaper_account *account)
 {
 	int fds[TURN];
-	size_t n = waiting(&account->queue);
+	size_t n = fd_queue_waiting(&account->queue);
 	bool more;
 
 	n = n < TURN ? n : TURN;
@@ -281,8 +234,8 @@ static void close_of_account(struct reaper_account *account)
 	reaper_begin_closing();
 	n = close_some(fds, n);
 	pthread_mutex_lock(&lock);
-	drop(&account->queue, n);
-	more = waiting(&account->queue) > 0;
+	fd_queue_drop(&account->queue, n);
+	more = fd_queue_waiting(&account->queue) > 0;
 	account->in_hand = more;
 	pthread_mutex_unlock(&lock);
 	account->settled(account, n);
@@ -364,7 +317,7 @@ static void reap(bool lingers)
 	}
 	if (--reaper.threads == 0) {
 		free(reaper.independent.fds);
-		reaper.independent = (struct reaper_queue){.fds = NULL};
+		reaper.independent = (struct fd_queue){.fds = NULL};
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -414,11 +367,11 @@ static void close_here(struct reaper_account *account, const int *fds, size_t n)
 /* False: there is no memory. */
 static bool queue_up(struct reaper_account *account, const int *fds, size_t n)
 {
-	struct reaper_queue *queue = account ? &account->queue : &reaper.independent;
+	struct fd_queue *queue = account ? &account->queue : &reaper.independent;
 
-	if (!queue_make_room(queue, n))
+	if (!fd_queue_make_room(queue, n))
 		return false;
-	queue_add(queue, fds, n);
+	fd_queue_add(queue, fds, n);
 	if (account && !account->in_hand && !list_linked(&account->link))
 		list_append(&reaper.accounts, &account->link);
 	return true;

@@ -16,15 +16,10 @@
 
 #include <base/list.h>
 #include <beam/deadline.h>
+#include <socket/fd_queue.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* Descriptors to be closed: fds[first] to fds[end - 1]. */
-struct reaper_queue {
-	int *fds;
-	size_t first, end, capacity;
-};
 
 /*
  * Whose descriptors are closed, such as those that came over a channel. The closes of an account
@@ -45,7 +40,7 @@ struct reaper_queue {
 struct reaper_account {
 	/* All but settled() is the reaper's, under its lock. */
 	struct list link; /* among the accounts that wait for a turn */
-	struct reaper_queue queue;
+	struct fd_queue queue;
 	bool in_hand; /* a thread closes for it */
 	uint32_t process;
 	void (*settled)(struct reaper_account *account, size_t n);
