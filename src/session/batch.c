@@ -178,7 +178,7 @@ bool tx_batch(struct tx *tx, struct tx_own *own)
 		batch->left = HELLO_FRAME;
 		return batch->active = true;
 	}
-	control = control_make(tx, own);
+	control = control_due(tx) ? control_make(tx, own) : 0;
 	batch_add(batch, tx->control, control);
 	if (!outgoing_left(tx->drain) && tx->fill->size)
 		swap_buffers(tx);

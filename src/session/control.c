@@ -38,18 +38,10 @@ static void granted(_Atomic uint64_t *counter, uint32_t more)
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_release);
 }
 
-/* Credit for attachments of the whole channel is given back in lots, but at once while the other side is short of it. */
-static bool shared_due(const struct tx *tx)
-{
-	bool wanted = atomic_load_explicit(&tx->wanted, memory_order_relaxed);
-
-	return tx->due_pool || tx->due_attachments > (wanted ? 0 : tx->lent / 8);
-}
-
 /* Of the channel and nothing else. They come first but for one OPEN: there is room. */
 static void control_channel(struct tx *tx, size_t *size)
 {
-	if (shared_due(tx)) {
+	if (control_shared_due(tx)) {
 		control_credit(tx, size, 0, 0, 0, tx->due_pool, tx->due_attachments);
 		granted(&tx->granted_pool, tx->due_pool);
 		granted(&tx->granted_attachments, tx->due_attachments);
@@ -66,11 +58,6 @@ static void control_channel(struct tx *tx, size_t *size)
 		control_frame(tx, size, FRAME_PING, 0, 0, PING_ANSWERS, 0);
 	tx->give_back = 0;
 	tx->want_due = tx->ping_due = tx->pong_due = false;
-}
-
-bool control_channel_due(const struct tx *tx)
-{
-	return shared_due(tx) || tx->give_back || tx->want_due || tx->ping_due || tx->pong_due;
 }
 
 static bool control_inlet_credit(struct tx *tx, size_t *size, struct inlet *inlet, uint32_t id, uint32_t call)

@@ -6,11 +6,6 @@
 #include <session/outgoing.h>
 #include <string.h>
 
-size_t tx_own_size(const struct tx_own *own)
-{
-	return own->head_size + own->payload + own->padding;
-}
-
 /* So many bytes of frames, and the topic's OPEN if that is due. */
 static bool buffer_has_space(const struct tx *tx, const struct outlet *outlet, size_t size)
 {
@@ -39,14 +34,6 @@ unsigned char *tx_own_put(const struct tx_own *own, unsigned char *to)
 	}
 	memset(to, 0, own->padding);
 	return to + own->padding;
-}
-
-void outgoing_note_last(const struct tx_own *own)
-{
-	if (own->call && own->n_messages)
-		own->call->asked = true;
-	if (own->is_last && own->n_messages)
-		own->outlet->close_sent = true;
 }
 
 void tx_append(struct tx *tx, struct tx_own *own, const int *fds)

@@ -18,11 +18,36 @@ static inline size_t outgoing_left(const struct tx_buffer *buffer)
 	return buffer->size - buffer->at;
 }
 
+/* Credit for attachments of the whole channel is given back in lots, but at once while the other side is short of it. */
+static inline bool control_shared_due(const struct tx *tx)
+{
+	bool wanted = atomic_load_explicit(&tx->wanted, memory_order_relaxed);
+
+	return tx->due_pool || tx->due_attachments > (wanted ? 0 : tx->lent / 8);
+}
+
 /* Something is due that is of the channel and nothing else. */
-bool control_channel_due(const struct tx *tx);
+static inline bool control_channel_due(const struct tx *tx)
+{
+	return control_shared_due(tx) || tx->give_back || tx->want_due || tx->ping_due || tx->pong_due;
+}
+
+/* Something may have to be written down. */
+static inline bool control_due(const struct tx *tx)
+{
+	return control_channel_due(tx) || !list_empty(&tx->due_inlets) || !list_empty(&tx->due_outlets) ||
+	       !list_empty(&tx->unnamed) || tx->goodbye_due;
+}
+
 /* Writes down what is due, as much as there is room for; the topic of the writer's own frame first. Returns the size. */
 size_t control_make(struct tx *tx, const struct tx_own *own);
 /* The last frame of a request, or of the last reply, is about to go: what answers it may come as soon as it has. */
-void outgoing_note_last(const struct tx_own *own);
+static inline void outgoing_note_last(const struct tx_own *own)
+{
+	if (own->call && own->n_messages)
+		own->call->asked = true;
+	if (own->is_last && own->n_messages)
+		own->outlet->close_sent = true;
+}
 
 #endif

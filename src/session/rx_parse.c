@@ -87,22 +87,6 @@ struct data {
 	size_t size;
 };
 
-struct inlet *rx_open_inlet(struct rx *rx, uint32_t id)
-{
-	struct inlet *inlet = rx_find_inlet(rx, id);
-
-	/* Closed, and its RESET gone: the id is free. */
-	if (!inlet || (inlet->state == INLET_CLOSED && atomic_load_explicit(&inlet->reset_sent, memory_order_acquire))) {
-		rx_breach(rx, BREACH_TOPIC_ID);
-		return NULL;
-	}
-	if (inlet->state == INLET_CLOSED) {
-		rx_breach(rx, BREACH_CLOSED);
-		return NULL;
-	}
-	return inlet;
-}
-
 /* The inlet that a message's frame is for; NULL after a breach. */
 static inline struct inlet *message_inlet(struct rx *rx)
 {

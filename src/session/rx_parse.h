@@ -6,6 +6,7 @@
 #define SESSION_RX_PARSE_H
 
 #include <session/rx.h>
+#include <wire/breach.h>
 
 /* Payloads from this size on are read straight into their message when the frame is not complete yet. */
 enum { RX_DIRECT_MIN = 4096 };
@@ -22,7 +23,21 @@ static inline struct inlet *rx_find_inlet(struct rx *rx, uint32_t id)
 }
 
 /* The open inlet that a frame is for; NULL after a breach. */
-struct inlet *rx_open_inlet(struct rx *rx, uint32_t id);
+static inline struct inlet *rx_open_inlet(struct rx *rx, uint32_t id)
+{
+	struct inlet *inlet = rx_find_inlet(rx, id);
+
+	/* Closed, and its RESET gone: the id is free. */
+	if (!inlet || (inlet->state == INLET_CLOSED && atomic_load_explicit(&inlet->reset_sent, memory_order_acquire))) {
+		rx_breach(rx, BREACH_TOPIC_ID);
+		return NULL;
+	}
+	if (inlet->state == INLET_CLOSED) {
+		rx_breach(rx, BREACH_CLOSED);
+		return NULL;
+	}
+	return inlet;
+}
 
 /* Tells what has arrived on an inlet. */
 static inline void rx_flush(struct rx *rx, struct inlet *inlet)

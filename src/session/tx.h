@@ -253,7 +253,7 @@ void tx_return_withheld(struct tx *tx, struct inlet *inlet);
 void tx_return_pool(struct tx *tx, uint32_t pool);
 void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason);
 
-/* ---- Attachments of the whole channel (credit.c). */
+/* ---- Attachments of the whole channel (lent.c). */
 /* So many have been taken by the program, or closed, or were lost: they may be used again. */
 void tx_settled(struct tx *tx, uint32_t attachments);
 /* The other side is short of attachments until so many have been granted. True if that takes more than is due to it. */
@@ -346,7 +346,10 @@ void tx_give_up(struct tx *tx, struct tx_own *own);
 void tx_complete(struct tx *tx, struct outlet *outlet, bool large);
 
 /* The size of a frame with its padding. */
-size_t tx_own_size(const struct tx_own *own);
+static inline size_t tx_own_size(const struct tx_own *own)
+{
+	return own->head_size + own->payload + own->padding;
+}
 /* Writes the frame down; returns where it ends. */
 unsigned char *tx_own_put(const struct tx_own *own, unsigned char *to);
 /* True if the frame fits into the buffer now. */
