@@ -9,8 +9,7 @@
  */
 #include <channel/internal.h>
 #include <channel/lending.h>
-
-enum { LEND_FIRST_NS = 1000 * 1000, LEND_LAST_NS = 1000 * 1000 * 1000 };
+#include <channel/tuning.h>
 
 /* By whoever took them, or by the reaper. */
 static void on_settled(struct reaper_account *account, size_t n)

@@ -17,20 +17,8 @@
  * him rather than handed over, and who leads steps down for him. If he stays away, a tick, a short one then, gives it to one who waits.
  */
 #include <base/sys.h>
+#include <channel/tuning.h>
 #include <channel/waiter.h>
-
-enum {
-	TICK_NS = 10 * 1000 * 1000,
-	/* The same while others wait and the right lies free, because somebody is expected back soon, which is within so long. */
-	SHORT_TICK_NS = 2 * 1000 * 1000,
-	SOON_NS = 50 * 1000,
-	/* It is expected after so many times running; after more of them for each time that nobody came. */
-	RETURNS = 8,
-	RETURNS_MOST = 1 << 16,
-	RETURNS_PROVEN = 4096,
-	/* So many take-overs from WATCH within a tick's time make it TICK. */
-	OFTEN = 3,
-};
 
 /* A result that no call has. */
 enum { STEP_DOWN = 1 };

@@ -31,8 +31,6 @@
 /* Reading has not ended: a value that no result has. */
 #define NOT_ENDED 1
 
-/* Without any input for so long the channel lets go of memory that it keeps for use again. */
-enum { IDLE_NS = 20 * 1000 * 1000, KICKLESS_NS = 10 * 1000 * 1000 };
 /* Memory has been let go of; nothing has come since the last look; something has. */
 enum activity { ACTIVITY_NONE, ACTIVITY_PAST, ACTIVITY_NOW };
 

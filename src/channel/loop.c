@@ -8,9 +8,7 @@
  */
 #include <beam/event.h>
 #include <channel/internal.h>
-
-/* Who waits for a turn of somebody else's, or cannot be woken, looks again after so long. */
-enum { HELP_NS = 10 * 1000 * 1000 };
+#include <channel/tuning.h>
 
 static int loop_check(const struct beam_channel *channel)
 {

@@ -4,19 +4,8 @@
  * and is given up for a while when it does not pay: because nothing comes in time, or because those others keep the core.
  */
 #include <channel/internal.h>
+#include <channel/tuning.h>
 #include <sched.h>
-
-enum {
-	/* A yield that takes longer has let somebody else work: polling does not pay. */
-	YIELD_MOST_NS = 100 * 1000,
-	/* Polling that failed so many times running is given up but for trials, which grow rarer up to one in so many. */
-	POLL_FAILS = 3,
-	POLL_RAREST = 1024,
-	/* So often running nothing is expected to be there at once, before that is looked at again. */
-	POLL_PATIENT = 16,
-	/* After so many times that polling was worth it, it is penalised half as much for the next yield that takes long. */
-	POLL_WORTH = 256,
-};
 
 /* Lets others run. False if that took so long that somebody else has worked meanwhile: polling does not pay then. */
 static bool yield_shortly(int64_t *now)

@@ -3,14 +3,12 @@
  * Reading, by the holder of the reading right.
  */
 #include <channel/internal.h>
+#include <channel/tuning.h>
 #include <socket/reaper.h>
 #include <wire/breach.h>
 
-enum {
-	READ_MOST = 256 << 10,
-	/* Descriptors that came for a message that is not whole are held for so long while nothing goes on. */
-	HOLD_MS = 5000,
-};
+/* Descriptors that came for a message that is not whole are held for so long while nothing goes on. */
+enum { HOLD_MS = 5000 };
 
 void read_fail(struct beam_channel *channel, int error, const char *breach)
 {

@@ -4,10 +4,9 @@
  */
 #include <base/sys.h>
 #include <channel/sending.h>
+#include <channel/tuning.h>
 #include <socket/socket.h>
 #include <string.h>
-
-enum { BURST_SENDS = 16, BURST_GAP_NS = 1000 };
 
 /* ---- Making -------------------------------------------------------------------------------------------------------------------- */
 

@@ -7,10 +7,11 @@
  */
 #include <base/sys.h>
 #include <channel/internal.h>
+#include <channel/tuning.h>
 #include <sched.h>
 #include <wire/breach.h>
 
-enum { EVENTS = 2, BURST_OVER_NS = 50 * 1000 };
+enum { EVENTS = 2 };
 
 /* ---- Writing ----------------------------------------------------------------------------------------------------------- */
 

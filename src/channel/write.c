@@ -4,8 +4,7 @@
  */
 #include <base/sys.h>
 #include <channel/internal.h>
-
-enum { RETRY_FIRST_NS = 1000 * 1000, RETRY_LAST_NS = 50 * 1000 * 1000 };
+#include <channel/tuning.h>
 
 static void close_all(const int *fds, unsigned n)
 {
