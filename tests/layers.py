@@ -46,6 +46,10 @@ IMPURE_CALLS = re.compile(
 # Only the socket room knows how descriptors travel; the seam has the two calls.
 CMSG = re.compile(r"\b(?:CMSG_\w+|SCM_\w+|struct\s+cmsghdr|msg_control(?:len)?|(?:send|recv)m?msg)\b")
 
+# Only wire and session know frames. The session's headers bring wire/frame.h along, so its names are looked for too.
+FRAME_ROOMS = {"wire", "session"}
+FRAMES = re.compile(r"\b(?:FRAME_\w+|frame_(?:decode|encode|body|payload|padding|message|set_carried)\s*\(|struct\s+frame\b)")
+
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.S)
 
@@ -63,6 +67,8 @@ def check_include(room, brackets, header):
         return f"{room} is pure: no <{header}>"
     if "/" not in header:
         return None
+    if header == "wire/frame.h" and room not in FRAME_ROOMS:
+        return f"{room} knows no frames: no <{header}>"
     other = header.split("/")[0]
     if other in ROOMS and other != room and other not in ROOMS[room]:
         return f"{room} may not know {other}"
@@ -83,6 +89,8 @@ def check_file(path, room):
     for number, line in enumerate(without_comments(text).splitlines(), 1):
         if not knows_cmsg and CMSG.search(line):
             yield number, f"only the socket room knows cmsg: {CMSG.search(line).group()}"
+        if room not in FRAME_ROOMS and FRAMES.search(line):
+            yield number, f"{room} knows no frames: no {FRAMES.search(line).group()}"
         if room in PURE_ROOMS and IMPURE_CALLS.search(line):
             yield number, f"{room} is pure: no {IMPURE_CALLS.search(line).group()[:-1].strip()}()"
 

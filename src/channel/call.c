@@ -181,14 +181,14 @@ int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov,
 	call = call_new(topic->channel);
 	if (!call)
 		return -ENOMEM;
-	s.call = &call->inlet;
+	s.message.call = &call->inlet;
 	r = sending_send(&s);
 	if (!r) {
 		*ret = call;
 		return 0;
 	}
 	/* One of which a part has gone gets an end from the other side, which the session waits for. */
-	if (!s.call || !call->inlet.id)
+	if (!s.message.call || !call->inlet.id)
 		call_unref(call);
 	else
 		cancel(call);

@@ -352,7 +352,7 @@ static void on_room(void *owner)
 static void on_released(void *owner, struct outlet *outlet)
 {
 	(void)owner;
-	if (outlet->kind == FRAME_REPLY)
+	if (outlet_replies(outlet))
 		request_released(outlet);
 	else
 		topic_memory_unref(list_entry(outbox_of(outlet), struct beam_topic, outbox));

@@ -4,6 +4,7 @@
  */
 #include <base/options.h>
 #include <channel/internal.h>
+#include <session/fragment.h>
 
 /* What one option may be by itself. */
 struct bounds {
@@ -30,7 +31,7 @@ static int check_options(const struct beam_channel_options *options)
 	    BOUNDS(topics, limits_base.topics, 65535),
 	    BOUNDS(calls, limits_base.calls, 65535),
 	    BOUNDS(message_bytes, limits_base.message_bytes, CREDIT_MAX),
-	    BOUNDS(message_attachments, 0, FRAME_CARRIED_MAX),
+	    BOUNDS(message_attachments, 0, TX_ATTACHMENTS_MAX),
 	    BOUNDS(topic_window_bytes, limits_base.topic_bytes, CREDIT_MAX),
 	    BOUNDS(topic_window_attachments, options->message_attachments, 65535),
 	    BOUNDS(pool_bytes, limits_base.pool_bytes, CREDIT_MAX),

@@ -111,7 +111,7 @@ static int reply_send(beam_message *message, const struct iovec *iov, size_t n_i
 	struct sending s;
 	int r = sending_prepare(&s, request->channel, &request->outbox, iov, n_iov, fds, n_fds, deadline);
 
-	s.flags = flags;
+	s.message.flags = flags;
 	return r < 0 ? r : sending_send(&s);
 }
 
@@ -122,7 +122,7 @@ int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n
 
 	if (!beam_message_is_call(request) || (flags & ~(unsigned)BEAM_REPLY_MORE))
 		return -EINVAL;
-	return reply_send(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : FRAME_END, deadline);
+	return reply_send(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : TX_LAST, deadline);
 }
 
 int beam_message_reply(beam_message *request, const void *data, size_t size, beam_deadline deadline)
@@ -161,5 +161,5 @@ int beam_message_fail(beam_message *request, uint32_t code, const void *data, si
 	if (!size)
 		return fail_plainly(request_of(request->call), code);
 	put_u32(bytes, code);
-	return reply_send(request, iov, 2, NULL, 0, FRAME_END | FRAME_ERROR, deadline);
+	return reply_send(request, iov, 2, NULL, 0, TX_LAST | TX_FAILED, deadline);
 }

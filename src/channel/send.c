@@ -12,14 +12,15 @@
 /* True if it is charged. What ends sending is for the others to find. */
 static inline bool charge_plainly(struct sending *s)
 {
-	s->large = s->size > TX_WHOLE || s->n_iov > TX_OWN_PARTS;
-	return !s->large && !s->n_fds && !s->call && !sending_state(s->channel, &s->outbox->outlet) &&
-	       tx_charge_plain(&s->outbox->outlet, s->size);
+	s->large = s->message.size > TX_WHOLE || s->message.n_iov > TX_OWN_PARTS;
+	return !s->large && !s->message.n_fds && !s->message.call && !sending_state(s->channel, &s->outbox->outlet) &&
+	       tx_charge_plain(&s->outbox->outlet, s->message.size);
 }
 
 static void begin_claim(struct sending *s, struct claimant *claimant)
 {
-	claimant->claim = (struct tx_claim){.size = s->size, .n_fds = s->n_fds, .large = s->large, .call = s->call};
+	claimant->claim =
+	    (struct tx_claim){.size = s->message.size, .n_fds = s->message.n_fds, .large = s->large, .call = s->message.call};
 	list_init(&claimant->claim.link);
 	sleepers_init(&claimant->woken);
 }
@@ -32,9 +33,9 @@ static inline int try_charge(struct sending *s, struct tx_claim *claim)
 
 	if (r)
 		return r;
-	r = tx_fits(tx, outlet, s->size, s->n_fds);
+	r = tx_fits(tx, outlet, s->message.size, s->message.n_fds);
 	if (!r)
-		return tx_charge(tx, outlet, claim, &s->overdraft);
+		return tx_charge(tx, outlet, claim, &s->message.overdraft);
 	if (r == -EAGAIN)
 		tx_wait(tx, outlet, claim);
 	return r;
@@ -83,16 +84,16 @@ int sending_end(struct sending *s, int result)
 	struct outlet *outlet = &s->outbox->outlet;
 
 	if (result < 0) {
-		tx_uncharge(tx, outlet, s->size, s->n_fds, s->overdraft);
+		tx_uncharge(tx, outlet, s->message.size, s->message.n_fds, s->message.overdraft);
 		/* The channel's end may have forgotten it first. */
-		if (s->call && tx_call_undone(tx, s->call)) /* GCOVR_EXCL_BR_LINE: a race */
-			s->call = NULL;
+		if (s->message.call && tx_call_undone(tx, s->message.call)) /* GCOVR_EXCL_BR_LINE: a race */
+			s->message.call = NULL;
 	} else {
-		if (s->flags & FRAME_END)
+		if (s->message.flags & TX_LAST)
 			tx_ended(outlet);
 		outlet->messages++;
-		outlet->bytes += s->size;
-		outlet->attachments += s->n_fds;
+		outlet->bytes += s->message.size;
+		outlet->attachments += s->message.n_fds;
 	}
 	tx_complete(tx, outlet, s->large);
 	return result;
@@ -104,15 +105,15 @@ int sending_frames(struct sending *s)
 	int r;
 
 	do {
-		sending_make_frame(s);
+		tx_message_frame(&s->message, s->deadline != BEAM_NOWAIT);
 		r = sending_frame(s);
 		if (r < 0)
 			break;
-		begun = begun || s->left;
-	} while (s->left);
+		begun = begun || s->message.left;
+	} while (s->message.left);
 	if (r < 0)
-		tx_give_up(&s->channel->tx, &s->own);
-	if (r >= 0 || (!begun && !s->own.sent_some))
+		tx_give_up(&s->channel->tx, &s->message.own);
+	if (r >= 0 || (!begun && !s->message.own.sent_some))
 		return sending_end(s, r);
 	tx_abort(&s->channel->tx, &s->outbox->outlet);
 	write_pending(s->channel);
@@ -137,8 +138,8 @@ int sending_send(struct sending *s)
 
 void sending_rewind(struct sending *s)
 {
-	s->at_iov = s->at_byte = 0;
-	s->left = s->size;
+	s->message.at_iov = s->message.at_byte = 0;
+	s->message.left = s->message.size;
 }
 
 int sending_prepare(struct sending *s, struct beam_channel *channel, struct outbox *outbox, const struct iovec *iov,
@@ -148,35 +149,36 @@ int sending_prepare(struct sending *s, struct beam_channel *channel, struct outb
 		return -EINVAL;
 	if (channel_foreign(channel))
 		return -ECHILD;
-	if (n_fds > FRAME_CARRIED_MAX)
+	if (n_fds > TX_ATTACHMENTS_MAX)
 		return -E2BIG;
 	s->channel = channel;
 	s->outbox = outbox;
+	s->message.outlet = &outbox->outlet;
 	s->deadline = deadline;
-	s->iov = iov;
-	s->n_iov = n_iov;
-	s->size = 0;
+	s->message.iov = iov;
+	s->message.n_iov = n_iov;
+	s->message.size = 0;
 	for (size_t i = 0; i < n_iov; i++) {
 		if (iov[i].iov_len && !iov[i].iov_base)
 			return -EINVAL;
-		if (iov[i].iov_len > (size_t)INT32_MAX - s->size)
+		if (iov[i].iov_len > (size_t)INT32_MAX - s->message.size)
 			return -EMSGSIZE;
-		s->size += iov[i].iov_len;
+		s->message.size += iov[i].iov_len;
 	}
 	for (size_t i = 0; i < n_fds; i++) {
 		if (fds[i] < 0)
 			return -EBADF;
 	}
 	sending_rewind(s);
-	s->fds = fds;
-	s->n_fds = (unsigned)n_fds;
+	s->message.fds = fds;
+	s->message.n_fds = (unsigned)n_fds;
 	s->given = s->taken = false;
-	s->overdraft = 0;
+	s->message.overdraft = 0;
 	s->unkept = 0;
-	s->call = NULL;
-	s->flags = 0;
-	s->own.outlet = &outbox->outlet;
-	s->own.done = false;
+	s->message.call = NULL;
+	s->message.flags = 0;
+	s->message.own.outlet = &outbox->outlet;
+	s->message.own.done = false;
 	return 0;
 }
 

@@ -1,105 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames of a message on its way out: made from the caller's memory, and written from there, or put into the buffer.
+ * Frames of a message on its way out: written from the caller's memory, or put into the buffer.
  */
 #include <base/sys.h>
 #include <channel/sending.h>
 #include <channel/tuning.h>
 #include <socket/socket.h>
 #include <string.h>
-
-/* ---- Making -------------------------------------------------------------------------------------------------------------------- */
-
-/* Puts the next `most` bytes of the payload, or as many as lie in few enough pieces, into the frame. */
-static void take_payload(struct sending *s, size_t most)
-{
-	struct tx_own *own = &s->own;
-
-	own->n_parts = 0;
-	own->payload = 0;
-	while (s->left && own->payload < most && own->n_parts < TX_OWN_PARTS) {
-		const struct iovec *iov = &s->iov[s->at_iov];
-		size_t size = iov->iov_len - s->at_byte, room = most - own->payload;
-
-		if (!size) {
-			s->at_iov++;
-			s->at_byte = 0;
-			continue;
-		}
-		if (size > room)
-			size = room;
-		own->parts[own->n_parts++] = (struct iovec){(unsigned char *)iov->iov_base + s->at_byte, size};
-		own->payload += size;
-		s->at_byte += size;
-		s->left -= size;
-	}
-}
-
-/* How much of what is left the next frame takes. What ends the message must not be divided, so it is a frame of its own. */
-static size_t next_part(const struct sending *s, size_t room)
-{
-	if (s->left <= TX_WHOLE)
-		return s->left;
-	return s->left - TX_TAIL < room ? s->left - TX_TAIL : room;
-}
-
-/* More frames, all but the last, as long as their payload lies in one piece. */
-static void make_more(struct sending *s)
-{
-	struct tx_own *own = &s->own;
-
-	while (s->left > TX_WHOLE && own->n_more < TX_OWN_MORE) {
-		const struct iovec *iov = &s->iov[s->at_iov];
-		size_t size = next_part(s, FRAME_BODY_MAX);
-		struct tx_more *more = &own->more[own->n_more];
-
-		if (iov->iov_len - s->at_byte < size)
-			return;
-		more->part = (struct iovec){(unsigned char *)iov->iov_base + s->at_byte, size};
-		more->padding = frame_padding(size);
-		s->at_byte += size;
-		s->left -= size;
-		tx_frame(&s->outbox->outlet, more->head, FRAME_MORE, 0, s->call ? s->call->id : 0, size);
-		own->n_more++;
-	}
-}
-
-void sending_make_frame(struct sending *s)
-{
-	struct tx_own *own = &s->own;
-	bool first = s->left == s->size;
-	size_t prefix = 0;
-	uint8_t flags = first ? s->flags : 0;
-
-	if (first && s->overdraft)
-		prefix = FRAME_SIZED_PREFIX;
-	take_payload(s, next_part(s, FRAME_BODY_MAX - (first ? FRAME_SIZED_PREFIX : 0)));
-	if (first && s->left)
-		prefix = FRAME_SIZED_PREFIX;
-	if (prefix) {
-		flags |= FRAME_SIZED;
-		put_u32(own->head + FRAME_HEADER, (uint32_t)s->size);
-		put_u32(own->head + FRAME_HEADER + 4, s->overdraft);
-	}
-	if (s->left)
-		flags |= FRAME_MORE;
-	own->head_size = FRAME_HEADER + prefix;
-	own->padding = frame_padding(prefix + own->payload);
-	own->fds = first ? s->fds : NULL;
-	own->n_fds = first ? s->n_fds : 0;
-	tx_frame(own->outlet, own->head, flags, (uint8_t)own->n_fds, s->call ? s->call->id : 0, prefix + own->payload);
-	own->n_more = 0;
-	/* Only a frame alone can go into the buffer. */
-	if (own->payload > TX_WHOLE && s->deadline != BEAM_NOWAIT)
-		make_more(s);
-	own->n_messages = !s->left;
-	own->undivided = !s->left;
-	own->made_way = false;
-	own->after = s->outbox->outlet.buffered;
-	own->call = s->call;
-	own->is_last = s->flags & FRAME_END;
-	own->batched = own->begun = own->done = own->sent_some = false;
-}
 
 /* ---- Sending ------------------------------------------------------------------------------------------------------------------- */
 
@@ -113,8 +20,8 @@ static bool cannot_keep(struct sending *s, int r)
 
 int sending_append(struct sending *s)
 {
-	struct tx_own *own = &s->own;
-	int duplicates[FRAME_CARRIED_MAX];
+	struct tx_own *own = &s->message.own;
+	int duplicates[TX_ATTACHMENTS_MAX];
 
 	if (s->given || !own->n_fds) {
 		tx_append(&s->channel->tx, own, own->fds);
@@ -140,17 +47,17 @@ bool sending_may_append(const struct sending *s)
 	const struct tx *tx = &s->channel->tx;
 
 	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
-	if (s->own.n_more || (s->own.n_fds && s->left) || s->unkept)
+	if (s->message.own.n_more || (s->message.own.n_fds && s->message.left) || s->unkept)
 		return false;
-	if (tx->held && (s->own.n_fds || s->own.outlet->buffered > tx->drained) && s->deadline != BEAM_NOWAIT)
+	if (tx->held && (s->message.own.n_fds || s->message.own.outlet->buffered > tx->drained) && s->deadline != BEAM_NOWAIT)
 		return false;
-	return (tx_own_size(&s->own) <= TX_LARGE || s->deadline == BEAM_NOWAIT) && tx_append_fits(tx, &s->own);
+	return (tx_own_size(&s->message.own) <= TX_LARGE || s->deadline == BEAM_NOWAIT) && tx_append_fits(tx, &s->message.own);
 }
 
 int sending_write(struct sending *s)
 {
 	struct beam_channel *channel = s->channel;
-	struct tx_own *own = &s->own;
+	struct tx_own *own = &s->message.own;
 	int error = 0, r;
 
 	for (;;) {
@@ -199,7 +106,7 @@ static bool enters_burst(struct sending *s)
 {
 	struct beam_channel *channel = s->channel;
 
-	if (tx_own_size(&s->own) > TX_LARGE || channel->options.loop)
+	if (tx_own_size(&s->message.own) > TX_LARGE || channel->options.loop)
 		return false;
 	channel->in_a_row = clock_now() - channel->sent_at < BURST_GAP_NS ? channel->in_a_row + 1 : 0;
 	if (channel->in_a_row < BURST_SENDS)
@@ -229,7 +136,7 @@ static int send_frame(struct sending *s)
 			return r;
 		}
 		if (channel->writing) {
-			r = write_wait(channel, tx_own_size(&s->own) <= TX_LARGE && !s->unkept, s->deadline);
+			r = write_wait(channel, tx_own_size(&s->message.own) <= TX_LARGE && !s->unkept, s->deadline);
 			if (r < 0)
 				return r;
 			if (!r)

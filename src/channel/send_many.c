@@ -9,64 +9,38 @@
 /* Accepts a message into the buffer if that needs no waiting: 0, or -EAGAIN: send it the long way. */
 static int send_buffered(struct sending *s)
 {
-	int r = s->size > TX_LARGE - FRAME_HEADER - 16 ? -EAGAIN : sending_charge_now(s);
+	int r = s->message.size > TX_SMALL ? -EAGAIN : sending_charge_now(s);
 
 	if (r < 0)
 		return r;
-	sending_make_frame(s);
+	tx_message_frame(&s->message, s->deadline != BEAM_NOWAIT);
 	r = sending_may_append(s) ? sending_append(s) : -EAGAIN;
 	return sending_end(s, r == -EMFILE ? -EAGAIN : r);
 }
 
-/* Messages with descriptors that go in one write, from the caller's descriptors: none has to be duplicated. */
-struct run {
-	unsigned char *bytes;
-	size_t size;
-	int fds[TX_FDS];
-	unsigned n_fds, n;
-};
-
 /* Adds an item to the run, charged, if it fits and needs neither waiting nor the pool. */
-static bool add_to_run(struct run *run, beam_topic *topic, const struct beam_item *item, beam_deadline deadline)
+static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_item *item, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
 	struct sending s;
 
 	if (sending_prepare(&s, topic->channel, &topic->outbox, &iov, 1, item->fds, item->n_fds, deadline) < 0 ||
-	    run->size + FRAME_HEADER + FRAME_SIZED_PREFIX + s.size + 8 > TX_RUN || run->n_fds + s.n_fds > TX_FDS ||
-	    sending_state(s.channel, &topic->outbox.outlet) < 0 || sending_charge_now(&s) < 0)
+	    !tx_run_fits(run, s.message.size, s.message.n_fds) || sending_state(s.channel, &topic->outbox.outlet) < 0 ||
+	    sending_charge_now(&s) < 0)
 		return false;
-	if (s.overdraft) {
+	if (s.message.overdraft) {
 		sending_end(&s, -EAGAIN);
 		return false;
 	}
-	sending_make_frame(&s);
-	run->size = (size_t)(tx_own_put(&s.own, run->bytes + run->size) - run->bytes);
-	for (unsigned i = 0; i < s.n_fds; i++)
-		run->fds[run->n_fds++] = item->fds[i];
-	run->n++;
+	tx_run_add(run, &s.message);
 	return true;
-}
-
-/* Whole frames among the first `size` bytes of a run, which are not all of it. */
-static size_t count_frames(const unsigned char *bytes, size_t size)
-{
-	struct frame frame;
-	size_t end = 0;
-
-	for (size_t n = 0;; n++) {
-		frame_decode(&frame, bytes + end);
-		end += FRAME_HEADER + frame_body(&frame);
-		if (end > size)
-			return n;
-	}
 }
 
 /* Sends as many of the items as can go in one write: how many, or 0: send them one by one, which tells why. */
 static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline, unsigned char *bytes)
 {
 	struct beam_channel *channel = topic->channel;
-	struct run run = {.bytes = bytes};
+	struct tx_run run = {.bytes = bytes};
 	struct sending s = {.channel = channel, .outbox = &topic->outbox, .deadline = deadline};
 	size_t sent = 0;
 
@@ -75,25 +49,17 @@ static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t 
 	while (run.n < n && add_to_run(&run, topic, &items[run.n], deadline))
 		;
 	if (run.n > 1) {
-		s.own = (struct tx_own){
-		    .outlet = &topic->outbox.outlet,
-		    .parts = {{bytes, run.size}},
-		    .n_parts = 1,
-		    .payload = run.size,
-		    .fds = run.fds,
-		    .n_fds = run.n_fds,
-		    .n_messages = run.n,
-		};
+		tx_run_own(&run, &s.message.own, &topic->outbox.outlet);
 		channel->writing = true;
 		if (sending_write(&s) == 0)
 			sent = run.n;
-		else if (s.own.begun) /* the connection broke in the middle */
-			sent = count_frames(bytes, run.size - channel->tx.batch.own_left);
+		else if (s.message.own.begun) /* the connection broke in the middle */
+			sent = tx_run_whole(&run, run.size - channel->tx.batch.own_left);
 		write_release(channel);
 	}
 	for (unsigned i = 0; i < run.n; i++) {
-		s.size = items[i].size;
-		s.n_fds = (unsigned)items[i].n_fds;
+		s.message.size = items[i].size;
+		s.message.n_fds = (unsigned)items[i].n_fds;
 		sending_end(&s, i < sent ? 0 : -EAGAIN);
 	}
 	return sent;

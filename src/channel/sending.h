@@ -7,6 +7,7 @@
 #define CHANNEL_SENDING_H
 
 #include <channel/internal.h>
+#include <session/fragment.h>
 
 /* A sender that may have to wait for credit. */
 struct claimant {
@@ -18,22 +19,13 @@ struct sending {
 	struct beam_channel *channel;
 	struct outbox *outbox;
 	beam_deadline deadline;
-	/* The payload, and how far it has been put into frames. */
-	const struct iovec *iov;
-	size_t n_iov, at_iov, at_byte, size, left;
-	const int *fds;
-	unsigned n_fds;
+	struct tx_message message;
 	/* The descriptors are the message's, to be taken rather than duplicated; taken. */
 	bool given, taken;
 	/* It may take several frames. */
 	bool large;
-	uint32_t overdraft;
 	/* Not 0: why the buffer cannot keep the frame, which is then written from the caller's memory and descriptors. */
 	int unkept;
-	/* The call that the message is, until it has been undone; flags of its first frame. */
-	struct inlet *call;
-	uint8_t flags;
-	struct tx_own own;
 };
 
 /* Why nothing can be sent by an outlet; 0: it can. An error of a message accepted earlier is among the reasons; looking does not count as telling it. */
@@ -45,7 +37,7 @@ static inline int sending_state(const struct beam_channel *channel, const struct
 		return outlet->lost_error;
 	if (!outlet->reset && !outlet->close_wanted)
 		return 0;
-	if (outlet->kind == FRAME_REPLY)
+	if (outlet_replies(outlet))
 		return outlet->reset ? -ECANCELED : -EALREADY;
 	return outlet->reset && outlet->reset_reason == RESET_REFUSED ? -ECONNREFUSED : -EPIPE;
 }
@@ -78,8 +70,6 @@ int sending_end(struct sending *s, int result);
 int sending_send(struct sending *s);
 
 /* ---- send_frame.c */
-/* The next frame of the message, and of a large one several. */
-void sending_make_frame(struct sending *s);
 /* Sends it: 0 when it is accepted. */
 int sending_frame(struct sending *s);
 /* True if the frame may go into the buffer, and fits. Large ones go past it, but for those that must not wait. */

@@ -327,11 +327,17 @@ void tx_wake_outlet(struct tx *tx, struct outlet *outlet);
 void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft);
 /* 0, or -EMSGSIZE or -E2BIG: this can never be sent. -EAGAIN: the peer's HELLO may yet allow it. */
 int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_t n_fds);
+/* Its messages are replies. */
+static inline bool outlet_replies(const struct outlet *outlet)
+{
+	return outlet->kind == FRAME_REPLY;
+}
+
 /* The header of a frame of a message; `call` is the id of the call that it is, or 0. */
 static inline void tx_frame(const struct outlet *outlet, unsigned char head[FRAME_HEADER], uint8_t flags, uint8_t claimed,
 			    uint32_t call, size_t payload)
 {
-	bool reply = outlet->kind == FRAME_REPLY;
+	bool reply = outlet_replies(outlet);
 
 	frame_encode(head, outlet->kind, flags, claimed, reply ? 0 : outlet->id, reply ? outlet->id : call, payload);
 }
