@@ -9,6 +9,7 @@
  */
 #include <base/annotate.h>
 #include <base/clock.h>
+#include <base/process.h>
 #include <base/sys.h>
 #include <base/thread.h>
 #include <errno.h>
@@ -128,19 +129,24 @@ static int add_thread_locals(struct dl_phdr_info *object, size_t size, void *unu
 	return 0;
 }
 
-/* At load, so that no fork can fall between the first use of the lock and its handlers. The first to be loaded, before the other rooms: what
- * they do at the end of the process comes before what is done here, atexit(3). Without memory for that the threads end with the process. */
-__attribute__((constructor(101))) static void library_begin(void)
+static const struct process_events threads_process_events = {
+    .fork_begins = threads_fork_begins,
+    .fork_ends_in_parent = threads_fork_ends_in_parent,
+    .fork_ends_in_child = threads_fork_ends_in_child,
+    .ends = library_end,
+};
+
+__attribute__((constructor(102))) static void library_begin(void)
 {
 	void *page;
+	bool heeded;
 
 	dl_iterate_phdr(add_thread_locals, NULL);
-	sys_atexit(library_end);
+	heeded = process_heed(PROCESS_THREADS, &threads_process_events);
 	page = sys_mmap(NULL, sizeof *number, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
 	if (page == MAP_FAILED)
 		return;
-	if (sys_pthread_atfork(threads_fork_begins, threads_fork_ends_in_parent, threads_fork_ends_in_child) != 0) {
+	if (!heeded) {
 		munmap(page, sizeof *number);
 		return;
 	}

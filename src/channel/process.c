@@ -3,7 +3,7 @@
  * The channels of this process, for the two moments when all of them matter: a fork, after which the child must not hold the parent's
  * sockets open, and the end of the process, before which what was accepted must be sent.
  */
-#include <base/sys.h>
+#include <base/process.h>
 #include <channel/internal.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -137,10 +137,14 @@ static void channels_end(void)
 	}
 }
 
-/* The last of the library to be loaded, so that its end comes first. */
-__attribute__((constructor(103))) static void channels_begin(void)
+static const struct process_events channels_process_events = {
+    .fork_begins = channels_fork_begins,
+    .fork_ends_in_parent = channels_fork_ends_in_parent,
+    .fork_ends_in_child = channels_fork_ends_in_child,
+    .ends = channels_end,
+};
+
+__attribute__((constructor(102))) static void channels_begin(void)
 {
-	/* Without memory for it a child keeps the descriptors until it runs another program. */
-	sys_pthread_atfork(channels_fork_begins, channels_fork_ends_in_parent, channels_fork_ends_in_child);
-	sys_atexit(channels_end);
+	process_heed(PROCESS_CHANNELS, &channels_process_events);
 }

@@ -3,6 +3,7 @@
  * The listeners of this process, for the two moments when all of them matter: a fork, after which the child must hold neither
  * the parent's sockets nor its locks, and the end of the process, at which the addresses are given up.
  */
+#include <base/process.h>
 #include <listener/internal.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -95,10 +96,15 @@ static void listeners_end(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* After the channel's, so that this end comes first: what is accepted at the end is closed with the channels. */
-__attribute__((constructor(104))) static void listeners_begin(void)
+static const struct process_events listeners_process_events = {
+    .fork_begins = listeners_fork_begins,
+    .fork_ends_in_parent = listeners_fork_ends_in_parent,
+    .fork_ends_in_child = listeners_fork_ends_in_child,
+    .ends = listeners_end,
+};
+
+/* Their ends come before the channels': what is accepted at the end is closed with them. */
+__attribute__((constructor(102))) static void listeners_begin(void)
 {
-	/* Without memory for it a child keeps the descriptors until it runs another program. */
-	sys_pthread_atfork(listeners_fork_begins, listeners_fork_ends_in_parent, listeners_fork_ends_in_child);
-	sys_atexit(listeners_end);
+	process_heed(PROCESS_LISTENERS, &listeners_process_events);
 }

@@ -31,6 +31,7 @@
  * once for each account that has such closes in a round.
  */
 #include <base/clock.h>
+#include <base/process.h>
 #include <base/sys.h>
 #include <base/thread.h>
 #include <socket/reaper.h>
@@ -89,8 +90,6 @@ static void reaper_fork_ends(void)
 	pthread_mutex_unlock(&lock);
 }
 
-static bool fork_safe;
-
 /* The parent's queue is not the child's, and the parent's threads are not here. The conditions are
  * made anew, because a thread of the parent that waited there never leaves. */
 static void begin_process(void)
@@ -108,7 +107,7 @@ static void begin_process(void)
 /* Takes the lock; false: there is no memory for a reaper in this process. */
 static bool reaper_enter(void)
 {
-	if (!fork_safe || (process_id() == 0 && process_prepare() < 0))
+	if (process_id() == 0 && process_prepare() < 0)
 		return false;
 	pthread_mutex_lock(&lock);
 	if (reaper.process != process_id())
@@ -450,9 +449,14 @@ static void reaper_end(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* After base and before the rooms above, so that their ends come in the other order. */
+static const struct process_events reaper_process_events = {
+    .fork_begins = reaper_fork_begins,
+    .fork_ends_in_parent = reaper_fork_ends,
+    .fork_ends_in_child = reaper_fork_ends,
+    .ends = reaper_end,
+};
+
 __attribute__((constructor(102))) static void reaper_begin(void)
 {
-	fork_safe = sys_pthread_atfork(reaper_fork_begins, reaper_fork_ends, reaper_fork_ends) == 0;
-	sys_atexit(reaper_end);
+	process_heed(PROCESS_REAPER, &reaper_process_events);
 }

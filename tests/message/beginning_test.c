@@ -167,14 +167,6 @@ static void test_without_fork_handlers_a_process_has_none_of_them_either(void)
 		check_no_number();
 }
 
-static void test_without_fork_handlers_of_its_own_the_reaper_closes_at_once(void)
-{
-	if (lacking(SYS_PTHREAD_ATFORK, 2, __func__)) {
-		check_number();
-		check_closed_at_once();
-	}
-}
-
 static void test_where_a_page_is_not_wiped_at_a_fork_the_handlers_do_it(void)
 {
 	if (lacking(SYS_MADVISE, 1, __func__)) {
@@ -194,20 +186,10 @@ static void test_threads_that_nobody_ends_with_the_process_do_not_keep_it(void)
 	}
 }
 
-static void test_a_reaper_that_nobody_ends_with_the_process_does_not_keep_it(void)
-{
-	if (lacking(SYS_ATEXIT, 2, __func__)) {
-		check_number();
-		check_reaper();
-	}
-}
-
 static const struct test tests[] = {
     TEST(test_without_a_page_for_its_number_a_process_has_neither_number_nor_threads_nor_chunks),
     TEST(test_without_fork_handlers_a_process_has_none_of_them_either),
-    TEST(test_without_fork_handlers_of_its_own_the_reaper_closes_at_once),
     TEST(test_where_a_page_is_not_wiped_at_a_fork_the_handlers_do_it),
     TEST(test_threads_that_nobody_ends_with_the_process_do_not_keep_it),
-    TEST(test_a_reaper_that_nobody_ends_with_the_process_does_not_keep_it),
 };
 HARNESS_MAIN("beginning", tests)
