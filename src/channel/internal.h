@@ -240,7 +240,6 @@ void channel_end_reading(struct beam_channel *channel, int end);
 void channel_mark_closed(struct beam_channel *channel);
 
 /* ---- write.c: the writing right. tx_lock is held by the caller, and given up only around the writing itself. */
-enum written { WRITTEN_NOTHING, WRITTEN, WRITTEN_FULL, WRITTEN_LATER, WRITTEN_REFUSED, WRITTEN_BROKEN };
 /* The right is the caller's: makes and writes one batch. `ret_error` is set with WRITTEN_REFUSED: the descriptor of `own` is to blame. */
 enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *ret_error);
 /* Gives the right back, or on; on a broken channel, after dropping what is pending. */

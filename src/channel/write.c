@@ -52,6 +52,17 @@ static void drop_pending(struct beam_channel *channel)
 	}
 }
 
+static enum tx_failure failure_of(int error, unsigned n_fds)
+{
+	if (error == -EAGAIN)
+		return TX_NO_ROOM;
+	if (socket_retry_later(error))
+		return TX_PASSES;
+	if (n_fds && socket_refused_fd(error))
+		return TX_REFUSED;
+	return error == -EFAULT ? TX_NO_PAYLOAD : TX_DEAD;
+}
+
 enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *ret_error)
 {
 	struct tx *tx = &channel->tx;
@@ -59,8 +70,9 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	int spent[TX_FDS];
 	unsigned n_spent = 0;
 	int unwanted = 0;
-	ssize_t n;
+	enum tx_failure failure;
 	enum written result;
+	ssize_t n;
 
 	ret_error = ret_error ? ret_error : &unwanted;
 	if (channel->broken)
@@ -71,37 +83,20 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	n = channel->transport.methods->write(&channel->transport, batch->iov + batch->first, batch->n - batch->first,
 					      batch->fds, batch->n_fds);
 	pthread_mutex_lock(&channel->tx_lock);
-	if (n >= 0) {
-		n_spent = tx_wrote(tx, own, (size_t)n, spent);
-		channel->full = batch->active;
+	failure = n < 0 ? failure_of((int)n, batch->n_fds) : TX_NO_ROOM;
+	result = tx_settle(tx, own, n, failure, spent, &n_spent);
+	if (n >= 0)
 		channel->retry_after = 0;
-		result = batch->active ? WRITTEN_FULL : WRITTEN;
-	} else if (n == -EAGAIN) {
-		channel->full = true;
-		result = WRITTEN_FULL;
-	} else if (socket_retry_later((int)n)) {
-		bool own_fds = own && own->batched && own->n_fds;
-		bool held = tx_hold(tx, own);
-
-		/* A writer's frame without descriptors goes round what is held. */
+	if (n >= 0 || failure == TX_NO_ROOM)
+		channel->full = result == WRITTEN_FULL;
+	else if (failure == TX_PASSES)
 		write_retry(channel);
-		result = held && !own_fds ? WRITTEN : WRITTEN_LATER;
-	} else if (batch->n_fds && socket_refused_fd((int)n)) {
-		bool by_own = tx_refused(tx, own, (int)n, spent, &n_spent);
-
-		if (by_own)
-			*ret_error = (int)n;
-		result = by_own ? WRITTEN_REFUSED : WRITTEN;
-	} else if (n == -EFAULT && own && own->batched && tx_abandon(tx, own)) {
-		/* The writer's payload is not in memory. All else in a batch is the library's. */
+	if (result == WRITTEN_REFUSED)
 		*ret_error = (int)n;
-		result = WRITTEN_REFUSED;
-	} else {
-		/* Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when reading fails: a security module's
-		 * EACCES. */
+	/* Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when reading fails: a security module's
+	 * EACCES. */
+	if (result == WRITTEN_BROKEN)
 		write_break(channel, -ECONNRESET);
-		result = WRITTEN_BROKEN;
-	}
 	rooms_show(channel);
 	if (n_spent) {
 		struct list unasked;

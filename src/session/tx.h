@@ -368,7 +368,17 @@ void tx_append(struct tx *tx, struct tx_own *own, const int *fds);
 bool tx_pending(const struct tx *tx);
 /* Makes a batch, or goes on with the one that has begun. False: there is nothing to write. */
 bool tx_batch(struct tx *tx, struct tx_own *own);
-/* What became of it: bytes that went, all descriptors with them. The duplicates that are done with go to `spent`; returns how many. */
+/* Why nothing of a batch went: there is no room; a reason that passes; a descriptor was refused; a payload is not in memory; the
+ * connection is dead. */
+enum tx_failure { TX_NO_ROOM, TX_PASSES, TX_REFUSED, TX_NO_PAYLOAD, TX_DEAD };
+/* What became of a batch: there was none; it went, or what is left of it can be tried at once; there is no room for the rest; it must be
+ * tried later; the writer's message was refused; nothing goes any more. */
+enum written { WRITTEN_NOTHING, WRITTEN, WRITTEN_FULL, WRITTEN_LATER, WRITTEN_REFUSED, WRITTEN_BROKEN };
+/* Settles a batch of which `n` bytes went, or, if it is negative, nothing, because of `failure`. The duplicates that are done with go to
+ * `spent`. */
+enum written tx_settle(struct tx *tx, struct tx_own *own, ssize_t n, enum tx_failure failure, int spent[TX_FDS],
+		       unsigned *ret_spent);
+/* Its parts. Bytes that went, all descriptors with them; returns how many are done with. */
 unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS]);
 /* The writer leaves: its frames are taken out of the batch. One that has begun will be completed from the reserve; the writer is done if
  * it was the last. */

@@ -690,6 +690,18 @@ void sim_break(struct sim_side *side)
 	sim_wake_all(side);
 }
 
+/* What the pipe gives. */
+static enum tx_failure failure_of(ssize_t r)
+{
+	switch (r) {
+	case -ETOOMANYREFS:
+	case -ENOBUFS: return TX_PASSES;
+	case -EBADF: return TX_REFUSED;
+	case -EPIPE: return TX_DEAD;
+	default: return TX_NO_ROOM;
+	}
+}
+
 static void written(struct sim_side *side, struct sim_sender *sender)
 {
 	struct tx *tx = &side->tx;
@@ -697,44 +709,39 @@ static void written(struct sim_side *side, struct sim_sender *sender)
 	int spent[TX_FDS];
 	unsigned n = 0;
 	ssize_t r = side->result;
+	bool was_held = tx->held;
+	enum written result;
 
 	sim_event(side, SIM_WRITES, "%s wrote %zd%s", sender ? "a sender" : "the thread", r,
 		  own && own->batched ? ", its own frame among it" : "");
 	side->phase = SIM_MAKE;
-	if (r >= 0) {
-		n = tx_wrote(tx, own, (size_t)r, spent);
+	result = tx_settle(tx, own, r, failure_of(r), spent, &n);
+	if (tx->held && !was_held)
+		sim_event(side, SIM_HELD, "the buffer is held");
+	if (r >= 0)
 		for (unsigned i = 0; i < n; i++)
 			sim_fd_close(side, spent[i]);
-		if (own && own->done) {
-			release(side);
-			frame_done(side, sender);
-		} else if (tx->batch.active) {
-			full(side, sender);
-		}
-	} else if (r == -EAGAIN) {
-		full(side, sender);
-	} else if (r == -ETOOMANYREFS || r == -ENOBUFS) {
-		bool own_fds = own && own->batched && own->n_fds;
-		bool held = tx_hold(tx, own);
-
-		if (held)
-			sim_event(side, SIM_HELD, "the buffer is held");
-		if (held && !own_fds)
-			return;
+	switch (result) {
+	case WRITTEN_BROKEN: sim_break(side); break;
+	case WRITTEN_LATER:
 		if (sender)
 			leave(side, sender);
 		else
 			release(side);
-	} else if (r == -EPIPE) {
-		sim_break(side);
-	} else {
-		require_int(r, -EBADF);
-		if (!tx_refused(tx, own, (int)r, spent, &n)) {
-			refused(side, spent, n);
-			return;
-		}
+		break;
+	case WRITTEN_REFUSED:
 		release(side);
 		abandon(side, sender);
+		break;
+	default:
+		if (r == -EBADF) {
+			refused(side, spent, n);
+		} else if (r >= 0 && own && own->done) {
+			release(side);
+			frame_done(side, sender);
+		} else if (result == WRITTEN_FULL) {
+			full(side, sender);
+		}
 	}
 }
 
