@@ -131,38 +131,9 @@ static int channel_start(struct beam_channel *channel, int fd)
 	return 0;
 }
 
-int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_options *options, struct channel_hook hook)
+/* Checkers of races are told that these are atomic. */
+static void annotate_all(struct beam_channel *channel)
 {
-	WITHOUT_CANCELLATION;
-	struct beam_channel_options taken;
-	struct beam_channel *channel;
-	int type, r;
-
-	if (!ret)
-		return -EINVAL;
-	r = channel_take_options(&taken, options);
-	if (!r)
-		r = socket_check(fd, &type);
-	if (!r && type != SOCK_STREAM)
-		r = -EPROTOTYPE;
-	if (!r)
-		r = socket_prepare(fd, type);
-	if (!r)
-		r = process_prepare();
-	if (r < 0)
-		return r;
-	channel = sys_calloc(1, sizeof *channel);
-	if (!channel)
-		return -ENOMEM;
-	channel->process = process_id();
-	channel->options = taken;
-	channel->hook = hook;
-	channel->epoll = channel->nudge = -1;
-	channel->kick = -1;
-	channel->handles = 1;
-	channel->read_end = NOT_ENDED;
-	channel->retry_at = channel->lend_at = channel->linger_until = channel->stalled_until = channel->idle_at = BEAM_FOREVER;
-	atomic_init(&channel->memory, 1);
 	annotate_atomic(&channel->memory);
 	annotate_atomic(&channel->attachments_lost);
 	annotate_atomic(&channel->replies_taken);
@@ -174,18 +145,68 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 	annotate_atomic(&channel->kick);
 	annotate_atomic(&channel->charged);
 	annotate_atomic(&channel->heard_at);
+}
+
+static struct beam_channel *channel_make(const struct beam_channel_options *options, struct channel_hook hook)
+{
+	struct beam_channel *channel = sys_calloc(1, sizeof *channel);
+
+	if (!channel)
+		return NULL;
+	annotate_all(channel);
+	channel->process = process_id();
+	channel->options = *options;
+	channel->hook = hook;
+	channel->epoll = channel->nudge = -1;
+	channel->kick = -1;
+	channel->handles = 1;
+	channel->read_end = NOT_ENDED;
+	channel->armed = true;
+	channel->retry_at = channel->lend_at = channel->linger_until = channel->stalled_until = channel->idle_at = BEAM_FOREVER;
+	atomic_init(&channel->memory, 1);
 	atomic_init(&channel->heard_at, clock_now());
 	pthread_mutex_init(&channel->lock, NULL);
 	pthread_mutex_init(&channel->tx_lock, NULL);
 	sleepers_init(&channel->changed);
 	baton_init(&channel->baton);
-	channel->armed = true;
 	list_init(&channel->of_process);
 	list_init(&channel->topics);
 	list_init(&channel->unclaimed);
 	list_init(&channel->writers);
 	list_init(&channel->rooms);
 	level_init(&channel->acceptable);
+	return channel;
+}
+
+/* A socket that a channel can serve: 0, and it does. */
+static int take_socket(int fd)
+{
+	int type, r = socket_check(fd, &type);
+
+	if (!r && type != SOCK_STREAM)
+		r = -EPROTOTYPE;
+	return r < 0 ? r : socket_prepare(fd, type);
+}
+
+int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_options *options, struct channel_hook hook)
+{
+	WITHOUT_CANCELLATION;
+	struct beam_channel_options taken;
+	struct beam_channel *channel;
+	int r;
+
+	if (!ret)
+		return -EINVAL;
+	r = channel_take_options(&taken, options);
+	if (!r)
+		r = take_socket(fd);
+	if (!r)
+		r = process_prepare();
+	if (r < 0)
+		return r;
+	channel = channel_make(&taken, hook);
+	if (!channel)
+		return -ENOMEM;
 	channel->credentials_error = socket_credentials(fd, &channel->credentials);
 	if (taken.socket_buffer_bytes)
 		socket_set_buffer(fd, taken.socket_buffer_bytes);
