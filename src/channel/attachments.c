@@ -32,10 +32,8 @@ static void on_settled(struct reaper_account *account, size_t n)
 	channel_memory_unref_many(channel, (unsigned)n);
 }
 
-void attachments_begin(struct beam_channel *channel, int fd)
+void attachments_begin(struct beam_channel *channel, struct limits *own, int fd)
 {
-	struct limits *own = &channel->own;
-
 	reaper_account_init(&channel->account, on_settled);
 	if (!own->message_attachments) {
 		own->attachments = 0;

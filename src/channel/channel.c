@@ -60,9 +60,7 @@ void channel_memory_unref(struct beam_channel *channel)
 static int begin_session(struct beam_channel *channel, int fd)
 {
 	const struct beam_channel_options *options = &channel->options;
-	int r;
-
-	channel->own = (struct limits){
+	struct limits own = {
 	    .topics = options->topics,
 	    .calls = options->calls,
 	    .message_bytes = options->message_bytes,
@@ -72,10 +70,12 @@ static int begin_session(struct beam_channel *channel, int fd)
 	    .pool_bytes = options->pool_bytes,
 	    .attachments = options->attachments,
 	};
-	attachments_begin(channel, fd);
-	r = tx_init(&channel->tx, &channel->own, options->buffer_bytes, &channel_tx_events, channel);
+	int r;
+
+	attachments_begin(channel, &own, fd);
+	r = tx_init(&channel->tx, &own, options->buffer_bytes, &channel_tx_events, channel);
 	if (!r)
-		r = rx_init(&channel->rx, &channel->own, &channel_rx_events, channel, &channel->tx.granted_pool,
+		r = rx_init(&channel->rx, &channel->tx.own, &channel_rx_events, channel, &channel->tx.granted_pool,
 			    &channel->tx.granted_attachments);
 	/* What is lent and not used is wanted back. */
 	channel->tx.features = FEATURE_ANSWERS | (options->attachments ? 0u : FEATURE_LENDS);
@@ -215,7 +215,7 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 	r = channel_start(channel, fd);
 	if (r < 0) {
 		/* What it was to begin with. */
-		lending_return(channel->own.attachments);
+		lending_return(channel->tx.own.attachments);
 		close_fd(channel->epoll);
 		close_fd(channel->nudge);
 		close_fd(channel->kick);
@@ -379,7 +379,8 @@ int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_dea
 		return -EINVAL;
 	if (channel_foreign(channel))
 		return -ECHILD;
-	peer = &channel->peer;
+	/* It stays as it is once HELLO has come. */
+	peer = &channel->tx.peer;
 	pthread_mutex_lock(&channel->lock);
 	while (!channel->hello && !r) {
 		if (channel->read_end != NOT_ENDED)

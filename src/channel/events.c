@@ -18,7 +18,6 @@ static int on_hello(void *owner, const struct hello *hello)
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&channel->lock);
-	channel->peer = hello->limits;
 	channel->hello = true;
 	sleepers_wake(channel, &channel->changed, SIZE_MAX);
 	pthread_mutex_unlock(&channel->lock);
@@ -50,7 +49,8 @@ static int on_opened(void *owner, struct inlet *inlet)
 	bool refuse;
 	int r;
 
-	inlet_withhold(inlet, channel->own.topic_bytes, channel->own.topic_attachments, channel->own.message_attachments);
+	inlet_withhold(inlet, channel->tx.own.topic_bytes, channel->tx.own.topic_attachments,
+		       channel->tx.own.message_attachments);
 	inlet->queued = 0;
 	inlet->closed = inlet->discard = false;
 	pthread_mutex_lock(&channel->lock);

@@ -80,7 +80,6 @@ struct beam_channel {
 	int epoll, nudge;
 	atomic_int kick;
 	struct beam_channel_options options;
-	struct limits own;
 	atomic_uint memory;
 	struct list of_process;
 	struct channel_hook hook;
@@ -99,7 +98,6 @@ struct beam_channel {
 	struct level acceptable;
 	int read_end;
 	bool hello;
-	struct limits peer;
 	const char *breach;
 	/* Noted when the channel was made, or why they are not known. */
 	struct ucred credentials;
@@ -395,8 +393,8 @@ void request_refuse(struct message_call *handle);
 void request_released(struct outlet *outlet);
 
 /* ---- attachments.c: what is charged, settled and lent. */
-/* Begins with what may be lent at once; ends, which the tx_lock is held for. */
-void attachments_begin(struct beam_channel *channel, int fd);
+/* Begins with what may be lent at once, which goes into `own`; ends, which the tx_lock is held for. */
+void attachments_begin(struct beam_channel *channel, struct limits *own, int fd);
 void attachments_end(struct beam_channel *channel);
 /* Lends what the other side wants, if there is any. The tx_lock is held. */
 void attachments_lend(struct beam_channel *channel);

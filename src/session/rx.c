@@ -29,7 +29,7 @@ int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *
 	    _Atomic uint64_t *granted_pool, _Atomic uint64_t *granted_attachments)
 {
 	memset(rx, 0, sizeof *rx);
-	rx->limits = *limits;
+	rx->limits = limits;
 	rx->events = events;
 	rx->owner = owner;
 	rx->granted_pool = granted_pool;

@@ -70,7 +70,7 @@ struct rx_pending {
 struct rx {
 	const struct rx_events *events;
 	void *owner;
-	struct limits limits;
+	const struct limits *limits;
 	/* Written by tx, like an inlet's. */
 	_Atomic uint64_t *granted_pool, *granted_attachments;
 	uint64_t used_pool, used_attachments;
@@ -110,7 +110,7 @@ struct rx {
 	int error;
 };
 
-/* Begins; 0 or -ENOMEM. The counters of what was granted to the pool and to all attachments are tx's. */
+/* Begins; 0 or -ENOMEM. The limits stay. The counters of what was granted to the pool and to all attachments are tx's. */
 int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *events, void *owner,
 	    _Atomic uint64_t *granted_pool, _Atomic uint64_t *granted_attachments);
 

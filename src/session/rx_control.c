@@ -34,9 +34,9 @@ int rx_take_open(struct rx *rx, const unsigned char *body)
 	/* judge_header() has seen to it that it is not too long. */
 	if (!size || memchr(body, 0, size))
 		return rx_breach(rx, BREACH_NAME);
-	if (!id || id > rx->limits.topics)
+	if (!id || id > rx->limits->topics)
 		return rx_breach(rx, BREACH_TOPIC_ID);
-	inlets = table_grow(rx->inlets, &rx->capacity_inlets, id, rx->limits.topics);
+	inlets = table_grow(rx->inlets, &rx->capacity_inlets, id, rx->limits->topics);
 	if (!inlets)
 		return rx_out_of_memory(rx);
 	rx->inlets = inlets;
@@ -58,7 +58,7 @@ int rx_take_open(struct rx *rx, const unsigned char *body)
 		return rx_out_of_memory(rx);
 	if (*(char **)found != inlet->name)
 		return rx_breach(rx, BREACH_NAME);
-	inlet_open(inlet, rx->limits.topic_bytes, rx->limits.topic_attachments);
+	inlet_open(inlet, rx->limits->topic_bytes, rx->limits->topic_attachments);
 	if (rx->events->opened(rx->owner, inlet) < 0)
 		return rx_out_of_memory(rx);
 	return 0;
@@ -90,7 +90,7 @@ int rx_take_credit(struct rx *rx, const unsigned char *body)
 		return rx_breach(rx, BREACH_GRANT);
 	if ((rx->frame.id && rx->frame.argument) || (overdraft && (attachments || (!rx->frame.id && !rx->frame.argument))))
 		return rx_breach(rx, BREACH_UNUSED);
-	if (rx->frame.argument > rx->limits.calls)
+	if (rx->frame.argument > rx->limits->calls)
 		return rx_breach(rx, BREACH_CALL_ID);
 	rule = rx->events->credit(rx->owner, rx->frame.id, rx->frame.argument, bytes, attachments, overdraft);
 	return rule ? rx_breach(rx, rule) : 0;
@@ -111,7 +111,7 @@ int rx_take_reset(struct rx *rx)
 {
 	const char *rule;
 
-	if (!rx->frame.id && (!rx->frame.argument || rx->frame.argument > rx->limits.calls))
+	if (!rx->frame.id && (!rx->frame.argument || rx->frame.argument > rx->limits->calls))
 		return rx_breach(rx, BREACH_CALL_ID);
 	rule = rx->events->reset(rx->owner, rx->frame.id, rx->frame.argument);
 	return rule ? rx_breach(rx, rule) : 0;

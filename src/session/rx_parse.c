@@ -133,13 +133,13 @@ static int check_first(struct rx *rx, struct data *data, struct reader *payload)
 	} else if (!data->last) {
 		return rx_breach(rx, BREACH_FRAGMENT);
 	}
-	if (data->total > rx->limits.message_bytes)
+	if (data->total > rx->limits->message_bytes)
 		return rx_breach(rx, BREACH_MESSAGE_SIZE);
-	if (frame->claimed > rx->limits.message_attachments)
+	if (frame->claimed > rx->limits->message_attachments)
 		return rx_breach(rx, BREACH_ATTACHMENTS);
 	if (data->overdraft >= data->total + MESSAGE_COST)
 		return rx_breach(rx, BREACH_CREDIT);
-	if (frame->kind == FRAME_DATA && frame->argument > rx->limits.calls)
+	if (frame->kind == FRAME_DATA && frame->argument > rx->limits->calls)
 		return rx_breach(rx, BREACH_CALL_ID);
 	if (rx->slot_high - rx->slot_low < frame->claimed)
 		return rx_breach(rx, BREACH_CLAIM);

@@ -426,7 +426,8 @@ int ear_init_with(struct ear *ear, const struct limits *limits, struct tx *tx)
 	atomic_init(&ear->granted_pool, limits->pool_bytes);
 	atomic_init(&ear->granted_attachments, limits->attachments);
 	note(ear, "%s", "");
-	return rx_init(&ear->rx, limits, &events, ear, tx ? &tx->granted_pool : &ear->granted_pool,
+	ear->limits = *limits;
+	return rx_init(&ear->rx, &ear->limits, &events, ear, tx ? &tx->granted_pool : &ear->granted_pool,
 		       tx ? &tx->granted_attachments : &ear->granted_attachments);
 }
 

@@ -21,6 +21,7 @@ struct ear_call {
 };
 
 struct ear {
+	struct limits limits;
 	struct rx rx;
 	_Atomic uint64_t granted_pool, granted_attachments;
 	/* What it says to CREDIT and RESET when no tx judges them: NULL, or a rule. */

@@ -451,7 +451,7 @@ static void on_out(struct player *player, const struct words *words)
 	if (strcmp(words->at[1], "hello") == 0) {
 		unsigned char hello[HELLO_FRAME];
 
-		hello_encode(hello, &(struct hello){.version = PROTOCOL_VERSION, .limits = player->ear.rx.limits});
+		hello_encode(hello, &(struct hello){.version = PROTOCOL_VERSION, .limits = *player->ear.rx.limits});
 		mouth_write_all(mouth, NULL);
 		check_int(mouth->said.size, sizeof hello);
 		check_bytes(mouth->said.bytes, hello, sizeof hello);
