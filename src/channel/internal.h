@@ -29,7 +29,7 @@
 #include <socket/reaper.h>
 
 /* Reading has not ended: a value that no result has. */
-#define NOT_ENDED 1
+enum { NOT_ENDED = 1 };
 
 /* Memory has been let go of; nothing has come since the last look; something has. */
 enum activity { ACTIVITY_NONE, ACTIVITY_PAST, ACTIVITY_NOW };

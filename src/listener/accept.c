@@ -111,14 +111,16 @@ static bool passes(int error)
 	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
 }
 
-/* A connection: 1. It was shed: 2. Closed: 0. Else -errno. */
+enum taken { TAKEN_NONE = 0, TAKEN_ONE = 1, TAKEN_SHED = 2 };
+
+/* Of enum taken, where none is because the listener is closed; or -errno. */
 static int listener_take(struct beam_listener *listener, int *ret, beam_deadline deadline)
 {
-	int fd, r = 1;
+	int fd, r = TAKEN_ONE;
 
 	if (!listener_enter(listener))
-		return 0;
-	while (r == 1) {
+		return TAKEN_NONE;
+	while (r == TAKEN_ONE) {
 		fd = accept_one(listener);
 		if (fd >= 0) {
 			*ret = fd;
@@ -127,7 +129,7 @@ static int listener_take(struct beam_listener *listener, int *ret, beam_deadline
 		if (fd == -EMFILE || fd == -ENFILE)
 			fd = shed(listener);
 		if (fd == 0)
-			r = 2;
+			r = TAKEN_SHED;
 		else if (fd == -EAGAIN || passes(fd))
 			r = wait_for_someone(listener, fd, deadline);
 		else if (fd != -EINTR && fd != -ECONNABORTED)
@@ -300,7 +302,7 @@ int beam_listener_accept(beam_listener *listener, beam_channel **ret, beam_deadl
 		return -ECHILD;
 	for (;;) {
 		r = listener_take(listener, &fd, deadline);
-		if (r == 1 && admit(listener, fd, ret))
+		if (r == TAKEN_ONE && admit(listener, fd, ret))
 			return 1;
 		if (r <= 0)
 			return r;
