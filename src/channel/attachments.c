@@ -63,7 +63,7 @@ void attachments_lend(struct beam_channel *channel)
 	channel->lend_at = BEAM_FOREVER;
 	if (!n)
 		return;
-	lent = lending_take(channel->transport.fd, tx->lent, n);
+	lent = lending_take(transport_fd(&channel->transport), tx->lent, n);
 	tx_lend(tx, lent);
 	if (lent == n) {
 		channel->lend_after = 0;

@@ -324,12 +324,12 @@ static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 	if (fd < 0)
 		until = deadline_earlier(until, clock_now() + KICKLESS_NS);
 	can_be_idle = idle < until;
-	r = channel->transport.methods->wait(&channel->transport, POLLIN, fd, can_be_idle ? idle : until);
+	r = transport_wait(&channel->transport, POLLIN, fd, can_be_idle ? idle : until);
 
 	if (r < 0 && can_be_idle) {
 		read_trim(channel);
 		attachments_give_back(channel);
-		r = channel->transport.methods->wait(&channel->transport, POLLIN, fd, until);
+		r = transport_wait(&channel->transport, POLLIN, fd, until);
 	}
 	if (r == 0)
 		baton_drain_kick(channel);

@@ -72,7 +72,7 @@ static void loop_turn(struct beam_channel *channel, int shown)
 /* What shows on the socket, as far as it matters. */
 static int loop_wait_for(struct beam_channel *channel, short wanted, beam_deadline until)
 {
-	return channel->transport.methods->wait(&channel->transport, wanted, -1, until) == 1 ? wanted : 0;
+	return transport_wait(&channel->transport, wanted, -1, until) == 1 ? wanted : 0;
 }
 
 int loop_help(struct beam_channel *channel, beam_deadline deadline)
@@ -122,7 +122,7 @@ void loop_let_go(struct beam_channel *channel)
 	channel->dispatching = true;
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (finished)
-		channel->transport.methods->release(&channel->transport);
+		transport_release(&channel->transport);
 	else if (work(channel, 0) && thread_start(loop_run, channel, "beam") == 0)
 		return;
 	else
@@ -136,7 +136,7 @@ int beam_channel_loop_fd(beam_channel *channel)
 {
 	int r = loop_check(channel);
 
-	return r < 0 ? r : channel->transport.methods->fd(&channel->transport);
+	return r < 0 ? r : transport_fd(&channel->transport);
 }
 
 int beam_channel_loop_events(beam_channel *channel)

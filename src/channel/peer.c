@@ -47,7 +47,7 @@ static int channel_ask(beam_channel *channel, enum question question, void *ret,
 	if (channel->credentials_error)
 		return channel->credentials_error;
 	pthread_mutex_lock(&channel->tx_lock);
-	r = channel->finished ? -ENODATA : channel_answer(channel->transport.fd, question, ret, size);
+	r = channel->finished ? -ENODATA : channel_answer(transport_fd(&channel->transport), question, ret, size);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return r;
 }

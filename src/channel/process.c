@@ -70,7 +70,7 @@ static void channels_fork_ends_in_child(void)
 	while ((link = list_take_first(&channels))) {
 		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
 
-		close(channel->transport.fd);
+		close(transport_fd(&channel->transport));
 		close_fd(channel->epoll);
 		close_fd(channel->nudge);
 		close_fd(channel->kick);

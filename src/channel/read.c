@@ -49,7 +49,7 @@ static ssize_t read_once(struct beam_channel *channel, bool *ret_dry)
 		return n_iov;
 	}
 	*ret_dry = false;
-	n = channel->transport.methods->read(&channel->transport, iov, (size_t)n_iov, &group);
+	n = transport_read(&channel->transport, iov, (size_t)n_iov, &group);
 	if (n <= 0) {
 		reaper_close(group.fds, (size_t)group.n);
 		return n;

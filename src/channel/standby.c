@@ -108,7 +108,7 @@ void standby_finish(struct beam_channel *channel)
 	if (!write_over(channel))
 		write_break(channel, channel->send_error);
 	/* Whoever writes now leaves: the socket goes nowhere any more. */
-	channel->transport.methods->shutdown(&channel->transport);
+	transport_shutdown(&channel->transport);
 	while (channel->writing) {
 		if (write_wait(channel, false, BEAM_FOREVER) == 1)
 			break;
@@ -123,7 +123,7 @@ void standby_finish(struct beam_channel *channel)
 	close_fd(channel->kick);
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (!kept)
-		channel->transport.methods->release(&channel->transport);
+		transport_release(&channel->transport);
 	forget_topics(channel);
 	rx_finish(&channel->rx);
 	calls_forget(channel);
@@ -142,7 +142,7 @@ int standby_watch(struct beam_channel *channel)
 		events = channel->armed ? EPOLLIN : channel->hung_up ? 0 : EPOLLRDHUP | EPOLLONESHOT;
 	if (write_wants_room(channel))
 		events |= EPOLLOUT;
-	return channel->transport.methods->watch(&channel->transport, events);
+	return transport_watch(&channel->transport, events);
 }
 
 /* Something is to be written by this thread, or may be soon. The tx_lock is held. */

@@ -4,22 +4,22 @@
 #include <errno.h>
 #include <socket/reaper.h>
 
-static ssize_t by_socket_read(struct transport *transport, const struct iovec *iov, size_t n, struct fd_group *group)
+ssize_t transport_read(struct transport *transport, const struct iovec *iov, size_t n, struct fd_group *group)
 {
 	return socket_read(transport->fd, iov, n, group);
 }
 
-static ssize_t by_socket_write(struct transport *transport, const struct iovec *iov, size_t n, const int *fds, size_t n_fds)
+ssize_t transport_write(struct transport *transport, const struct iovec *iov, size_t n, const int *fds, size_t n_fds)
 {
 	return socket_write(transport->fd, iov, n, fds, n_fds);
 }
 
-static int by_socket_wait(struct transport *transport, short events, int kick, beam_deadline deadline)
+int transport_wait(struct transport *transport, short events, int kick, beam_deadline deadline)
 {
 	return socket_wait(transport->fd, events, kick, deadline);
 }
 
-static int by_socket_watch(struct transport *transport, uint32_t events)
+int transport_watch(struct transport *transport, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.fd = transport->fd};
 	/* A socket whose other end is closed is always ready (EPOLLHUP): to be woken for nothing it must be taken out. */
@@ -44,35 +44,20 @@ void transport_fired(struct transport *transport)
 		transport->watched = EPOLLONESHOT;
 }
 
-static int by_socket_fd(const struct transport *transport)
-{
-	return transport->fd;
-}
-
-static void by_socket_shutdown(struct transport *transport)
+void transport_shutdown(struct transport *transport)
 {
 	socket_shutdown(transport->fd);
 }
 
-static void by_socket_release(struct transport *transport)
+void transport_release(struct transport *transport)
 {
 	/* Descriptors may lie unread in it, and closing those may block. */
 	reaper_close(&transport->fd, 1);
 	transport->fd = -1;
 }
 
-static const struct transport_methods socket_methods = {
-    .read = by_socket_read,
-    .write = by_socket_write,
-    .wait = by_socket_wait,
-    .watch = by_socket_watch,
-    .fd = by_socket_fd,
-    .shutdown = by_socket_shutdown,
-    .release = by_socket_release,
-};
-
 int transport_of_socket(struct transport *ret, int fd, int epoll)
 {
-	*ret = (struct transport){.methods = &socket_methods, .fd = fd, .epoll = epoll};
-	return ret->methods->watch(ret, EPOLLIN);
+	*ret = (struct transport){.fd = fd, .epoll = epoll};
+	return transport_watch(ret, EPOLLIN);
 }

@@ -10,33 +10,32 @@
 #include <socket/socket.h>
 
 struct transport {
-	const struct transport_methods *methods;
 	int fd;
 	/* Where the channel's thread waits for it, and for what. */
 	int epoll;
 	uint32_t watched;
 };
 
-struct transport_methods {
-	/* Never block. Results as of socket_read() and socket_write(). */
-	ssize_t (*read)(struct transport *transport, const struct iovec *iov, size_t n, struct fd_group *group);
-	ssize_t (*write)(struct transport *transport, const struct iovec *iov, size_t n, const int *fds, size_t n_fds);
-	/* As socket_wait(). */
-	int (*wait)(struct transport *transport, short events, int kick, beam_deadline deadline);
-	/* What the channel's thread is to be woken for from now on: a set of EPOLLIN and its like or, with 0, nothing. 0 or -errno. */
-	int (*watch)(struct transport *transport, uint32_t events);
-	/* What a loop waits by. */
-	int (*fd)(const struct transport *transport);
-	/* No more either way. */
-	void (*shutdown)(struct transport *transport);
-	/* Nobody uses it any more. */
-	void (*release)(struct transport *transport);
-};
-
-/* What was watched has come: a watch for once (EPOLLONESHOT) is over. */
-void transport_fired(struct transport *transport);
-
 /* A transport of a connected unix socket, which it owns from now on, watched through `epoll`, or with -1 by somebody else. 0 or -errno. */
 int transport_of_socket(struct transport *ret, int fd, int epoll);
+/* What a loop waits by. */
+static inline int transport_fd(const struct transport *transport)
+{
+	return transport->fd;
+}
+
+/* Never block. Results as of socket_read() and socket_write(). */
+ssize_t transport_read(struct transport *transport, const struct iovec *iov, size_t n, struct fd_group *group);
+ssize_t transport_write(struct transport *transport, const struct iovec *iov, size_t n, const int *fds, size_t n_fds);
+/* As socket_wait(). */
+int transport_wait(struct transport *transport, short events, int kick, beam_deadline deadline);
+/* What the channel's thread is to be woken for from now on: a set of EPOLLIN and its like or, with 0, nothing. 0 or -errno. */
+int transport_watch(struct transport *transport, uint32_t events);
+/* What was watched has come: a watch for once (EPOLLONESHOT) is over. */
+void transport_fired(struct transport *transport);
+/* No more either way. */
+void transport_shutdown(struct transport *transport);
+/* Nobody uses it any more. */
+void transport_release(struct transport *transport);
 
 #endif

@@ -80,8 +80,7 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	if (!tx_batch(tx, own))
 		return WRITTEN_NOTHING;
 	pthread_mutex_unlock(&channel->tx_lock);
-	n = channel->transport.methods->write(&channel->transport, batch->iov + batch->first, batch->n - batch->first,
-					      batch->fds, batch->n_fds);
+	n = transport_write(&channel->transport, batch->iov + batch->first, batch->n - batch->first, batch->fds, batch->n_fds);
 	pthread_mutex_lock(&channel->tx_lock);
 	failure = n < 0 ? failure_of((int)n, batch->n_fds) : TX_NO_ROOM;
 	result = tx_settle(tx, own, n, failure, spent, &n_spent);
@@ -183,7 +182,7 @@ int write_poll(struct beam_channel *channel, int kick, beam_deadline deadline)
 	int r;
 
 	pthread_mutex_unlock(&channel->tx_lock);
-	r = channel->transport.methods->wait(&channel->transport, POLLOUT, kick, until);
+	r = transport_wait(&channel->transport, POLLOUT, kick, until);
 	pthread_mutex_lock(&channel->tx_lock);
 	return r < 0 && !deadline_passed(deadline) && deadline_passed(until) ? 0 : r;
 }
