@@ -34,7 +34,7 @@ static void open_side(enum side side)
 	if (with.beside == BESIDE_LARGE)
 		options.message_bytes = options.pool_bytes = LARGE_SIZE;
 	close(pair[side == SIDE_A ? SIDE_B : SIDE_A]);
-	must(beam_channel_new(&channel, pair[side], &options), "channel");
+	must(beam_channel_from_fd(&channel, pair[side], &options), "channel");
 	for (unsigned i = 0; i < with.lanes; i++) {
 		snprintf(name, sizeof name, "lane %u", i);
 		must(beam_topic_open(&topics[i], channel, name), "topic");
@@ -63,7 +63,7 @@ static void open_watched(enum side side)
 {
 	open_side(side);
 	must(beam_topic_open(&watched.topic, channel, "watched"), "topic");
-	must(beam_topic_fd(watched.topic), "descriptor");
+	must(beam_topic_receive_fd(watched.topic), "descriptor");
 	must(beam_select_new(&watched.select), "selector");
 	must(beam_select_add_topic(watched.select, watched.topic, BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, NULL), "selector");
 	must(-pthread_create(&watched.caller, NULL, call_in_vain, watched.topic), "thread");
@@ -125,7 +125,7 @@ static void release(struct received *received)
 /* Each thread gathers for itself. */
 static _Thread_local struct {
 	unsigned char *bytes;
-	struct beam_item items[MANY];
+	struct beam_send_item items[MANY];
 	int fds[MANY];
 	size_t n;
 } out;
@@ -158,7 +158,7 @@ static void send_many(unsigned lane, const void *data, size_t size, int fd)
 	unsigned char *copy = out.bytes + out.n * with.size;
 	memcpy(copy, data, size);
 	out.fds[out.n] = fd;
-	out.items[out.n] = (struct beam_item){.data = copy, .size = size, .fds = &out.fds[out.n], .n_fds = fd >= 0};
+	out.items[out.n] = (struct beam_send_item){.data = copy, .size = size, .fds = &out.fds[out.n], .n_fds = fd >= 0};
 	if (++out.n == many())
 		flush_many(lane);
 }

@@ -55,7 +55,7 @@ static void *send_large(void *argument)
 		must(beam_topic_send(topic, payload, LARGE_SIZE, BEAM_FOREVER), "a large message");
 	}
 	free(payload);
-	must(beam_topic_close(topic), "topic");
+	must(beam_topic_close_send(topic), "topic");
 	return NULL;
 }
 

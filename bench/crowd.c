@@ -36,7 +36,7 @@ static void open_member(struct member *member, int socket, bool plain)
 	if (plain)
 		return;
 	options.loop = 1;
-	must(beam_channel_new(&member->channel, socket, &options), "channel");
+	must(beam_channel_from_fd(&member->channel, socket, &options), "channel");
 	must(beam_topic_open(&member->topic, member->channel, "call"), "topic");
 }
 

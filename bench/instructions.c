@@ -19,10 +19,10 @@ static void send_one_by_one(void)
 static void send_many(void)
 {
 	static char payload[SIZE];
-	struct beam_item items[AT_ONCE];
+	struct beam_send_item items[AT_ONCE];
 
 	for (int i = 0; i < AT_ONCE; i++)
-		items[i] = (struct beam_item){payload, sizeof payload, NULL, 0};
+		items[i] = (struct beam_send_item){payload, sizeof payload, NULL, 0};
 	for (ssize_t sent = 0; sent < AT_ONCE;)
 		sent += must((int)beam_topic_send_many(topics[0], items + sent, (size_t)(AT_ONCE - sent), BEAM_FOREVER),
 			     "send_many");
@@ -48,7 +48,7 @@ int main(void)
 	options.dedicated_reader = 1;
 	must(beam_socket_pair(SOCK_STREAM, pair), "socket pair");
 	for (int i = 0; i < 2; i++) {
-		must(beam_channel_new(&channels[i], pair[i], &options), "channel");
+		must(beam_channel_from_fd(&channels[i], pair[i], &options), "channel");
 		must(beam_topic_open(&topics[i], channels[i], "count"), "topic");
 	}
 	for (int i = 0; i < MESSAGES; i += AT_ONCE) {

@@ -77,7 +77,7 @@ static void use(struct link *link, enum side side)
 {
 	struct beam_limits limits;
 
-	must(beam_channel_new(&link->channel, link->pair[side], NULL), "channel");
+	must(beam_channel_from_fd(&link->channel, link->pair[side], NULL), "channel");
 	must(beam_channel_limits(link->channel, &limits, BEAM_FOREVER), "HELLO");
 	if (size == 0)
 		return;

@@ -15,11 +15,11 @@ static int paint(int socket)
 	beam_buffer *picture;
 	struct iovec size = {(int[]){WIDTH, HEIGHT}, 2 * sizeof(int)};
 
-	if (beam_channel_new(&channel, socket, NULL) < 0 || beam_topic_open(&pictures, channel, "pictures") < 0)
+	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&pictures, channel, "pictures") < 0)
 		return 1;
 	if (beam_buffer_new(&picture, WIDTH * HEIGHT) < 0)
 		return 1;
-	unsigned char *pixel = beam_buffer_room(picture);
+	unsigned char *pixel = beam_buffer_writable(picture);
 	for (int y = 0; y < HEIGHT; y++)
 		memset(pixel + (size_t)y * WIDTH, y % 256, WIDTH);
 	int fd = beam_buffer_seal(picture); /* from here on nobody can change it, not even we */
@@ -43,7 +43,7 @@ int main(void)
 	if (fork() == 0)
 		return paint(pair[1]);
 	close(pair[1]);
-	if (beam_channel_new(&channel, pair[0], NULL) < 0 || beam_topic_open(&pictures, channel, "pictures") < 0)
+	if (beam_channel_from_fd(&channel, pair[0], NULL) < 0 || beam_topic_open(&pictures, channel, "pictures") < 0)
 		return 1;
 	while (beam_topic_receive(pictures, &message, BEAM_FOREVER) > 0) {
 		int r = beam_message_take_buffer(message, 0, 64 << 20, &picture);

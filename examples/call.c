@@ -76,7 +76,7 @@ static int serve(int socket)
 	beam_message *request;
 	int r;
 
-	if (beam_channel_new(&channel, socket, NULL) < 0 || beam_topic_open(&topic, channel, "service") < 0)
+	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&topic, channel, "service") < 0)
 		return 1;
 	while ((r = beam_topic_receive(topic, &request, BEAM_FOREVER)) == 1) {
 		int answered = answer(request);
@@ -175,9 +175,9 @@ int main(void)
 		exit(serve(ends[1]));
 	}
 	close(ends[1]);
-	r = beam_channel_new(&channel, ends[0], NULL);
+	r = beam_channel_from_fd(&channel, ends[0], NULL);
 	if (r < 0)
-		fail("beam_channel_new", r);
+		fail("beam_channel_from_fd", r);
 	r = beam_topic_open(&topic, channel, "service");
 	if (r < 0)
 		fail("beam_topic_open", r);

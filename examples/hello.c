@@ -13,7 +13,7 @@ static int say_hello(int socket)
 	char text[] = "hello from another process";
 	struct iovec payload = {text, sizeof text - 1};
 
-	if (beam_channel_new(&channel, socket, NULL) < 0 || beam_topic_open(&log, channel, "log") < 0)
+	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&log, channel, "log") < 0)
 		return 1;
 	int file = open("/proc/version", O_RDONLY);
 	int r = beam_topic_sendv(log, &payload, 1, &file, 1, beam_in_ms(1000));
@@ -36,7 +36,7 @@ int main(void)
 	if (fork() == 0)
 		return say_hello(pair[1]);
 	close(pair[1]);
-	if (beam_channel_new(&channel, pair[0], NULL) < 0 || beam_topic_open(&log, channel, "log") < 0)
+	if (beam_channel_from_fd(&channel, pair[0], NULL) < 0 || beam_topic_open(&log, channel, "log") < 0)
 		return 1;
 	while (beam_topic_receive(log, &message, BEAM_FOREVER) > 0) {
 		printf("%.*s\n", (int)beam_message_size(message), (const char *)beam_message_data(message));

@@ -51,7 +51,7 @@ static int serve(const char *address, long clients)
 
 	options.accept = only_ourselves;
 	options.refuse_fds = 1; /* lines are all that is wanted */
-	int r = beam_listener_activated(&listener, NULL, &options);
+	int r = beam_listener_from_environment(&listener, NULL, &options);
 	if (r == -ENOENT) /* not run by a service manager */
 		r = beam_listener_new(&listener, address, &options);
 	if (r < 0)

@@ -32,7 +32,7 @@ static int client(int socket)
 	beam_topic *door, *talk;
 	int r;
 
-	if (beam_channel_new(&channel, socket, NULL) < 0 || beam_topic_open(&door, channel, "door") < 0 ||
+	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&door, channel, "door") < 0 ||
 	    beam_topic_send_channel(door, "let me in", 9, &conversation, NULL, beam_in_ms(10000)) < 0)
 		return 1;
 	beam_topic_unref(door);
@@ -55,7 +55,7 @@ static int open_the_door(int socket, beam_channel **ret)
 	beam_message *message;
 	int r;
 
-	if (beam_channel_new(&channel, socket, NULL) < 0 || beam_topic_open(&door, channel, "door") < 0 ||
+	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&door, channel, "door") < 0 ||
 	    beam_topic_receive(door, &message, beam_in_ms(10000)) <= 0)
 		return -1;
 	r = beam_message_take_channel(message, 0, ret, NULL);

@@ -14,7 +14,7 @@ static int client(int socket)
 {
 	static const char *const topics[] = {"log.disk", "question", "log.net", "nonsense"};
 	beam_channel *channel;
-	int r = beam_channel_new(&channel, socket, NULL);
+	int r = beam_channel_from_fd(&channel, socket, NULL);
 
 	for (size_t i = 0; r == 0 && i < sizeof topics / sizeof *topics; i++) {
 		beam_topic *topic;
@@ -74,7 +74,7 @@ static int serve(int socket, beam_channel *log)
 	beam_router *router;
 	int r;
 
-	if (beam_channel_new(&channel, socket, NULL) < 0 || beam_router_new(&router) < 0)
+	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_router_new(&router) < 0)
 		return -1;
 	r = beam_router_add_route(router, &logs, NULL);
 	if (r == 0)

@@ -106,7 +106,7 @@ int demo_receive(int socket)
 	beam_channel *channel;
 	beam_topic *summary;
 
-	must(beam_channel_new(&channel, socket, NULL), "channel");
+	must(beam_channel_from_fd(&channel, socket, NULL), "channel");
 	report_breaches_of(channel);
 	double began = seconds();
 	must(beam_topic_open(&summary, channel, TOPIC_SUMMARY), TOPIC_SUMMARY);

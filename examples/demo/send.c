@@ -48,7 +48,7 @@ static void *sender(void *argument)
 	parcel_send(&parcel, line->topic, &line->tally);
 	parcel_free(&parcel);
 	if (atomic_fetch_sub(&line->working, 1) == 1) {
-		must(beam_topic_close(line->topic), "close");
+		must(beam_topic_close_send(line->topic), "close");
 		line->finished = seconds();
 	}
 	return NULL;

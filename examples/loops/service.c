@@ -36,7 +36,7 @@ static int client(int socket, int number)
 	beam_topic *topic;
 	int r;
 
-	if (beam_channel_new(&channel, socket, NULL) < 0 || beam_topic_open(&topic, channel, "words") < 0)
+	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&topic, channel, "words") < 0)
 		return 1;
 	r = ask(topic, number);
 	beam_topic_unref(topic);
@@ -81,7 +81,7 @@ int service_open(struct service *service, int socket)
 	int r;
 
 	options.loop = 1;
-	r = beam_channel_new(&service->channel, socket, &options);
+	r = beam_channel_from_fd(&service->channel, socket, &options);
 	return r < 0 ? r : beam_topic_open(&service->topic, service->channel, "words");
 }
 

@@ -62,7 +62,7 @@ BEAM_API size_t beam_buffer_size(const beam_buffer *buffer);
  *
  * @return where beam_buffer_data() is; NULL if the buffer is sealed or was received. Writing there once it is sealed raises SIGSEGV.
  */
-BEAM_API void *beam_buffer_room(beam_buffer *buffer);
+BEAM_API void *beam_buffer_writable(beam_buffer *buffer);
 
 /**
  * Seals a buffer for good, and gives the descriptor to attach: for beam_topic_sendv(), beam_send(), and whatever else takes
@@ -74,7 +74,7 @@ BEAM_API void *beam_buffer_room(beam_buffer *buffer);
  * @retval -EBUSY   something still writes there: input that the kernel does straight into the memory (io_uring, direct I/O)
  * @retval -ENOMEM  no memory
  *
- * On failure the buffer can be sealed later, and still be filled in, unless beam_buffer_room() is NULL now, when there was
+ * On failure the buffer can be sealed later, and still be filled in, unless beam_buffer_writable() is NULL now, when there was
  * no memory twice.
  */
 BEAM_API int beam_buffer_seal(beam_buffer *buffer) BEAM_CHECKED;

@@ -154,7 +154,7 @@ struct beam_channel_options {
  * @retval -ENOTCONN    not connected
  * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  no descriptors, memory or thread for it
  */
-BEAM_API int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_options *options) BEAM_CHECKED;
+BEAM_API int beam_channel_from_fd(beam_channel **ret, int fd, const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
  * Connects to a listening unix stream socket and makes a channel of the connection.

@@ -29,27 +29,27 @@ BEAM_BEGIN
  * @retval -ECHILD  in a forked child
  * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor for it
  */
-BEAM_API int beam_topic_fd(beam_topic *topic) BEAM_CHECKED;
+BEAM_API int beam_topic_receive_fd(beam_topic *topic) BEAM_CHECKED;
 
 /**
  * The descriptor that is readable while beam_call_receive() would not wait: there is a reply, or there will be none any more.
  *
- * @return as beam_topic_fd()
+ * @return as beam_topic_receive_fd()
  */
-BEAM_API int beam_call_fd(beam_call *call) BEAM_CHECKED;
+BEAM_API int beam_call_receive_fd(beam_call *call) BEAM_CHECKED;
 
 /**
  * The descriptor that is readable (not: writable) while a message of up to 4 KiB without attachments could be sent without waiting, or would
  * fail at once. Another thread may be quicker: send with BEAM_NOWAIT.
  *
- * @return as beam_topic_fd()
+ * @return as beam_topic_receive_fd()
  */
-BEAM_API int beam_topic_room_fd(beam_topic *topic) BEAM_CHECKED;
+BEAM_API int beam_topic_send_fd(beam_topic *topic) BEAM_CHECKED;
 
 /**
  * The descriptor that is readable while beam_channel_accept() would not wait: there is a topic, or there will be none any more.
  *
- * @return as beam_topic_fd()
+ * @return as beam_topic_receive_fd()
  */
 BEAM_API int beam_channel_accept_fd(beam_channel *channel) BEAM_CHECKED;
 

@@ -119,7 +119,7 @@ BEAM_API int beam_listener_new(beam_listener **ret, const char *address,
  * @retval -EINVAL      as above; or it is not bound, or is a connection
  * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM  as above
  */
-BEAM_API int beam_listener_of_fd(beam_listener **ret, int fd, const struct beam_listener_options *options) BEAM_CHECKED;
+BEAM_API int beam_listener_from_fd(beam_listener **ret, int fd, const struct beam_listener_options *options) BEAM_CHECKED;
 
 /**
  * Listens on a socket that the service manager has opened for this process (LISTEN_PID, LISTEN_FDS and
@@ -127,17 +127,17 @@ BEAM_API int beam_listener_of_fd(beam_listener **ret, int fd, const struct beam_
  * until -ENOENT. Descriptors that are no listening unix stream sockets are passed over and stay as they
  * are. sd_listen_fds(3) may have been called before, if it was told to leave the environment (0) and
  * another process called listen(2) on the sockets, as systemd does. Otherwise pass the descriptor to
- * beam_listener_of_fd().
+ * beam_listener_from_fd().
  *
  * @param ret      as above
  * @param name     the descriptor's name (FileDescriptorName= in systemd.socket(5)); NULL: whatever it is called
  * @param options  NULL: the defaults
  * @retval 0        done
  * @retval -ENOENT  there is none, or none left
- * @retval others   as by beam_listener_of_fd(); another call can take the descriptor
+ * @retval others   as by beam_listener_from_fd(); another call can take the descriptor
  */
-BEAM_API int beam_listener_activated(beam_listener **ret, const char *name,
-				     const struct beam_listener_options *options) BEAM_CHECKED;
+BEAM_API int beam_listener_from_environment(beam_listener **ret, const char *name,
+					    const struct beam_listener_options *options) BEAM_CHECKED;
 
 /** Takes another handle. @return `listener` */
 BEAM_API beam_listener *beam_listener_ref(beam_listener *listener);
@@ -176,7 +176,7 @@ BEAM_API int beam_listener_accept(beam_listener *listener, beam_channel **ret, b
  * @retval -EINVAL  `listener` is NULL
  * @retval -ECHILD  in a forked child
  */
-BEAM_API int beam_listener_fd(beam_listener *listener) BEAM_CHECKED;
+BEAM_API int beam_listener_accept_fd(beam_listener *listener) BEAM_CHECKED;
 
 /**
  * Stops listening: everyone who accepts is woken and gets 0, whoever waited to be accepted is disconnected, the socket's file is removed if it is

@@ -23,7 +23,7 @@ typedef struct beam_message beam_message;
  * Makes a message.
  *
  * @param ret   takes the message; untouched on failure. The caller frees it, or a send takes it.
- * @param data  the payload, copied; NULL: `size` zero bytes, to be filled in through beam_message_buffer()
+ * @param data  the payload, copied; NULL: `size` zero bytes, to be filled in through beam_message_writable()
  * @param size  bytes; 0 is a legal, empty message
  * @retval 0        done
  * @retval -EINVAL  `ret` is NULL
@@ -56,7 +56,7 @@ BEAM_API size_t beam_message_size(const beam_message *message);
  *
  * @return the bytes, or NULL if the message was received (its bytes may share memory with others)
  */
-BEAM_API void *beam_message_buffer(beam_message *message);
+BEAM_API void *beam_message_writable(beam_message *message);
 
 /**
  * Attaches a descriptor by a duplicate of it (F_DUPFD_CLOEXEC, fcntl(2)).

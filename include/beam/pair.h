@@ -30,7 +30,7 @@ BEAM_BEGIN
  * @param options  of both; NULL: the defaults
  * @retval 0        done
  * @retval -EINVAL  `ret_a` or `ret_b` is NULL, or an option is out of its range
- * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_new()
+ * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd()
  */
 BEAM_API int beam_channel_pair(beam_channel **ret_a, beam_channel **ret_b,
 			       const struct beam_channel_options *options) BEAM_CHECKED;
@@ -44,8 +44,8 @@ BEAM_API int beam_channel_pair(beam_channel **ret_a, beam_channel **ret_b,
  * @param options  of the channel that is kept; NULL: the defaults
  * @retval 0        done: the end is the message's last attachment
  * @retval -EINVAL  `message` or `ret` is NULL, or an option is out of its range
- * @retval -E2BIG   the message has BEAM_MESSAGE_ATTACHMENTS_MAX already; or as for beam_channel_new()
- * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_new()
+ * @retval -E2BIG   the message has BEAM_MESSAGE_ATTACHMENTS_MAX already; or as for beam_channel_from_fd()
+ * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd()
  */
 BEAM_API int beam_message_add_channel(beam_message *message, beam_channel **ret,
 				      const struct beam_channel_options *options) BEAM_CHECKED;
@@ -66,7 +66,7 @@ BEAM_API int beam_message_add_channel(beam_message *message, beam_channel **ret,
  * @retval -EBADF       it was opened with O_PATH
  * @retval -EPROTOTYPE  not a unix socket, or not SOCK_STREAM
  * @retval -ENOTCONN    not connected: it listens, say
- * @retval -E2BIG, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_new()
+ * @retval -E2BIG, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd()
  *
  * A socket whose other end has closed is taken: its channel gives what was sent and ends. Whoever sent the end may have kept a duplicate of
  * it, or of the other: what comes over the channel is worth as much as its sender, and is judged by the same rules.
@@ -85,7 +85,7 @@ BEAM_API int beam_message_take_channel(beam_message *message, size_t index, beam
  * @param options   of the channel that is kept; NULL: the defaults
  * @param deadline  until when to wait for credit and room
  *
- * The errors are those of beam_topic_sendv() and beam_channel_new().
+ * The errors are those of beam_topic_sendv() and beam_channel_from_fd().
  */
 BEAM_API int beam_topic_send_channel(beam_topic *topic, const void *data, size_t size, beam_channel **ret,
 				     const struct beam_channel_options *options, beam_deadline deadline) BEAM_CHECKED;

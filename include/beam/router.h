@@ -33,7 +33,7 @@ BEAM_BEGIN
  * @param ret_n     takes how many were sent, whatever the result; may be NULL
  * @param deadline  until when to wait, for messages and for room, and to go on
  * @retval 1  `n` were sent; there may be more
- * @retval 0  there will be no more, and all were sent; beam_topic_close() tells it on
+ * @retval 0  there will be no more, and all were sent; beam_topic_close_send() tells it on
  * @retval -EINVAL      `from`, `to` or `held` is NULL, or `n` is 0
  * @retval -EAGAIN      no message or no room, with BEAM_NOWAIT
  * @retval -ETIMEDOUT   the deadline passed

@@ -30,7 +30,7 @@ typedef struct beam_select beam_select;
 enum beam_select_for {
 	/** A topic: beam_topic_receive() would not wait. */
 	BEAM_SELECT_RECEIVE = 1,
-	/** A topic: a small message would not wait (beam_topic_room_fd()). */
+	/** A topic: a small message would not wait (beam_topic_send_fd()). */
 	BEAM_SELECT_SEND = 2,
 	/** A channel: beam_channel_accept() would not wait. */
 	BEAM_SELECT_ACCEPT = 4,
@@ -113,7 +113,7 @@ BEAM_API int beam_select_remove_call(beam_select *select, beam_call *call);
 BEAM_API int beam_select_remove_fd(beam_select *select, int fd);
 
 /** A member that is ready. */
-struct beam_ready {
+struct beam_select_ready {
 	void *tag;
 	/** One of enum beam_select_for. */
 	unsigned what;
@@ -132,7 +132,8 @@ struct beam_ready {
  * @retval -EINVAL  a NULL, or `n` is 0
  * @retval -ECHILD  in a forked child
  */
-BEAM_API ssize_t beam_select_wait(beam_select *select, struct beam_ready *ret, size_t n, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API ssize_t beam_select_wait(beam_select *select, struct beam_select_ready *ret, size_t n,
+				  beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * The descriptor that is readable while a member is ready: for event loops, and for other selectors. It belongs to the selector.

@@ -48,7 +48,7 @@ BEAM_API int beam_topic_open(beam_topic **ret, beam_channel *channel, const char
 BEAM_API beam_topic *beam_topic_ref(beam_topic *topic);
 
 /**
- * Releases a handle. With the last one the topic is closed both ways, as by beam_topic_close() and beam_topic_reset().
+ * Releases a handle. With the last one the topic is closed both ways, as by beam_topic_close_send() and beam_topic_close_receive().
  *
  * @param topic  NULL is allowed and does nothing
  * @return NULL
@@ -106,7 +106,7 @@ BEAM_API int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t
 BEAM_API int beam_topic_send_message(beam_topic *topic, beam_message *message, beam_deadline deadline) BEAM_CHECKED;
 
 /** One message of beam_topic_send_many(). Everything is borrowed. */
-struct beam_item {
+struct beam_send_item {
 	const void *data;
 	size_t size;
 	const int *fds;
@@ -121,7 +121,7 @@ struct beam_item {
  * @return how many were sent, from the first on: less than `n` if the deadline passed or the next one failed; the errors of
  *         beam_topic_sendv() if the first was not sent
  */
-BEAM_API ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, size_t n,
+BEAM_API ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *items, size_t n,
 				      beam_deadline deadline) BEAM_CHECKED;
 
 /**
@@ -169,7 +169,7 @@ BEAM_API int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t cap
  * @retval 0  done
  * @retval -EINVAL, -ECHILD  as in channel.h
  */
-BEAM_API int beam_topic_close(beam_topic *topic);
+BEAM_API int beam_topic_close_send(beam_topic *topic);
 
 /**
  * Takes no more from this topic: what waits in the queue and what comes is thrown away, receivers here get 0, the other side's
@@ -178,7 +178,7 @@ BEAM_API int beam_topic_close(beam_topic *topic);
  * @retval 0  done
  * @retval -EINVAL, -ECHILD  as in channel.h
  */
-BEAM_API int beam_topic_reset(beam_topic *topic);
+BEAM_API int beam_topic_close_receive(beam_topic *topic);
 
 /**
  * The counters of a topic.

@@ -155,7 +155,7 @@ size_t beam_buffer_size(const beam_buffer *buffer)
 	return buffer ? buffer->size : 0;
 }
 
-void *beam_buffer_room(beam_buffer *buffer)
+void *beam_buffer_writable(beam_buffer *buffer)
 {
 	return buffer && buffer->writable && !is_elsewhere(buffer) ? buffer->data : NULL;
 }

@@ -226,7 +226,7 @@ int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_
 	return 0;
 }
 
-int beam_channel_new(beam_channel **ret, int fd, const struct beam_channel_options *options)
+int beam_channel_from_fd(beam_channel **ret, int fd, const struct beam_channel_options *options)
 {
 	return channel_new_with_hook(ret, fd, options, (struct channel_hook){NULL, NULL});
 }

@@ -78,7 +78,7 @@ int beam_channel_connect_with(beam_channel **ret, const char *address, const str
 		return fd;
 	r = check_server(fd, taken.server_uid);
 	if (!r)
-		r = beam_channel_new(ret, fd, taken.channel);
+		r = beam_channel_from_fd(ret, fd, taken.channel);
 	if (r < 0)
 		close(fd);
 	return r;

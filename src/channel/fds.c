@@ -50,21 +50,21 @@ static int inbox_fd(struct inbox *inbox)
 	return opened(inbox->channel, fd, is_new);
 }
 
-int beam_topic_fd(beam_topic *topic)
+int beam_topic_receive_fd(beam_topic *topic)
 {
 	WITHOUT_CANCELLATION;
 
 	return topic ? inbox_fd(&topic->inbox) : -EINVAL;
 }
 
-int beam_call_fd(beam_call *call)
+int beam_call_receive_fd(beam_call *call)
 {
 	WITHOUT_CANCELLATION;
 
 	return call ? inbox_fd(&call->inbox) : -EINVAL;
 }
 
-int beam_topic_room_fd(beam_topic *topic)
+int beam_topic_send_fd(beam_topic *topic)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_channel *channel;

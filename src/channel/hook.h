@@ -12,7 +12,7 @@ struct channel_hook {
 	void *argument;
 };
 
-/* beam_channel_new() with a hook, which is not called if it fails. */
+/* beam_channel_from_fd() with a hook, which is not called if it fails. */
 int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_options *options, struct channel_hook hook);
 
 /* The caller's options, of whatever size its struct has or NULL, over the defaults; checked. */

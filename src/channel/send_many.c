@@ -19,7 +19,7 @@ static int send_buffered(struct sending *s)
 }
 
 /* Adds an item to the run, charged, if it fits and needs neither waiting nor the pool. */
-static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_item *item, beam_deadline deadline)
+static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_send_item *item, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
 	struct sending s;
@@ -37,7 +37,8 @@ static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_
 }
 
 /* Sends as many of the items as can go in one write: how many, or 0: send them one by one, which tells why. */
-static size_t send_run(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline, unsigned char *bytes)
+static size_t send_run(beam_topic *topic, const struct beam_send_item *items, size_t n, beam_deadline deadline,
+		       unsigned char *bytes)
 {
 	struct beam_channel *channel = topic->channel;
 	struct tx_run run = {.bytes = bytes};
@@ -76,7 +77,7 @@ static void write_buffered(struct beam_channel *channel)
 	write_release(channel);
 }
 
-ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, size_t n, beam_deadline deadline)
+ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *items, size_t n, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	unsigned char *bytes = NULL;
@@ -95,7 +96,7 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_item *items, s
 	while (bytes && sent < n && (run = send_run(topic, items + sent, n - sent, deadline, bytes)))
 		sent += run;
 	while (sent < n) {
-		const struct beam_item *item = &items[sent];
+		const struct beam_send_item *item = &items[sent];
 		struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
 
 		r = sending_prepare(&s, topic->channel, &topic->outbox, &iov, 1, item->fds, item->n_fds, deadline);

@@ -238,7 +238,7 @@ static void reset_inlets(struct beam_topic *topic)
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 
-int beam_topic_close(beam_topic *topic)
+int beam_topic_close_send(beam_topic *topic)
 {
 	WITHOUT_CANCELLATION;
 
@@ -250,7 +250,7 @@ int beam_topic_close(beam_topic *topic)
 	return 0;
 }
 
-int beam_topic_reset(beam_topic *topic)
+int beam_topic_close_receive(beam_topic *topic)
 {
 	WITHOUT_CANCELLATION;
 

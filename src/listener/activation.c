@@ -70,7 +70,7 @@ static bool is_listened_by_another(int fd)
 /*
  * The first that nobody has taken, and its flags. Descriptors come without close-on-exec, and taking one
  * sets it. sd_listen_fds(3) sets it on all of them. Then one is still free as long as another process was
- * the last to call listen(2) on it: beam_listener_of_fd() calls it too.
+ * the last to call listen(2) on it: beam_listener_from_fd() calls it too.
  */
 static int activation_find(const char *name, int n, int *ret_flags)
 {
@@ -94,13 +94,13 @@ static int activation_take(beam_listener **ret, const char *name, int n, const s
 
 	if (fd < 0)
 		return fd;
-	r = beam_listener_of_fd(ret, fd, options);
+	r = beam_listener_from_fd(ret, fd, options);
 	if (r < 0)
 		sys_fcntl(fd, F_SETFD, flags);
 	return r;
 }
 
-int beam_listener_activated(beam_listener **ret, const char *name, const struct beam_listener_options *options)
+int beam_listener_from_environment(beam_listener **ret, const char *name, const struct beam_listener_options *options)
 {
 	WITHOUT_CANCELLATION;
 	int n, r;

@@ -141,7 +141,7 @@ int beam_listener_new(beam_listener **ret, const char *address, const struct bea
 	return 0;
 }
 
-int beam_listener_of_fd(beam_listener **ret, int fd, const struct beam_listener_options *options)
+int beam_listener_from_fd(beam_listener **ret, int fd, const struct beam_listener_options *options)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_listener *listener;
@@ -279,7 +279,7 @@ static int make_epoll(struct beam_listener *listener)
 	return 0;
 }
 
-int beam_listener_fd(beam_listener *listener)
+int beam_listener_accept_fd(beam_listener *listener)
 {
 	WITHOUT_CANCELLATION;
 	int r;

@@ -170,7 +170,7 @@ size_t beam_message_size(const beam_message *message)
 	return message ? message->size : 0;
 }
 
-void *beam_message_buffer(beam_message *message)
+void *beam_message_writable(beam_message *message)
 {
 	return message && message->writable ? message_room(message) : NULL;
 }

@@ -17,7 +17,7 @@ static int make_pair(beam_channel **ret, int *ret_fd, const struct beam_channel_
 
 	if (r < 0)
 		return r;
-	r = beam_channel_new(ret, fds[0], options);
+	r = beam_channel_from_fd(ret, fds[0], options);
 	if (r < 0) {
 		close(fds[0]);
 		close(fds[1]);
@@ -46,7 +46,7 @@ int beam_channel_pair(beam_channel **ret_a, beam_channel **ret_b, const struct b
 	r = make_pair(&a, &fd, options);
 	if (r < 0)
 		return r;
-	r = beam_channel_new(&b, fd, options);
+	r = beam_channel_from_fd(&b, fd, options);
 	if (r < 0)
 		return give_up(a, fd, r);
 	*ret_a = a;
@@ -80,7 +80,7 @@ int beam_message_take_channel(beam_message *message, size_t index, beam_channel 
 
 	if (fd < 0)
 		return fd;
-	r = beam_channel_new(ret, fd, options);
+	r = beam_channel_from_fd(ret, fd, options);
 	if (r < 0)
 		return r;
 	/* It is the channel's: the message only forgets it. */

@@ -281,7 +281,7 @@ void router_reconsider(struct beam_router *router)
 }
 
 /* The lock is held. */
-static void router_wake(struct beam_router *router, const struct beam_ready *ready)
+static void router_wake(struct beam_router *router, const struct beam_select_ready *ready)
 {
 	struct source *source = ready->tag;
 
@@ -305,7 +305,7 @@ static void router_wake(struct beam_router *router, const struct beam_ready *rea
 /* Waits for all threads; 0 or deadline_error(). The lock is held before and after. */
 static int router_lead(struct beam_router *router, beam_deadline deadline)
 {
-	struct beam_ready ready[READY_MAX];
+	struct beam_select_ready ready[READY_MAX];
 	ssize_t n;
 
 	router->leading = true;

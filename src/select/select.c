@@ -203,14 +203,14 @@ int beam_select_add_topic(beam_select *select, beam_topic *topic, unsigned what,
 	if (r < 0 || !topic || !for_topic(what))
 		return r < 0 ? r : -EINVAL;
 	if (what & BEAM_SELECT_RECEIVE)
-		r = selector_add(select, beam_topic_fd(topic), EPOLLIN,
+		r = selector_add(select, beam_topic_receive_fd(topic), EPOLLIN,
 				 (struct slot){.what = BEAM_SELECT_RECEIVE, .object = topic, .tag = tag});
 	if (r < 0 || !(what & BEAM_SELECT_SEND))
 		return r;
-	r = selector_add(select, beam_topic_room_fd(topic), EPOLLIN,
+	r = selector_add(select, beam_topic_send_fd(topic), EPOLLIN,
 			 (struct slot){.what = BEAM_SELECT_SEND, .object = topic, .tag = tag});
 	if (r < 0 && (what & BEAM_SELECT_RECEIVE))
-		remove_fd(select, beam_topic_fd(topic), BEAM_SELECT_RECEIVE);
+		remove_fd(select, beam_topic_receive_fd(topic), BEAM_SELECT_RECEIVE);
 	return r;
 }
 
@@ -232,7 +232,7 @@ int beam_select_add_call(beam_select *select, beam_call *call, void *tag)
 
 	if (r < 0 || !call)
 		return r < 0 ? r : -EINVAL;
-	return selector_add(select, beam_call_fd(call), EPOLLIN,
+	return selector_add(select, beam_call_receive_fd(call), EPOLLIN,
 			    (struct slot){.what = BEAM_SELECT_REPLY, .object = call, .tag = tag});
 }
 
@@ -255,9 +255,9 @@ int beam_select_remove_topic(beam_select *select, beam_topic *topic, unsigned wh
 	if (r < 0 || !topic || !for_topic(what))
 		return r < 0 ? r : -EINVAL;
 	if (what & BEAM_SELECT_SEND)
-		sending = remove_fd(select, beam_topic_room_fd(topic), BEAM_SELECT_SEND);
+		sending = remove_fd(select, beam_topic_send_fd(topic), BEAM_SELECT_SEND);
 	if (what & BEAM_SELECT_RECEIVE)
-		r = remove_fd(select, beam_topic_fd(topic), BEAM_SELECT_RECEIVE);
+		r = remove_fd(select, beam_topic_receive_fd(topic), BEAM_SELECT_RECEIVE);
 	return r < 0 ? r : sending;
 }
 
@@ -278,7 +278,7 @@ int beam_select_remove_call(beam_select *select, beam_call *call)
 
 	if (r < 0 || !call)
 		return r < 0 ? r : -EINVAL;
-	return remove_fd(select, beam_call_fd(call), BEAM_SELECT_REPLY);
+	return remove_fd(select, beam_call_receive_fd(call), BEAM_SELECT_REPLY);
 }
 
 int beam_select_remove_fd(beam_select *select, int fd)
@@ -292,7 +292,8 @@ int beam_select_remove_fd(beam_select *select, int fd)
 /* ---- Waiting --------------------------------------------------------------------------------------------------------------- */
 
 /* Those of the events whose members are still there. */
-static size_t selector_tell(struct beam_select *select, const struct epoll_event *events, size_t n, struct beam_ready *ret)
+static size_t selector_tell(struct beam_select *select, const struct epoll_event *events, size_t n,
+			    struct beam_select_ready *ret)
 {
 	size_t told = 0;
 
@@ -302,7 +303,7 @@ static size_t selector_tell(struct beam_select *select, const struct epoll_event
 
 		if (!slot->what || slot->generation != events[i].data.u64 >> 32)
 			continue;
-		ret[told++] = (struct beam_ready){
+		ret[told++] = (struct beam_select_ready){
 		    .tag = slot->tag,
 		    .what = slot->what,
 		    .events = slot->what == BEAM_SELECT_FD ? (short)events[i].events : 0,
@@ -312,7 +313,7 @@ static size_t selector_tell(struct beam_select *select, const struct epoll_event
 	return told;
 }
 
-ssize_t beam_select_wait(beam_select *select, struct beam_ready *ret, size_t n, beam_deadline deadline)
+ssize_t beam_select_wait(beam_select *select, struct beam_select_ready *ret, size_t n, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct epoll_event events[EVENTS];

@@ -89,7 +89,7 @@ static void test_a_buffer_is_zero_and_all_its_memory_is_there(void)
 	struct stat status;
 
 	check_int(beam_buffer_size(buffer), sizeof zeroes);
-	check(beam_buffer_room(buffer) == beam_buffer_data(buffer));
+	check(beam_buffer_writable(buffer) == beam_buffer_data(buffer));
 	check_bytes(beam_buffer_data(buffer), zeroes, sizeof zeroes);
 	require_int(fstat(fd, &status), 0);
 	check_int(status.st_size, sizeof zeroes);
@@ -108,7 +108,7 @@ static void test_buffers_of_every_size_around_the_edges_arrive_whole(void)
 		beam_message *message = new_message();
 
 		harness_context("%zu bytes", sizes[i]);
-		fill(beam_buffer_room(buffer), sizes[i]);
+		fill(beam_buffer_writable(buffer), sizes[i]);
 		check_int(beam_message_add_buffer(message, buffer), 0);
 		beam_buffer_free(buffer);
 		require_int(beam_message_take_buffer(message, 0, sizes[i], &taken), 0);
@@ -156,12 +156,12 @@ static void test_a_sealed_buffer_stays_where_it_is_and_nobody_can_change_it(void
 	char permissions[8] = "";
 	int fd;
 
-	fill(beam_buffer_room(buffer), 2 * PAGE);
+	fill(beam_buffer_writable(buffer), 2 * PAGE);
 	check_int(count_mappings(permissions), 1);
 	check_string(permissions, "rw-s");
 	fd = beam_buffer_seal(buffer);
 	require(fd >= 0);
-	check(beam_buffer_room(buffer) == NULL);
+	check(beam_buffer_writable(buffer) == NULL);
 	check(beam_buffer_data(buffer) == data);
 	check_filled(data, 2 * PAGE);
 	check_int(count_mappings(permissions), 1);
@@ -198,8 +198,8 @@ static void test_a_buffer_that_something_else_writes_to_can_be_filled_and_sealed
 	check_int(beam_buffer_seal(buffer), -EBUSY);
 	check_int(beam_message_add_buffer(message, buffer), -EBUSY);
 	check_int(beam_message_attachments(message), 0);
-	require(beam_buffer_room(buffer) != NULL);
-	strcpy(beam_buffer_room(buffer), "written after");
+	require(beam_buffer_writable(buffer) != NULL);
+	strcpy(beam_buffer_writable(buffer), "written after");
 	check_string(other, "written after");
 	munmap(other, PAGE);
 	check_int(beam_message_add_buffer(message, buffer), 0);
@@ -231,7 +231,7 @@ static void test_a_sealed_buffer_is_read_and_sent_by_many_threads(void)
 	beam_buffer *buffer = new_buffer(3 * PAGE);
 	pthread_t threads[4];
 
-	fill(beam_buffer_room(buffer), 3 * PAGE);
+	fill(beam_buffer_writable(buffer), 3 * PAGE);
 	check(beam_buffer_seal(buffer) >= 0);
 	for (size_t i = 0; i < 4; i++)
 		threads[i] = thread_spawn(send_and_read, buffer);
@@ -253,7 +253,7 @@ static void test_what_is_taken_is_the_same_memory_read_only(void)
 	check_int(beam_message_take_buffer(message, 1, PAGE, &taken), 0);
 	check_int(beam_message_take_buffer(message, 1, PAGE, &taken), -ENOENT);
 	check_int(beam_message_take_buffer(message, 2, PAGE, &taken), -ENOENT);
-	check(beam_buffer_room(taken) == NULL);
+	check(beam_buffer_writable(taken) == NULL);
 	check_int(raw_inode(beam_buffer_seal(taken)), raw_inode(beam_buffer_seal(buffer)));
 	/* What was taken can go on. */
 	check_int(beam_message_add_buffer(message, taken), 0);
@@ -291,7 +291,7 @@ static void test_no_buffer_is_an_error_or_nothing_but_never_a_crash(void)
 	check_int(beam_buffer_new(NULL, 1), -EINVAL);
 	beam_buffer_free(NULL);
 	check(beam_buffer_data(NULL) == NULL);
-	check(beam_buffer_room(NULL) == NULL);
+	check(beam_buffer_writable(NULL) == NULL);
 	check_int(beam_buffer_size(NULL), 0);
 	check_int(beam_buffer_seal(NULL), -EINVAL);
 	check_int(beam_message_add_buffer(message, NULL), -EINVAL);
@@ -357,13 +357,13 @@ static int look_at(void *argument)
 
 	check_int(count_mappings(NULL), 1);
 	check(beam_buffer_data(inherited->filled) == NULL);
-	check(beam_buffer_room(inherited->filled) == NULL);
+	check(beam_buffer_writable(inherited->filled) == NULL);
 	check_int(beam_buffer_seal(inherited->filled), -ECHILD);
 	check_int(beam_buffer_size(inherited->filled), PAGE);
 	check(fd_open(beam_buffer_seal(inherited->sealed)));
 	check_filled(beam_buffer_data(inherited->sealed), PAGE);
 	own = new_buffer(PAGE);
-	strcpy(beam_buffer_room(own), "the child's own");
+	strcpy(beam_buffer_writable(own), "the child's own");
 	check(beam_buffer_seal(own) >= 0);
 	check(beam_buffer_data(inherited->filled) == NULL);
 	check_int(write(inherited->go[1], "r", 1), 1);
@@ -383,9 +383,9 @@ static void test_a_child_keeps_no_buffer_from_being_sealed_and_has_only_what_was
 	pid_t child;
 	char ready;
 
-	fill(beam_buffer_room(inherited.sealed), PAGE);
+	fill(beam_buffer_writable(inherited.sealed), PAGE);
 	check(beam_buffer_seal(inherited.sealed) >= 0);
-	strcpy(beam_buffer_room(inherited.filled), "the parent's");
+	strcpy(beam_buffer_writable(inherited.filled), "the parent's");
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, inherited.go), 0);
 	child = process_spawn(look_at, &inherited);
 	check_int(read(inherited.go[0], &ready, 1), 1);
@@ -409,11 +409,11 @@ static void seal_and_pass(beam_buffer *buffer)
 	int r = beam_buffer_seal(buffer);
 
 	check(r >= 0 || r == -ENOMEM || r == -EMFILE);
-	check(r < 0 || beam_buffer_room(buffer) == NULL);
+	check(r < 0 || beam_buffer_writable(buffer) == NULL);
 	check_string((const char *)beam_buffer_data(buffer), "filled");
 	/* What failed once can be done again. */
-	if (r < 0 && beam_buffer_room(buffer))
-		strcpy(beam_buffer_room(buffer), "filled");
+	if (r < 0 && beam_buffer_writable(buffer))
+		strcpy(beam_buffer_writable(buffer), "filled");
 	if (beam_message_new(&message, "", 0) < 0)
 		return;
 	r = beam_message_add_buffer(message, buffer);
@@ -439,7 +439,7 @@ static void live(void)
 	check(r == 0 || r == -ENOMEM || r == -EMFILE || r == -ENOSPC);
 	check((r == 0) == (buffer != NULL));
 	if (r == 0) {
-		strcpy(beam_buffer_room(buffer), "filled");
+		strcpy(beam_buffer_writable(buffer), "filled");
 		seal_and_pass(buffer);
 		beam_buffer_free(buffer);
 	}
@@ -470,7 +470,7 @@ static void test_signals_and_old_kernels_are_no_reason_to_fail(void)
 		check_int(beam_buffer_new(&buffer, 2 << 20), 0);
 		check(fault_hit());
 		fault_off();
-		fill(beam_buffer_room(buffer), 2 << 20);
+		fill(beam_buffer_writable(buffer), 2 << 20);
 		check(beam_buffer_seal(buffer) >= 0);
 		beam_buffer_free(buffer);
 	}
@@ -483,13 +483,13 @@ static void test_a_buffer_that_could_neither_be_sealed_nor_mapped_back_is_sealed
 	for (size_t i = 0; i < 2; i++) {
 		beam_buffer *buffer = new_buffer(PAGE);
 
-		strcpy(beam_buffer_room(buffer), "filled");
+		strcpy(beam_buffer_writable(buffer), "filled");
 		/* The seals fail, and what comes next. */
 		fault_only(FAULT(SYS_FCNTL) | FAULT(way_back[i]));
 		fault_at(way_back[i] == SYS_MMAP ? 2 : 1, ENOMEM, true);
 		check_int(beam_buffer_seal(buffer), -ENOMEM);
 		fault_off();
-		check(beam_buffer_room(buffer) == NULL);
+		check(beam_buffer_writable(buffer) == NULL);
 		check_string((const char *)beam_buffer_data(buffer), "filled");
 		check(beam_buffer_seal(buffer) >= 0);
 		check_string((const char *)beam_buffer_data(buffer), "filled");

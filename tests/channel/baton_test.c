@@ -225,7 +225,7 @@ static void test_a_reset_here_reaches_the_one_who_leads(void)
 	begin(NULL);
 	start(&leader, 0, BEAM_FOREVER);
 	check_within(20000, view().taken);
-	check_int(beam_topic_reset(topics[0]), 0);
+	check_int(beam_topic_close_receive(topics[0]), 0);
 	finish(&leader, 0);
 	end();
 }

@@ -118,7 +118,7 @@ static void test_of_a_topic_that_is_reset_the_pool_comes_back(void)
 	begin_settled(NULL);
 	say_overdrawn();
 	wait_until_read();
-	check_int(beam_topic_reset(topics[0]), 0);
+	check_int(beam_topic_close_receive(topics[0]), 0);
 	expect_credit(0, OVERDRAFT);
 	end();
 }
@@ -126,7 +126,7 @@ static void test_of_a_topic_that_is_reset_the_pool_comes_back(void)
 static void test_of_what_comes_after_a_reset_the_pool_comes_back(void)
 {
 	begin_settled(NULL);
-	check_int(beam_topic_reset(topics[0]), 0);
+	check_int(beam_topic_close_receive(topics[0]), 0);
 	say_overdrawn();
 	expect_credit(0, OVERDRAFT);
 	end();
@@ -151,7 +151,7 @@ static void test_what_was_broken_off_comes_back(void)
 static void test_of_what_is_broken_off_after_a_reset_the_pool_comes_back(void)
 {
 	begin_settled(NULL);
-	check_int(beam_topic_reset(topics[0]), 0);
+	check_int(beam_topic_close_receive(topics[0]), 0);
 	say_broken_off();
 	expect_credit(0, OVERDRAFT);
 	end();

@@ -34,10 +34,10 @@ static void test_a_descriptor_depends_once_however_often_it_is_asked_for(void)
 	begin_settled(NULL);
 	require_int(beam_call_begin(&call, topics[1], NULL, 0, NULL, 0, soon()), 0);
 	for (int i = 0; i < 2; i++) {
-		check(beam_topic_fd(topics[0]) >= 0);
-		check(beam_topic_room_fd(topics[0]) >= 0);
+		check(beam_topic_receive_fd(topics[0]) >= 0);
+		check(beam_topic_send_fd(topics[0]) >= 0);
 		check(beam_channel_accept_fd(channel) >= 0);
-		check(beam_call_fd(call) >= 0);
+		check(beam_call_receive_fd(call) >= 0);
 		check_int(dependents(), 4);
 	}
 	beam_call_unref(call);
@@ -48,8 +48,8 @@ static void test_a_descriptor_depends_once_however_often_it_is_asked_for(void)
 static void test_what_is_released_depends_no_more(void)
 {
 	begin_settled(NULL);
-	check(beam_topic_fd(topics[0]) >= 0);
-	check(beam_topic_room_fd(topics[0]) >= 0);
+	check(beam_topic_receive_fd(topics[0]) >= 0);
+	check(beam_topic_send_fd(topics[0]) >= 0);
 	check(!rooms_empty());
 	topics[0] = beam_topic_unref(topics[0]);
 	check_int(dependents(), 0);

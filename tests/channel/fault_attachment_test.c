@@ -56,7 +56,7 @@ static void refuse(void)
 {
 	struct ends *ends = ends_make(NULL);
 	struct beam_statistics statistics;
-	struct beam_item items[6];
+	struct beam_send_item items[6];
 	size_t accepted = 0, received = 0;
 	beam_message *message = NULL;
 	bool told = false;
@@ -65,7 +65,7 @@ static void refuse(void)
 	if (!ends)
 		return;
 	for (size_t i = 0; i < 6; i++)
-		items[i] = (struct beam_item){"refused?", 8, attached, i % 3};
+		items[i] = (struct beam_send_item){"refused?", 8, attached, i % 3};
 	for (size_t i = 0; i < 4; i++) {
 		ssize_t n = beam_topic_send_many(ends->topic[0], items, 6, soon());
 
@@ -76,7 +76,7 @@ static void refuse(void)
 	}
 	r = beam_channel_flush(ends->channel[0], soon());
 	told = !result_of(r, 0, -EPERM, -ECONNRESET, -ETIMEDOUT) || told;
-	beam_topic_close(ends->topic[0]);
+	beam_topic_close_send(ends->topic[0]);
 	while ((r = beam_topic_receive(ends->topic[1], &message, soon())) == 1) {
 		received++;
 		beam_message_free(message);

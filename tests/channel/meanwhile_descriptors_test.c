@@ -59,7 +59,7 @@ static void test_a_run_ends_where_its_descriptors_would_be_too_many(void)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	static int fds[TX_FDS / 2]; /* standard input, each */
-	struct beam_item items[] = {{"", 0, fds, 1}, {"", 0, fds, TX_FDS / 2}, {"", 0, fds, TX_FDS / 2}};
+	struct beam_send_item items[] = {{"", 0, fds, 1}, {"", 0, fds, TX_FDS / 2}, {"", 0, fds, TX_FDS / 2}};
 	struct ends ends;
 
 	needs_descriptors(512);
@@ -112,7 +112,7 @@ struct sending_thread {
 static void *send_soon(void *argument)
 {
 	struct sending_thread *sending = argument;
-	struct beam_item item = {"its own", 7, (int[]){STDIN_FILENO}, 1};
+	struct beam_send_item item = {"its own", 7, (int[]){STDIN_FILENO}, 1};
 
 	sending->result =
 	    sending->by_many ? (int)beam_topic_send_many(topics[1], &item, 1, soon()) : send_stdin(1, "its own", soon());

@@ -137,7 +137,7 @@ static void test_a_name_is_not_free_before_its_topic_is_known_to_be_closing(void
 	int fd, r;
 
 	begin_settled(NULL);
-	fd = beam_topic_room_fd(topics[0]);
+	fd = beam_topic_send_fd(topics[0]);
 	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, BEAM_NOWAIT)) == 0)
 		;
 	check_int(r, -EAGAIN);
@@ -303,7 +303,7 @@ static void test_topics_beyond_the_peers_limit_can_be_closed_and_left(void)
 		require_int(beam_topic_open(&many[i], channel, name), 0);
 	}
 	/* The first that has no name, while the other one waits for one until the end. */
-	check_int(beam_topic_close(many[NAMED - TOPICS]), 0);
+	check_int(beam_topic_close_send(many[NAMED - TOPICS]), 0);
 	check_int(beam_channel_flush(channel, soon()), 0);
 	check_int(beam_topic_send(many[NAMED - TOPICS + 1], "", 0, BEAM_NOWAIT), -EAGAIN);
 	for (unsigned i = 0; i < NAMED; i++)

@@ -116,7 +116,7 @@ static void test_who_leads_without_a_kick_looks_every_now_and_then(void)
 	start(&receiver, 0, soon());
 	check_within(20000, fault_hit());
 	/* Nothing wakes it for this. */
-	check_int(beam_topic_reset(topics[0]), 0);
+	check_int(beam_topic_close_receive(topics[0]), 0);
 	finish(&receiver, 0);
 	fault_off();
 	end();

@@ -16,7 +16,7 @@ enum { PAST_THE_BUFFER = TX_LARGE - 8 };
 static void ask_for_room(void *unused)
 {
 	(void)unused;
-	check(is_readable(beam_topic_room_fd(topics[0])));
+	check(is_readable(beam_topic_send_fd(topics[0])));
 }
 
 static void test_there_is_room_in_the_buffer_while_somebody_writes(void)
@@ -24,7 +24,7 @@ static void test_there_is_room_in_the_buffer_while_somebody_writes(void)
 	begin_settled(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, ask_for_room, NULL);
 	check_int(send_words(0, "room", soon()), 0);
-	check(is_readable(beam_topic_room_fd(topics[0])));
+	check(is_readable(beam_topic_send_fd(topics[0])));
 	end();
 }
 
@@ -104,7 +104,7 @@ static void test_a_refusal_that_was_not_told_shows_as_room(void)
 	int fd;
 
 	begin_settled(NULL);
-	fd = beam_topic_room_fd(topics[1]);
+	fd = beam_topic_send_fd(topics[1]);
 	fault_meanwhile(SYS_SENDMSG, 1, append_refused, NULL);
 	check_int(send_words(0, "writing", soon()), 0);
 	check_within(20000, was_refused());
@@ -136,7 +136,7 @@ static void test_a_refusal_on_a_topic_without_credit_shows_as_room(void)
 	int fd;
 
 	begin_settled(NULL);
-	fd = beam_topic_room_fd(topics[1]);
+	fd = beam_topic_send_fd(topics[1]);
 	leave_little_credit(topics[1]);
 	check(!is_readable(fd));
 	fault_meanwhile(SYS_SENDMSG, 1, append_refused, NULL);
@@ -446,7 +446,7 @@ static void expect_both_to_hear(void (*end_topic)(void))
 
 static void close_topic(void)
 {
-	check_int(beam_topic_close(topics[1]), 0);
+	check_int(beam_topic_close_send(topics[1]), 0);
 }
 
 static void reset_by_peer(void)
@@ -467,7 +467,7 @@ static void test_there_is_no_room_while_socket_and_buffer_are_full(void)
 	int fd;
 
 	begin_narrow(NULL);
-	fd = beam_topic_room_fd(topics[1]);
+	fd = beam_topic_send_fd(topics[1]);
 	check(is_readable(fd));
 	fill();
 	check_within(20000, !is_readable(fd));
@@ -501,10 +501,10 @@ static void *send_items(void *ret)
 {
 	static const char bulk[ITEM];
 	static const int fds[] = {STDIN_FILENO};
-	struct beam_item items[ITEMS];
+	struct beam_send_item items[ITEMS];
 
 	for (unsigned i = 0; i < ITEMS; i++)
-		items[i] = (struct beam_item){.data = bulk, .size = ITEM, .fds = fds, .n_fds = 1};
+		items[i] = (struct beam_send_item){.data = bulk, .size = ITEM, .fds = fds, .n_fds = 1};
 	*(ssize_t *)ret = beam_topic_send_many(topics[0], items, ITEMS, soon());
 	return NULL;
 }

@@ -40,7 +40,7 @@ static void open_both(void)
 	for (int i = 1; i >= 0; i--) {
 		struct beam_channel_options options = looped();
 
-		require_int(beam_channel_new(&ends.channel[i], fds[i], i ? NULL : &options), 0);
+		require_int(beam_channel_from_fd(&ends.channel[i], fds[i], i ? NULL : &options), 0);
 		require_int(beam_topic_open(&ends.topic[i], ends.channel[i], "topic"), 0);
 		require_int(beam_topic_open(&others[i], ends.channel[i], "other"), 0);
 	}
@@ -238,7 +238,7 @@ static int begin_to_send(struct sender *sender, beam_deadline deadline)
 
 	options.socket_buffer_bytes = 100000;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&ends.channel[0], fds[0], &options), 0);
+	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], &options), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
 	require_int(beam_topic_open(&others[0], ends.channel[0], "other"), 0);
 	map_file();
@@ -259,7 +259,7 @@ static bool is_stuck(void)
 
 static void begin_to_receive(int fd)
 {
-	require_int(beam_channel_new(&ends.channel[1], fd, NULL), 0);
+	require_int(beam_channel_from_fd(&ends.channel[1], fd, NULL), 0);
 	require_int(beam_topic_open(&ends.topic[1], ends.channel[1], "topic"), 0);
 	require_int(beam_topic_open(&others[1], ends.channel[1], "other"), 0);
 }
@@ -304,7 +304,7 @@ static void test_of_a_narrow_socket_the_channel_breaks(void)
 	narrow.socket_buffer_bytes = 1;
 	narrow.linger_ms = 1;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&ends.channel[0], fds[0], &narrow), 0);
+	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], &narrow), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
 	require_int(beam_topic_open(&others[0], ends.channel[0], "other"), 0);
 	begin_to_receive(fds[1]);

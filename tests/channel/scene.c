@@ -22,7 +22,7 @@ void begin(const struct beam_channel_options *options)
 	out.size = 0;
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	raw_peer_init(&peer, pair[1]);
-	require_int(beam_channel_new(&channel, pair[0], options), 0);
+	require_int(beam_channel_from_fd(&channel, pair[0], options), 0);
 	raw_hello(&out);
 	for (unsigned i = 0; i < TOPICS; i++) {
 		char name[] = {(char)('a' + i), 0};

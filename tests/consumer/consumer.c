@@ -23,7 +23,7 @@ int main(void)
 {
 	static const char text[] = "hello";
 	const struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
-	const struct beam_item item = {.data = text, .size = sizeof text, .fds = (int[]){STDIN_FILENO}, .n_fds = 1};
+	const struct beam_send_item item = {.data = text, .size = sizeof text, .fds = (int[]){STDIN_FILENO}, .n_fds = 1};
 	beam_deadline deadline = beam_in_ms(10000);
 	beam_channel *here, *there;
 	beam_topic *out, *in;
@@ -35,8 +35,8 @@ int main(void)
 		return 1;
 	}
 	TRY(beam_socket_pair(SOCK_STREAM, ends));
-	TRY(beam_channel_new(&here, ends[0], NULL));
-	TRY(beam_channel_new(&there, ends[1], &options));
+	TRY(beam_channel_from_fd(&here, ends[0], NULL));
+	TRY(beam_channel_from_fd(&there, ends[1], &options));
 	TRY(beam_topic_open(&out, here, "greeting"));
 	TRY(beam_topic_send_many(out, &item, 1, deadline));
 	TRY(beam_channel_accept(there, &in, deadline));

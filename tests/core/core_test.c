@@ -80,7 +80,7 @@ static void test_a_message_travels_with_its_attachment(void)
 		check_int(beam_send(pair[0], "hello", 5, file, BEAM_FOREVER), 0);
 		check_int(beam_receive(pair[1], &message, NO_LIMIT, BEAM_FOREVER), 1);
 		check_bytes(beam_message_data(message), "hello", 5);
-		check(beam_message_buffer(message) == NULL);
+		check(beam_message_writable(message) == NULL);
 		check_int(beam_message_attachments(message), 1);
 		fd = beam_message_take_fd(message, 0);
 		check(raw_inode(fd) == raw_inode(file));

@@ -64,7 +64,7 @@ static inline void attack_begin_unsaid(struct attack *attack, const struct beam_
 	ends_open(&attack->honest, &honest);
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	raw_peer_init(&attack->peer, ends[1]);
-	require_int(beam_channel_new(&attack->channel, ends[0], &taken), 0);
+	require_int(beam_channel_from_fd(&attack->channel, ends[0], &taken), 0);
 	require_int(beam_topic_open(&attack->topic, attack->channel, "log"), 0);
 }
 

@@ -45,7 +45,7 @@ static void test_reading_goes_on_past_a_discarded_attachment_whose_close_waits(v
 	raw_open(&attack.out, 2, "other");
 	attack_send(&attack);
 	require_int(beam_topic_open(&other, attack.channel, "other"), 0);
-	check_int(beam_topic_reset(attack.topic), 0);
+	check_int(beam_topic_close_receive(attack.topic), 0);
 	raw_peer_expect(&attack.peer, RAW_RESET);
 	raw_text_with_fds(&attack.out, 1, "bites", 1);
 	send_lingering(&lingering);
@@ -136,7 +136,7 @@ static void test_pidfds_that_nobody_asked_for_are_closed(void)
 	file = raw_file();
 	ends_open(&attack.honest, &options);
 	raw_peer_init(&attack.peer, ends[1]);
-	require_int(beam_channel_new(&attack.channel, ends[0], &options), 0);
+	require_int(beam_channel_from_fd(&attack.channel, ends[0], &options), 0);
 	require_int(beam_topic_open(&attack.topic, attack.channel, "log"), 0);
 	raw_hello(&attack.out);
 	raw_open(&attack.out, 1, "log");

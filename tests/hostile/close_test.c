@@ -33,7 +33,7 @@ static void bitten_begin(struct bitten *bitten, size_t n)
 	for (bitten->n = 0; bitten->n < n; bitten->n++)
 		bitten->lingering[bitten->n] = lingering_open();
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	require_int(beam_channel_new(&bitten->channel, fds[0], &options), 0);
+	require_int(beam_channel_from_fd(&bitten->channel, fds[0], &options), 0);
 	require_int(beam_topic_open(&bitten->topic, bitten->channel, "log"), 0);
 	require_int(beam_topic_open(&bitten->words, bitten->channel, "words"), 0);
 	creditor_begin(&bitten->peer, fds[1], 0);
@@ -151,7 +151,7 @@ static void expect_a_flood_passes(void)
 	thread = thread_spawn(take_all, ends.topic[1]);
 	for (size_t i = 0; i < n; i++)
 		check_int(beam_topic_sendv(ends.topic[0], NULL, 0, files, 16, soon()), 0);
-	check_int(beam_topic_close(ends.topic[0]), 0);
+	check_int(beam_topic_close_send(ends.topic[0]), 0);
 	check_int((uintptr_t)thread_wait(thread), 16 * n);
 	ends_close(&ends);
 	close(file);

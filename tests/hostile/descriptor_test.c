@@ -358,7 +358,7 @@ static void test_attachments_of_a_topic_that_was_reset_are_closed_and_their_cred
 	options.topic_window_attachments = 64;
 	attack_begin(&attack, &options);
 	before = open_fds();
-	check_int(beam_topic_reset(attack.topic), 0);
+	check_int(beam_topic_close_receive(attack.topic), 0);
 	frame = raw_peer_expect(&attack.peer, RAW_RESET);
 	check_int(frame.id, 1);
 	/* It may be held back for a while, but not so that the largest message could not be sent. */

@@ -97,7 +97,7 @@ static void begin(uint32_t attachments)
 	out.size = 0;
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	raw_peer_init(&peer, fds[1]);
-	require_int(beam_channel_new(&channel, fds[0], NULL), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], NULL), 0);
 	at = raw_hello(&out) + RAW_HEADER + 12;
 	raw_u32_at(&out, at + 4 * RAW_TOPICS, 2 * WAITERS);
 	raw_u32_at(&out, at + 4 * RAW_CALLS, CALLS);

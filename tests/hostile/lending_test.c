@@ -181,7 +181,7 @@ static void victims_begin(void)
 {
 	for (unsigned i = 0; i < now.n; i++) {
 		close(sockets[i][1]);
-		require_int(beam_channel_new(&victims[i].channel, sockets[i][0], NULL), 0);
+		require_int(beam_channel_from_fd(&victims[i].channel, sockets[i][0], NULL), 0);
 		require_int(beam_topic_open(&victims[i].topic, victims[i].channel, "log"), 0);
 		victims[i].thread = thread_spawn(receive_all, &victims[i]);
 	}
@@ -356,7 +356,7 @@ static uint32_t granted_to_the_greedy(uint32_t attachments, uint32_t *ret_featur
 	options.attachments = attachments;
 	options.message_attachments = 16;
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	require_int(beam_channel_new(&channel, fds[0], &options), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], &options), 0);
 	require_int(beam_topic_open(&topic, channel, "log"), 0);
 	creditor_begin(&peers[0], fds[1], 0);
 	check_within(20000, creditor_read(&peers[0], 1) && peers[0].hello);
@@ -455,7 +455,7 @@ static int idle_and_waiting(void *unused)
 		threads[i] = thread_spawn(wait_for_the_end, idle.topic[i]);
 	check_within(20000, granted_to_a_new_channel() == first);
 	for (int i = 0; i < 2; i++)
-		check_int(beam_topic_close(idle.topic[i]), 0);
+		check_int(beam_topic_close_send(idle.topic[i]), 0);
 	for (int i = 0; i < 2; i++)
 		thread_wait(threads[i]);
 	ends_close(&idle);

@@ -25,7 +25,7 @@ static int child_receives(void *argument)
 	beam_topic *topic = NULL;
 
 	options.frame_timeout_ms = stopped->timeout_ms;
-	require_int(beam_channel_new(&channel, stopped->socket, &options), 0);
+	require_int(beam_channel_from_fd(&channel, stopped->socket, &options), 0);
 	require_int(beam_topic_open(&topic, channel, "log"), 0);
 	expect_text(topic, "in two parts");
 	check_string(beam_channel_breach(channel), NULL);

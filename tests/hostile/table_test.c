@@ -42,7 +42,7 @@ static void begin(const struct beam_channel_options *options)
 		files[i] = file;
 	ends_open(&onward, NULL);
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	require_int(beam_channel_new(&channel, fds[0], options), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], options), 0);
 	require_int(beam_topic_open(&topic, channel, "log"), 0);
 	require_int(beam_topic_open(&words, channel, "words"), 0);
 	creditor_begin(&peer, fds[1], 0);
@@ -355,7 +355,7 @@ static void test_a_message_that_could_not_be_sent_on_keeps_its_credit(void)
 	begin(&options);
 	check(creditor_send(&peer, files, 2));
 	message = receive();
-	check_int(beam_topic_close(onward.topic[0]), 0);
+	check_int(beam_topic_close_send(onward.topic[0]), 0);
 	check_int(beam_topic_send_message(onward.topic[0], message, soon()), -EPIPE);
 	expect_credit(ATTACHMENTS - 2);
 	beam_message_free(message);
@@ -448,7 +448,7 @@ static void test_what_is_thrown_away_gives_its_credit_back_when_it_has_been_clos
 		if (i == 1)
 			expect_credit(ATTACHMENTS - 2);
 		if (i == 1)
-			check_int(beam_topic_reset(other), 0);
+			check_int(beam_topic_close_receive(other), 0);
 	}
 	expect_credit(ATTACHMENTS);
 	beam_topic_unref(other);

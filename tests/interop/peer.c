@@ -397,9 +397,9 @@ static bool on_topic(const char *verb, const char *name, const long numbers[3])
 	else if (is(verb, "take"))
 		take_request(topic, beam_in_ms(numbers[0]));
 	else if (is(verb, "close"))
-		printf("%d\n", beam_topic_close(topic));
+		printf("%d\n", beam_topic_close_send(topic));
 	else if (is(verb, "reset"))
-		printf("%d\n", beam_topic_reset(topic));
+		printf("%d\n", beam_topic_close_receive(topic));
 	else
 		return false;
 	return true;
@@ -481,10 +481,10 @@ static int with_channel(const char *mode, int fd)
 {
 	beam_channel *channel;
 	const char *breach;
-	int r = beam_channel_new(&channel, fd, &options);
+	int r = beam_channel_from_fd(&channel, fd, &options);
 
 	if (r < 0)
-		die("beam_channel_new", r);
+		die("beam_channel_from_fd", r);
 	draining = is(mode, "channel-drain");
 	if (draining || is(mode, "channel-echo"))
 		r = serve(channel);

@@ -20,7 +20,7 @@ static void test_a_socket_that_was_handed_in_is_served_and_its_file_left_alone(v
 	for (int backlog = 0; backlog < 2; backlog++) {
 		fd = raw_listen(spot.path, backlog);
 		fcntl(fd, F_SETFD, 0);
-		require_int(beam_listener_of_fd(&listener, fd, NULL), 0);
+		require_int(beam_listener_from_fd(&listener, fd, NULL), 0);
 		check_int(fcntl(fd, F_GETFD), FD_CLOEXEC);
 		check(fcntl(fd, F_GETFL) & O_NONBLOCK);
 		meet(listener, spot.path, channels);
@@ -44,7 +44,7 @@ static void test_connections_that_wait_already_are_accepted(void)
 	spot_make(&spot);
 	fd = raw_listen(spot.path, 1);
 	require_int(beam_channel_connect(&channels[0], spot.path, NULL, soon()), 0);
-	require_int(beam_listener_of_fd(&listener, fd, NULL), 0);
+	require_int(beam_listener_from_fd(&listener, fd, NULL), 0);
 	require_int(beam_listener_accept(listener, &channels[1], BEAM_NOWAIT), 1);
 	expect_connected(channels);
 	part(channels);
@@ -57,7 +57,7 @@ static void expect_refused(int fd, int expected)
 {
 	beam_listener *listener = NULL;
 
-	check_int(beam_listener_of_fd(&listener, fd, NULL), expected);
+	check_int(beam_listener_from_fd(&listener, fd, NULL), expected);
 	check(listener == NULL);
 	if (expected != -EBADF)
 		check(fd_open(fd));
@@ -82,7 +82,7 @@ static void test_what_cannot_listen_is_refused_and_stays_the_callers(void)
 	expect_refused(unbound, -EINVAL);
 	expect_refused(other[0], -EINVAL);
 	bad.backlog = 0;
-	check_int(beam_listener_of_fd(&listener, unbound, &bad), -EINVAL);
+	check_int(beam_listener_from_fd(&listener, unbound, &bad), -EINVAL);
 	for (int i = 0; i < 2; i++) {
 		close(pair[i]);
 		close(other[i]);
@@ -102,7 +102,7 @@ static int child_hands_in(void *argument)
 
 	if (geteuid() == 0)
 		require_int(setuid(65534), 0);
-	require_int(beam_listener_of_fd(&listener, fd, NULL), 0);
+	require_int(beam_listener_from_fd(&listener, fd, NULL), 0);
 	require_int(beam_listener_accept(listener, &channel, soon()), 1);
 	/* The client says goodbye first. */
 	check_int(beam_channel_accept(channel, &(beam_topic *){NULL}, soon()), 0);
@@ -146,13 +146,13 @@ static void test_closing_leaves_a_shared_socket_to_those_who_share_it(void)
 	spot_make(&spot);
 	fd = raw_listen(spot.path, 1);
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	require_int(beam_listener_of_fd(&listener, fd, NULL), 0);
-	poller = beam_listener_fd(listener);
+	require_int(beam_listener_from_fd(&listener, fd, NULL), 0);
+	poller = beam_listener_accept_fd(listener);
 	check(poller >= 0);
 	beam_listener_close(listener);
 	require_int(beam_channel_connect(&channels[0], spot.path, NULL, soon()), 0);
 	beam_listener_unref(listener);
-	require_int(beam_listener_of_fd(&listener, copy, NULL), 0);
+	require_int(beam_listener_from_fd(&listener, copy, NULL), 0);
 	require_int(beam_listener_accept(listener, &channels[1], BEAM_NOWAIT), 1);
 	expect_connected(channels);
 	part(channels);
@@ -209,7 +209,7 @@ static void clear_away(void)
 /* Takes one, and tells which it is; or an error. */
 static int take_one(const char *name, beam_listener **ret)
 {
-	int r = beam_listener_activated(ret, name, NULL);
+	int r = beam_listener_from_environment(ret, name, NULL);
 
 	if (r < 0)
 		return r;
@@ -237,13 +237,13 @@ static int child_takes_all(void *argument)
 		check_int(take_one(NULL, &listeners[i]), i);
 		check_int(fcntl(FIRST + i, F_GETFD), FD_CLOEXEC);
 	}
-	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	check(none == NULL);
 	check_string(getenv("LISTEN_FDS"), "3");
 	for (int i = 0; i < SOCKETS; i++)
 		beam_listener_unref(listeners[i]);
 	/* Closed, or whatever has the number now. */
-	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	return 0;
 }
 
@@ -253,14 +253,14 @@ static int child_takes_by_name(void *argument)
 
 	(void)argument;
 	hand_over("bb:a:bb");
-	check_int(beam_listener_activated(&none, "b", NULL), -ENOENT);
-	check_int(beam_listener_activated(&none, "", NULL), -ENOENT);
-	check_int(beam_listener_activated(&none, "bb:a", NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, "b", NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, "", NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, "bb:a", NULL), -ENOENT);
 	check_int(take_one("a", &a), 1);
-	check_int(beam_listener_activated(&none, "a", NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, "a", NULL), -ENOENT);
 	check_int(take_one("bb", &b[0]), 0);
 	check_int(take_one("bb", &b[1]), 2);
-	check_int(beam_listener_activated(&none, "bb", NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, "bb", NULL), -ENOENT);
 	check(none == NULL);
 	beam_listener_unref(a);
 	beam_listener_unref(b[0]);
@@ -292,11 +292,11 @@ static int child_finds_nothing(void *argument)
 	(void)argument;
 	hand_over(NULL);
 	snprintf(self, sizeof self, "%d", (int)getpid());
-	check_int(beam_listener_activated(&none, "name", NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, "name", NULL), -ENOENT);
 	/* Fewer names than sockets: the others have none. */
 	setenv("LISTEN_FDNAMES", "other", 1);
-	check_int(beam_listener_activated(&none, "name", NULL), -ENOENT);
-	check_int(beam_listener_activated(&none, "", NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, "name", NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, "", NULL), -ENOENT);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		unsetenv("LISTEN_PID");
 		unsetenv("LISTEN_FDS");
@@ -305,7 +305,7 @@ static int child_finds_nothing(void *argument)
 		if (rows[i].fds)
 			setenv("LISTEN_FDS", rows[i].fds, 1);
 		harness_context("row %zu", i);
-		check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+		check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	}
 	harness_context("%s", "");
 	check(none == NULL);
@@ -358,8 +358,8 @@ static int child_is_given_something_else(void *argument)
 		/* In the place of the first. */
 		require(others[i] >= 0);
 		require_int(dup2(others[i], FIRST), FIRST);
-		check_int(beam_listener_activated(&listener, "a", NULL), -ENOENT);
-		require_int(beam_listener_activated(&listener, NULL, NULL), 0);
+		check_int(beam_listener_from_environment(&listener, "a", NULL), -ENOENT);
+		require_int(beam_listener_from_environment(&listener, NULL, NULL), 0);
 		check_int(fcntl(FIRST, F_GETFD), 0);
 		check_int(fcntl(FIRST + 1, F_GETFD), FD_CLOEXEC);
 		check_int(fcntl(FIRST + 2, F_GETFD), 0);
@@ -384,7 +384,7 @@ static int child_fails_to_take(void *argument)
 	(void)argument;
 	hand_over("a:b:c");
 	bad.backlog = 0;
-	check_int(beam_listener_activated(&listener, "a", &bad), -EINVAL);
+	check_int(beam_listener_from_environment(&listener, "a", &bad), -EINVAL);
 	check_int(fcntl(FIRST, F_GETFD), 0);
 	check_int(take_one("a", &listener), 0);
 	beam_listener_unref(listener);
@@ -403,33 +403,33 @@ static int child_calls_sd_listen_fds(void *argument)
 	for (int i = 0; i < SOCKETS; i++)
 		fcntl(FIRST + i, F_SETFD, FD_CLOEXEC);
 	bad.backlog = 0;
-	check_int(beam_listener_activated(&none, "b", &bad), -EINVAL);
+	check_int(beam_listener_from_environment(&none, "b", &bad), -EINVAL);
 	check_int(fcntl(FIRST + 1, F_GETFD), FD_CLOEXEC);
 	/* What is not known of a socket is no reason to take it: its domain and type, whether it listens, who listens. */
 	for (unsigned long n = 1; n <= 4; n++) {
 		fault_only(FAULT(SYS_GETSOCKOPT));
 		fault_at(n, ENOBUFS, FAULT_STICKY);
-		check_int(beam_listener_activated(&none, "b", NULL), -ENOENT);
+		check_int(beam_listener_from_environment(&none, "b", NULL), -ENOENT);
 		fault_off();
 	}
 	check_int(fcntl(FIRST + 1, F_GETFD), FD_CLOEXEC);
 	check_int(take_one("b", &listeners[1]), 1);
-	check_int(beam_listener_activated(&none, "b", NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, "b", NULL), -ENOENT);
 	check_int(take_one(NULL, &listeners[0]), 0);
 	check_int(take_one(NULL, &listeners[2]), 2);
-	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	for (int i = 0; i < SOCKETS; i++)
 		beam_listener_unref(listeners[i]);
 	/* What the process itself listens on now has nothing to do with the service manager. */
 	path_of(0, path);
 	unlink(path);
 	require_int(raw_listen(path, 1), FIRST);
-	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	check(none == NULL);
 	close(FIRST);
 	/* sd_listen_fds(1) */
 	unsetenv("LISTEN_PID");
-	check_int(beam_listener_activated(&none, NULL, NULL), -ENOENT);
+	check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	return 0;
 }
 
@@ -443,7 +443,7 @@ static int child_cannot_take(void *argument)
 	for (unsigned long n = 1; n <= 2; n++) {
 		fault_only(FAULT(SYS_FCNTL));
 		fault_at(n, ENOMEM, FAULT_STICKY);
-		check_int(beam_listener_activated(&listener, NULL, NULL), n == 1 ? -ENOENT : -ENOMEM);
+		check_int(beam_listener_from_environment(&listener, NULL, NULL), n == 1 ? -ENOENT : -ENOMEM);
 		check(fault_hit());
 		fault_off();
 		check(listener == NULL);

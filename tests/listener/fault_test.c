@@ -101,7 +101,7 @@ static void listen_and_accept(void)
 		settle();
 		return;
 	}
-	fd = beam_listener_fd(listener);
+	fd = beam_listener_accept_fd(listener);
 	check(fd >= 0 || fd == -EMFILE || fd == -ENOMEM);
 	connect_and_accept(listener);
 	statistics = counts(listener);
@@ -174,7 +174,7 @@ static void take_what_was_handed_in(void)
 	beam_listener *listener = NULL;
 	int r, fd = raw_listen(spot.path, 1);
 
-	r = beam_listener_of_fd(&listener, fd, NULL);
+	r = beam_listener_from_fd(&listener, fd, NULL);
 	check((r == 0) == (listener != NULL));
 	if (r < 0) {
 		error_of(r);

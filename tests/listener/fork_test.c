@@ -58,13 +58,13 @@ static void test_a_child_has_no_descriptor_of_a_listener(void)
 	listeners[0] = listen_at(spot.path, NULL);
 	expect_clean_child();
 	listeners[1] = listen_at(abstract_address(), NULL);
-	check(beam_listener_fd(listeners[1]) >= 0);
+	check(beam_listener_accept_fd(listeners[1]) >= 0);
 	expect_clean_child();
 	for (int i = 0; i < 2; i++)
 		beam_listener_unref(listeners[i]);
 	/* Handed in. */
-	require_int(beam_listener_of_fd(&listeners[2], raw_listen(spot.path, 1), NULL), 0);
-	check(beam_listener_fd(listeners[2]) >= 0);
+	require_int(beam_listener_from_fd(&listeners[2], raw_listen(spot.path, 1), NULL), 0);
+	check(beam_listener_accept_fd(listeners[2]) >= 0);
 	expect_clean_child();
 	/* Closed, and still held. */
 	beam_listener_close(listeners[2]);

@@ -343,7 +343,7 @@ static int child_leaves_a_child(void *argument)
 	beam_listener *listener = listen_at(spot.path, NULL);
 	char byte;
 
-	check(beam_listener_fd(listener) >= 0);
+	check(beam_listener_accept_fd(listener) >= 0);
 	close(ends[0]);
 	if (fork() == 0) {
 		check_int(write(ends[1], "c", 1), 1);

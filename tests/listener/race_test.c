@@ -169,7 +169,7 @@ static void *ask_it(void *argument)
 {
 	struct round *round = argument;
 
-	check(beam_listener_fd(round->listener) >= 0);
+	check(beam_listener_accept_fd(round->listener) >= 0);
 	counts(round->listener);
 	beam_listener_unref(beam_listener_ref(round->listener));
 	return NULL;

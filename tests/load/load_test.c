@@ -35,7 +35,7 @@ static void test_no_channel_is_made_and_its_socket_stays_the_callers(void)
 	int pair[2];
 
 	require_int(beam_socket_pair(SOCK_STREAM, pair), 0);
-	check_int(beam_channel_new(&channel, pair[0], NULL), -ENOMEM);
+	check_int(beam_channel_from_fd(&channel, pair[0], NULL), -ENOMEM);
 	check_int(beam_channel_pair(&channel, &other, NULL), -ENOMEM);
 	check(!channel && !other);
 	close(pair[0]);
@@ -52,7 +52,7 @@ static void test_no_listener_is_made_and_nothing_is_left_in_its_place(void)
 	check_int(beam_listener_new(&listener, spot.path, NULL), -ENOMEM);
 	check(!exists(spot.path) && !exists(spot.lock));
 	fd = raw_listen(spot.path, 1);
-	check_int(beam_listener_of_fd(&listener, fd, NULL), -ENOMEM);
+	check_int(beam_listener_from_fd(&listener, fd, NULL), -ENOMEM);
 	check(listener == NULL);
 	close(fd);
 	unlink(spot.path);

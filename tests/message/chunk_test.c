@@ -63,7 +63,7 @@ static void test_a_view_looks_into_its_chunk_and_outlives_reader_and_pool(void)
 	check_int(beam_message_size(message), 5);
 	check_bytes(beam_message_data(message), "world", 5);
 	check(beam_message_data(empty) != NULL);
-	check(beam_message_buffer(message) == NULL);
+	check(beam_message_writable(message) == NULL);
 	beam_message_free(message);
 	beam_message_free(empty);
 }

@@ -40,7 +40,7 @@ static void test_a_message_without_data_is_zero_and_can_be_filled_in(void)
 
 	require_int(beam_message_new(&message, NULL, sizeof zeroes), 0);
 	check_bytes(beam_message_data(message), zeroes, sizeof zeroes);
-	memcpy(beam_message_buffer(message), "hello", 5);
+	memcpy(beam_message_writable(message), "hello", 5);
 	check_bytes(beam_message_data(message), "hello\0", 6);
 	beam_message_free(message);
 }
@@ -51,7 +51,7 @@ static void test_an_empty_message_has_data(void)
 
 	require_int(beam_message_new(&message, NULL, 0), 0);
 	check(beam_message_data(message) != NULL);
-	check(beam_message_buffer(message) != NULL);
+	check(beam_message_writable(message) != NULL);
 	check_int(beam_message_size(message), 0);
 	beam_message_free(message);
 }
@@ -65,7 +65,7 @@ static void test_a_message_that_was_received_cannot_be_written_to(void)
 		return;
 	memcpy(message_room(message), "hello", 5);
 	check_bytes(beam_message_data(message), "hello", 5);
-	check(beam_message_buffer(message) == NULL);
+	check(beam_message_writable(message) == NULL);
 	beam_message_free(message);
 }
 
@@ -85,7 +85,7 @@ static void test_no_message_is_an_error_or_nothing_but_never_a_crash(void)
 	beam_message_free(NULL);
 	check(beam_message_data(NULL) == NULL);
 	check_int(beam_message_size(NULL), 0);
-	check(beam_message_buffer(NULL) == NULL);
+	check(beam_message_writable(NULL) == NULL);
 	check_int(beam_message_add_fd(NULL, 0), -EINVAL);
 	check_int(beam_message_give_fd(NULL, 0), -EINVAL);
 	check_int(beam_message_attachments(NULL), 0);

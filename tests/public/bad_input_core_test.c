@@ -88,7 +88,7 @@ static void bad_fd_close(enum fd_kind kind, struct bad_fd *bad)
 static int call_channel_new(int fd)
 {
 	beam_channel *channel = UNTOUCHED(beam_channel *);
-	int r = beam_channel_new(&channel, fd, NULL);
+	int r = beam_channel_from_fd(&channel, fd, NULL);
 
 	check(channel == UNTOUCHED(beam_channel *));
 	return r;
@@ -139,7 +139,7 @@ static const struct {
 	int (*call)(int fd);
 	int to_packets;
 } socket_calls[] = {
-    {"beam_channel_new", call_channel_new, -EPROTOTYPE},
+    {"beam_channel_from_fd", call_channel_new, -EPROTOTYPE},
     {"beam_send", call_send, 0},
     {"beam_receive", call_receive, -EAGAIN},
     {"beam_send_bare", call_send_bare, -EPROTOTYPE},
@@ -249,7 +249,7 @@ static void test_bad_arguments_to_the_message_functions(void)
 	beam_message_free(NULL);
 	check(beam_message_data(NULL) == NULL);
 	check_int(beam_message_size(NULL), 0);
-	check(beam_message_buffer(NULL) == NULL);
+	check(beam_message_writable(NULL) == NULL);
 	check_int(beam_message_attachments(NULL), 0);
 	check_int(beam_message_add_fd(NULL, 0), -EINVAL);
 	check_int(beam_message_give_fd(NULL, 0), -EINVAL);

@@ -43,7 +43,7 @@ static int with_options(const struct beam_channel_options *options)
 	int ends[2], r;
 
 	require_int(beam_socket_pair(SOCK_STREAM, ends), 0);
-	r = beam_channel_new(&channel, ends[0], options);
+	r = beam_channel_from_fd(&channel, ends[0], options);
 	if (r < 0) {
 		check(channel == UNTOUCHED(beam_channel *));
 		check(fd_open(ends[0]));

@@ -41,7 +41,7 @@ static void test_null_channels_and_results(void)
 	struct ends ends;
 
 	ends_open_known(&ends);
-	check_int(beam_channel_new(NULL, 0, NULL), -EINVAL);
+	check_int(beam_channel_from_fd(NULL, 0, NULL), -EINVAL);
 	check(beam_channel_ref(NULL) == NULL);
 	check(beam_channel_unref(NULL) == NULL);
 	check(beam_channel_breach(NULL) == NULL);
@@ -113,7 +113,7 @@ static void test_bad_payloads_are_not_sent(void)
 	static struct iovec many[IOV_MAX + 1];
 	struct iovec bad = {NULL, 1}, huge[2] = {{(char[]){"x"}, SIZE_MAX}, {(char[]){"x"}, SIZE_MAX}},
 		     good = {(char[]){"x"}, 1};
-	struct beam_item item = {.data = NULL, .size = 1};
+	struct beam_send_item item = {.data = NULL, .size = 1};
 	beam_message *message = NULL;
 	struct ends ends;
 
@@ -201,8 +201,8 @@ static void test_a_message_that_can_not_be_sent_stays_the_callers_untouched(void
 static void test_a_bad_descriptor_among_many_stops_there_and_nothing_before_it_is_lost(void)
 {
 	int good = raw_file(), closed = 1000000, negative = -1;
-	const struct beam_item none[] = {{"no", 2, &negative, 1}, {"one", 3, &good, 1}};
-	const struct beam_item items[] = {
+	const struct beam_send_item none[] = {{"no", 2, &negative, 1}, {"one", 3, &good, 1}};
+	const struct beam_send_item items[] = {
 	    {"one", 3, &good, 1}, {"two", 3, &good, 1}, {"bad", 3, &closed, 1}, {"three", 5, &good, 1}};
 	beam_message *message = NULL;
 	struct ends ends;
@@ -228,7 +228,7 @@ static void test_more_descriptors_than_go_in_one_write_go_in_several(void)
 {
 	enum { PER_MESSAGE = 150, MESSAGES = 3 };
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
-	struct beam_item items[MESSAGES];
+	struct beam_send_item items[MESSAGES];
 	int file, fds[PER_MESSAGE];
 	struct ends ends;
 
@@ -243,7 +243,7 @@ static void test_more_descriptors_than_go_in_one_write_go_in_several(void)
 	for (int i = 0; i < PER_MESSAGE; i++)
 		fds[i] = file;
 	for (int i = 0; i < MESSAGES; i++)
-		items[i] = (struct beam_item){"many", 4, fds, PER_MESSAGE};
+		items[i] = (struct beam_send_item){"many", 4, fds, PER_MESSAGE};
 	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, soon()), MESSAGES);
 	close(file);
 	for (int i = 0; i < MESSAGES; i++)
@@ -256,7 +256,7 @@ static void test_what_goes_beyond_the_topics_window_goes_with_credit_of_the_pool
 	enum { MESSAGES = 22, SIZE = 3000 };
 	static const char data[SIZE];
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
-	struct beam_item items[MESSAGES];
+	struct beam_send_item items[MESSAGES];
 	int file;
 	struct ends ends;
 
@@ -266,7 +266,7 @@ static void test_what_goes_beyond_the_topics_window_goes_with_credit_of_the_pool
 	ends_open(&ends, &options);
 	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
 	for (int i = 0; i < MESSAGES; i++)
-		items[i] = (struct beam_item){data, SIZE, &file, 1};
+		items[i] = (struct beam_send_item){data, SIZE, &file, 1};
 	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, soon()), MESSAGES);
 	close(file);
 	for (int i = 0; i < MESSAGES; i++) {
@@ -282,11 +282,11 @@ static void test_what_goes_beyond_the_topics_window_goes_with_credit_of_the_pool
 static void test_nothing_of_many_goes_to_a_topic_that_is_reset(void)
 {
 	int file = raw_file();
-	const struct beam_item items[] = {{"one", 3, &file, 1}, {"two", 3, &file, 1}};
+	const struct beam_send_item items[] = {{"one", 3, &file, 1}, {"two", 3, &file, 1}};
 	struct ends ends;
 
 	ends_open_known(&ends);
-	check_int(beam_topic_reset(ends.topic[1]), 0);
+	check_int(beam_topic_close_receive(ends.topic[1]), 0);
 	check_within(20000, beam_topic_send(ends.topic[0], "", 0, soon()) == -EPIPE);
 	for (int i = 0; i < 20; i++)
 		check_int(beam_topic_send_many(ends.topic[0], items, 2, soon()), -EPIPE);
@@ -297,7 +297,7 @@ static void test_nothing_of_many_goes_to_a_topic_that_is_reset(void)
 static void test_send_many_tells_how_many_went_before_the_bad_one(void)
 {
 	int closed = raw_file();
-	const struct beam_item items[] = {
+	const struct beam_send_item items[] = {
 	    {"one", 3, NULL, 0}, {"two", 3, NULL, 0}, {"bad", 3, &closed, 1}, {"three", 5, NULL, 0}};
 	beam_message *message = NULL;
 	struct ends ends;
@@ -337,8 +337,8 @@ static void test_bad_arguments_to_the_receiving_functions(void)
 	check_int(beam_topic_receive_into(ends.topic[1], buffer, 8, NULL, NULL, 0, NULL, soon()), -EINVAL);
 	check_int(beam_topic_receive_into(ends.topic[1], buffer, 8, &size, NULL, 2, &n_fds, soon()), -EINVAL);
 	check_int(beam_topic_receive_into(ends.topic[1], buffer, 8, &size, fds, 2, NULL, soon()), -EINVAL);
-	check_int(beam_topic_close(NULL), -EINVAL);
-	check_int(beam_topic_reset(NULL), -EINVAL);
+	check_int(beam_topic_close_send(NULL), -EINVAL);
+	check_int(beam_topic_close_receive(NULL), -EINVAL);
 	check_int(beam_topic_statistics(NULL, &(struct beam_statistics){0}, sizeof(struct beam_statistics)), -EINVAL);
 	check_int(beam_topic_statistics(ends.topic[0], NULL, sizeof(struct beam_statistics)), -EINVAL);
 	check(message == UNTOUCHED(beam_message *));
@@ -397,7 +397,7 @@ static void test_deadlines_are_absolute_and_do_not_overflow(void)
 
 static void test_every_function_after_close_says_what_the_header_says(void)
 {
-	struct beam_item item = {"x", 1, NULL, 0};
+	struct beam_send_item item = {"x", 1, NULL, 0};
 	beam_topic *topic = UNTOUCHED(beam_topic *);
 	beam_message *message = NULL;
 	struct iovec iov = {(char[]){"x"}, 1};
@@ -420,10 +420,10 @@ static void test_every_function_after_close_says_what_the_header_says(void)
 	check_int(beam_topic_receive(ends.topic[0], &(beam_message *){NULL}, soon()), 0);
 	check_int(beam_topic_receive_many(ends.topic[0], &(beam_message *){NULL}, 1, soon()), 0);
 	check_int(beam_topic_receive_into(ends.topic[0], NULL, 0, &size, NULL, 0, NULL, soon()), 0);
-	check_int(beam_topic_close(ends.topic[0]), 0);
-	check_int(beam_topic_close(ends.topic[0]), 0);
-	check_int(beam_topic_reset(ends.topic[0]), 0);
-	check_int(beam_topic_reset(ends.topic[0]), 0);
+	check_int(beam_topic_close_send(ends.topic[0]), 0);
+	check_int(beam_topic_close_send(ends.topic[0]), 0);
+	check_int(beam_topic_close_receive(ends.topic[0]), 0);
+	check_int(beam_topic_close_receive(ends.topic[0]), 0);
 	check_string(beam_topic_name(ends.topic[0]), "topic");
 	check_int(beam_channel_peer(ends.channel[0], &(struct beam_peer){0}), -ENODATA);
 	check_int(beam_channel_limits(ends.channel[0], &limits, soon()), 0);
@@ -442,9 +442,9 @@ static void test_a_topic_closed_or_reset_says_so_and_leaves_the_others_alone(voi
 
 	ends_open_known(&ends);
 	require_int(beam_topic_open(&other, ends.channel[0], "other"), 0);
-	check_int(beam_topic_close(other), 0);
+	check_int(beam_topic_close_send(other), 0);
 	check_int(beam_topic_send(other, "x", 1, soon()), -EPIPE);
-	check_int(beam_topic_reset(other), 0);
+	check_int(beam_topic_close_receive(other), 0);
 	check_int(beam_topic_receive(other, &(beam_message *){NULL}, soon()), 0);
 	expect_well(&ends);
 	beam_topic_unref(other);

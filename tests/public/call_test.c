@@ -94,7 +94,7 @@ static void test_a_call_gets_its_reply(void)
 		check_bytes(beam_message_data(reply), &i, sizeof i);
 		beam_message_free(reply);
 	}
-	beam_topic_close(ends.topic[0]);
+	beam_topic_close_send(ends.topic[0]);
 	thread_wait(thread);
 	ends_close(&ends);
 }
@@ -129,7 +129,7 @@ static void test_many_threads_call_and_each_gets_its_own_reply(void)
 		callers[i] = thread_spawn(call_often, (void *)(uintptr_t)(i + 1));
 	for (int i = 0; i < CALLERS; i++)
 		thread_wait(callers[i]);
-	beam_topic_close(ends.topic[0]);
+	beam_topic_close_send(ends.topic[0]);
 	for (int i = 0; i < CALLEES; i++)
 		thread_wait(callees[i]);
 	ends_close(&ends);
@@ -183,7 +183,7 @@ static void test_requests_and_replies_of_every_size_arrive_whole(void)
 		beam_message_free(reply);
 	}
 	harness_context("%s", "");
-	beam_topic_close(ends.topic[0]);
+	beam_topic_close_send(ends.topic[0]);
 	thread_wait(thread);
 	ends_close(&ends);
 }
@@ -353,7 +353,7 @@ static void test_a_call_whose_topic_closes_before_it_was_taken_fails_as_closed(v
 	call = call_text("x");
 	check_within(20000, beam_topic_statistics(ends.topic[1], &statistics, sizeof statistics) == 0 &&
 				statistics.messages_queued == 1);
-	beam_topic_reset(ends.topic[1]);
+	beam_topic_close_receive(ends.topic[1]);
 	expect_failure(call, BEAM_CALL_ERROR_CLOSED, "");
 	beam_call_unref(call);
 	ends_close(&ends);
@@ -429,7 +429,7 @@ static void test_a_call_may_be_answered_by_another_thread_after_its_topic_was_cl
 	ends_open(&ends, NULL);
 	call = call_text("x");
 	request = take_request();
-	beam_topic_close(ends.topic[0]);
+	beam_topic_close_send(ends.topic[0]);
 	check_within(20000, beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, BEAM_NOWAIT) == 0);
 	for (int i = 0; i < 2; i++)
 		ends.topic[i] = beam_topic_unref(ends.topic[i]);
@@ -686,7 +686,7 @@ static int take_and_die(void *fd)
 	beam_message *request;
 	struct iovec iov = {(char[]){"part"}, 4};
 
-	if (beam_channel_new(&channel, *(int *)fd, NULL) < 0 || beam_topic_open(&topic, channel, "topic") < 0 ||
+	if (beam_channel_from_fd(&channel, *(int *)fd, NULL) < 0 || beam_topic_open(&topic, channel, "topic") < 0 ||
 	    beam_topic_receive(topic, &request, soon()) != 1 ||
 	    beam_message_replyv(request, &iov, 1, NULL, 0, BEAM_REPLY_MORE, soon()) < 0 ||
 	    beam_channel_flush(channel, soon()) < 0)
@@ -707,7 +707,7 @@ static void test_a_callee_that_dies_resets_the_call(void)
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	child = process_spawn(take_and_die, &fds[1]);
 	close(fds[1]);
-	require_int(beam_channel_new(&channel, fds[0], NULL), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	require_int(beam_call_begin(&call, topic, NULL, 0, NULL, 0, soon()), 0);
 	expect_reply(call, "part");

@@ -31,8 +31,8 @@ static void test_a_closed_topic_ends_for_its_receivers_after_all_that_was_sent(v
 	ends_open(&ends, NULL);
 	for (uint64_t i = 0; i < 1000; i++)
 		send_number(ends.topic[0], i);
-	check_int(beam_topic_close(ends.topic[0]), 0);
-	check_int(beam_topic_close(ends.topic[0]), 0);
+	check_int(beam_topic_close_send(ends.topic[0]), 0);
+	check_int(beam_topic_close_send(ends.topic[0]), 0);
 	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
 	for (uint64_t i = 0; i < 1000; i++)
 		expect_number(ends.topic[1], i);
@@ -54,8 +54,8 @@ static void test_a_reset_topic_ends_for_its_senders_and_throws_away_what_waits(v
 		send_text(ends.topic[0], "never taken");
 	check_within(20000, beam_topic_statistics(ends.topic[1], &statistics, sizeof statistics) == 0 &&
 				statistics.messages_queued == 10);
-	check_int(beam_topic_reset(ends.topic[1]), 0);
-	check_int(beam_topic_reset(ends.topic[1]), 0);
+	check_int(beam_topic_close_receive(ends.topic[1]), 0);
+	check_int(beam_topic_close_receive(ends.topic[1]), 0);
 	check_int(receive_nothing(ends.topic[1], soon()), 0);
 	while ((r = beam_topic_send(ends.topic[0], "x", 1, soon())) == 0)
 		;
@@ -249,7 +249,7 @@ static void test_a_crash_wakes_everyone(void)
 
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	silent = fds[1];
-	require_int(beam_channel_new(&ends.channel[0], fds[0], NULL), 0);
+	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], NULL), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
 	expect_woken(close_silent, -ECONNRESET, -ECONNRESET);
 	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), -ECONNRESET);
@@ -334,7 +334,7 @@ static void test_topics_and_messages_outlive_their_channel(void)
 	check_string(beam_topic_name(topic), "topic");
 	expect_text(topic, "second");
 	check_int(receive_nothing(topic, soon()), 0);
-	check_int(beam_topic_close(topic), 0);
+	check_int(beam_topic_close_send(topic), 0);
 	beam_topic_unref(topic);
 	check_bytes(beam_message_data(message), "first", 5);
 	beam_message_free(message);
@@ -360,7 +360,7 @@ static int burst(int socket, uint64_t n)
 	beam_channel *channel = NULL;
 	beam_topic *topic = NULL;
 
-	require_int(beam_channel_new(&channel, socket, NULL), 0);
+	require_int(beam_channel_from_fd(&channel, socket, NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	for (uint64_t i = 0; i < n; i++)
 		send_number(topic, i);
@@ -373,7 +373,7 @@ static int open_with_other_end(void)
 	int fds[2];
 
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&ends.channel[0], fds[0], NULL), 0);
+	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], NULL), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
 	return fds[1];
 }
@@ -420,7 +420,7 @@ static int child_sends_and_is_killed(void *argument)
 	beam_channel *channel = NULL;
 	beam_topic *topic = NULL;
 
-	require_int(beam_channel_new(&channel, *(int *)argument, NULL), 0);
+	require_int(beam_channel_from_fd(&channel, *(int *)argument, NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	for (uint64_t i = 0; i < 100; i++)
 		send_number(topic, i);
@@ -453,7 +453,7 @@ static int child_says_goodbye(void *argument)
 	beam_channel *channel = NULL;
 	beam_topic *topic = NULL;
 
-	require_int(beam_channel_new(&channel, *(int *)argument, NULL), 0);
+	require_int(beam_channel_from_fd(&channel, *(int *)argument, NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	send_text(topic, "goodbye");
 	check_int(beam_channel_close(channel, soon()), 0);

@@ -65,14 +65,14 @@ static void test_many_are_sent_and_received_at_once_in_order(void)
 {
 	enum { MANY = 500 };
 	static uint64_t numbers[MANY];
-	static struct beam_item items[MANY];
+	static struct beam_send_item items[MANY];
 	static beam_message *messages[MANY];
 	size_t n = 0;
 
 	ends_open(&ends, NULL);
 	for (size_t i = 0; i < MANY; i++) {
 		numbers[i] = i;
-		items[i] = (struct beam_item){&numbers[i], sizeof numbers[i], NULL, 0};
+		items[i] = (struct beam_send_item){&numbers[i], sizeof numbers[i], NULL, 0};
 	}
 	check_int(beam_topic_send_many(ends.topic[0], items, MANY, soon()), MANY);
 	while (n < MANY) {
@@ -92,7 +92,7 @@ static void test_many_are_sent_and_received_at_once_in_order(void)
 static void test_send_many_stops_at_the_deadline_and_tells_how_many_went(void)
 {
 	static char payload[1000];
-	static struct beam_item items[2000];
+	static struct beam_send_item items[2000];
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	beam_message *message = NULL;
 	ssize_t sent;
@@ -100,7 +100,7 @@ static void test_send_many_stops_at_the_deadline_and_tells_how_many_went(void)
 	options.topic_window_bytes = 64 << 10;
 	ends_open(&ends, &options);
 	for (size_t i = 0; i < 2000; i++)
-		items[i] = (struct beam_item){payload, sizeof payload, NULL, 0};
+		items[i] = (struct beam_send_item){payload, sizeof payload, NULL, 0};
 	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
 	sent = beam_topic_send_many(ends.topic[0], items, 2000, beam_in_ms(50));
 	check(sent > 0 && sent < 2000);
@@ -271,8 +271,8 @@ static void test_a_received_message_can_be_sent_on_and_its_bytes_can_not_be_writ
 	files_open();
 	ends_open(&ends, NULL);
 	require_int(beam_message_new(&message, NULL, 5), 0);
-	check(beam_message_buffer(message) != NULL);
-	memcpy(beam_message_buffer(message), "relay", 5);
+	check(beam_message_writable(message) != NULL);
+	memcpy(beam_message_writable(message), "relay", 5);
 	check_int(beam_message_add_fd(message, files[3]), 0);
 	check_int(beam_topic_send_message(ends.topic[0], message, soon()), 0);
 	for (int at = 1; at >= 0; at--) {
@@ -280,7 +280,7 @@ static void test_a_received_message_can_be_sent_on_and_its_bytes_can_not_be_writ
 			break;
 		check_int(beam_message_size(message), 5);
 		check_bytes(beam_message_data(message), "relay", 5);
-		check(beam_message_buffer(message) == NULL);
+		check(beam_message_writable(message) == NULL);
 		check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(files[3]));
 		if (at)
 			check_int(beam_topic_send_message(ends.topic[at], message, soon()), 0);

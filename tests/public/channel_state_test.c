@@ -16,7 +16,7 @@ static int open_with_other_end(void)
 	int fds[2];
 
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&ends.channel[0], fds[0], NULL), 0);
+	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], NULL), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
 	return fds[1];
 }
@@ -41,7 +41,7 @@ static void connect_ends(const char *address, const struct sockaddr_un *bound, s
 	require_int(beam_channel_connect(&ends.channel[0], address, NULL, soon()), 0);
 	accepted = accept(listener, NULL, NULL);
 	require(accepted >= 0);
-	require_int(beam_channel_new(&ends.channel[1], accepted, NULL), 0);
+	require_int(beam_channel_from_fd(&ends.channel[1], accepted, NULL), 0);
 	close(listener);
 	for (int i = 0; i < 2; i++)
 		require_int(beam_topic_open(&ends.topic[i], ends.channel[i], "topic"), 0);
@@ -121,7 +121,7 @@ static void test_limits_that_never_came_are_not_waited_for_after_a_close(void)
 	int fds[2];
 
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&channel, fds[0], NULL), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], NULL), 0);
 	check_int(beam_channel_close(channel, soon()), 0);
 	check_int(beam_channel_limits(channel, &(struct beam_limits){0}, BEAM_FOREVER), -EPIPE);
 	beam_channel_unref(channel);
@@ -208,7 +208,7 @@ static void test_messages_that_a_dead_connection_took_along_are_counted_as_lost(
 
 	options.socket_buffer_bytes = 16 << 10;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&ends.channel[0], fds[0], &options), 0);
+	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], &options), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
 	/* One has gone for certain; the others into the buffer, behind a socket that is full. */
 	check_int(beam_topic_send(ends.topic[0], payload, sizeof payload, soon()), 0);

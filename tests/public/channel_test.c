@@ -203,7 +203,7 @@ static void test_each_message_goes_to_exactly_one_of_several_receivers(void)
 	for (int i = 0; i < SENDERS; i++)
 		threads[i] = thread_spawn(receive_some, ends.topic[1]);
 	send_in_order(&sender);
-	check_int(beam_topic_close(ends.topic[0]), 0);
+	check_int(beam_topic_close_send(ends.topic[0]), 0);
 	for (int i = 0; i < SENDERS; i++)
 		thread_wait(threads[i]);
 	for (size_t i = 0; i < sender.messages; i++)

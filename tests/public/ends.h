@@ -28,7 +28,7 @@ static inline void ends_open(struct ends *ends, const struct beam_channel_option
 
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	for (int i = 1; i >= 0; i--) {
-		require_int(beam_channel_new(&ends->channel[i], fds[i], i ? options : NULL), 0);
+		require_int(beam_channel_from_fd(&ends->channel[i], fds[i], i ? options : NULL), 0);
 		require_int(beam_topic_open(&ends->topic[i], ends->channel[i], "topic"), 0);
 	}
 }

@@ -23,7 +23,7 @@ static bool comes_to_show(int fd)
 
 static int topic_fd(beam_topic *topic)
 {
-	int fd = beam_topic_fd(topic);
+	int fd = beam_topic_receive_fd(topic);
 
 	require(fd >= 0);
 	return fd;
@@ -34,9 +34,9 @@ static void expect_error(beam_channel *channel, beam_topic *topic, beam_call *ca
 {
 	beam_deadline deadline;
 
-	check_int(beam_topic_fd(topic), error);
-	check_int(beam_topic_room_fd(topic), error);
-	check_int(beam_call_fd(call), error);
+	check_int(beam_topic_receive_fd(topic), error);
+	check_int(beam_topic_send_fd(topic), error);
+	check_int(beam_call_receive_fd(call), error);
 	check_int(beam_channel_accept_fd(channel), error);
 	check_int(beam_channel_loop_fd(channel), error);
 	check_int(beam_channel_loop_events(channel), error);
@@ -77,7 +77,7 @@ static void test_a_topic_shows_for_as_long_as_it_has_a_message(void)
 
 	ends_open(&ends, NULL);
 	fd = topic_fd(ends.topic[1]);
-	check_int(beam_topic_fd(ends.topic[1]), fd);
+	check_int(beam_topic_receive_fd(ends.topic[1]), fd);
 	check(!shows(fd));
 	send_text(ends.topic[0], "one");
 	send_text(ends.topic[0], "two");
@@ -139,7 +139,7 @@ static void test_a_call_shows_its_replies_and_its_end(void)
 
 	ends_open(&ends, NULL);
 	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
-	fd = beam_call_fd(call);
+	fd = beam_call_receive_fd(call);
 	require(fd >= 0);
 	check(!shows(fd));
 	require_int(beam_topic_receive(ends.topic[1], &request, soon()), 1);
@@ -165,7 +165,7 @@ static void test_a_reset_shows(void)
 	ends_open(&ends, NULL);
 	fd = topic_fd(ends.topic[1]);
 	check(!shows(fd));
-	check_int(beam_topic_reset(ends.topic[1]), 0);
+	check_int(beam_topic_close_receive(ends.topic[1]), 0);
 	check(shows(fd));
 	ends_close(&ends);
 }
@@ -218,9 +218,9 @@ static void test_room_shows_until_the_credit_is_used_up_and_again_when_it_is_bac
 	ends_open(&ends, NULL);
 	/* From here on the window grows no more. */
 	require_int(beam_channel_limits(ends.channel[0], &limits, soon()), 0);
-	fd = beam_topic_room_fd(ends.topic[0]);
+	fd = beam_topic_send_fd(ends.topic[0]);
 	require(fd >= 0);
-	check_int(beam_topic_room_fd(ends.topic[0]), fd);
+	check_int(beam_topic_send_fd(ends.topic[0]), fd);
 	for (; sent * (sizeof payload + 64) < limits.topic_window_bytes; sent++) {
 		require(comes_to_show(fd));
 		require_int(beam_topic_send(ends.topic[0], payload, sizeof payload, BEAM_NOWAIT), 0);
@@ -244,9 +244,9 @@ static void test_room_shows_when_sending_fails_at_once(void)
 	int fd;
 
 	ends_open(&ends, NULL);
-	fd = beam_topic_room_fd(ends.topic[0]);
+	fd = beam_topic_send_fd(ends.topic[0]);
 	require(fd >= 0);
-	check_int(beam_topic_reset(ends.topic[1]), 0);
+	check_int(beam_topic_close_receive(ends.topic[1]), 0);
 	check(comes_to_show(fd));
 	check_within(20000, beam_topic_send(ends.topic[0], "x", 1, BEAM_NOWAIT) == -EPIPE);
 	check(shows(fd));
@@ -292,7 +292,7 @@ static void test_no_message_is_missed_by_a_loop_that_polls(void)
 			for (uint64_t j = i - 31; j <= i; j++)
 				expect_number(ends.topic[0], j);
 	}
-	check_int(beam_topic_close(ends.topic[0]), 0);
+	check_int(beam_topic_close_send(ends.topic[0]), 0);
 	check_int((uintptr_t)thread_wait(echo), n);
 	ends_close(&ends);
 }
@@ -321,7 +321,7 @@ static void test_blocked_receivers_get_theirs_beside_a_descriptor(void)
 		threads[i] = thread_spawn(receive_all, NULL);
 	for (uint64_t i = 0; i < n; i++)
 		send_number(ends.topic[0], i);
-	check_int(beam_topic_close(ends.topic[0]), 0);
+	check_int(beam_topic_close_send(ends.topic[0]), 0);
 	for (int i = 0; i < 3; i++)
 		sum += (uintptr_t)thread_wait(threads[i]);
 	check_int(sum, n);

@@ -38,7 +38,7 @@ static void fill(int fd, struct beam_channel_options *options)
 	beam_topic *topic = NULL;
 
 	options->socket_buffer_bytes = 4096;
-	require_int(beam_channel_new(&channel, fd, options), 0);
+	require_int(beam_channel_from_fd(&channel, fd, options), 0);
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	for (int i = 0; i < MESSAGES; i++)
 		check_int(beam_topic_send(topic, payload, sizeof payload, BEAM_NOWAIT), 0);

@@ -132,7 +132,7 @@ static void test_a_channel_serves_whatever_options_its_socket_has(void)
 		as_it_is.socket_buffer_bytes = 0;
 		make_pair(SOCK_STREAM, way, pair);
 		for (int i = 0; i < 2; i++) {
-			require_int(beam_channel_new(&ends.channel[i], pair[i], &as_it_is), 0);
+			require_int(beam_channel_from_fd(&ends.channel[i], pair[i], &as_it_is), 0);
 			require_int(beam_topic_open(&ends.topic[i], ends.channel[i], "topic"), 0);
 		}
 		atomic_store(&signals, 0);
@@ -232,7 +232,7 @@ static void test_a_channel_over_a_socket_that_is_shut_ends_at_once(void)
 		require_int(beam_socket_pair(SOCK_STREAM, pair), 0);
 		require_int(shutdown(pair[0], ways[i]), 0);
 		for (int end = 0; end < 2; end++) {
-			require_int(beam_channel_new(&ends.channel[end], pair[end], NULL), 0);
+			require_int(beam_channel_from_fd(&ends.channel[end], pair[end], NULL), 0);
 			/* It may have ended already. */
 			if (beam_topic_open(&ends.topic[end], ends.channel[end], "topic") < 0)
 				ends.topic[end] = NULL;

@@ -70,7 +70,7 @@ static void in_child(int (*run)(void *argument))
 
 static int child_calls_everything(void *argument)
 {
-	struct beam_item item = {"x", 1, NULL, 0};
+	struct beam_send_item item = {"x", 1, NULL, 0};
 	struct iovec iov = {(char[]){"x"}, 1};
 	struct beam_statistics statistics;
 	beam_message *message = NULL, *mine = NULL;
@@ -99,8 +99,8 @@ static int child_calls_everything(void *argument)
 	check_int(beam_topic_receive(topic, &message, BEAM_FOREVER), -ECHILD);
 	check_int(beam_topic_receive_many(topic, &message, 1, BEAM_FOREVER), -ECHILD);
 	check_int(beam_topic_receive_into(topic, NULL, 0, &size, NULL, 0, NULL, BEAM_FOREVER), -ECHILD);
-	check_int(beam_topic_close(topic), -ECHILD);
-	check_int(beam_topic_reset(topic), -ECHILD);
+	check_int(beam_topic_close_send(topic), -ECHILD);
+	check_int(beam_topic_close_receive(topic), -ECHILD);
 	check_int(beam_topic_statistics(topic, &statistics, sizeof statistics), -ECHILD);
 	check(beam_channel_breach(channel) == NULL);
 	/* At once: none of them waits. */
@@ -193,7 +193,7 @@ static void test_a_child_does_not_keep_the_parents_connection_open(void)
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	/* It waits no longer for the other side's goodbye. */
 	options.linger_ms = 100;
-	require_int(beam_channel_new(&channel, fds[0], &options), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], &options), 0);
 	child = process_spawn(child_waits, &wait[0]);
 	beam_channel_unref(channel);
 	/* The other side sees the end although the child lives. */
@@ -403,7 +403,7 @@ static void all_else_open(void)
 	check(beam_channel_loop_nudge_fd(all.loop.channel[1]) >= 0);
 	snprintf(name, sizeof name, "@beam-fork-%d", getpid());
 	require_int(beam_listener_new(&all.listener, name, NULL), 0);
-	check(beam_listener_fd(all.listener) >= 0);
+	check(beam_listener_accept_fd(all.listener) >= 0);
 	require_int(beam_select_new(&all.select), 0);
 	require_int(beam_router_new(&all.router), 0);
 	require_int(beam_call_begin(&all.call, ends.topic[0], &(struct iovec){"call", 4}, 1, NULL, 0, soon()), 0);

@@ -45,7 +45,7 @@ static void open_both(const struct beam_channel_options *first, const struct bea
 
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	for (int i = 0; i < 2; i++) {
-		require_int(beam_channel_new(&ends.channel[i], fds[i], i ? second : first), 0);
+		require_int(beam_channel_from_fd(&ends.channel[i], fds[i], i ? second : first), 0);
 		require_int(beam_topic_open(&ends.topic[i], ends.channel[i], "topic"), 0);
 	}
 }
@@ -170,7 +170,7 @@ static void open_to_peer(const struct beam_channel_options *options, uint32_t fe
 	int fds[2];
 
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	require_int(beam_channel_new(&channel, fds[0], options), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], options), 0);
 	require_int(beam_topic_open(&topic, channel, "log"), 0);
 	creditor_begin(&peer, fds[1], features);
 }
@@ -220,7 +220,7 @@ static void test_a_peer_that_says_nothing_at_all_is_taken_for_dead(void)
 	int fds[2];
 
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	require_int(beam_channel_new(&channel, fds[0], &options), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], &options), 0);
 	require_int(beam_topic_open(&topic, channel, "log"), 0);
 	raw_peer_init(&peer.peer, fds[1]);
 	expect_dead_after(begin);

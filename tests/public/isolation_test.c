@@ -82,7 +82,7 @@ static void lane_close(struct lane *lane)
 	if (lane->request)
 		check_int(beam_message_reply(lane->request, "", 0, in_time()), 0);
 	else
-		check_int(beam_topic_close(lane->topic), 0);
+		check_int(beam_topic_close_send(lane->topic), 0);
 }
 
 static int lane_receive(struct lane *lane, beam_message **ret)
@@ -293,7 +293,7 @@ __attribute__((noreturn)) static void process(int socket, bool sends, bool recei
 	side.file = raw_file();
 	for (unsigned i = 0; i < FDS_MAX; i++)
 		side.fds[i] = side.file;
-	require_int(beam_channel_new(&side.channel, socket, receives ? &now.options : NULL), 0);
+	require_int(beam_channel_from_fd(&side.channel, socket, receives ? &now.options : NULL), 0);
 	open_topics(receives);
 	if (receives) {
 		call_for_replies();
@@ -497,7 +497,7 @@ static void *field_feeds(void *argument)
 
 	for (size_t i = 0; i < scale(1000); i++)
 		require_int(beam_topic_sendv(topic, NULL, 0, &field.file, 1, in_time()), 0);
-	beam_topic_close(topic);
+	beam_topic_close_send(topic);
 	return NULL;
 }
 
@@ -577,7 +577,7 @@ static void pool_of(size_t size)
 	}
 	while (n < scale(50) && check_int(beam_topic_send(ends.topic[0], payload, 1 << 20, in_time()), 0))
 		n++;
-	beam_topic_close(ends.topic[0]);
+	beam_topic_close_send(ends.topic[0]);
 	check_int((uintptr_t)thread_wait(drain), n);
 	for (int i = 0; i < SLOW; i++)
 		for (int k = 0; k < 2; k++)

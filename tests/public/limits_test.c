@@ -40,7 +40,7 @@ static void expect(beam_topic *topic, size_t size, size_t n_fds)
 static int send_in_every_way(const void *data, size_t size, const int *fds, size_t n_fds)
 {
 	struct iovec iov[2] = {{(void *)(uintptr_t)data, size - 1}, {(void *)(uintptr_t)data, 1}};
-	struct beam_item items[2] = {{"", 0, NULL, 0}, {data, size, fds, n_fds}};
+	struct beam_send_item items[2] = {{"", 0, NULL, 0}, {data, size, fds, n_fds}};
 	beam_message *message = NULL;
 	int r = beam_topic_sendv(ends.topic[0], iov, 2, fds, n_fds, soon());
 

@@ -124,10 +124,10 @@ static void test_bad_input_is_refused(void)
 	REFUSED(channel, &channel)
 	newer.known.size = sizeof newer;
 	check_int(beam_listener_new(&listener, abstract_address(), &newer.known), -E2BIG);
-	check_int(beam_listener_of_fd(NULL, 0, NULL), -EINVAL);
-	check_int(beam_listener_activated(NULL, NULL, NULL), -EINVAL);
+	check_int(beam_listener_from_fd(NULL, 0, NULL), -EINVAL);
+	check_int(beam_listener_from_environment(NULL, NULL, NULL), -EINVAL);
 	check_int(beam_listener_accept(NULL, &accepted, BEAM_NOWAIT), -EINVAL);
-	check_int(beam_listener_fd(NULL), -EINVAL);
+	check_int(beam_listener_accept_fd(NULL), -EINVAL);
 	check_int(beam_listener_close(NULL), -EINVAL);
 	check_int(beam_listener_statistics(NULL, &statistics, sizeof statistics), -EINVAL);
 	check(beam_listener_ref(NULL) == NULL && beam_listener_unref(NULL) == NULL);
@@ -216,11 +216,11 @@ static void test_the_descriptor_for_loops_shows_who_waits_for_as_long_as_he_does
 {
 	beam_listener *listener = listen_at(abstract_address(), NULL);
 	beam_channel *clients[2], *servers[2];
-	int fd = beam_listener_fd(listener);
+	int fd = beam_listener_accept_fd(listener);
 
 	require(fd >= 0);
 	check_int(fcntl(fd, F_GETFD), FD_CLOEXEC);
-	check_int(beam_listener_fd(listener), fd);
+	check_int(beam_listener_accept_fd(listener), fd);
 	check(!readable(fd));
 	for (int i = 0; i < 2; i++)
 		require_int(beam_channel_connect(&clients[i], abstract_address(), NULL, soon()), 0);
@@ -242,7 +242,7 @@ static void test_a_descriptor_for_loops_that_is_first_asked_for_after_closing_is
 	beam_listener *listener = listen_at(abstract_address(), NULL);
 
 	check_int(beam_listener_close(listener), 0);
-	check(readable(beam_listener_fd(listener)));
+	check(readable(beam_listener_accept_fd(listener)));
 	beam_listener_unref(listener);
 }
 
@@ -260,7 +260,7 @@ static void test_accepted_channels_can_be_run_by_a_loop(void)
 	options.channel = &channel;
 	listener = listen_at(abstract_address(), &options);
 	require_int(beam_channel_connect(&client, abstract_address(), NULL, soon()), 0);
-	poller.fd = beam_listener_fd(listener);
+	poller.fd = beam_listener_accept_fd(listener);
 	check_int(poll(&poller, 1, stretch(20000)), 1);
 	require_int(beam_listener_accept(listener, &server, BEAM_NOWAIT), 1);
 	require_int(beam_topic_open(&topic, client, "topic"), 0);
@@ -453,7 +453,7 @@ static int note_identity(void *context, const struct beam_identity *identity)
 	if (identity->pidfd >= 0)
 		check_int(poll(&(struct pollfd){.fd = identity->pidfd, .events = POLLIN}, 1, 0), 0);
 	/* No lock is held. */
-	check_int(beam_listener_fd(policy->listener) >= 0, 1);
+	check_int(beam_listener_accept_fd(policy->listener) >= 0, 1);
 	return policy->answer;
 }
 
@@ -743,7 +743,7 @@ static int child_uses_listener(void *argument)
 	beam_channel *channel;
 
 	check_int(beam_listener_accept(listener, &channel, BEAM_FOREVER), -ECHILD);
-	check_int(beam_listener_fd(listener), -ECHILD);
+	check_int(beam_listener_accept_fd(listener), -ECHILD);
 	check_int(beam_listener_close(listener), -ECHILD);
 	check_int(beam_listener_statistics(listener, &statistics, sizeof statistics), -ECHILD);
 	check(beam_listener_ref(listener) == listener);
@@ -776,7 +776,7 @@ static void test_in_a_forked_child_the_listener_is_of_no_use_and_the_address_is_
 
 	spot_make(&spot);
 	listener = listen_at(spot.path, NULL);
-	check(beam_listener_fd(listener) >= 0);
+	check(beam_listener_accept_fd(listener) >= 0);
 	check_int(process_wait(process_spawn(child_uses_listener, listener)), 0);
 	check(exists(spot.path) && exists(spot.lock));
 	meet(listener, spot.path, channels);

@@ -20,7 +20,7 @@ static void open_looped(void)
 	looped.loop = 1;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	for (int i = 0; i < 2; i++) {
-		require_int(beam_channel_new(&ends.channel[i], fds[i], i ? &wide : &looped), 0);
+		require_int(beam_channel_from_fd(&ends.channel[i], fds[i], i ? &wide : &looped), 0);
 		require_int(beam_topic_open(&ends.topic[i], ends.channel[i], "topic"), 0);
 	}
 	require_int(beam_channel_limits(ends.channel[0], &limits, soon()), 0);
@@ -110,7 +110,7 @@ static void test_a_topics_descriptor_shows_what_a_dispatch_brought(void)
 	beam_message *message;
 
 	open_looped();
-	item.fd = beam_topic_fd(ends.topic[0]);
+	item.fd = beam_topic_receive_fd(ends.topic[0]);
 	require(item.fd >= 0);
 	send_text(ends.topic[1], "one");
 	check_int(poll(&item, 1, 0), 0);
@@ -143,7 +143,7 @@ static void *send_much(void *argument)
 {
 	for (uint64_t i = 0; i < scale(20000); i++)
 		send_number(argument, i);
-	check_int(beam_topic_close(argument), 0);
+	check_int(beam_topic_close_send(argument), 0);
 	return NULL;
 }
 
@@ -235,7 +235,7 @@ static void test_what_does_not_fit_into_the_socket_goes_with_the_loop(void)
 	while (beam_topic_send(ends.topic[0], payload, sizeof payload, BEAM_NOWAIT) == 0)
 		sent++;
 	check(sent > 10);
-	fd = beam_topic_fd(ends.topic[1]);
+	fd = beam_topic_receive_fd(ends.topic[1]);
 	require(fd >= 0);
 	while (received < sent) {
 		/* When all has been written it is the other end's turn. */
@@ -270,7 +270,7 @@ static void test_what_another_thread_leaves_to_be_written_is_told_by_the_nudge(v
 	looped.loop = 1;
 	looped.socket_buffer_bytes = 4096;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&channel, fds[0], &looped), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], &looped), 0);
 	looped.socket_buffer_bytes = 1 << 20;
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	nudge.fd = beam_channel_loop_nudge_fd(channel);
@@ -332,7 +332,7 @@ static void test_a_channel_takes_no_descriptor_but_its_socket(void)
 	looped.loop = 1;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	before = open_fds();
-	require_int(beam_channel_new(&channel, fds[0], &looped), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], &looped), 0);
 	check_int(beam_channel_dispatch(channel, 0), 1);
 	check_int(open_fds(), before);
 	beam_channel_unref(channel);
@@ -378,7 +378,7 @@ static void test_a_frame_that_takes_too_long_is_noticed_by_the_loop(void)
 	looped.loop = 1;
 	looped.frame_timeout_ms = 20;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&channel, fds[0], &looped), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], &looped), 0);
 	require_int(write(fds[1], half, sizeof half), sizeof half);
 	check_int(turn(channel), 1);
 	check_int(beam_channel_loop_deadline(channel, &deadline), 0);
@@ -400,7 +400,7 @@ static void test_a_peer_that_dies_ends_it(void)
 
 	looped.loop = 1;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&channel, fds[0], &looped), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], &looped), 0);
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	close(fds[1]);
 	while (turn(channel))

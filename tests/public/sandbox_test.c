@@ -149,7 +149,7 @@ static void open_narrow(struct ends *ends, int fd, bool loop)
 	options.socket_buffer_bytes = 4096;
 	options.linger_ms = 0;
 	options.loop = loop;
-	require_int(beam_channel_new(&ends->channel[0], fd, &options), 0);
+	require_int(beam_channel_from_fd(&ends->channel[0], fd, &options), 0);
 	require_int(beam_topic_open(&ends->topic[0], ends->channel[0], "topic"), 0);
 }
 
@@ -178,7 +178,7 @@ static int wait_without_descriptors(void *argument)
 	int plain[2], narrow_fds[2][2];
 	beam_listener *listener = NULL;
 	beam_message *message = NULL;
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 	beam_select *select = NULL;
 	int64_t used;
 
@@ -245,7 +245,7 @@ static void use_a_listener(void)
 
 	spot_make(&spot);
 	listener = listen_at(spot.path, NULL);
-	check(beam_listener_fd(listener) > STDERR_FILENO);
+	check(beam_listener_accept_fd(listener) > STDERR_FILENO);
 	expect_no_standard_descriptors();
 	meet(listener, spot.path, channels);
 	expect_connected(channels);
@@ -277,8 +277,8 @@ static int live_without_standard_descriptors(void *unused)
 		close(fd);
 	ends_open(&ends, NULL);
 	expect_no_standard_descriptors();
-	check(beam_topic_fd(ends.topic[0]) > STDERR_FILENO);
-	check(beam_topic_room_fd(ends.topic[0]) > STDERR_FILENO);
+	check(beam_topic_receive_fd(ends.topic[0]) > STDERR_FILENO);
+	check(beam_topic_send_fd(ends.topic[0]) > STDERR_FILENO);
 	check(beam_channel_accept_fd(ends.channel[0]) > STDERR_FILENO);
 	require_int(beam_socket_pair(SOCK_SEQPACKET, plain), 0);
 	exchange(&ends);

@@ -35,7 +35,7 @@ static void add(int i)
 /* The one that is ready, or -1. */
 static int wait_for_one(beam_deadline deadline)
 {
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 
 	if (beam_select_wait(selector, &ready, 1, deadline) != 1)
 		return -1;
@@ -52,7 +52,7 @@ static bool shows(void)
 
 static void expect_error(beam_select *select, beam_channel *channel, beam_topic *topic, int error)
 {
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 
 	check_int(beam_select_add_topic(select, topic, BEAM_SELECT_RECEIVE, NULL), error);
 	check_int(beam_select_add_channel(select, channel, NULL), error);
@@ -78,7 +78,7 @@ static int ask_in_child(void *unused)
 
 static void test_bad_input_gives_an_error(void)
 {
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 	char folder[] = "/tmp";
 	int directory;
 
@@ -117,7 +117,7 @@ static void test_a_selector_lasts_until_its_last_handle_is_released(void)
 
 static void test_without_members_or_with_none_ready_it_waits_until_the_deadline(void)
 {
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 
 	open_all();
 	check_int(beam_select_wait(selector, &ready, 1, BEAM_NOWAIT), -EAGAIN);
@@ -178,7 +178,7 @@ static void test_a_member_is_added_once_and_no_more_told_when_it_is_removed(void
 
 static void test_room_to_send_is_told_apart_from_messages(void)
 {
-	struct beam_ready ready[4];
+	struct beam_select_ready ready[4];
 	unsigned seen = 0;
 
 	open_all();
@@ -200,7 +200,7 @@ static void test_room_to_send_is_told_apart_from_messages(void)
 static void test_a_channel_is_ready_for_the_topics_that_the_other_side_opens(void)
 {
 	beam_topic *opened, *accepted;
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 
 	open_all();
 	check_int(beam_select_add_channel(selector, ends[0].channel[1], &ends[0]), 0);
@@ -221,7 +221,7 @@ static void test_a_channel_is_ready_for_the_topics_that_the_other_side_opens(voi
 static void test_a_call_is_ready_when_its_reply_has_come(void)
 {
 	beam_message *request, *reply;
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 	beam_call *call;
 
 	open_all();
@@ -247,7 +247,7 @@ static void test_a_call_is_ready_when_its_reply_has_come(void)
 
 static void test_plain_descriptors_and_other_selectors_are_members_too(void)
 {
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 	beam_select *outer;
 	int pipe_fds[2];
 
@@ -277,7 +277,7 @@ static void test_plain_descriptors_and_other_selectors_are_members_too(void)
 static void test_more_than_can_be_told_at_once_are_told_in_turn(void)
 {
 	enum { MANY = 100 };
-	struct beam_ready ready[MANY];
+	struct beam_select_ready ready[MANY];
 	unsigned told[MANY] = {0};
 	int fds[MANY];
 
@@ -310,7 +310,7 @@ static void test_members_that_stay_ready_are_told_in_turn(void)
 		send_text(ends[i].topic[0], "stays");
 	}
 	for (int i = 0; i < MEMBERS; i++) {
-		struct pollfd item = {.fd = beam_topic_fd(ends[i].topic[1]), .events = POLLIN};
+		struct pollfd item = {.fd = beam_topic_receive_fd(ends[i].topic[1]), .events = POLLIN};
 
 		check_int(poll(&item, 1, stretch(20000)), 1);
 	}
@@ -346,7 +346,7 @@ static void test_a_quiet_member_is_not_starved_by_busy_ones(void)
 	for (int i = 1; i < MEMBERS; i++)
 		floods[i - 1] = thread_spawn(flood, ends[i].topic[0]);
 	for (size_t round = 0; round < scale(1000); round++) {
-		struct pollfd item = {.fd = beam_topic_fd(ends[0].topic[1]), .events = POLLIN};
+		struct pollfd item = {.fd = beam_topic_receive_fd(ends[0].topic[1]), .events = POLLIN};
 		int waits = 0, told = -1;
 		beam_message *message;
 
@@ -365,7 +365,7 @@ static void test_a_quiet_member_is_not_starved_by_busy_ones(void)
 	check_int(quiet, scale(1000));
 	enough = true;
 	for (int i = 1; i < MEMBERS; i++)
-		beam_topic_reset(ends[i].topic[1]);
+		beam_topic_close_receive(ends[i].topic[1]);
 	for (int i = 1; i < MEMBERS; i++)
 		thread_wait(floods[i - 1]);
 	close_all();

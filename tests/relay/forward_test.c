@@ -61,7 +61,7 @@ static void test_messages_move_in_order_until_the_source_ends(void)
 
 	line_open(&line, NULL, NULL);
 	send_numbers(line.source.topic[0], 0, 100);
-	check_int(beam_topic_close(line.source.topic[0]), 0);
+	check_int(beam_topic_close_send(line.source.topic[0]), 0);
 	check_int(move(&line, SIZE_MAX, &moved, soon()), 0);
 	check_int(moved, 100);
 	check(line.held == NULL);
@@ -161,7 +161,7 @@ static void *produce(void *argument)
 		check_int(
 		    beam_topic_sendv(producer->topic, &(struct iovec){&i, sizeof i}, 1, &producer->files[i % FILES], 1, soon()),
 		    0);
-	check_int(beam_topic_close(producer->topic), 0);
+	check_int(beam_topic_close_send(producer->topic), 0);
 	return NULL;
 }
 
@@ -197,7 +197,7 @@ static int forward_all(const int fds[2], size_t n)
 	size_t moved = 0;
 
 	for (int i = 0; i < 2; i++) {
-		require_int(beam_channel_new(&channels[i], fds[i], NULL), 0);
+		require_int(beam_channel_from_fd(&channels[i], fds[i], NULL), 0);
 		require_int(beam_topic_open(&topics[i], channels[i], "topic"), 0);
 	}
 	check_int(beam_topic_forward(topics[0], topics[1], &held, SIZE_MAX, &moved, soon()), 0);
@@ -253,7 +253,7 @@ static void exchange_through(const struct middle *middle)
 	beam_topic *topics[2];
 
 	for (int i = 0; i < 2; i++) {
-		require_int(beam_channel_new(&channels[i], middle->outer[i], NULL), 0);
+		require_int(beam_channel_from_fd(&channels[i], middle->outer[i], NULL), 0);
 		require_int(beam_topic_open(&topics[i], channels[i], "topic"), 0);
 	}
 	exchange_many(topics[0], topics[1], middle->n);
@@ -437,7 +437,7 @@ static void test_several_threads_move_each_message_once(void)
 		require(number < n);
 		seen[number]++;
 	}
-	check_int(beam_topic_close(line.source.topic[0]), 0);
+	check_int(beam_topic_close_send(line.source.topic[0]), 0);
 	for (int i = 0; i < THREADS; i++)
 		thread_wait(threads[i]);
 	for (size_t i = 0; i < n; i++)

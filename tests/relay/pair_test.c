@@ -175,7 +175,7 @@ static int descend(void *argument)
 	beam_channel *channels[4];
 	beam_topic *topics[4];
 
-	require_int(beam_channel_new(&channels[0], fd, NULL), 0);
+	require_int(beam_channel_from_fd(&channels[0], fd, NULL), 0);
 	for (int i = 0; i < 4; i++) {
 		topics[i] = open_topic(channels[i]);
 		if (i < 3)
@@ -201,7 +201,7 @@ static void test_channels_nest_three_deep_between_processes(void)
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	child = process_spawn(descend, &fds[1]);
 	close(fds[1]);
-	require_int(beam_channel_new(&channels[0], fds[0], NULL), 0);
+	require_int(beam_channel_from_fd(&channels[0], fds[0], NULL), 0);
 	for (int i = 0; i < 4; i++) {
 		topics[i] = open_topic(channels[i]);
 		if (i < 3)
@@ -283,7 +283,7 @@ static void test_an_end_that_nobody_takes_ends_the_kept_channel(void)
 	beam_message_free(receive(outer.topic[1]));
 	expect_end(kept, -ECONNRESET);
 	kept = send_end(outer.topic[0]);
-	check_int(beam_topic_reset(outer.topic[1]), 0);
+	check_int(beam_topic_close_receive(outer.topic[1]), 0);
 	expect_end(kept, -ECONNRESET);
 	require_int(beam_message_new(&message, NULL, 0), 0);
 	require_int(beam_message_add_channel(message, &kept, NULL), 0);
@@ -301,7 +301,7 @@ static void test_an_end_that_cannot_be_sent_leaves_nothing_behind(void)
 	options.message_attachments = 0;
 	ends_open(&outer, &options);
 	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &kept, NULL, soon()), -E2BIG);
-	check_int(beam_topic_close(outer.topic[0]), 0);
+	check_int(beam_topic_close_send(outer.topic[0]), 0);
 	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &kept, NULL, soon()), -EPIPE);
 	check(kept == NULL);
 	ends_close(&outer);
@@ -496,7 +496,7 @@ static void test_a_channel_sent_through_itself_ends_and_nothing_else_does(void)
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	duplicate = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
 	for (int i = 0; i < 2; i++)
-		require_int(beam_channel_new(&self.channel[i], fds[i], NULL), 0);
+		require_int(beam_channel_from_fd(&self.channel[i], fds[i], NULL), 0);
 	self.topic[0] = open_topic(self.channel[0]);
 	self.topic[1] = open_topic(self.channel[1]);
 	expect_exchange(&self);
@@ -531,7 +531,7 @@ static void test_an_end_that_lies_unread_in_itself_keeps_nothing_alive(void)
 	int fds[2];
 
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	require_int(beam_channel_new(&channel, fds[0], NULL), 0);
+	require_int(beam_channel_from_fd(&channel, fds[0], NULL), 0);
 	topic = open_topic(channel);
 	raw_peer_init(&peer, fds[1]);
 	raw_hello(&out);

@@ -136,7 +136,7 @@ static void test_a_timer_that_can_not_be_read_is_read_later(void)
 
 static bool has_room(beam_topic *topic)
 {
-	struct pollfd item = {.fd = beam_topic_room_fd(topic), .events = POLLIN};
+	struct pollfd item = {.fd = beam_topic_send_fd(topic), .events = POLLIN};
 
 	return poll(&item, 1, 0) == 1;
 }

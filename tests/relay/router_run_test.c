@@ -614,7 +614,7 @@ static void test_a_topic_is_a_source_once_and_may_be_again_when_it_has_ended(voi
 	check_int(beam_router_add_topic(router, scene.in.topic[1], NULL), -EEXIST);
 	check_int(beam_router_add_channel(router, scene.in.channel[1], NULL), 0);
 	check_int(beam_router_add_channel(router, scene.in.channel[1], NULL), -EEXIST);
-	check_int(beam_topic_close(scene.in.topic[0]), 0);
+	check_int(beam_topic_close_send(scene.in.topic[0]), 0);
 	check_int(beam_topic_receive(scene.in.topic[1], &(beam_message *){NULL}, soon()), 0);
 	check_int(beam_router_run(router, &failure, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_router_add_topic(router, scene.in.topic[1], NULL), 0);

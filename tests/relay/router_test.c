@@ -104,7 +104,7 @@ static void test_a_route_to_a_channel_takes_all_topics_to_theirs_with_their_ends
 		expect_text_with_fds(to[i], name, 1);
 		close(file);
 	}
-	check_int(beam_topic_close(from[1]), 0);
+	check_int(beam_topic_close_send(from[1]), 0);
 	check_within(20000, run_for_a_moment(&scene) && beam_topic_receive(to[1], &(beam_message *){NULL}, BEAM_NOWAIT) == 0);
 	check_int(beam_topic_receive(to[0], &(beam_message *){NULL}, BEAM_NOWAIT), -EAGAIN);
 	for (int i = 0; i < 3; i++) {

@@ -131,7 +131,7 @@ void a_call_and_its_reply(void)
 	if (call) {
 		check(beam_call_ref(call) == call);
 		beam_call_unref(call);
-		fd = beam_call_fd(call);
+		fd = beam_call_receive_fd(call);
 		result_of(fd >= 0 ? 0 : fd, 0, -EMFILE, -ENFILE, -ENOMEM);
 		reply = NULL;
 		if (result_of(beam_call_receive(call, &reply, soon()), -EREMOTEIO, 1, RECEIVING))
@@ -140,7 +140,7 @@ void a_call_and_its_reply(void)
 		check_int(beam_call_cancel(call), 0);
 		beam_call_unref(call);
 	}
-	beam_topic_close(ends->topic[0]);
+	beam_topic_close_send(ends->topic[0]);
 	ends_close(ends->channel[0]);
 	thread_wait(thread);
 	ends_release(ends, 1);
@@ -230,7 +230,7 @@ void large_calls_and_many_at_once(void)
 			end(calls[i], 0);
 		}
 	}
-	beam_topic_close(ends->topic[0]);
+	beam_topic_close_send(ends->topic[0]);
 	ends_close(ends->channel[0]);
 	thread_wait(thread);
 	ends_release(ends, 2);

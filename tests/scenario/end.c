@@ -21,7 +21,7 @@ void topics_closed_and_opened_again(void)
 		flow->over = false;
 		flow_send(flow, ends->topic[0], SEND, 100, 0);
 		flow_send(flow, ends->topic[0], SEND, 200, 0);
-		check_int(beam_topic_close(ends->topic[0]), 0);
+		check_int(beam_topic_close_send(ends->topic[0]), 0);
 		check_int(beam_topic_send(ends->topic[0], "late", 4, soon()) < 0, 1);
 		r = flow_drain(flow, ends->topic[1]);
 		if (strict)
@@ -56,7 +56,7 @@ void a_topic_that_is_reset(void)
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
 	flow_receive(&ends->flow[0], ends->topic[1]);
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
-	check_int(beam_topic_reset(ends->topic[1]), 0);
+	check_int(beam_topic_close_receive(ends->topic[1]), 0);
 	check_int(beam_topic_receive(ends->topic[1], &message, BEAM_FOREVER), 0);
 	/* The window is full in the end, if RESET has not come before. */
 	do
@@ -64,7 +64,7 @@ void a_topic_that_is_reset(void)
 	while (r == 0 && rounds++ < 2000);
 	ledger_result(r, -EPIPE, "a send after the reset",
 		      (const int[]){-EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, LEDGER_LAST});
-	check_int(beam_topic_reset(ends->topic[1]), 0);
+	check_int(beam_topic_close_receive(ends->topic[1]), 0);
 	ends_close(ends->channel[1]);
 	ends_close(ends->channel[0]);
 	ends_release(ends, 3);
@@ -285,8 +285,8 @@ static void wake(struct ends *ends, enum waking waking)
 	case CLOSE_HERE: beam_channel_close(ends->channel[0], BEAM_NOWAIT); break;
 	case CLOSE_THERE: ends->channel[1] = beam_channel_unref(ends->channel[1]); break;
 	case TOPIC_HERE:
-		beam_topic_close(ends->topic[0]);
-		beam_topic_reset(ends->topic[0]);
+		beam_topic_close_send(ends->topic[0]);
+		beam_topic_close_receive(ends->topic[0]);
 		break;
 	}
 }

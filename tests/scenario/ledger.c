@@ -170,7 +170,7 @@ int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t s
 	unsigned char *bytes = compose(number, size, n_fds);
 	size_t half = size / 2;
 	struct iovec iov[3] = {{bytes, half}, {NULL, 0}, {bytes + half, size - half}};
-	struct beam_item item = {bytes, size, descriptors(n_fds), n_fds};
+	struct beam_send_item item = {bytes, size, descriptors(n_fds), n_fds};
 	int r = 0;
 
 	switch (way) {
@@ -196,13 +196,13 @@ int flow_send(struct flow *flow, beam_topic *topic, enum way way, size_t size, s
 
 ssize_t flow_send_many(struct flow *flow, beam_topic *topic, size_t n, size_t size, size_t n_fds)
 {
-	struct beam_item items[64];
+	struct beam_send_item items[64];
 	uint32_t first = flow->next;
 	ssize_t r;
 
 	require(n && n <= sizeof items / sizeof *items);
 	for (size_t i = 0; i < n; i++)
-		items[i] = (struct beam_item){compose(flow->next++, size, n_fds), size, descriptors(n_fds), n_fds};
+		items[i] = (struct beam_send_item){compose(flow->next++, size, n_fds), size, descriptors(n_fds), n_fds};
 	r = beam_topic_send_many(topic, items, n, soon());
 	check(r != 0 && r <= (ssize_t)n);
 	if (r <= 0)
@@ -323,8 +323,9 @@ beam_channel *ends_channel(int fd, const struct beam_channel_options *options)
 	struct beam_channel_options defaults = ends_options();
 	beam_channel *channel = NULL;
 	/* ENOBUFS and ENOTCONN: what the fault says of getsockopt() and getpeername(). */
-	bool made = ledger_result(beam_channel_new(&channel, fd, options ? options : &defaults), 0, "beam_channel_new()",
-				  (const int[]){-EMFILE, -ENFILE, -ENOMEM, -EAGAIN, -ENOBUFS, -ENOTCONN, LEDGER_LAST});
+	bool made =
+	    ledger_result(beam_channel_from_fd(&channel, fd, options ? options : &defaults), 0, "beam_channel_from_fd()",
+			  (const int[]){-EMFILE, -ENFILE, -ENOMEM, -EAGAIN, -ENOBUFS, -ENOTCONN, LEDGER_LAST});
 
 	check(made == (channel != NULL));
 	if (!made) {
@@ -402,7 +403,7 @@ static void check_statistics(const struct ends *ends, int side)
 void ends_finish(struct ends *ends)
 {
 	for (int i = 0; i < 2; i++)
-		check_int(beam_topic_close(ends->topic[i]), 0);
+		check_int(beam_topic_close_send(ends->topic[i]), 0);
 	for (int i = 0; i < 2; i++) {
 		int r = flow_drain(&ends->flow[!i], ends->topic[i]);
 
@@ -455,7 +456,7 @@ void ends_send_to_reader(struct ends *ends, void (*send)(struct flow *flow, beam
 	pthread_t thread = thread_spawn(read_all, &receiver);
 
 	send(&ends->flow[0], ends->topic[0]);
-	beam_topic_close(ends->topic[0]);
+	beam_topic_close_send(ends->topic[0]);
 	thread_wait(thread);
 	ends_finish(ends);
 }

@@ -53,7 +53,7 @@ static void serve_one(beam_listener *listener, const char *address, int refused)
 	struct beam_connect_options options = BEAM_CONNECT_OPTIONS;
 	beam_channel *client = NULL, *server = NULL;
 	struct beam_listener_counters counters = {0};
-	int fd = beam_listener_fd(listener);
+	int fd = beam_listener_accept_fd(listener);
 	bool connected, accepted;
 
 	result_of(fd >= 0 ? 0 : fd, 0, -EMFILE, -ENFILE, -ENOMEM);
@@ -205,7 +205,7 @@ static void serve_handed_in(const struct spot *spot, int fd, int (*make)(beam_li
 
 static int make_of_fd(beam_listener **ret, int fd)
 {
-	return beam_listener_of_fd(ret, fd, NULL);
+	return beam_listener_from_fd(ret, fd, NULL);
 }
 
 void a_socket_that_was_handed_in(void)
@@ -219,7 +219,7 @@ void a_socket_that_was_handed_in(void)
 static int make_activated(beam_listener **ret, int fd)
 {
 	(void)fd;
-	return beam_listener_activated(ret, NULL, NULL);
+	return beam_listener_from_environment(ret, NULL, NULL);
 }
 
 /* The manager's first descriptor is number 3, which is somebody else's here and is put aside. */

@@ -16,8 +16,8 @@ void descriptors_for_an_event_loop(void)
 
 	if (!ends)
 		return;
-	ask_for_fd(beam_topic_fd(ends->topic[1]));
-	ask_for_fd(beam_topic_room_fd(ends->topic[0]));
+	ask_for_fd(beam_topic_receive_fd(ends->topic[1]));
+	ask_for_fd(beam_topic_send_fd(ends->topic[0]));
 	ask_for_fd(beam_channel_accept_fd(ends->channel[0]));
 	for (int i = 0; i < 3; i++) {
 		flow_send(&ends->flow[0], ends->topic[0], i == 1 ? SENDV : SEND, 100, i == 1);

@@ -16,7 +16,7 @@ void a_message_made_by_hand(void)
 		check(!message);
 		return;
 	}
-	memset(beam_message_buffer(message), 7, 100);
+	memset(beam_message_writable(message), 7, 100);
 	check_int(beam_message_size(message), 100);
 	check_int(*(const char *)beam_message_data(message), 7);
 	/* Past the attachments that a message has room for from the start. */
@@ -43,7 +43,7 @@ static beam_buffer *make(unsigned char byte)
 		check(!buffer);
 		return NULL;
 	}
-	room = beam_buffer_room(buffer);
+	room = beam_buffer_writable(buffer);
 	require(room != NULL);
 	room[0] = room[SIZE - 1] = byte;
 	return buffer;
@@ -70,7 +70,7 @@ void a_buffer_made_and_sealed(void)
 
 		expect(buffer, 1);
 		if (result_of(fd >= 0 ? 0 : fd, 0, -EBUSY, -ENOMEM))
-			check(!beam_buffer_room(buffer));
+			check(!beam_buffer_writable(buffer));
 	}
 	beam_buffer_free(buffer);
 }

@@ -16,7 +16,7 @@ static bool added(int r)
 static void expect(beam_select *select, const void *tag, unsigned what)
 {
 	beam_deadline deadline = soon();
-	struct beam_ready ready[8];
+	struct beam_select_ready ready[8];
 	bool told = false;
 	ssize_t n;
 

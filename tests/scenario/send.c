@@ -107,7 +107,7 @@ void two_threads_on_one_topic(void)
 	}
 	for (int i = 0; i < 2; i++)
 		thread_wait(threads[i]);
-	beam_topic_close(ends->topic[0]);
+	beam_topic_close_send(ends->topic[0]);
 	while ((r = beam_topic_receive(ends->topic[1], &message, soon())) == 1) {
 		received++;
 		beam_message_free(message);

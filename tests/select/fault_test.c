@@ -13,7 +13,7 @@ static void expect_none_for_it(long r)
 
 static void select_one_of_three(void *unused)
 {
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 	beam_select *select = NULL;
 	long r = beam_select_new(&select);
 

@@ -63,7 +63,7 @@ static void replace_file(void)
 
 static void expect_nothing_told(void (*run)(void))
 {
-	struct beam_ready told;
+	struct beam_select_ready told;
 
 	begin();
 	check_int(beam_select_wait(selector, &told, 1, BEAM_NOWAIT), 1);
@@ -103,7 +103,7 @@ static void replace_at_the_deadline(void)
 
 static void test_a_look_that_began_in_time_is_followed_by_another(void)
 {
-	struct beam_ready told = {0};
+	struct beam_select_ready told = {0};
 	ssize_t r;
 
 	do {

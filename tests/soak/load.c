@@ -41,7 +41,7 @@ static beam_message *make(struct rng *rng)
 
 	require_int(beam_message_new(&message, NULL, size), 0);
 	if (size)
-		memset(beam_message_buffer(message), (int)(size % 251), size);
+		memset(beam_message_writable(message), (int)(size % 251), size);
 	for (size_t n = rng_chance(rng, 20) ? 1 + rng_below(rng, ATTACHMENTS) : 0; n; n--)
 		require_int(beam_message_add_fd(message, attached[n - 1]), 0);
 	return message;
@@ -98,7 +98,7 @@ static void share(struct load *load, struct rng *rng)
 	if (!rng_chance(rng, 10))
 		return;
 	require_int(beam_buffer_new(&buffer, BUFFER_BYTES), 0);
-	memset(beam_buffer_room(buffer), 1, BUFFER_BYTES);
+	memset(beam_buffer_writable(buffer), 1, BUFFER_BYTES);
 	require_int(beam_message_new(&message, NULL, 0), 0);
 	check_int(beam_message_add_buffer(message, buffer), 0);
 	beam_buffer_free(buffer);
@@ -187,7 +187,7 @@ static void host(struct load *load, struct rng *rng)
 		return;
 	count(load->soak, TOPICS);
 	if (rng_chance(rng, 30))
-		check_int(beam_topic_reset(topic), 0);
+		check_int(beam_topic_close_receive(topic), 0);
 	else if (usual(load, beam_topic_receive(topic, &message, shortly(rng))) == 1)
 		finish(load, rng, message);
 	beam_topic_unref(topic);

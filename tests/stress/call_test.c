@@ -224,7 +224,7 @@ static void run(bool close)
 		}
 		atomic_store(&pairs[c].closing, true);
 		for (int side = 0; side < SIDES; side++)
-			beam_topic_close(pairs[c].ends.topic[side]);
+			beam_topic_close_send(pairs[c].ends.topic[side]);
 		for (int side = 0; side < SIDES; side++) {
 			for (int i = 0; i < CALLEES; i++)
 				thread_wait(callees[c][side][i].thread);

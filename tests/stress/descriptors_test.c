@@ -46,7 +46,7 @@ static int sending_process(void *socket)
 
 	close(((int *)socket)[0]);
 	table_limit(table_at_most(1024));
-	require_int(beam_channel_new(&channel, ((int *)socket)[1], NULL), 0);
+	require_int(beam_channel_from_fd(&channel, ((int *)socket)[1], NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "flood"), 0);
 	require_int(beam_channel_limits(channel, &limits, in_time()), 0);
 	if (limits.message_attachments > MOST)
@@ -63,7 +63,7 @@ static int sending_process(void *socket)
 			fds[i] = files[(note.first + i) % FILES];
 		require_int(beam_topic_sendv(topic, &iov, 1, fds, note.n, in_time()), 0);
 	}
-	check_int(beam_topic_close(topic), 0);
+	check_int(beam_topic_close_send(topic), 0);
 	check_int(beam_channel_close(channel, in_time()), 0);
 	beam_topic_unref(topic);
 	beam_channel_unref(channel);
@@ -118,7 +118,7 @@ static int receiving_process(void *socket)
 	for (int i = 0; i < FILES; i++)
 		close(files[i]);
 	table_limit(now.table);
-	require_int(beam_channel_new(&channel, ((int *)socket)[0], NULL), 0);
+	require_int(beam_channel_from_fd(&channel, ((int *)socket)[0], NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "flood"), 0);
 	while ((r = beam_topic_receive(topic, &message, in_time())) == 1)
 		use_message(&count, message);

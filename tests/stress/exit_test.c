@@ -81,7 +81,7 @@ static int program(char **arguments)
 
 	burst = (struct burst){number(arguments[1]), number(arguments[2]), number(arguments[3]), number(arguments[4]),
 			       arguments[5][0]};
-	r = beam_channel_new(&channel, (int)number(arguments[0]), NULL);
+	r = beam_channel_from_fd(&channel, (int)number(arguments[0]), NULL);
 	if (!r)
 		r = beam_topic_open(&topic, channel, "burst");
 	if (r < 0)
@@ -178,7 +178,7 @@ static void loses_nothing(const struct burst *b, bool wait_first)
 	require_int(beam_socket_pair(SOCK_STREAM, pair), 0);
 	pid_t pid = start_program(pair[1], b);
 	close(pair[1]);
-	require_int(beam_channel_new(&channel, pair[0], NULL), 0);
+	require_int(beam_channel_from_fd(&channel, pair[0], NULL), 0);
 	if (wait_first)
 		check_int(process_wait(pid), 0);
 	require_int(beam_topic_open(&in, channel, "burst"), 0);

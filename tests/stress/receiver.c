@@ -144,7 +144,7 @@ static bool turn(struct receiver *r)
 	ssize_t n;
 
 	if (r->side->journal->plan.by_fds[r->side->index] && rng_chance(&r->rng, 50)) {
-		struct pollfd item = {.fd = beam_topic_fd(r->side->topics[r->topics[at]]), .events = POLLIN};
+		struct pollfd item = {.fd = beam_topic_receive_fd(r->side->topics[r->topics[at]]), .events = POLLIN};
 
 		require(item.fd >= 0);
 		poll(&item, 1, deadline == BEAM_FOREVER ? -1 : deadline == BEAM_NOWAIT ? 0 : 5);

@@ -54,7 +54,7 @@ void side_close_topic(struct side *side, unsigned topic)
 {
 	wait_for_other(side);
 	atomic_store(&side->mine->topic_closed[topic], true);
-	side_check(side, beam_topic_close(side->topics[topic]) == 0, "topic_close failed");
+	side_check(side, beam_topic_close_send(side->topics[topic]) == 0, "topic_close failed");
 }
 
 static void kill_side(struct journal *journal, unsigned index)
@@ -69,7 +69,7 @@ static void act(struct side *side, const struct action *action)
 	case ACTION_CLOSE_TOPIC: side_close_topic(side, action->topic); break;
 	case ACTION_RESET_TOPIC:
 		atomic_store(&side->mine->topic_reset[action->topic], true);
-		side_check(side, beam_topic_reset(side->topics[action->topic]) == 0, "topic_reset failed");
+		side_check(side, beam_topic_close_receive(side->topics[action->topic]) == 0, "topic_reset failed");
 		atomic_store(&side->mine->topic_reset_done[action->topic], true);
 		break;
 	case ACTION_CLOSE_CHANNEL:
@@ -228,7 +228,7 @@ static void side_run(struct journal *journal, unsigned index, int socket, pid_t 
 	beam_topic *probe = NULL;
 	pthread_t loop = 0;
 
-	require_int(beam_channel_new(&side.channel, socket, &options), 0);
+	require_int(beam_channel_from_fd(&side.channel, socket, &options), 0);
 	if (options.loop)
 		loop = thread_spawn(loop_run, &side);
 	open_topics(&side);

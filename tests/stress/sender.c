@@ -67,7 +67,7 @@ static ssize_t send_message(struct sender *s, beam_topic *topic, const struct co
 	int r = beam_message_new(&message, NULL, content_size(content));
 
 	require_int(r, 0);
-	content_copy(content, beam_message_buffer(message));
+	content_copy(content, beam_message_writable(message));
 	for (unsigned i = 0; i < content->n_fds; i++) {
 		if (rng_chance(&s->rng, 50))
 			require_int(beam_message_add_fd(message, content->fds[i]), 0);
@@ -86,13 +86,13 @@ static ssize_t send_message(struct sender *s, beam_topic *topic, const struct co
 static ssize_t send_many(struct sender *s, unsigned topic, uint64_t number, size_t n, beam_deadline deadline)
 {
 	struct content contents[MANY];
-	struct beam_item items[MANY];
+	struct beam_send_item items[MANY];
 	size_t used = 0, i;
 
 	for (i = 0; i < n; i++) {
 		content_of(&contents[i], &s->side->journal->plan, s->side->index, s->index, topic, number + i);
 		size_t size = content_size(&contents[i]);
-		items[i] = (struct beam_item){contents[i].body, size, contents[i].fds, contents[i].n_fds};
+		items[i] = (struct beam_send_item){contents[i].body, size, contents[i].fds, contents[i].n_fds};
 		if (contents[i].head_size) {
 			if (used + size > sizeof s->flat)
 				break;

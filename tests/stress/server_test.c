@@ -51,7 +51,7 @@ static void link_open(struct link *link, struct rng *rng)
 		options.loop = rng_chance(rng, 30);
 		options.dedicated_reader = rng_chance(rng, 20);
 		options.linger_ms = 1000;
-		require_int(beam_channel_new(&link->channels[i], fds[i], &options), 0);
+		require_int(beam_channel_from_fd(&link->channels[i], fds[i], &options), 0);
 		require_int(beam_topic_open(&link->calls[i], link->channels[i], "calls"), 0);
 		require_int(beam_topic_open(&link->messages[i], link->channels[i], "messages"), 0);
 	}
@@ -267,7 +267,7 @@ static void fetch(struct rng *rng, const struct end *end)
 static void choose(struct rng *rng, const struct end *first)
 {
 	struct end ends[SELECTED];
-	struct beam_ready ready;
+	struct beam_select_ready ready;
 	beam_select *select;
 
 	(void)first;

@@ -35,7 +35,7 @@ static void open_all(beam_channel **ret, int socket)
 {
 	char name[16];
 
-	require_int(beam_channel_new(ret, socket, NULL), 0);
+	require_int(beam_channel_from_fd(ret, socket, NULL), 0);
 	for (unsigned i = 0; i < TOPICS; i++) {
 		snprintf(name, sizeof name, "topic %u", i);
 		require_int(beam_topic_open(&topics[i], *ret, name), 0);
@@ -80,7 +80,7 @@ static void *send_slow(void *unused)
 		was_full = true;
 	}
 	check(was_full);
-	beam_topic_close(topics[SLOW]);
+	beam_topic_close_send(topics[SLOW]);
 	return unused;
 }
 
@@ -91,7 +91,7 @@ static void *send_quick(void *argument)
 	sem_wait(&full);
 	for (uint32_t k = 0; k < now.quick_messages; k++)
 		require_int(send_numbered(topics[i], now.quick_size, now.quick_fds, k, BEAM_FOREVER), 0);
-	beam_topic_close(topics[i]);
+	beam_topic_close_send(topics[i]);
 	return NULL;
 }
 

@@ -77,7 +77,7 @@ int main(void)
 
 	must(beam_socket_pair(SOCK_STREAM, fds) == 0);
 	for (int i = 0; i < 2; i++) {
-		must(beam_channel_new(&channels[i], fds[i], NULL) == 0);
+		must(beam_channel_from_fd(&channels[i], fds[i], NULL) == 0);
 		must(beam_topic_open(&topics[i], channels[i], "topic") == 0);
 	}
 	for (int i = 0; i < RECEIVERS; i++)

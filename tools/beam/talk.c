@@ -123,7 +123,7 @@ static void *talk_topics(void *argument)
 	int r;
 
 	while ((r = beam_channel_accept(talk->channel, &topic, options.deadline)) > 0) {
-		beam_topic_close(topic);
+		beam_topic_close_send(topic);
 		r = options.n_arguments > 0 ? 0 : print(talk, topic);
 		beam_topic_unref(topic);
 		if (r < 0)
@@ -143,7 +143,7 @@ static void *talk_lines(void *argument)
 	while ((r = input_line(&talk->input, &line, &size)) > 0)
 		if ((r = beam_topic_send(talk->topics[0], line, size, options.deadline)) < 0)
 			break;
-	beam_topic_close(talk->topics[0]);
+	beam_topic_close_send(talk->topics[0]);
 	ended(talk, &talk->reading, r);
 	return NULL;
 }
@@ -171,7 +171,7 @@ static void close_topics(struct talk *talk, bool with_input)
 {
 	for (size_t i = 0; talk->topics && i < talk->n_topics; i++)
 		if (talk->topics[i] && (!with_input || talk->topics[i] != talk->topics[0]))
-			beam_topic_close(talk->topics[i]);
+			beam_topic_close_send(talk->topics[i]);
 }
 
 static void free_topics(struct talk *talk)
