@@ -544,8 +544,9 @@ void process_exit(int code)
 		code = 1;
 	if (__gcov_dump)
 		__gcov_dump();
-	if (spawned && under_valgrind()) {
-		/* At an exit Valgrind would take the parent's memory, of which this is a copy, for leaked; another program has none. */
+	if (spawned && (under_valgrind() || THREAD_SANITIZER)) {
+		/* At an exit Valgrind would take the parent's memory, of which this is a copy, for leaked, and ThreadSanitizer threads that
+		 * have ended and that nobody has joined yet; another program has none. */
 		char command[] = "exit 000";
 
 		if (code == 0 && errors_of_child())

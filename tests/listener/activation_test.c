@@ -27,7 +27,7 @@ static void test_a_socket_that_was_handed_in_is_served_and_its_file_left_alone(v
 		expect_connected(channels);
 		part(channels);
 		beam_listener_unref(listener);
-		check(!fd_open(fd));
+		check_within(20000, !fd_open(fd));
 		check(exists(spot.path));
 		unlink(spot.path);
 	}

@@ -17,6 +17,8 @@ static void open_looped(void)
 	int fds[2];
 
 	wide.topic_window_bytes = 64 << 20;
+	/* Of its own: what is lent is given back some time, which would show. */
+	wide.attachments = looped.attachments = wide.topic_window_attachments;
 	looped.loop = 1;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	for (int i = 0; i < 2; i++) {

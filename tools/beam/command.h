@@ -111,8 +111,8 @@ struct beam_channel_options endpoint_options(void);
 /* Connects to the address, or waits there for one client. @return a code */
 int endpoint_open(beam_channel **ret);
 
-/* Sends the rest and says goodbye. @return a code */
-int endpoint_close(beam_channel *channel);
+/* Sends the rest and says goodbye; `what` an error is about. @return a code */
+int endpoint_close(beam_channel *channel, const char *what);
 
 void channel_release(beam_channel **channel);
 void topic_release(beam_topic **topic);

@@ -63,11 +63,11 @@ int endpoint_open(beam_channel **ret)
 	return options.listen ? await(ret) : reach(ret);
 }
 
-int endpoint_close(beam_channel *channel)
+int endpoint_close(beam_channel *channel, const char *what)
 {
 	int r = beam_channel_close(channel, options.deadline);
 
-	return r < 0 ? say_ended(channel, r, options.address) : CODE_DONE;
+	return r < 0 ? say_ended(channel, r, what) : CODE_DONE;
 }
 
 void channel_release(beam_channel **channel)

@@ -53,7 +53,8 @@ static int run(void)
 			code = options.lines ? send_each_line(topic, &input) : send_one(topic, &input, fds);
 	}
 	sources_close(fds, options.n_sources);
-	return code == CODE_DONE ? endpoint_close(channel) : code;
+	/* What is lost on the way is lost for the topic, whoever notices first. */
+	return code == CODE_DONE ? endpoint_close(channel, options.arguments[0]) : code;
 }
 
 const struct command command_send = {
