@@ -48,7 +48,7 @@ BEAM_API int beam_topic_open(beam_topic **ret, beam_channel *channel, const char
 BEAM_API beam_topic *beam_topic_ref(beam_topic *topic);
 
 /**
- * Releases a handle. With the last one the topic is closed both ways, as by beam_topic_close_send() and beam_topic_close_receive().
+ * Releases a handle. With the last one the topic is closed both ways, as by beam_topic_close().
  *
  * @param topic  NULL is allowed and does nothing
  * @return NULL
@@ -179,6 +179,14 @@ BEAM_API int beam_topic_close_send(beam_topic *topic);
  * @retval -EINVAL, -ECHILD  as in channel.h
  */
 BEAM_API int beam_topic_close_receive(beam_topic *topic);
+
+/**
+ * Both: sends no more, and takes no more. Never waits; any number of times. The handle stays to be released.
+ *
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as in channel.h
+ */
+BEAM_API int beam_topic_close(beam_topic *topic);
 
 /**
  * The counters of a topic.

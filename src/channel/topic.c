@@ -262,6 +262,13 @@ int beam_topic_close_receive(beam_topic *topic)
 	return 0;
 }
 
+int beam_topic_close(beam_topic *topic)
+{
+	int r = beam_topic_close_send(topic);
+
+	return r < 0 ? r : beam_topic_close_receive(topic);
+}
+
 beam_topic *beam_topic_unref(beam_topic *topic)
 {
 	WITHOUT_CANCELLATION;

@@ -70,6 +70,25 @@ static void test_a_reset_topic_ends_for_its_senders_and_throws_away_what_waits(v
 	ends_close(&ends);
 }
 
+static void test_a_topic_can_be_closed_both_ways_while_it_is_held(void)
+{
+	int r;
+
+	ends_open(&ends, NULL);
+	send_text(ends.topic[0], "the last from here");
+	for (int i = 0; i < 2; i++)
+		check_int(beam_topic_close(ends.topic[0]), 0);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
+	check_int(receive_nothing(ends.topic[0], soon()), 0);
+	expect_text(ends.topic[1], "the last from here");
+	check_int(receive_nothing(ends.topic[1], soon()), 0);
+	while ((r = beam_topic_send(ends.topic[1], "x", 1, soon())) == 0)
+		;
+	check_int(r, -EPIPE);
+	check_int(beam_topic_close(NULL), -EINVAL);
+	ends_close(&ends);
+}
+
 static void test_the_last_handle_closes_a_topic_both_ways(void)
 {
 	int r;
@@ -501,6 +520,7 @@ static void test_flush_waits_until_the_kernel_has_everything(void)
 static const struct test tests[] = {
     TEST(test_a_closed_topic_ends_for_its_receivers_after_all_that_was_sent),
     TEST(test_a_reset_topic_ends_for_its_senders_and_throws_away_what_waits),
+    TEST(test_a_topic_can_be_closed_both_ways_while_it_is_held),
     TEST(test_the_last_handle_closes_a_topic_both_ways),
     TEST(test_a_name_can_be_opened_again_and_receiving_goes_on),
     TEST(test_a_name_opened_and_released_by_many_threads_of_both_sides_breaks_no_rule),
