@@ -172,7 +172,7 @@ int sending_prepare(struct sending *s, struct beam_channel *channel, struct outb
 	s->n_fds = (unsigned)n_fds;
 	s->given = s->taken = false;
 	s->overdraft = 0;
-	s->unkept = 0;
+	s->unkept = false;
 	s->call = NULL;
 	s->flags = 0;
 	s->own.outlet = &outbox->outlet;

@@ -15,7 +15,7 @@ static int send_buffered(struct sending *s)
 		return r;
 	sending_make_frame(s);
 	r = sending_may_append(s) ? sending_append(s) : -EAGAIN;
-	return sending_end(s, r == -EMFILE ? -EAGAIN : r);
+	return sending_end(s, s->unkept ? -EAGAIN : r);
 }
 
 /* Messages with descriptors that go in one write, from the caller's descriptors: none has to be duplicated. */

@@ -28,8 +28,8 @@ struct sending {
 	/* It may take several frames. */
 	bool large;
 	uint32_t overdraft;
-	/* Not 0: why the buffer cannot keep the frame, which is then written from the caller's memory and descriptors. */
-	int unkept;
+	/* There is no descriptor for a duplicate: the frame is not put into the buffer, but written from the caller's own. */
+	bool unkept;
 	/* The call that the message is, until it has been undone; flags of its first frame. */
 	struct inlet *call;
 	uint8_t flags;
@@ -84,7 +84,7 @@ void sending_make_frame(struct sending *s);
 int sending_frame(struct sending *s);
 /* True if the frame may go into the buffer, and fits. Large ones go past it, but for those that must not wait. */
 bool sending_may_append(const struct sending *s);
-/* Puts the frame into the buffer, where there is room: 0, or an error of duplicating its descriptors. */
+/* Puts the frame into the buffer, where there is room: 0, or an error of duplicating its descriptors, with -EMFILE as `unkept`. */
 int sending_append(struct sending *s);
 /* The writing right is ours: writes the frame. 0: it is accepted. -EINPROGRESS: try again later. */
 int sending_write(struct sending *s);
