@@ -12,7 +12,7 @@
  *
  * In a forked child every function on a channel or topic of the parent gives -ECHILD, and releasing handles does nothing; the
  * child's copies of the channels' sockets are closed. Copies of attachments that are on their way or wait to be received stay in
- * the child until it runs another program or ends. The child may make channels of its own.
+ * the child until it runs another program or ends, as do sockets that another thread was just connecting, accepting or closing. The child may make channels of its own.
  *
  * The errors that several functions share:
  *

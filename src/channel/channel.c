@@ -29,6 +29,16 @@ void channel_memory_ref(struct beam_channel *channel)
 	atomic_fetch_add_explicit(&channel->memory, 1, memory_order_relaxed);
 }
 
+bool channel_memory_ref_if_held(struct beam_channel *channel)
+{
+	unsigned n = atomic_load_explicit(&channel->memory, memory_order_relaxed);
+
+	while (n &&
+	       !atomic_compare_exchange_weak_explicit(&channel->memory, &n, n + 1, memory_order_relaxed, memory_order_relaxed))
+		;
+	return n > 0;
+}
+
 static void channel_free(struct beam_channel *channel)
 {
 	process_remove(channel);
@@ -103,8 +113,7 @@ static int channel_open_fds(struct beam_channel *channel)
 
 static int channel_start(struct beam_channel *channel, int fd)
 {
-	bool loop = channel->options.loop;
-	int r = loop ? 0 : channel_open_fds(channel);
+	int r = channel->options.loop ? 0 : channel_open_fds(channel);
 
 	if (!r)
 		r = transport_of_socket(&channel->transport, fd, channel->epoll);
@@ -113,14 +122,11 @@ static int channel_start(struct beam_channel *channel, int fd)
 	if (r < 0)
 		return r;
 	channel_memory_ref(channel);
-	process_add(channel);
 	/* A loop is always told of input. */
-	if (loop)
+	if (channel->options.loop)
 		baton_depend(channel);
-	else
-		r = thread_start(standby_run, channel, "beam");
+	r = process_begin(channel);
 	if (r < 0) {
-		process_remove(channel);
 		atomic_fetch_sub(&channel->memory, 1);
 		return r;
 	}

@@ -74,6 +74,8 @@ struct busy_poll {
 
 struct beam_channel {
 	uint32_t process;
+	/* Under the lock of process.c: the end of the process has it in a list of its own. */
+	bool held_to_end;
 	struct transport transport;
 	/* What the channel's thread waits by, and what wakes it; what wakes who leads. Without a thread they are made when they are needed: the
 	 * loop is woken by the nudge if it asked for it. */
@@ -230,6 +232,8 @@ static inline bool channel_foreign(const struct beam_channel *channel)
 
 /* ---- channel.c: life and state. */
 void channel_memory_ref(struct beam_channel *channel);
+/* False: it is being freed. */
+bool channel_memory_ref_if_held(struct beam_channel *channel);
 void channel_memory_unref(struct beam_channel *channel);
 void channel_memory_unref_many(struct beam_channel *channel, unsigned n);
 /* Reading has ended so: every receiver is told, once what arrived has been taken. */
@@ -444,7 +448,8 @@ int loop_help(struct beam_channel *channel, beam_deadline deadline);
 void loop_let_go(struct beam_channel *channel);
 
 /* ---- process.c: the channels of this process, for fork and exit. */
-void process_add(struct beam_channel *channel);
+/* The channel stands: 0, or why it has no thread. */
+int process_begin(struct beam_channel *channel);
 /* Its descriptors are about to be closed. */
 void process_finished(struct beam_channel *channel);
 void process_remove(struct beam_channel *channel);

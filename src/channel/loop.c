@@ -113,6 +113,13 @@ static void loop_run(void *argument)
 	channel_memory_unref(channel);
 }
 
+/* What standby_finish() left to the loop that had the descriptor. */
+static void loop_release(struct beam_channel *channel)
+{
+	process_finished(channel);
+	transport_release(&channel->transport);
+}
+
 void loop_let_go(struct beam_channel *channel)
 {
 	bool finished;
@@ -122,7 +129,7 @@ void loop_let_go(struct beam_channel *channel)
 	channel->dispatching = true;
 	pthread_mutex_unlock(&channel->tx_lock);
 	if (finished)
-		transport_release(&channel->transport);
+		loop_release(channel);
 	else if (work(channel, 0) && thread_start(loop_run, channel, "beam") == 0)
 		return;
 	else

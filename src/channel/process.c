@@ -11,22 +11,28 @@ static struct list channels = {&channels, &channels};
 /* At the end of the process: those that are being closed, and those that the program still holds, so that a checker of
  * memory finds them held. The first list belongs to the thread that ends the process. */
 static struct list closing = {&closing, &closing}, ended = {&ended, &ended};
-static bool ending;
 
 /* At the end of the process each channel in turn is waited for so long. One whose loop runs no more goes on only then. */
 enum { TURN_MS = 10 };
 
-void process_add(struct beam_channel *channel)
+/* The thread is started under the lock: a fork and the end of the process find a channel that stands, or none. */
+int process_begin(struct beam_channel *channel)
 {
+	int r = 0;
+
 	pthread_mutex_lock(&lock);
-	list_append(&channels, &channel->of_process);
+	if (!channel->options.loop)
+		r = thread_start(standby_run, channel, "beam");
+	if (r == 0)
+		list_append(&channels, &channel->of_process);
 	pthread_mutex_unlock(&lock);
+	return r;
 }
 
 void process_finished(struct beam_channel *channel)
 {
 	pthread_mutex_lock(&lock);
-	if (!ending)
+	if (!channel->held_to_end)
 		list_remove(&channel->of_process);
 	pthread_mutex_unlock(&lock);
 }
@@ -71,6 +77,9 @@ static void channels_fork_ends_in_child(void)
 		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
 
 		close(transport_fd(&channel->transport));
+		/* What a loop is still to let go has no more than the socket. */
+		if (channel->finished)
+			continue;
 		close_fd(channel->epoll);
 		close_fd(channel->nudge);
 		close_fd(channel->kick);
@@ -78,23 +87,19 @@ static void channels_fork_ends_in_child(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* All begin to close at the same time. */
-static void channels_begin_closing(void)
+/* All but those that other threads are about to free, which wait for the lock to take them out of the list. */
+static void channels_hold(void)
 {
 	struct list *link;
 
 	pthread_mutex_lock(&lock);
-	ending = true;
 	while ((link = list_take_first(&channels))) {
 		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
 
-		if (channel_foreign(channel))
+		if (channel_foreign(channel) || !channel_memory_ref_if_held(channel))
 			continue;
-		channel_memory_ref(channel);
+		channel->held_to_end = true;
 		list_append(&closing, link);
-		pthread_mutex_unlock(&lock);
-		channel_mark_closed(channel);
-		pthread_mutex_lock(&lock);
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -126,7 +131,10 @@ static void channels_end(void)
 {
 	struct list *link;
 
-	channels_begin_closing();
+	channels_hold();
+	/* All begin to close at the same time. */
+	for (link = closing.next; link != &closing; link = link->next)
+		channel_mark_closed(list_entry(link, struct beam_channel, of_process));
 	while ((link = list_take_first(&closing))) {
 		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
 

@@ -174,7 +174,7 @@ int sending_prepare(struct sending *s, struct beam_channel *channel, struct outb
 	s->message.n_fds = (unsigned)n_fds;
 	s->given = s->taken = false;
 	s->message.overdraft = 0;
-	s->unkept = 0;
+	s->unkept = false;
 	s->message.call = NULL;
 	s->message.flags = 0;
 	s->message.own.outlet = &outbox->outlet;

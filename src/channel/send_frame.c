@@ -10,14 +10,6 @@
 
 /* ---- Sending ------------------------------------------------------------------------------------------------------------------- */
 
-/* For want of descriptors for duplicates the frame must be written from the caller's own. */
-static bool cannot_keep(struct sending *s, int r)
-{
-	if (r == -EMFILE)
-		s->unkept = r;
-	return r == -EMFILE;
-}
-
 int sending_append(struct sending *s)
 {
 	struct tx_own *own = &s->message.own;
@@ -35,6 +27,7 @@ int sending_append(struct sending *s)
 
 			while (i--)
 				close(duplicates[i]);
+			s->unkept = error == -EMFILE;
 			return error;
 		}
 	}
@@ -84,9 +77,9 @@ int sending_write(struct sending *s)
 		if (!own->begun && sending_may_append(s)) {
 			tx_leave(&channel->tx, own);
 			r = sending_append(s);
-			if (!cannot_keep(s, r))
-				return r;
-			continue;
+			if (s->unkept)
+				continue;
+			return r;
 		}
 		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
 						 : write_poll(channel, baton_kick(channel), s->deadline);
@@ -128,7 +121,7 @@ static int send_frame(struct sending *s)
 		/* A socket that is known to be full is left to whoever watches it. */
 		if ((channel->writing || channel->full || channel->burst || enters_burst(s)) && sending_may_append(s)) {
 			r = sending_append(s);
-			if (cannot_keep(s, r))
+			if (s->unkept)
 				continue;
 			/* A writer takes it along, or whoever watches for room; in a burst, the channel's thread. */
 			if (!channel->writing && !channel->full)
@@ -164,5 +157,5 @@ int sending_frame(struct sending *s)
 	int r = send_frame(s);
 
 	/* Who does not wait is told what is missing: room in the socket would not show it. */
-	return r == -EAGAIN && s->unkept ? s->unkept : r;
+	return r == -EAGAIN && s->unkept ? -EMFILE : r;
 }

@@ -15,7 +15,7 @@ static int send_buffered(struct sending *s)
 		return r;
 	tx_message_frame(&s->message, s->deadline != BEAM_NOWAIT);
 	r = sending_may_append(s) ? sending_append(s) : -EAGAIN;
-	return sending_end(s, r == -EMFILE ? -EAGAIN : r);
+	return sending_end(s, s->unkept ? -EAGAIN : r);
 }
 
 /* Adds an item to the run, charged, if it fits and needs neither waiting nor the pool. */

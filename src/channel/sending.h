@@ -24,8 +24,8 @@ struct sending {
 	bool given, taken;
 	/* It may take several frames. */
 	bool large;
-	/* Not 0: why the buffer cannot keep the frame, which is then written from the caller's memory and descriptors. */
-	int unkept;
+	/* There is no descriptor for a duplicate: the frame is not put into the buffer, but written from the caller's own. */
+	bool unkept;
 };
 
 /* Why nothing can be sent by an outlet; 0: it can. An error of a message accepted earlier is among the reasons; looking does not count as telling it. */
@@ -74,7 +74,7 @@ int sending_send(struct sending *s);
 int sending_frame(struct sending *s);
 /* True if the frame may go into the buffer, and fits. Large ones go past it, but for those that must not wait. */
 bool sending_may_append(const struct sending *s);
-/* Puts the frame into the buffer, where there is room: 0, or an error of duplicating its descriptors. */
+/* Puts the frame into the buffer, where there is room: 0, or an error of duplicating its descriptors, with -EMFILE as `unkept`. */
 int sending_append(struct sending *s);
 /* The writing right is ours: writes the frame. 0: it is accepted. -EINPROGRESS: try again later. */
 int sending_write(struct sending *s);

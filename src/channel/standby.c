@@ -117,7 +117,8 @@ void standby_finish(struct beam_channel *channel)
 	channel->finished = true;
 	write_wake_all(channel);
 	attachments_end(channel);
-	process_finished(channel);
+	if (!kept)
+		process_finished(channel);
 	close_fd(channel->epoll);
 	close_fd(channel->nudge);
 	close_fd(channel->kick);

@@ -52,11 +52,6 @@ int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_
 
 /* ---- What is shared --------------------------------------------------------------------------------------------- */
 
-static uint64_t room_of(const struct tx_shared *shared)
-{
-	return shared->limit - shared->used;
-}
-
 static uint64_t held_of(const struct tx_shared *shared)
 {
 	return shared->held + (shared->unowned > 0 ? (uint64_t)shared->unowned : 0);
@@ -64,7 +59,7 @@ static uint64_t held_of(const struct tx_shared *shared)
 
 static uint64_t total_of(const struct tx_shared *shared)
 {
-	return room_of(shared) + held_of(shared);
+	return tx_room_of(shared) + held_of(shared);
 }
 
 /* One is always little. */
@@ -85,7 +80,7 @@ static uint64_t room_needed(const struct tx_shared *shared, uint64_t held, uint6
 /* True if a topic that holds `held` may take `n`, after others have taken what is reserved for them. */
 static bool shared_lets(const struct tx_shared *shared, uint64_t held, uint64_t n, uint64_t reserved, bool has_turn)
 {
-	uint64_t room = room_of(shared);
+	uint64_t room = tx_room_of(shared);
 
 	if (!n)
 		return true;
@@ -150,7 +145,7 @@ static bool lets_go(const struct tx *tx, struct tx_claim *claim, const struct be
 	pool = shared_lets(&tx->pool, outlet->held_pool, over, before->pool, !(before->turns & TURN_POOL));
 	attachments = shared_lets(&tx->attachments, outlet->held_attachments, claim->n_fds, before->attachments,
 				  !(before->turns & TURN_ATTACHMENTS));
-	if (!pool && !outlet->held_pool && over <= room_of(&tx->pool) + held_of(&tx->pool))
+	if (!pool && !outlet->held_pool && over <= tx_room_of(&tx->pool) + held_of(&tx->pool))
 		claim->turns |= TURN_POOL;
 	if (!attachments && !outlet->held_attachments)
 		claim->turns |= TURN_ATTACHMENTS;
@@ -164,10 +159,10 @@ static bool want_attachments(struct tx *tx, const struct tx_claim *claim)
 	struct tx_shared *shared = &tx->attachments;
 	uint64_t needed = room_needed(shared, claim->outlet->held_attachments, claim->n_fds, 0), until;
 
-	if (!claim->n_fds || !tx->hello_came || !topic_lets(claim->outlet, claim) || room_of(shared) >= needed)
+	if (!claim->n_fds || !tx->hello_came || !topic_lets(claim->outlet, claim) || tx_room_of(shared) >= needed)
 		return false;
 	/* With so much in all a quarter of it is enough. */
-	until = shared->limit + PARTS / (PARTS - KEPT) * (needed - room_of(shared));
+	until = shared->limit + PARTS / (PARTS - KEPT) * (needed - tx_room_of(shared));
 	if ((int32_t)(tx->want - (uint32_t)shared->limit) <= 0) {
 		tx->want = (uint32_t)until;
 		tx->want_due = true;

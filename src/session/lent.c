@@ -6,7 +6,7 @@
 
 uint32_t tx_give_back(struct tx *tx)
 {
-	uint64_t room = tx->attachments.limit - tx->attachments.used;
+	uint64_t room = tx_room_of(&tx->attachments);
 
 	if (!(tx->peer_features & FEATURE_LENDS) || !list_empty(&tx->claims) || tx->goodbye_due)
 		return 0;

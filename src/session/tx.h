@@ -163,6 +163,11 @@ struct tx_shared {
 	int64_t unowned;
 };
 
+static inline uint64_t tx_room_of(const struct tx_shared *shared)
+{
+	return shared->limit - shared->used;
+}
+
 struct tx {
 	const struct tx_events *events;
 	void *owner;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between two steps of a thread another one takes some of its own, brought about each time by what is run at a call of the first one's: at a
- * channel's end, in the turns of a loop, and where closing takes long.
+ * channel's end and the process's, in the turns of a loop, and where closing takes long.
  */
 #include <beam/event.h>
 #include <channel/scene.h>
@@ -277,6 +277,57 @@ static void test_a_nudge_that_cannot_be_made_is_told(void)
 	end();
 }
 
+static int child_has_no(void *fd)
+{
+	check(!fd_open(*(int *)fd));
+	return 0;
+}
+
+static void test_a_child_has_no_socket_of_a_channel_that_is_over_while_a_loop_has_it(void)
+{
+	struct beam_channel_options options = looped();
+	int socket;
+
+	begin_settled(&options);
+	socket = beam_channel_loop_fd(channel);
+	raw_peer_close(&peer);
+	check_int(beam_channel_dispatch(channel, POLLIN), 0);
+	check(fd_open(socket));
+	check_int(process_wait(process_spawn(child_has_no, &socket)), 0);
+	end();
+}
+
+/* ---- The end of the process ------------------------------------------------------------------------------------------------------------ */
+
+static int leave_what_another_thread_is_about_to_free(void *fd)
+{
+	struct beam_channel_options options = looped();
+
+	require_int(beam_channel_from_fd(&channel, *(int *)fd, &options), 0);
+	/* As such a thread finds it when it waits to take it from the list of the process. */
+	atomic_store(&channel->memory, 0);
+	exit(harness_failures() ? 1 : 0);
+}
+
+static void test_the_end_leaves_a_channel_to_the_thread_that_frees_it(void)
+{
+	struct raw_frame frame;
+	int fds[2];
+	pid_t child;
+
+	if (under_valgrind())
+		skip("the child's exit would be judged by its parent's memory");
+	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
+	raw_peer_init(&peer, fds[1]);
+	child = process_spawn(leave_what_another_thread_is_about_to_free, &fds[0]);
+	close(fds[0]);
+	raw_peer_expect(&peer, RAW_HELLO);
+	/* Not even its goodbye is said. */
+	check_int(raw_peer_next(&peer, &frame), 0);
+	check_int(process_wait(child), 0);
+	raw_peer_close(&peer);
+}
+
 /* ---- Topics without a name ------------------------------------------------------------------------------------------------------------------ */
 
 enum { NAMED = 64, BEYOND = 2 };
@@ -328,6 +379,8 @@ static const struct test tests[] = {
     TEST(test_who_closes_without_goodbye_waits_until_his_deadline),
     TEST(test_who_closes_waits_for_the_turn_of_another_thread),
     TEST(test_a_nudge_that_cannot_be_made_is_told),
+    TEST(test_a_child_has_no_socket_of_a_channel_that_is_over_while_a_loop_has_it),
+    TEST(test_the_end_leaves_a_channel_to_the_thread_that_frees_it),
     TEST(test_topics_beyond_the_peers_limit_can_be_closed_and_left),
 };
 

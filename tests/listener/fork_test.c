@@ -77,7 +77,7 @@ static void test_a_child_has_no_descriptor_of_a_listener(void)
 static void test_a_child_has_no_descriptor_of_those_who_connected(void)
 {
 	beam_listener *listener;
-	beam_channel *channels[2], *waiting, *none = NULL;
+	beam_channel *channels[2], *waiting, *late, *none = NULL;
 	struct spot spot;
 	int refused;
 
@@ -97,12 +97,14 @@ static void test_a_child_has_no_descriptor_of_those_who_connected(void)
 	close(refused);
 	require_int(beam_channel_connect(&waiting, spot.path, NULL, soon()), 0);
 	expect_clean_child();
-	/* Without the listener, which they keep in memory. */
+	/* Without the listener, which they keep in memory. Those who still waited would end, each when its thread gets to it. */
+	require_int(beam_listener_accept(listener, &late, soon()), 1);
 	beam_listener_unref(listener);
 	expect_clean_child();
 	expect_connected(channels);
 	part(channels);
 	beam_channel_unref(waiting);
+	beam_channel_unref(late);
 	spot_end(&spot);
 }
 
