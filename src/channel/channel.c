@@ -125,7 +125,7 @@ static int channel_start(struct beam_channel *channel, int fd)
 	/* A loop is always told of input. */
 	if (channel->options.loop)
 		baton_depend(channel);
-	r = process_begin(channel);
+	r = process_add(channel);
 	if (r < 0) {
 		atomic_fetch_sub(&channel->memory, 1);
 		return r;

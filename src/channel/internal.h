@@ -449,7 +449,7 @@ void loop_let_go(struct beam_channel *channel);
 
 /* ---- process.c: the channels of this process, for fork and exit. */
 /* The channel stands: 0, or why it has no thread. */
-int process_begin(struct beam_channel *channel);
+int process_add(struct beam_channel *channel);
 /* Its descriptors are about to be closed. */
 void process_finished(struct beam_channel *channel);
 void process_remove(struct beam_channel *channel);

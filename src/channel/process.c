@@ -16,7 +16,7 @@ static struct list closing = {&closing, &closing}, ended = {&ended, &ended};
 enum { TURN_MS = 10 };
 
 /* The thread is started under the lock: a fork and the end of the process find a channel that stands, or none. */
-int process_begin(struct beam_channel *channel)
+int process_add(struct beam_channel *channel)
 {
 	int r = 0;
 
