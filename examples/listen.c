@@ -74,7 +74,7 @@ static int ask(const char *address, const char *text)
 
 	options.wait_for_server = 1;
 	options.server_uid = geteuid(); /* and nobody who has taken the address */
-	int r = beam_channel_connect_with(&channel, address, &options, beam_in_ms(10000));
+	int r = beam_channel_connect(&channel, address, &options, beam_in_ms(10000));
 	if (r < 0)
 		return complain(address, r);
 	r = beam_topic_open(&lines, channel, "lines");

@@ -157,24 +157,6 @@ struct beam_channel_options {
 BEAM_API int beam_channel_from_fd(beam_channel **ret, int fd, const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Connects to a listening unix stream socket and makes a channel of the connection.
- *
- * @param ret       as above
- * @param address   a path, or '@' and an abstract name; at most 107 bytes
- * @param options   NULL: the defaults
- * @param deadline  until when to wait for room in the listener's backlog
- * @retval 0              done
- * @retval -EINVAL        `ret` or `address` is NULL, the address is empty, or an option is out of its range
- * @retval -ENAMETOOLONG  the address does not fit
- * @retval -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -ELOOP  there is no server there, or not for us
- * @retval -EPROTOTYPE    the server's socket is not SOCK_STREAM
- * @retval -EAGAIN, -ETIMEDOUT  the backlog was full, with BEAM_NOWAIT or until the deadline
- * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM  as above
- */
-BEAM_API int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_channel_options *options,
-				  beam_deadline deadline) BEAM_CHECKED;
-
-/**
  * Options of a connection. Begin with BEAM_CONNECT_OPTIONS and change what you need.
  */
 struct beam_connect_options {
@@ -199,21 +181,28 @@ struct beam_connect_options {
 	}
 
 /**
- * Connects as beam_channel_connect() does, but can wait for a server that is not there yet, and take none but a certain user's. Not a byte is
- * sent to another.
+ * Connects to a listening unix stream socket and makes a channel of the connection.
  *
  * @param ret       as above
- * @param address   as above
- * @param options   NULL: the defaults, with which this is beam_channel_connect()
- * @param deadline  until when to wait for room in the listener's backlog and, if asked for, for the listener
- * @retval 0            done
- * @retval -EPERM       the server runs as another user than was asked for
- * @retval -EAGAIN, -ETIMEDOUT  there was no room or no server, with BEAM_NOWAIT or until the deadline
- * @retval -EACCES      with wait_for_server: at the deadline permissions were still missing
- * @retval -EINVAL, -E2BIG, others  as above
+ * @param address   a path, or '@' and an abstract name; at most 107 bytes
+ * @param options   NULL: the defaults
+ * @param deadline  until when to wait for room in the listener's backlog and, if asked for, for the
+ *                  listener
+ * @retval 0              done
+ * @retval -EINVAL        `ret` or `address` is NULL, the address is empty, or an option is out of
+ *                        its range
+ * @retval -ENAMETOOLONG  the address does not fit
+ * @retval -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -ELOOP  there is no server there, or not for
+ *                        us. With wait_for_server the first two are waited out, and -EACCES is told
+ *                        at the deadline, if permissions are still missing
+ * @retval -EPERM         the server runs as another user than server_uid. It was not sent a byte
+ * @retval -EPROTOTYPE    the server's socket is not SOCK_STREAM
+ * @retval -EAGAIN, -ETIMEDOUT  there was no room or no server, with BEAM_NOWAIT or until the
+ *                        deadline
+ * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM  as above
  */
-BEAM_API int beam_channel_connect_with(beam_channel **ret, const char *address, const struct beam_connect_options *options,
-				       beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_connect_options *options,
+				  beam_deadline deadline) BEAM_CHECKED;
 
 /** Takes another handle. @return `channel` */
 BEAM_API beam_channel *beam_channel_ref(beam_channel *channel);

@@ -89,7 +89,7 @@ struct beam_listener_options {
  *
  * @param ret      takes the listener, one handle; untouched on failure
  * @param address  a path, or '@' and an abstract name; at most 107 bytes. Of abstract names anyone in the network namespace
- *                 can connect to one, and anyone can take one first: see `accept` above, and `server_uid` in beam_channel_connect_with().
+ *                 can connect to one, and anyone can take one first: see `accept` above, and `server_uid` in beam_channel_connect().
  * @param options  NULL: the defaults
  * @retval 0              done
  * @retval -EADDRINUSE    another server listens there, or something that is no socket has that name

@@ -55,8 +55,8 @@ static int check_server(int fd, uid_t uid)
 	return server.uid == uid ? 0 : -EPERM;
 }
 
-int beam_channel_connect_with(beam_channel **ret, const char *address, const struct beam_connect_options *options,
-			      beam_deadline deadline)
+int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_connect_options *options,
+			 beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_connect_options taken = defaults;
@@ -82,13 +82,4 @@ int beam_channel_connect_with(beam_channel **ret, const char *address, const str
 	if (r < 0)
 		close(fd);
 	return r;
-}
-
-int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_channel_options *options,
-			 beam_deadline deadline)
-{
-	struct beam_connect_options with = defaults;
-
-	with.channel = options;
-	return beam_channel_connect_with(ret, address, &with, deadline);
 }

@@ -463,7 +463,7 @@ static void test_a_client_that_demands_its_servers_user_tells_a_squatter_nothing
 	check_int(beam_listener_new(&listener, address, NULL), -EADDRINUSE);
 	options.server_uid = geteuid() == 0 ? 0 : geteuid() + 1;
 	options.wait_for_server = 1;
-	check_int(beam_channel_connect_with(&channel, address, &options, soon()), -EPERM);
+	check_int(beam_channel_connect(&channel, address, &options, soon()), -EPERM);
 	check(channel == NULL);
 	check_int(process_wait(child), 0);
 	close(ends[0]);

@@ -125,7 +125,7 @@ static void test_clients_see_the_one_who_serves_not_the_one_who_made_the_socket(
 	child = process_spawn(child_hands_in, &fd);
 	options.wait_for_server = 1;
 	options.server_uid = geteuid() == 0 ? 65534 : geteuid();
-	check_int(beam_channel_connect_with(&channel, spot.path, &options, soon()), 0);
+	check_int(beam_channel_connect(&channel, spot.path, &options, soon()), 0);
 	check_int(beam_channel_peer(channel, &peer), 0);
 	check_int(peer.pid, child);
 	check_int(peer.uid, options.server_uid);

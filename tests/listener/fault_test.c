@@ -61,7 +61,7 @@ static void connect_and_accept(beam_listener *listener)
 	options.channel = &short_lived;
 	options.wait_for_server = 1;
 	options.server_uid = geteuid();
-	r = beam_channel_connect_with(&client, address, &options, shortly());
+	r = beam_channel_connect(&client, address, &options, shortly());
 	check((r == 0) == (client != NULL));
 	if (r < 0)
 		error_of(r);

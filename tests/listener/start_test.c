@@ -46,7 +46,7 @@ static void *wait_for_server(void *argument)
 	if (geteuid() == 0)
 		setfsuid(65534);
 	options.wait_for_server = 1;
-	client->result = beam_channel_connect_with(&client->channel, client->address, &options, soon());
+	client->result = beam_channel_connect(&client->channel, client->address, &options, soon());
 	return NULL;
 }
 
@@ -116,16 +116,16 @@ static void test_permissions_that_never_come_are_reported_at_the_deadline(void)
 
 	fault_only(FAULT(SYS_CONNECT));
 	fault_at(1, EACCES, FAULT_STICKY);
-	check_int(beam_channel_connect_with(&channel, abstract_address(), &options, BEAM_FOREVER), -EACCES);
+	check_int(beam_channel_connect(&channel, abstract_address(), &options, BEAM_FOREVER), -EACCES);
 	options.wait_for_server = 1;
-	check_int(beam_channel_connect_with(&channel, abstract_address(), &options, BEAM_NOWAIT), -EACCES);
+	check_int(beam_channel_connect(&channel, abstract_address(), &options, BEAM_NOWAIT), -EACCES);
 	begin = now_ns();
-	check_int(beam_channel_connect_with(&channel, abstract_address(), &options, beam_in_ms(50)), -EACCES);
+	check_int(beam_channel_connect(&channel, abstract_address(), &options, beam_in_ms(50)), -EACCES);
 	check(now_ns() - begin >= 50 * 1000000);
 	check(fault_calls_of(SYS_CONNECT) > 3);
 	fault_off();
 	check(channel == NULL);
-	check_int(beam_channel_connect_with(&channel, abstract_address(), &options, soon()), 0);
+	check_int(beam_channel_connect(&channel, abstract_address(), &options, soon()), 0);
 	beam_channel_unref(channel);
 	beam_listener_unref(listener);
 }

@@ -158,9 +158,12 @@ static void test_options_of_an_older_or_newer_header_are_understood_or_refused(v
 
 static int connect_to(const char *address, const struct beam_channel_options *options, beam_deadline deadline)
 {
+	struct beam_connect_options with = BEAM_CONNECT_OPTIONS;
 	beam_channel *channel = UNTOUCHED(beam_channel *);
-	int r = beam_channel_connect(&channel, address, options, deadline);
+	int r;
 
+	with.channel = options;
+	r = beam_channel_connect(&channel, address, &with, deadline);
 	if (check(r < 0 && channel == UNTOUCHED(beam_channel *)))
 		return r;
 	beam_channel_unref(channel);

@@ -629,7 +629,7 @@ static void *connect_when_there(void *argument)
 	struct client *client = argument;
 
 	options.wait_for_server = 1;
-	client->result = beam_channel_connect_with(&client->channel, client->address, &options, soon());
+	client->result = beam_channel_connect(&client->channel, client->address, &options, soon());
 	atomic_store(&client->done, true);
 	return NULL;
 }
@@ -672,16 +672,16 @@ static void test_connecting_waits_for_a_server_no_longer_than_its_deadline(void)
 	beam_channel *channel = NULL;
 	int64_t begin = now_ns();
 
-	check_int(beam_channel_connect_with(&channel, abstract_address(), &options, beam_in_ms(50)), -ECONNREFUSED);
-	check_int(beam_channel_connect_with(&channel, abstract_address(), NULL, beam_in_ms(50)), -ECONNREFUSED);
-	check_int(beam_channel_connect_with(&channel, "/nowhere/at/all", &options, beam_in_ms(50)), -ENOENT);
+	check_int(beam_channel_connect(&channel, abstract_address(), &options, beam_in_ms(50)), -ECONNREFUSED);
+	check_int(beam_channel_connect(&channel, abstract_address(), NULL, beam_in_ms(50)), -ECONNREFUSED);
+	check_int(beam_channel_connect(&channel, "/nowhere/at/all", &options, beam_in_ms(50)), -ENOENT);
 	options.wait_for_server = 1;
-	check_int(beam_channel_connect_with(&channel, abstract_address(), &options, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_channel_connect_with(&channel, abstract_address(), &options, beam_in_ms(50)), -ETIMEDOUT);
+	check_int(beam_channel_connect(&channel, abstract_address(), &options, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_channel_connect(&channel, abstract_address(), &options, beam_in_ms(50)), -ETIMEDOUT);
 	check(now_ns() - begin >= 50 * 1000000);
-	check_int(beam_channel_connect_with(&channel, "/nowhere/at/all", &options, beam_in_ms(50)), -ETIMEDOUT);
+	check_int(beam_channel_connect(&channel, "/nowhere/at/all", &options, beam_in_ms(50)), -ETIMEDOUT);
 	/* What waiting does not mend is told at once. */
-	check_int(beam_channel_connect_with(&channel, "/dev/null/socket", &options, BEAM_FOREVER), -ENOTDIR);
+	check_int(beam_channel_connect(&channel, "/dev/null/socket", &options, BEAM_FOREVER), -ENOTDIR);
 	check(channel == NULL);
 }
 
@@ -695,20 +695,20 @@ static void test_connecting_refuses_bad_options(void)
 	} newer = {options, 1};
 	beam_channel *none = NULL;
 
-	check_int(beam_channel_connect_with(NULL, "@x", &options, BEAM_NOWAIT), -EINVAL);
-	check_int(beam_channel_connect_with(&none, NULL, &options, BEAM_NOWAIT), -EINVAL);
+	check_int(beam_channel_connect(NULL, "@x", &options, BEAM_NOWAIT), -EINVAL);
+	check_int(beam_channel_connect(&none, NULL, &options, BEAM_NOWAIT), -EINVAL);
 	bad = options;
 	bad.size = 0;
-	check_int(beam_channel_connect_with(&none, "@x", &bad, BEAM_NOWAIT), -EINVAL);
+	check_int(beam_channel_connect(&none, "@x", &bad, BEAM_NOWAIT), -EINVAL);
 	bad = options;
 	bad.wait_for_server = 2;
-	check_int(beam_channel_connect_with(&none, "@x", &bad, BEAM_NOWAIT), -EINVAL);
+	check_int(beam_channel_connect(&none, "@x", &bad, BEAM_NOWAIT), -EINVAL);
 	bad = options;
 	channel.calls = 1;
 	bad.channel = &channel;
-	check_int(beam_channel_connect_with(&none, "@x", &bad, BEAM_NOWAIT), -EINVAL);
+	check_int(beam_channel_connect(&none, "@x", &bad, BEAM_NOWAIT), -EINVAL);
 	newer.known.size = sizeof newer;
-	check_int(beam_channel_connect_with(&none, "@x", &newer.known, BEAM_NOWAIT), -E2BIG);
+	check_int(beam_channel_connect(&none, "@x", &newer.known, BEAM_NOWAIT), -E2BIG);
 	check(none == NULL);
 }
 
@@ -719,10 +719,10 @@ static void test_the_server_may_be_demanded_to_be_a_certain_user(void)
 	beam_channel *client = NULL, *server;
 
 	options.server_uid = geteuid() + 1;
-	check_int(beam_channel_connect_with(&client, abstract_address(), &options, soon()), -EPERM);
+	check_int(beam_channel_connect(&client, abstract_address(), &options, soon()), -EPERM);
 	check(client == NULL);
 	options.server_uid = geteuid();
-	check_int(beam_channel_connect_with(&client, abstract_address(), &options, soon()), 0);
+	check_int(beam_channel_connect(&client, abstract_address(), &options, soon()), 0);
 	/* The first is still in the backlog: it came, and left without a word. */
 	for (int i = 0; i < 2; i++) {
 		require_int(beam_listener_accept(listener, &server, soon()), 1);

@@ -180,12 +180,14 @@ static void open_and_accept(struct ends *ends)
 void connecting_and_accepting_topics(void)
 {
 	struct beam_channel_options options = ends_options();
+	struct beam_connect_options with = BEAM_CONNECT_OPTIONS;
 	struct ends *ends = calloc(1, sizeof *ends);
 	char address[64];
 	int listener = listen_here(address), r, fd;
 
 	require(ends != NULL);
-	r = beam_channel_connect(&ends->channel[0], address, &options, soon());
+	with.channel = &options;
+	r = beam_channel_connect(&ends->channel[0], address, &with, soon());
 	check((r == 0) == (ends->channel[0] != NULL));
 	result_of(r, 0, -EAGAIN, -ETIMEDOUT, -ECONNREFUSED, -EMFILE, -ENFILE, -ENOMEM, -ENOBUFS, -ENOTCONN);
 	/* A connection that the client gave up may be in the backlog, too. */

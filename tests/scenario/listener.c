@@ -60,7 +60,7 @@ static void serve_one(beam_listener *listener, const char *address, int refused)
 	options.channel = &channel;
 	options.wait_for_server = 1;
 	options.server_uid = geteuid();
-	connected = result_of(beam_channel_connect_with(&client, address, &options, soon()), 0, CONNECTING);
+	connected = result_of(beam_channel_connect(&client, address, &options, soon()), 0, CONNECTING);
 	check(connected == (client != NULL));
 	accepted = result_of(beam_listener_accept(listener, &server, !connected || refused ? BEAM_NOWAIT : soon()),
 			     connected && !refused ? 1 : -EAGAIN, 1, -EAGAIN, -ETIMEDOUT, -ENOMEM) &&

@@ -86,7 +86,7 @@ static bool visit(struct soak *soak, const char *address, struct rng *rng, unsig
 
 	connect_options.channel = &channel_options;
 	connect_options.wait_for_server = 1;
-	r = beam_channel_connect_with(&channel, address, &connect_options, beam_in_ms(100));
+	r = beam_channel_connect(&channel, address, &connect_options, beam_in_ms(100));
 	if (r < 0) {
 		check(r == -ETIMEDOUT || r == -ECONNREFUSED || r == -ECONNRESET);
 		return false;

@@ -42,7 +42,7 @@ static int reach(beam_channel **ret)
 	connection.channel = &channel;
 	connection.wait_for_server = options.wait;
 	connection.server_uid = options.user;
-	int r = beam_channel_connect_with(ret, options.address, &connection, options.deadline);
+	int r = beam_channel_connect(ret, options.address, &connection, options.deadline);
 	return r < 0 ? say_unreachable(r) : CODE_DONE;
 }
 
