@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NOT_UNDERSTOOD = BEAM_CALL_ERROR_APPLICATION };
+enum { NOT_UNDERSTOOD = BEAM_FAILURE_APPLICATION };
 
 static void fail(const char *what, int error)
 {
@@ -50,7 +50,7 @@ static int open_file(beam_message *request)
 	int r;
 
 	if (fd < 0)
-		return beam_message_fail(request, NOT_UNDERSTOOD, "no such file", 12, BEAM_FOREVER);
+		return beam_message_reply_failure(request, NOT_UNDERSTOOD, "no such file", 12, BEAM_FOREVER);
 	r = beam_message_replyv(request, &iov, 1, &fd, 1, 0, BEAM_FOREVER);
 	close(fd);
 	return r;
@@ -66,7 +66,7 @@ static int answer(beam_message *request)
 		return open_file(request);
 	if (says(request, "nothing"))
 		return 0; /* it will be dropped */
-	return beam_message_fail(request, NOT_UNDERSTOOD, "what?", 5, BEAM_FOREVER);
+	return beam_message_reply_failure(request, NOT_UNDERSTOOD, "what?", 5, BEAM_FOREVER);
 }
 
 static int serve(int socket)
@@ -150,7 +150,7 @@ static void use(beam_topic *topic)
 	for (int i = 0; i < 2; i++) {
 		call = begin(topic, i ? "nothing" : "gibberish");
 		r = beam_call_receive(call, &reply, beam_in_ms(5000));
-		if (r != -EREMOTEIO || beam_call_error(call, &code, &said, &size) < 0)
+		if (r != -EREMOTEIO || beam_call_failure(call, &code, &said, &size) < 0)
 			fail("a failure", r);
 		printf("failed with code %u: %.*s\n", code, (int)size, size ? (const char *)said : "");
 		beam_call_unref(call);

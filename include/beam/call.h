@@ -29,14 +29,14 @@ BEAM_BEGIN
 /** A call that was made. */
 typedef struct beam_call beam_call;
 
-/** Why a call failed: beam_call_error(). Codes below BEAM_CALL_ERROR_APPLICATION are the library's. */
-enum beam_call_failure {
+/** Why a call failed: beam_call_failure(). Codes below BEAM_FAILURE_APPLICATION are the library's. */
+enum beam_failure {
 	/** The callee threw the call away. */
-	BEAM_CALL_ERROR_DROPPED = 1,
+	BEAM_FAILURE_DROPPED = 1,
 	/** The callee closed the topic before anybody had taken the call. */
-	BEAM_CALL_ERROR_CLOSED = 2,
+	BEAM_FAILURE_CLOSED = 2,
 	/** From here on codes are what both sides agree on. */
-	BEAM_CALL_ERROR_APPLICATION = 256,
+	BEAM_FAILURE_APPLICATION = 256,
 };
 
 /** The most attachments of one reply. */
@@ -86,7 +86,7 @@ BEAM_API int beam_call_begin(beam_call **ret, beam_topic *topic, const struct io
  * @param deadline  until when to wait; the call goes on if it passes
  * @retval 1            a reply
  * @retval 0            there will be no more: the last has been received
- * @retval -EREMOTEIO   the callee failed the call: beam_call_error() tells how. The replies before come first.
+ * @retval -EREMOTEIO   the callee failed the call: beam_call_failure() tells how. The replies before come first.
  * @retval -ECANCELED   the call was cancelled
  * @retval -EPIPE       the channel was closed, by either side, before the last reply had come
  * @retval -ECONNRESET  the other side died before that
@@ -106,7 +106,7 @@ BEAM_API int beam_call_receive(beam_call *call, beam_message **ret, beam_deadlin
  * @retval -ENOENT  it has not failed, or its failure has not been received
  * @retval -EINVAL, -ECHILD  as in channel.h
  */
-BEAM_API int beam_call_error(beam_call *call, uint32_t *ret_code, const void **ret_data, size_t *ret_size);
+BEAM_API int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data, size_t *ret_size);
 
 /**
  * Cancels a call: what waits to be received and what comes is thrown away, those who wait get -ECANCELED, and the callee is told. A call that is over, its last reply having come,
@@ -178,15 +178,15 @@ BEAM_API int beam_message_replyv(beam_message *request, const struct iovec *iov,
 /**
  * Ends a call with a failure. Without data it needs no credit, and never waits.
  *
- * @param code  BEAM_CALL_ERROR_APPLICATION or more
+ * @param code  BEAM_FAILURE_APPLICATION or more
  * @param data  what there is to say, borrowed; may be NULL if `size` is 0
  * @param size  bytes
  *
  * As beam_message_reply(); besides
  * @retval -EINVAL  `code` is the library's
  */
-BEAM_API int beam_message_fail(beam_message *request, uint32_t code, const void *data, size_t size,
-			       beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_message_reply_failure(beam_message *request, uint32_t code, const void *data, size_t size,
+					beam_deadline deadline) BEAM_CHECKED;
 
 BEAM_END
 

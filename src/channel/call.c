@@ -236,7 +236,7 @@ int beam_call_receive(beam_call *call, beam_message **ret, beam_deadline deadlin
 	return r;
 }
 
-int beam_call_error(beam_call *call, uint32_t *ret_code, const void **ret_data, size_t *ret_size)
+int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data, size_t *ret_size)
 {
 	WITHOUT_CANCELLATION;
 	const beam_message *failure;

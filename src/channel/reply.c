@@ -150,13 +150,13 @@ static int fail_plainly(struct request *request, uint32_t code)
 	return r;
 }
 
-int beam_message_fail(beam_message *request, uint32_t code, const void *data, size_t size, beam_deadline deadline)
+int beam_message_reply_failure(beam_message *request, uint32_t code, const void *data, size_t size, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	unsigned char bytes[4];
 	struct iovec iov[2] = {{bytes, sizeof bytes}, {(void *)(uintptr_t)data, size}};
 
-	if (!beam_message_is_call(request) || code < BEAM_CALL_ERROR_APPLICATION)
+	if (!beam_message_is_call(request) || code < BEAM_FAILURE_APPLICATION)
 		return -EINVAL;
 	if (!size)
 		return fail_plainly(request_of(request->call), code);

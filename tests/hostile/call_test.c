@@ -321,7 +321,7 @@ static void test_a_call_that_arrives_together_with_a_plain_message_can_be_failed
 	attack_send(&attack);
 	require_int(beam_topic_receive(attack.topic, &request, soon()), 1);
 	require_int(beam_topic_receive(attack.topic, &plain, soon()), 1);
-	check_int(beam_message_fail(request, BEAM_CALL_ERROR_APPLICATION, NULL, 0, soon()), 0);
+	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, soon()), 0);
 	frame = raw_peer_expect(&attack.peer, RAW_REPLY);
 	check_int(frame.argument, 1);
 	check_int(frame.flags, RAW_END | RAW_ERROR);

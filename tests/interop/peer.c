@@ -289,7 +289,7 @@ static void receive_reply(beam_deadline deadline)
 	if (r == 1) {
 		tell_message(message);
 		beam_message_free(message);
-	} else if (r == -EREMOTEIO && beam_call_error(call, &code, NULL, &size) == 0) {
+	} else if (r == -EREMOTEIO && beam_call_failure(call, &code, NULL, &size) == 0) {
 		printf("%d %u %zu\n", r, code, size);
 	} else {
 		printf("%d\n", r);
@@ -323,7 +323,7 @@ static int fail_request(uint32_t code, size_t size)
 	struct content content;
 
 	content_begin(&content, size, 0);
-	return content_end(&content, beam_message_fail(request, code, content.bytes, size, beam_in_ms(5000)));
+	return content_end(&content, beam_message_reply_failure(request, code, content.bytes, size, beam_in_ms(5000)));
 }
 
 /* Commands on these: VERB NUMBER [NUMBER NUMBER]. False: there is no such command. */

@@ -3,7 +3,7 @@
 #include <public/ends.h>
 #include <sys/wait.h>
 
-enum { CODE = BEAM_CALL_ERROR_APPLICATION + 7 };
+enum { CODE = BEAM_FAILURE_APPLICATION + 7 };
 
 static struct ends ends;
 
@@ -59,8 +59,8 @@ static void expect_failure(beam_call *call, uint32_t code, const char *text)
 	uint32_t told = 0;
 
 	expect_end(call, -EREMOTEIO);
-	check_int(beam_call_error(call, NULL, NULL, NULL), 0);
-	check_int(beam_call_error(call, &told, &data, &size), 0);
+	check_int(beam_call_failure(call, NULL, NULL, NULL), 0);
+	check_int(beam_call_failure(call, &told, &data, &size), 0);
 	check_int(told, code);
 	if (check_int(size, strlen(text)))
 		check_bytes(data, text, size);
@@ -255,7 +255,7 @@ static void test_a_stream_of_replies_comes_in_order_and_ends(void)
 	}
 	expect_end(call, 0);
 	expect_end(call, 0);
-	check_int(beam_call_error(call, NULL, NULL, NULL), -ENOENT);
+	check_int(beam_call_failure(call, NULL, NULL, NULL), -ENOENT);
 	beam_call_unref(call);
 	beam_message_free(request);
 	ends_close(&ends);
@@ -290,7 +290,7 @@ static void test_replies_that_nobody_takes_hold_up_their_callee_and_nobody_else(
 		beam_call_unref(other);
 	}
 	/* A failure of its code alone always goes, behind what went before. */
-	check_int(beam_message_fail(request, CODE, NULL, 0, BEAM_NOWAIT), 0);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, BEAM_NOWAIT), 0);
 	for (int i = 0; i < n; i++) {
 		beam_message *reply = NULL;
 
@@ -313,11 +313,11 @@ static void test_a_failure_says_its_code_and_more_after_the_replies_before_it(vo
 	ends_open(&ends, NULL);
 	call = call_text("x");
 	request = take_request();
-	check_int(beam_call_error(call, NULL, NULL, NULL), -ENOENT);
+	check_int(beam_call_failure(call, NULL, NULL, NULL), -ENOENT);
 	reply_text(request, "a part", BEAM_REPLY_MORE);
-	check_int(beam_message_fail(request, BEAM_CALL_ERROR_APPLICATION - 1, "no", 2, soon()), -EINVAL);
-	check_int(beam_message_fail(request, CODE, "no more", 7, soon()), 0);
-	check_int(beam_message_fail(request, CODE, "again", 5, soon()), -EALREADY);
+	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION - 1, "no", 2, soon()), -EINVAL);
+	check_int(beam_message_reply_failure(request, CODE, "no more", 7, soon()), 0);
+	check_int(beam_message_reply_failure(request, CODE, "again", 5, soon()), -EALREADY);
 	beam_message_free(request);
 	expect_reply(call, "a part");
 	expect_failure(call, CODE, "no more");
@@ -334,12 +334,12 @@ static void test_a_call_that_is_freed_without_an_answer_fails_as_dropped(void)
 	ends_open(&ends, NULL);
 	call = call_text("x");
 	beam_message_free(take_request());
-	expect_failure(call, BEAM_CALL_ERROR_DROPPED, "");
+	expect_failure(call, BEAM_FAILURE_DROPPED, "");
 	beam_call_unref(call);
 	call = call_text("y");
 	check_int(beam_topic_call(ends.topic[1], "z", 1, &reply, BEAM_NOWAIT), -EAGAIN);
 	beam_message_free(take_request());
-	expect_failure(call, BEAM_CALL_ERROR_DROPPED, "");
+	expect_failure(call, BEAM_FAILURE_DROPPED, "");
 	beam_call_unref(call);
 	ends_close(&ends);
 }
@@ -354,7 +354,7 @@ static void test_a_call_whose_topic_closes_before_it_was_taken_fails_as_closed(v
 	check_within(20000, beam_topic_statistics(ends.topic[1], &statistics, sizeof statistics) == 0 &&
 				statistics.messages_queued == 1);
 	beam_topic_close_receive(ends.topic[1]);
-	expect_failure(call, BEAM_CALL_ERROR_CLOSED, "");
+	expect_failure(call, BEAM_FAILURE_CLOSED, "");
 	beam_call_unref(call);
 	ends_close(&ends);
 }
@@ -388,7 +388,7 @@ static void test_what_is_no_call_cannot_be_answered(void)
 	require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
 	check(!beam_message_is_call(message) && !beam_message_is_call(NULL));
 	check_int(beam_message_reply(message, "x", 1, soon()), -EINVAL);
-	check_int(beam_message_fail(message, CODE, "x", 1, soon()), -EINVAL);
+	check_int(beam_message_reply_failure(message, CODE, "x", 1, soon()), -EINVAL);
 	check_int(beam_message_reply(NULL, "x", 1, soon()), -EINVAL);
 	beam_message_free(message);
 	check_int(beam_topic_call(NULL, "x", 1, &reply, soon()), -EINVAL);
@@ -398,7 +398,7 @@ static void test_what_is_no_call_cannot_be_answered(void)
 	check_int(beam_call_begin(&call, ends.topic[0], NULL, 1, NULL, 0, soon()), -EINVAL);
 	check_int(beam_call_begin(&call, ends.topic[0], NULL, 0, &(int){-1}, 1, soon()), -EBADF);
 	check_int(beam_call_receive(NULL, &reply, soon()), -EINVAL);
-	check_int(beam_call_error(NULL, &code, NULL, NULL), -EINVAL);
+	check_int(beam_call_failure(NULL, &code, NULL, NULL), -EINVAL);
 	check_int(beam_call_cancel(NULL), -EINVAL);
 	check(!beam_call_ref(NULL) && !beam_call_unref(NULL));
 	call = call_text("x");
@@ -450,7 +450,7 @@ static void test_a_second_answer_is_refused(void)
 	reply_text(request, "the only one", 0);
 	check(beam_message_is_call(request));
 	check_int(beam_message_reply(request, "one more", 8, soon()), -EALREADY);
-	check_int(beam_message_fail(request, CODE, NULL, 0, soon()), -EALREADY);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, soon()), -EALREADY);
 	expect_reply(call, "the only one");
 	/* The id has another call by now. */
 	beam_call_unref(call);
@@ -522,7 +522,7 @@ static void test_a_cancelled_call_wakes_who_waits_and_its_callee_is_told(void)
 	}
 	expect_end(call, -ECANCELED);
 	check_within(20000, beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()) == -ECANCELED);
-	check_int(beam_message_fail(request, CODE, NULL, 0, soon()), -ECANCELED);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, soon()), -ECANCELED);
 	beam_message_free(request);
 	expect_end(call, -ECANCELED);
 	beam_call_unref(call);
@@ -628,7 +628,7 @@ static void test_a_call_waits_until_the_other_side_takes_one_more(void)
 	for (int i = 0; i < 64; i++)
 		beam_message_free(take_request());
 	for (int i = 0; i < 64; i++) {
-		expect_failure(calls[i], BEAM_CALL_ERROR_DROPPED, "");
+		expect_failure(calls[i], BEAM_FAILURE_DROPPED, "");
 		beam_call_unref(calls[i]);
 	}
 	request = take_request();
@@ -729,7 +729,7 @@ static void test_a_caller_that_is_gone_gets_no_answer(void)
 	request = take_request();
 	ends_close(&ends);
 	check_int(beam_message_reply(request, "x", 1, soon()), -EPIPE);
-	check_int(beam_message_fail(request, CODE, NULL, 0, soon()), -EPIPE);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, soon()), -EPIPE);
 	beam_message_free(request);
 	beam_call_unref(call);
 }
@@ -740,7 +740,7 @@ static int use_parents(void *call)
 
 	check_int(beam_call_receive(call, &reply, BEAM_NOWAIT), -ECHILD);
 	check_int(beam_call_cancel(call), -ECHILD);
-	check_int(beam_call_error(call, NULL, NULL, NULL), -ECHILD);
+	check_int(beam_call_failure(call, NULL, NULL, NULL), -ECHILD);
 	check_int(beam_topic_call(ends.topic[0], "x", 1, &reply, BEAM_NOWAIT), -ECHILD);
 	check(beam_call_ref(call) == call);
 	beam_call_unref(call);
@@ -750,7 +750,7 @@ static int use_parents(void *call)
 static int answer_parents(void *request)
 {
 	check_int(beam_message_reply(request, "x", 1, BEAM_NOWAIT), -ECHILD);
-	check_int(beam_message_fail(request, CODE, NULL, 0, BEAM_NOWAIT), -ECHILD);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, BEAM_NOWAIT), -ECHILD);
 	beam_message_free(request);
 	return 0;
 }

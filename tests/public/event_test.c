@@ -148,7 +148,7 @@ static void test_a_call_shows_its_replies_and_its_end(void)
 	require_int(beam_call_receive(call, &reply, BEAM_NOWAIT), 1);
 	beam_message_free(reply);
 	check(!shows(fd));
-	check_int(beam_message_fail(request, BEAM_CALL_ERROR_APPLICATION, NULL, 0, soon()), 0);
+	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, soon()), 0);
 	check(comes_to_show(fd));
 	check_int(beam_call_receive(call, &reply, BEAM_NOWAIT), -EREMOTEIO);
 	check(shows(fd));

@@ -4,7 +4,7 @@
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
 
-enum { CODE = BEAM_CALL_ERROR_APPLICATION, CANCELLED = 100 };
+enum { CODE = BEAM_FAILURE_APPLICATION, CANCELLED = 100 };
 
 static unsigned char bulk[200000];
 
@@ -90,7 +90,7 @@ static void *answer_and_fail(void *argument)
 
 	for (int i = 0; beam_topic_receive(ends->topic[1], &request, soon()) == 1; i++) {
 		check(beam_message_is_call(request));
-		result_of(i ? beam_message_fail(request, CODE, "why", 3, soon())
+		result_of(i ? beam_message_reply_failure(request, CODE, "why", 3, soon())
 			    : beam_message_reply(request, "pong", 4, soon()),
 			  0, SENDING);
 		beam_message_free(request);
@@ -104,9 +104,9 @@ static void expect_failure(beam_call *call)
 	const void *data = NULL;
 	size_t size = 0;
 
-	check_int(beam_call_error(call, &code, &data, &size), 0);
+	check_int(beam_call_failure(call, &code, &data, &size), 0);
 	/* What was not answered for want of memory was dropped. */
-	if (strict || code != BEAM_CALL_ERROR_DROPPED) {
+	if (strict || code != BEAM_FAILURE_DROPPED) {
 		check_int(code, CODE);
 		check_int(size, 3);
 		check_bytes(data, "why", 3);
@@ -171,7 +171,7 @@ void answers_of_every_kind(void)
 	call = begin(ends, 0, 0);
 	request = call ? take(ends, 0, 0) : NULL;
 	if (request)
-		result_of(beam_message_fail(request, CODE, "why", 3, soon()), 0, SENDING);
+		result_of(beam_message_reply_failure(request, CODE, "why", 3, soon()), 0, SENDING);
 	beam_message_free(request);
 	if (call)
 		end(call, -EREMOTEIO);

@@ -153,7 +153,7 @@ static void serve(struct load *load, struct rng *rng)
 		return;
 	iov = (struct iovec){(void *)(uintptr_t)beam_message_data(request), beam_message_size(request)};
 	if (rng_chance(rng, 20)) {
-		usual(load, beam_message_fail(request, FAILURE, NULL, 0, shortly(rng)));
+		usual(load, beam_message_reply_failure(request, FAILURE, NULL, 0, shortly(rng)));
 	} else if (rng_chance(rng, 80)) {
 		for (size_t n = rng_below(rng, STREAM); n && r == 0; n--)
 			r = usual(load, beam_message_replyv(request, &iov, 1, attached, rng_below(rng, 3), BEAM_REPLY_MORE,

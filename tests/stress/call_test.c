@@ -6,7 +6,7 @@
 #include <public/ends.h>
 #include <stdatomic.h>
 
-enum { CHANNELS = 4, CALLERS = 3, CALLEES = 2, SIDES = 2, CODE = BEAM_CALL_ERROR_APPLICATION };
+enum { CHANNELS = 4, CALLERS = 3, CALLEES = 2, SIDES = 2, CODE = BEAM_FAILURE_APPLICATION };
 
 /* What a request says: who asks, and what is to be answered. */
 struct request {
@@ -69,7 +69,7 @@ static int answer(struct worker *worker, beam_message *message, const struct req
 		r = beam_message_replyv(message, iov, 3, &fd, request->attached, last ? 0 : BEAM_REPLY_MORE, soon());
 	}
 	if (!r && request->fails)
-		r = beam_message_fail(message, CODE, &request->number, sizeof request->number, soon());
+		r = beam_message_reply_failure(message, CODE, &request->number, sizeof request->number, soon());
 	(void)worker;
 	return r;
 }
@@ -118,9 +118,9 @@ static void check_failure(const struct worker *worker, const struct request *req
 	uint32_t code = 0;
 	size_t size = 0;
 
-	check_int(beam_call_error(call, &code, &data, &size), 0);
+	check_int(beam_call_failure(call, &code, &data, &size), 0);
 	if (code != CODE) {
-		check(atomic_load(&worker->pair->closing) || code == BEAM_CALL_ERROR_DROPPED);
+		check(atomic_load(&worker->pair->closing) || code == BEAM_FAILURE_DROPPED);
 		return;
 	}
 	check(request->fails);

@@ -163,8 +163,8 @@ static void await_replies(struct rng *rng, beam_call *call, size_t size)
 		count(ANSWERED);
 	}
 	if (r == -EREMOTEIO) {
-		check_int(beam_call_error(call, &code, NULL, NULL), 0);
-		check(code == FAILURE || code == BEAM_CALL_ERROR_DROPPED || code == BEAM_CALL_ERROR_CLOSED);
+		check_int(beam_call_failure(call, &code, NULL, NULL), 0);
+		check(code == FAILURE || code == BEAM_FAILURE_DROPPED || code == BEAM_FAILURE_CLOSED);
 	} else {
 		check(is_usual(r));
 	}
@@ -217,7 +217,7 @@ static void answer(struct rng *rng, beam_message *request)
 	}
 	switch (rng_below(rng, 4)) {
 	case 0: break; /* thrown away */
-	case 1: r = beam_message_fail(request, FAILURE, NULL, 0, shortly(rng)); break;
+	case 1: r = beam_message_reply_failure(request, FAILURE, NULL, 0, shortly(rng)); break;
 	case 2:
 		for (unsigned i = 0; i < STREAM && r == 0; i++)
 			r = beam_message_replyv(request, &iov, 1, &attached, rng_chance(rng, 20), BEAM_REPLY_MORE,

@@ -13,14 +13,14 @@ static int say_failure(beam_call *call, beam_topic *topic)
 	uint32_t number;
 	size_t size;
 
-	if (beam_call_error(call, &number, &data, &size) < 0)
+	if (beam_call_failure(call, &number, &data, &size) < 0)
 		return say(CODE_FAILED, "%s: failed", options.arguments[0]);
 	if (size > 0 && beam_message_new(&message, data, size) == 0)
 		output_messages(topic, false, &message, 1);
-	if (number >= BEAM_CALL_ERROR_APPLICATION)
-		return say(CODE_FAILED, "%s: failed with %u", options.arguments[0], number - BEAM_CALL_ERROR_APPLICATION);
+	if (number >= BEAM_FAILURE_APPLICATION)
+		return say(CODE_FAILED, "%s: failed with %u", options.arguments[0], number - BEAM_FAILURE_APPLICATION);
 	/* Nobody took the call, as when sending on a topic that is closed or refused. */
-	if (number == BEAM_CALL_ERROR_CLOSED)
+	if (number == BEAM_FAILURE_CLOSED)
 		return say(CODE_ENDED, "%s: the other side has closed the topic", options.arguments[0]);
 	return say(CODE_FAILED, "%s: the other side has not answered", options.arguments[0]);
 }

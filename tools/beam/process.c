@@ -277,8 +277,8 @@ static void process_reply(beam_message *request, int status, const struct input 
 {
 	beam_deadline deadline = beam_in_ms(REPLY_MS);
 	int r = status == 0 ? beam_message_reply(request, output->data, output->end, deadline)
-			    : beam_message_fail(request, BEAM_CALL_ERROR_APPLICATION + (uint32_t)status, output->data,
-						output->end, deadline);
+			    : beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION + (uint32_t)status, output->data,
+							 output->end, deadline);
 
 	if (r < 0 && r != -EPIPE && r != -ECONNRESET && r != -ECANCELED)
 		say_unsent(output->channel, r, options.arguments[0]);
