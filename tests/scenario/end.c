@@ -284,10 +284,7 @@ static void wake(struct ends *ends, enum waking waking)
 	switch (waking) {
 	case CLOSE_HERE: beam_channel_close(ends->channel[0], BEAM_NOWAIT); break;
 	case CLOSE_THERE: ends->channel[1] = beam_channel_unref(ends->channel[1]); break;
-	case TOPIC_HERE:
-		beam_topic_close_send(ends->topic[0]);
-		beam_topic_close_receive(ends->topic[0]);
-		break;
+	case TOPIC_HERE: beam_topic_close(ends->topic[0]); break;
 	}
 }
 
