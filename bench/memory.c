@@ -78,7 +78,7 @@ static void use(struct link *link, enum side side)
 	struct beam_limits limits;
 
 	must(beam_channel_from_fd(&link->channel, link->pair[side], NULL), "channel");
-	must(beam_channel_limits(link->channel, &limits, BEAM_FOREVER), "HELLO");
+	must(beam_channel_limits(link->channel, &limits, sizeof limits, BEAM_FOREVER), "HELLO");
 	if (size == 0)
 		return;
 	must(beam_topic_open(&link->topic, link->channel, "idle"), "topic");

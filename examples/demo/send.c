@@ -99,7 +99,7 @@ int demo_send(const char *path, const struct tree *tree)
 
 	must(beam_channel_connect(&channel, path, NULL, beam_in_ms(5000)), path);
 	report_breaches_of(channel);
-	must(beam_channel_limits(channel, &limits, beam_in_ms(5000)), "limits");
+	must(beam_channel_limits(channel, &limits, sizeof limits, beam_in_ms(5000)), "limits");
 	must(beam_topic_open(&summary, channel, TOPIC_SUMMARY), TOPIC_SUMMARY);
 	wait_until_ready(summary);
 	began = seconds();

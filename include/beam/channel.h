@@ -315,12 +315,14 @@ struct beam_limits {
  * Waits for the other side's HELLO and tells its limits. Sending does not need this: it begins with limits that hold for everyone, and a message
  * that needs more (over 1 MiB, or with attachments) waits for HELLO by itself, until its deadline.
  *
- * @param ret  untouched on failure
+ * @param ret   takes as many limits as fit; untouched on failure
+ * @param size  sizeof(struct beam_limits), so that the struct may grow
  * @retval 0  done
  * @retval -EAGAIN, -ETIMEDOUT  it has not come, with BEAM_NOWAIT or before the deadline
  * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as above
  */
-BEAM_API int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, size_t size,
+				 beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Waits for a topic that the other side opened and nobody here has opened yet, and opens it. One that the other side closed again without

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Options that the interface takes as a struct whose first field is its size, so that programs and libraries of different ages understand
- * each other.
+ * Structs of the interface that may grow, and so have a size: options that it takes, whose first field is their size, and what it
+ * gives. Programs and libraries of different ages understand each other.
  */
 #ifndef BASE_OPTIONS_H
 #define BASE_OPTIONS_H
@@ -26,6 +26,13 @@ static inline int options_take(void *ret, size_t size, const void *given, size_t
 	}
 	memcpy(ret, given, given_size < size ? given_size : size);
 	return 0;
+}
+
+/* Gives as much of what is known as there is room for in `ret`, of `size` bytes, and zeros for the rest of it. */
+static inline void options_give(void *ret, size_t size, const void *known, size_t known_size)
+{
+	memset(ret, 0, size);
+	memcpy(ret, known, size < known_size ? size : known_size);
 }
 
 #endif

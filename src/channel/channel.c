@@ -2,12 +2,12 @@
 /*
  * The life of a channel: making, holding, closing; and what can be asked of it.
  */
+#include <base/options.h>
 #include <base/sys.h>
 #include <beam/version.h>
 #include <channel/internal.h>
 #include <channel/lending.h>
 #include <socket/reaper.h>
-#include <string.h>
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
@@ -375,10 +375,11 @@ beam_channel *beam_channel_unref(beam_channel *channel)
 
 /* ---- Asking ------------------------------------------------------------------------------------------------------------------------------ */
 
-int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_deadline deadline)
+int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, size_t size, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	const struct limits *peer;
+	struct beam_limits known;
 	int r = 0;
 
 	if (!channel || !ret)
@@ -395,7 +396,7 @@ int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_dea
 			r = baton_wait(channel, &channel->lock, &channel->changed, deadline);
 	}
 	if (channel->hello) {
-		*ret = (struct beam_limits){
+		known = (struct beam_limits){
 		    .topics = peer->topics,
 		    .calls = peer->calls,
 		    .message_bytes = peer->message_bytes,
@@ -405,6 +406,7 @@ int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, beam_dea
 		    .pool_bytes = peer->pool_bytes,
 		    .attachments = peer->attachments,
 		};
+		options_give(ret, size, &known, sizeof known);
 		r = 0;
 	}
 	pthread_mutex_unlock(&channel->lock);

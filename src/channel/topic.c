@@ -8,6 +8,7 @@
  * Its memory is counted: one for its place among the names (handles keep it there), one for its outlet until the id is free again, and
  * one for each inlet until it is closed.
  */
+#include <base/options.h>
 #include <base/sys.h>
 #include <channel/internal.h>
 #include <socket/reaper.h>
@@ -310,8 +311,7 @@ int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t
 	if (channel_foreign(topic->channel))
 		return -ECHILD;
 	add_statistics(topic, &sum);
-	memset(ret, 0, size);
-	memcpy(ret, &sum, size < sizeof sum ? size : sizeof sum);
+	options_give(ret, size, &sum, sizeof sum);
 	return 0;
 }
 
@@ -340,7 +340,6 @@ int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, 
 	sum.bytes_received += atomic_load_explicit(&channel->reply_bytes_taken, memory_order_relaxed);
 	sum.attachments_received += atomic_load_explicit(&channel->reply_attachments_taken, memory_order_relaxed);
 	sum.attachments_lost = atomic_load_explicit(&channel->attachments_lost, memory_order_relaxed);
-	memset(ret, 0, size);
-	memcpy(ret, &sum, size < sizeof sum ? size : sizeof sum);
+	options_give(ret, size, &sum, sizeof sum);
 	return 0;
 }

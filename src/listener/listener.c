@@ -307,6 +307,6 @@ int beam_listener_statistics(beam_listener *listener, struct beam_listener_count
 	pthread_mutex_lock(&listener->lock);
 	now = listener->statistics;
 	pthread_mutex_unlock(&listener->lock);
-	memcpy(ret, &now, size < sizeof now ? size : sizeof now);
+	options_give(ret, size, &now, sizeof now);
 	return 0;
 }

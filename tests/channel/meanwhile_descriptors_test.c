@@ -10,7 +10,7 @@
 static void ends_open_settled(struct ends *ends, const struct beam_channel_options *options)
 {
 	ends_open(ends, options);
-	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	require_int(beam_channel_flush(ends->channel[0], soon()), 0);
 	check_within(20000, !is_written_to(ends->channel[0]));
 }

@@ -31,7 +31,7 @@ void begin(const struct beam_channel_options *options)
 		raw_open(&out, i + 1, name);
 	}
 	raw_peer_send(&peer, &out);
-	require_int(beam_channel_limits(channel, &(struct beam_limits){0}, soon()), 0);
+	require_int(beam_channel_limits(channel, &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 }
 
 unsigned writers(void)

@@ -103,7 +103,7 @@ static inline void attack_begin_generous(struct attack *attack, const struct bea
 			   limit == RAW_MESSAGE_ATTACHMENTS ? 253 : RAW_PLENTY);
 	raw_open(&attack->out, 1, "log");
 	raw_peer_send(&attack->peer, &attack->out);
-	check_int(beam_channel_limits(attack->channel, &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(attack->channel, &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 }
 
 /* Options with which a peer that does not read is soon felt. */

@@ -186,7 +186,7 @@ static void test_calls_that_are_never_answered_bound_what_a_caller_can_begin(voi
 	beam_call *calls[64], *one = NULL;
 
 	attack_begin(&attack, NULL);
-	check_int(beam_channel_limits(attack.channel, &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(attack.channel, &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	for (int i = 0; i < 64; i++) {
 		require_int(beam_call_begin(&calls[i], attack.topic, NULL, 0, NULL, 0, soon()), 0);
 		raw_peer_expect(&attack.peer, RAW_DATA);

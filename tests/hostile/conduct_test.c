@@ -247,7 +247,7 @@ static void test_a_topic_without_credit_waits_and_another_does_not(void)
 	attack_begin(&attack, &options);
 	require_int(beam_topic_open(&other, attack.channel, "other"), 0);
 	/* The base window, and one message into the pool; nobody ever grants more. */
-	check_int(beam_channel_limits(attack.channel, &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(attack.channel, &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	n = fill_up(attack.topic);
 	check_int(n, (RAW_BASE_TOPIC_BYTES + 1000 + RAW_MESSAGE_COST - 1) / (1000 + RAW_MESSAGE_COST));
 	check_int(try_number(attack.topic, n, beam_in_ms(20)), -ETIMEDOUT);

@@ -105,7 +105,7 @@ static void begin(uint32_t attachments)
 	raw_u32_at(&out, at + 4 * RAW_TOPIC_ATTACHMENTS, FDS);
 	raw_u32_at(&out, at + 4 * RAW_ATTACHMENTS, attachments);
 	raw_peer_send(&peer, &out);
-	check_int(beam_channel_limits(channel, &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(channel, &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 }
 
 static void end(void)

@@ -494,7 +494,7 @@ static uint32_t granted_to_a_new_channel(void)
 	struct beam_limits limits = {0};
 
 	require_int(beam_channel_pair(&channels[0], &channels[1], NULL), 0);
-	check_int(beam_channel_limits(channels[0], &limits, soon()), 0);
+	check_int(beam_channel_limits(channels[0], &limits, sizeof limits, soon()), 0);
 	for (int i = 0; i < 2; i++)
 		beam_channel_unref(channels[i]);
 	check_within(20000, !thread_named("beam"));

@@ -345,7 +345,7 @@ static bool on_call(const char *verb, long number, const long numbers[3])
 static void tell_limits(beam_channel *channel, beam_deadline deadline)
 {
 	struct beam_limits limits;
-	int r = beam_channel_limits(channel, &limits, deadline);
+	int r = beam_channel_limits(channel, &limits, sizeof limits, deadline);
 
 	if (r < 0)
 		printf("%d\n", r);

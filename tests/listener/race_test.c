@@ -38,7 +38,7 @@ static void visit(struct round *round)
 		return;
 	}
 	harness_progress();
-	r = beam_channel_limits(channel, &limits, soon());
+	r = beam_channel_limits(channel, &limits, sizeof limits, soon());
 	check(r == 0 || r == -ECONNRESET || r == -EPIPE);
 	atomic_fetch_add(r == 0 ? &round->greeted : &round->turned_away, 1);
 	beam_channel_unref(channel);

@@ -17,7 +17,7 @@
 static void ends_open_known(struct ends *ends)
 {
 	ends_open(ends, NULL);
-	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 }
 
 /* After all the bad input: a good message passes, and no other comes before it. */
@@ -49,8 +49,8 @@ static void test_null_channels_and_results(void)
 	check_int(beam_channel_flush(NULL, soon()), -EINVAL);
 	check_int(beam_channel_peer(NULL, &peer), -EINVAL);
 	check_int(beam_channel_peer(ends.channel[0], NULL), -EINVAL);
-	check_int(beam_channel_limits(NULL, &limits, soon()), -EINVAL);
-	check_int(beam_channel_limits(ends.channel[0], NULL, soon()), -EINVAL);
+	check_int(beam_channel_limits(NULL, &limits, sizeof limits, soon()), -EINVAL);
+	check_int(beam_channel_limits(ends.channel[0], NULL, 0, soon()), -EINVAL);
 	check_int(beam_channel_accept(NULL, &topic, soon()), -EINVAL);
 	check_int(beam_channel_accept(ends.channel[0], NULL, soon()), -EINVAL);
 	check_int(beam_channel_statistics(NULL, &statistics, sizeof statistics), -EINVAL);
@@ -239,7 +239,7 @@ static void test_more_descriptors_than_go_in_one_write_go_in_several(void)
 	/* One topic may hold a quarter. */
 	options.attachments = 4 * MESSAGES * PER_MESSAGE;
 	ends_open(&ends, &options);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	for (int i = 0; i < PER_MESSAGE; i++)
 		fds[i] = file;
 	for (int i = 0; i < MESSAGES; i++)
@@ -264,7 +264,7 @@ static void test_what_goes_beyond_the_topics_window_goes_with_credit_of_the_pool
 	file = raw_file();
 	options.topic_window_bytes = 64 << 10;
 	ends_open(&ends, &options);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	for (int i = 0; i < MESSAGES; i++)
 		items[i] = (struct beam_send_item){data, SIZE, &file, 1};
 	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, soon()), MESSAGES);
@@ -366,7 +366,8 @@ static void test_deadlines_that_have_passed_look_once(void)
 		/* What can be done at once is done. */
 		check_int(beam_channel_flush(ends.channel[0], soon()), 0);
 		check_int(beam_channel_flush(ends.channel[0], past[i]), 0);
-		check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, past[i]), 0);
+		check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), past[i]),
+			  0);
 		check_int(beam_topic_send(ends.topic[0], "x", 1, past[i]), 0);
 		check_within(20000, beam_topic_receive(ends.topic[1], &message, past[i]) == 1);
 		beam_message_free(message);
@@ -426,7 +427,7 @@ static void test_every_function_after_close_says_what_the_header_says(void)
 	check_int(beam_topic_close_receive(ends.topic[0]), 0);
 	check_string(beam_topic_name(ends.topic[0]), "topic");
 	check_int(beam_channel_peer(ends.channel[0], &(struct beam_peer){0}), -ENODATA);
-	check_int(beam_channel_limits(ends.channel[0], &limits, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), 0);
 	check_int(beam_channel_statistics(ends.channel[0], &statistics, sizeof statistics), 0);
 	check_int(beam_topic_statistics(ends.topic[0], &statistics, sizeof statistics), 0);
 	check(beam_channel_breach(ends.channel[0]) == NULL);

@@ -618,7 +618,7 @@ static void test_a_call_waits_until_the_other_side_takes_one_more(void)
 
 	options.calls = 64;
 	ends_open(&ends, &options);
-	check_int(beam_channel_limits(ends.channel[0], &limits, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), 0);
 	check_int(limits.calls, 64);
 	for (int i = 0; i < 64; i++)
 		calls[i] = call_text("x");

@@ -271,7 +271,8 @@ static void test_a_crash_wakes_everyone(void)
 	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], NULL), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
 	expect_woken(close_silent, -ECONNRESET, -ECONNRESET);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), -ECONNRESET);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  -ECONNRESET);
 	check_int(beam_channel_flush(ends.channel[0], soon()), -ECONNRESET);
 	ends_close(&ends);
 }

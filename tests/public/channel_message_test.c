@@ -101,7 +101,7 @@ static void test_send_many_stops_at_the_deadline_and_tells_how_many_went(void)
 	ends_open(&ends, &options);
 	for (size_t i = 0; i < 2000; i++)
 		items[i] = (struct beam_send_item){payload, sizeof payload, NULL, 0};
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	sent = beam_topic_send_many(ends.topic[0], items, 2000, beam_in_ms(50));
 	check(sent > 0 && sent < 2000);
 	check_int(beam_topic_send_many(ends.topic[0], items, 1, BEAM_NOWAIT), -EAGAIN);

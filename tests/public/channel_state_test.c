@@ -101,7 +101,7 @@ static void test_the_other_sides_limits_are_known_once_its_hello_has_come(void)
 	options.pool_bytes = 3 << 20;
 	options.attachments = 99;
 	ends_open(&ends, &options);
-	check_int(beam_channel_limits(ends.channel[0], &limits, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), 0);
 	check_int(limits.topics, 100);
 	check_int(limits.calls, 101);
 	check_int(limits.message_bytes, 2 << 20);
@@ -110,8 +110,28 @@ static void test_the_other_sides_limits_are_known_once_its_hello_has_come(void)
 	check_int(limits.topic_window_attachments, 20);
 	check_int(limits.pool_bytes, 3 << 20);
 	check_int(limits.attachments, 99);
-	check_int(beam_channel_limits(ends.channel[1], &limits, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[1], &limits, sizeof limits, soon()), 0);
 	check_int(limits.topics, 256);
+	ends_close(&ends);
+}
+
+static void test_limits_are_given_to_older_and_newer_programs(void)
+{
+	struct {
+		struct beam_limits known;
+		uint32_t more;
+	} newer;
+	struct beam_limits older;
+
+	memset(&older, 0xff, sizeof older);
+	memset(&newer, 0xff, sizeof newer);
+	ends_open(&ends, NULL);
+	check_int(beam_channel_limits(ends.channel[0], &older, sizeof older.topics, soon()), 0);
+	check_int(older.topics, 256);
+	check_int(older.calls, UINT32_MAX);
+	check_int(beam_channel_limits(ends.channel[0], &newer.known, sizeof newer, soon()), 0);
+	check_int(newer.known.topics, 256);
+	check_int(newer.more, 0);
 	ends_close(&ends);
 }
 
@@ -123,7 +143,7 @@ static void test_limits_that_never_came_are_not_waited_for_after_a_close(void)
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	require_int(beam_channel_from_fd(&channel, fds[0], NULL), 0);
 	check_int(beam_channel_close(channel, soon()), 0);
-	check_int(beam_channel_limits(channel, &(struct beam_limits){0}, BEAM_FOREVER), -EPIPE);
+	check_int(beam_channel_limits(channel, &(struct beam_limits){0}, sizeof(struct beam_limits), BEAM_FOREVER), -EPIPE);
 	beam_channel_unref(channel);
 	close(fds[1]);
 }
@@ -133,13 +153,13 @@ static void test_limits_of_a_silent_peer_are_waited_for_until_the_deadline(void)
 	struct beam_limits limits = {.topics = 77};
 	int other = open_with_other_end();
 
-	check_int(beam_channel_limits(ends.channel[0], &limits, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_channel_limits(ends.channel[0], &limits, beam_in_ms(20)), -ETIMEDOUT);
+	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, beam_in_ms(20)), -ETIMEDOUT);
 	check_int(limits.topics, 77);
 	/* What holds for everyone can be sent meanwhile. */
 	send_text(ends.topic[0], "unheard");
 	close(other);
-	check_int(beam_channel_limits(ends.channel[0], &limits, soon()), -ECONNRESET);
+	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), -ECONNRESET);
 	ends_close(&ends);
 }
 
@@ -231,6 +251,7 @@ static const struct test tests[] = {
     TEST(test_the_peer_of_a_connection_by_path_is_known_to_both_sides),
     TEST(test_the_peer_of_a_connection_by_abstract_name_is_known_to_both_sides),
     TEST(test_the_other_sides_limits_are_known_once_its_hello_has_come),
+    TEST(test_limits_are_given_to_older_and_newer_programs),
     TEST(test_limits_that_never_came_are_not_waited_for_after_a_close),
     TEST(test_limits_of_a_silent_peer_are_waited_for_until_the_deadline),
     TEST(test_statistics_count_what_was_sent_and_what_was_taken),

@@ -305,7 +305,7 @@ static size_t fill_window(beam_topic *topic)
 	size_t n = 0;
 	int r;
 
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	while ((r = beam_topic_send(topic, payload, sizeof payload, beam_in_ms(stretch(200)))) == 0)
 		n++;
 	check_int(r, -ETIMEDOUT);

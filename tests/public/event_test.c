@@ -217,7 +217,7 @@ static void test_room_shows_until_the_credit_is_used_up_and_again_when_it_is_bac
 
 	ends_open(&ends, NULL);
 	/* From here on the window grows no more. */
-	require_int(beam_channel_limits(ends.channel[0], &limits, soon()), 0);
+	require_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), 0);
 	fd = beam_topic_send_fd(ends.topic[0]);
 	require(fd >= 0);
 	check_int(beam_topic_send_fd(ends.topic[0]), fd);

@@ -87,7 +87,7 @@ static int child_calls_everything(void *argument)
 	check_int(beam_channel_flush(channel, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_peer(channel, &peer), -ECHILD);
 	check_int(beam_channel_peer_pidfd(channel), -ECHILD);
-	check_int(beam_channel_limits(channel, &limits, BEAM_FOREVER), -ECHILD);
+	check_int(beam_channel_limits(channel, &limits, sizeof limits, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_accept(channel, &other, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_statistics(channel, &statistics, sizeof statistics), -ECHILD);
 	check_int(beam_topic_open(&other, channel, "other"), -ECHILD);

@@ -300,7 +300,7 @@ __attribute__((noreturn)) static void process(int socket, bool sends, bool recei
 		receiver = thread_spawn(receive_quick, NULL);
 	}
 	if (sends) {
-		require_int(beam_channel_limits(side.channel, &side.limits, in_time()), 0);
+		require_int(beam_channel_limits(side.channel, &side.limits, sizeof side.limits, in_time()), 0);
 		take_calls();
 		send_all();
 	}
@@ -566,7 +566,7 @@ static void pool_of(size_t size)
 	int r;
 
 	ends_open(&ends, NULL);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	drain = thread_spawn(field_drains, ends.topic[1]);
 	for (int i = 0; i < SLOW; i++) {
 		snprintf(name, sizeof name, "slow %d", i);

@@ -19,7 +19,7 @@ static beam_deadline briefly(void)
 static void open_limited(const struct beam_channel_options *options)
 {
 	ends_open(&ends, options);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 }
 
 /* The next message has this size and so many attachments. */

@@ -139,6 +139,26 @@ static void test_bad_input_is_refused(void)
 	beam_listener_unref(listener);
 }
 
+static void test_statistics_are_given_to_older_and_newer_programs(void)
+{
+	beam_listener *listener = listen_at(abstract_address(), NULL);
+	struct beam_listener_counters older;
+	struct {
+		struct beam_listener_counters known;
+		uint64_t more;
+	} newer;
+
+	memset(&older, 0xff, sizeof older);
+	memset(&newer, 0xff, sizeof newer);
+	check_int(beam_listener_statistics(listener, &older, sizeof older.accepted), 0);
+	check_int((int64_t)older.accepted, 0);
+	check_int((int64_t)older.refused, -1);
+	check_int(beam_listener_statistics(listener, &newer.known, sizeof newer), 0);
+	check_int((int64_t)newer.known.refused, 0);
+	check_int((int64_t)newer.more, 0);
+	beam_listener_unref(listener);
+}
+
 /* ---- Accepting ------------------------------------------------------------------------------------------------------------------- */
 
 static void test_accepting_waits_until_its_deadline(void)
@@ -798,6 +818,7 @@ static const struct test tests[] = {
     TEST(test_a_second_server_on_an_address_is_told_that_it_is_in_use),
     TEST(test_the_permissions_are_those_asked_for_whatever_the_umask),
     TEST(test_bad_input_is_refused),
+    TEST(test_statistics_are_given_to_older_and_newer_programs),
     TEST(test_accepting_waits_until_its_deadline),
     TEST(test_several_threads_accept_each_connection_once_and_closing_wakes_them_all),
     TEST(test_the_descriptor_for_loops_shows_who_waits_for_as_long_as_he_does),

@@ -25,7 +25,7 @@ static void open_looped(void)
 		require_int(beam_channel_from_fd(&ends.channel[i], fds[i], i ? &wide : &looped), 0);
 		require_int(beam_topic_open(&ends.topic[i], ends.channel[i], "topic"), 0);
 	}
-	require_int(beam_channel_limits(ends.channel[0], &limits, soon()), 0);
+	require_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), 0);
 }
 
 static int milliseconds_until(beam_deadline deadline)

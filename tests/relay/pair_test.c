@@ -93,7 +93,7 @@ static void test_a_pair_has_the_options_on_both_sides(void)
 	options.topics = 77;
 	require_int(beam_channel_pair(&channels[0], &channels[1], &options), 0);
 	for (int i = 0; i < 2; i++) {
-		check_int(beam_channel_limits(channels[i], &limits, soon()), 0);
+		check_int(beam_channel_limits(channels[i], &limits, sizeof limits, soon()), 0);
 		check_int(limits.topics, 77);
 	}
 	for (int i = 0; i < 2; i++)

@@ -81,7 +81,7 @@ static void ask(const struct ends *ends, int side)
 {
 	struct beam_limits limits = {0};
 	struct beam_statistics statistics;
-	int r = beam_channel_limits(ends->channel[side], &limits, soon());
+	int r = beam_channel_limits(ends->channel[side], &limits, sizeof limits, soon());
 
 	if (result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM))
 		check_int(limits.message_bytes, 16 << 20);

@@ -48,7 +48,7 @@ static int sending_process(void *socket)
 	table_limit(table_at_most(1024));
 	require_int(beam_channel_from_fd(&channel, ((int *)socket)[1], NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "flood"), 0);
-	require_int(beam_channel_limits(channel, &limits, in_time()), 0);
+	require_int(beam_channel_limits(channel, &limits, sizeof limits, in_time()), 0);
 	if (limits.message_attachments > MOST)
 		limits.message_attachments = MOST;
 	end = now_ns() + (int64_t)(now.seconds * 1e9);

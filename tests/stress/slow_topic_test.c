@@ -107,7 +107,7 @@ static int sending_process(void *socket)
 	require_int(sem_init(&full, 0, 0), 0);
 	open_all(&channel, ((int *)socket)[1]);
 	/* Else a first message could go beyond the small window that holds until then, and a second beyond the rest. */
-	require_int(beam_channel_limits(channel, &limits, beam_in_ms(stretch(10000))), 0);
+	require_int(beam_channel_limits(channel, &limits, sizeof limits, beam_in_ms(stretch(10000))), 0);
 	for (unsigned i = 0; i < TOPICS; i++)
 		threads[i] = thread_spawn(i == SLOW ? send_slow : send_quick, (void *)(uintptr_t)i);
 	for (unsigned i = 0; i < TOPICS; i++)

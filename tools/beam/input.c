@@ -54,7 +54,8 @@ static int grow(struct input *input)
 	if (input->most == 0)
 		input->most = SURE;
 	if (input->end - input->begin > input->most) {
-		int r = input->most > SURE ? -EMSGSIZE : beam_channel_limits(input->channel, &limits, input->deadline);
+		int r = input->most > SURE ? -EMSGSIZE
+					   : beam_channel_limits(input->channel, &limits, sizeof limits, input->deadline);
 		if (r < 0)
 			return r;
 		input->most = limits.message_bytes;

@@ -67,7 +67,7 @@ int say_unsent(beam_channel *channel, int error, const char *what)
 
 	/* It is refused because of the other side's HELLO. The thread that reads HELLO tells the senders first, and the limits may be known only a moment
 	 * later: to wait for them takes no longer than that. */
-	if (error != -EMSGSIZE || beam_channel_limits(channel, &limits, BEAM_FOREVER) < 0)
+	if (error != -EMSGSIZE || beam_channel_limits(channel, &limits, sizeof limits, BEAM_FOREVER) < 0)
 		return say_ended(channel, error, what);
 	return say(CODE_ERROR,
 		   "%s: more than the %u bytes that the other side accepts in a message; --file passes a file of any size",
