@@ -64,6 +64,17 @@ static inline void expect_text(beam_topic *topic, const char *text)
 	expect_text_with_fds(topic, text, 0);
 }
 
+/* What a receive gives that is to give nothing. */
+static inline int receive_nothing(beam_topic *topic, beam_deadline deadline)
+{
+	beam_message *message = NULL;
+	int r = beam_topic_receive(topic, &message, deadline);
+
+	if (r == 1)
+		beam_message_free(message);
+	return r;
+}
+
 static inline void send_number(beam_topic *topic, uint64_t number)
 {
 	check_int(beam_topic_send(topic, &number, sizeof number, soon()), 0);
