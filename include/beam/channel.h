@@ -231,6 +231,22 @@ BEAM_API beam_channel *beam_channel_unref(beam_channel *channel);
 BEAM_API int beam_channel_close(beam_channel *channel, beam_deadline deadline);
 
 /**
+ * Ends a channel at once, as the death of this process would: the other side gets what has been
+ * sent, and then -ECONNRESET. What was accepted and has not been sent is lost. Everyone who waits
+ * here is woken with -ECONNRESET, which is also what everything gives from now on, once what
+ * arrived whole has been received. A relay passes a crash on by it.
+ *
+ * Never waits. Any number of times, from any thread, also while others use the channel. After
+ * beam_channel_close() it ends what still goes on in the background, and the errors stay those of
+ * the close; a goodbye that has been said stays said. The handle stays to be released.
+ *
+ * @retval 0        done
+ * @retval -EINVAL  `channel` is NULL
+ * @retval -ECHILD  in a forked child
+ */
+BEAM_API int beam_channel_abort(beam_channel *channel);
+
+/**
  * Waits until the kernel has everything that was accepted from any thread before this call.
  *
  * @retval 0  it has

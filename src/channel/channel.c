@@ -319,6 +319,28 @@ int beam_channel_close(beam_channel *channel, beam_deadline deadline)
 	return r;
 }
 
+int beam_channel_abort(beam_channel *channel)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!channel)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	pthread_mutex_lock(&channel->tx_lock);
+	if (!channel->finished) {
+		channel->linger_until = beam_in_ms(0);
+		write_break(channel, -ECONNRESET);
+		transport_shutdown(&channel->transport);
+		baton_kick_for_good(channel);
+		write_nudge(channel);
+	}
+	pthread_mutex_unlock(&channel->tx_lock);
+	channel_end_reading(channel, -ECONNRESET);
+	baton_attend(channel);
+	return 0;
+}
+
 beam_channel *beam_channel_ref(beam_channel *channel)
 {
 	if (channel && !channel_foreign(channel)) {

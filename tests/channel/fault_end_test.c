@@ -55,6 +55,7 @@ static void test_those_who_wait_are_woken(void)
 {
 	check(sweep(waiting_until_it_is_closed_here) >= at_least(25));
 	check(sweep(waiting_until_it_is_closed_there) >= at_least(25));
+	check(sweep(waiting_until_it_is_aborted) >= at_least(25));
 	check(sweep(waiting_until_the_topic_ends) >= at_least(25));
 }
 

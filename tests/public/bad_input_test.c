@@ -46,6 +46,7 @@ static void test_null_channels_and_results(void)
 	check(beam_channel_unref(NULL) == NULL);
 	check(beam_channel_breach(NULL) == NULL);
 	check_int(beam_channel_close(NULL, soon()), -EINVAL);
+	check_int(beam_channel_abort(NULL), -EINVAL);
 	check_int(beam_channel_flush(NULL, soon()), -EINVAL);
 	check_int(beam_channel_peer(NULL, &peer), -EINVAL);
 	check_int(beam_channel_peer(ends.channel[0], NULL), -EINVAL);

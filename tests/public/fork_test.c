@@ -84,6 +84,7 @@ static int child_calls_everything(void *argument)
 	(void)argument;
 	require_int(beam_message_new(&mine, "mine", 4), 0);
 	check_int(beam_channel_close(channel, BEAM_FOREVER), -ECHILD);
+	check_int(beam_channel_abort(channel), -ECHILD);
 	check_int(beam_channel_flush(channel, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_peer(channel, &peer), -ECHILD);
 	check_int(beam_channel_peer_pidfd(channel), -ECHILD);

@@ -276,14 +276,15 @@ static void *wait_to_accept(void *argument)
 	return NULL;
 }
 
-/* What wakes them: this side's close, the other side's, or the end of what they wait on. None of it may fail to. */
-enum waking { CLOSE_HERE, CLOSE_THERE, TOPIC_HERE };
+/* What wakes them: this side's close, the other side's, an abort, or the end of what they wait on. None of it may fail to. */
+enum waking { CLOSE_HERE, CLOSE_THERE, ABORT_HERE, TOPIC_HERE };
 
 static void wake(struct ends *ends, enum waking waking)
 {
 	switch (waking) {
 	case CLOSE_HERE: beam_channel_close(ends->channel[0], BEAM_NOWAIT); break;
 	case CLOSE_THERE: ends->channel[1] = beam_channel_unref(ends->channel[1]); break;
+	case ABORT_HERE: check_int(beam_channel_abort(ends->channel[0]), 0); break;
 	case TOPIC_HERE: beam_topic_close(ends->topic[0]); break;
 	}
 }
@@ -332,6 +333,11 @@ void waiting_until_it_is_closed_here(void)
 void waiting_until_it_is_closed_there(void)
 {
 	wait_for_both(CLOSE_THERE);
+}
+
+void waiting_until_it_is_aborted(void)
+{
+	wait_for_both(ABORT_HERE);
 }
 
 void waiting_until_the_topic_ends(void)

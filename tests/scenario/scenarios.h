@@ -51,6 +51,7 @@
 	EACH(a_peer_that_breaks_the_protocol)                                                                                  \
 	EACH(waiting_until_it_is_closed_here)                                                                                  \
 	EACH(waiting_until_it_is_closed_there)                                                                                 \
+	EACH(waiting_until_it_is_aborted)                                                                                      \
 	EACH(waiting_until_the_topic_ends)                                                                                     \
 	EACH(waiting_for_topics_until_it_is_closed_here)                                                                       \
 	EACH(waiting_for_topics_until_it_is_closed_there)                                                                      \
