@@ -2,12 +2,10 @@
 #include "service.h"
 #include <ctype.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { WORDS = 10 };
@@ -127,12 +125,5 @@ beam_deadline service_deadline(struct service *service)
 
 int service_milliseconds(struct service *service)
 {
-	beam_deadline deadline = service_deadline(service), left;
-	struct timespec now;
-
-	if (deadline == BEAM_FOREVER)
-		return -1;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	left = (deadline - now.tv_sec * 1000000000LL - now.tv_nsec + 999999) / 1000000;
-	return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+	return beam_deadline_poll_ms(service_deadline(service));
 }

@@ -204,7 +204,12 @@ struct beam_connect_options {
 BEAM_API int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_connect_options *options,
 				  beam_deadline deadline) BEAM_CHECKED;
 
-/** Takes another handle. @return `channel` */
+/**
+ * Takes another handle.
+ *
+ * @param channel  NULL is allowed
+ * @return `channel`; NULL if it has no handle any more, as one may find it by beam_topic_channel()
+ */
 BEAM_API beam_channel *beam_channel_ref(beam_channel *channel);
 
 /**
@@ -215,6 +220,18 @@ BEAM_API beam_channel *beam_channel_ref(beam_channel *channel);
  * @return NULL, to be assigned to the variable that held the handle
  */
 BEAM_API beam_channel *beam_channel_unref(beam_channel *channel);
+
+/**
+ * Keeps a pointer of the program's with a channel, for all who hold it, until another one is set.
+ * The library does nothing with it. Safe from any thread.
+ *
+ * @param channel  NULL is allowed and does nothing
+ * @param data     the caller's: it is neither followed nor freed
+ */
+BEAM_API void beam_channel_set_user_data(beam_channel *channel, void *data);
+
+/** @return the pointer that was set last; NULL if none was, and for NULL. Also in a forked child */
+BEAM_API void *beam_channel_user_data(const beam_channel *channel);
 
 /**
  * Closes a channel: everyone who waits on it is woken, sends give -EPIPE, what was accepted is sent, then goodbye is said. What

@@ -33,6 +33,17 @@ typedef int64_t beam_deadline;
  */
 BEAM_API beam_deadline beam_in_ms(int64_t milliseconds);
 
+/**
+ * How long it is until a deadline, as poll(2) and epoll_wait(2) take it: for those who wait for
+ * the library's descriptors by themselves.
+ *
+ * @return milliseconds, rounded up so that the deadline has passed when they are over; at most
+ *         INT_MAX; 0 for BEAM_NOWAIT and for a time that has passed; -1 for BEAM_FOREVER
+ *
+ * Never fails. Safe from any thread, and in a forked child.
+ */
+BEAM_API int beam_deadline_poll_ms(beam_deadline deadline);
+
 BEAM_END
 
 #endif

@@ -59,6 +59,26 @@ BEAM_API beam_topic *beam_topic_unref(beam_topic *topic);
 BEAM_API const char *beam_topic_name(const beam_topic *topic);
 
 /**
+ * The channel of a topic.
+ *
+ * @return the channel, without a handle: it is there as long as the topic is. beam_channel_ref()
+ *         takes a handle if the channel still has any. NULL for NULL
+ */
+BEAM_API beam_channel *beam_topic_channel(const beam_topic *topic);
+
+/**
+ * Keeps a pointer of the program's with a topic, for all who hold it, until another one is set.
+ * The library does nothing with it. Safe from any thread.
+ *
+ * @param topic  NULL is allowed and does nothing
+ * @param data   the caller's: it is neither followed nor freed
+ */
+BEAM_API void beam_topic_set_user_data(beam_topic *topic, void *data);
+
+/** @return the pointer that was set last; NULL if none was, and for NULL. Also in a forked child */
+BEAM_API void *beam_topic_user_data(const beam_topic *topic);
+
+/**
  * Sends a message of bytes.
  *
  * @param data      borrowed; may be NULL if `size` is 0

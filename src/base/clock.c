@@ -56,7 +56,7 @@ struct timespec *deadline_timeout(beam_deadline deadline, struct timespec *stora
 	return storage;
 }
 
-int deadline_milliseconds(beam_deadline deadline)
+int beam_deadline_poll_ms(beam_deadline deadline)
 {
 	int64_t left = time_left(deadline);
 

@@ -22,9 +22,6 @@ bool deadline_passed(beam_deadline deadline);
 /* The time left, for ppoll; NULL stands for no limit. `storage` holds the result. */
 struct timespec *deadline_timeout(beam_deadline deadline, struct timespec *storage);
 
-/* The time left in milliseconds, rounded up, for epoll_wait; -1 stands for no limit. */
-int deadline_milliseconds(beam_deadline deadline);
-
 /* The earlier of two. */
 static inline beam_deadline deadline_earlier(beam_deadline a, beam_deadline b)
 {

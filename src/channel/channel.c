@@ -343,12 +343,26 @@ int beam_channel_abort(beam_channel *channel)
 
 beam_channel *beam_channel_ref(beam_channel *channel)
 {
+	bool held = true;
+
 	if (channel && !channel_foreign(channel)) {
 		pthread_mutex_lock(&channel->lock);
-		channel->handles++;
+		held = channel->handles > 0;
+		channel->handles += held;
 		pthread_mutex_unlock(&channel->lock);
 	}
-	return channel;
+	return held ? channel : NULL;
+}
+
+void beam_channel_set_user_data(beam_channel *channel, void *data)
+{
+	if (channel)
+		atomic_store_explicit(&channel->user_data, data, memory_order_release);
+}
+
+void *beam_channel_user_data(const beam_channel *channel)
+{
+	return channel ? atomic_load_explicit(&channel->user_data, memory_order_acquire) : NULL;
 }
 
 /* Topics that nobody has opened go with the last handle: nobody can open them any more. */

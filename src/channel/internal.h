@@ -85,6 +85,7 @@ struct beam_channel {
 	atomic_uint memory;
 	struct list of_process;
 	struct channel_hook hook;
+	_Atomic(void *) user_data;
 	/* Whom attachments that came are charged to until they have been taken or closed, each of which keeps the channel's
 	 * memory; how many there are; how many the channel may have at most. */
 	struct reaper_account account;
@@ -203,6 +204,7 @@ struct beam_topic {
 	unsigned n_open;
 
 	struct outbox outbox;
+	_Atomic(void *) user_data;
 	size_t name_size;
 	char name[];
 };

@@ -299,7 +299,7 @@ static bool standby_turn(struct beam_channel *channel)
 	rest = standby_look(channel, true);
 	if (rest.over)
 		return false;
-	n = sys_epoll_wait(channel->epoll, events, EVENTS, deadline_milliseconds(rest.until));
+	n = sys_epoll_wait(channel->epoll, events, EVENTS, beam_deadline_poll_ms(rest.until));
 	for (int i = 0; i < n; i++) {
 		uint64_t count;
 

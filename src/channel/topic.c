@@ -195,6 +195,22 @@ const char *beam_topic_name(const beam_topic *topic)
 	return topic ? topic->name : NULL;
 }
 
+beam_channel *beam_topic_channel(const beam_topic *topic)
+{
+	return topic ? topic->channel : NULL;
+}
+
+void beam_topic_set_user_data(beam_topic *topic, void *data)
+{
+	if (topic)
+		atomic_store_explicit(&topic->user_data, data, memory_order_release);
+}
+
+void *beam_topic_user_data(const beam_topic *topic)
+{
+	return topic ? atomic_load_explicit(&topic->user_data, memory_order_acquire) : NULL;
+}
+
 /* ---- Ends ------------------------------------------------------------------------------------------------------------------- */
 
 static void close_outlet(struct beam_topic *topic)

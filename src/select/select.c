@@ -323,7 +323,7 @@ ssize_t beam_select_wait(beam_select *select, struct beam_select_ready *ret, siz
 		return r < 0 ? r : -EINVAL;
 	for (;;) {
 		bool last = deadline_passed(deadline);
-		int got = sys_epoll_wait(select->epoll, events, n < EVENTS ? (int)n : EVENTS, deadline_milliseconds(deadline));
+		int got = sys_epoll_wait(select->epoll, events, n < EVENTS ? (int)n : EVENTS, beam_deadline_poll_ms(deadline));
 		size_t told = got > 0 ? selector_tell(select, events, (size_t)got, ret) : 0;
 
 		if (told)

@@ -70,11 +70,11 @@ static void test_the_time_left_for_ppoll(void)
 
 static void test_the_time_left_for_epoll_wait_is_rounded_up(void)
 {
-	check_int(deadline_milliseconds(BEAM_FOREVER), -1);
-	check_int(deadline_milliseconds(BEAM_NOWAIT), 0);
-	check_int(deadline_milliseconds(1), 0);
-	check_int(deadline_milliseconds(BEAM_FOREVER - 1), INT_MAX);
-	check_int(deadline_milliseconds(clock_now() + (int64_t)3600 * 1000 * MS), 3600 * 1000);
+	check_int(beam_deadline_poll_ms(BEAM_FOREVER), -1);
+	check_int(beam_deadline_poll_ms(BEAM_NOWAIT), 0);
+	check_int(beam_deadline_poll_ms(1), 0);
+	check_int(beam_deadline_poll_ms(BEAM_FOREVER - 1), INT_MAX);
+	check_int(beam_deadline_poll_ms(clock_now() + (int64_t)3600 * 1000 * MS), 3600 * 1000);
 }
 
 static void test_the_earlier_of_two_deadlines(void)

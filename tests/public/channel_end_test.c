@@ -253,6 +253,23 @@ static void test_another_handle_keeps_a_channel_open(void)
 	ends_close(&ends);
 }
 
+static void test_a_channel_without_handles_is_found_by_its_topic_and_not_revived(void)
+{
+	beam_channel *channel;
+
+	ends_open(&ends, NULL);
+	channel = ends.channel[0];
+	check(beam_topic_channel(ends.topic[0]) == channel);
+	check(beam_topic_channel(NULL) == NULL && beam_channel_ref(NULL) == NULL);
+	ends.channel[0] = beam_channel_unref(channel);
+	check(beam_topic_channel(ends.topic[0]) == channel);
+	check(beam_channel_ref(channel) == NULL);
+	check_int(beam_channel_close(channel, soon()), 0);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
+	check_int(receive_nothing(ends.topic[1], soon()), 0);
+	ends_close(&ends);
+}
+
 /* ---- Nothing is lost ------------------------------------------------------------------------------------------------------------------------ */
 
 enum { BURST = 20000 };
@@ -413,6 +430,7 @@ static const struct test tests[] = {
     TEST(test_of_a_channel_that_has_ended_topics_with_messages_can_still_be_opened),
     TEST(test_topics_and_messages_outlive_their_channel),
     TEST(test_another_handle_keeps_a_channel_open),
+    TEST(test_a_channel_without_handles_is_found_by_its_topic_and_not_revived),
     TEST(test_a_program_that_sends_a_burst_and_returns_from_main_loses_nothing),
     TEST(test_a_burst_before_the_last_handle_goes_loses_nothing),
     TEST(test_what_a_killed_process_had_flushed_arrives_and_then_an_error),

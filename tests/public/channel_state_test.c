@@ -163,6 +163,28 @@ static void test_limits_of_a_silent_peer_are_waited_for_until_the_deadline(void)
 	ends_close(&ends);
 }
 
+static void test_pointers_of_the_program_are_kept_with_channels_and_topics(void)
+{
+	beam_topic *again;
+	int ours, others;
+
+	ends_open(&ends, NULL);
+	check(beam_channel_user_data(ends.channel[0]) == NULL && beam_topic_user_data(ends.topic[0]) == NULL);
+	beam_channel_set_user_data(ends.channel[0], &ours);
+	beam_topic_set_user_data(ends.topic[0], &others);
+	require_int(beam_topic_open(&again, ends.channel[0], "topic"), 0);
+	check(beam_channel_user_data(beam_topic_channel(again)) == &ours);
+	check(beam_topic_user_data(again) == &others);
+	beam_topic_unref(again);
+	beam_channel_set_user_data(ends.channel[0], NULL);
+	check(beam_channel_user_data(ends.channel[0]) == NULL);
+	check(beam_channel_user_data(ends.channel[1]) == NULL && beam_topic_user_data(ends.topic[1]) == NULL);
+	beam_channel_set_user_data(NULL, &ours);
+	beam_topic_set_user_data(NULL, &ours);
+	check(beam_channel_user_data(NULL) == NULL && beam_topic_user_data(NULL) == NULL);
+	ends_close(&ends);
+}
+
 static struct beam_statistics statistics_of(beam_channel *channel, beam_topic *topic)
 {
 	struct beam_statistics statistics = {0};
@@ -254,6 +276,7 @@ static const struct test tests[] = {
     TEST(test_limits_are_given_to_older_and_newer_programs),
     TEST(test_limits_that_never_came_are_not_waited_for_after_a_close),
     TEST(test_limits_of_a_silent_peer_are_waited_for_until_the_deadline),
+    TEST(test_pointers_of_the_program_are_kept_with_channels_and_topics),
     TEST(test_statistics_count_what_was_sent_and_what_was_taken),
     TEST(test_messages_that_a_dead_connection_took_along_are_counted_as_lost),
 };

@@ -111,15 +111,6 @@ static void test_a_side_whose_own_thread_reads_answers_too(void)
 
 /* ---- Loops ----------------------------------------------------------------------------------- */
 
-static int milliseconds_until(beam_deadline deadline)
-{
-	int64_t left = deadline - now_ns();
-
-	if (deadline == BEAM_FOREVER || left > INT64_C(20000000))
-		return 20;
-	return left <= 0 ? 0 : (int)(left / 1000000) + 1;
-}
-
 /* A turn of a loop that looks at least every 20 ms whether its program ends: what dispatch
  * tells. */
 static int turn(beam_channel *channel)
@@ -129,7 +120,7 @@ static int turn(beam_channel *channel)
 
 	if (item.fd < 0 || beam_channel_loop_deadline(channel, &deadline) < 0)
 		return 0;
-	require(poll(&item, 1, milliseconds_until(deadline)) >= 0);
+	require(poll(&item, 1, beam_deadline_poll_ms(deadline < beam_in_ms(20) ? deadline : beam_in_ms(20))) >= 0);
 	return beam_channel_dispatch(channel, item.revents);
 }
 

@@ -14,9 +14,9 @@ struct beam_channel_options endpoint_options(void)
 	if (channel.pool_bytes < options.limit)
 		channel.pool_bytes = options.limit;
 	/* Whoever gives us so long does not want us to wait for ever so long for a goodbye afterwards. */
-	int64_t left = (options.deadline - beam_in_ms(0)) / 1000000;
-	if (left < channel.linger_ms)
-		channel.linger_ms = left > 0 ? (uint32_t)left : 0;
+	int left = beam_deadline_poll_ms(options.deadline);
+	if (left >= 0 && (uint32_t)left < channel.linger_ms)
+		channel.linger_ms = (uint32_t)left;
 	return channel;
 }
 
