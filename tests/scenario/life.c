@@ -92,6 +92,19 @@ static void ask(const struct ends *ends, int side)
 	check_int(statistics.messages_sent, 0);
 }
 
+/* What never fails. */
+static void keep_and_find(struct ends *ends, int side)
+{
+	beam_channel *channel = beam_topic_channel(ends->topic[side]);
+
+	check(channel == ends->channel[side]);
+	beam_channel_set_user_data(channel, &ends->flow[side]);
+	beam_topic_set_user_data(ends->topic[side], channel);
+	check(beam_channel_user_data(channel) == &ends->flow[side]);
+	check(beam_topic_user_data(ends->topic[side]) == channel);
+	check_int(beam_deadline_poll_ms(BEAM_FOREVER), -1);
+}
+
 void a_channel_that_is_asked(void)
 {
 	struct ends *ends = ends_make(NULL);
@@ -101,6 +114,7 @@ void a_channel_that_is_asked(void)
 		return;
 	for (int i = 0; i < 2; i++) {
 		ask(ends, i);
+		keep_and_find(ends, i);
 		/* Of a pair there is nothing to tell, whether or not the kernel answers. */
 		check(beam_channel_peer(ends->channel[i], &peer) < 0);
 	}
