@@ -68,12 +68,15 @@ static int run(beam_router *router)
 
 static int serve(int socket, beam_channel *log)
 {
-	struct beam_route logs = {.size = sizeof logs, .prefix = "log.", .channel = log};
-	struct beam_route questions = {.size = sizeof questions, .name = "question", .handle = answer};
+	struct beam_route logs = BEAM_ROUTE, questions = BEAM_ROUTE;
 	beam_channel *channel;
 	beam_router *router;
 	int r;
 
+	logs.prefix = "log.";
+	logs.channel = log;
+	questions.name = "question";
+	questions.handle = answer;
 	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_router_new(&router) < 0)
 		return -1;
 	r = beam_router_add_route(router, &logs, NULL);

@@ -49,7 +49,8 @@ BEAM_API int beam_topic_send_fd(beam_topic *topic) BEAM_CHECKED;
 /**
  * The descriptor that is readable while beam_channel_accept() would not wait: there is a topic, or there will be none any more.
  *
- * @return as beam_topic_receive_fd()
+ * @return as beam_topic_receive_fd(), and
+ * @retval -EPIPE  the channel has no handle any more
  */
 BEAM_API int beam_channel_accept_fd(beam_channel *channel) BEAM_CHECKED;
 

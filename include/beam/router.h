@@ -65,7 +65,7 @@ BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message *
  */
 typedef struct beam_router beam_router;
 
-/** Where messages go. Begin with `{.size = sizeof(struct beam_route)}` and set what you need. */
+/** Where messages go. Begin with BEAM_ROUTE and set what you need. */
 struct beam_route {
 	/** sizeof(struct beam_route) */
 	size_t size;
@@ -104,6 +104,21 @@ struct beam_route {
 	unsigned sink;
 };
 
+/** A route of all messages to nowhere yet. */
+#define BEAM_ROUTE                                                                                                             \
+	{                                                                                                                      \
+		sizeof(struct beam_route), /* size */                                                                          \
+		    NULL,                  /* name */                                                                          \
+		    NULL,                  /* prefix */                                                                        \
+		    NULL,                  /* match */                                                                         \
+		    NULL,                  /* topic */                                                                         \
+		    NULL,                  /* channel */                                                                       \
+		    NULL,                  /* handle */                                                                        \
+		    NULL,                  /* argument */                                                                      \
+		    NULL,                  /* release */                                                                       \
+		    0,                     /* sink */                                                                          \
+	}
+
 /**
  * Makes a router without routes and sources.
  *
@@ -136,6 +151,7 @@ BEAM_API beam_router *beam_router_unref(beam_router *router);
  * @retval -EINVAL        a NULL, no or several targets, both `name` and `prefix`, an empty name, or another `sink`
  * @retval -ENAMETOOLONG  the name or prefix is longer than BEAM_TOPIC_NAME_MAX
  * @retval -E2BIG         the route is from a newer library and sets what this one does not know
+ * @retval -EPIPE         the channel has no handle any more
  * @retval -ENOMEM        no memory
  * @retval -ECHILD        in a forked child
  */
@@ -165,7 +181,8 @@ BEAM_API int beam_router_add_topic(beam_router *router, beam_topic *topic, void 
 /**
  * Adds a channel: the topics that its other side opens, and nobody here has opened, are sources until they end.
  *
- * Results as of beam_router_add_topic().
+ * Results as of beam_router_add_topic(), and
+ * @retval -EPIPE  the channel has no handle any more
  */
 BEAM_API int beam_router_add_channel(beam_router *router, beam_channel *channel, void *tag) BEAM_CHECKED;
 

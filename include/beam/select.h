@@ -77,7 +77,8 @@ BEAM_API int beam_select_add_topic(beam_select *select, beam_topic *topic, unsig
 /**
  * Adds a channel, for the topics that the other side opens (BEAM_SELECT_ACCEPT).
  *
- * Results as of beam_select_add_topic().
+ * Results as of beam_select_add_topic(), and
+ * @retval -EPIPE  the channel has no handle any more
  */
 BEAM_API int beam_select_add_channel(beam_select *select, beam_channel *channel, void *tag) BEAM_CHECKED;
 

@@ -88,15 +88,17 @@ int beam_topic_send_fd(beam_topic *topic)
 int beam_channel_accept_fd(beam_channel *channel)
 {
 	WITHOUT_CANCELLATION;
-	bool is_new;
-	int fd;
+	bool is_new = false;
+	int fd = -EPIPE;
 
 	if (!channel)
 		return -EINVAL;
 	if (channel_foreign(channel))
 		return -ECHILD;
 	pthread_mutex_lock(&channel->lock);
-	fd = level_open(&channel->acceptable, &is_new);
+	/* It is closed with the last handle. */
+	if (channel->handles)
+		fd = level_open(&channel->acceptable, &is_new);
 	channel_show(channel);
 	pthread_mutex_unlock(&channel->lock);
 	return opened(channel, fd, is_new);

@@ -73,7 +73,7 @@ static struct route *route_make(const struct beam_route *to)
 	route->to = *to;
 	memcpy(route->text, text, size);
 	beam_topic_ref(to->topic);
-	beam_channel_ref(to->channel);
+	route->to.channel = beam_channel_ref(to->channel);
 	return route;
 }
 
@@ -102,6 +102,10 @@ int beam_router_add_route(beam_router *router, const struct beam_route *given, u
 	route = route_make(&to);
 	if (!route)
 		return -ENOMEM;
+	if (to.channel && !route->to.channel) {
+		free(route);
+		return -EPIPE;
+	}
 	pthread_mutex_lock(&router->lock);
 	route->id = ++router->last_id;
 	insert(router, route);

@@ -134,7 +134,8 @@ static int router_add(struct beam_router *router, beam_channel *channel, beam_to
 		return -ENOMEM;
 	source->channel = beam_channel_ref(channel);
 	source->topic = beam_topic_ref(topic);
-	r = router_add_source(router, source);
+	/* A channel that has no handle is not to be had. */
+	r = channel && !source->channel ? -EPIPE : router_add_source(router, source);
 	if (r < 0)
 		source_free(source);
 	return r;

@@ -256,7 +256,9 @@ static void test_another_handle_keeps_a_channel_open(void)
 static void test_a_channel_without_handles_is_found_by_its_topic_and_not_revived(void)
 {
 	beam_channel *channel;
+	beam_select *selector;
 
+	require_int(beam_select_new(&selector), 0);
 	ends_open(&ends, NULL);
 	channel = ends.channel[0];
 	check(beam_topic_channel(ends.topic[0]) == channel);
@@ -264,6 +266,9 @@ static void test_a_channel_without_handles_is_found_by_its_topic_and_not_revived
 	ends.channel[0] = beam_channel_unref(channel);
 	check(beam_topic_channel(ends.topic[0]) == channel);
 	check(beam_channel_ref(channel) == NULL);
+	check_int(beam_channel_accept_fd(channel), -EPIPE);
+	check_int(beam_select_add_channel(selector, channel, NULL), -EPIPE);
+	beam_select_unref(selector);
 	check_int(beam_channel_close(channel, soon()), 0);
 	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
 	check_int(receive_nothing(ends.topic[1], soon()), 0);

@@ -354,6 +354,23 @@ static int add_bad(struct scene *scene, struct beam_route route)
 	return r;
 }
 
+static void test_a_channel_without_handles_is_neither_source_nor_target(void)
+{
+	struct beam_route route = BEAM_ROUTE;
+	struct handler handler = {0};
+	struct scene scene;
+
+	begin(&scene);
+	scene.out.channel[0] = beam_channel_unref(scene.out.channel[0]);
+	route.channel = beam_topic_channel(scene.out.topic[0]);
+	route.argument = &handler;
+	route.release = released;
+	check_int(add_bad(&scene, route), -EPIPE);
+	check_int(handler.released, 0);
+	check_int(beam_router_add_channel(scene.router, route.channel, NULL), -EPIPE);
+	end(&scene);
+}
+
 static void test_bad_routes_are_not_added(void)
 {
 	struct {
@@ -440,6 +457,7 @@ static const struct test tests[] = {
     TEST(test_a_handler_may_answer_a_call_and_a_topic_is_not_sent_one),
     TEST(test_a_handler_may_remove_its_own_route_which_is_released_once_it_has_returned),
     TEST(test_a_predicate_that_removes_its_own_route_leaves_the_message_to_the_next),
+    TEST(test_a_channel_without_handles_is_neither_source_nor_target),
     TEST(test_bad_routes_are_not_added),
     TEST(test_nulls_give_einval),
     TEST(test_a_forked_child_can_not_use_its_parents_router),
