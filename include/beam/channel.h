@@ -79,9 +79,11 @@ struct beam_channel_options {
 	uint32_t message_attachments;
 	/** Bytes (64 a message besides its payload) that wait on one topic before its senders wait: 64 KiB to 1 GiB. */
 	uint32_t topic_window_bytes;
-	/** Attachments that wait on one topic before its senders wait: at most 65,535, and not below message_attachments. */
+	/** Attachments that wait on one topic before its senders wait: at most 65,535, and not below message_attachments. The default
+	 *  is raised to them. */
 	uint32_t topic_window_attachments;
-	/** Bytes that large messages of all topics may take beyond their windows: 1 MiB to 1 GiB, and not below message_bytes. */
+	/** Bytes that large messages of all topics may take beyond their windows: 1 MiB to 1 GiB, and not below message_bytes. The
+	 *  default is raised to them. */
 	uint32_t pool_bytes;
 	/** Attachments of the whole channel that are here at once: at most 65,535, and not below message_attachments. 0: it shares
 	 *  with the other channels of the process, which together borrow a fifth of RLIMIT_NOFILE, as long as so much is free. A
@@ -138,6 +140,19 @@ struct beam_channel_options {
 		    0,                               /* loop */                                                                \
 		    0,                               /* idle_timeout_ms */                                                     \
 	}
+
+/**
+ * Tells which option is out of its range, for those that make a channel say -EINVAL only.
+ *
+ * @param ret_name  takes the name of the first one, a constant string; untouched if there is none
+ * @retval 0        a channel can be made with them
+ * @retval -EINVAL  `ret_name` is out of its range, or does not fit another option; "size": it was
+ *                  never set. Or a NULL, and then `ret_name` is untouched
+ * @retval -E2BIG   the options are from a newer library and set what this one does not know
+ *
+ * Safe from any thread, and in a forked child.
+ */
+BEAM_API int beam_channel_options_check(const struct beam_channel_options *options, const char **ret_name) BEAM_CHECKED;
 
 /**
  * Makes a channel of a connected unix stream socket. Both sides are equals; neither waits for the other here.

@@ -8,6 +8,7 @@
 
 /* What one option may be by itself. */
 struct bounds {
+	const char *name;
 	size_t option; /* its offset */
 	uint32_t least, most;
 };
@@ -22,10 +23,11 @@ static bool is_within(const struct beam_channel_options *options, const struct b
 
 #define BOUNDS(option, least, most)                                                                                            \
 	{                                                                                                                      \
-		offsetof(struct beam_channel_options, option), least, most                                                     \
+#option, offsetof(struct beam_channel_options, option), least, most                                            \
 	}
 
-static int check_options(const struct beam_channel_options *options)
+/* -EINVAL: one is out of its range, and `ret_name` takes which. */
+static int check_options(const struct beam_channel_options *options, const char **ret_name)
 {
 	const struct bounds table[] = {
 	    BOUNDS(topics, limits_base.topics, 65535),
@@ -46,17 +48,54 @@ static int check_options(const struct beam_channel_options *options)
 	};
 
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-		if (!is_within(options, &table[i]))
+		if (!is_within(options, &table[i])) {
+			*ret_name = table[i].name;
 			return -EINVAL;
+		}
 	return 0;
 }
 
-int channel_take_options(struct beam_channel_options *ret, const struct beam_channel_options *options)
+/* What was left at its default is raised to what a message may have. */
+static void fit(struct beam_channel_options *options, const struct beam_channel_options *defaults)
+{
+	if (options->pool_bytes == defaults->pool_bytes && options->pool_bytes < options->message_bytes)
+		options->pool_bytes = options->message_bytes;
+	if (options->topic_window_attachments == defaults->topic_window_attachments &&
+	    options->topic_window_attachments < options->message_attachments)
+		options->topic_window_attachments = options->message_attachments;
+}
+
+static int take_named(struct beam_channel_options *ret, const struct beam_channel_options *options, const char **ret_name)
 {
 	const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
 	int r;
 
 	*ret = defaults;
+	*ret_name = "size";
 	r = options ? options_take(ret, sizeof *ret, options, offsetof(struct beam_channel_options, calls)) : 0;
-	return r < 0 ? r : check_options(ret);
+	if (r < 0)
+		return r;
+	fit(ret, &defaults);
+	return check_options(ret, ret_name);
+}
+
+int channel_take_options(struct beam_channel_options *ret, const struct beam_channel_options *options)
+{
+	const char *name;
+
+	return take_named(ret, options, &name);
+}
+
+int beam_channel_options_check(const struct beam_channel_options *options, const char **ret_name)
+{
+	struct beam_channel_options taken;
+	const char *name;
+	int r;
+
+	if (!options || !ret_name)
+		return -EINVAL;
+	r = take_named(&taken, options, &name);
+	if (r < 0)
+		*ret_name = name;
+	return r;
 }

@@ -61,7 +61,7 @@ static void check_options(const struct command *command, beam_deadline begin)
 		must(options.sources[i].path || options.sources[i].fd >= 0);
 	must(options.patience >= -1 && options.deadline >= begin);
 	must((command->bit == SERVE || options.patience < 0) == (options.deadline == BEAM_FOREVER));
-	must(channel.message_bytes == options.limit && channel.pool_bytes >= options.limit);
+	must(channel.message_bytes == options.limit && beam_channel_options_check(&channel, &(const char *){NULL}) == 0);
 }
 
 /* Parses arguments as those of a command of which nothing was asked before. */

@@ -44,6 +44,7 @@ static int with_options(const struct beam_channel_options *options)
 
 	require_int(beam_socket_pair(SOCK_STREAM, ends), 0);
 	r = beam_channel_from_fd(&channel, ends[0], options);
+	check_int(beam_channel_options_check(options, &(const char *){NULL}), r);
 	if (r < 0) {
 		check(channel == UNTOUCHED(beam_channel *));
 		check(fd_open(ends[0]));
@@ -129,6 +130,47 @@ static void test_options_that_do_not_fit_together_are_refused(void)
 	check_int(with_options(&options), -EINVAL);
 	options.loop = 1;
 	check_int(with_options(&options), 0);
+}
+
+static void test_an_option_left_at_its_default_fits_one_that_was_raised(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	struct beam_limits limits;
+	struct ends ends;
+
+	options.message_bytes = options.pool_bytes + 1;
+	options.message_attachments = options.topic_window_attachments + 1;
+	ends_open(&ends, &options);
+	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), 0);
+	check_int(limits.message_bytes, options.message_bytes);
+	check_int(limits.pool_bytes, options.message_bytes);
+	check_int(limits.topic_window_attachments, options.message_attachments);
+	ends_close(&ends);
+}
+
+static void expect_wrong(const struct beam_channel_options *options, int error, const char *name)
+{
+	const char *told = NULL;
+
+	check_int(beam_channel_options_check(options, &told), error);
+	check_string(told, name);
+}
+
+static void test_an_option_out_of_its_range_is_named(void)
+{
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	const char *untouched = NULL;
+
+	expect_wrong(&options, 0, NULL);
+	options.pool_bytes = options.message_bytes - 1;
+	expect_wrong(&options, -EINVAL, "pool_bytes");
+	options.calls = 0;
+	expect_wrong(&options, -EINVAL, "calls");
+	options.size = 0;
+	expect_wrong(&options, -EINVAL, "size");
+	check_int(beam_channel_options_check(NULL, &untouched), -EINVAL);
+	check_int(beam_channel_options_check(&options, NULL), -EINVAL);
+	check_string(untouched, NULL);
 }
 
 static void test_options_of_an_older_or_newer_header_are_understood_or_refused(void)
@@ -255,6 +297,8 @@ static const struct test tests[] = {
     TEST(test_an_option_out_of_its_range_is_refused_and_its_ends_are_not),
     TEST(test_zero_means_what_the_header_says_where_it_is_allowed),
     TEST(test_options_that_do_not_fit_together_are_refused),
+    TEST(test_an_option_left_at_its_default_fits_one_that_was_raised),
+    TEST(test_an_option_out_of_its_range_is_named),
     TEST(test_options_of_an_older_or_newer_header_are_understood_or_refused),
     TEST(test_bad_addresses_to_connect),
     TEST(test_a_server_that_speaks_packets_or_is_gone_is_no_server),

@@ -103,6 +103,7 @@ static void keep_and_find(struct ends *ends, int side)
 	check(beam_channel_user_data(channel) == &ends->flow[side]);
 	check(beam_topic_user_data(ends->topic[side]) == channel);
 	check_int(beam_deadline_poll_ms(BEAM_FOREVER), -1);
+	check_int(beam_channel_options_check(&(struct beam_channel_options)BEAM_CHANNEL_OPTIONS, &(const char *){NULL}), 0);
 }
 
 void a_channel_that_is_asked(void)
