@@ -209,6 +209,16 @@ BEAM_API int beam_topic_close_receive(beam_topic *topic);
 BEAM_API int beam_topic_close(beam_topic *topic);
 
 /**
+ * Turns a topic away that should not have been opened: as beam_topic_close(), but the other side's
+ * sends give -ECONNREFUSED. That holds for its name, too, until the last handle is released.
+ * Of a topic that was closed before, sends go on giving what they gave.
+ *
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as in channel.h
+ */
+BEAM_API int beam_topic_refuse(beam_topic *topic);
+
+/**
  * The counters of a topic.
  *
  * @param ret   takes as many counters as fit

@@ -72,7 +72,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	pthread_mutex_unlock(&channel->lock);
 	if (refuse && !r) {
 		pthread_mutex_lock(&channel->tx_lock);
-		tx_reset_inlet(&channel->tx, inlet, topic ? RESET_UNWANTED : RESET_REFUSED);
+		tx_reset_inlet(&channel->tx, inlet, topic && !topic->inbox.refused ? RESET_UNWANTED : RESET_REFUSED);
 		pthread_mutex_unlock(&channel->tx_lock);
 	}
 	return r;

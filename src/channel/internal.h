@@ -176,8 +176,8 @@ struct inbox {
 	struct message_queue queue;
 	/* Readable while a receive would not wait. */
 	struct level receivable;
-	/* Nothing more comes as things are; nothing more is wanted; what receivers are told when there is nothing, or NOT_ENDED. */
-	bool ended, reset;
+	/* Nothing more comes as things are; nothing more is wanted, or ever was; what receivers are told when there is nothing, or NOT_ENDED. */
+	bool ended, reset, refused;
 	int end;
 	uint64_t messages, bytes, attachments, discarded;
 };

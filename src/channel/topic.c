@@ -226,7 +226,7 @@ static void close_outlet(struct beam_topic *topic)
 		topic_memory_unref(topic);
 }
 
-static void reset_inlets(struct beam_topic *topic)
+static void reset_inlets(struct beam_topic *topic, enum reset_reason reason)
 {
 	struct beam_channel *channel = topic->channel;
 	struct message_queue thrown;
@@ -235,6 +235,7 @@ static void reset_inlets(struct beam_topic *topic)
 	message_queue_init(&thrown);
 	pthread_mutex_lock(&topic->inbox.lock);
 	topic->inbox.reset = true;
+	topic->inbox.refused = topic->inbox.refused || reason == RESET_REFUSED;
 	message_queue_splice(&thrown, &topic->inbox.queue);
 	topic->inbox.discarded += thrown.n;
 	pthread_mutex_lock(&channel->tx_lock);
@@ -243,7 +244,7 @@ static void reset_inlets(struct beam_topic *topic)
 
 		inlet->discard = true;
 		inlet->queued = 0;
-		tx_reset_inlet(&channel->tx, inlet, inlet->closed ? RESET_DONE : RESET_UNWANTED);
+		tx_reset_inlet(&channel->tx, inlet, inlet->closed ? RESET_DONE : reason);
 	}
 	pthread_mutex_unlock(&channel->tx_lock);
 	inbox_show(&topic->inbox);
@@ -275,7 +276,7 @@ int beam_topic_close_receive(beam_topic *topic)
 		return -EINVAL;
 	if (channel_foreign(topic->channel))
 		return -ECHILD;
-	reset_inlets(topic);
+	reset_inlets(topic, RESET_UNWANTED);
 	return 0;
 }
 
@@ -284,6 +285,17 @@ int beam_topic_close(beam_topic *topic)
 	int r = beam_topic_close_send(topic);
 
 	return r < 0 ? r : beam_topic_close_receive(topic);
+}
+
+int beam_topic_refuse(beam_topic *topic)
+{
+	int r = beam_topic_close_send(topic);
+
+	if (r < 0)
+		return r;
+	WITHOUT_CANCELLATION;
+	reset_inlets(topic, RESET_REFUSED);
+	return 0;
 }
 
 beam_topic *beam_topic_unref(beam_topic *topic)
@@ -307,7 +319,7 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 	pthread_mutex_unlock(&channel->lock);
 	if (!last)
 		return NULL;
-	reset_inlets(topic);
+	reset_inlets(topic, RESET_UNWANTED);
 	topic_close_fds(topic);
 	if (forgotten)
 		topic_memory_unref(topic);

@@ -24,6 +24,7 @@ static void test_topics_that_are_reset(void)
 static void test_topics_that_are_refused(void)
 {
 	sweep_end(a_topic_that_is_refused);
+	sweep_end(a_topic_that_is_accepted_and_refused);
 }
 
 static void test_channels_that_are_closed_with_messages_on_their_way(void)

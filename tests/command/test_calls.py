@@ -116,12 +116,12 @@ class Served(Case):
         self.succeed(self.run_beam("send", "s", "t", "no answer wanted"))
         self.until(lambda: server.stdout == b"no answer wanted")
 
-    def test_other_topics_are_turned_away_as_a_side_that_has_closed(self):
+    def test_other_topics_are_refused(self):
         self.serve("cat")
         for _ in range(10):
             run = self.run_beam("call", "s", "other", "x")
             self.assertEqual(run.code, ENDED, run.stderr)
-            self.assertRegex(run.stderr, "^beam: other: the other side has closed( the topic)?\n$")
+            self.assertEqual(run.stderr, "beam: other: the other side refuses this topic\n")
 
     FLOOD = 'touch running/$$; ls running | wc -l; sleep 0.05; rm running/$$'
 
@@ -205,7 +205,7 @@ class Callers(Case):
     def test_how_a_call_ends_is_an_exit_code(self):
         for end, code, text in (
                 (lambda channel, call: channel.session.reply_error(call, w.DROPPED), FAILED, "t: the other side has not answered"),
-                (lambda channel, call: channel.session.reply_error(call, w.CLOSED), ENDED, "t: the other side has closed the topic"),
+                (lambda channel, call: channel.session.reply_error(call, w.CLOSED), ENDED, "t: the other side refuses this topic"),
                 (lambda channel, call: channel.session.reply_error(call, 256 + 77), FAILED, "t: failed with 77"),
                 (lambda channel, call: channel.session.goodbye(), ENDED, "t: the other side has closed"),
                 (lambda channel, call: channel.sock.shutdown(socket.SHUT_RDWR), ENDED, "t: the other side died")):

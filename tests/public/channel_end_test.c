@@ -14,6 +14,15 @@
 
 static struct ends ends;
 
+static int send_until_it_ends(beam_topic *topic)
+{
+	int r;
+
+	while ((r = beam_topic_send(topic, "x", 1, soon())) == 0)
+		;
+	return r;
+}
+
 /* ---- Topics end --------------------------------------------------------------------------------------------------------------------------- */
 
 static void test_a_closed_topic_ends_for_its_receivers_after_all_that_was_sent(void)
@@ -37,7 +46,6 @@ static void test_a_closed_topic_ends_for_its_receivers_after_all_that_was_sent(v
 static void test_a_reset_topic_ends_for_its_senders_and_throws_away_what_waits(void)
 {
 	struct beam_statistics statistics;
-	int r;
 
 	ends_open(&ends, NULL);
 	for (int i = 0; i < 10; i++)
@@ -47,9 +55,7 @@ static void test_a_reset_topic_ends_for_its_senders_and_throws_away_what_waits(v
 	check_int(beam_topic_close_receive(ends.topic[1]), 0);
 	check_int(beam_topic_close_receive(ends.topic[1]), 0);
 	check_int(receive_nothing(ends.topic[1], soon()), 0);
-	while ((r = beam_topic_send(ends.topic[0], "x", 1, soon())) == 0)
-		;
-	check_int(r, -EPIPE);
+	check_int(send_until_it_ends(ends.topic[0]), -EPIPE);
 	check_int(beam_topic_statistics(ends.topic[1], &statistics, sizeof statistics), 0);
 	check(statistics.messages_discarded >= 10);
 	check_int(statistics.messages_queued, 0);
@@ -62,8 +68,6 @@ static void test_a_reset_topic_ends_for_its_senders_and_throws_away_what_waits(v
 
 static void test_a_topic_can_be_closed_both_ways_while_it_is_held(void)
 {
-	int r;
-
 	ends_open(&ends, NULL);
 	send_text(ends.topic[0], "the last from here");
 	for (int i = 0; i < 2; i++)
@@ -72,17 +76,50 @@ static void test_a_topic_can_be_closed_both_ways_while_it_is_held(void)
 	check_int(receive_nothing(ends.topic[0], soon()), 0);
 	expect_text(ends.topic[1], "the last from here");
 	check_int(receive_nothing(ends.topic[1], soon()), 0);
-	while ((r = beam_topic_send(ends.topic[1], "x", 1, soon())) == 0)
-		;
-	check_int(r, -EPIPE);
+	check_int(send_until_it_ends(ends.topic[1]), -EPIPE);
 	check_int(beam_topic_close(NULL), -EINVAL);
+	ends_close(&ends);
+}
+
+static void test_a_topic_that_was_accepted_can_be_refused(void)
+{
+	beam_topic *asked, *accepted, *again;
+
+	ends_open(&ends, NULL);
+	require_int(beam_topic_open(&asked, ends.channel[0], "unwelcome"), 0);
+	send_text(asked, "is anybody there?");
+	require_int(beam_channel_accept(ends.channel[1], &accepted, soon()), 1);
+	for (int i = 0; i < 2; i++)
+		check_int(beam_topic_refuse(accepted), 0);
+	check_int(send_until_it_ends(asked), -ECONNREFUSED);
+	check_int(receive_nothing(asked, soon()), 0);
+	check_int(receive_nothing(accepted, BEAM_NOWAIT), 0);
+	check_int(beam_topic_send(accepted, "x", 1, soon()), -EPIPE);
+	/* Nor is it the next time, as long as who refused it holds it. */
+	beam_topic_unref(asked);
+	require_int(beam_topic_open(&asked, ends.channel[0], "unwelcome"), 0);
+	check_int(send_until_it_ends(asked), -ECONNREFUSED);
+	beam_topic_unref(asked);
+	beam_topic_unref(accepted);
+	require_int(beam_topic_open(&asked, ends.channel[0], "unwelcome"), 0);
+	send_text(asked, "and now?");
+	require_int(beam_channel_accept(ends.channel[1], &again, soon()), 1);
+	expect_text(again, "and now?");
+	/* What was closed before stays closed. */
+	check_int(beam_topic_close(again), 0);
+	check_int(beam_topic_refuse(again), 0);
+	check_int(send_until_it_ends(asked), -EPIPE);
+	beam_topic_unref(again);
+	beam_topic_unref(asked);
+	check_int(beam_topic_refuse(NULL), -EINVAL);
+	/* Others go on. */
+	send_text(ends.topic[0], "still here");
+	expect_text(ends.topic[1], "still here");
 	ends_close(&ends);
 }
 
 static void test_the_last_handle_closes_a_topic_both_ways(void)
 {
-	int r;
-
 	ends_open(&ends, NULL);
 	/* Before this the other side's name might come to nobody, and its messages wait for somebody. */
 	send_text(ends.topic[1], "open on both sides");
@@ -91,9 +128,7 @@ static void test_the_last_handle_closes_a_topic_both_ways(void)
 	ends.topic[0] = beam_topic_unref(ends.topic[0]);
 	expect_text(ends.topic[1], "sent before");
 	check_int(receive_nothing(ends.topic[1], soon()), 0);
-	while ((r = beam_topic_send(ends.topic[1], "x", 1, soon())) == 0)
-		;
-	check_int(r, -EPIPE);
+	check_int(send_until_it_ends(ends.topic[1]), -EPIPE);
 	ends_close(&ends);
 }
 
@@ -427,6 +462,7 @@ static const struct test tests[] = {
     TEST(test_a_closed_topic_ends_for_its_receivers_after_all_that_was_sent),
     TEST(test_a_reset_topic_ends_for_its_senders_and_throws_away_what_waits),
     TEST(test_a_topic_can_be_closed_both_ways_while_it_is_held),
+    TEST(test_a_topic_that_was_accepted_can_be_refused),
     TEST(test_the_last_handle_closes_a_topic_both_ways),
     TEST(test_a_name_can_be_opened_again_and_receiving_goes_on),
     TEST(test_a_name_opened_and_released_by_many_threads_of_both_sides_breaks_no_rule),

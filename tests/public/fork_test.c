@@ -102,6 +102,7 @@ static int child_calls_everything(void *argument)
 	check_int(beam_topic_receive_into(topic, NULL, 0, &size, NULL, 0, NULL, BEAM_FOREVER), -ECHILD);
 	check_int(beam_topic_close_send(topic), -ECHILD);
 	check_int(beam_topic_close_receive(topic), -ECHILD);
+	check_int(beam_topic_refuse(topic), -ECHILD);
 	check_int(beam_topic_statistics(topic, &statistics, sizeof statistics), -ECHILD);
 	check(beam_channel_breach(channel) == NULL);
 	/* At once: none of them waits. */

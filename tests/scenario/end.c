@@ -70,6 +70,37 @@ void a_topic_that_is_reset(void)
 	ends_release(ends, 3);
 }
 
+/* Sends on a topic of which the ledger does not know, until it is refused. */
+static void send_until_refused(beam_topic *topic)
+{
+	static const char payload[4000];
+	int r;
+
+	do
+		r = beam_topic_send(topic, payload, sizeof payload, soon());
+	while (r == 0);
+	ledger_result(r, -ECONNREFUSED, "a send that is refused",
+		      (const int[]){-EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, LEDGER_LAST});
+}
+
+void a_topic_that_is_accepted_and_refused(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_topic *topics[2] = {NULL, NULL};
+
+	if (!ends)
+		return;
+	for (int i = 0; i < 2; i++)
+		result_of(beam_topic_open(&topics[i], ends->channel[i], "unwelcome"), 0, -EPIPE, -ECONNRESET, -ENOMEM);
+	if (topics[0] && topics[1]) {
+		check_int(beam_topic_refuse(topics[1]), 0);
+		send_until_refused(topics[0]);
+	}
+	for (int i = 0; i < 2; i++)
+		beam_topic_unref(topics[i]);
+	ends_finish(ends);
+}
+
 void a_topic_that_is_refused(void)
 {
 	struct beam_channel_options options = ends_options();
@@ -82,13 +113,8 @@ void a_topic_that_is_refused(void)
 	if (!ends)
 		return;
 	r = beam_topic_open(&topic, ends->channel[0], "unknown");
-	if (result_of(r, 0, -EPIPE, -ECONNRESET, -ENOMEM)) {
-		do
-			r = beam_topic_send(topic, ends, 4000, soon());
-		while (r == 0);
-		ledger_result(r, -ECONNREFUSED, "a send that is refused",
-			      (const int[]){-EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, LEDGER_LAST});
-	}
+	if (result_of(r, 0, -EPIPE, -ECONNRESET, -ENOMEM))
+		send_until_refused(topic);
 	beam_topic_unref(topic);
 	ends_finish(ends);
 }

@@ -43,6 +43,7 @@
 	/* end.c */                                                                                                            \
 	EACH(topics_closed_and_opened_again)                                                                                   \
 	EACH(a_topic_that_is_reset)                                                                                            \
+	EACH(a_topic_that_is_accepted_and_refused)                                                                             \
 	EACH(a_topic_that_is_refused)                                                                                          \
 	EACH(a_channel_closed_here)                                                                                            \
 	EACH(a_channel_closed_there)                                                                                           \

@@ -19,9 +19,9 @@ static int say_failure(beam_call *call, beam_topic *topic)
 		output_messages(topic, false, &message, 1);
 	if (number >= BEAM_FAILURE_APPLICATION)
 		return say(CODE_FAILED, "%s: failed with %u", options.arguments[0], number - BEAM_FAILURE_APPLICATION);
-	/* Nobody took the call, as when sending on a topic that is closed or refused. */
+	/* Nobody took the call. Whoever calls a little later is told so by -ECONNREFUSED. */
 	if (number == BEAM_FAILURE_CLOSED)
-		return say(CODE_ENDED, "%s: the other side has closed the topic", options.arguments[0]);
+		return say_error(-ECONNREFUSED, options.arguments[0]);
 	return say(CODE_FAILED, "%s: the other side has not answered", options.arguments[0]);
 }
 

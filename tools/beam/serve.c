@@ -82,7 +82,10 @@ static void *serve_topics(void *argument)
 	beam_topic *topic;
 
 	while (beam_channel_accept(work->channel, &topic, BEAM_FOREVER) > 0) {
-		next = strcmp(beam_topic_name(topic), options.arguments[0]) == 0 ? work_new(work->channel, topic, NULL) : NULL;
+		bool served = strcmp(beam_topic_name(topic), options.arguments[0]) == 0;
+		next = served ? work_new(work->channel, topic, NULL) : NULL;
+		if (!served)
+			beam_topic_refuse(topic);
 		beam_topic_unref(topic);
 		if (next && !serve_begin(receive, next))
 			receive(next);
