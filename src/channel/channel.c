@@ -31,12 +31,8 @@ void channel_memory_ref(struct beam_channel *channel)
 
 bool channel_memory_ref_if_held(struct beam_channel *channel)
 {
-	unsigned n = atomic_load_explicit(&channel->memory, memory_order_relaxed);
-
-	while (n &&
-	       !atomic_compare_exchange_weak_explicit(&channel->memory, &n, n + 1, memory_order_relaxed, memory_order_relaxed))
-		;
-	return n > 0;
+	/* Who frees it looks at the count no more. */
+	return atomic_fetch_add_explicit(&channel->memory, 1, memory_order_relaxed) > 0;
 }
 
 static void channel_free(struct beam_channel *channel)

@@ -104,14 +104,20 @@ static void begin_process(void)
 	condition_init(&reaper.drained);
 }
 
-/* Takes the lock; false: there is no memory for a reaper in this process. */
+/* Takes the lock, in a process that has a number. */
+static void reaper_lock(void)
+{
+	pthread_mutex_lock(&lock);
+	if (reaper.process != process_id())
+		begin_process();
+}
+
+/* The same; false: there is no memory for a reaper in this process, nor was there ever. */
 static bool reaper_enter(void)
 {
 	if (process_id() == 0 && process_prepare() < 0)
 		return false;
-	pthread_mutex_lock(&lock);
-	if (reaper.process != process_id())
-		begin_process();
+	reaper_lock();
 	return true;
 }
 
@@ -359,7 +365,7 @@ static void close_here(struct reaper_account *account, const int *fds, size_t n)
 		close(fds[i]);
 		closed++;
 	}
-	if (account && account->process == process_id())
+	if (account)
 		account->settled(account, closed);
 }
 
@@ -442,8 +448,9 @@ bool reaper_drain(beam_deadline deadline)
  * one that hangs. A forked child that has not used the reaper leaves it alone. */
 static void reaper_end(void)
 {
-	if (process_id() == 0 || !reaper_enter())
+	if (process_id() == 0)
 		return;
+	reaper_lock();
 	reaper.ending = true;
 	pthread_cond_broadcast(&reaper.work);
 	pthread_mutex_unlock(&lock);

@@ -147,6 +147,31 @@ static void test_who_cannot_be_kept_waits_for_his_turn_to_write(void)
 	}
 }
 
+static void take_no_duplicate(void *unused)
+{
+	(void)unused;
+	no_duplicates();
+}
+
+static void find_it_full(void *unused)
+{
+	(void)unused;
+	fault_only(FAULT(SYS_SENDMSG));
+	fault_at(1, EAGAIN, FAULT_ONCE);
+	fault_meanwhile(SYS_FCNTL, 1, take_no_duplicate, NULL);
+}
+
+static void test_who_finds_the_socket_full_and_cannot_be_kept_writes_on(void)
+{
+	begin_settled(NULL);
+	fault_meanwhile(SYS_SENDMSG, 1, find_it_full, NULL);
+	check_int(send_stdin(1, "its own", soon()), 0);
+	check(fault_hit());
+	fault_off();
+	expect_of_peer(1, "its own", 1);
+	end();
+}
+
 static bool somebody_has_the_right(void)
 {
 	bool writing;
@@ -208,6 +233,7 @@ static const struct test tests[] = {
     TEST(test_a_run_ends_where_its_descriptors_would_be_too_many),
     TEST(test_of_descriptors_that_cannot_all_be_duplicated_none_is_left),
     TEST(test_who_cannot_be_kept_waits_for_his_turn_to_write),
+    TEST(test_who_finds_the_socket_full_and_cannot_be_kept_writes_on),
     TEST(test_who_cannot_be_kept_waits_for_room_in_the_socket),
     TEST(test_in_a_burst_who_cannot_be_kept_writes_for_himself),
 };
