@@ -282,19 +282,21 @@ int beam_topic_close_receive(beam_topic *topic)
 
 int beam_topic_close(beam_topic *topic)
 {
-	int r = beam_topic_close_send(topic);
+	int r = beam_topic_close_receive(topic);
 
-	return r < 0 ? r : beam_topic_close_receive(topic);
+	return r < 0 ? r : beam_topic_close_send(topic);
 }
 
 int beam_topic_refuse(beam_topic *topic)
 {
-	int r = beam_topic_close_send(topic);
-
-	if (r < 0)
-		return r;
 	WITHOUT_CANCELLATION;
+
+	if (!topic)
+		return -EINVAL;
+	if (channel_foreign(topic->channel))
+		return -ECHILD;
 	reset_inlets(topic, RESET_REFUSED);
+	close_outlet(topic);
 	return 0;
 }
 

@@ -430,12 +430,12 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
 	uint32_t size, overdraft;
 
 	*ret_spent = 0;
-	if (!batch->run_fds) {
+	if (own && own->batched) {
 		take_own_out(tx, own);
-		return true;
+		/* Nobody else had any. */
+		if (!batch->run_fds)
+			return true;
 	}
-	if (own && own->batched)
-		take_own_out(tx, own);
 	if (!tx->careful) {
 		tx->careful = true;
 		shorten(tx);
