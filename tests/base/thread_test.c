@@ -49,7 +49,7 @@ static void test_every_thread_runs_once_and_is_joined(void)
 	int before;
 	atomic_uint n = 0;
 
-	/* A sanitizer may start a thread of its own with the first of ours. */
+	/* A sanitizer may start a thread of its own with the first of ours. What has been joined may be seen for a moment still. */
 	require_int(thread_start(count, &n, "beam-test"), 0);
 	check(thread_end_all(BEAM_FOREVER));
 	before = threads_here();
@@ -57,7 +57,7 @@ static void test_every_thread_runs_once_and_is_joined(void)
 		require_int(thread_start(count, &n, "beam-test"), 0);
 	check(thread_end_all(BEAM_FOREVER));
 	check_int(atomic_load(&n), 100);
-	check_within(20000, threads_here() == before);
+	check_within(20000, threads_here() <= before);
 }
 
 static void test_it_can_be_waited_again_for_threads_started_later(void)
