@@ -325,15 +325,17 @@ int beam_channel_abort(beam_channel *channel)
 		return -ECHILD;
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!channel->finished) {
-		channel->linger_until = beam_in_ms(0);
 		transport_shutdown(&channel->transport);
 		baton_kick_for_good(channel);
-		write_nudge(channel);
-		/* The last, for it may let go of the lock. */
 		write_break(channel, -ECONNRESET);
 	}
 	pthread_mutex_unlock(&channel->tx_lock);
 	channel_end_reading(channel, -ECONNRESET);
+	/* Not before: whoever finds that the time is over lets the receivers see an end in order. */
+	pthread_mutex_lock(&channel->tx_lock);
+	channel->linger_until = beam_in_ms(0);
+	write_nudge(channel);
+	pthread_mutex_unlock(&channel->tx_lock);
 	baton_attend(channel);
 	return 0;
 }

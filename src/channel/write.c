@@ -63,6 +63,23 @@ static enum tx_failure failure_of(int error, unsigned n_fds)
 	return error == -EFAULT ? TX_NO_PAYLOAD : TX_DEAD;
 }
 
+static enum written write_failed(struct beam_channel *channel, struct tx_own *own, int error, int spent[TX_FDS],
+				 unsigned *ret_spent)
+{
+	enum tx_failure failure = failure_of(error, channel->tx.batch.n_fds);
+	enum written result = tx_failed(&channel->tx, own, error, failure, spent, ret_spent);
+
+	if (failure == TX_NO_ROOM)
+		channel->full = true;
+	else if (failure == TX_PASSES)
+		write_retry(channel);
+	/* Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when reading fails: a security module's
+	 * EACCES. */
+	if (result == WRITTEN_BROKEN)
+		write_break(channel, -ECONNRESET);
+	return result;
+}
+
 enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *ret_error)
 {
 	struct tx *tx = &channel->tx;
@@ -70,7 +87,6 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	int spent[TX_FDS];
 	unsigned n_spent = 0;
 	int unwanted = 0;
-	enum tx_failure failure;
 	enum written result;
 	ssize_t n;
 
@@ -82,20 +98,16 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	pthread_mutex_unlock(&channel->tx_lock);
 	n = transport_write(&channel->transport, batch->iov + batch->first, batch->n - batch->first, batch->fds, batch->n_fds);
 	pthread_mutex_lock(&channel->tx_lock);
-	failure = n < 0 ? failure_of((int)n, batch->n_fds) : TX_NO_ROOM;
-	result = tx_settle(tx, own, n, failure, spent, &n_spent);
-	if (n >= 0)
+	if (n < 0) {
+		result = write_failed(channel, own, (int)n, spent, &n_spent);
+		if (result == WRITTEN_REFUSED)
+			*ret_error = (int)n;
+	} else {
+		n_spent = tx_wrote(tx, own, (size_t)n, spent);
+		result = tx_written(tx);
 		channel->retry_after = 0;
-	if (n >= 0 || failure == TX_NO_ROOM)
 		channel->full = result == WRITTEN_FULL;
-	else if (failure == TX_PASSES)
-		write_retry(channel);
-	if (result == WRITTEN_REFUSED)
-		*ret_error = (int)n;
-	/* Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when reading fails: a security module's
-	 * EACCES. */
-	if (result == WRITTEN_BROKEN)
-		write_break(channel, -ECONNRESET);
+	}
 	rooms_show(channel);
 	if (n_spent) {
 		struct list unasked;

@@ -456,21 +456,17 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
 	return false;
 }
 
-enum written tx_settle(struct tx *tx, struct tx_own *own, ssize_t n, enum tx_failure failure, int spent[TX_FDS],
+enum written tx_failed(struct tx *tx, struct tx_own *own, int error, enum tx_failure failure, int spent[TX_FDS],
 		       unsigned *ret_spent)
 {
 	bool own_fds = own && own->batched && own->n_fds;
 
 	*ret_spent = 0;
-	if (n >= 0) {
-		*ret_spent = tx_wrote(tx, own, (size_t)n, spent);
-		return tx->batch.active ? WRITTEN_FULL : WRITTEN;
-	}
 	switch (failure) {
 	case TX_NO_ROOM: return WRITTEN_FULL;
 	/* A writer's frame without descriptors goes round what is held. */
 	case TX_PASSES: return tx_hold(tx, own) && !own_fds ? WRITTEN : WRITTEN_LATER;
-	case TX_REFUSED: return tx_refused(tx, own, (int)n, spent, ret_spent) ? WRITTEN_REFUSED : WRITTEN;
+	case TX_REFUSED: return tx_refused(tx, own, error, spent, ret_spent) ? WRITTEN_REFUSED : WRITTEN;
 	/* All that is not the writer's is the library's. */
 	case TX_NO_PAYLOAD: return own && own->batched && tx_abandon(tx, own) ? WRITTEN_REFUSED : WRITTEN_BROKEN;
 	default: return WRITTEN_BROKEN;

@@ -379,12 +379,16 @@ enum tx_failure { TX_NO_ROOM, TX_PASSES, TX_REFUSED, TX_NO_PAYLOAD, TX_DEAD };
 /* What became of a batch: there was none; it went, or what is left of it can be tried at once; there is no room for the rest; it must be
  * tried later; the writer's message was refused; nothing goes any more. */
 enum written { WRITTEN_NOTHING, WRITTEN, WRITTEN_FULL, WRITTEN_LATER, WRITTEN_REFUSED, WRITTEN_BROKEN };
-/* Settles a batch of which `n` bytes went, or, if it is negative, nothing, because of `failure`. The duplicates that are done with go to
- * `spent`. */
-enum written tx_settle(struct tx *tx, struct tx_own *own, ssize_t n, enum tx_failure failure, int spent[TX_FDS],
-		       unsigned *ret_spent);
-/* Its parts. Bytes that went, all descriptors with them; returns how many are done with. */
+/* Bytes of a batch that went, all descriptors with them. The duplicates that are done with go to `spent`; returns how many. */
 unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS]);
+static inline enum written tx_written(const struct tx *tx)
+{
+	return tx->batch.active ? WRITTEN_FULL : WRITTEN;
+}
+/* Nothing went, because of `failure`; `error` is what the kernel said. */
+enum written tx_failed(struct tx *tx, struct tx_own *own, int error, enum tx_failure failure, int spent[TX_FDS],
+		       unsigned *ret_spent);
+/* Its parts. */
 /* The writer leaves: its frames are taken out of the batch. One that has begun will be completed from the reserve; the writer is done if
  * it was the last. */
 void tx_leave(struct tx *tx, struct tx_own *own);

@@ -715,7 +715,12 @@ static void written(struct sim_side *side, struct sim_sender *sender)
 	sim_event(side, SIM_WRITES, "%s wrote %zd%s", sender ? "a sender" : "the thread", r,
 		  own && own->batched ? ", its own frame among it" : "");
 	side->phase = SIM_MAKE;
-	result = tx_settle(tx, own, r, failure_of(r), spent, &n);
+	if (r >= 0) {
+		n = tx_wrote(tx, own, (size_t)r, spent);
+		result = tx_written(tx);
+	} else {
+		result = tx_failed(tx, own, (int)r, failure_of(r), spent, &n);
+	}
 	if (tx->held && !was_held)
 		sim_event(side, SIM_HELD, "the buffer is held");
 	if (r >= 0)
