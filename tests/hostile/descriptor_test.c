@@ -187,28 +187,52 @@ static void receive_three(void)
 	expect_text(attack.topic, "last");
 }
 
-static void test_a_descriptor_with_any_byte_but_its_carriers_first_is_a_breach(void)
+static bool all_three_came(void)
+{
+	struct beam_statistics statistics;
+
+	return beam_topic_statistics(attack.topic, &statistics, sizeof statistics) == 0 && statistics.messages_queued == 3;
+}
+
+/* False: the byte with the descriptor was not alone in its read. A read that has taken all there was may go on in the kernel with
+ * what is sent at that moment. */
+static bool send_with_byte(size_t offset)
 {
 	static unsigned char bytes[THREE];
+	bool alone = true;
 
+	attack_begin(&attack, NULL);
+	check_within(20000, raw_peer_drained(&attack.peer));
+	put_three();
+	memcpy(bytes, attack.out.bytes, THREE);
+	attack.out.size = 0;
+	/* Each part is read before the next is sent. */
+	send_part(bytes, 0, offset, 0, true);
+	send_part(bytes, offset, offset + 1, 1, true);
+	send_part(bytes, offset + 1, THREE, 0, false);
+	if (offset != MIDDLE) {
+		check_within(20000, beam_channel_breach(attack.channel) || all_three_came());
+		alone = beam_channel_breach(attack.channel) != NULL;
+	}
+	if (offset == MIDDLE || !alone)
+		receive_three();
+	else
+		/* The first is whole when its last byte is there. */
+		check_int(expect_breach(&attack, "descriptors"), offset < MIDDLE - 1 ? 0 : 1);
+	attack_end(&attack);
+	return alone;
+}
+
+static void test_a_descriptor_with_any_byte_but_its_carriers_first_is_a_breach(void)
+{
 	same_fd_open();
 	for (size_t offset = 0; offset < THREE; offset++) {
+		unsigned tries = 0;
+
 		harness_context("byte %zu", offset);
-		attack_begin(&attack, NULL);
-		check_within(20000, raw_peer_drained(&attack.peer));
-		put_three();
-		memcpy(bytes, attack.out.bytes, THREE);
-		attack.out.size = 0;
-		/* Each part is read before the next is sent: so the byte with the descriptor is alone in its read. */
-		send_part(bytes, 0, offset, 0, true);
-		send_part(bytes, offset, offset + 1, 1, true);
-		send_part(bytes, offset + 1, THREE, 0, false);
-		if (offset == MIDDLE)
-			receive_three();
-		else
-			/* The first is whole when its last byte is there. */
-			check_int(expect_breach(&attack, "descriptors"), offset < MIDDLE - 1 ? 0 : 1);
-		attack_end(&attack);
+		while (!send_with_byte(offset))
+			if (!check(++tries < 10))
+				break;
 	}
 	same_fd_close();
 }

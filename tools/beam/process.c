@@ -69,6 +69,17 @@ static void process_leave(size_t room)
 	pthread_mutex_unlock(&processes.lock);
 }
 
+/* Takes the lock. After a signal this process is about to end, and its end is what those hear who wait for a reply: nobody goes on. */
+static void processes_enter(void)
+{
+	pthread_mutex_lock(&processes.lock);
+	while (processes.over) {
+		pthread_mutex_unlock(&processes.lock);
+		pause();
+		pthread_mutex_lock(&processes.lock);
+	}
+}
+
 void processes_end(void)
 {
 	pthread_mutex_lock(&processes.lock);
@@ -209,8 +220,8 @@ static int process_begin(size_t room, struct start *start)
 {
 	pid_t pid = 0;
 
-	pthread_mutex_lock(&processes.lock);
-	int r = processes.over ? -ECANCELED : -spawn(&pid, start);
+	processes_enter();
+	int r = -spawn(&pid, start);
 	if (r == 0)
 		processes.rooms[room] = pid;
 	pthread_mutex_unlock(&processes.lock);
@@ -234,7 +245,7 @@ static int end(size_t room, int error, beam_deadline deadline)
 	/* It is there until it has been waited for, so that the number means no other. */
 	while (waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT) < 0 && errno == EINTR)
 		;
-	pthread_mutex_lock(&processes.lock);
+	processes_enter();
 	waitpid(pid, &status, 0);
 	processes.rooms[room] = ROOM_TAKEN;
 	pthread_mutex_unlock(&processes.lock);
