@@ -46,6 +46,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 {
 	struct beam_channel *channel = owner;
 	struct beam_topic *topic;
+	enum reset_reason reason = RESET_REFUSED;
 	bool refuse;
 	int r;
 
@@ -63,6 +64,8 @@ static int on_opened(void *owner, struct inlet *inlet)
 		topic->n_open++;
 		topic->inbox.ended = false;
 		inbox_show(&topic->inbox);
+		if (!topic->inbox.refused)
+			reason = RESET_UNWANTED;
 		if (topic->inbox.reset)
 			refuse = inlet->discard = true;
 		else
@@ -72,7 +75,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	pthread_mutex_unlock(&channel->lock);
 	if (refuse && !r) {
 		pthread_mutex_lock(&channel->tx_lock);
-		tx_reset_inlet(&channel->tx, inlet, topic && !topic->inbox.refused ? RESET_UNWANTED : RESET_REFUSED);
+		tx_reset_inlet(&channel->tx, inlet, reason);
 		pthread_mutex_unlock(&channel->tx_lock);
 	}
 	return r;

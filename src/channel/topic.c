@@ -268,7 +268,7 @@ int beam_topic_close_send(beam_topic *topic)
 	return 0;
 }
 
-int beam_topic_close_receive(beam_topic *topic)
+static int close_receive(struct beam_topic *topic, enum reset_reason reason)
 {
 	WITHOUT_CANCELLATION;
 
@@ -276,28 +276,30 @@ int beam_topic_close_receive(beam_topic *topic)
 		return -EINVAL;
 	if (channel_foreign(topic->channel))
 		return -ECHILD;
-	reset_inlets(topic, RESET_UNWANTED);
+	reset_inlets(topic, reason);
 	return 0;
 }
 
-int beam_topic_close(beam_topic *topic)
+static int close_both(struct beam_topic *topic, enum reset_reason reason)
 {
-	int r = beam_topic_close_receive(topic);
+	int r = close_receive(topic, reason);
 
 	return r < 0 ? r : beam_topic_close_send(topic);
 }
 
+int beam_topic_close_receive(beam_topic *topic)
+{
+	return close_receive(topic, RESET_UNWANTED);
+}
+
+int beam_topic_close(beam_topic *topic)
+{
+	return close_both(topic, RESET_UNWANTED);
+}
+
 int beam_topic_refuse(beam_topic *topic)
 {
-	WITHOUT_CANCELLATION;
-
-	if (!topic)
-		return -EINVAL;
-	if (channel_foreign(topic->channel))
-		return -ECHILD;
-	reset_inlets(topic, RESET_REFUSED);
-	close_outlet(topic);
-	return 0;
+	return close_both(topic, RESET_REFUSED);
 }
 
 beam_topic *beam_topic_unref(beam_topic *topic)
