@@ -105,7 +105,7 @@ int sending_frames(struct sending *s)
 	int r;
 
 	do {
-		tx_message_frame(&s->message, s->deadline != BEAM_NOWAIT);
+		tx_message_frame(&s->message, deadline_waits(s->deadline));
 		r = sending_frame(s);
 		if (r < 0)
 			break;

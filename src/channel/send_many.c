@@ -13,7 +13,7 @@ static int send_buffered(struct sending *s)
 
 	if (r < 0)
 		return r;
-	tx_message_frame(&s->message, s->deadline != BEAM_NOWAIT);
+	tx_message_frame(&s->message, deadline_waits(s->deadline));
 	r = sending_may_append(s) ? sending_append(s) : -EAGAIN;
 	return sending_end(s, s->unkept ? -EAGAIN : r);
 }

@@ -36,7 +36,7 @@ int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, si
 		if (r > 0)
 			moved++;
 		/* A source that never runs dry does not make it last for ever. */
-		if (r > 0 && moved < n && deadline != BEAM_NOWAIT && deadline_passed(deadline))
+		if (r > 0 && moved < n && deadline_waits(deadline) && deadline_passed(deadline))
 			r = -ETIMEDOUT;
 	} while (r > 0 && moved < n);
 	if (ret_n)

@@ -232,7 +232,7 @@ static void tick_at(int64_t at)
 {
 	pthread_mutex_lock(&channel->baton.lock);
 	channel->baton.mode = STANDBY_TICK;
-	channel->baton.tick_at = at;
+	channel->baton.tick_at = BEAM_DEADLINE(at);
 	pthread_mutex_unlock(&channel->baton.lock);
 }
 
@@ -323,7 +323,7 @@ static void give_to_one_whose_time_is_up(void)
 	check_within(20000, view().waiters == 1 || atomic_load(&other.done));
 	pthread_mutex_lock(&topics[1]->inbox.lock);
 	say(0, "and the right goes to the other one");
-	check_within(20000, deadline_passed(other.deadline + INT64_C(5) * 1000 * 1000));
+	check_within(20000, deadline_passed(BEAM_DEADLINE(other.deadline.ns + INT64_C(5) * 1000 * 1000)));
 	pthread_mutex_unlock(&topics[1]->inbox.lock);
 	finish(&leader, 1);
 	finish(&other, -ETIMEDOUT);

@@ -41,7 +41,7 @@ static void hold(bool on)
 {
 	pthread_mutex_lock(&channel->tx_lock);
 	channel->tx.held = on;
-	channel->retry_at = on ? clock_now() + INT64_C(3600) * 1000 * 1000 * 1000 : BEAM_FOREVER;
+	channel->retry_at = on ? beam_in_ms(INT64_C(3600) * 1000) : BEAM_FOREVER;
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 
@@ -368,7 +368,7 @@ static bool is_put_off(void)
 	bool put_off;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	put_off = channel->retry_at != BEAM_FOREVER && !list_empty(&channel->writers);
+	put_off = channel->retry_at.ns != BEAM_FOREVER.ns && !list_empty(&channel->writers);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return put_off;
 }
@@ -516,7 +516,7 @@ static bool sleeps_for_good(void)
 	bool sleeps;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	sleeps = !channel->awake && channel->idle_at == BEAM_FOREVER && atomic_load(&channel->activity) == ACTIVITY_NONE;
+	sleeps = !channel->awake && channel->idle_at.ns == BEAM_FOREVER.ns && atomic_load(&channel->activity) == ACTIVITY_NONE;
 	pthread_mutex_unlock(&channel->tx_lock);
 	return sleeps;
 }

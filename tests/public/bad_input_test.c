@@ -351,7 +351,8 @@ static void test_bad_arguments_to_the_receiving_functions(void)
 
 static void test_deadlines_that_have_passed_look_once(void)
 {
-	const beam_deadline past[] = {beam_in_ms(0), beam_in_ms(-1), beam_in_ms(INT64_MIN), -1, INT64_MIN, 1};
+	const beam_deadline past[] = {beam_in_ms(0), beam_in_ms(-1), beam_in_ms(INT64_MIN),
+				      BEAM_DEADLINE(-1), BEAM_DEADLINE(INT64_MIN), BEAM_DEADLINE(1)};
 	beam_message *message = UNTOUCHED(beam_message *);
 	beam_topic *topic = UNTOUCHED(beam_topic *);
 	size_t size = 77;
@@ -385,14 +386,14 @@ static void test_deadlines_that_have_passed_look_once(void)
 
 static void test_deadlines_are_absolute_and_do_not_overflow(void)
 {
-	int64_t before = now_ns(), in_a_second = beam_in_ms(1000);
+	int64_t before = now_ns(), in_a_second = beam_in_ms(1000).ns;
 
 	check(in_a_second >= before + 1000 * INT64_C(1000000) && in_a_second <= now_ns() + 1000 * INT64_C(1000000));
-	check_int(beam_in_ms(INT64_MAX), BEAM_FOREVER);
-	check_int(beam_in_ms(INT64_MAX / 1000000), BEAM_FOREVER);
-	check(beam_in_ms(INT64_MIN) != BEAM_NOWAIT);
-	check(beam_in_ms(0) != BEAM_NOWAIT);
-	check(beam_in_ms(-before / 1000000) != BEAM_NOWAIT);
+	check_int(beam_in_ms(INT64_MAX).ns, BEAM_FOREVER.ns);
+	check_int(beam_in_ms(INT64_MAX / 1000000).ns, BEAM_FOREVER.ns);
+	check(beam_in_ms(INT64_MIN).ns != BEAM_NOWAIT.ns);
+	check(beam_in_ms(0).ns != BEAM_NOWAIT.ns);
+	check(beam_in_ms(-before / 1000000).ns != BEAM_NOWAIT.ns);
 }
 
 /* ---- After the end ----------------------------------------------------------------------------------------------------------------------------- */

@@ -120,7 +120,7 @@ static int turn(beam_channel *channel)
 
 	if (item.fd < 0 || beam_channel_loop_deadline(channel, &deadline) < 0)
 		return 0;
-	require(poll(&item, 1, beam_deadline_poll_ms(deadline < beam_in_ms(20) ? deadline : beam_in_ms(20))) >= 0);
+	require(poll(&item, 1, beam_deadline_poll_ms(deadline.ns < beam_in_ms(20).ns ? deadline : beam_in_ms(20))) >= 0);
 	return beam_channel_dispatch(channel, item.revents);
 }
 
@@ -132,7 +132,7 @@ static void test_loops_that_turn_answer_each_other(void)
 	other.loop = 1;
 	for (int both = 0; both < 2; both++) {
 		open_both(&options, both ? &options : &other);
-		for (end = a_long_time(); now_ns() < end;)
+		for (end = a_long_time().ns; now_ns() < end;)
 			for (int i = 0; i < 2; i++)
 				check_int(turn(ends.channel[i]), 1);
 		expect_alive();
@@ -220,7 +220,7 @@ static void test_a_peer_that_says_nothing_at_all_is_taken_for_dead(void)
 
 static void *answer_for_a_long_time(void *unused)
 {
-	for (int64_t end = a_long_time(); now_ns() < end && creditor_read(&peer, 20);)
+	for (int64_t end = a_long_time().ns; now_ns() < end && creditor_read(&peer, 20);)
 		;
 	return unused;
 }
@@ -247,7 +247,7 @@ static void test_a_peer_that_answers_lives(void)
 
 static void *send_for_a_long_time(void *unused)
 {
-	for (int64_t end = a_long_time(); now_ns() < end;) {
+	for (int64_t end = a_long_time().ns; now_ns() < end;) {
 		raw_text(&peer.out, 1, "word");
 		check(creditor_flush(&peer, NULL, 0));
 		poll(NULL, 0, 10);
@@ -297,7 +297,7 @@ static void test_a_loop_ends_a_peer_that_does_not_answer_and_keeps_one_that_does
 	beam_message *message = NULL;
 
 	open_to_peer(&options, SAYS_ANSWERS);
-	for (end = a_long_time(); now_ns() < end && check_int(turn(channel), 1);)
+	for (end = a_long_time().ns; now_ns() < end && check_int(turn(channel), 1);)
 		check(creditor_read(&peer, 0));
 	check(peer.pings >= TIMES);
 	close_to_peer();

@@ -30,9 +30,9 @@ static void open_looped(void)
 
 static int milliseconds_until(beam_deadline deadline)
 {
-	int64_t left = deadline - now_ns();
+	int64_t left = deadline.ns - now_ns();
 
-	if (deadline == BEAM_FOREVER || left > INT64_C(20000000000))
+	if (deadline.ns == BEAM_FOREVER.ns || left > INT64_C(20000000000))
 		return stretch(20000);
 	return left <= 0 ? 0 : (int)(left / 1000000) + 1;
 }
@@ -94,9 +94,9 @@ static void test_without_input_the_descriptor_shows_nothing(void)
 	/* What is left of HELLO, credit and memory kept for use again is soon done. */
 	do {
 		check_int(beam_channel_loop_deadline(ends.channel[0], &deadline), 0);
-		poll(&item, 1, deadline == BEAM_FOREVER ? 0 : milliseconds_until(deadline));
+		poll(&item, 1, deadline.ns == BEAM_FOREVER.ns ? 0 : milliseconds_until(deadline));
 		check_int(beam_channel_dispatch(ends.channel[0], item.revents), 1);
-	} while (deadline != BEAM_FOREVER);
+	} while (deadline.ns != BEAM_FOREVER.ns);
 	check_int(poll(&item, 1, 0), 0);
 	send_text(ends.topic[1], "two");
 	check_int(poll(&item, 1, stretch(20000)), 1);
@@ -384,7 +384,7 @@ static void test_a_frame_that_takes_too_long_is_noticed_by_the_loop(void)
 	require_int(write(fds[1], half, sizeof half), sizeof half);
 	check_int(turn(channel), 1);
 	check_int(beam_channel_loop_deadline(channel, &deadline), 0);
-	check(deadline != BEAM_FOREVER);
+	check(deadline.ns != BEAM_FOREVER.ns);
 	while (turn(channel))
 		;
 	check(beam_channel_breach(channel) != NULL);

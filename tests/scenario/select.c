@@ -24,7 +24,7 @@ static void expect(beam_select *select, const void *tag, unsigned what)
 		n = beam_select_wait(select, ready, 8, deadline);
 		for (ssize_t i = 0; i < n; i++)
 			told = told || (ready[i].tag == tag && ready[i].what == what);
-	} while (n > 0 && !told && now_ns() < deadline);
+	} while (n > 0 && !told && now_ns() < deadline.ns);
 	result_of(told ? 1 : n < 0 ? n : -ETIMEDOUT, 1, -ETIMEDOUT, -EAGAIN);
 }
 

@@ -126,7 +126,7 @@ static bool not_received(struct receiver *r, unsigned at, ssize_t result, beam_d
 		return true;
 	case -EAGAIN:
 	case -ETIMEDOUT:
-		return side_check(side, result == (deadline == BEAM_NOWAIT ? -EAGAIN : -ETIMEDOUT) && deadline != BEAM_FOREVER,
+		return side_check(side, result == (deadline.ns == BEAM_NOWAIT.ns ? -EAGAIN : -ETIMEDOUT) && deadline.ns != BEAM_FOREVER.ns,
 				  "receive: %s for another deadline", errno_name((int)-result));
 	case -ECONNRESET:
 		side_check(side, atomic_load(&side->theirs->killed), "receive: ECONNRESET of a peer that lives");
@@ -147,7 +147,7 @@ static bool turn(struct receiver *r)
 		struct pollfd item = {.fd = beam_topic_receive_fd(r->side->topics[r->topics[at]]), .events = POLLIN};
 
 		require(item.fd >= 0);
-		poll(&item, 1, deadline == BEAM_FOREVER ? -1 : deadline == BEAM_NOWAIT ? 0 : 5);
+		poll(&item, 1, deadline.ns == BEAM_FOREVER.ns ? -1 : deadline.ns == BEAM_NOWAIT.ns ? 0 : 5);
 	}
 	n = ways[rng_below(&r->rng, 3)](r, r->topics[at], deadline);
 

@@ -110,11 +110,11 @@ void *loop_run(void *argument)
 
 		items[0].events = (short)beam_channel_loop_events(side->channel);
 		require_int(beam_channel_loop_deadline(side->channel, &deadline), 0);
-		left = deadline - now_ns();
+		left = deadline.ns - now_ns();
 		if (left > 0)
 			timeout = (struct timespec){left / 1000000000, (long)(left % 1000000000)};
 		items[0].revents = 0;
-		ppoll(items, 2, deadline == BEAM_FOREVER ? NULL : &timeout, NULL);
+		ppoll(items, 2, deadline.ns == BEAM_FOREVER.ns ? NULL : &timeout, NULL);
 	} while (beam_channel_dispatch(side->channel, items[0].revents) == 1);
 	return NULL;
 }

@@ -158,7 +158,7 @@ static bool not_sent(struct sender *s, unsigned at, ssize_t error, beam_deadline
 	case -EAGAIN:
 	case -ETIMEDOUT:
 		atomic_fetch_add(&side->mine->timeouts, 1);
-		return side_check(side, error == (deadline == BEAM_NOWAIT ? -EAGAIN : -ETIMEDOUT) && deadline != BEAM_FOREVER,
+		return side_check(side, error == (deadline.ns == BEAM_NOWAIT.ns ? -EAGAIN : -ETIMEDOUT) && deadline.ns != BEAM_FOREVER.ns,
 				  "send: %s for another deadline", errno_name((int)-error));
 	case -EPIPE:
 		drop_topic(s, at);
