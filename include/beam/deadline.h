@@ -22,6 +22,7 @@ typedef struct beam_deadline {
 	int64_t ns;
 } beam_deadline;
 
+/** A deadline of a time of CLOCK_MONOTONIC in nanoseconds. */
 #ifdef __cplusplus
 #define BEAM_DEADLINE(ns) (beam_deadline{ns})
 #else

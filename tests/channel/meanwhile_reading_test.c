@@ -390,7 +390,7 @@ static void read_fails(int error, int told)
 	fault_only(FAULT(SYS_RECVMSG));
 	fault_at(1, error, FAULT_STICKY);
 	say(0, "unread");
-	check_int(beam_topic_receive(topics[0], &message, soon()), told);
+	check_int(beam_topic_receive(topics[0], &message, 0, soon()), told);
 	fault_off();
 	end();
 }
@@ -412,7 +412,7 @@ static void test_a_reset_does_not_hide_what_came_before_it(void)
 	fault_only(FAULT(SYS_RECVMSG));
 	fault_at(1, ECONNRESET, FAULT_ONCE);
 	say(0, "still there");
-	check_int(beam_topic_receive(topics[0], &message, soon()), 1);
+	check_int(beam_topic_receive(topics[0], &message, 0, soon()), 1);
 	check(fault_hit());
 	fault_off();
 	beam_message_free(message);

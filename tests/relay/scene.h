@@ -99,7 +99,7 @@ static inline uint64_t fill(struct scene *scene, beam_topic *from)
 	int idle = 0;
 
 	while (idle < 20 && beam_deadline_poll_ms(deadline) != 0) {
-		int r = beam_topic_send(from, &sent, sizeof sent, BEAM_NOWAIT);
+		int r = beam_topic_send(from, &sent, sizeof sent, 0, BEAM_NOWAIT);
 
 		sent += r == 0;
 		idle = r == 0 ? 0 : idle + 1;

@@ -47,7 +47,7 @@ static void select_all(beam_select *select, struct ends *ends)
 		beam_topic_unref(other);
 		check_int(beam_select_remove_channel(select, ends->channel[1]), 0);
 	}
-	if (result_of(beam_call_begin(&call, ends->topic[1], NULL, 0, NULL, 0, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
+	if (result_of(beam_call_begin(&call, ends->topic[1], NULL, 0, NULL, 0, 0, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
 		      -ECONNRESET, -ENOMEM)) {
 		if (added(beam_select_add_call(select, call, &call))) {
 			check_int(beam_call_cancel(call), 0);

@@ -179,12 +179,12 @@ static void work(struct side *side)
 /* Who sends into the void is told so, by the send or by the flush after it. */
 static void check_loss_is_told(struct side *side, beam_topic *topic)
 {
-	int sent = beam_topic_send(topic, "x", 1, beam_in_ms(stretch(10000)));
+	int sent = beam_topic_send(topic, "x", 1, 0, beam_in_ms(stretch(10000)));
 	int flushed = beam_channel_flush(side->channel, beam_in_ms(stretch(10000)));
 
 	side_check(side, sent == -ECONNRESET || flushed == -ECONNRESET, "the peer is dead, but send says %d and flush %d", sent,
 		   flushed);
-	sent = beam_topic_send(topic, "x", 1, beam_in_ms(stretch(10000)));
+	sent = beam_topic_send(topic, "x", 1, 0, beam_in_ms(stretch(10000)));
 	side_check(side, sent == -ECONNRESET, "the peer is dead, but send says %d", sent);
 }
 
