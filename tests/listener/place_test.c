@@ -1,28 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The place of a socket: who may have it, what is found there, what is left of it. Seen from outside and, where that does not show it, from
- * the inside.
+ * The place of a socket: who may have it, what is found there, what is left of it. Seen from
+ * outside and, where that does not show it, from the inside.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
 #include <listener/place.h>
-#include <public/listening.h>
+#include <listener/places.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/file.h>
-#include <sys/wait.h>
-
-static struct spot spot;
-
-static void expect_new(int expected)
-{
-	beam_listener *listener = NULL;
-
-	check_int(beam_listener_new(&listener, spot.path, NULL), expected);
-	check((listener != NULL) == (expected == 0));
-	beam_listener_unref(listener);
-}
 
 static void test_the_socket_of_a_server_that_died_is_replaced(void)
 {
@@ -334,180 +321,6 @@ static void test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it(
 	spot_end(&spot);
 }
 
-/* ---- Processes ----------------------------------------------------------------------------------------------------------------- */
-
-/* Listens, and dies while a child of its own goes on, until the socket's other end is closed. */
-static int child_leaves_a_child(void *argument)
-{
-	const int *ends = argument;
-	beam_listener *listener = listen_at(spot.path, NULL);
-	char byte;
-
-	check(beam_listener_accept_fd(listener) >= 0);
-	close(ends[0]);
-	if (fork() == 0) {
-		check_int(write(ends[1], "c", 1), 1);
-		_exit((int)read(ends[1], &byte, 1));
-	}
-	pause();
-	return 0;
-}
-
-static void test_a_child_that_outlives_a_dead_server_does_not_keep_its_address(void)
-{
-	pid_t server;
-	int ends[2];
-	char byte;
-
-	spot_make(&spot);
-	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-	server = process_spawn(child_leaves_a_child, ends);
-	close(ends[1]);
-	require_int(read(ends[0], &byte, 1), 1);
-	kill(server, SIGKILL);
-	check_int(process_wait(server), 128 + SIGKILL);
-	check(exists(spot.path) && exists(spot.lock));
-	expect_new(0);
-	/* It is still there. */
-	check_int(recv(ends[0], &byte, 1, MSG_DONTWAIT), -1);
-	check_int(errno, EAGAIN);
-	close(ends[0]);
-	spot_end(&spot);
-}
-
-static int child_exits(void *argument)
-{
-	(void)argument;
-	listen_at(spot.path, NULL);
-	/* As at the end of main(); the harness's own way out runs no handlers. */
-	exit(0);
-}
-
-static void test_a_program_that_ends_without_closing_leaves_nothing(void)
-{
-	int code;
-
-	needs_threads_in_children();
-	spot_make(&spot);
-	code = process_wait(process_spawn(child_exits, NULL));
-	/* Valgrind blames the child for what it has of its parent. */
-	if (!under_valgrind())
-		check_int(code, 0);
-	check(!exists(spot.path) && !exists(spot.lock));
-	rmdir(spot.folder);
-}
-
-enum { RACERS = 2, RACES = 200 };
-
-struct race {
-	const char *address;
-	int go[RACERS][2], told[RACERS][2];
-};
-
-static int child_races(struct race *race, int which)
-{
-	char byte;
-
-	while (read(race->go[which][0], &byte, 1) == 1 && byte == 'g') {
-		beam_listener *listener = NULL;
-		int r = beam_listener_new(&listener, race->address, NULL);
-
-		check(r == 0 || r == -EADDRINUSE);
-		check_int(write(race->told[which][1], &(char){r == 0 ? 'w' : 'l'}, 1), 1);
-		/* Until the other one has tried, too; then, every other time, as the dead would leave it. */
-		check_int(read(race->go[which][0], &byte, 1), 1);
-		if (byte == 'k' && r == 0)
-			process_exit(0);
-		beam_listener_unref(listener);
-		check_int(write(race->told[which][1], "d", 1), 1);
-	}
-	return 0;
-}
-
-static int child_races_first(void *argument)
-{
-	return child_races(argument, 0);
-}
-
-static int child_races_second(void *argument)
-{
-	return child_races(argument, 1);
-}
-
-static int (*const racers[RACERS])(void *) = {child_races_first, child_races_second};
-
-/* One of two wins, and is there to be connected to. How many won. */
-static int run_race(struct race *race, pid_t children[RACERS], bool kill)
-{
-	char results[RACERS];
-	int won = 0;
-
-	for (int i = 0; i < RACERS; i++)
-		check_int(write(race->go[i][1], "g", 1), 1);
-	for (int i = 0; i < RACERS; i++) {
-		require_int(read(race->told[i][0], &results[i], 1), 1);
-		won += results[i] == 'w';
-	}
-	if (won == 1)
-		close(raw_connect(race->address));
-	for (int i = 0; i < RACERS; i++)
-		check_int(write(race->go[i][1], kill ? "k" : "g", 1), 1);
-	for (int i = 0; i < RACERS; i++) {
-		if (kill && results[i] == 'w') {
-			check_int(process_wait(children[i]), 0);
-			children[i] = process_spawn(racers[i], race);
-			continue;
-		}
-		check_int(read(race->told[i][0], &(char){0}, 1), 1);
-	}
-	return won;
-}
-
-static void race_for(const char *address)
-{
-	struct race race = {.address = address};
-	pid_t children[RACERS];
-
-	for (int i = 0; i < RACERS; i++) {
-		require_int(pipe2(race.go[i], O_CLOEXEC), 0);
-		require_int(pipe2(race.told[i], O_CLOEXEC), 0);
-	}
-	for (int i = 0; i < RACERS; i++)
-		children[i] = process_spawn(racers[i], &race);
-	for (size_t i = 0; i < scale(RACES) && !harness_failures(); i++) {
-		harness_progress();
-		check_int(run_race(&race, children, i % 2), 1);
-	}
-	for (int i = 0; i < RACERS; i++) {
-		check_int(write(race.go[i][1], "e", 1), 1);
-		check_int(process_wait(children[i]), 0);
-		for (int j = 0; j < 2; j++) {
-			close(race.go[i][j]);
-			close(race.told[i][j]);
-		}
-	}
-}
-
-static void test_of_two_processes_that_race_for_a_path_one_gets_it_each_time(void)
-{
-	needs_threads_in_children();
-	spot_make(&spot);
-	race_for(spot.path);
-	/* The last winner may have been killed. */
-	unlink(spot.path);
-	unlink(spot.lock);
-	spot_end(&spot);
-}
-
-static void test_of_two_processes_that_race_for_an_abstract_name_one_gets_it_each_time(void)
-{
-	char address[64];
-
-	needs_threads_in_children();
-	snprintf(address, sizeof address, "%s", abstract_address());
-	race_for(address);
-}
-
 static const struct test tests[] = {
     TEST(test_the_socket_of_a_server_that_died_is_replaced),
     TEST(test_a_living_server_that_knows_no_lock_is_left_alone),
@@ -522,10 +335,6 @@ static const struct test tests[] = {
     TEST(test_the_permissions_are_never_wider_than_asked_for),
     TEST(test_with_no_umask_the_permissions_are_there_from_the_first),
     TEST(test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it),
-    TEST(test_a_child_that_outlives_a_dead_server_does_not_keep_its_address),
-    TEST(test_a_program_that_ends_without_closing_leaves_nothing),
-    TEST(test_of_two_processes_that_race_for_a_path_one_gets_it_each_time),
-    TEST(test_of_two_processes_that_race_for_an_abstract_name_one_gets_it_each_time),
 };
 
 HARNESS_MAIN("listener/place", tests)

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* A place for a socket, and how it answers when a listener is to be made there. */
+#ifndef LISTENER_PLACES_H
+#define LISTENER_PLACES_H
+
+#include <public/listening.h>
+
+static struct spot spot;
+
+static inline void expect_new(int expected)
+{
+	beam_listener *listener = NULL;
+
+	check_int(beam_listener_new(&listener, spot.path, NULL), expected);
+	check((listener != NULL) == (expected == 0));
+	beam_listener_unref(listener);
+}
+
+#endif
