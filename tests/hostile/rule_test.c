@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer that breaks the rules of docs/protocol.md (section 12), one row for each way: whole messages from before it are delivered, then
- * the channel says which rule it was. Rules about descriptors are in descriptor_test.c, those about credit and time in flood_test.c.
+ * A peer that breaks the rules of docs/protocol.md (section 12), one row for each way: whole messages
+ * from before it are delivered, then the channel says which rule it was. Rules about descriptors are
+ * in descriptor_test.c, those about credit in flood_test.c, those about time in trickle_test.c.
  */
 #include <hostile/attack.h>
 
