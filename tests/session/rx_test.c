@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The receiving half: what was said is heard the same however it is read, and descriptors reach the messages that claim
- * them. Ids, credit, calls and memory are in rx_state_test.c, the rules that a peer can break in rx_breach_test.c.
+ * The receiving half: what was said is heard the same however it is read, and descriptors reach the
+ * messages that claim them. Ids, credit and calls are in rx_state_test.c, memory in rx_memory_test.c,
+ * the channel's attachments in rx_attachments_test.c, the rules that a peer can break in
+ * rx_breach_test.c.
  */
 #include <harness/fault.h>
 #include <session/listen.h>
