@@ -354,6 +354,9 @@ void sim_end(struct sim *sim);
 /* sim_rest.c: when nothing moves any more those who wait must have a reason. */
 void sim_check_rest(struct sim_side *side);
 
+/* sim_check.c: what holds of a side after each turn. */
+void sim_check_side(struct sim_side *side);
+
 /* sim_play.c: a schedule from its beginning to its end. What it counted is added to `sums`. */
 void sim_play(struct tape *tape, enum sim_rule broken, struct sim *sums);
 
@@ -411,6 +414,8 @@ void sim_give_back(struct sim_side *side);
 extern const struct rx_events sim_rx_events;
 /* One read: false if there was nothing to read. */
 bool sim_read(struct sim_side *side);
+
+/* sim_take.c */
 /* Takes one message of a stream of the other side's. */
 void sim_take(struct sim_side *side, struct sim_stream *stream);
 /* So much of what it was asked for is lent, and of what can be lent: nothing, some, or all. */
