@@ -361,9 +361,16 @@ static void on_released(void *owner, struct outlet *outlet)
 		topic_memory_unref(list_entry(outbox_of(outlet), struct beam_topic, outbox));
 }
 
+static void on_unasked(void *owner, struct list *calls)
+{
+	(void)owner;
+	calls_unasked(calls);
+}
+
 const struct tx_events channel_tx_events = {
     .wake = on_wake,
     .changed = on_changed,
     .room = on_room,
     .released = on_released,
+    .unasked = on_unasked,
 };

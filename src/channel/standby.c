@@ -62,8 +62,6 @@ static bool is_over(const struct beam_channel *channel)
 static void forget_topics(struct beam_channel *channel)
 {
 	struct rx *rx = &channel->rx;
-	struct tx *tx = &channel->tx;
-	struct list *link;
 
 	for (uint32_t id = 1; id <= rx->capacity_inlets; id++) {
 		struct inbox *inbox = rx->inlets[id] ? rx->inlets[id]->owner : NULL;
@@ -74,22 +72,7 @@ static void forget_topics(struct beam_channel *channel)
 		}
 	}
 	pthread_mutex_lock(&channel->tx_lock);
-	for (uint32_t id = 1; id <= tx->capacity_outlets; id++) {
-		if (tx->outlets[id]) {
-			struct outlet *outlet = tx->outlets[id];
-
-			tx->outlets[id] = NULL;
-			list_remove(&outlet->due);
-			outlet->close_wanted = true;
-			tx->events->released(tx->owner, outlet);
-		}
-	}
-	while ((link = list_take_first(&tx->unnamed))) {
-		struct outlet *outlet = list_entry(link, struct outlet, unnamed);
-
-		outlet->close_wanted = true;
-		tx->events->released(tx->owner, outlet);
-	}
+	tx_release_all(&channel->tx);
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 

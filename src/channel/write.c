@@ -117,7 +117,7 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 		/* Closing may take its time; the right is still ours. */
 		pthread_mutex_unlock(&channel->tx_lock);
 		close_all(spent, n_spent);
-		calls_unasked(&unasked);
+		tx_tell_unasked(tx, &unasked);
 		pthread_mutex_lock(&channel->tx_lock);
 	}
 	return result;
