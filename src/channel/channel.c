@@ -340,6 +340,21 @@ int beam_channel_abort(beam_channel *channel)
 	return 0;
 }
 
+int beam_channel_flush(beam_channel *channel, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	int r;
+
+	if (!channel)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	pthread_mutex_lock(&channel->tx_lock);
+	r = write_flush(channel, deadline);
+	pthread_mutex_unlock(&channel->tx_lock);
+	return r;
+}
+
 beam_channel *beam_channel_ref(beam_channel *channel)
 {
 	bool held = true;

@@ -219,13 +219,6 @@ struct beam_call {
 	struct beam_message *failure;
 };
 
-/* A thread that waits for the writing right, or only for room in the buffer. */
-struct writer {
-	struct list link;
-	pthread_cond_t wake;
-	bool for_room, granted, woken;
-};
-
 /* True in a process that was forked from the channel's. */
 static inline bool channel_foreign(const struct beam_channel *channel)
 {
@@ -258,6 +251,8 @@ void write_pending(struct beam_channel *channel);
 /* Writes until `done`, or the connection breaks (then its error), or the deadline. */
 int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *, const void *), const void *argument,
 		beam_deadline deadline);
+/* Writes until everything that has been accepted so far has gone, as write_until(). */
+int write_flush(struct beam_channel *channel, beam_deadline deadline);
 /* Nothing can be sent any more: everybody who waits is woken, what was accepted is counted as lost. */
 void write_break(struct beam_channel *channel, int error);
 /* Goodbye has been said: nothing is ever written again. */
@@ -446,14 +441,25 @@ static inline void rooms_show(struct beam_channel *channel)
 /* ---- loop.c: channels without a thread, which the caller's loop runs. */
 /* Waits, and does a turn of what only the loop would do; the tx_lock is held before and after. 0 or deadline_error(). */
 int loop_help(struct beam_channel *channel, beam_deadline deadline);
+/* What to wait for on the socket. The tx_lock is held. */
+short loop_events(const struct beam_channel *channel);
+/* A turn, if nobody else is at it. The tx_lock is held before and after. */
+void loop_turn(struct beam_channel *channel, int shown);
+/* The nudge, made if there is none, or -errno. The tx_lock is held. */
+int loop_nudge(struct beam_channel *channel);
 /* No loop has it any more: the last handle is gone. */
 void loop_let_go(struct beam_channel *channel);
 
-/* ---- process.c: the channels of this process, for fork and exit. */
+/* ---- process.c: the channels of this process. */
 /* The channel stands: 0, or why it has no thread. */
 int process_add(struct beam_channel *channel);
 /* Its descriptors are about to be closed. */
 void process_finished(struct beam_channel *channel);
 void process_remove(struct beam_channel *channel);
+/* At the end of the process: all but those that hold() refuses, as other threads are about to free them. They are not taken out by
+ * process_finished() any more. */
+void process_take_all(struct list *ret, bool (*hold)(struct beam_channel *));
+/* Puts one that was taken so into another list, whence process_remove() may take it at any time. */
+void process_keep(struct list *list, struct beam_channel *channel);
 
 #endif

@@ -6,21 +6,10 @@
  *
  * When the last handle goes and something is left to be sent, or the other side has yet to say goodbye, a thread takes over.
  */
-#include <beam/event.h>
 #include <channel/internal.h>
 #include <channel/tuning.h>
 
-static int loop_check(const struct beam_channel *channel)
-{
-	if (!channel)
-		return -EINVAL;
-	if (channel_foreign(channel))
-		return -ECHILD;
-	return channel->options.loop ? 0 : -EINVAL;
-}
-
-/* What to wait for on the socket. The tx_lock is held. */
-static short events(const struct beam_channel *channel)
+short loop_events(const struct beam_channel *channel)
 {
 	short input = channel->read_over ? 0 : POLLIN;
 
@@ -46,8 +35,7 @@ static bool work(struct beam_channel *channel, int shown)
 	return !standby_look(channel, true).over;
 }
 
-/* A turn, if nobody else is at it. The tx_lock is held before and after. */
-static void loop_turn(struct beam_channel *channel, int shown)
+void loop_turn(struct beam_channel *channel, int shown)
 {
 	uint64_t count;
 	bool over;
@@ -78,7 +66,7 @@ static int loop_wait_for(struct beam_channel *channel, short wanted, beam_deadli
 int loop_help(struct beam_channel *channel, beam_deadline deadline)
 {
 	beam_deadline until = deadline_earlier(deadline, clock_now() + HELP_NS);
-	short wanted = events(channel);
+	short wanted = loop_events(channel);
 	int shown;
 
 	if (deadline_passed(deadline))
@@ -105,12 +93,26 @@ static void loop_run(void *argument)
 		short wanted;
 
 		pthread_mutex_lock(&channel->tx_lock);
-		wanted = events(channel);
+		wanted = loop_events(channel);
 		pthread_mutex_unlock(&channel->tx_lock);
 		shown = loop_wait_for(channel, wanted, until);
 	} while (work(channel, shown));
 	standby_finish(channel);
 	channel_memory_unref(channel);
+}
+
+int loop_nudge(struct beam_channel *channel)
+{
+	if (channel->finished)
+		return -EPIPE;
+	if (channel->nudge < 0) {
+		channel->nudge = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (channel->nudge < 0)
+			return -errno;
+		/* It may be about something that was before. */
+		write_nudge(channel);
+	}
+	return channel->nudge;
 }
 
 /* What standby_finish() left to the loop that had the descriptor. */
@@ -135,72 +137,4 @@ void loop_let_go(struct beam_channel *channel)
 	else
 		standby_finish(channel);
 	channel_memory_unref(channel);
-}
-
-/* ---- The interface ------------------------------------------------------------------------------------------------------------- */
-
-int beam_channel_loop_fd(beam_channel *channel)
-{
-	int r = loop_check(channel);
-
-	return r < 0 ? r : transport_fd(&channel->transport);
-}
-
-int beam_channel_loop_events(beam_channel *channel)
-{
-	WITHOUT_CANCELLATION;
-	int r = loop_check(channel);
-
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&channel->tx_lock);
-	r = events(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
-	return r;
-}
-
-int beam_channel_loop_deadline(beam_channel *channel, beam_deadline *ret)
-{
-	WITHOUT_CANCELLATION;
-	int r = ret ? loop_check(channel) : -EINVAL;
-
-	if (!r)
-		*ret = standby_look(channel, false).until;
-	return r;
-}
-
-int beam_channel_loop_nudge_fd(beam_channel *channel)
-{
-	WITHOUT_CANCELLATION;
-	int r = loop_check(channel);
-
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&channel->tx_lock);
-	if (channel->finished) {
-		r = -EPIPE;
-	} else if (channel->nudge < 0) {
-		channel->nudge = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		r = channel->nudge < 0 ? -errno : channel->nudge;
-		/* It may be about something that was before. */
-		write_nudge(channel);
-	} else {
-		r = channel->nudge;
-	}
-	pthread_mutex_unlock(&channel->tx_lock);
-	return r;
-}
-
-int beam_channel_dispatch(beam_channel *channel, int shown)
-{
-	WITHOUT_CANCELLATION;
-	int r = loop_check(channel);
-
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&channel->tx_lock);
-	loop_turn(channel, shown);
-	r = !channel->finished;
-	pthread_mutex_unlock(&channel->tx_lock);
-	return r;
 }

@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The channels of this process, for the two moments when all of them matter: a fork, after which the child must not hold the parent's
- * sockets open, and the end of the process, before which what was accepted must be sent.
+ * The channels of this process, for a fork, after which the child must not hold the parent's sockets open. Its end is exit.c's.
  */
 #include <base/process.h>
 #include <channel/internal.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct list channels = {&channels, &channels};
-/* At the end of the process: those that are being closed, and those that the program still holds, so that a checker of
- * memory finds them held. The first list belongs to the thread that ends the process. */
-static struct list closing = {&closing, &closing}, ended = {&ended, &ended};
-
-/* At the end of the process each channel in turn is waited for so long. One whose loop runs no more goes on only then. */
-enum { TURN_MS = 10 };
-
+static struct list links = {&links, &links};
 /* The thread is started under the lock: a fork and the end of the process find a channel that stands, or none. */
 int process_add(struct beam_channel *channel)
 {
@@ -24,7 +16,7 @@ int process_add(struct beam_channel *channel)
 	if (!channel->options.loop)
 		r = thread_start(standby_run, channel, "beam");
 	if (r == 0)
-		list_append(&channels, &channel->of_process);
+		list_append(&links, &channel->of_process);
 	pthread_mutex_unlock(&lock);
 	return r;
 }
@@ -46,34 +38,34 @@ void process_remove(struct beam_channel *channel)
 
 /* Forgets those of a parent that this process was made from by a clone(2), which no handler sees: their descriptors are
  * not its own any more. It may have closed all of them, and have opened others under the same numbers. */
-static void channels_forget_foreign(void)
+static void links_forget_foreign(void)
 {
 	struct list *next;
 
-	for (struct list *link = channels.next; link != &channels; link = next) {
+	for (struct list *link = links.next; link != &links; link = next) {
 		next = link->next;
 		if (channel_foreign(list_entry(link, struct beam_channel, of_process)))
 			list_remove(link);
 	}
 }
 
-static void channels_fork_begins(void)
+static void links_fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
-	channels_forget_foreign();
+	links_forget_foreign();
 }
 
-static void channels_fork_ends_in_parent(void)
+static void links_fork_ends_in_parent(void)
 {
 	pthread_mutex_unlock(&lock);
 }
 
 /* The child's copies are of no use to it, and would keep the other side from seeing the parent's end. */
-static void channels_fork_ends_in_child(void)
+static void links_fork_ends_in_child(void)
 {
 	struct list *link;
 
-	while ((link = list_take_first(&channels))) {
+	while ((link = list_take_first(&links))) {
 		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
 
 		close(transport_fd(&channel->transport));
@@ -87,72 +79,36 @@ static void channels_fork_ends_in_child(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* All but those that other threads are about to free, which wait for the lock to take them out of the list. */
-static void channels_hold(void)
+void process_take_all(struct list *ret, bool (*hold)(struct beam_channel *))
 {
-	struct list *link;
+	struct list *node;
 
 	pthread_mutex_lock(&lock);
-	while ((link = list_take_first(&channels))) {
-		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
+	while ((node = list_take_first(&links))) {
+		struct beam_channel *channel = list_entry(node, struct beam_channel, of_process);
 
-		if (channel_foreign(channel) || !channel_memory_ref_if_held(channel))
+		if (channel_foreign(channel) || !hold(channel))
 			continue;
 		channel->held_to_end = true;
-		list_append(&closing, link);
+		list_append(ret, node);
 	}
 	pthread_mutex_unlock(&lock);
 }
 
-/* False once what was accepted has been sent, or there is no time left. */
-static bool goes_on(struct beam_channel *channel)
+void process_keep(struct list *list, struct beam_channel *channel)
 {
-	beam_deadline last = process_end_within(channel->options.linger_ms);
-	beam_deadline turn = deadline_earlier(last, beam_in_ms(TURN_MS));
-
-	return beam_channel_close(channel, turn) == -ETIMEDOUT && !deadline_passed(last);
-}
-
-/* Nobody is left to receive what the other side may still say. */
-static void channels_let_go(struct beam_channel *channel)
-{
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->linger_until = beam_in_ms(0);
-	write_nudge(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
 	pthread_mutex_lock(&lock);
-	list_append(&ended, &channel->of_process);
+	list_append(list, &channel->of_process);
 	pthread_mutex_unlock(&lock);
-	channel_memory_unref(channel);
 }
 
-/* At the end of the process, before base waits for the threads: they end when their channels are closed. */
-static void channels_end(void)
-{
-	struct list *link;
-
-	channels_hold();
-	/* All begin to close at the same time. */
-	for (link = closing.next; link != &closing; link = link->next)
-		channel_mark_closed(list_entry(link, struct beam_channel, of_process));
-	while ((link = list_take_first(&closing))) {
-		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
-
-		if (goes_on(channel))
-			list_append(&closing, link);
-		else
-			channels_let_go(channel);
-	}
-}
-
-static const struct process_events channels_process_events = {
-    .fork_begins = channels_fork_begins,
-    .fork_ends_in_parent = channels_fork_ends_in_parent,
-    .fork_ends_in_child = channels_fork_ends_in_child,
-    .ends = channels_end,
+static const struct process_events links_process_events = {
+    .fork_begins = links_fork_begins,
+    .fork_ends_in_parent = links_fork_ends_in_parent,
+    .fork_ends_in_child = links_fork_ends_in_child,
 };
 
-__attribute__((constructor(102))) static void channels_begin(void)
+__attribute__((constructor(102))) static void links_begin(void)
 {
-	process_heed(PROCESS_CHANNELS, &channels_process_events);
+	process_heed(PROCESS_LINKS, &links_process_events);
 }

@@ -6,6 +6,13 @@
 #include <channel/internal.h>
 #include <channel/tuning.h>
 
+/* A thread that waits for the writing right, or only for room in the buffer. */
+struct writer {
+	struct list link;
+	pthread_cond_t wake;
+	bool for_room, granted, woken;
+};
+
 static void close_all(const int *fds, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -293,19 +300,12 @@ static bool is_flushed(struct beam_channel *channel, const void *argument)
 	return tx->drained >= flushed->generation && tx->batch.number - tx->batch.active >= flushed->batch;
 }
 
-int beam_channel_flush(beam_channel *channel, beam_deadline deadline)
+int write_flush(struct beam_channel *channel, beam_deadline deadline)
 {
-	WITHOUT_CANCELLATION;
+	struct tx *tx = &channel->tx;
 	struct flushed flushed;
-	struct tx *tx;
 	int r;
 
-	if (!channel)
-		return -EINVAL;
-	if (channel_foreign(channel))
-		return -ECHILD;
-	tx = &channel->tx;
-	pthread_mutex_lock(&channel->tx_lock);
 	flushed.generation = tx->fill->size ? tx->fill->generation : tx->fill->generation - 1;
 	flushed.batch = tx->batch.number;
 	r = write_until(channel, is_flushed, &flushed, deadline);
@@ -313,6 +313,5 @@ int beam_channel_flush(beam_channel *channel, beam_deadline deadline)
 		r = tx->lost_error;
 		tx->lost_error = 0;
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
 	return r;
 }
