@@ -18,7 +18,7 @@ int beam_channel_loop_fd(beam_channel *channel)
 {
 	int r = loop_check(channel);
 
-	return r < 0 ? r : transport_fd(&channel->transport);
+	return r < 0 ? r : transport_fd(&channel->link.transport);
 }
 
 int beam_channel_loop_events(beam_channel *channel)
@@ -28,9 +28,9 @@ int beam_channel_loop_events(beam_channel *channel)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&channel->tx_lock);
-	r = loop_events(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	r = loop_events(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return r;
 }
 
@@ -40,7 +40,7 @@ int beam_channel_loop_deadline(beam_channel *channel, beam_deadline *ret)
 	int r = ret ? loop_check(channel) : -EINVAL;
 
 	if (!r)
-		*ret = standby_look(channel, false).until;
+		*ret = standby_look(&channel->link, false).until;
 	return r;
 }
 
@@ -51,9 +51,9 @@ int beam_channel_loop_nudge_fd(beam_channel *channel)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&channel->tx_lock);
-	r = loop_nudge(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	r = loop_nudge(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return r;
 }
 
@@ -64,9 +64,9 @@ int beam_channel_dispatch(beam_channel *channel, int shown)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&channel->tx_lock);
-	loop_turn(channel, shown);
-	r = !channel->finished;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	loop_turn(&channel->link, shown);
+	r = !channel->link.writer.finished;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return r;
 }

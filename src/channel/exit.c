@@ -24,12 +24,14 @@ static bool goes_on(struct beam_channel *channel)
 /* Nobody is left to receive what the other side may still say. */
 static void channels_let_go(struct beam_channel *channel)
 {
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->linger_until = beam_in_ms(0);
-	write_nudge(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
-	process_keep(&ended, channel);
+	link_hurry(&channel->link);
+	process_keep(&ended, &channel->link);
 	channel_memory_unref(channel);
+}
+
+static bool hold_channel(void *owner)
+{
+	return channel_memory_ref_if_held(owner);
 }
 
 /* At the end of the process, before base waits for the threads: they end when their channels are closed. */
@@ -37,12 +39,12 @@ static void channels_end(void)
 {
 	struct list *link;
 
-	process_take_all(&closing, channel_memory_ref_if_held);
+	process_take_all(&closing, hold_channel);
 	/* All begin to close at the same time. */
 	for (link = closing.next; link != &closing; link = link->next)
-		channel_mark_closed(list_entry(link, struct beam_channel, of_process));
+		link_close(list_entry(link, struct link, of_process));
 	while ((link = list_take_first(&closing))) {
-		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
+		struct beam_channel *channel = list_entry(link, struct beam_channel, link.of_process);
 
 		if (goes_on(channel))
 			list_append(&closing, link);

@@ -8,7 +8,7 @@
 enum {
 	/* One in so many descriptors of the process is for attachments. */
 	PART = 5,
-	/* A channel has at most so many times what is left. */
+	/* A link has at most so many times what is left. */
 	TIMES_LEFT = 3,
 	/* One in so many is kept free whatever is lent. */
 	PART_FREE = 16,

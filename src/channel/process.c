@@ -3,36 +3,36 @@
  * The channels of this process, for a fork, after which the child must not hold the parent's sockets open. Its end is exit.c's.
  */
 #include <base/process.h>
-#include <channel/internal.h>
+#include <channel/link.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list links = {&links, &links};
-/* The thread is started under the lock: a fork and the end of the process find a channel that stands, or none. */
-int process_add(struct beam_channel *channel)
+/* The thread is started under the lock: a fork and the end of the process find a link that stands, or none. */
+int process_add(struct link *link)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&lock);
-	if (!channel->options.loop)
-		r = thread_start(standby_run, channel, "beam");
+	if (!link->options.loop)
+		r = thread_start(standby_run, link, "beam");
 	if (r == 0)
-		list_append(&links, &channel->of_process);
+		list_append(&links, &link->of_process);
 	pthread_mutex_unlock(&lock);
 	return r;
 }
 
-void process_finished(struct beam_channel *channel)
+void process_finished(struct link *link)
 {
 	pthread_mutex_lock(&lock);
-	if (!channel->held_to_end)
-		list_remove(&channel->of_process);
+	if (!link->held_to_end)
+		list_remove(&link->of_process);
 	pthread_mutex_unlock(&lock);
 }
 
-void process_remove(struct beam_channel *channel)
+void process_remove(struct link *link)
 {
 	pthread_mutex_lock(&lock);
-	list_remove(&channel->of_process);
+	list_remove(&link->of_process);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -42,10 +42,10 @@ static void links_forget_foreign(void)
 {
 	struct list *next;
 
-	for (struct list *link = links.next; link != &links; link = next) {
-		next = link->next;
-		if (channel_foreign(list_entry(link, struct beam_channel, of_process)))
-			list_remove(link);
+	for (struct list *node = links.next; node != &links; node = next) {
+		next = node->next;
+		if (link_foreign(list_entry(node, struct link, of_process)))
+			list_remove(node);
 	}
 }
 
@@ -63,42 +63,42 @@ static void links_fork_ends_in_parent(void)
 /* The child's copies are of no use to it, and would keep the other side from seeing the parent's end. */
 static void links_fork_ends_in_child(void)
 {
-	struct list *link;
+	struct list *node;
 
-	while ((link = list_take_first(&links))) {
-		struct beam_channel *channel = list_entry(link, struct beam_channel, of_process);
+	while ((node = list_take_first(&links))) {
+		struct link *link = list_entry(node, struct link, of_process);
 
-		close(transport_fd(&channel->transport));
+		close(transport_fd(&link->transport));
 		/* What a loop is still to let go has no more than the socket. */
-		if (channel->finished)
+		if (link->writer.finished)
 			continue;
-		close_fd(channel->epoll);
-		close_fd(channel->nudge);
-		close_fd(channel->kick);
+		close_fd(link->thread.epoll);
+		close_fd(link->thread.nudge);
+		close_fd(link->reader.kick);
 	}
 	pthread_mutex_unlock(&lock);
 }
 
-void process_take_all(struct list *ret, bool (*hold)(struct beam_channel *))
+void process_take_all(struct list *ret, bool (*hold)(void *owner))
 {
 	struct list *node;
 
 	pthread_mutex_lock(&lock);
 	while ((node = list_take_first(&links))) {
-		struct beam_channel *channel = list_entry(node, struct beam_channel, of_process);
+		struct link *link = list_entry(node, struct link, of_process);
 
-		if (channel_foreign(channel) || !hold(channel))
+		if (link_foreign(link) || !hold(link->owner))
 			continue;
-		channel->held_to_end = true;
+		link->held_to_end = true;
 		list_append(ret, node);
 	}
 	pthread_mutex_unlock(&lock);
 }
 
-void process_keep(struct list *list, struct beam_channel *channel)
+void process_keep(struct list *list, struct link *link)
 {
 	pthread_mutex_lock(&lock);
-	list_append(list, &channel->of_process);
+	list_append(list, &link->of_process);
 	pthread_mutex_unlock(&lock);
 }
 

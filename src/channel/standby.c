@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The channel's thread. It reads; it writes what was left because the socket was full, or because a writer may not be kept by the
+ * The link's thread. It reads; it writes what was left because the socket was full, or because a writer may not be kept by the
  * traffic of others; it sees to what happens by time: frames that take too long, tries again, the end of lingering.
  *
  * Reading is bounded between two looks at what is to be written, and writing to one batch between two reads: neither waits for the other.
  */
 #include <base/sys.h>
-#include <channel/internal.h>
+#include <channel/link.h>
 #include <channel/tuning.h>
 #include <sched.h>
 #include <wire/breach.h>
@@ -16,259 +16,232 @@ enum { EVENTS = 2 };
 /* ---- Writing ----------------------------------------------------------------------------------------------------------- */
 
 /* One batch, if nobody else writes. */
-static void standby_write_some(struct beam_channel *channel)
+static void standby_write_some(struct link *link)
 {
-	pthread_mutex_lock(&channel->tx_lock);
-	write_try_again(channel);
-	attachments_lend_again(channel);
-	if (channel->retry_at == BEAM_FOREVER || !channel->tx.batch.active)
-		write_pending(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&link->writer.lock);
+	write_try_again(link);
+	attachments_lend_again(link);
+	if (link->writer.retry_at == BEAM_FOREVER || !link->writer.tx.batch.active)
+		write_pending(link);
+	pthread_mutex_unlock(&link->writer.lock);
 }
 
 /* In a burst the thread looks for more until nothing has come for a while; it lets the senders run meanwhile. */
-static void follow_burst(struct beam_channel *channel)
+static void follow_burst(struct link *link)
 {
 	bool dry;
 	int64_t now;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	dry = channel->burst && !tx_pending(&channel->tx);
+	pthread_mutex_lock(&link->writer.lock);
+	dry = link->writer.burst && !tx_pending(&link->writer.tx);
 	if (!dry) {
-		channel->dry_since = 0;
+		link->thread.dry_since = 0;
 	} else {
 		now = clock_now();
-		if (!channel->dry_since)
-			channel->dry_since = now;
-		if (now - channel->dry_since > BURST_OVER_NS || channel->send_error) {
-			channel->burst = false;
-			channel->in_a_row = 0;
-			channel->dry_since = 0;
+		if (!link->thread.dry_since)
+			link->thread.dry_since = now;
+		if (now - link->thread.dry_since > BURST_OVER_NS || link->writer.send_error) {
+			link->writer.burst = false;
+			link->writer.in_a_row = 0;
+			link->thread.dry_since = 0;
 		}
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&link->writer.lock);
 	if (dry)
 		sched_yield();
 }
 
 /* ---- The end ------------------------------------------------------------------------------------------------------------- */
 
-/* True when nothing is left to do but to let go. The tx_lock is held. */
-static bool is_over(const struct beam_channel *channel)
+/* True when nothing is left to do but to let go. The writer's lock is held. */
+static bool is_over(const struct link *link)
 {
-	return deadline_passed(channel->linger_until) || (channel->read_over && (channel->broken || write_over(channel)));
+	return deadline_passed(link->writer.linger_until) || (link->reader.over && (link->writer.broken || write_over(link)));
 }
 
-static void forget_topics(struct beam_channel *channel)
+void standby_finish(struct link *link, bool keeps)
 {
-	struct rx *rx = &channel->rx;
-
-	for (uint32_t id = 1; id <= rx->capacity_inlets; id++) {
-		struct inbox *inbox = rx->inlets[id] ? rx->inlets[id]->owner : NULL;
-
-		if (inbox) {
-			rx->inlets[id]->owner = NULL;
-			topic_memory_unref(list_entry(inbox, struct beam_topic, inbox));
-		}
-	}
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_release_all(&channel->tx);
-	pthread_mutex_unlock(&channel->tx_lock);
-}
-
-void standby_finish(struct beam_channel *channel)
-{
-	/* A loop that still has the descriptor may be waiting for it. */
-	bool kept;
-
-	pthread_mutex_lock(&channel->lock);
-	kept = channel->options.loop && channel->handles;
-	pthread_mutex_unlock(&channel->lock);
-	baton_close(channel);
-	channel_end_reading(channel, channel->reset_seen ? -ECONNRESET : 0);
-	pthread_mutex_lock(&channel->tx_lock);
-	/* Writing is broken already, or there is no time left, which was set when the channel was closed: then nothing more is accepted. */
-	if (!write_over(channel))
-		write_break(channel, channel->send_error);
+	baton_close(link);
+	link->events->reading_ended(link->owner, link->reader.reset_seen ? -ECONNRESET : 0);
+	pthread_mutex_lock(&link->writer.lock);
+	/* Writing is broken already, or there is no time left, which was set when the link was closed: then nothing more is accepted. */
+	if (!write_over(link))
+		write_break(link, link->writer.send_error);
 	/* Whoever writes now leaves: the socket goes nowhere any more. */
-	transport_shutdown(&channel->transport);
-	while (channel->writing) {
-		if (write_wait(channel, false, BEAM_FOREVER) == 1)
+	transport_shutdown(&link->transport);
+	while (link->writer.taken) {
+		if (write_wait(link, false, BEAM_FOREVER) == 1)
 			break;
 	}
-	channel->writing = true;
-	channel->finished = true;
-	write_wake_all(channel);
-	attachments_end(channel);
-	if (!kept)
-		process_finished(channel);
-	close_fd(channel->epoll);
-	close_fd(channel->nudge);
-	close_fd(channel->kick);
-	pthread_mutex_unlock(&channel->tx_lock);
-	if (!kept)
-		transport_release(&channel->transport);
-	forget_topics(channel);
-	rx_finish(&channel->rx);
-	calls_forget(channel);
-	if (channel->hook.ended)
-		channel->hook.ended(channel->hook.argument);
+	link->writer.taken = true;
+	link->writer.finished = true;
+	write_wake_all(link);
+	attachments_end(link);
+	if (!keeps)
+		process_finished(link);
+	close_fd(link->thread.epoll);
+	close_fd(link->thread.nudge);
+	close_fd(link->reader.kick);
+	pthread_mutex_unlock(&link->writer.lock);
+	if (!keeps)
+		transport_release(&link->transport);
+	link->events->finished(link->owner);
 }
 
 /* ---- The loop ------------------------------------------------------------------------------------------------------------- */
 
-int standby_watch(struct beam_channel *channel)
+int standby_watch(struct link *link)
 {
 	uint32_t events = 0;
 
 	/* Though it need not read, it is to hear once that the other side has closed: perhaps nobody leads. */
-	if (!channel->read_over)
-		events = channel->armed ? EPOLLIN : channel->hung_up ? 0 : EPOLLRDHUP | EPOLLONESHOT;
-	if (write_wants_room(channel))
+	if (!link->reader.over)
+		events = link->thread.armed ? EPOLLIN : link->thread.hung_up ? 0 : EPOLLRDHUP | EPOLLONESHOT;
+	if (write_wants_room(link))
 		events |= EPOLLOUT;
-	return transport_watch(&channel->transport, events);
+	return transport_watch(&link->transport, events);
 }
 
-/* Something is to be written by this thread, or may be soon. The tx_lock is held. */
-static bool has_to_write(const struct beam_channel *channel)
+/* Something is to be written by this thread, or may be soon. The writer's lock is held. */
+static bool has_to_write(const struct link *link)
 {
-	if (channel->broken || channel->full || channel->writing)
+	if (link->writer.broken || link->writer.full || link->writer.taken)
 		return false;
 	/* What failed for a while is not tried again before its time. */
-	if (channel->retry_at != BEAM_FOREVER && channel->tx.batch.active)
+	if (link->writer.retry_at != BEAM_FOREVER && link->writer.tx.batch.active)
 		return false;
-	return channel->burst || tx_pending(&channel->tx);
+	return link->writer.burst || tx_pending(&link->writer.tx);
 }
 
-/* When something is to be done because nothing has come: the other side is asked, or given up. The tx_lock is held. */
-static beam_deadline silence_until(const struct beam_channel *channel)
+/* When something is to be done because nothing has come: the other side is asked, or given up. The writer's lock is held. */
+static beam_deadline silence_until(const struct link *link)
 {
-	int64_t half = (int64_t)channel->options.idle_timeout_ms * 500000, heard;
+	int64_t half = (int64_t)link->options.idle_timeout_ms * 500000, heard;
 
-	if (!half || channel->read_over)
+	if (!half || link->reader.over)
 		return BEAM_FOREVER;
-	heard = atomic_load_explicit(&channel->heard_at, memory_order_relaxed);
-	return half + (channel->asked_since == heard ? channel->asked_at : heard);
+	heard = atomic_load_explicit(&link->reader.heard_at, memory_order_relaxed);
+	return half + (link->thread.asked_since == heard ? link->thread.asked_at : heard);
 }
 
 /* True if it has died. */
-static bool ask_or_give_up(struct beam_channel *channel)
+static bool ask_or_give_up(struct link *link)
 {
-	int64_t heard = atomic_load_explicit(&channel->heard_at, memory_order_relaxed);
+	int64_t heard = atomic_load_explicit(&link->reader.heard_at, memory_order_relaxed);
 
-	if (channel->asked_since == heard)
+	if (link->thread.asked_since == heard)
 		return true;
-	channel->asked_since = heard;
-	channel->asked_at = clock_now();
-	channel->tx.ping_due = channel->tx.peer_features & FEATURE_ANSWERS;
-	write_pending(channel);
+	link->thread.asked_since = heard;
+	link->thread.asked_at = clock_now();
+	link->writer.tx.ping_due = link->writer.tx.peer_features & FEATURE_ANSWERS;
+	write_pending(link);
 	return false;
 }
 
-beam_deadline standby_end_silence(struct beam_channel *channel, bool reads)
+beam_deadline standby_end_silence(struct link *link, bool reads)
 {
 	beam_deadline until;
 	bool dead = false;
 
-	if (!channel->options.idle_timeout_ms)
+	if (!link->options.idle_timeout_ms)
 		return BEAM_FOREVER;
-	pthread_mutex_lock(&channel->tx_lock);
-	if (deadline_passed(silence_until(channel)))
-		dead = ask_or_give_up(channel);
-	until = silence_until(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&link->writer.lock);
+	if (deadline_passed(silence_until(link)))
+		dead = ask_or_give_up(link);
+	until = silence_until(link);
+	pthread_mutex_unlock(&link->writer.lock);
 	if (dead && reads) {
-		read_fail(channel, -ECONNRESET, NULL);
-	} else if (dead && baton_take(channel)) { /* GCOVR_EXCL_BR_LINE: a race, whoever leads finds it dead, too */
-		read_fail(channel, -ECONNRESET, NULL);
-		baton_leave(channel);
+		read_fail(link, -ECONNRESET, NULL);
+	} else if (dead && baton_take(link)) { /* GCOVR_EXCL_BR_LINE: a race, whoever leads finds it dead, too */
+		read_fail(link, -ECONNRESET, NULL);
+		baton_leave(link);
 	}
 	return until;
 }
 
-struct rest standby_look(struct beam_channel *channel, bool sleeps)
+struct rest standby_look(struct link *link, bool sleeps)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 	struct rest rest;
 	bool has_to;
 
 	/* Both locks, so that no nudge is lost between. */
 	pthread_mutex_lock(&baton->lock);
-	rest.stalled = baton->taken ? BEAM_FOREVER : channel->stalled_until;
+	rest.stalled = baton->taken ? BEAM_FOREVER : link->reader.stalled_until;
 	rest.until = deadline_earlier(rest.stalled, baton->mode == STANDBY_TICK ? baton->tick_at : BEAM_FOREVER);
-	pthread_mutex_lock(&channel->tx_lock);
-	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->retry_at, channel->linger_until));
-	rest.until = deadline_earlier(rest.until, deadline_earlier(channel->idle_at, channel->lend_at));
-	rest.until = deadline_earlier(rest.until, silence_until(channel));
-	rest.over = is_over(channel);
-	has_to = has_to_write(channel);
+	pthread_mutex_lock(&link->writer.lock);
+	rest.until = deadline_earlier(rest.until, deadline_earlier(link->writer.retry_at, link->writer.linger_until));
+	rest.until = deadline_earlier(rest.until, deadline_earlier(link->thread.idle_at, link->attachments.lend_at));
+	rest.until = deadline_earlier(rest.until, silence_until(link));
+	rest.over = is_over(link);
+	has_to = has_to_write(link);
 	if (sleeps)
-		channel->awake = has_to;
+		link->thread.awake = has_to;
 	if (has_to || rest.over ||
-	    (channel->idle_at == BEAM_FOREVER &&
-	     atomic_load_explicit(&channel->activity, memory_order_relaxed) != ACTIVITY_NONE))
+	    (link->thread.idle_at == BEAM_FOREVER &&
+	     atomic_load_explicit(&link->reader.activity, memory_order_relaxed) != ACTIVITY_NONE))
 		rest.until = BEAM_NOWAIT;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&link->writer.lock);
 	pthread_mutex_unlock(&baton->lock);
 	return rest;
 }
 
 /* The socket is ready. True if there may be input. */
-static bool socket_ready(struct beam_channel *channel, uint32_t events)
+static bool socket_ready(struct link *link, uint32_t events)
 {
-	pthread_mutex_lock(&channel->tx_lock);
-	transport_fired(&channel->transport);
-	channel->hung_up = channel->hung_up || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+	pthread_mutex_lock(&link->writer.lock);
+	transport_fired(&link->transport);
+	link->thread.hung_up = link->thread.hung_up || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
 	if (events & ~(uint32_t)(EPOLLIN | EPOLLRDHUP))
-		channel->full = false; /* it has room again */
-	rooms_show(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+		link->writer.full = false; /* it has room again */
+	write_tell_change(link);
+	pthread_mutex_unlock(&link->writer.lock);
 	return events & ~(uint32_t)EPOLLOUT;
 }
 
 /* Others may ask when the next turn is due. */
-static void set_idle_at(struct beam_channel *channel, beam_deadline idle_at)
+static void set_idle_at(struct link *link, beam_deadline idle_at)
 {
-	if (channel->idle_at == idle_at)
+	if (link->thread.idle_at == idle_at)
 		return;
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->idle_at = idle_at;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&link->writer.lock);
+	link->thread.idle_at = idle_at;
+	pthread_mutex_unlock(&link->writer.lock);
 }
 
 /* From the first input on it looks every now and then, until nothing has come since the last look. Who leads for long lets go himself. */
-static void trim_when_idle(struct beam_channel *channel)
+static void trim_when_idle(struct link *link)
 {
-	unsigned activity = atomic_load_explicit(&channel->activity, memory_order_relaxed);
+	unsigned activity = atomic_load_explicit(&link->reader.activity, memory_order_relaxed);
 
-	if (channel->idle_at != BEAM_FOREVER && !deadline_passed(channel->idle_at))
+	if (link->thread.idle_at != BEAM_FOREVER && !deadline_passed(link->thread.idle_at))
 		return;
-	if (channel->idle_at != BEAM_FOREVER && activity == ACTIVITY_PAST && baton_take(channel)) {
-		read_trim(channel);
-		baton_leave(channel);
-		attachments_give_back(channel);
+	if (link->thread.idle_at != BEAM_FOREVER && activity == ACTIVITY_PAST && baton_take(link)) {
+		read_trim(link);
+		baton_leave(link);
+		attachments_give_back(link);
 		activity = ACTIVITY_NONE;
 	}
 	if (activity == ACTIVITY_NOW)
-		atomic_compare_exchange_strong(&channel->activity, &(unsigned){ACTIVITY_NOW}, ACTIVITY_PAST);
-	set_idle_at(channel, activity == ACTIVITY_NONE ? BEAM_FOREVER : clock_now() + IDLE_NS);
+		atomic_compare_exchange_strong(&link->reader.activity, &(unsigned){ACTIVITY_NOW}, ACTIVITY_PAST);
+	set_idle_at(link, activity == ACTIVITY_NONE ? BEAM_FOREVER : clock_now() + IDLE_NS);
 }
 
-void standby_work(struct beam_channel *channel, bool input, beam_deadline stalled)
+void standby_work(struct link *link, bool input, beam_deadline stalled)
 {
-	baton_tick(channel);
-	if ((input || deadline_passed(stalled)) && baton_take(channel)) {
-		read_some(channel);
-		baton_leave(channel);
+	baton_tick(link);
+	if ((input || deadline_passed(stalled)) && baton_take(link)) {
+		read_some(link);
+		baton_leave(link);
 	}
-	trim_when_idle(channel);
-	standby_end_silence(channel, false);
-	standby_write_some(channel);
-	follow_burst(channel);
+	trim_when_idle(link);
+	standby_end_silence(link, false);
+	standby_write_some(link);
+	follow_burst(link);
 }
 
 /* Waits until there is something to do, and does it. False: it is over. */
-static bool standby_turn(struct beam_channel *channel)
+static bool standby_turn(struct link *link)
 {
 	struct epoll_event events[EVENTS];
 	struct rest rest;
@@ -276,31 +249,31 @@ static bool standby_turn(struct beam_channel *channel)
 	int n;
 
 	/* It fails only for want of memory, and then the old watch stands: too much is watched, never too little for input. */
-	pthread_mutex_lock(&channel->tx_lock);
-	standby_watch(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
-	rest = standby_look(channel, true);
+	pthread_mutex_lock(&link->writer.lock);
+	standby_watch(link);
+	pthread_mutex_unlock(&link->writer.lock);
+	rest = standby_look(link, true);
 	if (rest.over)
 		return false;
-	n = sys_epoll_wait(channel->epoll, events, EVENTS, beam_deadline_poll_ms(rest.until));
+	n = sys_epoll_wait(link->thread.epoll, events, EVENTS, beam_deadline_poll_ms(rest.until));
 	for (int i = 0; i < n; i++) {
 		uint64_t count;
 
-		if (events[i].data.fd != channel->nudge)
-			input = socket_ready(channel, events[i].events);
-		else if (sys_read(channel->nudge, &count, sizeof count) < 0)
+		if (events[i].data.fd != link->thread.nudge)
+			input = socket_ready(link, events[i].events);
+		else if (sys_read(link->thread.nudge, &count, sizeof count) < 0)
 			continue;
 	}
-	standby_work(channel, input, rest.stalled);
+	standby_work(link, input, rest.stalled);
 	return true;
 }
 
 void standby_run(void *argument)
 {
-	struct beam_channel *channel = argument;
+	struct link *link = argument;
 
-	while (standby_turn(channel))
+	while (standby_turn(link))
 		;
-	standby_finish(channel);
-	channel_memory_unref(channel);
+	standby_finish(link, false);
+	link->events->unref(link->owner, 1);
 }

@@ -3,7 +3,7 @@
  * The writing right: who writes to the socket, and who does so next.
  */
 #include <base/sys.h>
-#include <channel/internal.h>
+#include <channel/link.h>
 #include <channel/tuning.h>
 
 /* A thread that waits for the writing right, or only for room in the buffer. */
@@ -19,43 +19,43 @@ static void close_all(const int *fds, unsigned n)
 		close(fds[i]);
 }
 
-void write_nudge(struct beam_channel *channel)
+void write_nudge(struct link *link)
 {
-	if (!channel->awake && !channel->finished && channel->nudge >= 0)
-		channel->awake = event_set(channel->nudge);
+	if (!link->thread.awake && !link->writer.finished && link->thread.nudge >= 0)
+		link->thread.awake = event_set(link->thread.nudge);
 }
 
-void write_retry(struct beam_channel *channel)
+void write_retry(struct link *link)
 {
-	channel->retry_after = channel->retry_after ? channel->retry_after * 2 : RETRY_FIRST_NS;
-	if (channel->retry_after > RETRY_LAST_NS)
-		channel->retry_after = RETRY_LAST_NS;
-	channel->retry_at = clock_now() + channel->retry_after;
-	write_nudge(channel);
+	link->writer.retry_after = link->writer.retry_after ? link->writer.retry_after * 2 : RETRY_FIRST_NS;
+	if (link->writer.retry_after > RETRY_LAST_NS)
+		link->writer.retry_after = RETRY_LAST_NS;
+	link->writer.retry_at = clock_now() + link->writer.retry_after;
+	write_nudge(link);
 }
 
-void write_try_again(struct beam_channel *channel)
+void write_try_again(struct link *link)
 {
-	if (channel->retry_at == BEAM_FOREVER || !deadline_passed(channel->retry_at))
+	if (link->writer.retry_at == BEAM_FOREVER || !deadline_passed(link->writer.retry_at))
 		return;
-	channel->retry_at = BEAM_FOREVER;
-	channel->tx.held = false;
-	write_wake_all(channel);
+	link->writer.retry_at = BEAM_FOREVER;
+	link->writer.tx.held = false;
+	write_wake_all(link);
 }
 
 /* Nothing more goes: counts what is lost. By the holder of the right, since a write may be under way. */
-static void drop_pending(struct beam_channel *channel)
+static void drop_pending(struct link *link)
 {
 	int spent[2 * TX_FDS];
-	uint64_t lost = channel->tx.lost;
-	unsigned n = tx_drop(&channel->tx, spent);
+	uint64_t lost = link->writer.tx.lost;
+	unsigned n = tx_drop(&link->writer.tx, spent);
 
-	if (channel->tx.lost != lost)
-		channel->truncated = true;
+	if (link->writer.tx.lost != lost)
+		link->writer.truncated = true;
 	if (n) {
-		pthread_mutex_unlock(&channel->tx_lock);
+		pthread_mutex_unlock(&link->writer.lock);
 		close_all(spent, n);
-		pthread_mutex_lock(&channel->tx_lock);
+		pthread_mutex_lock(&link->writer.lock);
 	}
 }
 
@@ -70,26 +70,25 @@ static enum tx_failure failure_of(int error, unsigned n_fds)
 	return error == -EFAULT ? TX_NO_PAYLOAD : TX_DEAD;
 }
 
-static enum written write_failed(struct beam_channel *channel, struct tx_own *own, int error, int spent[TX_FDS],
-				 unsigned *ret_spent)
+static enum written write_failed(struct link *link, struct tx_own *own, int error, int spent[TX_FDS], unsigned *ret_spent)
 {
-	enum tx_failure failure = failure_of(error, channel->tx.batch.n_fds);
-	enum written result = tx_failed(&channel->tx, own, error, failure, spent, ret_spent);
+	enum tx_failure failure = failure_of(error, link->writer.tx.batch.n_fds);
+	enum written result = tx_failed(&link->writer.tx, own, error, failure, spent, ret_spent);
 
 	if (failure == TX_NO_ROOM)
-		channel->full = true;
+		link->writer.full = true;
 	else if (failure == TX_PASSES)
-		write_retry(channel);
+		write_retry(link);
 	/* Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when reading fails: a security module's
 	 * EACCES. */
 	if (result == WRITTEN_BROKEN)
-		write_break(channel, -ECONNRESET);
+		write_break(link, -ECONNRESET);
 	return result;
 }
 
-enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *ret_error)
+enum written write_batch(struct link *link, struct tx_own *own, int *ret_error)
 {
-	struct tx *tx = &channel->tx;
+	struct tx *tx = &link->writer.tx;
 	struct tx_batch *batch = &tx->batch;
 	int spent[TX_FDS];
 	unsigned n_spent = 0;
@@ -98,34 +97,34 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 	ssize_t n;
 
 	ret_error = ret_error ? ret_error : &unwanted;
-	if (channel->broken)
+	if (link->writer.broken)
 		return WRITTEN_BROKEN;
 	if (!tx_batch(tx, own))
 		return WRITTEN_NOTHING;
-	pthread_mutex_unlock(&channel->tx_lock);
-	n = transport_write(&channel->transport, batch->iov + batch->first, batch->n - batch->first, batch->fds, batch->n_fds);
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_unlock(&link->writer.lock);
+	n = transport_write(&link->transport, batch->iov + batch->first, batch->n - batch->first, batch->fds, batch->n_fds);
+	pthread_mutex_lock(&link->writer.lock);
 	if (n < 0) {
-		result = write_failed(channel, own, (int)n, spent, &n_spent);
+		result = write_failed(link, own, (int)n, spent, &n_spent);
 		if (result == WRITTEN_REFUSED)
 			*ret_error = (int)n;
 	} else {
 		n_spent = tx_wrote(tx, own, (size_t)n, spent);
 		result = tx_written(tx);
-		channel->retry_after = 0;
-		channel->full = result == WRITTEN_FULL;
+		link->writer.retry_after = 0;
+		link->writer.full = result == WRITTEN_FULL;
 	}
-	rooms_show(channel);
+	write_tell_change(link);
 	if (n_spent) {
 		struct list unasked;
 
 		list_init(&unasked);
 		list_splice(&unasked, &tx->unasked);
 		/* Closing may take its time; the right is still ours. */
-		pthread_mutex_unlock(&channel->tx_lock);
+		pthread_mutex_unlock(&link->writer.lock);
 		close_all(spent, n_spent);
 		tx_tell_unasked(tx, &unasked);
-		pthread_mutex_lock(&channel->tx_lock);
+		pthread_mutex_lock(&link->writer.lock);
 	}
 	return result;
 }
@@ -138,47 +137,47 @@ static void wake_writer(struct writer *writer, bool granted)
 	pthread_cond_signal(&writer->wake);
 }
 
-void write_wake_waiting(struct beam_channel *channel)
+void write_wake_waiting(struct link *link)
 {
-	struct list *link;
+	struct list *node;
 
-	while ((link = channel->writers.next) != &channel->writers)
-		wake_writer(list_entry(link, struct writer, link), false);
+	while ((node = link->writer.waiting.next) != &link->writer.waiting)
+		wake_writer(list_entry(node, struct writer, link), false);
 }
 
-void write_release(struct beam_channel *channel)
+void write_release(struct link *link)
 {
-	struct tx *tx = &channel->tx;
+	struct tx *tx = &link->writer.tx;
 
 	/* What others put into the buffer meanwhile is taken along once; a writer must not be kept by the traffic of others. */
-	if (list_empty(&channel->writers) && !channel->full && !channel->broken && tx_pending(tx))
-		write_batch(channel, NULL, NULL);
-	if (channel->broken)
-		drop_pending(channel);
-	if (!list_empty(&channel->writers)) {
-		wake_writer(list_entry(channel->writers.next, struct writer, link), true);
+	if (list_empty(&link->writer.waiting) && !link->writer.full && !link->writer.broken && tx_pending(tx))
+		write_batch(link, NULL, NULL);
+	if (link->writer.broken)
+		drop_pending(link);
+	if (!list_empty(&link->writer.waiting)) {
+		wake_writer(list_entry(link->writer.waiting.next, struct writer, link), true);
 		return;
 	}
-	channel->writing = false;
-	if (channel->broken || !tx_pending(tx)) {
-		channel->full = false;
-		/* Both have said goodbye: the channel's thread may go. */
-		if (channel->read_over && (channel->broken || write_over(channel)))
-			write_nudge(channel);
+	link->writer.taken = false;
+	if (link->writer.broken || !tx_pending(tx)) {
+		link->writer.full = false;
+		/* Both have said goodbye: the link's thread may go. */
+		if (link->reader.over && (link->writer.broken || write_over(link)))
+			write_nudge(link);
 		return;
 	}
-	if (channel->full) {
-		if (standby_watch(channel) < 0)
-			write_retry(channel);
+	if (link->writer.full) {
+		if (standby_watch(link) < 0)
+			write_retry(link);
 		/* A loop has to ask what to wait for. */
-		if (channel->options.loop)
-			write_nudge(channel);
+		if (link->options.loop)
+			write_nudge(link);
 	} else {
-		write_nudge(channel);
+		write_nudge(link);
 	}
 }
 
-int write_wait(struct beam_channel *channel, bool for_room, beam_deadline deadline)
+int write_wait(struct link *link, bool for_room, beam_deadline deadline)
 {
 	struct writer writer = {.for_room = for_room};
 	int r = 0;
@@ -186,102 +185,101 @@ int write_wait(struct beam_channel *channel, bool for_room, beam_deadline deadli
 	if (deadline_passed(deadline))
 		return deadline_error(deadline);
 	condition_init(&writer.wake);
-	list_append(&channel->writers, &writer.link);
+	list_append(&link->writer.waiting, &writer.link);
 	while (!writer.woken && !r)
-		r = condition_wait(&writer.wake, &channel->tx_lock, deadline);
+		r = condition_wait(&writer.wake, &link->writer.lock, deadline);
 	if (!writer.woken)
 		list_remove(&writer.link);
 	condition_end(&writer.wake);
 	return writer.granted ? 1 : writer.woken ? 0 : r;
 }
 
-int write_poll(struct beam_channel *channel, int kick, beam_deadline deadline)
+int write_poll(struct link *link, int kick, beam_deadline deadline)
 {
 	beam_deadline until = deadline_earlier(deadline, clock_now() + KICKLESS_NS);
 	int r;
 
-	pthread_mutex_unlock(&channel->tx_lock);
-	r = transport_wait(&channel->transport, POLLOUT, kick, until);
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_unlock(&link->writer.lock);
+	r = transport_wait(&link->transport, POLLOUT, kick, until);
+	pthread_mutex_lock(&link->writer.lock);
 	return r < 0 && !deadline_passed(deadline) && deadline_passed(until) ? 0 : r;
 }
 
-void write_pending(struct beam_channel *channel)
+void write_pending(struct link *link)
 {
-	if (channel->writing || channel->broken || !tx_pending(&channel->tx))
+	if (link->writer.taken || link->writer.broken || !tx_pending(&link->writer.tx))
 		return;
-	channel->writing = true;
-	write_batch(channel, NULL, NULL);
-	write_release(channel);
+	link->writer.taken = true;
+	write_batch(link, NULL, NULL);
+	write_release(link);
 }
 
-int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *, const void *), const void *argument,
-		beam_deadline deadline)
+int write_until(struct link *link, bool (*done)(struct link *, const void *), const void *argument, beam_deadline deadline)
 {
 	enum written written = WRITTEN;
 	int r;
 
 	for (;;) {
-		if (channel->broken)
-			return channel->broken;
-		if (done(channel, argument))
+		if (link->writer.broken)
+			return link->writer.broken;
+		if (done(link, argument))
 			return 0;
 		if (written != WRITTEN && deadline_passed(deadline))
 			return deadline_error(deadline);
-		if (channel->writing) {
-			r = write_wait(channel, false, deadline);
+		if (link->writer.taken) {
+			r = write_wait(link, false, deadline);
 			if (r < 0)
 				return r;
 			if (!r)
 				continue;
 		}
-		channel->writing = true;
+		link->writer.taken = true;
 		written = WRITTEN;
-		while (written == WRITTEN && !done(channel, argument))
-			written = write_batch(channel, NULL, NULL);
+		while (written == WRITTEN && !done(link, argument))
+			written = write_batch(link, NULL, NULL);
 		if (written == WRITTEN_FULL)
-			write_poll(channel, -1, deadline);
-		write_release(channel);
+			write_poll(link, -1, deadline);
+		write_release(link);
 		if (written == WRITTEN_LATER || written == WRITTEN_NOTHING) {
-			r = write_wait(channel, false, deadline_earlier(deadline, clock_now() + RETRY_LAST_NS));
+			r = write_wait(link, false, deadline_earlier(deadline, clock_now() + RETRY_LAST_NS));
 			if (r == 1)
-				write_release(channel);
-			write_try_again(channel);
+				write_release(link);
+			write_try_again(link);
 		}
 	}
 }
 
-void write_wake_for_room(struct beam_channel *channel)
+void write_wake_for_room(struct link *link)
 {
-	struct list *link, *next;
+	struct list *node, *next;
 
-	for (link = channel->writers.next; link != &channel->writers; link = next) {
-		struct writer *writer = list_entry(link, struct writer, link);
+	for (node = link->writer.waiting.next; node != &link->writer.waiting; node = next) {
+		struct writer *writer = list_entry(node, struct writer, link);
 
-		next = link->next;
+		next = node->next;
 		if (writer->for_room)
 			wake_writer(writer, false);
 	}
 }
 
-void write_wake_all(struct beam_channel *channel)
+void write_wake_all(struct link *link)
 {
-	write_wake_waiting(channel);
-	tx_wake_outlet(&channel->tx, NULL);
+	write_wake_waiting(link);
+	tx_wake_outlet(&link->writer.tx, NULL);
 }
 
-void write_break(struct beam_channel *channel, int error)
+void write_break(struct link *link, int error)
 {
-	if (channel->broken)
+	if (link->writer.broken)
 		return;
-	channel->broken = error;
-	if (!channel->send_error)
-		channel->send_error = error;
-	write_wake_all(channel);
-	write_nudge(channel);
-	if (!channel->writing) {
-		channel->writing = true;
-		write_release(channel);
+	link->writer.broken = error;
+	if (!link->writer.send_error)
+		link->writer.send_error = error;
+	write_wake_all(link);
+	write_nudge(link);
+	if (!link->writer.taken) {
+		link->writer.taken = true;
+		write_release(link);
 	}
 }
 
@@ -291,24 +289,24 @@ struct flushed {
 	uint64_t generation, batch;
 };
 
-static bool is_flushed(struct beam_channel *channel, const void *argument)
+static bool is_flushed(struct link *link, const void *argument)
 {
 	const struct flushed *flushed = argument;
-	const struct tx *tx = &channel->tx;
+	const struct tx *tx = &link->writer.tx;
 
 	/* All batches have gone but for one that is under way. */
 	return tx->drained >= flushed->generation && tx->batch.number - tx->batch.active >= flushed->batch;
 }
 
-int write_flush(struct beam_channel *channel, beam_deadline deadline)
+int write_flush(struct link *link, beam_deadline deadline)
 {
-	struct tx *tx = &channel->tx;
+	struct tx *tx = &link->writer.tx;
 	struct flushed flushed;
 	int r;
 
 	flushed.generation = tx->fill->size ? tx->fill->generation : tx->fill->generation - 1;
 	flushed.batch = tx->batch.number;
-	r = write_until(channel, is_flushed, &flushed, deadline);
+	r = write_until(link, is_flushed, &flushed, deadline);
 	if (!r && tx->lost_error) {
 		r = tx->lost_error;
 		tx->lost_error = 0;

@@ -267,19 +267,20 @@ static void test_of_a_call_that_is_over_and_freed_unread_the_pool_comes_back(voi
 /* The other side wants one attachment more, and is lent it if the process has any left. */
 static void lend_one(void)
 {
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_wanted(&channel->tx, (uint32_t)atomic_load(&channel->tx.granted_attachments) + channel->tx.due_attachments + 1);
-	attachments_lend(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_wanted(&channel->link.writer.tx, (uint32_t)atomic_load(&channel->link.writer.tx.granted_attachments) +
+						channel->link.writer.tx.due_attachments + 1);
+	attachments_lend(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static int64_t lend_after(void)
 {
 	int64_t result;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	result = channel->lend_after;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	result = channel->link.attachments.lend_after;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return result;
 }
 
