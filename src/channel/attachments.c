@@ -78,7 +78,7 @@ void attachments_lend(struct link *link)
 	link->attachments.lend_after = link->attachments.lend_after ? link->attachments.lend_after * 2 : LEND_FIRST_NS;
 	if (link->attachments.lend_after > LEND_LAST_NS)
 		link->attachments.lend_after = LEND_LAST_NS;
-	link->attachments.lend_at = clock_now() + link->attachments.lend_after;
+	link->attachments.lend_at = deadline_in(link->attachments.lend_after);
 	write_nudge(link);
 }
 
@@ -100,6 +100,6 @@ void attachments_give_back(struct link *link)
 
 void attachments_lend_again(struct link *link)
 {
-	if (link->attachments.lend_at != BEAM_FOREVER && deadline_passed(link->attachments.lend_at))
+	if (!deadline_never(link->attachments.lend_at) && deadline_passed(link->attachments.lend_at))
 		attachments_lend(link);
 }

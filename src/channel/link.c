@@ -126,7 +126,7 @@ void link_close(struct link *link)
 	pthread_mutex_lock(&writer->lock);
 	if (!writer->send_error)
 		writer->send_error = -EPIPE;
-	if (writer->linger_until == BEAM_FOREVER)
+	if (deadline_never(writer->linger_until))
 		writer->linger_until = beam_in_ms(link->options.linger_ms);
 	writer->tx.goodbye_due = true;
 	if (!writer->finished)

@@ -65,7 +65,7 @@ static int loop_wait_for(struct link *link, short wanted, beam_deadline until)
 
 int loop_help(struct link *link, beam_deadline deadline)
 {
-	beam_deadline until = deadline_earlier(deadline, clock_now() + HELP_NS);
+	beam_deadline until = deadline_earlier(deadline, deadline_in(HELP_NS));
 	short wanted = loop_events(link);
 	int shown;
 
@@ -89,7 +89,7 @@ static void loop_run(void *argument)
 	int shown;
 
 	do {
-		beam_deadline until = deadline_earlier(standby_look(link, false).until, clock_now() + HELP_NS);
+		beam_deadline until = deadline_earlier(standby_look(link, false).until, deadline_in(HELP_NS));
 		short wanted;
 
 		pthread_mutex_lock(&link->writer.lock);

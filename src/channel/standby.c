@@ -21,7 +21,7 @@ static void standby_write_some(struct link *link)
 	pthread_mutex_lock(&link->writer.lock);
 	write_try_again(link);
 	attachments_lend_again(link);
-	if (link->writer.retry_at == BEAM_FOREVER || !link->writer.tx.batch.active)
+	if (deadline_never(link->writer.retry_at) || !link->writer.tx.batch.active)
 		write_pending(link);
 	pthread_mutex_unlock(&link->writer.lock);
 }
@@ -108,7 +108,7 @@ static bool has_to_write(const struct link *link)
 	if (link->writer.broken || link->writer.full || link->writer.taken)
 		return false;
 	/* What failed for a while is not tried again before its time. */
-	if (link->writer.retry_at != BEAM_FOREVER && link->writer.tx.batch.active)
+	if (!deadline_never(link->writer.retry_at) && link->writer.tx.batch.active)
 		return false;
 	return link->writer.burst || tx_pending(&link->writer.tx);
 }
@@ -121,7 +121,7 @@ static beam_deadline silence_until(const struct link *link)
 	if (!half || link->reader.over)
 		return BEAM_FOREVER;
 	heard = atomic_load_explicit(&link->reader.heard_at, memory_order_relaxed);
-	return half + (link->thread.asked_since == heard ? link->thread.asked_at : heard);
+	return BEAM_DEADLINE(half + (link->thread.asked_since == heard ? link->thread.asked_at : heard));
 }
 
 /* True if it has died. */
@@ -178,7 +178,7 @@ struct rest standby_look(struct link *link, bool sleeps)
 	if (sleeps)
 		link->thread.awake = has_to;
 	if (has_to || rest.over ||
-	    (link->thread.idle_at == BEAM_FOREVER &&
+	    (deadline_never(link->thread.idle_at) &&
 	     atomic_load_explicit(&link->reader.activity, memory_order_relaxed) != ACTIVITY_NONE))
 		rest.until = BEAM_NOWAIT;
 	pthread_mutex_unlock(&link->writer.lock);
@@ -202,7 +202,7 @@ static bool socket_ready(struct link *link, uint32_t events)
 /* Others may ask when the next turn is due. */
 static void set_idle_at(struct link *link, beam_deadline idle_at)
 {
-	if (link->thread.idle_at == idle_at)
+	if (link->thread.idle_at.ns == idle_at.ns)
 		return;
 	pthread_mutex_lock(&link->writer.lock);
 	link->thread.idle_at = idle_at;
@@ -214,9 +214,9 @@ static void trim_when_idle(struct link *link)
 {
 	unsigned activity = atomic_load_explicit(&link->reader.activity, memory_order_relaxed);
 
-	if (link->thread.idle_at != BEAM_FOREVER && !deadline_passed(link->thread.idle_at))
+	if (!deadline_never(link->thread.idle_at) && !deadline_passed(link->thread.idle_at))
 		return;
-	if (link->thread.idle_at != BEAM_FOREVER && activity == ACTIVITY_PAST && baton_take(link)) {
+	if (!deadline_never(link->thread.idle_at) && activity == ACTIVITY_PAST && baton_take(link)) {
 		read_trim(link);
 		baton_leave(link);
 		attachments_give_back(link);
@@ -224,7 +224,7 @@ static void trim_when_idle(struct link *link)
 	}
 	if (activity == ACTIVITY_NOW)
 		atomic_compare_exchange_strong(&link->reader.activity, &(unsigned){ACTIVITY_NOW}, ACTIVITY_PAST);
-	set_idle_at(link, activity == ACTIVITY_NONE ? BEAM_FOREVER : clock_now() + IDLE_NS);
+	set_idle_at(link, activity == ACTIVITY_NONE ? BEAM_FOREVER : deadline_in(IDLE_NS));
 }
 
 void standby_work(struct link *link, bool input, beam_deadline stalled)

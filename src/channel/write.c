@@ -30,13 +30,13 @@ void write_retry(struct link *link)
 	link->writer.retry_after = link->writer.retry_after ? link->writer.retry_after * 2 : RETRY_FIRST_NS;
 	if (link->writer.retry_after > RETRY_LAST_NS)
 		link->writer.retry_after = RETRY_LAST_NS;
-	link->writer.retry_at = clock_now() + link->writer.retry_after;
+	link->writer.retry_at = deadline_in(link->writer.retry_after);
 	write_nudge(link);
 }
 
 void write_try_again(struct link *link)
 {
-	if (link->writer.retry_at == BEAM_FOREVER || !deadline_passed(link->writer.retry_at))
+	if (deadline_never(link->writer.retry_at) || !deadline_passed(link->writer.retry_at))
 		return;
 	link->writer.retry_at = BEAM_FOREVER;
 	link->writer.tx.held = false;
@@ -196,7 +196,7 @@ int write_wait(struct link *link, bool for_room, beam_deadline deadline)
 
 int write_poll(struct link *link, int kick, beam_deadline deadline)
 {
-	beam_deadline until = deadline_earlier(deadline, clock_now() + KICKLESS_NS);
+	beam_deadline until = deadline_earlier(deadline, deadline_in(KICKLESS_NS));
 	int r;
 
 	pthread_mutex_unlock(&link->writer.lock);
@@ -241,7 +241,7 @@ int write_until(struct link *link, bool (*done)(struct link *, const void *), co
 			write_poll(link, -1, deadline);
 		write_release(link);
 		if (written == WRITTEN_LATER || written == WRITTEN_NOTHING) {
-			r = write_wait(link, false, deadline_earlier(deadline, clock_now() + RETRY_LAST_NS));
+			r = write_wait(link, false, deadline_earlier(deadline, deadline_in(RETRY_LAST_NS)));
 			if (r == 1)
 				write_release(link);
 			write_try_again(link);
