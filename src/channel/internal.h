@@ -19,8 +19,8 @@
 #include <base/thread.h>
 #include <beam/topic.h>
 #include <channel/hook.h>
-#include <channel/link.h>
 #include <errno.h>
+#include <link/link.h>
 
 /* Reading has not ended: a value that no result has. */
 enum { NOT_ENDED = 1 };

@@ -4,7 +4,7 @@
  */
 #include <base/sys.h>
 #include <channel/sending.h>
-#include <channel/tuning.h>
+#include <link/tuning.h>
 #include <socket/socket.h>
 #include <string.h>
 

@@ -4,8 +4,8 @@
  * message comes back once: what it borrowed from the pool to the pool, the rest to its topic.
  */
 #include <beam/call.h>
-#include <channel/lending.h>
 #include <channel/scene.h>
+#include <link/lending.h>
 
 enum { TEXT = 10, OVERDRAFT = 30, REST = TEXT + RAW_MESSAGE_COST - OVERDRAFT };
 

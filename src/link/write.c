@@ -3,8 +3,8 @@
  * The writing right: who writes to the socket, and who does so next.
  */
 #include <base/sys.h>
-#include <channel/link.h>
-#include <channel/tuning.h>
+#include <link/link.h>
+#include <link/tuning.h>
 
 /* A thread that waits for the writing right, or only for room in the buffer. */
 struct writer {

@@ -3,8 +3,8 @@
  * The life of a link: from its socket to goodbye.
  */
 #include <base/annotate.h>
-#include <channel/lending.h>
-#include <channel/link.h>
+#include <link/lending.h>
+#include <link/link.h>
 
 /* ---- Making ----------------------------------------------------------------------------------------------------------------------- */
 

@@ -2,8 +2,8 @@
 /*
  * Reading, by the holder of the reading right.
  */
-#include <channel/link.h>
-#include <channel/tuning.h>
+#include <link/link.h>
+#include <link/tuning.h>
 #include <socket/reaper.h>
 #include <wire/breach.h>
 

@@ -3,8 +3,8 @@
  * What is tuned: how long, how often, how much. None of it decides whether a link is right, only how quick it is, and what it costs when
  * nothing goes on. Figures of the protocol and bounds that callers are promised are not here.
  */
-#ifndef CHANNEL_TUNING_H
-#define CHANNEL_TUNING_H
+#ifndef LINK_TUNING_H
+#define LINK_TUNING_H
 
 enum {
 	/* ---- Reading: baton.c, poll.c, read.c. */

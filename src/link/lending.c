@@ -2,7 +2,7 @@
 #include <base/annotate.h>
 #include <base/sys.h>
 #include <base/thread.h>
-#include <channel/lending.h>
+#include <link/lending.h>
 #include <stdatomic.h>
 
 enum {

@@ -7,8 +7,8 @@
  * the rest is the program's. A link may have no more than three times what is left for others. So one link can have
  * three quarters, and with k channels that have as much as they can, 1/(3k + 1) is left for the next one.
  */
-#ifndef CHANNEL_LENDING_H
-#define CHANNEL_LENDING_H
+#ifndef LINK_LENDING_H
+#define LINK_LENDING_H
 
 #include <stdbool.h>
 #include <stdint.h>

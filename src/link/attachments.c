@@ -7,9 +7,9 @@
  *
  * A charged attachment keeps the memory of the link messages may be held for longer than that.
  */
-#include <channel/lending.h>
-#include <channel/link.h>
-#include <channel/tuning.h>
+#include <link/lending.h>
+#include <link/link.h>
+#include <link/tuning.h>
 
 /* By whoever took them, or by the reaper. */
 static void on_settled(struct reaper_account *account, size_t n)

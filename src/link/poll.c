@@ -3,8 +3,8 @@
  * Polling before sleeping: to be woken costs more than all the rest of a short round trip. It is bounded, lets others run between two looks,
  * and is given up for a while when it does not pay: because nothing comes in time, or because those others keep the core.
  */
-#include <channel/link.h>
-#include <channel/tuning.h>
+#include <link/link.h>
+#include <link/tuning.h>
 #include <sched.h>
 
 /* Lets others run. False if that took so long that somebody else has worked meanwhile: polling does not pay then. */

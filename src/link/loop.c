@@ -6,8 +6,8 @@
  *
  * When the last handle goes and something is left to be sent, or the other side has yet to say goodbye, a thread takes over.
  */
-#include <channel/link.h>
-#include <channel/tuning.h>
+#include <link/link.h>
+#include <link/tuning.h>
 
 short loop_events(const struct link *link)
 {

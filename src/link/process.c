@@ -3,7 +3,7 @@
  * The channels of this process, for a fork, after which the child must not hold the parent's sockets open. Its end is exit.c's.
  */
 #include <base/process.h>
-#include <channel/link.h>
+#include <link/link.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list links = {&links, &links};

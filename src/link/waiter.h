@@ -2,10 +2,10 @@
 /*
  * A thread that waits for something of a link: among the sleepers of what it waits for, and among the baton's waiters.
  */
-#ifndef CHANNEL_WAITER_H
-#define CHANNEL_WAITER_H
+#ifndef LINK_WAITER_H
+#define LINK_WAITER_H
 
-#include <channel/link.h>
+#include <link/link.h>
 
 struct waiter {
 	struct list link, of_baton;

@@ -3,7 +3,7 @@
  * Those who wait for something of a link, and what brings a leader, who reads instead of sleeping, back from poll: a kick.
  */
 #include <base/sys.h>
-#include <channel/waiter.h>
+#include <link/waiter.h>
 
 void sleepers_init(struct sleepers *sleepers)
 {

@@ -17,8 +17,8 @@
  * him rather than handed over, and who leads steps down for him. If he stays away, a tick, a short one then, gives it to one who waits.
  */
 #include <base/sys.h>
-#include <channel/tuning.h>
-#include <channel/waiter.h>
+#include <link/tuning.h>
+#include <link/waiter.h>
 
 /* A result that no call has. */
 enum { STEP_DOWN = 1 };

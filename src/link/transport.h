@@ -3,8 +3,8 @@
  * What a link moves its bytes and descriptors with: a socket today. The link knows no more of it than this, so that another way
  * (a ring in shared memory, with the socket kept for descriptors) can take its place.
  */
-#ifndef CHANNEL_TRANSPORT_H
-#define CHANNEL_TRANSPORT_H
+#ifndef LINK_TRANSPORT_H
+#define LINK_TRANSPORT_H
 
 #include <beam/deadline.h>
 #include <socket/socket.h>

@@ -6,8 +6,8 @@
  * Reading is bounded between two looks at what is to be written, and writing to one batch between two reads: neither waits for the other.
  */
 #include <base/sys.h>
-#include <channel/link.h>
-#include <channel/tuning.h>
+#include <link/link.h>
+#include <link/tuning.h>
 #include <sched.h>
 #include <wire/breach.h>
 

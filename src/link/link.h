@@ -19,12 +19,12 @@
 #include <base/level.h>
 #include <base/sys.h>
 #include <base/thread.h>
-#include <channel/attachments.h>
-#include <channel/reader.h>
-#include <channel/thread.h>
-#include <channel/transport.h>
-#include <channel/writer.h>
 #include <errno.h>
+#include <link/attachments.h>
+#include <link/reader.h>
+#include <link/thread.h>
+#include <link/transport.h>
+#include <link/writer.h>
 
 /* As in struct beam_channel_options. */
 struct link_options {
