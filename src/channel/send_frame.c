@@ -4,7 +4,7 @@
  */
 #include <base/sys.h>
 #include <channel/sending.h>
-#include <link/tuning.h>
+#include <link/burst.h>
 #include <socket/socket.h>
 #include <string.h>
 
@@ -95,19 +95,10 @@ int sending_write(struct sending *s)
 	}
 }
 
-/* A sender with nobody else writing: true if it has been quick for so long that it leaves the writing to the channel's thread. */
+/* Only small frames may wait in the buffer for others. */
 static bool enters_burst(struct sending *s)
 {
-	struct beam_channel *channel = s->channel;
-
-	if (tx_own_size(&s->message.own) > TX_LARGE || channel->options.loop)
-		return false;
-	channel->link.writer.in_a_row =
-	    clock_now() - channel->link.writer.sent_at < BURST_GAP_NS ? channel->link.writer.in_a_row + 1 : 0;
-	if (channel->link.writer.in_a_row < BURST_SENDS)
-		return false;
-	channel->link.writer.burst = true;
-	return true;
+	return tx_own_size(&s->message.own) <= TX_LARGE && burst_enter(&s->channel->link);
 }
 
 static int send_frame(struct sending *s)
@@ -142,7 +133,7 @@ static int send_frame(struct sending *s)
 		channel->link.writer.taken = true;
 		r = sending_write(s);
 		write_release(&channel->link);
-		channel->link.writer.sent_at = clock_now();
+		burst_note_sent(&channel->link);
 		if (r != -EINPROGRESS)
 			return r;
 		until = deadline_earlier(

@@ -6,10 +6,8 @@
  * Reading is bounded between two looks at what is to be written, and writing to one batch between two reads: neither waits for the other.
  */
 #include <base/sys.h>
-#include <link/link.h>
+#include <link/burst.h>
 #include <link/tuning.h>
-#include <sched.h>
-#include <wire/breach.h>
 
 enum { EVENTS = 2 };
 
@@ -24,31 +22,6 @@ static void standby_write_some(struct link *link)
 	if (deadline_never(link->writer.retry_at) || !link->writer.tx.batch.active)
 		write_pending(link);
 	pthread_mutex_unlock(&link->writer.lock);
-}
-
-/* In a burst the thread looks for more until nothing has come for a while; it lets the senders run meanwhile. */
-static void follow_burst(struct link *link)
-{
-	bool dry;
-	int64_t now;
-
-	pthread_mutex_lock(&link->writer.lock);
-	dry = link->writer.burst && !tx_pending(&link->writer.tx);
-	if (!dry) {
-		link->thread.dry_since = 0;
-	} else {
-		now = clock_now();
-		if (!link->thread.dry_since)
-			link->thread.dry_since = now;
-		if (now - link->thread.dry_since > BURST_OVER_NS || link->writer.send_error) {
-			link->writer.burst = false;
-			link->writer.in_a_row = 0;
-			link->thread.dry_since = 0;
-		}
-	}
-	pthread_mutex_unlock(&link->writer.lock);
-	if (dry)
-		sched_yield();
 }
 
 /* ---- The end ------------------------------------------------------------------------------------------------------------- */
@@ -237,7 +210,7 @@ void standby_work(struct link *link, bool input, beam_deadline stalled)
 	trim_when_idle(link);
 	standby_end_silence(link, false);
 	standby_write_some(link);
-	follow_burst(link);
+	burst_follow(link);
 }
 
 /* Waits until there is something to do, and does it. False: it is over. */

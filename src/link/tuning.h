@@ -35,7 +35,7 @@ enum {
 	/* Bytes that are read before others have their turn. */
 	READ_MOST = 256 << 10,
 
-	/* ---- Writing: send_frame.c, standby.c, write.c. */
+	/* ---- Writing: burst.h, burst.c, write.c. */
 	/* So many sends running make a burst. */
 	BURST_SENDS = 16,
 	/* Sends with less time between them are running. */
