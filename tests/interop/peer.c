@@ -17,6 +17,7 @@
 #include <beam/beam.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <interop/content.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TOPICS_MAX = 4096, LINE_MAX_BYTES = 1024, FDS_MAX = BEAM_MESSAGE_ATTACHMENTS_MAX, PATTERN = 251 };
+enum { TOPICS_MAX = 4096, LINE_MAX_BYTES = 1024, FDS_MAX = BEAM_MESSAGE_ATTACHMENTS_MAX };
 
 static struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 static struct {
@@ -52,49 +53,6 @@ static struct {
     {"size", &load.size},
     {"fds", &load.fds},
 };
-
-static void die(const char *what, long result)
-{
-	fprintf(stderr, "peer: %s: %ld\n", what, result);
-	exit(1);
-}
-
-/* ---- Content -------------------------------------------------------------------------------------------------------- */
-
-/* `size` bytes that the test knows: byte i is i modulo 251. */
-static unsigned char *make_content(size_t size)
-{
-	unsigned char *bytes = malloc(size + 1);
-
-	if (!bytes)
-		die("malloc", -ENOMEM);
-	for (size_t i = 0; i < size; i++)
-		bytes[i] = (unsigned char)(i % PATTERN);
-	return bytes;
-}
-
-static bool has_content(const beam_message *message)
-{
-	const unsigned char *bytes = beam_message_data(message);
-
-	for (size_t i = 0; i < beam_message_size(message); i++) {
-		if (bytes[i] != i % PATTERN)
-			return false;
-	}
-	return true;
-}
-
-/* What became of the first attachment that is not there. */
-static int first_loss(const beam_message *message)
-{
-	for (size_t i = 0; i < beam_message_attachments(message); i++) {
-		int fd = beam_message_peek_fd(message, i);
-
-		if (fd < 0)
-			return fd;
-	}
-	return 0;
-}
 
 /* ---- Core ----------------------------------------------------------------------------------------------------------- */
 
