@@ -22,7 +22,9 @@ static bool has_room(const struct beam_channel *channel, const struct outlet *ou
 
 void rooms_show_all(struct beam_channel *channel)
 {
-	for (struct list *link = channel->rooms.next; link != &channel->rooms; link = link->next) {
+	struct list *rooms = &channel->link.writer.watchers;
+
+	for (struct list *link = rooms->next; link != rooms; link = link->next) {
 		struct outbox *outbox = list_entry(link, struct outbox, of_rooms);
 
 		level_put(&outbox->room, has_room(channel, &outbox->outlet));
@@ -79,10 +81,8 @@ int beam_topic_send_fd(beam_topic *topic)
 		return -ECHILD;
 	pthread_mutex_lock(&channel->link.writer.lock);
 	fd = level_open(&topic->outbox.room, &is_new);
-	if (is_new) {
-		list_append(&channel->rooms, &topic->outbox.of_rooms);
-		channel->link.writer.watched = true;
-	}
+	if (is_new)
+		list_append(&channel->link.writer.watchers, &topic->outbox.of_rooms);
 	rooms_show(channel);
 	pthread_mutex_unlock(&channel->link.writer.lock);
 	return opened(channel, fd, is_new);
@@ -126,7 +126,6 @@ void topic_close_fds(struct beam_topic *topic)
 	inbox_close_fd(&topic->inbox);
 	pthread_mutex_lock(&channel->link.writer.lock);
 	list_remove(&topic->outbox.of_rooms);
-	channel->link.writer.watched = !list_empty(&channel->rooms);
 	room = level_close(&topic->outbox.room);
 	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (room)

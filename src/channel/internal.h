@@ -47,8 +47,6 @@ struct beam_channel {
 	struct beam_statistics past;
 
 	/* Under the writer's lock of the link. */
-	/* Outboxes with a descriptor that shows whether there is room. */
-	struct list rooms;
 	uint64_t discarded;
 	/* Replies that this side has sent, and lost. */
 	struct beam_statistics replies;
@@ -75,7 +73,7 @@ struct inbox {
 /* Where messages leave; under the writer's lock. */
 struct outbox {
 	struct outlet outlet;
-	/* Readable while a small message would not wait; among the channel's rooms if it has a descriptor. */
+	/* Readable while a small message would not wait; among the link's watchers if it has a descriptor. */
 	struct level room;
 	struct list of_rooms;
 };
@@ -209,7 +207,7 @@ void channel_close_fds(struct beam_channel *channel);
 void rooms_show_all(struct beam_channel *channel);
 static inline void rooms_show(struct beam_channel *channel)
 {
-	if (!list_empty(&channel->rooms))
+	if (!list_empty(&channel->link.writer.watchers))
 		rooms_show_all(channel);
 }
 
