@@ -1,36 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-#include <harness/harness.h>
-#include <harness/sanitizer.h>
+/* The harness itself: checks, waiting, bounds of time, random numbers, and the program. */
+#include <harness/internal.h>
 
 #include <CUnit/TestDB.h>
 #include <CUnit/TestRun.h>
-#include <dirent.h>
-#include <fcntl.h>
-#include <malloc.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
-
-#if defined(__has_include)
-#if __has_include(<valgrind/memcheck.h>)
-#include <valgrind/memcheck.h>
-#define HAVE_VALGRIND_H 1
-#endif
-#endif
-#ifndef HAVE_VALGRIND_H
-#define RUNNING_ON_VALGRIND 0
-#define VALGRIND_COUNT_ERRORS 0
-#endif
 
 enum {
 	TIMEOUT_SECONDS = 60,
-	SETTLE_MS = 5000,
 	FAILURES_TOLD = 20,
 	EXIT_SKIPPED = 77,
 };
@@ -63,10 +45,6 @@ static struct {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned failures;
 static char context[128];
-
-/* True in a process that was spawned here; what Valgrind had found when it began. */
-static bool spawned;
-static unsigned long errors_before;
 
 /* Where we are */
 
@@ -104,7 +82,7 @@ int64_t now_ns(void)
 
 __attribute__((noreturn)) static void end_here(void)
 {
-	if (spawned)
+	if (process_spawned())
 		process_exit(1);
 	if (pthread_equal(pthread_self(), running.thread))
 		longjmp(running.end, 1);
@@ -132,7 +110,7 @@ static void tell_failure(const char *file, int line, const char *text)
 	else if (n == FAILURES_TOLD + 1)
 		printf("  and more\n");
 	fflush(stdout);
-	if (!spawned && CU_is_test_running())
+	if (!process_spawned() && CU_is_test_running())
 		CU_assertImplementation(CU_FALSE, (unsigned)line, text, file, "", CU_FALSE);
 	pthread_mutex_unlock(&lock);
 }
@@ -241,6 +219,19 @@ unsigned harness_failures(void)
 	return n;
 }
 
+bool harness_failed(void)
+{
+	return failures > 0;
+}
+
+void harness_begin_in_child(void)
+{
+	/* The lock may have been held by another thread at the fork. */
+	pthread_mutex_init(&lock, NULL);
+	failures = 0;
+	running.thread = pthread_self();
+}
+
 /* Waiting */
 
 struct harness_wait harness_wait_begin(int milliseconds)
@@ -258,151 +249,6 @@ bool harness_wait_more(struct harness_wait *wait)
 	if (wait->step_us < 5000)
 		wait->step_us *= 2;
 	return true;
-}
-
-/* Descriptors */
-
-bool fd_open(int fd)
-{
-	char path[32], link[8];
-
-	/* Not fcntl(): Valgrind tells a bad descriptor as an error. */
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	return readlink(path, link, sizeof link) >= 0;
-}
-
-/* The descriptor that an entry of /proc/self/fd stands for, or -1: none, or the one that the folder is read by. */
-static int listed_fd(DIR *folder, const struct dirent *file)
-{
-	int fd = file->d_name[0] == '.' ? -1 : (int)strtol(file->d_name, NULL, 10);
-
-	return fd == dirfd(folder) ? -1 : fd;
-}
-
-void fd_snapshot_take(struct fd_snapshot *snapshot)
-{
-	DIR *folder = opendir("/proc/self/fd");
-	struct dirent *file;
-
-	snapshot->n = 0;
-	if (!folder) {
-		fail("/proc/self/fd cannot be read");
-		return;
-	}
-	while ((file = readdir(folder)) && snapshot->n < sizeof snapshot->entries / sizeof snapshot->entries[0]) {
-		struct fd_entry *entry = &snapshot->entries[snapshot->n];
-		char path[300];
-		ssize_t size;
-
-		entry->fd = listed_fd(folder, file);
-		if (entry->fd < 0)
-			continue;
-		snprintf(path, sizeof path, "/proc/self/fd/%s", file->d_name);
-		size = readlink(path, entry->link, sizeof entry->link - 1);
-		if (size < 0)
-			continue;
-		entry->link[size] = '\0';
-		snapshot->n++;
-	}
-	closedir(folder);
-}
-
-static const struct fd_entry *fd_snapshot_find(const struct fd_snapshot *snapshot, int fd)
-{
-	for (size_t i = 0; i < snapshot->n; i++)
-		if (snapshot->entries[i].fd == fd)
-			return &snapshot->entries[i];
-	return NULL;
-}
-
-/* How many descriptors of `of` are not the same in `in`; tells them as `what` if it is not NULL. */
-static unsigned fds_missing(const struct fd_snapshot *of, const struct fd_snapshot *in, const char *what)
-{
-	unsigned n = 0;
-
-	for (size_t i = 0; i < of->n; i++) {
-		const struct fd_entry *entry = &of->entries[i], *other = fd_snapshot_find(in, entry->fd);
-
-		if (other && strcmp(entry->link, other->link) == 0)
-			continue;
-		n++;
-		if (what)
-			fail("%s: descriptor %d, %s", what, entry->fd, entry->link);
-	}
-	return n;
-}
-
-static int settle_ms = SETTLE_MS;
-
-void harness_settle(int milliseconds)
-{
-	settle_ms = milliseconds;
-}
-
-bool check_fds(const struct fd_snapshot *before)
-{
-	struct harness_wait wait = harness_wait_begin(settle_ms);
-	struct fd_snapshot *now = malloc(sizeof *now);
-	unsigned n;
-
-	if (!now) {
-		fail("no memory");
-		return false;
-	}
-	do {
-		fd_snapshot_take(now);
-		n = fds_missing(now, before, NULL) + fds_missing(before, now, NULL);
-	} while (n && harness_wait_more(&wait));
-	if (n) {
-		fds_missing(now, before, "left open");
-		fds_missing(before, now, "closed, but not its own");
-	}
-	free(now);
-	return n == 0;
-}
-
-size_t open_fds(void)
-{
-	DIR *folder = opendir("/proc/self/fd");
-	struct dirent *file;
-	size_t n = 0;
-
-	if (!folder)
-		return 0;
-	while ((file = readdir(folder)))
-		if (listed_fd(folder, file) >= 0)
-			n++;
-	closedir(folder);
-	return n;
-}
-
-/* Memory */
-
-size_t resident_bytes(void)
-{
-	FILE *file = fopen("/proc/self/statm", "re");
-	char line[128] = "";
-	char *resident;
-	size_t pages = 0;
-
-	if (!file)
-		return 0;
-	/* Pages in all, then those in RAM. */
-	if (fgets(line, sizeof line, file) && (resident = strchr(line, ' ')))
-		pages = strtoul(resident, NULL, 10);
-	fclose(file);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
-size_t allocated_bytes(void)
-{
-#ifdef __GLIBC__
-	struct mallinfo2 info = mallinfo2();
-
-	return under_valgrind() || under_sanitizer() ? 0 : info.uordblks + info.hblkhd;
-#else
-	return 0;
-#endif
 }
 
 /* Time bounds */
@@ -434,203 +280,6 @@ void harness_timeout(unsigned seconds)
 {
 	timeout_seconds = seconds;
 	harness_progress();
-}
-
-/* Processes */
-
-/* Where --coverage is compiled in: write out what has been counted; forget it. */
-extern void __gcov_dump(void) __attribute__((weak));
-extern void __gcov_reset(void) __attribute__((weak));
-
-/* The parent counts its own; and of its threads, in the midst of something, the rest will never be counted in the child. Before the library's
- * handlers of forks, which count. */
-__attribute__((constructor(101))) static void count_from_the_fork_on(void)
-{
-	if (__gcov_reset)
-		pthread_atfork(NULL, NULL, __gcov_reset);
-}
-
-void needs_threads_in_children(void)
-{
-	if (THREAD_SANITIZER)
-		skip("ThreadSanitizer can not follow a child that starts threads when its parent had some");
-}
-
-void needs_descriptors(size_t n)
-{
-	struct rlimit limit;
-
-	require_int(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	if (limit.rlim_max < n)
-		skip("needs %zu descriptors, and this user may have %llu", n, (unsigned long long)limit.rlim_max);
-	if (limit.rlim_cur < n) {
-		limit.rlim_cur = n;
-		require_int(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	}
-}
-
-void needs_memory_in_children(void)
-{
-	if (ADDRESS_SANITIZER)
-		skip("AddressSanitizer's allocator may be locked for ever in a child");
-}
-
-static bool other_threads_asleep(void)
-{
-	DIR *folder = opendir("/proc/self/task");
-	pid_t self = thread_number();
-	bool asleep = true;
-	struct dirent *task;
-
-	require(folder != NULL);
-	while (asleep && (task = readdir(folder))) {
-		pid_t thread = (pid_t)strtol(task->d_name, NULL, 10);
-		char state = thread == self ? 'S' : thread_state(thread);
-
-		/* 0: the entries that are not threads, and threads that have ended since. */
-		asleep = state == 'S' || state == 0;
-	}
-	closedir(folder);
-	return asleep;
-}
-
-/* AddressSanitizer forks its allocator's locks as they are: one that another thread holds just then is never free in the child. Threads
- * that sleep hold none; those that do not for long are left to their test. */
-static void wait_for_the_allocator(void)
-{
-	struct harness_wait wait = harness_wait_begin(100);
-
-	while (ADDRESS_SANITIZER && !other_threads_asleep() && harness_wait_more(&wait))
-		;
-}
-
-pid_t process_spawn(int (*run)(void *argument), void *argument)
-{
-	pid_t parent = getpid(), child;
-
-	fflush(NULL);
-	wait_for_the_allocator();
-	child = fork();
-	require(child >= 0);
-	if (child > 0)
-		return child;
-	spawned = true;
-	errors_before = VALGRIND_COUNT_ERRORS;
-	/* The lock may have been held by another thread at the fork. */
-	pthread_mutex_init(&lock, NULL);
-	failures = 0;
-	running.thread = pthread_self();
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		process_exit(1);
-	harness_timeout(timeout_seconds);
-	process_exit(run(argument));
-}
-
-static bool errors_of_child(void)
-{
-#ifdef BEAM_HELGRIND
-	/* Helgrind takes the parent's threads for running in the child. */
-	return false;
-#else
-	return VALGRIND_COUNT_ERRORS != errors_before;
-#endif
-}
-
-void process_exit(int code)
-{
-	fflush(stdout);
-	if (code == 0 && failures)
-		code = 1;
-	if (__gcov_dump)
-		__gcov_dump();
-	if (spawned && (under_valgrind() || THREAD_SANITIZER)) {
-		/* At an exit Valgrind would take the parent's memory, of which this is a copy, for leaked, and ThreadSanitizer threads that
-		 * have ended and that nobody has joined yet; another program has none. */
-		char command[] = "exit 000";
-
-		if (code == 0 && errors_of_child())
-			code = 99;
-		snprintf(command, sizeof command, "exit %d", code & 0xff);
-		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-	}
-	_exit(code);
-}
-
-int process_wait(pid_t process)
-{
-	int status;
-
-	while (waitpid(process, &status, 0) < 0)
-		if (errno != EINTR)
-			return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-/* Threads */
-
-pthread_t thread_spawn(void *(*run)(void *argument), void *argument)
-{
-	pthread_t thread;
-
-	require_int(pthread_create(&thread, NULL, run, argument), 0);
-	return thread;
-}
-
-void *thread_wait(pthread_t thread)
-{
-	void *result = NULL;
-
-	check_int(pthread_join(thread, &result), 0);
-	return result;
-}
-
-pid_t thread_number(void)
-{
-	return (pid_t)syscall(SYS_gettid);
-}
-
-char thread_state(pid_t thread)
-{
-	char path[64], state = 0;
-	FILE *file;
-
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
-	file = thread ? fopen(path, "re") : NULL;
-	if (!file)
-		return 0;
-	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-		state = 0;
-	fclose(file);
-	return state;
-}
-
-bool thread_asleep(pid_t thread)
-{
-	return thread_state(thread) == 'S';
-}
-
-bool thread_named(const char *name)
-{
-	DIR *folder = opendir("/proc/self/task");
-	struct dirent *task;
-	bool found = false;
-
-	require(folder != NULL);
-	while (!found && (task = readdir(folder))) {
-		char path[300], comm[32] = "";
-		int fd;
-
-		snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		found = read(fd, comm, sizeof comm - 1) > 0 && strcspn(comm, "\n") == strlen(name) &&
-			strncmp(comm, name, strlen(name)) == 0;
-		close(fd);
-	}
-	closedir(folder);
-	return found;
 }
 
 /* Random numbers: splitmix64. */
