@@ -61,6 +61,7 @@
 	EACH(answers_of_every_kind)                                                                                            \
 	EACH(large_calls_and_many_at_once)                                                                                     \
 	EACH(calls_that_wait_in_the_buffer)                                                                                    \
+	EACH(requests_and_replies_that_are_messages)                                                                           \
 	/* loop.c */                                                                                                           \
 	EACH(descriptors_for_an_event_loop)                                                                                    \
 	EACH(a_channel_run_by_a_loop)                                                                                          \
