@@ -79,7 +79,10 @@
 	EACH(a_channel_in_a_message)                                                                                           \
 	EACH(a_channel_sent_on_a_topic)                                                                                        \
 	EACH(messages_forwarded)                                                                                               \
-	EACH(messages_by_routes)
+	EACH(messages_by_routes)                                                                                               \
+	/* spawn.c */                                                                                                          \
+	EACH(a_program_that_is_started)                                                                                        \
+	EACH(a_channel_of_the_environment)
 
 #define SCENARIO_DECLARE(name) void name(void);
 SCENARIOS(SCENARIO_DECLARE)
