@@ -32,7 +32,7 @@ static int work(beam_channel *channel)
 
 	if (r < 0)
 		return 1;
-	while ((r = beam_topic_receive(topic, &request, BEAM_FOREVER)) == 1) {
+	while ((r = beam_topic_receive(topic, &request, 0, BEAM_FOREVER)) == 1) {
 		const char *text = beam_message_data(request);
 		size_t size = beam_message_size(request);
 		char length[32];
@@ -40,7 +40,7 @@ static int work(beam_channel *channel)
 		if (size == 5 && memcmp(text, "crash", 5) == 0)
 			kill(getpid(), SIGKILL);
 		snprintf(length, sizeof length, "%zu bytes", size);
-		r = beam_message_reply(request, length, strlen(length), BEAM_FOREVER);
+		r = beam_message_reply(request, length, strlen(length), 0, BEAM_FOREVER);
 		beam_message_free(request);
 		if (r < 0)
 			break;
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
 		beam_message *reply;
 
-		r = beam_topic_call(worker.topic, requests[i], strlen(requests[i]), &reply, beam_in_ms(5000));
+		r = beam_topic_call(worker.topic, requests[i], strlen(requests[i]), &reply, 0, beam_in_ms(5000));
 		if (r == 1) {
 			printf("%s: %.*s\n", requests[i], (int)beam_message_size(reply),
 			       (const char *)beam_message_data(reply));

@@ -189,13 +189,13 @@ static int call_send(struct sending *s, struct beam_message *message, beam_call 
 }
 
 int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
-		    beam_deadline deadline)
+		    unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct sending s;
 	int r;
 
-	if (!ret || !topic)
+	if (!ret || !topic || flags)
 		return -EINVAL;
 	r = sending_prepare(&s, topic->channel, &topic->outbox, iov, n_iov, fds, n_fds, deadline);
 	return r < 0 ? r : call_send(&s, NULL, ret);
@@ -223,14 +223,14 @@ static void count_reply(struct beam_channel *channel, const struct beam_message 
 	atomic_fetch_add_explicit(&channel->reply_attachments_taken, message->n_fds, memory_order_relaxed);
 }
 
-int beam_call_receive(beam_call *call, beam_message **ret, beam_deadline deadline)
+int beam_call_receive(beam_call *call, beam_message **ret, unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct owed owed = {0};
 	struct inbox *inbox;
 	int r;
 
-	if (!call || !ret)
+	if (!call || !ret || flags)
 		return -EINVAL;
 	inbox = &call->inbox;
 	if (channel_foreign(inbox->channel))
@@ -293,7 +293,7 @@ int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data
 /* Waits for the reply to a call that nobody else has, and lets go of the call. */
 static int call_finish(beam_call *call, beam_message **ret, uint32_t *ret_failure, beam_deadline deadline)
 {
-	int r = beam_call_receive(call, ret, deadline);
+	int r = beam_call_receive(call, ret, 0, deadline);
 
 	if (r == -EREMOTEIO) {
 		struct beam_message *failure = call->failure;
@@ -315,13 +315,14 @@ int beam_topic_callv(beam_topic *topic, const struct iovec *iov, size_t n_iov, c
 	beam_call *call = NULL;
 	int r;
 
-	if (!ret || flags)
+	if (!ret)
 		return -EINVAL;
-	r = beam_call_begin(&call, topic, iov, n_iov, fds, n_fds, deadline);
+	r = beam_call_begin(&call, topic, iov, n_iov, fds, n_fds, flags, deadline);
 	return r < 0 ? r : call_finish(call, ret, ret_failure, deadline);
 }
 
-int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, beam_deadline deadline)
+int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, unsigned flags,
+		    beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 	beam_message *answer = NULL;
@@ -329,7 +330,7 @@ int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_messa
 
 	if (!ret)
 		return -EINVAL;
-	r = beam_topic_callv(topic, &iov, 1, NULL, 0, &answer, NULL, 0, deadline);
+	r = beam_topic_callv(topic, &iov, 1, NULL, 0, &answer, NULL, flags, deadline);
 	if (r == 1)
 		*ret = answer;
 	else

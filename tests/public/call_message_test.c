@@ -38,7 +38,7 @@ static beam_message *take_request(struct ends *of)
 {
 	beam_message *request = NULL;
 
-	require_int(beam_topic_receive(of->topic[1], &request, soon()), 1);
+	require_int(beam_topic_receive(of->topic[1], &request, 0, soon()), 1);
 	check(beam_message_is_call(request));
 	return request;
 }
@@ -51,7 +51,7 @@ static void answer(beam_message *request)
 	const char *verb = iov.iov_base;
 
 	if (iov.iov_len && verb[0] == 'f') /* fail, and say the rest */
-		check_int(beam_message_reply_failure(request, CODE, verb + 1, iov.iov_len - 1, soon()), 0);
+		check_int(beam_message_reply_failure(request, CODE, verb + 1, iov.iov_len - 1, 0, soon()), 0);
 	else if (iov.iov_len && verb[0] == 'd') /* drop */
 		return;
 	else if (beam_message_attachments(request))
@@ -64,7 +64,7 @@ static void *serve(void *topic)
 {
 	beam_message *request;
 
-	while (beam_topic_receive(topic, &request, BEAM_FOREVER) == 1) {
+	while (beam_topic_receive(topic, &request, 0, BEAM_FOREVER) == 1) {
 		answer(request);
 		beam_message_free(request);
 	}
@@ -158,7 +158,7 @@ static void test_the_text_of_a_failure_can_be_passed_on(void)
 
 	check_int(call_words("f", "pass it on", &reply, NULL), -EREMOTEIO);
 	check_int(beam_message_add_fd(reply, file), 0);
-	check_int(beam_topic_send_message(ends.topic[1], reply, soon()), 0);
+	check_int(beam_topic_send_message(ends.topic[1], reply, 0, soon()), 0);
 	expect_text_with_fds(ends.topic[0], "pass it on", 1);
 	ends_served(thread);
 	close(file);
@@ -196,9 +196,9 @@ static void test_a_message_is_taken_as_a_request_with_its_attachments(void)
 	expect_message(request, "look at this");
 	if (check_int(beam_message_attachments(request), 1))
 		check_int(raw_inode(beam_message_peek_fd(request, 0)), inode);
-	check_int(beam_message_reply(request, "seen", 4, soon()), 0);
+	check_int(beam_message_reply(request, "seen", 4, 0, soon()), 0);
 	beam_message_free(request);
-	check_int(beam_call_receive(call, &reply, soon()), 1);
+	check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 	expect_message(reply, "seen");
 	beam_message_free(reply);
 	beam_call_unref(call);
@@ -278,20 +278,20 @@ static void test_messages_are_taken_as_replies(void)
 	ino_t inode;
 
 	ends_open(&ends, NULL);
-	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	request = take_request(&ends);
 	check_int(beam_message_reply_message(request, message_with_file("a file", &inode), BEAM_REPLY_MORE, soon()), 0);
 	check_int(beam_message_reply_message(request, message_of("no more"), 0, soon()), 0);
 	beam_message_free(request);
-	check_int(beam_call_receive(call, &reply, soon()), 1);
+	check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 	expect_message(reply, "a file");
 	if (check_int(beam_message_attachments(reply), 1))
 		check_int(raw_inode(beam_message_peek_fd(reply, 0)), inode);
 	beam_message_free(reply);
-	check_int(beam_call_receive(call, &reply, soon()), 1);
+	check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 	expect_message(reply, "no more");
 	beam_message_free(reply);
-	check_int(beam_call_receive(call, &reply, soon()), 0);
+	check_int(beam_call_receive(call, &reply, 0, soon()), 0);
 	beam_call_unref(call);
 	ends_close(&ends);
 }
@@ -303,7 +303,7 @@ static void test_a_reply_that_cannot_be_sent_stays_the_callees(void)
 	ino_t inode;
 
 	ends_open(&ends, NULL);
-	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	request = take_request(&ends);
 	message = message_with_file("too many files", &inode);
 	for (int i = 0; i < BEAM_REPLY_ATTACHMENTS_MAX; i++)
@@ -315,11 +315,11 @@ static void test_a_reply_that_cannot_be_sent_stays_the_callees(void)
 	beam_message_free(message);
 	/* Nor a second answer, nor one that nobody wants. */
 	message = message_of("late");
-	check_int(beam_message_reply(request, "in time", 7, soon()), 0);
+	check_int(beam_message_reply(request, "in time", 7, 0, soon()), 0);
 	check_int(beam_message_reply_message(request, message, 0, soon()), -EALREADY);
 	beam_message_free(request);
 	beam_call_unref(call);
-	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	request = take_request(&ends);
 	beam_call_unref(call);
 	check_within(20000, beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()) == -ECANCELED);
@@ -344,8 +344,9 @@ static void pass_on(beam_message *request)
 	if (r == 1) {
 		check_int(beam_message_reply_message(request, reply, 0, soon()), 0);
 	} else if (check_int(r, -EREMOTEIO)) {
-		check_int(beam_message_reply_failure(request, code, beam_message_data(reply), beam_message_size(reply), soon()),
-			  0);
+		check_int(
+		    beam_message_reply_failure(request, code, beam_message_data(reply), beam_message_size(reply), 0, soon()),
+		    0);
 		beam_message_free(reply);
 	}
 	if (file >= 0)
@@ -356,7 +357,7 @@ static void *relay(void *topic)
 {
 	beam_message *request;
 
-	while (beam_topic_receive(topic, &request, BEAM_FOREVER) == 1) {
+	while (beam_topic_receive(topic, &request, 0, BEAM_FOREVER) == 1) {
 		pass_on(request);
 		beam_message_free(request);
 	}
@@ -404,12 +405,12 @@ static void test_a_call_itself_cannot_be_passed_on(void)
 	beam_call *call = NULL, *none = NULL;
 
 	ends_open(&ends, NULL);
-	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	request = same = take_request(&ends);
 	check_int(beam_call_begin_message(&none, ends.topic[1], request, 0, soon()), -EOPNOTSUPP);
 	check_int(beam_topic_call_message(ends.topic[1], &same, &reply, NULL, 0, soon()), -EOPNOTSUPP);
 	check_int(beam_message_reply_message(request, request, 0, soon()), -EOPNOTSUPP);
-	check_int(beam_message_reply(request, "x", 1, soon()), 0);
+	check_int(beam_message_reply(request, "x", 1, 0, soon()), 0);
 	beam_message_free(request);
 	beam_call_unref(call);
 	check(same == request && none == NULL && reply == NULL);
@@ -439,7 +440,7 @@ static void test_null_and_unknown_flags_are_refused(void)
 	check_int(beam_topic_call_message(ends.topic[0], &none, &reply, &code, 0, soon()), -EINVAL);
 	check_int(beam_topic_call_message(ends.topic[0], &message, NULL, &code, 0, soon()), -EINVAL);
 	check_int(beam_topic_call_message(ends.topic[0], &message, &reply, &code, 1, soon()), -EINVAL);
-	require_int(beam_call_begin(&other, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&other, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	request = take_request(&ends);
 	check_int(beam_message_reply_message(NULL, message, 0, soon()), -EINVAL);
 	check_int(beam_message_reply_message(message, message, 0, soon()), -EINVAL);
@@ -472,7 +473,7 @@ static void test_a_forked_child_has_none_of_it(void)
 	beam_message *request;
 
 	ends_open(&ends, NULL);
-	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	request = take_request(&ends);
 	check_int(process_wait(process_spawn(use_parents, request)), 0);
 	beam_message_free(request);

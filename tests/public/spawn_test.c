@@ -47,8 +47,8 @@ static int child_echo(void)
 	beam_message *message = NULL;
 	int r = child_topic(&channel, &topic);
 
-	while (!r && (r = beam_topic_receive(topic, &message, soon())) == 1)
-		r = beam_topic_send_message(topic, message, soon());
+	while (!r && (r = beam_topic_receive(topic, &message, 0, soon())) == 1)
+		r = beam_topic_send_message(topic, message, 0, soon());
 	beam_topic_unref(topic);
 	beam_channel_unref(channel);
 	/* Who started it may have said goodbye before there was a topic. */
@@ -82,7 +82,7 @@ static int child_look(const char *word)
 	if (!r && fcntl(number, F_GETFD) != FD_CLOEXEC)
 		return 22;
 	if (!r)
-		r = beam_topic_send(topic, word, strlen(word), soon());
+		r = beam_topic_send(topic, word, strlen(word), 0, soon());
 	beam_topic_unref(topic);
 	beam_channel_unref(channel);
 	return r ? 23 : 0;
@@ -140,7 +140,7 @@ static void test_a_program_talks_with_the_one_that_started_it(void)
 		expect_number(topic, (uint64_t)i);
 	}
 	/* Attachments too. */
-	check_int(beam_topic_sendv(topic, NULL, 0, (int[]){STDERR_FILENO}, 1, soon()), 0);
+	check_int(beam_topic_sendv(topic, NULL, 0, (int[]){STDERR_FILENO}, 1, 0, soon()), 0);
 	expect_text_with_fds(topic, "", 1);
 	beam_topic_close_send(topic);
 	check_int(receive_nothing(topic, soon()), 0);
@@ -185,7 +185,7 @@ static void test_the_end_of_a_program_ends_its_channel(void)
 			check_int(kill(pid, SIGKILL), 0);
 		}
 		check_int(receive_nothing(topic, soon()), -ECONNRESET);
-		check_int(beam_topic_send(topic, "x", 1, soon()), -ECONNRESET);
+		check_int(beam_topic_send(topic, "x", 1, 0, soon()), -ECONNRESET);
 		check_int(process_wait(pid), killed ? 128 + SIGKILL : 1);
 		beam_topic_unref(topic);
 		beam_channel_unref(channel);
