@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A supervisor and its worker, which are one program: started by hand it is the supervisor, started by that it has a channel
- * (beam_channel_from_environment()) and is the worker. A worker that crashes is started again, and the request that it died of is
- * given up.
+ * A supervisor and its worker, which are one program: started by hand it is the supervisor, started
+ * by that it has a channel (beam_channel_from_environment()) and is the worker. A worker that
+ * crashes is started again, and the request that it died of is given up.
  *
  *     $ ./beam-spawn
  */
@@ -21,7 +21,7 @@ static void fail(const char *what, int error)
 	exit(1);
 }
 
-/* ---- The worker ---------------------------------------------------------------------------------------------------------- */
+/* ---- The worker ------------------------------------------------------------------------------ */
 
 /* Answers with the length of what it is asked, until there are no more calls. */
 static int work(beam_channel *channel)
@@ -50,7 +50,7 @@ static int work(beam_channel *channel)
 	return r < 0;
 }
 
-/* ---- The supervisor --------------------------------------------------------------------------------------------------------- */
+/* ---- The supervisor -------------------------------------------------------------------------- */
 
 struct worker {
 	beam_channel *channel;

@@ -288,7 +288,7 @@ int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data
 	return 0;
 }
 
-/* ---- Both in one ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Both in one ----------------------------------------------------------------------------- */
 
 /* Waits for the reply to a call that nobody else has, and lets go of the call. */
 static int call_finish(beam_call *call, beam_message **ret, uint32_t *ret_failure, beam_deadline deadline)

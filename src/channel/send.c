@@ -207,7 +207,8 @@ int sending_send_message(struct sending *s, struct beam_message *message)
 	if (r < 0)
 		return r;
 	if (!s->taken) {
-		/* They went with the message: what is left here are ours, and their last close is the receiver's. */
+		/* They went with the message: what is left here are ours, and their last close
+		 * is the receiver's. */
 		for (unsigned i = 0; i < message->n_fds; i++)
 			close(message->fds[i]);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels whose other end goes elsewhere: in a message (pair.c), to a program that is started (spawn.c). */
+/* Channels whose other end goes elsewhere: in a message (pair.c), to a program that is started
+ * (spawn.c). */
 #ifndef RELAY_PAIR_H
 #define RELAY_PAIR_H
 

@@ -2,9 +2,10 @@
 /*
  * Programs that are started with a channel, and the channel that this program was started with.
  *
- * BEAM_CHANNEL=NUMBER:INODE names the socket that a program was given. The number alone would not do: who inherits the
- * variable and not the descriptor would take whatever has that number. No two sockets have the same inode number at a time.
- * And so it need not be unset, which no program with several threads can do safely.
+ * BEAM_CHANNEL=NUMBER:INODE names the socket that a program was given. The number alone would not
+ * do: who inherits the variable and not the descriptor would take whatever has that number. No two
+ * sockets have the same inode number at a time. And so it need not be unset, which no program with
+ * several threads can do safely.
  */
 #include <base/sys.h>
 #include <base/thread.h>
@@ -35,7 +36,7 @@ static int entry_of_fd(struct spawn_entry *ret, int fd)
 	return 0;
 }
 
-/* ---- In the program that starts another -------------------------------------------------------------------------------------- */
+/* ---- In the program that starts another ------------------------------------------------------ */
 
 /* An environment with this entry, and no other of its name. */
 static char **environment_with(char *const *variables, struct spawn_entry *entry)
@@ -57,7 +58,8 @@ static char **environment_with(char *const *variables, struct spawn_entry *entry
 	return all;
 }
 
-/* No signal is blocked or ignored in it, whatever the thread that starts it does. Returns an errno, as posix_spawn(3) does. */
+/* No signal is blocked or ignored in it, whatever the thread that starts it does. Returns an
+ * errno, as posix_spawn(3) does. */
 static int start_program(pid_t *ret, const char *path, char *const argv[], char *const variables[], int fd)
 {
 	posix_spawn_file_actions_t actions;
@@ -72,8 +74,9 @@ static int start_program(pid_t *ret, const char *path, char *const argv[], char 
 	posix_spawnattr_setsigdefault(&attributes, &all);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	posix_spawn_file_actions_init(&actions);
-	/* Of a descriptor onto itself it clears close-on-exec, in the child alone (glibc 2.29, musl 1.1.22). So no other program that
-	 * is started meanwhile gets it, and it takes no number that the caller may want the child to have. */
+	/* Of a descriptor onto itself it clears close-on-exec, in the child alone (glibc 2.29,
+	 * musl 1.1.22). So no other program that is started meanwhile gets it, and it takes no
+	 * number that the caller may want the child to have. */
 	r = sys_posix_spawn_file_actions_adddup2(&actions, fd, fd);
 	if (!r)
 		r = sys_posix_spawnp(ret, path, &actions, &attributes, argv, variables);
@@ -120,7 +123,7 @@ int beam_spawn(beam_channel **ret, pid_t *ret_pid, const char *path, char *const
 	return 0;
 }
 
-/* ---- In the program that was started ------------------------------------------------------------------------------------------ */
+/* ---- In the program that was started --------------------------------------------------------- */
 
 /* The inode number of the socket that was taken. */
 static _Atomic uint64_t taken;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls in one step that report how they failed; requests and replies that are messages, made here or passed on. */
+/* Calls in one step, which report how they failed; requests and replies that are messages. */
 #include <public/ends.h>
 
 enum { CODE = BEAM_FAILURE_APPLICATION + 7 };
@@ -43,7 +43,7 @@ static beam_message *take_request(struct ends *of)
 	return request;
 }
 
-/* ---- A callee: it does what the request says ---------------------------------------------------------------------------------- */
+/* ---- A callee: it does what the request says ------------------------------------------------- */
 
 static void answer(beam_message *request)
 {
@@ -84,7 +84,7 @@ static void ends_served(pthread_t thread)
 	ends_close(&ends);
 }
 
-/* ---- In one step --------------------------------------------------------------------------------------------------------------- */
+/* ---- In one step ----------------------------------------------------------------------------- */
 
 static int call_words(const char *a, const char *b, beam_message **ret, uint32_t *ret_failure)
 {
@@ -130,7 +130,7 @@ static void test_a_failure_is_told_with_its_code_and_its_text(void)
 	check_int(beam_message_attachments(reply), 0);
 	check(!beam_message_is_call(reply) && !beam_message_writable(reply));
 	beam_message_free(reply);
-	/* Of one that nobody asks the code of, of two that have no text, and of one that takes several frames. */
+	/* Nobody asks for the code; two have no text; one takes several frames. */
 	check_int(call_words("f", "why", &reply, NULL), -EREMOTEIO);
 	expect_message(reply, "why");
 	beam_message_free(reply);
@@ -181,7 +181,7 @@ static void test_nothing_is_told_of_a_call_that_got_no_answer(void)
 	ends_close(&ends);
 }
 
-/* ---- A request that is a message ------------------------------------------------------------------------------------------- */
+/* ---- A request that is a message ------------------------------------------------------------- */
 
 static void test_a_message_is_taken_as_a_request_with_its_attachments(void)
 {
@@ -269,7 +269,7 @@ static void test_a_request_that_cannot_be_sent_stays_the_callers(void)
 	ends_close(&ends);
 }
 
-/* ---- A reply that is a message ---------------------------------------------------------------------------------------------- */
+/* ---- A reply that is a message --------------------------------------------------------------- */
 
 static void test_messages_are_taken_as_replies(void)
 {
@@ -330,9 +330,9 @@ static void test_a_reply_that_cannot_be_sent_stays_the_callees(void)
 	ends_close(&ends);
 }
 
-/* ---- Passing on ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Passing on ------------------------------------------------------------------------------ */
 
-/* What comes for it is asked of those behind it: the request by its bytes, for it is still to be answered; the reply as it is. */
+/* Asks those behind it: by the bytes of the request, which is still to be answered. */
 static void pass_on(beam_message *request)
 {
 	struct iovec iov = {(void *)(uintptr_t)beam_message_data(request), beam_message_size(request)};
@@ -417,7 +417,7 @@ static void test_a_call_itself_cannot_be_passed_on(void)
 	ends_close(&ends);
 }
 
-/* ---- What cannot be ------------------------------------------------------------------------------------------------------------- */
+/* ---- What cannot be -------------------------------------------------------------------------- */
 
 static void test_null_and_unknown_flags_are_refused(void)
 {

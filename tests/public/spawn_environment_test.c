@@ -30,7 +30,7 @@ static void name_descriptor(int fd)
 	require_int(setenv("BEAM_CHANNEL", text, 1), 0);
 }
 
-/* ---- What the programs do -------------------------------------------------------------------------------------------------- */
+/* ---- What the programs do -------------------------------------------------------------------- */
 
 static bool has(const char *variable, const char *value)
 {
@@ -73,7 +73,8 @@ static int run_none(void *unused)
 	return 127;
 }
 
-/* Programs that it starts by other means have the variable, but not its channel: neither while it has that nor when it is closed. */
+/* Programs that it starts by other means have the variable, but not its channel: neither while
+ * it has that nor when it is closed. */
 static int child_starts_another(void)
 {
 	beam_channel *channel = NULL;
@@ -110,7 +111,7 @@ static int run(const char *what, const char *more, char *const envp[])
 	return result;
 }
 
-/* ---- The environment ------------------------------------------------------------------------------------------------------------ */
+/* ---- The environment ------------------------------------------------------------------------- */
 
 static void test_a_program_has_the_callers_environment_or_the_one_that_is_given(void)
 {
@@ -136,7 +137,7 @@ static void test_programs_that_are_started_by_other_means_do_not_take_the_channe
 	check_int(run("--starts-another", NULL, NULL), 0);
 }
 
-/* ---- A channel of the environment ------------------------------------------------------------------------------------------- */
+/* ---- A channel of the environment ------------------------------------------------------------ */
 
 static int has_none(void *unused)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Programs that are started with a channel. The programs are this one, once more, with an argument that says what to do
- * (see main()); they end with 0, or the number of what was wrong.
+ * Programs that are started with a channel. The programs are this one, once more, with an argument
+ * that says what to do (see main()); they end with 0, or the number of what was wrong.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ static beam_topic *open_topic(beam_channel *channel)
 	return topic;
 }
 
-/* ---- What the programs do -------------------------------------------------------------------------------------------------- */
+/* ---- What the programs do -------------------------------------------------------------------- */
 
 static int child_topic(beam_channel **ret, beam_topic **ret_topic)
 {
@@ -125,7 +125,7 @@ static int child_does(const char *what, const char *more)
 	return -1;
 }
 
-/* ---- One program --------------------------------------------------------------------------------------------------------------- */
+/* ---- One program ----------------------------------------------------------------------------- */
 
 static void test_a_program_talks_with_the_one_that_started_it(void)
 {
@@ -210,7 +210,7 @@ static void test_a_channel_to_a_program_can_be_run_by_a_loop(void)
 	beam_channel_unref(channel);
 }
 
-/* ---- Failures ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Failures -------------------------------------------------------------------------------- */
 
 static void expect_no_start(const char *path, int expected)
 {
@@ -329,7 +329,7 @@ static void test_the_channel_of_a_program_is_no_standard_descriptor(void)
 	check_int(process_wait(process_spawn(spawn_without_standard_descriptors, NULL)), 0);
 }
 
-/* ---- Signals --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Signals --------------------------------------------------------------------------------- */
 
 static void *spawn_blocking_signals(void *unused)
 {
@@ -361,7 +361,7 @@ static void test_a_program_has_no_signal_blocked_or_ignored(void)
 		require_int(sigaction(ignored[i], &before[i], NULL), 0);
 }
 
-/* ---- Many ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Many ------------------------------------------------------------------------------------ */
 
 enum { SPAWNERS = 4 };
 
@@ -389,7 +389,8 @@ static void *spawn_many(void *number)
 	return NULL;
 }
 
-/* Each looks which descriptors it has. Here are those of a channel, of a message, and of the other programs that are being started. */
+/* Each looks which descriptors it has. Here are those of a channel, of a message, and of the
+ * other programs that are being started. */
 static void test_programs_that_are_started_at_once_have_nothing_of_each_other(void)
 {
 	pthread_t threads[SPAWNERS];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs that are started, and the channel of the environment, while all that can fail fails in turn: nothing is left over. */
+/* Programs that are started, and the channel of the environment, while all that can fail fails
+ * in turn: nothing is left over. */
 #include <beam/spawn.h>
 #include <inttypes.h>
 #include <relay/sweep.h>

@@ -270,7 +270,7 @@ void calls_that_wait_in_the_buffer(void)
 	ends_release(ends, 0);
 }
 
-/* ---- Messages -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 /* What was not taken is whole. */
 static void keep(beam_message *message, size_t size, size_t n_fds)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs that are started with a channel, and the channel of the environment: nothing is left of one that could not be started. */
+/* Programs that are started with a channel, and the channel of the environment: nothing is left
+ * of one that could not be started. */
 #include <beam/spawn.h>
 #include <inttypes.h>
 #include <scenario/ledger.h>
