@@ -167,29 +167,34 @@ static void test_a_program_hears_of_the_end_of_the_one_that_started_it(void)
 
 static void test_the_end_of_a_program_ends_its_channel(void)
 {
-	char *const argv[] = {(char[]){"false"}, NULL};
 	beam_channel *channel = NULL;
 	beam_topic *topic;
 	pid_t pid = 0;
 
-	/* One that ends at once and never looks at its channel, and one that is killed. */
-	for (int killed = 0; killed < 2; killed++) {
-		if (killed)
-			require_int(start("--echo", NULL, &channel, &pid), 0);
-		else
-			require_int(beam_spawn(&channel, &pid, "false", argv, NULL, NULL), 0);
-		topic = open_topic(channel);
-		if (killed) {
-			send_text(topic, "are you there?");
-			expect_text(topic, "are you there?");
-			check_int(kill(pid, SIGKILL), 0);
-		}
-		check_int(receive_nothing(topic, soon()), -ECONNRESET);
-		check_int(beam_topic_send(topic, "x", 1, 0, soon()), -ECONNRESET);
-		check_int(process_wait(pid), killed ? 128 + SIGKILL : 1);
-		beam_topic_unref(topic);
-		beam_channel_unref(channel);
-	}
+	require_int(start("--echo", NULL, &channel, &pid), 0);
+	topic = open_topic(channel);
+	send_text(topic, "are you there?");
+	expect_text(topic, "are you there?");
+	check_int(kill(pid, SIGKILL), 0);
+	check_int(receive_nothing(topic, soon()), -ECONNRESET);
+	check_int(beam_topic_send(topic, "x", 1, 0, soon()), -ECONNRESET);
+	check_int(process_wait(pid), 128 + SIGKILL);
+	beam_topic_unref(topic);
+	beam_channel_unref(channel);
+}
+
+static void test_a_program_that_ends_at_once_ends_its_channel(void)
+{
+	char *const argv[] = {(char[]){"false"}, NULL};
+	beam_channel *channel = NULL;
+	beam_topic *topic = NULL;
+	pid_t pid = 0;
+
+	require_int(beam_spawn(&channel, &pid, "false", argv, NULL, NULL), 0);
+	check_int(beam_channel_accept(channel, &topic, soon()), -ECONNRESET);
+	check_int(beam_topic_open(&topic, channel, "topic"), -ECONNRESET);
+	check_int(process_wait(pid), 1);
+	beam_channel_unref(channel);
 }
 
 static void test_a_channel_to_a_program_can_be_run_by_a_loop(void)
@@ -412,6 +417,7 @@ static const struct test tests[] = {
     TEST(test_a_program_talks_with_the_one_that_started_it),
     TEST(test_a_program_hears_of_the_end_of_the_one_that_started_it),
     TEST(test_the_end_of_a_program_ends_its_channel),
+    TEST(test_a_program_that_ends_at_once_ends_its_channel),
     TEST(test_a_channel_to_a_program_can_be_run_by_a_loop),
     TEST(test_a_program_that_cannot_be_run_is_told_and_leaves_nothing),
     TEST(test_null_and_bad_options_are_refused),
