@@ -20,26 +20,22 @@
 
 #define VARIABLE "BEAM_CHANNEL="
 
-struct spawn_entry {
-	uint64_t inode;
-	char text[sizeof VARIABLE + sizeof "-2147483648:18446744073709551615"];
-};
+enum { ENTRY_SIZE = sizeof VARIABLE + sizeof "-2147483648:18446744073709551615" };
 
-static int entry_of_fd(struct spawn_entry *ret, int fd)
+static int entry_of_fd(char ret[ENTRY_SIZE], int fd)
 {
 	struct stat status;
 
 	if (sys_fstat(fd, &status) < 0)
 		return -errno;
-	ret->inode = status.st_ino;
-	snprintf(ret->text, sizeof ret->text, VARIABLE "%d:%" PRIu64, fd, ret->inode);
+	snprintf(ret, ENTRY_SIZE, VARIABLE "%d:%" PRIu64, fd, (uint64_t)status.st_ino);
 	return 0;
 }
 
 /* ---- In the program that starts another ------------------------------------------------------ */
 
 /* An environment with this entry, and no other of its name. */
-static char **environment_with(char *const *variables, struct spawn_entry *entry)
+static char **environment_with(char *const *variables, char *entry)
 {
 	size_t n = 0, kept = 0;
 	char **all;
@@ -53,7 +49,7 @@ static char **environment_with(char *const *variables, struct spawn_entry *entry
 		if (strncmp(variables[i], VARIABLE, strlen(VARIABLE)) != 0)
 			all[kept++] = variables[i];
 	}
-	all[kept++] = entry->text;
+	all[kept++] = entry;
 	all[kept] = NULL;
 	return all;
 }
@@ -87,13 +83,13 @@ static int start_program(pid_t *ret, const char *path, char *const argv[], char 
 
 static int start_with_fd(pid_t *ret, const char *path, char *const argv[], char *const envp[], int fd)
 {
-	struct spawn_entry entry;
+	char entry[ENTRY_SIZE];
 	char **variables;
-	int r = entry_of_fd(&entry, fd);
+	int r = entry_of_fd(entry, fd);
 
 	if (r < 0)
 		return r;
-	variables = environment_with(envp ? envp : environ, &entry);
+	variables = environment_with(envp ? envp : environ, entry);
 	if (!variables)
 		return -ENOMEM;
 	r = -start_program(ret, path, argv, variables, fd);
@@ -128,26 +124,37 @@ int beam_spawn(beam_channel **ret, pid_t *ret_pid, const char *path, char *const
 /* The inode number of the socket that was taken. */
 static _Atomic uint64_t taken;
 
+static int take_socket_named(const char *text, int fd, beam_channel **ret, const struct beam_channel_options *options)
+{
+	char entry[ENTRY_SIZE];
+
+	if (entry_of_fd(entry, fd) < 0 || strcmp(entry + strlen(VARIABLE), text) != 0)
+		return -ENOENT;
+	return beam_channel_from_fd(ret, fd, options);
+}
+
 int beam_channel_from_environment(beam_channel **ret, const struct beam_channel_options *options)
 {
 	WITHOUT_CANCELLATION;
 	const char *text = secure_getenv("BEAM_CHANNEL");
-	struct spawn_entry entry;
+	uint64_t inode, before;
+	char *end;
 	int fd, r;
 
 	if (!ret)
 		return -EINVAL;
 	if (!text)
 		return -ENOENT;
-	/* What is no number is another entry than the one that this number has. */
-	fd = (int)strtol(text, NULL, 10);
-	if (entry_of_fd(&entry, fd) < 0 || strcmp(entry.text + strlen(VARIABLE), text) != 0)
+	/* What is no number names none: it is compared with what this one's entry would be. */
+	fd = (int)strtol(text, &end, 10);
+	inode = strtoull(*end ? end + 1 : end, NULL, 10);
+	/* Of two threads one gets it, and a forked child knows that its parent has. Nobody looks at the
+	 * descriptor of a channel that was taken: it may be closed just then. */
+	before = atomic_exchange(&taken, inode);
+	if (before == inode)
 		return -ENOENT;
-	/* Of two threads one gets it; and a forked child knows that its parent has. */
-	if (atomic_exchange(&taken, entry.inode) == entry.inode)
-		return -ENOENT;
-	r = beam_channel_from_fd(ret, fd, options);
+	r = take_socket_named(text, fd, ret, options);
 	if (r < 0)
-		atomic_store(&taken, 0);
+		atomic_store(&taken, before);
 	return r;
 }
