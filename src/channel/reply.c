@@ -115,14 +115,40 @@ static int reply_send(beam_message *message, const struct iovec *iov, size_t n_i
 	return r < 0 ? r : sending_send(&s);
 }
 
+static bool reply_flags_known(unsigned flags)
+{
+	return !(flags & ~(unsigned)BEAM_REPLY_MORE);
+}
+
+static uint8_t last_unless_more(unsigned flags)
+{
+	return flags & BEAM_REPLY_MORE ? 0 : TX_LAST;
+}
+
 int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
 			unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 
-	if (!beam_message_is_call(request) || (flags & ~(unsigned)BEAM_REPLY_MORE))
+	if (!beam_message_is_call(request) || !reply_flags_known(flags))
 		return -EINVAL;
-	return reply_send(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : TX_LAST, deadline);
+	return reply_send(request, iov, n_iov, fds, n_fds, last_unless_more(flags), deadline);
+}
+
+int beam_message_reply_message(beam_message *request, beam_message *message, unsigned flags, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct request *answered;
+	struct iovec iov;
+	struct sending s;
+	int r;
+
+	if (!beam_message_is_call(request) || !message || !reply_flags_known(flags))
+		return -EINVAL;
+	answered = request_of(request->call);
+	r = sending_prepare_message(&s, answered->channel, &answered->outbox, message, &iov, deadline);
+	s.message.flags = last_unless_more(flags);
+	return r < 0 ? r : sending_send_message(&s, message);
 }
 
 int beam_message_reply(beam_message *request, const void *data, size_t size, unsigned flags, beam_deadline deadline)
