@@ -176,6 +176,7 @@ static struct beam_channel *channel_make(const struct beam_channel_options *opti
 	list_init(&channel->unclaimed);
 	list_init(&channel->writers);
 	list_init(&channel->rooms);
+	list_init(&channel->cancellable);
 	level_init(&channel->acceptable);
 	return channel;
 }

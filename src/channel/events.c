@@ -340,6 +340,8 @@ static void on_changed(void *owner, struct outlet *outlet)
 
 	if (outlet && outlet->close_wanted)
 		write_wake_waiting(channel);
+	if (outlet && outlet_replies(outlet))
+		request_show(outlet);
 	/* Whoever changed it may not write. */
 	if (channel->tx.want_due)
 		write_nudge(channel);

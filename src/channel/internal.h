@@ -129,8 +129,9 @@ struct beam_channel {
 	bool read_over, peer_goodbye;
 	/* The connection broke with messages on their way that had been accepted. */
 	bool truncated;
-	/* Outboxes with a descriptor that shows whether there is room. */
-	struct list rooms;
+	/* Outboxes with a descriptor that shows whether there is room; requests with one that
+	 * shows that they were cancelled. */
+	struct list rooms, cancellable;
 	/* When the thread is to try again what failed for want of memory or descriptors in flight; how long it waits then. */
 	beam_deadline retry_at;
 	int64_t retry_after;
@@ -397,6 +398,10 @@ void request_deliver(struct message_call *handle);
 void request_refuse(struct message_call *handle);
 /* The session needs its outlet no more. The tx_lock is held. */
 void request_released(struct outlet *outlet);
+/* The caller may have cancelled it; the channel may have ended, which cancels all. The tx_lock
+ * is held. */
+void request_show(struct outlet *outlet);
+void requests_show_all(struct beam_channel *channel);
 
 /* ---- attachments.c: what is charged, settled and lent. */
 /* Begins with what may be lent at once, which goes into `own`; ends, which the tx_lock is held for. */
@@ -431,6 +436,13 @@ static inline void channel_show(struct beam_channel *channel)
 {
 	level_put(&channel->acceptable, !list_empty(&channel->unclaimed) || channel->read_end != NOT_ENDED);
 }
+/* A descriptor that was asked for, or -errno. If it was made just now somebody depends on the
+ * channel. No lock is held. */
+int fd_opened(struct beam_channel *channel, int fd, bool is_new);
+/* The one that shows whether there is room. */
+int outbox_fd(struct beam_channel *channel, struct outbox *outbox);
+/* True if it had one, on which nobody depends any more. The tx_lock is held. */
+bool outbox_close_fd(struct outbox *outbox);
 /* With the last handle. */
 void inbox_close_fd(struct inbox *inbox);
 void topic_close_fds(struct beam_topic *topic);

@@ -261,6 +261,7 @@ void write_wake_all(struct beam_channel *channel)
 {
 	write_wake_waiting(channel);
 	tx_wake_outlet(&channel->tx, NULL);
+	requests_show_all(channel);
 }
 
 void write_break(struct beam_channel *channel, int error)
