@@ -33,7 +33,7 @@ static void test_a_descriptor_depends_once_however_often_it_is_asked_for(void)
 	beam_call *call = NULL;
 
 	begin_settled(NULL);
-	require_int(beam_call_begin(&call, topics[1], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, topics[1], NULL, 0, NULL, 0, 0, soon()), 0);
 	for (int i = 0; i < 2; i++) {
 		check(beam_topic_receive_fd(topics[0]) >= 0);
 		check(beam_topic_send_fd(topics[0]) >= 0);
@@ -74,7 +74,7 @@ static beam_message *take_call(uint32_t id)
 
 	raw_frame(&out, RAW_DATA, 0, 0, 1, id, "call", 4);
 	raw_peer_send(&peer, &out);
-	require_int(beam_topic_receive(topics[0], &request, soon()), 1);
+	require_int(beam_topic_receive(topics[0], &request, 0, soon()), 1);
 	return request;
 }
 

@@ -13,7 +13,7 @@ static inline beam_call *begin_call(void)
 {
 	beam_call *call = NULL;
 
-	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	return call;
 }
 
@@ -21,7 +21,7 @@ static inline beam_message *take_request(beam_topic *topic)
 {
 	beam_message *request = NULL;
 
-	require_int(beam_topic_receive(topic, &request, soon()), 1);
+	require_int(beam_topic_receive(topic, &request, 0, soon()), 1);
 	check(beam_message_is_call(request));
 	return request;
 }

@@ -35,7 +35,7 @@ static void by_aborting(beam_call *call)
 /* The callee's own end. */
 static void by_closing_here(beam_call *call)
 {
-	check_int(beam_channel_close(ends.channel[1], BEAM_NOWAIT), 0);
+	check_int(beam_channel_close(ends.channel[1], soon()), 0);
 	beam_call_unref(call);
 }
 
@@ -124,7 +124,7 @@ static void test_the_other_calls_go_on(void)
 	for (int i = 0; i < 3; i += 2) {
 		check(!shows(beam_message_cancelled_fd(requests[i])));
 		check_int(reply(requests[i], 5, 0), 0);
-		check_int(beam_call_receive(calls[i], &one, soon()), 1);
+		check_int(beam_call_receive(calls[i], &one, 0, soon()), 1);
 		beam_message_free(one);
 	}
 	for (int i = 0; i < 3; i++) {
@@ -142,7 +142,7 @@ static int call_and_be_killed(void *fd)
 	beam_call *call;
 
 	if (beam_channel_from_fd(&channel, *(int *)fd, NULL) < 0 || beam_topic_open(&topic, channel, "topic") < 0 ||
-	    beam_call_begin(&call, topic, NULL, 0, NULL, 0, soon()) < 0 || beam_channel_flush(channel, soon()) < 0)
+	    beam_call_begin(&call, topic, NULL, 0, NULL, 0, 0, soon()) < 0 || beam_channel_flush(channel, soon()) < 0)
 		return 1;
 	pause();
 	return 0;
@@ -167,7 +167,7 @@ static void test_the_death_of_a_caller_shows(void)
 	check(!shows(fd));
 	kill(child, SIGKILL);
 	check(polls(fd, stretch(20000)));
-	check_int(beam_message_reply(request, "x", 1, soon()), -ECONNRESET);
+	check_int(beam_message_reply(request, "x", 1, 0, soon()), -ECONNRESET);
 	beam_message_free(request);
 	beam_topic_unref(topic);
 	beam_channel_unref(channel);
@@ -218,12 +218,12 @@ static void test_room_to_reply_shows_exactly_while_there_is_some(void)
 		check(n > 1);
 		check(!shows(fd));
 		while (n--) {
-			check_int(beam_call_receive(call, &one, soon()), 1);
+			check_int(beam_call_receive(call, &one, 0, soon()), 1);
 			beam_message_free(one);
 		}
 		check(polls(fd, stretch(20000)));
 		check_int(reply(request, 4096, BEAM_REPLY_MORE), 0);
-		check_int(beam_call_receive(call, &one, soon()), 1);
+		check_int(beam_call_receive(call, &one, 0, soon()), 1);
 		beam_message_free(one);
 	}
 	/* What fails at once does not wait. */
@@ -250,7 +250,7 @@ static void test_a_call_that_has_been_answered_is_not_cancelled_and_a_further_re
 	cancelled = beam_message_cancelled_fd(request);
 	room = beam_message_reply_fd(request);
 	check_int(reply(request, 5, 0), 0);
-	check_int(beam_call_receive(call, &one, soon()), 1);
+	check_int(beam_call_receive(call, &one, 0, soon()), 1);
 	beam_message_free(one);
 	beam_call_unref(call);
 	/* Another call with its id comes and is cancelled. */

@@ -53,8 +53,8 @@ static void test_selecting(void)
 	beam_call *call;
 
 	ends_open(&ends, NULL);
-	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
-	require_int(beam_topic_receive(ends.topic[1], &request, soon()), 1);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
+	require_int(beam_topic_receive(ends.topic[1], &request, 0, soon()), 1);
 	/* Nothing is on its way any more. */
 	for (int i = 0; i < 2; i++) {
 		send_text(ends.topic[i], "quiet");
