@@ -13,10 +13,11 @@ enum { ROOM_BYTES = 4096 };
 static bool has_room(const struct beam_channel *channel, const struct outlet *outlet)
 {
 
-	if (channel->send_error || outlet->lost_error || outlet->reset || outlet->close_wanted)
+	if (channel->link.writer.send_error || outlet->lost_error || outlet->reset || outlet->close_wanted)
 		return true;
-	return tx_has_credit(&channel->tx, outlet, ROOM_BYTES) &&
-	       ((!channel->writing && !channel->full) || tx_has_space(&channel->tx, outlet, ROOM_BYTES));
+	return tx_has_credit(&channel->link.writer.tx, outlet, ROOM_BYTES) &&
+	       ((!channel->link.writer.taken && !channel->link.writer.full) ||
+		tx_has_space(&channel->link.writer.tx, outlet, ROOM_BYTES));
 }
 
 void rooms_show_all(struct beam_channel *channel)
@@ -31,7 +32,7 @@ void rooms_show_all(struct beam_channel *channel)
 int fd_opened(struct beam_channel *channel, int fd, bool is_new)
 {
 	if (is_new)
-		baton_depend(channel);
+		baton_depend(&channel->link);
 	return fd;
 }
 
@@ -70,12 +71,14 @@ int outbox_fd(struct beam_channel *channel, struct outbox *outbox)
 
 	if (channel_foreign(channel))
 		return -ECHILD;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	fd = level_open(&outbox->room, &is_new);
-	if (is_new)
+	if (is_new) {
 		list_append(&channel->rooms, &outbox->of_rooms);
+		channel->link.writer.watched = true;
+	}
 	rooms_show(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return fd_opened(channel, fd, is_new);
 }
 
@@ -113,12 +116,13 @@ void inbox_close_fd(struct inbox *inbox)
 	receivable = level_close(&inbox->receivable);
 	pthread_mutex_unlock(&inbox->lock);
 	if (receivable)
-		baton_independ(inbox->channel);
+		baton_independ(&inbox->channel->link);
 }
 
-bool outbox_close_fd(struct outbox *outbox)
+bool outbox_close_fd(struct beam_channel *channel, struct outbox *outbox)
 {
 	list_remove(&outbox->of_rooms);
+	channel->link.writer.watched = !list_empty(&channel->rooms);
 	return level_close(&outbox->room);
 }
 
@@ -128,11 +132,11 @@ void topic_close_fds(struct beam_topic *topic)
 	bool room;
 
 	inbox_close_fd(&topic->inbox);
-	pthread_mutex_lock(&channel->tx_lock);
-	room = outbox_close_fd(&topic->outbox);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	room = outbox_close_fd(channel, &topic->outbox);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (room)
-		baton_independ(channel);
+		baton_independ(&channel->link);
 }
 
 void channel_close_fds(struct beam_channel *channel)
@@ -143,5 +147,5 @@ void channel_close_fds(struct beam_channel *channel)
 	acceptable = level_close(&channel->acceptable);
 	pthread_mutex_unlock(&channel->lock);
 	if (acceptable)
-		baton_independ(channel);
+		baton_independ(&channel->link);
 }

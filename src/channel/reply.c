@@ -16,7 +16,7 @@ struct request {
 	 * it has a descriptor. */
 	struct level cancelled;
 	struct list of_cancellable;
-	/* Under the tx_lock: its message is there; the session knows it; how it ends if its message is freed. */
+	/* Under the writer's lock: its message is there; the session knows it; how it ends if its message is freed. */
 	bool held, known;
 	uint32_t error;
 	/* The reading right's, until the message is in a queue: it counts among the channel's memory. */
@@ -28,10 +28,10 @@ static struct request *request_of(struct message_call *handle)
 	return list_entry(handle, struct request, handle);
 }
 
-/* Its descriptors go with its message: how many it had. The tx_lock is held. */
+/* Its descriptors go with its message: how many it had. The writer's lock is held. */
 static unsigned request_close_fds(struct request *request)
 {
-	unsigned n = outbox_close_fd(&request->outbox);
+	unsigned n = outbox_close_fd(request->channel, &request->outbox);
 
 	list_remove(&request->of_cancellable);
 	return n + level_close(&request->cancelled);
@@ -47,19 +47,19 @@ static void on_dropped(struct message_call *handle)
 
 	if (channel_foreign(channel))
 		return;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	request->held = false;
 	closed = request_close_fds(request);
 	if (request->known) {
-		tx_asked(&channel->tx, &request->outbox.outlet);
-		tx_end_call(&channel->tx, &request->outbox.outlet, request->error);
-		write_pending(channel);
+		tx_asked(&channel->link.writer.tx, &request->outbox.outlet);
+		tx_end_call(&channel->link.writer.tx, &request->outbox.outlet, request->error);
+		write_pending(&channel->link);
 	} else {
 		free(request);
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	while (closed--)
-		baton_independ(channel);
+		baton_independ(&channel->link);
 	if (counted)
 		channel_memory_unref(channel);
 }
@@ -78,9 +78,9 @@ int request_begin(struct beam_channel *channel, uint32_t id, struct message_call
 	outbox_init(&request->outbox);
 	level_init(&request->cancelled);
 	list_init(&request->of_cancellable);
-	pthread_mutex_lock(&channel->tx_lock);
-	r = tx_open_replies(&channel->tx, &request->outbox.outlet, id);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	r = tx_open_replies(&channel->link.writer.tx, &request->outbox.outlet, id);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (r < 0)
 		free(request);
 	else
@@ -94,7 +94,7 @@ void request_deliver(struct message_call *handle)
 
 	request->counted = true;
 	channel_memory_ref(request->channel);
-	tx_asked(&request->channel->tx, &request->outbox.outlet);
+	tx_asked(&request->channel->link.writer.tx, &request->outbox.outlet);
 }
 
 void request_refuse(struct message_call *handle)
@@ -120,16 +120,15 @@ void request_released(struct outlet *outlet)
 
 static void show_cancelled(struct request *request)
 {
-	level_put(&request->cancelled, request->channel->send_error || request->outbox.outlet.reset);
+	level_put(&request->cancelled, request->channel->link.writer.send_error || request->outbox.outlet.reset);
 }
 
-void request_show(struct outlet *outlet)
+void requests_show_cancelled(struct beam_channel *channel, struct outlet *outlet)
 {
-	show_cancelled(list_entry(outbox_of(outlet), struct request, outbox));
-}
-
-void requests_show_all(struct beam_channel *channel)
-{
+	if (outlet && outlet_replies(outlet))
+		show_cancelled(list_entry(outbox_of(outlet), struct request, outbox));
+	if (!channel->link.writer.send_error)
+		return;
 	for (struct list *link = channel->cancellable.next; link != &channel->cancellable; link = link->next)
 		show_cancelled(list_entry(link, struct request, of_cancellable));
 }
@@ -142,12 +141,12 @@ static int cancelled_fd(struct request *request)
 
 	if (channel_foreign(channel))
 		return -ECHILD;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	fd = level_open(&request->cancelled, &is_new);
 	if (is_new)
 		list_append(&channel->cancellable, &request->of_cancellable);
 	show_cancelled(request);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return fd_opened(channel, fd, is_new);
 }
 
@@ -212,13 +211,13 @@ static int fail_plainly(struct request *request, uint32_t code)
 
 	if (channel_foreign(channel))
 		return -ECHILD;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	r = sending_tell(channel, &request->outbox.outlet);
 	if (!r) {
-		tx_end_call(&channel->tx, &request->outbox.outlet, code);
-		write_pending(channel);
+		tx_end_call(&channel->link.writer.tx, &request->outbox.outlet, code);
+		write_pending(&channel->link);
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return r;
 }
 
