@@ -22,7 +22,9 @@ static bool has_room(const struct beam_channel *channel, const struct outlet *ou
 
 void rooms_show_all(struct beam_channel *channel)
 {
-	for (struct list *link = channel->rooms.next; link != &channel->rooms; link = link->next) {
+	struct list *rooms = &channel->link.writer.watchers;
+
+	for (struct list *link = rooms->next; link != rooms; link = link->next) {
 		struct outbox *outbox = list_entry(link, struct outbox, of_rooms);
 
 		level_put(&outbox->room, has_room(channel, &outbox->outlet));
@@ -73,10 +75,8 @@ int outbox_fd(struct beam_channel *channel, struct outbox *outbox)
 		return -ECHILD;
 	pthread_mutex_lock(&channel->link.writer.lock);
 	fd = level_open(&outbox->room, &is_new);
-	if (is_new) {
-		list_append(&channel->rooms, &outbox->of_rooms);
-		channel->link.writer.watched = true;
-	}
+	if (is_new)
+		list_append(&channel->link.writer.watchers, &outbox->of_rooms);
 	rooms_show(channel);
 	pthread_mutex_unlock(&channel->link.writer.lock);
 	return fd_opened(channel, fd, is_new);
@@ -119,10 +119,9 @@ void inbox_close_fd(struct inbox *inbox)
 		baton_independ(&inbox->channel->link);
 }
 
-bool outbox_close_fd(struct beam_channel *channel, struct outbox *outbox)
+bool outbox_close_fd(struct outbox *outbox)
 {
 	list_remove(&outbox->of_rooms);
-	channel->link.writer.watched = !list_empty(&channel->rooms);
 	return level_close(&outbox->room);
 }
 
@@ -133,7 +132,7 @@ void topic_close_fds(struct beam_topic *topic)
 
 	inbox_close_fd(&topic->inbox);
 	pthread_mutex_lock(&channel->link.writer.lock);
-	room = outbox_close_fd(channel, &topic->outbox);
+	room = outbox_close_fd(&topic->outbox);
 	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (room)
 		baton_independ(&channel->link);

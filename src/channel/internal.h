@@ -47,9 +47,8 @@ struct beam_channel {
 	struct beam_statistics past;
 
 	/* Under the writer's lock of the link. */
-	/* Outboxes with a descriptor that shows whether there is room; requests with one that
-	 * shows that they were cancelled. */
-	struct list rooms, cancellable;
+	/* Requests with a descriptor that shows that they were cancelled. */
+	struct list cancellable;
 	uint64_t discarded;
 	/* Replies that this side has sent, and lost. */
 	struct beam_statistics replies;
@@ -76,7 +75,7 @@ struct inbox {
 /* Where messages leave; under the writer's lock. */
 struct outbox {
 	struct outlet outlet;
-	/* Readable while a small message would not wait; among the channel's rooms if it has a descriptor. */
+	/* Readable while a small message would not wait; among the link's watchers if it has a descriptor. */
 	struct level room;
 	struct list of_rooms;
 };
@@ -216,7 +215,7 @@ int fd_opened(struct beam_channel *channel, int fd, bool is_new);
 /* The one that shows whether there is room. */
 int outbox_fd(struct beam_channel *channel, struct outbox *outbox);
 /* True if it had one, on which nobody depends any more. The writer's lock is held. */
-bool outbox_close_fd(struct beam_channel *channel, struct outbox *outbox);
+bool outbox_close_fd(struct outbox *outbox);
 /* With the last handle. */
 void inbox_close_fd(struct inbox *inbox);
 void topic_close_fds(struct beam_topic *topic);
@@ -225,7 +224,7 @@ void channel_close_fds(struct beam_channel *channel);
 void rooms_show_all(struct beam_channel *channel);
 static inline void rooms_show(struct beam_channel *channel)
 {
-	if (!list_empty(&channel->rooms))
+	if (!list_empty(&channel->link.writer.watchers))
 		rooms_show_all(channel);
 }
 

@@ -31,7 +31,7 @@ static struct request *request_of(struct message_call *handle)
 /* Its descriptors go with its message: how many it had. The writer's lock is held. */
 static unsigned request_close_fds(struct request *request)
 {
-	unsigned n = outbox_close_fd(request->channel, &request->outbox);
+	unsigned n = outbox_close_fd(&request->outbox);
 
 	list_remove(&request->of_cancellable);
 	return n + level_close(&request->cancelled);

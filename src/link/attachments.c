@@ -5,7 +5,7 @@
  * has been closed, or if it was lost. Then the other side may send another one. So what a link has in the table is
  * bounded by what it grants, however long a close may last.
  *
- * A charged attachment keeps the memory of the link messages may be held for longer than that.
+ * A charged attachment keeps the memory of the link's owner, because messages may be held for longer than the link lives.
  */
 #include <link/lending.h>
 #include <link/link.h>

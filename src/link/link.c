@@ -36,6 +36,7 @@ void link_init(struct link *link, const struct link_options *options, const stru
 	baton_init(&link->reader.baton);
 	list_init(&link->of_process);
 	list_init(&link->writer.waiting);
+	list_init(&link->writer.watchers);
 }
 
 void link_end(struct link *link)

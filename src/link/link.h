@@ -36,7 +36,7 @@ struct link_options {
 struct link_events {
 	/* Reading has ended so, or is not wanted any more: 0 in order, or an error. The first one counts. No lock is held. */
 	void (*reading_ended)(void *owner, int end);
-	/* Whether a frame would be written at once may have changed. Only if `writer.watched`. The writer's lock is held. */
+	/* Whether a frame would be written at once may have changed. Only if `writer.watchers` has any. The writer's lock is held. */
 	void (*writing_changed)(void *owner);
 	/* It is over: nobody reads or writes any more, and the session may be taken apart. No lock is held. */
 	void (*finished)(void *owner);
@@ -105,7 +105,7 @@ static inline bool write_wants_room(const struct link *link)
 /* Whether a frame would be written at once may have changed. */
 static inline void write_tell_change(struct link *link)
 {
-	if (link->writer.watched)
+	if (!list_empty(&link->writer.watchers))
 		link->events->writing_changed(link->owner);
 }
 

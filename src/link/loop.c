@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels without a thread: the caller's loop waits for the socket itself and does what the thread would do, turn by turn. There are no ticks,
+ * Links without a thread: the program's loop waits for the socket itself and does what the thread would do, turn by turn. There are no ticks,
  * for the loop depends on being told of input, and no bursts. Such a link takes no descriptor but its socket; the others are made
  * when a thread waits (the kick) or the loop asks for the nudge.
  *
- * When the last handle goes and something is left to be sent, or the other side has yet to say goodbye, a thread takes over.
+ * If the loop lets go of a link while something is left to be sent, or the other side has yet to say goodbye, a thread takes over.
  */
 #include <link/link.h>
 #include <link/tuning.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The channels of this process, for a fork, after which the child must not hold the parent's sockets open. Its end is exit.c's.
+ * The links of this process, for a fork, after which the child must not hold the parent's sockets open. At the end of the process
+ * their owners close them.
  */
 #include <base/process.h>
 #include <link/link.h>

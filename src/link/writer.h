@@ -23,8 +23,8 @@ struct link_writer {
 	struct list waiting;
 	/* The kernel took no more: the link's thread watches for room. */
 	bool full;
-	/* The owner is told of what may change whether a frame would be written at once. */
-	bool watched;
+	/* Whoever wants to hear whether a frame would be written at once: the owner's, which is told while there are any. */
+	struct list watchers;
 	/* Sends that followed each other closely, and when the last one was done. Many make a burst: then senders leave the writing to the
 	 * link's thread, which does not sleep until the burst is over. */
 	unsigned in_a_row;

@@ -23,7 +23,7 @@ static bool rooms_empty(void)
 	bool result;
 
 	pthread_mutex_lock(&channel->link.writer.lock);
-	result = list_empty(&channel->rooms);
+	result = list_empty(&channel->link.writer.watchers);
 	pthread_mutex_unlock(&channel->link.writer.lock);
 	return result;
 }
