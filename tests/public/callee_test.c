@@ -119,6 +119,8 @@ static void test_the_other_calls_go_on(void)
 		requests[i] = take_request(ends.topic[1]);
 		check(!shows(beam_message_cancelled_fd(requests[i])));
 	}
+	/* Nor does the end of their topic end calls. */
+	check_int(beam_topic_close_send(ends.topic[1]), 0);
 	beam_call_cancel(calls[1]);
 	check(polls(beam_message_cancelled_fd(requests[1]), stretch(20000)));
 	for (int i = 0; i < 3; i += 2) {
