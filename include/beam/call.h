@@ -192,6 +192,40 @@ BEAM_API beam_call *beam_call_unref(beam_call *call);
 /** @return true if the message was received and its sender waits for replies; false for NULL. Stays true when it has been answered. */
 BEAM_API bool beam_message_is_call(const beam_message *message);
 
+/**
+ * The descriptor that is readable once nobody wants replies to a call any more: the caller has
+ * cancelled it or is gone, or the channel has ended, by either side. It stays so. A callee that has
+ * much to do waits for it (POLLIN), or adds the call to a selector (BEAM_SELECT_CANCELLED), and
+ * need not try to reply in order to find out.
+ *
+ * When the last reply has been sent cancelling makes no difference any more, and need not show; the
+ * channel's end does.
+ *
+ * It belongs to the library, as those of event.h do: never read, write or close it, and take it out
+ * of the loop before the message is freed, which closes it. It costs nothing before it is first
+ * asked for, and from then on, until the message is freed, input is read as it comes though no
+ * thread waits.
+ *
+ * @param request  a call that was received; any thread may wait for the descriptor
+ * @return a descriptor of the library's, the same each time; or
+ * @retval -EINVAL  `request` is NULL or no call
+ * @retval -ECHILD  in a forked child
+ * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor for it
+ */
+BEAM_API int beam_message_cancelled_fd(beam_message *request) BEAM_CHECKED;
+
+/**
+ * The descriptor that is readable (not: writable) while a reply of up to 4 KiB without attachments
+ * could be sent without waiting, or would fail at once: because the call was cancelled, or has been
+ * answered in full, or because the channel has ended. Other threads may be quicker: reply with
+ * BEAM_NOWAIT. BEAM_SELECT_SEND of a selector.
+ *
+ * What it costs grows with the number of calls that have one: ask for it when a reply gave -EAGAIN.
+ *
+ * @return as beam_message_cancelled_fd(), whose rules are those of this one too
+ */
+BEAM_API int beam_message_reply_fd(beam_message *request) BEAM_CHECKED;
+
 /** Flags of beam_message_replyv() and beam_message_reply_message(). */
 enum beam_reply_flags {
 	/** More replies follow. */

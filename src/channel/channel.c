@@ -121,6 +121,7 @@ static struct beam_channel *channel_make(const struct beam_channel_options *opti
 	sleepers_init(&channel->changed);
 	list_init(&channel->topics);
 	list_init(&channel->unclaimed);
+	list_init(&channel->cancellable);
 	level_init(&channel->acceptable);
 	return channel;
 }

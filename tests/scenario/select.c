@@ -63,6 +63,32 @@ static void select_all(beam_select *select, struct ends *ends)
 	close(fd);
 }
 
+/* A call whose caller cancels it. */
+static void select_request(beam_select *select, struct ends *ends)
+{
+	beam_message *request = NULL;
+	beam_call *call = NULL;
+
+	if (!result_of(beam_call_begin(&call, ends->topic[0], NULL, 0, NULL, 0, 0, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
+		       -ECONNRESET, -ENOMEM))
+		return;
+	if (result_of(beam_topic_receive(ends->topic[1], &request, 0, soon()), 1, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET,
+		      -ENOMEM)) {
+		int cancelled = beam_message_cancelled_fd(request), room = beam_message_reply_fd(request);
+
+		added(cancelled < 0 ? cancelled : 0);
+		added(room < 0 ? room : 0);
+		if (added(beam_select_add_message(select, request, BEAM_SELECT_CANCELLED | BEAM_SELECT_SEND, &request))) {
+			expect(select, &request, BEAM_SELECT_SEND);
+			check_int(beam_select_remove_message(select, request, BEAM_SELECT_SEND), 0);
+			check_int(beam_call_cancel(call), 0);
+			expect(select, &request, BEAM_SELECT_CANCELLED);
+		}
+	}
+	beam_message_free(request);
+	beam_call_unref(call);
+}
+
 void selecting_among_everything(void)
 {
 	struct ends *ends = ends_make(NULL);
@@ -74,6 +100,7 @@ void selecting_among_everything(void)
 		check(beam_select_ref(select) == select);
 		beam_select_unref(select);
 		select_all(select, ends);
+		select_request(select, ends);
 	}
 	beam_select_unref(select);
 	ends_release(ends, 2);
