@@ -11,6 +11,7 @@
 #include <base/thread.h>
 #include <beam/call.h>
 #include <beam/event.h>
+#include <beam/listener.h>
 #include <beam/select.h>
 #include <errno.h>
 #include <poll.h>
@@ -19,8 +20,11 @@
 /* Events taken from the kernel at once; slots made at least. */
 enum { EVENTS = 64, SLOTS_MIN = 16 };
 
+/* Inside, what a member is tells the two apart that accept: this one is told as BEAM_SELECT_ACCEPT. */
+enum { MEMBER_LISTENER = 1 << 30 };
+
 struct slot {
-	/* What the member is; 0: none. Its topic, channel or call, of which a handle is held. */
+	/* What the member is; 0: none. Its topic, channel, listener or call, of which a handle is held. */
 	unsigned what;
 	uint32_t generation;
 	void *object, *tag;
@@ -44,6 +48,8 @@ static void *hold(unsigned what, void *object)
 {
 	if (what == BEAM_SELECT_ACCEPT)
 		return beam_channel_ref(object);
+	if (what == MEMBER_LISTENER)
+		return beam_listener_ref(object);
 	if (what == BEAM_SELECT_REPLY)
 		return beam_call_ref(object);
 	return what == BEAM_SELECT_FD ? NULL : beam_topic_ref(object);
@@ -53,6 +59,8 @@ static void release(const struct slot *slot)
 {
 	if (slot->what == BEAM_SELECT_ACCEPT)
 		beam_channel_unref(slot->object);
+	else if (slot->what == MEMBER_LISTENER)
+		beam_listener_unref(slot->object);
 	else if (slot->what == BEAM_SELECT_REPLY)
 		beam_call_unref(slot->object);
 	else if (slot->what & (BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND))
@@ -225,6 +233,17 @@ int beam_select_add_channel(beam_select *select, beam_channel *channel, void *ta
 			    (struct slot){.what = BEAM_SELECT_ACCEPT, .object = channel, .tag = tag});
 }
 
+int beam_select_add_listener(beam_select *select, beam_listener *listener, void *tag)
+{
+	WITHOUT_CANCELLATION;
+	int r = selector_check(select);
+
+	if (r < 0 || !listener)
+		return r < 0 ? r : -EINVAL;
+	return selector_add(select, beam_listener_accept_fd(listener), EPOLLIN,
+			    (struct slot){.what = MEMBER_LISTENER, .object = listener, .tag = tag});
+}
+
 int beam_select_add_call(beam_select *select, beam_call *call, void *tag)
 {
 	WITHOUT_CANCELLATION;
@@ -271,6 +290,16 @@ int beam_select_remove_channel(beam_select *select, beam_channel *channel)
 	return remove_fd(select, beam_channel_accept_fd(channel), BEAM_SELECT_ACCEPT);
 }
 
+int beam_select_remove_listener(beam_select *select, beam_listener *listener)
+{
+	WITHOUT_CANCELLATION;
+	int r = selector_check(select);
+
+	if (r < 0 || !listener)
+		return r < 0 ? r : -EINVAL;
+	return remove_fd(select, beam_listener_accept_fd(listener), MEMBER_LISTENER);
+}
+
 int beam_select_remove_call(beam_select *select, beam_call *call)
 {
 	WITHOUT_CANCELLATION;
@@ -305,7 +334,7 @@ static size_t selector_tell(struct beam_select *select, const struct epoll_event
 			continue;
 		ret[told++] = (struct beam_select_ready){
 		    .tag = slot->tag,
-		    .what = slot->what,
+		    .what = slot->what == MEMBER_LISTENER ? BEAM_SELECT_ACCEPT : slot->what,
 		    .events = slot->what == BEAM_SELECT_FD ? (short)events[i].events : 0,
 		};
 	}
