@@ -186,6 +186,44 @@ static void test_of_a_client_that_dies_its_channel_is_told(void)
 	end();
 }
 
+static void *flood_with_garbage(void *unused)
+{
+	static const char garbage[64 << 10];
+
+	(void)unused;
+	for (int i = 0; i < CLIENTS; i++) {
+		int fd = raw_connect(abstract_address());
+
+		check(fd >= 0);
+		while (send(fd, garbage, sizeof garbage, MSG_NOSIGNAL) > 0)
+			continue;
+		close(fd);
+	}
+	return NULL;
+}
+
+static void test_clients_that_break_the_protocol_are_told_and_disturb_nobody(void)
+{
+	struct beam_router_failure failure;
+	pthread_t flooding, client;
+	int broken = 0;
+
+	begin(NULL);
+	flooding = thread_spawn(flood_with_garbage, NULL);
+	client = thread_spawn(be_a_client, NULL);
+	while (broken < CLIENTS && !harness_failures()) {
+		check_int(beam_router_run(router, &failure, 0, soon()), -EPROTO);
+		check(!failure.message && !failure.topic && failure.channel && failure.tag == &tag);
+		beam_channel_unref(failure.channel);
+		broken++;
+	}
+	check_within(20000, run(0, beam_in_ms(1)) == -ETIMEDOUT && atomic_load(&handled) == 11);
+	thread_wait(flooding);
+	thread_wait(client);
+	check_within(20000, run(0, beam_in_ms(1)) == -ETIMEDOUT && counts(listener).connections == 0);
+	end();
+}
+
 static void test_a_listener_that_fails_ends_with_its_error(void)
 {
 	struct beam_router_failure failure;
@@ -274,6 +312,7 @@ static const struct test tests[] = {
     TEST(test_a_listener_that_is_closed_is_a_source_no_more_and_its_channels_stay),
     TEST(test_a_listener_that_is_removed_is_its_owners_and_its_channels_stay),
     TEST(test_of_a_client_that_dies_its_channel_is_told),
+    TEST(test_clients_that_break_the_protocol_are_told_and_disturb_nobody),
     TEST(test_a_listener_that_fails_ends_with_its_error),
     TEST(test_a_policy_may_stop_the_router),
     TEST(test_whoever_connects_and_goes_keeps_nobody_else_waiting),
