@@ -1,24 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Tells what a run of beam-bench gave: tables, the goals beside what was measured, pictures.
+"""Shows the results of beam-bench: tables, the goals beside what was measured, pictures.
 
 usage: report.py RESULTS.json [--also RESULTS.json]... [--markdown FILE] [--pictures FOLDER]
 
-Prints the tables. --also sets the goals of other runs beside those of this one. --markdown replaces what stands between the marks "<!-- results -->" and "<!-- end of results -->" of a page;
---pictures draws them by gnuplot as SVG. Every ratio is taken within a round; the median of those is what counts.
+Prints the tables. --also shows the goals of other runs beside those of this one. --markdown writes
+all figures as a page of their own; --pictures draws the pictures with gnuplot, as SVG. Every ratio
+is taken within a round, and the median of the rounds is the result.
 """
 
 import argparse
 import json
 import os
 import subprocess
-import sys
+import textwrap
 from pathlib import Path
 from statistics import median
 
 ONE, TWO, FREE = "one core", "two cores", "unpinned"
 BOTH = (ONE, TWO)
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 # Those whose bytes go through a socket.
 SOCKETS = ("zmq", "nng", "nanomsg", "libuv", "sd-bus")
 
@@ -62,6 +62,19 @@ GOALS = [
     ("W9 three more threads blocked, p50", ("w9", "beam", "p50"), ("w9", "raw", "p50"), "<=", 0.3, (TWO,)),
     ("System calls a round trip", ("w1", "beam", "calls"), None, "<=", 8, BOTH),
     ("System calls a message of 64 B", ("w2-64", "beam", "calls"), None, "<=", 0.01, BOTH),
+]
+
+# What the overview shows, from the top: work, figure, label.
+OVERVIEW = [
+    ("w1", "p50", "round trip, 64 B"),
+    ("w3-trip", "p50", "round trip, descriptor"),
+    ("w2-64", "rate", "one way, 64 B"),
+    ("w4", "rate", "one way, 4 threads"),
+    ("w3", "rate", "one way, descriptor"),
+    ("w2-1k", "rate", "one way, 1 KiB"),
+    ("w2-16k", "rate", "one way, 16 KiB"),
+    ("w2-256k", "rate", "one way, 256 KiB"),
+    ("w2-1m", "rate", "one way, 1 MiB"),
 ]
 
 UNITS = {"rate": "messages/s", "p50": "p50, µs", "p99": "p99, µs", "calls": "system calls", "wakeups": "wake-ups",
@@ -207,10 +220,47 @@ def blocks(path, curves):
             print("\n", file=out)
 
 
+def gnuplot(script, folder, name, curves, types, settings):
+    """Draws FOLDER/NAME.svg."""
+    data = folder / f"{name}.dat"
+    blocks(data, curves)
+    settings = {"data": data.resolve(), "picture": folder.resolve() / f"{name}.svg", "types": types, **settings}
+    command = "; ".join(f"{key}='{value}'" for key, value in settings.items()) + f"; curves={len(curves)}"
+    subprocess.run(["gnuplot", "-e", command, script], check=True, cwd=Path(__file__).resolve().parent)
+    data.unlink()
+    return f"{name}.svg"
+
+
+def speed(results, work, figure, cores, peer):
+    """How many times as fast as raw: of a round trip's time the inverse. None if it was not measured."""
+    ratios = results.ratios((work, peer, figure), (work, "raw", figure), cores)
+    if not ratios:
+        return None
+    return median(ratios) if figure == "rate" else 1 / median(ratios)
+
+
+def draw_overview(results, folder):
+    """A panel for each place, a line for each load, a point for each system: [name], or [] if there is nothing to show."""
+    # More than two panels cannot be read.
+    places = [cores for cores in (ONE, TWO, FREE) if speed(results, "w1", "p50", cores, "beam")][:2]
+    # Beam comes last, so that its points are on top.
+    peers = sorted((peer for peer in results.peers if peer != "raw"), key=lambda peer: peer.startswith("beam"))
+    curves = [(peer, [(x, -i) for i, (work, figure, _) in enumerate(OVERVIEW)
+                      for x in [speed(results, work, figure, cores, peer)] if x])
+              for cores in places for peer in peers]
+    # gnuplot does not count an empty block.
+    curves = [(peer, points or [("NaN", "NaN")]) for peer, points in curves]
+    if not places:
+        return []
+    labels = ", ".join(f'"{label}" {-i}' for i, (*_, label) in enumerate(OVERVIEW))
+    return [gnuplot("overview.gp", folder, "overview", curves, " ".join(str(results.types[peer]) for peer in peers),
+                    {"heading": "", "labels": labels, "places": " ".join(f'"{cores}"' for cores in places), "lowest": 0.4 - len(OVERVIEW)})]
+
+
 def draw(results, folder):
     """The names of the pictures that were drawn."""
-    names = []
     folder.mkdir(parents=True, exist_ok=True)
+    names = draw_overview(results, folder)
     for cores in (ONE, TWO, FREE):
         rates = [(peer, [(results.sizes[work], median(values[0])) for work in results.titles if work.startswith("w2-")
                          for values in [[results.get((work, peer, "rate"), cores)]] if values[0]]) for peer in results.peers]
@@ -218,48 +268,43 @@ def draw(results, folder):
                      for item in results.all["latencies"] if item["work"] == "w1" and item["cores"] == cores]
         for kind, title, curves in (("throughput", "One way", rates), ("latency", "Round trip of 64 B", latencies)):
             curves = [curve for curve in curves if curve[1]]
-            if not curves:
-                continue
-            name = f"{kind}-{cores.replace(' ', '-')}"
-            data = folder / f"{name}.dat"
-            blocks(data, curves)
-            types = " ".join(str(results.types[peer]) for peer, _ in curves)
-            settings = {"data": data.resolve(), "picture": folder.resolve() / f"{name}.svg", "heading": f"{title}, {cores}", "types": types}
-            command = "; ".join(f"{key}='{value}'" for key, value in settings.items()) + f"; curves={len(curves)}"
-            subprocess.run(["gnuplot", "-e", command, f"{kind}.gp"], check=True, cwd=Path(__file__).resolve().parent)
-            data.unlink()
-            names.append(f"{name}.svg")
+            if curves:
+                names.append(gnuplot(f"{kind}.gp", folder, f"{kind}-{cores.replace(' ', '-')}", curves,
+                                     " ".join(str(results.types[peer]) for peer, _ in curves), {"heading": f"{title}, {cores}"}))
     return names
 
 
 # ---- The page ----
 
 
+def wrapped(text, indent=""):
+    return textwrap.wrap(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 def page(runs, folder, pictures):
     results = runs[0]
-    lines = [f"Measured with {machine(results)}.", "", "### Goals", ""]
+    lines = ["<!-- Generated by tools/bench --markdown, which overwrites it: do not edit. -->", "", "# Figures of the benchmark", ""]
+    lines += wrapped("`tools/bench --markdown FILE` generates this page. [performance.md](../performance.md) says what the figures mean"
+                     " for a program. [development.md](development.md) says how they are measured and which goals are missed, and why.")
+    lines += ["", *wrapped(f"Measured with {machine(results)}."), "", "## Goals", ""]
     if len(runs) > 1:
-        lines += [f"{len(runs)} separate runs, each with the median of its rounds and their least and greatest; the tables after this one are of the",
-                  "first.", ""]
+        lines += wrapped(f"{len(runs)} separate runs. Each cell is the median of the rounds of a run, with their minimum and maximum in"
+                         " parentheses. All other tables and the pictures show run 1.")
+        lines += [""]
     lines += markdown_table(*goal_lines(runs))
-    lines += ["### Against the raw program", "", "The column of raw is absolute, and so is a row that raw has no part in; all else is how many",
-              "times raw's.", ""]
-    lines += markdown_table(*summary(results))
-    lines += [f"- {note}" for note in notes(results)] + [""]
+    lines += ["## Against the raw program", ""]
+    lines += wrapped("The raw column is absolute, and so are rows without a raw figure and rows that count system calls. Every other cell is"
+                     " a ratio to raw.")
+    lines += ["", *markdown_table(*summary(results))]
+    lines += wrapped("A dash means that the system was not measured with this load. W5 to W9 are loads for Beam, and some of them for raw."
+                     " The other reasons are:")
+    lines += ["", *[line for note in notes(results) for line in wrapped(f"- {note}", "  ")], ""]
     if pictures:
-        lines += ["### Pictures", ""]
+        lines += ["## Pictures", ""]
         lines += [f"![{name[:-4].replace('-', ' ')}]({folder}/{name})" for name in pictures] + [""]
-    lines += ["### Every figure", ""]
+    lines += ["## Every figure", ""]
     lines += markdown_table(*spread_lines(results))
     return "\n".join(lines)
-
-
-def replace_section(path, text):
-    old = path.read_text(encoding="utf-8")
-    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
-        sys.exit(f"{path}: the marks {BEGIN} and {END} are not there")
-    before, rest = old.split(BEGIN)
-    path.write_text(before + BEGIN + "\n" + text + END + rest.split(END)[1], encoding="utf-8")
 
 
 def main():
@@ -284,7 +329,7 @@ def main():
     pictures = draw(results, options.pictures) if options.pictures else []
     if options.markdown:
         folder = os.path.relpath(options.pictures, options.markdown.parent) if options.pictures else ""
-        replace_section(options.markdown, page(runs, folder, pictures))
+        options.markdown.write_text(page(runs, folder, pictures), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -69,11 +69,11 @@ const char *run_impossible(const struct work *w, const struct peer *p, enum plac
 	if (w->fd && !p->passes_fds)
 		return "it passes no descriptors";
 	if (w->kind == KIND_ROUND_TRIP && p->one_way)
-		return "it is for one way";
+		return "it only sends one way";
 	if (w->threads > 1 && p->one_thread)
-		return "its connection is one thread's";
+		return "its connection belongs to one thread";
 	if (p->size_max && w->size > p->size_max)
-		return "its messages are smaller";
+		return "it sends no messages of this size";
 	if (w->fd && w->kind != KIND_ROUND_TRIP && !may_have_in_flight(p->in_flight))
 		return "this user may not have so many descriptors in flight";
 	return NULL;

@@ -20,7 +20,8 @@ ROOMS = {
     "buffer": {"base", "message"},
     "core": {"base", "wire", "socket", "message"},
     "session": {"base", "wire", "message"},
-    "channel": {"base", "wire", "socket", "message", "core", "session"},
+    "link": {"base", "wire", "socket", "session"},
+    "channel": {"base", "wire", "socket", "message", "core", "session", "link"},
     # Those above the channel use it by its public headers.
     "select": {"base"},
     "relay": {"base"},

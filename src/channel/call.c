@@ -48,14 +48,14 @@ void call_ended(struct beam_channel *channel, struct inlet *inlet, struct messag
 		inbox->ended = true;
 		message_queue_splice(&inbox->queue, queue);
 		inbox_show(inbox);
-		sleepers_wake(channel, &inbox->arrived, SIZE_MAX);
+		sleepers_wake(&channel->link, &inbox->arrived, SIZE_MAX);
 	}
 	pthread_mutex_unlock(&inbox->lock);
 	if (discard)
 		inbox_discard(channel, queue);
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_call_over(&channel->tx, inlet);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_call_over(&channel->link.writer.tx, inlet);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	call_unref(call_of(inlet));
 }
 
@@ -76,10 +76,10 @@ void calls_unasked(struct list *unasked)
 /* The next call in flight after an id, held; or forgotten by the session, whose reference is the caller's then. */
 static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id, bool forget)
 {
-	struct tx *tx = &channel->tx;
+	struct tx *tx = &channel->link.writer.tx;
 	struct beam_call *call = NULL;
 
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	while (!call && *id < tx->capacity_calls) {
 		struct inlet *inlet = tx->calls[++*id];
 
@@ -91,7 +91,7 @@ static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id, b
 				atomic_fetch_add_explicit(&call->memory, 1, memory_order_relaxed);
 		}
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return call;
 }
 
@@ -135,16 +135,16 @@ static void cancel(struct beam_call *call)
 		inbox->discarded += inbox->queue.n;
 		message_queue_splice(&thrown, &inbox->queue);
 		inbox_show(inbox);
-		sleepers_wake_all(channel, &inbox->arrived);
+		sleepers_wake_all(&channel->link, &inbox->arrived);
 	}
 	pthread_mutex_unlock(&inbox->lock);
 	if (over)
 		return;
 	inbox_discard(channel, &thrown);
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_reset_inlet(&channel->tx, &call->inlet, RESET_DONE);
-	write_pending(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_reset_inlet(&channel->link.writer.tx, &call->inlet, RESET_DONE);
+	write_pending(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static struct beam_call *call_new(struct beam_channel *channel)

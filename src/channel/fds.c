@@ -13,10 +13,11 @@ enum { ROOM_BYTES = 4096 };
 static bool has_room(const struct beam_channel *channel, const struct outlet *outlet)
 {
 
-	if (channel->send_error || outlet->lost_error || outlet->reset || outlet->close_wanted)
+	if (channel->link.writer.send_error || outlet->lost_error || outlet->reset || outlet->close_wanted)
 		return true;
-	return tx_has_credit(&channel->tx, outlet, ROOM_BYTES) &&
-	       ((!channel->writing && !channel->full) || tx_has_space(&channel->tx, outlet, ROOM_BYTES));
+	return tx_has_credit(&channel->link.writer.tx, outlet, ROOM_BYTES) &&
+	       ((!channel->link.writer.taken && !channel->link.writer.full) ||
+		tx_has_space(&channel->link.writer.tx, outlet, ROOM_BYTES));
 }
 
 void rooms_show_all(struct beam_channel *channel)
@@ -32,7 +33,7 @@ void rooms_show_all(struct beam_channel *channel)
 static int opened(struct beam_channel *channel, int fd, bool is_new)
 {
 	if (is_new)
-		baton_depend(channel);
+		baton_depend(&channel->link);
 	return fd;
 }
 
@@ -76,12 +77,14 @@ int beam_topic_send_fd(beam_topic *topic)
 	channel = topic->channel;
 	if (channel_foreign(channel))
 		return -ECHILD;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	fd = level_open(&topic->outbox.room, &is_new);
-	if (is_new)
+	if (is_new) {
 		list_append(&channel->rooms, &topic->outbox.of_rooms);
+		channel->link.writer.watched = true;
+	}
 	rooms_show(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return opened(channel, fd, is_new);
 }
 
@@ -112,7 +115,7 @@ void inbox_close_fd(struct inbox *inbox)
 	receivable = level_close(&inbox->receivable);
 	pthread_mutex_unlock(&inbox->lock);
 	if (receivable)
-		baton_independ(inbox->channel);
+		baton_independ(&inbox->channel->link);
 }
 
 void topic_close_fds(struct beam_topic *topic)
@@ -121,12 +124,13 @@ void topic_close_fds(struct beam_topic *topic)
 	bool room;
 
 	inbox_close_fd(&topic->inbox);
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	list_remove(&topic->outbox.of_rooms);
+	channel->link.writer.watched = !list_empty(&channel->rooms);
 	room = level_close(&topic->outbox.room);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (room)
-		baton_independ(channel);
+		baton_independ(&channel->link);
 }
 
 void channel_close_fds(struct beam_channel *channel)
@@ -137,5 +141,5 @@ void channel_close_fds(struct beam_channel *channel)
 	acceptable = level_close(&channel->acceptable);
 	pthread_mutex_unlock(&channel->lock);
 	if (acceptable)
-		baton_independ(channel);
+		baton_independ(&channel->link);
 }

@@ -12,7 +12,7 @@ struct request {
 	struct message_call handle;
 	struct beam_channel *channel;
 	struct outbox outbox;
-	/* Under the tx_lock: its message is there; the session knows it; how it ends if its message is freed. */
+	/* Under the writer's lock: its message is there; the session knows it; how it ends if its message is freed. */
 	bool held, known;
 	uint32_t error;
 	/* The reading right's, until the message is in a queue: it counts among the channel's memory. */
@@ -33,16 +33,16 @@ static void on_dropped(struct message_call *handle)
 
 	if (channel_foreign(channel))
 		return;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	request->held = false;
 	if (request->known) {
-		tx_asked(&channel->tx, &request->outbox.outlet);
-		tx_end_call(&channel->tx, &request->outbox.outlet, request->error);
-		write_pending(channel);
+		tx_asked(&channel->link.writer.tx, &request->outbox.outlet);
+		tx_end_call(&channel->link.writer.tx, &request->outbox.outlet, request->error);
+		write_pending(&channel->link);
 	} else {
 		free(request);
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (counted)
 		channel_memory_unref(channel);
 }
@@ -59,9 +59,9 @@ int request_begin(struct beam_channel *channel, uint32_t id, struct message_call
 	request->held = request->known = true;
 	request->error = REPLY_DROPPED;
 	outbox_init(&request->outbox);
-	pthread_mutex_lock(&channel->tx_lock);
-	r = tx_open_replies(&channel->tx, &request->outbox.outlet, id);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	r = tx_open_replies(&channel->link.writer.tx, &request->outbox.outlet, id);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (r < 0)
 		free(request);
 	else
@@ -75,7 +75,7 @@ void request_deliver(struct message_call *handle)
 
 	request->counted = true;
 	channel_memory_ref(request->channel);
-	tx_asked(&request->channel->tx, &request->outbox.outlet);
+	tx_asked(&request->channel->link.writer.tx, &request->outbox.outlet);
 }
 
 void request_refuse(struct message_call *handle)
@@ -140,13 +140,13 @@ static int fail_plainly(struct request *request, uint32_t code)
 
 	if (channel_foreign(channel))
 		return -ECHILD;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	r = sending_tell(channel, &request->outbox.outlet);
 	if (!r) {
-		tx_end_call(&channel->tx, &request->outbox.outlet, code);
-		write_pending(channel);
+		tx_end_call(&channel->link.writer.tx, &request->outbox.outlet, code);
+		write_pending(&channel->link);
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return r;
 }
 

@@ -11,9 +11,9 @@ static unsigned dependents(void)
 {
 	unsigned result;
 
-	pthread_mutex_lock(&channel->baton.lock);
-	result = channel->baton.dependents;
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&channel->link.reader.baton.lock);
+	result = channel->link.reader.baton.dependents;
+	pthread_mutex_unlock(&channel->link.reader.baton.lock);
 	return result;
 }
 
@@ -21,9 +21,9 @@ static bool rooms_empty(void)
 {
 	bool result;
 
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	result = list_empty(&channel->rooms);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return result;
 }
 

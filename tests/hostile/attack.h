@@ -9,6 +9,7 @@
 #include <beam/beam.h>
 #include <hostile/raw_peer.h>
 #include <public/ends.h>
+#include <sys/resource.h>
 
 /* More than any test sends. */
 enum { RAW_PLENTY = 1 << 29 };
@@ -54,6 +55,18 @@ static inline struct beam_channel_options attack_options(const struct beam_chann
 	return taken;
 }
 
+/*
+ * Room for an attack. The thread of a channel that was released closes its descriptors when it
+ * runs: on a shared core a loop of attacks has filled a table of 256 before.
+ */
+static inline bool attack_has_room(void)
+{
+	struct rlimit limit;
+
+	require_int(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	return open_fds() + 32 <= limit.rlim_cur;
+}
+
 /* A channel whose peer has said nothing yet, and "log" opened here. */
 static inline void attack_begin_unsaid(struct attack *attack, const struct beam_channel_options *options)
 {
@@ -61,6 +74,7 @@ static inline void attack_begin_unsaid(struct attack *attack, const struct beam_
 	int ends[2];
 
 	attack->out.size = 0;
+	check_within(20000, attack_has_room());
 	ends_open(&attack->honest, &honest);
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	raw_peer_init(&attack->peer, ends[1]);
