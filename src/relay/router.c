@@ -209,7 +209,7 @@ static int router_lead(struct beam_router *router, beam_deadline deadline)
 }
 
 /* True if there is nothing more to run for. The lock is held. */
-static bool is_over(const struct beam_router *router, unsigned flags)
+static bool router_is_over(const struct beam_router *router, unsigned flags)
 {
 	return router->stopped || ((flags & BEAM_ROUTER_UNTIL_ENDED) && list_empty(&router->sources));
 }
@@ -222,7 +222,7 @@ static int next_source(struct beam_router *router, struct source **ret, unsigned
 	for (;;) {
 		struct list *link;
 
-		if (is_over(router, flags))
+		if (router_is_over(router, flags))
 			return 0;
 		link = list_take_first(&router->ready);
 		if (link) {
@@ -283,7 +283,7 @@ int beam_router_run(beam_router *router, struct beam_router_failure *ret, unsign
 			break;
 		r = router_take_turn(router, source, ret, deadline);
 		/* Sources that never run dry do not make it last for ever. */
-		if (r == 0 && deadline_passed(deadline) && !is_over(router, flags))
+		if (r == 0 && deadline_passed(deadline) && !router_is_over(router, flags))
 			r = deadline_error(deadline);
 	} while (r == 0);
 	pthread_mutex_unlock(&router->lock);
