@@ -223,13 +223,15 @@ static void test_whoever_is_accepted_when_the_listener_is_removed_is_disconnecte
 {
 	struct beam_channel_options channel = BEAM_CHANNEL_OPTIONS;
 	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
+	char other[80];
 	int fd;
 
 	channel.linger_ms = 1;
 	options.channel = &channel;
 	options.accept = remove_in_policy;
 	listeners[0] = listen_at(abstract_address(), &options);
-	listeners[1] = listen_at("@beam-test-router-other", NULL);
+	snprintf(other, sizeof other, "%s-other", abstract_address());
+	listeners[1] = listen_at(other, NULL);
 	begin(&scene);
 	check_int(beam_router_remove_channel(scene.router, scene.in.channel[1], BEAM_NOWAIT), 0);
 	for (int i = 0; i < 2; i++)
