@@ -130,12 +130,10 @@ static void test_a_listener_that_is_closed_is_a_source_no_more_and_its_channels_
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	check_within(20000, run(0, beam_in_ms(1)) == -ETIMEDOUT && counts(listener).accepted == 1);
 	check_int(beam_listener_close(listener), 0);
-	check_int(run(BEAM_ROUTER_UNTIL_ENDED, beam_in_ms(5)), -ETIMEDOUT);
-	check_int(beam_router_remove_listener(router, listener, soon()), -ENOENT);
-	/* Closed, it may be added, and ends at once. */
-	check_int(beam_router_add_listener(router, listener, NULL), 0);
-	check_int(run(BEAM_ROUTER_UNTIL_ENDED, beam_in_ms(5)), -ETIMEDOUT);
-	check_int(beam_router_remove_listener(router, listener, soon()), -ENOENT);
+	/* Until it has been looked at it is a source. Closed, it may be added, and ends as soon. */
+	for (int i = 0; i < 2; i++)
+		check_within(20000, run(BEAM_ROUTER_UNTIL_ENDED, beam_in_ms(1)) == -ETIMEDOUT &&
+					beam_router_add_listener(router, listener, NULL) == 0);
 	send_text(topic, "word");
 	check_within(20000, run(BEAM_ROUTER_UNTIL_ENDED, beam_in_ms(1)) == -ETIMEDOUT && atomic_load(&handled) == 1);
 	beam_topic_unref(topic);
