@@ -2,7 +2,8 @@
 /**
  * @file select.h
  * Waiting for any of many: messages on topics of any channels, replies, room to send or to reply,
- * calls that are cancelled, topics that the other side opens, plain descriptors.
+ * calls that are cancelled, topics that the other side opens, connections to listeners, plain
+ * descriptors.
  *
  * A selector has members, each with a tag of the caller's. Members are added and removed at any
  * time, also while other threads wait; what is ready when it is added shows at once. Selecting is
@@ -13,9 +14,9 @@
  * What a member was told for may be gone when it is looked at, taken by another thread: receive,
  * send and accept with BEAM_NOWAIT then.
  *
- * A selector holds a handle of each topic, channel and call among its members: they stay open until
- * they are removed. Handles are counted; every function may be called from any thread at any time,
- * but for using a handle that was released. In a forked child all give -ECHILD.
+ * A selector holds a handle of each topic, channel, listener and call among its members: they stay
+ * open until they are removed. Handles are counted; every function may be called from any thread at
+ * any time, but for using a handle that was released. In a forked child all give -ECHILD.
  *
  * A message has no handles. It leaves its selectors when it is freed, in whatever thread: they do
  * not report it any more, and nothing of it is left behind. Only a thread that waits may have been
@@ -30,6 +31,7 @@
 #include <beam/call.h>
 #include <beam/common.h>
 #include <beam/deadline.h>
+#include <beam/listener.h>
 #include <beam/topic.h>
 
 BEAM_BEGIN
@@ -43,7 +45,7 @@ enum beam_select_for {
 	/** A topic: a small message would not wait (beam_topic_send_fd()). A call that was
 	 * received: a small reply would not (beam_message_reply_fd()). */
 	BEAM_SELECT_SEND = 2,
-	/** A channel: beam_channel_accept() would not wait. */
+	/** A channel or a listener: accept would not wait. */
 	BEAM_SELECT_ACCEPT = 4,
 	/** A descriptor: its events. */
 	BEAM_SELECT_FD = 8,
@@ -97,6 +99,14 @@ BEAM_API int beam_select_add_topic(beam_select *select, beam_topic *topic, unsig
 BEAM_API int beam_select_add_channel(beam_select *select, beam_channel *channel, void *tag) BEAM_CHECKED;
 
 /**
+ * Adds a listener, for those who connect and for its end (BEAM_SELECT_ACCEPT). Accept with
+ * beam_listener_accept() and BEAM_NOWAIT: whoever has connected may be refused.
+ *
+ * Results as of beam_select_add_topic().
+ */
+BEAM_API int beam_select_add_listener(beam_select *select, beam_listener *listener, void *tag) BEAM_CHECKED;
+
+/**
  * Adds a call, for its replies and its end (BEAM_SELECT_REPLY).
  *
  * Results as of beam_select_add_topic().
@@ -137,6 +147,7 @@ BEAM_API int beam_select_add_fd(beam_select *select, int fd, short events, void 
  */
 BEAM_API int beam_select_remove_topic(beam_select *select, beam_topic *topic, unsigned what);
 BEAM_API int beam_select_remove_channel(beam_select *select, beam_channel *channel);
+BEAM_API int beam_select_remove_listener(beam_select *select, beam_listener *listener);
 BEAM_API int beam_select_remove_call(beam_select *select, beam_call *call);
 BEAM_API int beam_select_remove_message(beam_select *select, beam_message *request, unsigned what);
 BEAM_API int beam_select_remove_fd(beam_select *select, int fd);

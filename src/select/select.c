@@ -16,6 +16,7 @@
 #include <base/thread.h>
 #include <beam/call.h>
 #include <beam/event.h>
+#include <beam/listener.h>
 #include <beam/select.h>
 #include <errno.h>
 #include <poll.h>
@@ -24,9 +25,12 @@
 /* Events taken from the kernel at once; slots made at least. */
 enum { EVENTS = 64, SLOTS_MIN = 16 };
 
+/* Inside, what a member is tells the two apart that accept: this one is told as BEAM_SELECT_ACCEPT. */
+enum { MEMBER_LISTENER = 1 << 30 };
+
 struct slot {
-	/* What the member is; 0: none. Its topic, channel or call, of which a handle is held;
-	 * NULL of a message and of a plain descriptor. */
+	/* What the member is; 0: none. Its topic, channel, listener or call, of which a handle is
+	 * held; NULL of a message and of a plain descriptor. */
 	unsigned what;
 	uint32_t generation;
 	void *object, *tag;
@@ -50,6 +54,8 @@ static void *hold(unsigned what, void *object)
 {
 	if (what == BEAM_SELECT_ACCEPT)
 		return beam_channel_ref(object);
+	if (what == MEMBER_LISTENER)
+		return beam_listener_ref(object);
 	if (what == BEAM_SELECT_REPLY)
 		return beam_call_ref(object);
 	return what == BEAM_SELECT_FD ? NULL : beam_topic_ref(object);
@@ -59,6 +65,8 @@ static void release(const struct slot *slot)
 {
 	if (slot->what == BEAM_SELECT_ACCEPT)
 		beam_channel_unref(slot->object);
+	else if (slot->what == MEMBER_LISTENER)
+		beam_listener_unref(slot->object);
 	else if (slot->what == BEAM_SELECT_REPLY)
 		beam_call_unref(slot->object);
 	else if (slot->what & (BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND))
@@ -292,6 +300,17 @@ int beam_select_add_channel(beam_select *select, beam_channel *channel, void *ta
 			    (struct slot){.what = BEAM_SELECT_ACCEPT, .object = channel, .tag = tag});
 }
 
+int beam_select_add_listener(beam_select *select, beam_listener *listener, void *tag)
+{
+	WITHOUT_CANCELLATION;
+	int r = selector_check(select);
+
+	if (r < 0 || !listener)
+		return r < 0 ? r : -EINVAL;
+	return selector_add(select, beam_listener_accept_fd(listener), EPOLLIN,
+			    (struct slot){.what = MEMBER_LISTENER, .object = listener, .tag = tag});
+}
+
 int beam_select_add_call(beam_select *select, beam_call *call, void *tag)
 {
 	WITHOUT_CANCELLATION;
@@ -348,6 +367,16 @@ int beam_select_remove_channel(beam_select *select, beam_channel *channel)
 	return remove_fd(select, beam_channel_accept_fd(channel), BEAM_SELECT_ACCEPT);
 }
 
+int beam_select_remove_listener(beam_select *select, beam_listener *listener)
+{
+	WITHOUT_CANCELLATION;
+	int r = selector_check(select);
+
+	if (r < 0 || !listener)
+		return r < 0 ? r : -EINVAL;
+	return remove_fd(select, beam_listener_accept_fd(listener), MEMBER_LISTENER);
+}
+
 int beam_select_remove_call(beam_select *select, beam_call *call)
 {
 	WITHOUT_CANCELLATION;
@@ -382,7 +411,7 @@ static size_t selector_tell(struct beam_select *select, const struct epoll_event
 			continue;
 		ret[told++] = (struct beam_select_ready){
 		    .tag = slot->tag,
-		    .what = slot->what,
+		    .what = slot->what == MEMBER_LISTENER ? BEAM_SELECT_ACCEPT : slot->what,
 		    .events = slot->what == BEAM_SELECT_FD ? (short)events[i].events : 0,
 		};
 	}

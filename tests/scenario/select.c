@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A selector of all that can be waited for: each of it is added and told, or was not added. */
+#include <beam/listener.h>
 #include <beam/select.h>
 #include <poll.h>
 #include <scenario/ledger.h>
@@ -26,6 +27,23 @@ static void expect(beam_select *select, const void *tag, unsigned what)
 			told = told || (ready[i].tag == tag && ready[i].what == what);
 	} while (n > 0 && !told && now_ns() < deadline.ns);
 	result_of(told ? 1 : n < 0 ? n : -ETIMEDOUT, 1, -ETIMEDOUT, -EAGAIN);
+}
+
+/* Told once it is closed: whoever waits to be accepted would be told the same way. */
+static void select_a_listener(beam_select *select)
+{
+	beam_listener *listener = NULL;
+	char address[64];
+
+	snprintf(address, sizeof address, "@beam-scenario-select-%d", (int)getpid());
+	if (!result_of(beam_listener_new(&listener, address, NULL), 0, -EMFILE, -ENFILE, -ENOMEM, -EADDRINUSE, -EAGAIN))
+		return;
+	if (added(beam_select_add_listener(select, listener, listener))) {
+		check_int(beam_listener_close(listener), 0);
+		expect(select, listener, BEAM_SELECT_ACCEPT);
+		check_int(beam_select_remove_listener(select, listener), 0);
+	}
+	beam_listener_unref(listener);
 }
 
 static void select_all(beam_select *select, struct ends *ends)
@@ -101,6 +119,7 @@ void selecting_among_everything(void)
 		beam_select_unref(select);
 		select_all(select, ends);
 		select_request(select, ends);
+		select_a_listener(select);
 	}
 	beam_select_unref(select);
 	ends_release(ends, 2);
