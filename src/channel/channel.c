@@ -121,6 +121,7 @@ static struct beam_channel *channel_make(const struct beam_channel_options *opti
 	sleepers_init(&channel->changed);
 	list_init(&channel->topics);
 	list_init(&channel->unclaimed);
+	list_init(&channel->cancellable);
 	level_init(&channel->acceptable);
 	return channel;
 }
@@ -174,72 +175,6 @@ int beam_channel_from_fd(beam_channel **ret, int fd, const struct beam_channel_o
 }
 
 /* ---- Closing ------------------------------------------------------------------------------------------------------------------------- */
-
-/* Every receiver is told, once what arrived has been taken. */
-static void on_reading_ended(void *owner, int end)
-{
-	struct beam_channel *channel = owner;
-
-	pthread_mutex_lock(&channel->lock);
-	if (channel->read_end == NOT_ENDED)
-		channel->read_end = end;
-	for (struct list *link = channel->topics.next; link != &channel->topics; link = link->next) {
-		struct beam_topic *topic = list_entry(link, struct beam_topic, of_channel);
-
-		inbox_end_reading(&topic->inbox, channel->read_end);
-	}
-	channel_show(channel);
-	end = channel->read_end;
-	sleepers_wake_all(&channel->link, &channel->changed);
-	pthread_mutex_unlock(&channel->lock);
-	/* A call that was not answered has not ended in order. */
-	calls_end_reading(channel, end ? end : -EPIPE);
-}
-
-static void on_writing_changed(void *owner)
-{
-	rooms_show_all(owner);
-}
-
-static void forget_topics(struct beam_channel *channel)
-{
-	struct rx *rx = &channel->link.reader.rx;
-
-	for (uint32_t id = 1; id <= rx->capacity_inlets; id++) {
-		struct inbox *inbox = rx->inlets[id] ? rx->inlets[id]->owner : NULL;
-
-		if (inbox) {
-			rx->inlets[id]->owner = NULL;
-			topic_memory_unref(list_entry(inbox, struct beam_topic, inbox));
-		}
-	}
-	pthread_mutex_lock(&channel->link.writer.lock);
-	tx_release_all(&channel->link.writer.tx);
-	pthread_mutex_unlock(&channel->link.writer.lock);
-}
-
-static void on_finished(void *owner)
-{
-	struct beam_channel *channel = owner;
-
-	forget_topics(channel);
-	rx_finish(&channel->link.reader.rx);
-	calls_forget(channel);
-	if (channel->hook.ended)
-		channel->hook.ended(channel->hook.argument);
-}
-
-static void on_unref(void *owner, unsigned n)
-{
-	channel_memory_unref_many(owner, n);
-}
-
-const struct link_events channel_link_events = {
-    .reading_ended = on_reading_ended,
-    .writing_changed = on_writing_changed,
-    .finished = on_finished,
-    .unref = on_unref,
-};
 
 int beam_channel_close(beam_channel *channel, beam_deadline deadline)
 {

@@ -331,6 +331,7 @@ static void on_changed(void *owner, struct outlet *outlet)
 
 	if (outlet && outlet->close_wanted)
 		write_wake_waiting(&channel->link);
+	requests_show(channel, outlet);
 	/* Whoever changed it may not write. */
 	if (channel->link.writer.tx.want_due)
 		write_nudge(&channel->link);

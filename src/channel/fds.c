@@ -31,8 +31,7 @@ void rooms_show_all(struct beam_channel *channel)
 	}
 }
 
-/* A level has been asked for. With its first descriptor somebody depends on the channel. */
-static int opened(struct beam_channel *channel, int fd, bool is_new)
+int fd_opened(struct beam_channel *channel, int fd, bool is_new)
 {
 	if (is_new)
 		baton_depend(&channel->link);
@@ -50,7 +49,7 @@ static int inbox_fd(struct inbox *inbox)
 	fd = level_open(&inbox->receivable, &is_new);
 	inbox_show(inbox);
 	pthread_mutex_unlock(&inbox->lock);
-	return opened(inbox->channel, fd, is_new);
+	return fd_opened(inbox->channel, fd, is_new);
 }
 
 int beam_topic_receive_fd(beam_topic *topic)
@@ -67,25 +66,27 @@ int beam_call_receive_fd(beam_call *call)
 	return call ? inbox_fd(&call->inbox) : -EINVAL;
 }
 
-int beam_topic_send_fd(beam_topic *topic)
+int outbox_fd(struct beam_channel *channel, struct outbox *outbox)
 {
-	WITHOUT_CANCELLATION;
-	struct beam_channel *channel;
 	bool is_new;
 	int fd;
 
-	if (!topic)
-		return -EINVAL;
-	channel = topic->channel;
 	if (channel_foreign(channel))
 		return -ECHILD;
 	pthread_mutex_lock(&channel->link.writer.lock);
-	fd = level_open(&topic->outbox.room, &is_new);
+	fd = level_open(&outbox->room, &is_new);
 	if (is_new)
-		list_append(&channel->link.writer.watchers, &topic->outbox.of_rooms);
+		list_append(&channel->link.writer.watchers, &outbox->of_rooms);
 	rooms_show(channel);
 	pthread_mutex_unlock(&channel->link.writer.lock);
-	return opened(channel, fd, is_new);
+	return fd_opened(channel, fd, is_new);
+}
+
+int beam_topic_send_fd(beam_topic *topic)
+{
+	WITHOUT_CANCELLATION;
+
+	return topic ? outbox_fd(topic->channel, &topic->outbox) : -EINVAL;
 }
 
 int beam_channel_accept_fd(beam_channel *channel)
@@ -104,7 +105,7 @@ int beam_channel_accept_fd(beam_channel *channel)
 		fd = level_open(&channel->acceptable, &is_new);
 	channel_show(channel);
 	pthread_mutex_unlock(&channel->lock);
-	return opened(channel, fd, is_new);
+	return fd_opened(channel, fd, is_new);
 }
 
 void inbox_close_fd(struct inbox *inbox)
@@ -118,6 +119,12 @@ void inbox_close_fd(struct inbox *inbox)
 		baton_independ(&inbox->channel->link);
 }
 
+bool outbox_close_fd(struct outbox *outbox)
+{
+	list_remove(&outbox->of_rooms);
+	return level_close(&outbox->room);
+}
+
 void topic_close_fds(struct beam_topic *topic)
 {
 	struct beam_channel *channel = topic->channel;
@@ -125,8 +132,7 @@ void topic_close_fds(struct beam_topic *topic)
 
 	inbox_close_fd(&topic->inbox);
 	pthread_mutex_lock(&channel->link.writer.lock);
-	list_remove(&topic->outbox.of_rooms);
-	room = level_close(&topic->outbox.room);
+	room = outbox_close_fd(&topic->outbox);
 	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (room)
 		baton_independ(&channel->link);

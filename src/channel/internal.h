@@ -47,6 +47,8 @@ struct beam_channel {
 	struct beam_statistics past;
 
 	/* Under the writer's lock of the link. */
+	/* Requests with a descriptor that shows that they were cancelled. */
+	struct list cancellable;
 	uint64_t discarded;
 	/* Replies that this side has sent, and lost. */
 	struct beam_statistics replies;
@@ -176,6 +178,14 @@ void request_deliver(struct message_call *handle);
 void request_refuse(struct message_call *handle);
 /* The session needs its outlet no more. The writer's lock is held. */
 void request_released(struct outlet *outlet);
+/* The caller may have cancelled it, or, whatever the outlet, the channel may have ended, which
+ * cancels all. The writer's lock is held. */
+void requests_show_cancelled(struct beam_channel *channel, struct outlet *outlet);
+static inline void requests_show(struct beam_channel *channel, struct outlet *outlet)
+{
+	if (!list_empty(&channel->cancellable))
+		requests_show_cancelled(channel, outlet);
+}
 
 /* ---- topic.c */
 void topic_memory_ref(struct beam_topic *topic);
@@ -199,6 +209,13 @@ static inline void channel_show(struct beam_channel *channel)
 {
 	level_put(&channel->acceptable, !list_empty(&channel->unclaimed) || channel->read_end != NOT_ENDED);
 }
+/* A descriptor that was asked for, or -errno. If it was made just now somebody depends on the
+ * channel. No lock is held. */
+int fd_opened(struct beam_channel *channel, int fd, bool is_new);
+/* The one that shows whether there is room. */
+int outbox_fd(struct beam_channel *channel, struct outbox *outbox);
+/* True if it had one, on which nobody depends any more. The writer's lock is held. */
+bool outbox_close_fd(struct outbox *outbox);
 /* With the last handle. */
 void inbox_close_fd(struct inbox *inbox);
 void topic_close_fds(struct beam_topic *topic);

@@ -184,6 +184,41 @@ int sending_prepare(struct sending *s, struct beam_channel *channel, struct outb
 	return 0;
 }
 
+int sending_prepare_message(struct sending *s, struct beam_channel *channel, struct outbox *outbox,
+			    const struct beam_message *message, struct iovec *iov, beam_deadline deadline)
+{
+	int r;
+
+	/* Its replies would find no way back. */
+	if (message->call)
+		return -EOPNOTSUPP;
+	for (unsigned i = 0; i < message->n_fds; i++) {
+		if (message->fds[i] < 0)
+			return -ENOENT;
+	}
+	*iov = (struct iovec){(void *)(uintptr_t)message->data, message->size};
+	r = sending_prepare(s, channel, outbox, iov, 1, message->fds, message->n_fds, deadline);
+	s->given = true;
+	return r;
+}
+
+int sending_send_message(struct sending *s, struct beam_message *message)
+{
+	int r = sending_send(s);
+
+	if (r < 0)
+		return r;
+	if (!s->taken) {
+		/* They went with the message: what is left here are ours, and their last close
+		 * is the receiver's. */
+		for (unsigned i = 0; i < message->n_fds; i++)
+			close(message->fds[i]);
+	}
+	message_disown_fds(message);
+	beam_message_free(message);
+	return 0;
+}
+
 /* ---- Of a topic ---------------------------------------------------------------------------------------------------------------- */
 
 int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, unsigned flags,
@@ -215,27 +250,6 @@ int beam_topic_send_message(beam_topic *topic, beam_message *message, unsigned f
 
 	if (!topic || !message || flags)
 		return -EINVAL;
-	/* Its replies would find no way back. */
-	if (message->call)
-		return -EOPNOTSUPP;
-	for (unsigned i = 0; i < message->n_fds; i++) {
-		if (message->fds[i] < 0)
-			return -ENOENT;
-	}
-	iov = (struct iovec){(void *)(uintptr_t)message->data, message->size};
-	r = sending_prepare(&s, topic->channel, &topic->outbox, &iov, 1, message->fds, message->n_fds, deadline);
-	if (r < 0)
-		return r;
-	s.given = true;
-	r = sending_send(&s);
-	if (r < 0)
-		return r;
-	if (!s.taken) {
-		/* They went with the message: what is left here are ours, and their last close is the receiver's. */
-		for (unsigned i = 0; i < message->n_fds; i++)
-			close(message->fds[i]);
-	}
-	message_disown_fds(message);
-	beam_message_free(message);
-	return 0;
+	r = sending_prepare_message(&s, topic->channel, &topic->outbox, message, &iov, deadline);
+	return r < 0 ? r : sending_send_message(&s, message);
 }

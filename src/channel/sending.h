@@ -68,6 +68,12 @@ int sending_frames(struct sending *s);
 int sending_end(struct sending *s, int result);
 /* From credit to the last frame, with its lock. */
 int sending_send(struct sending *s);
+/* The same for a whole message, which is freed if it was sent; `iov` is the room for its
+ * payload. Its attachments go without duplicates. -EOPNOTSUPP: it is a call. -ENOENT: an
+ * attachment of it was taken or lost. */
+int sending_prepare_message(struct sending *s, struct beam_channel *channel, struct outbox *outbox,
+			    const struct beam_message *message, struct iovec *iov, beam_deadline deadline);
+int sending_send_message(struct sending *s, struct beam_message *message);
 
 /* ---- send_frame.c */
 /* Sends it: 0 when it is accepted. */
