@@ -110,11 +110,10 @@ static void show(const char *what, beam_message *reply)
 
 static void use(beam_topic *topic)
 {
+	static const char *const words[] = {"gibberish", "nothing"};
 	beam_message *reply;
 	beam_call *call;
-	const void *said;
 	uint32_t code;
-	size_t size;
 	char name[64];
 	ssize_t n;
 	int r;
@@ -148,12 +147,14 @@ static void use(beam_topic *topic)
 
 	/* Failures. */
 	for (int i = 0; i < 2; i++) {
-		call = begin(topic, i ? "nothing" : "gibberish");
-		r = beam_call_receive(call, &reply, 0, beam_in_ms(5000));
-		if (r != -EREMOTEIO || beam_call_failure(call, &code, &said, &size) < 0)
-			fail("a failure", r);
-		printf("failed with code %u: %.*s\n", code, (int)size, size ? (const char *)said : "");
-		beam_call_unref(call);
+		struct iovec iov = {(void *)(uintptr_t)words[i], strlen(words[i])};
+
+		r = beam_topic_callv(topic, &iov, 1, NULL, 0, &reply, &code, 0, beam_in_ms(5000));
+		if (r != -EREMOTEIO)
+			fail(words[i], r);
+		printf("failed with code %u: ", code);
+		show(words[i], reply);
+		beam_message_free(reply);
 	}
 }
 

@@ -58,11 +58,14 @@ static int run(beam_router *router)
 	struct beam_router_failure failure;
 	int r;
 
-	while ((r = beam_router_run(router, &failure, beam_in_ms(10000))) < 0 && failure.message) {
-		printf("dropped: %s: %s\n", beam_topic_name(failure.topic), strerror(-r));
+	do {
+		r = beam_router_run(router, &failure, BEAM_ROUTER_UNTIL_ENDED, beam_in_ms(10000));
+		if (failure.message)
+			printf("dropped: %s: %s\n", beam_topic_name(failure.topic), strerror(-r));
 		beam_message_free(failure.message);
 		beam_topic_unref(failure.topic);
-	}
+		beam_channel_unref(failure.channel);
+	} while (r < 0 && failure.message);
 	return r;
 }
 

@@ -20,7 +20,8 @@ ROOMS = {
     "buffer": {"base", "message"},
     "core": {"base", "wire", "socket", "message"},
     "session": {"base", "wire", "message"},
-    "channel": {"base", "wire", "socket", "message", "core", "session"},
+    "link": {"base", "wire", "socket", "session"},
+    "channel": {"base", "wire", "socket", "message", "core", "session", "link"},
     # Those above the channel use it by its public headers.
     "select": {"base"},
     "relay": {"base"},
@@ -49,6 +50,9 @@ CMSG = re.compile(r"\b(?:CMSG_\w+|SCM_\w+|struct\s+cmsghdr|msg_control(?:len)?|(
 # Only wire and session know frames. The session's headers bring wire/frame.h along, so its names are looked for too.
 FRAME_ROOMS = {"wire", "session"}
 FRAMES = re.compile(r"\b(?:FRAME_\w+|frame_(?:decode|encode|body|payload|padding|message|set_carried)\s*\(|struct\s+frame\b)")
+
+# The link drives a connection, and does not know what for.
+OWNERS = re.compile(r"\b(?:beam_(?:channel|topic|call|message)\w*|message_queue\w*|inbox\w*|outbox\w*)\b")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.S)
@@ -91,6 +95,8 @@ def check_file(path, room):
             yield number, f"only the socket room knows cmsg: {CMSG.search(line).group()}"
         if room not in FRAME_ROOMS and FRAMES.search(line):
             yield number, f"{room} knows no frames: no {FRAMES.search(line).group()}"
+        if room == "link" and OWNERS.search(line):
+            yield number, f"link knows no channels, topics, calls and queues: no {OWNERS.search(line).group()}"
         if room in PURE_ROOMS and IMPURE_CALLS.search(line):
             yield number, f"{room} is pure: no {IMPURE_CALLS.search(line).group()[:-1].strip()}()"
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Checks the man pages by the public headers: they render without a warning, every BEAM_API function has a page or an alias,
-# every alias names a page and a function that it documents, every synopsis and every example compiles. And the README's program is
-# the one in examples/.
+# every alias names a page and a function that it documents, every synopsis and every example compiles. And the README's programs
+# are those of examples/hello.
 # The backquotes are scdoc's.
 # shellcheck disable=SC2016
 set -eu
@@ -77,8 +77,18 @@ for page in "$here"/*.[37].scd; do
 	done
 done
 
-sed -n '/^```c$/,/^```$/p' "$here/../../README.md" | sed '/^```/d' >"$scratch/readme.c"
-sed -n '/^#include/,$p' "$here/../../examples/hello.c" | cmp -s - "$scratch/readme.c" || fail "README.md: not the program of examples/hello.c"
+# The README's programs are those of examples/hello, in this order.
+awk -v scratch="$scratch" '
+	/^```c$/ { program++; inside = 1; next }
+	/^```$/ { inside = 0 }
+	inside { print > (scratch "/readme" program ".c") }' "$here/../../README.md"
+program=0
+for name in sender receiver; do
+	program=$((program + 1))
+	sed -n '/^#include/,$p' "$here/../../examples/hello/$name.c" | cmp -s - "$scratch/readme$program.c" ||
+		fail "README.md: program $program is not examples/hello/$name.c"
+done
+[ ! -e "$scratch/readme$((program + 1)).c" ] || fail "README.md: a program that is not in examples/hello"
 
 [ $failed -eq 0 ] && echo "man pages: $(echo "$functions" | wc -l) functions, $pages pages, all well"
 exit $failed

@@ -24,8 +24,8 @@ struct plan {
 	unsigned senders, receivers; /* threads */
 	size_t parcel_bytes;         /* contents are gathered until a message has so many bytes; 0: one file a message */
 	unsigned parcel_fds;         /* files are sent open, so many a message; 0: their contents are sent */
-	bool sample;                 /* some SLOW_MESSAGES files only */
-	unsigned pause_ms;           /* the receiver rests so long after each message */
+	bool sample;                 /* only every so many files: SLOW_MESSAGES, or up to twice as many */
+	unsigned pause_ms;           /* how long the receiver pauses after each message */
 };
 
 enum { SLOW_MESSAGES = 400 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beam-demo [FOLDER]               both processes, with a socket in a private folder
- * beam-demo --receive SOCKET       one of them
- * beam-demo --send SOCKET [FOLDER] the other
+ * beam-demo [FOLDER]               runs both processes, with a socket in a private folder
+ * beam-demo --receive SOCKET       runs only the receiver
+ * beam-demo --send SOCKET [FOLDER] runs only the sender
  */
 #include "demo.h"
 #include <errno.h>
@@ -61,10 +61,10 @@ static int both(const char *folder)
 		close(listener);
 		exit(demo_send(path, &tree));
 	}
-	printf("processes: %d sends the files to %d, through one channel over the unix socket %s\n", (int)sender, (int)getpid(),
-	       path);
+	printf("Process %d sends the files to process %d through one channel, over the Unix socket %s.\n", (int)sender,
+	       (int)getpid(), path);
 	plans_describe();
-	puts("Each counts what it sends or receives, and adds up checksums of it. In the end they compare.\n");
+	puts("Both processes count what they send or receive, add up checksums, and compare them at the end.\n");
 	fflush(stdout);
 	int fd = accept_one(listener, path);
 	rmdir(private);
@@ -73,7 +73,7 @@ static int both(const char *folder)
 	tree_free(&tree);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		code = 1;
-	puts(code ? "FAILED" : "both sides agree");
+	puts(code ? "FAILED" : "Both processes agree: all counts and checksums are equal.");
 	return code;
 }
 
@@ -96,6 +96,10 @@ int main(int argc, char **argv)
 	if (argc <= 2 && (argc == 1 || argv[1][0] != '-'))
 		return both(argc == 2 ? argv[1] : default_folder);
 	fprintf(stderr,
-		"usage: beam-demo [FOLDER]\n       beam-demo --receive SOCKET\n       beam-demo --send SOCKET [FOLDER]\n");
+		"usage: beam-demo [FOLDER]                 run both processes\n"
+		"       beam-demo --receive SOCKET         run only the receiver, which listens at SOCKET\n"
+		"       beam-demo --send SOCKET [FOLDER]   run only the sender, which connects to SOCKET\n"
+		"The sender sends all files in FOLDER. Without FOLDER, it sends those in %s.\n",
+		default_folder);
 	return 2;
 }

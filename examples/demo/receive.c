@@ -79,8 +79,9 @@ static void report_speed(const struct totals totals[TOPICS], const double finish
 	}
 	if (messages == 0)
 		return;
-	printf("%.0f MB/s, %.0f messages/s on the quick topics, done after %.2f s; the slow one took %.2f s\n",
-	       bytes / quick / 1e6, messages / quick, quick, finished[TOPIC_SLOW]);
+	printf("The topics without pauses finished after %.2f s, at %.0f MB/s and %.0f messages/s. The slow topic finished "
+	       "after %.2f s.\n",
+	       quick, bytes / quick / 1e6, messages / quick, finished[TOPIC_SLOW]);
 }
 
 /* Both sides know both tallies in the end. The other side prints first, then says goodbye. */

@@ -60,7 +60,7 @@ void tree_walk(struct tree *tree, const char *folder)
 	must_sys(nftw(folder, add, 32, FTW_PHYS), folder);
 	if (tree->n)
 		qsort(tree->paths, tree->n, sizeof *tree->paths, by_name);
-	printf("folder: %s, %zu file%s with %" PRIu64 " bytes", folder, tree->n, tree->n == 1 ? "" : "s", tree->bytes);
+	printf("Folder %s: %zu file%s with %" PRIu64 " bytes", folder, tree->n, tree->n == 1 ? "" : "s", tree->bytes);
 	if (tree->unreadable)
 		printf("; %zu that cannot be read are left out", tree->unreadable);
 	puts("");

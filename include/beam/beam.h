@@ -17,6 +17,7 @@
 #include <beam/pair.h>
 #include <beam/router.h>
 #include <beam/select.h>
+#include <beam/spawn.h>
 #include <beam/topic.h>
 #include <beam/version.h>
 

@@ -54,7 +54,7 @@ enum beam_failure {
  * @param flags     0; others are for what may come
  * @param deadline  until when to wait for all of it
  * @retval 1              the reply
- * @retval -EREMOTEIO     the callee failed the call; to be told how, use beam_call_begin()
+ * @retval -EREMOTEIO     the callee failed the call; beam_topic_callv() reports how
  * @retval -EINVAL        `topic` or `ret` is NULL, or `data` with `size` > 0, or unknown flags
  * @retval -EMSGSIZE, -EFAULT, -ECONNREFUSED  as for beam_topic_send()
  * @retval -EPIPE         the topic was closed, or the channel before the reply came, by either side
@@ -63,6 +63,46 @@ enum beam_failure {
  */
 BEAM_API int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, unsigned flags,
 			     beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Calls with several buffers and attachments, waits for the reply as beam_topic_call() does, and
+ * reports how a call failed.
+ *
+ * @param iov          borrowed, as their bytes are; together one request. At most IOV_MAX of them.
+ * @param n_iov        how many; 0 is an empty request
+ * @param fds          borrowed: duplicated if the request has to wait in the buffer
+ * @param n_fds        how many; at most the other side's message_attachments
+ * @param ret          takes the reply, or with -EREMOTEIO a message that holds what the callee says
+ *                     of the failure (empty if it says nothing). The caller's to free; untouched
+ *                     with any other result.
+ * @param ret_failure  takes the failure's code (enum beam_failure) with -EREMOTEIO, else untouched;
+ *                     may be NULL
+ * @param flags        0
+ * @param deadline     until when to wait for all of it
+ * @retval 1           the reply
+ * @retval -EREMOTEIO  the callee failed the call: `ret` and `ret_failure` say how
+ * @retval -EINVAL     `topic` or `ret` is NULL, a NULL with a count, more than IOV_MAX buffers,
+ *                     unknown flags
+ * @retval others      as by beam_call_begin() and beam_call_receive()
+ */
+BEAM_API int beam_topic_callv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+			      beam_message **ret, uint32_t *ret_failure, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Calls with a message, as beam_call_begin_message(), and waits for the reply as beam_topic_callv()
+ * does.
+ *
+ * @param message  the request. When it has been sent, `*message` is NULL: it was taken, whatever
+ *                 becomes of the call. Until then it stays the caller's, so that
+ *                 `beam_message_free(*message)` is right after any result.
+ * @param ret, ret_failure, flags, deadline  as for beam_topic_callv()
+ * @retval 1           the reply
+ * @retval -EREMOTEIO  the callee failed the call: `ret` and `ret_failure` say how
+ * @retval -EINVAL     `topic`, `message`, `*message` or `ret` is NULL, unknown flags
+ * @retval others      as by beam_call_begin_message() and beam_call_receive()
+ */
+BEAM_API int beam_topic_call_message(beam_topic *topic, beam_message **message, beam_message **ret, uint32_t *ret_failure,
+				     unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Calls, with several buffers and attachments, and does not wait for replies. Waits for a free call id, if the other side takes no more calls now, for
@@ -79,6 +119,23 @@ BEAM_API int beam_topic_call(beam_topic *topic, const void *data, size_t size, b
  */
 BEAM_API int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds,
 			     size_t n_fds, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Calls with a message, and does not wait for replies. A message that was received can be passed on
+ * this way, without a copy.
+ *
+ * @param ret      as for beam_call_begin()
+ * @param message  taken on success: its attachments go with it, without duplicates. Still the
+ *                 caller's, whole, on failure.
+ * @param flags    0
+ * @retval 0            sent
+ * @retval -EINVAL      `ret`, `topic` or `message` is NULL, unknown flags
+ * @retval -ENOENT      an attachment of `message` was taken or lost
+ * @retval -EOPNOTSUPP  `message` is a call that was received: replies to it would have no way back
+ * @retval others       as by beam_call_begin()
+ */
+BEAM_API int beam_call_begin_message(beam_call **ret, beam_topic *topic, beam_message *message, unsigned flags,
+				     beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Receives the next reply.
@@ -135,7 +192,41 @@ BEAM_API beam_call *beam_call_unref(beam_call *call);
 /** @return true if the message was received and its sender waits for replies; false for NULL. Stays true when it has been answered. */
 BEAM_API bool beam_message_is_call(const beam_message *message);
 
-/** Flags of beam_message_replyv(). */
+/**
+ * The descriptor that is readable once nobody wants replies to a call any more: the caller has
+ * cancelled it or is gone, or the channel has ended, by either side. It stays so. A callee that has
+ * much to do waits for it (POLLIN), or adds the call to a selector (BEAM_SELECT_CANCELLED), and
+ * need not try to reply in order to find out.
+ *
+ * When the last reply has been sent cancelling makes no difference any more, and need not show; the
+ * channel's end does.
+ *
+ * It belongs to the library, as those of event.h do: never read, write or close it, and take it out
+ * of the loop before the message is freed, which closes it. It costs nothing before it is first
+ * asked for, and from then on, until the message is freed, input is read as it comes though no
+ * thread waits.
+ *
+ * @param request  a call that was received; any thread may wait for the descriptor
+ * @return a descriptor of the library's, the same each time; or
+ * @retval -EINVAL  `request` is NULL or no call
+ * @retval -ECHILD  in a forked child
+ * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor for it
+ */
+BEAM_API int beam_message_cancelled_fd(beam_message *request) BEAM_CHECKED;
+
+/**
+ * The descriptor that is readable (not: writable) while a reply of up to 4 KiB without attachments
+ * could be sent without waiting, or would fail at once: because the call was cancelled, or has been
+ * answered in full, or because the channel has ended. Other threads may be quicker: reply with
+ * BEAM_NOWAIT. BEAM_SELECT_SEND of a selector.
+ *
+ * What it costs grows with the number of calls that have one: ask for it when a reply gave -EAGAIN.
+ *
+ * @return as beam_message_cancelled_fd(), whose rules are those of this one too
+ */
+BEAM_API int beam_message_reply_fd(beam_message *request) BEAM_CHECKED;
+
+/** Flags of beam_message_replyv() and beam_message_reply_message(). */
 enum beam_reply_flags {
 	/** More replies follow. */
 	BEAM_REPLY_MORE = 1,
@@ -178,6 +269,24 @@ BEAM_API int beam_message_reply(beam_message *request, const void *data, size_t 
  */
 BEAM_API int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
 				 unsigned flags, beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Answers a call with a message, or with one of several replies. A reply that was received from
+ * elsewhere can be passed on this way, without a copy.
+ *
+ * @param message  taken on success: its attachments go with it, without duplicates. Still the
+ *                 caller's, whole, on failure. At most BEAM_REPLY_ATTACHMENTS_MAX attachments, and
+ *                 the other side's message_attachments.
+ * @param flags    0, or BEAM_REPLY_MORE
+ *
+ * As beam_message_replyv(); besides
+ * @retval -EINVAL      `message` is NULL
+ * @retval -ENOENT      an attachment of `message` was taken or lost
+ * @retval -EOPNOTSUPP  `message` is itself a call that was received: replies to it would have no
+ *                      way back
+ */
+BEAM_API int beam_message_reply_message(beam_message *request, beam_message *message, unsigned flags,
+					beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Ends a call with a failure. Without data it needs no credit, and never waits.

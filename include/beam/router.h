@@ -14,6 +14,7 @@
 
 #include <beam/common.h>
 #include <beam/deadline.h>
+#include <beam/listener.h>
 #include <beam/message.h>
 #include <beam/topic.h>
 
@@ -54,13 +55,16 @@ BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message *
 /**
  * A router takes messages from its sources, and sends each on by the first of its routes that wants it (Go's Router).
  *
- * Sources are topics, and channels, of which all topics are that the other side opens. The messages of one source topic are sent on one after
- * another, in order. If a target has no room for one it waits in the router, and its source with it: others go on. A message of more than
- * 64 KiB keeps the thread that sends it until the socket has it.
+ * Sources are topics; channels, of which all topics are sources that the other side opens; and
+ * listeners, of which all channels are that they accept. The messages of one source topic are sent on
+ * one after another, in order. If a target has no room for one it waits in the router, and its source
+ * with it: others go on. A message of more than 64 KiB keeps the thread that sends it until the socket
+ * has it.
  *
- * It works in the threads that run it, any number; routes and sources may be added and removed meanwhile, by handlers too. A router holds
- * handles of its sources until they have ended, and of the targets of its routes until they are removed: beam_channel_close() ends
- * a channel all the same. Each source costs a descriptor, and so does a router two.
+ * It works in the threads that run it, any number; routes and sources may be added and removed
+ * meanwhile, by handlers too. A router holds handles of its sources until they have ended or are
+ * removed, and of the targets of its routes until they are removed: beam_channel_close() ends a channel
+ * all the same. Each source costs a descriptor, and so does a router two.
  *
  * Handles are counted. In a forked child all functions give -ECHILD.
  */
@@ -187,25 +191,75 @@ BEAM_API int beam_router_add_topic(beam_router *router, beam_topic *topic, void 
  */
 BEAM_API int beam_router_add_channel(beam_router *router, beam_channel *channel, void *tag) BEAM_CHECKED;
 
+/**
+ * Adds a listener: it is accepted from, and the channels are sources, as by beam_router_add_channel(),
+ * until they end. The router holds the only handle of each, and releases it then. A listener that is
+ * closed is no source any more; the channels that were accepted stay.
+ *
+ * Its policy is called from the threads that run the router, and may change the router.
+ *
+ * @param tag  given back with what fails of it, and of its channels and their topics
+ *
+ * Results as of beam_router_add_topic().
+ */
+BEAM_API int beam_router_add_listener(beam_router *router, beam_listener *listener, void *tag) BEAM_CHECKED;
+
+/**
+ * Removes a source: nothing more is received of it, or accepted. With a channel go the topics that the
+ * router accepted of it; what they had not delivered is thrown away as these are closed. Channels that
+ * were accepted from a listener stay; whoever is being accepted at this moment is disconnected.
+ *
+ * A message that the router had received already is not lost. It is delivered, after it has waited for
+ * room if need be, or comes out of beam_router_run() with its error and the source's tag. Only then is
+ * the source gone, and until then it cannot be added again (-EEXIST). The removal waits for that until
+ * the deadline, and may be repeated to go on waiting. Some thread has to run the router meanwhile.
+ *
+ * Call it from a handler, a predicate or a policy only with BEAM_NOWAIT: the source may be the one
+ * whose message the thread has in hand.
+ *
+ * @param deadline  until when to wait
+ * @retval 0        it is gone: no thread is in it, and its tag does not come back
+ * @retval -EAGAIN, -ETIMEDOUT  it is removed, but a message of it is still on its way, with BEAM_NOWAIT
+ *                  or at the deadline
+ * @retval -ENOENT  it is no source
+ * @retval -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_router_remove_topic(beam_router *router, beam_topic *topic, beam_deadline deadline);
+BEAM_API int beam_router_remove_channel(beam_router *router, beam_channel *channel, beam_deadline deadline);
+BEAM_API int beam_router_remove_listener(beam_router *router, beam_listener *listener, beam_deadline deadline);
+
 /** What a router could not do. */
 struct beam_router_failure {
-	/** The message that could not be delivered, the caller's to send elsewhere or free; NULL: a source has ended with the error. */
+	/** The message that could not be delivered, the caller's to send elsewhere or free; NULL: a source
+	 *  has ended with the error. */
 	beam_message *message;
-	/** The topic that it came on, or that has ended: a handle, the caller's to release; NULL: a channel. */
+	/** The topic that it came on, or that has ended: a handle, the caller's to release. */
 	beam_topic *topic;
+	/** The channel that has ended: a handle, the caller's to release. With NULL here and in `topic` it
+	 *  is a listener. */
+	beam_channel *channel;
 	/** That of the source. */
 	void *tag;
 };
 
+/** Flags of beam_router_run(). */
+enum beam_router_flags {
+	/** Return also when there are no sources left. */
+	BEAM_ROUTER_UNTIL_ENDED = 1,
+};
+
 /**
- * Sends messages on, in this thread, until there are no sources any more, something fails or the deadline passes. After a failure it may
- * be called again: nothing else is lost.
+ * Sends messages on, in this thread, until the router is stopped, something fails or the deadline
+ * passes. Without sources it waits for some. After a failure it may be called again: nothing else is
+ * lost.
  *
  * @param ret       takes what failed, or NULLs
+ * @param flags     0, or BEAM_ROUTER_UNTIL_ENDED
  * @param deadline  past it at most one source has its turn, of at most 64 messages
- * @retval 0  all sources have ended, and everything was delivered: a router that is to outlast its sources needs one that lasts
+ * @retval 0  the router was stopped; or, with BEAM_ROUTER_UNTIL_ENDED, all sources have ended or were
+ *            removed, and everything was delivered
  * @retval -EAGAIN, -ETIMEDOUT  the deadline, if `ret` is empty
- * @retval -EINVAL  a NULL
+ * @retval -EINVAL  a NULL, or unknown flags
  * @retval -ECHILD  in a forked child
  *
  * With a message in `ret` that could not be delivered
@@ -214,9 +268,25 @@ struct beam_router_failure {
  *                        -EOPNOTSUPP: a call, which only a handler can answer), beam_topic_open(), or what the handler said
  *
  * With a source that has ended
- * @retval -ECONNRESET, -EPROTO, -ENOMEM  as in channel.h. Topics of a source channel end without a word; the channel's own end tells why.
+ * @retval -ECONNRESET, -EPROTO, -ENOMEM  as in channel.h. Topics of a source channel end without a
+ *                        word; the channel's own end tells why.
+ * @retval -EINVAL, -ENOMEM, others  of a listener: as by beam_listener_accept()
  */
-BEAM_API int beam_router_run(beam_router *router, struct beam_router_failure *ret, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_router_run(beam_router *router, struct beam_router_failure *ret, unsigned flags,
+			     beam_deadline deadline) BEAM_CHECKED;
+
+/**
+ * Stops a router for good: each thread in beam_router_run() finishes the message that it has in hand,
+ * and returns 0, as every later call does at once. From any thread at any time, also from a handler, a
+ * predicate or a policy; any number of times. Never waits.
+ *
+ * Routes and sources stay until the last handle of the router is released, and messages that wait for
+ * room are freed then. Sources can still be removed before.
+ *
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_router_stop(beam_router *router);
 
 BEAM_END
 

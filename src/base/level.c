@@ -32,6 +32,7 @@ bool level_close(struct level *level)
 {
 	if (level->fd < 0)
 		return false;
+	level_put(level, false);
 	close(level->fd);
 	level->fd = -1;
 	return true;

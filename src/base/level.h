@@ -25,7 +25,8 @@ static inline void level_init(struct level *level)
 
 /* Its descriptor, made if it has none: that or -errno. `ret_new` tells whether it was made now. */
 int level_open(struct level *level, bool *ret_new);
-/* True if it had one. */
+/* True if it had one. Whoever has a duplicate of it, as a forked child has, keeps one that is
+ * not readable: the kernel goes on watching it for an epoll that it was in. */
 bool level_close(struct level *level);
 void level_change(struct level *level, bool ready);
 

@@ -5,32 +5,38 @@
 static const struct process_events *heeded[PROCESS_RANKS];
 static bool heeds_forks;
 
+static void do_if_any(void (*event)(void))
+{
+	if (event)
+		event();
+}
+
 static void before_fork(void)
 {
 	for (int rank = PROCESS_RANKS - 1; rank >= 0; rank--)
 		if (heeded[rank])
-			heeded[rank]->fork_begins();
+			do_if_any(heeded[rank]->fork_begins);
 }
 
 static void after_fork_in_parent(void)
 {
 	for (int rank = 0; rank < PROCESS_RANKS; rank++)
 		if (heeded[rank])
-			heeded[rank]->fork_ends_in_parent();
+			do_if_any(heeded[rank]->fork_ends_in_parent);
 }
 
 static void after_fork_in_child(void)
 {
 	for (int rank = 0; rank < PROCESS_RANKS; rank++)
 		if (heeded[rank])
-			heeded[rank]->fork_ends_in_child();
+			do_if_any(heeded[rank]->fork_ends_in_child);
 }
 
 static void at_end(void)
 {
 	for (int rank = PROCESS_RANKS - 1; rank >= 0; rank--)
 		if (heeded[rank])
-			heeded[rank]->ends();
+			do_if_any(heeded[rank]->ends);
 }
 
 bool process_heed(enum process_rank rank, const struct process_events *events)

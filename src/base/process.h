@@ -9,8 +9,9 @@
 
 /* Bottom to top. Before a fork and at the end of the process those above come first: so nobody takes a lock of a room above, and what
  * is given away at the end is still taken by those below. After a fork those below come first. */
-enum process_rank { PROCESS_THREADS, PROCESS_REAPER, PROCESS_CHANNELS, PROCESS_LISTENERS, PROCESS_RANKS };
+enum process_rank { PROCESS_THREADS, PROCESS_REAPER, PROCESS_LINKS, PROCESS_CHANNELS, PROCESS_LISTENERS, PROCESS_RANKS };
 
+/* NULL: nothing. */
 struct process_events {
 	/* In the thread that forks. What one locks the other two unlock. */
 	void (*fork_begins)(void), (*fork_ends_in_parent)(void), (*fork_ends_in_child)(void);

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <search.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -71,6 +72,8 @@ enum sys_call {
 	SYS_GETRLIMIT,
 	SYS_PTHREAD_CREATE,
 	SYS_PTHREAD_ATFORK,
+	SYS_POSIX_SPAWNP,
+	SYS_POSIX_SPAWN_FILE_ACTIONS_ADDDUP2,
 	SYS_TSEARCH,
 	SYS_ATEXIT,
 	SYS_CALLS
@@ -339,7 +342,7 @@ static inline void *sys_tsearch(const void *key, void **root, int (*compare)(con
 	return sys_fault(SYS_TSEARCH) ? NULL : tsearch(key, root, compare);
 }
 
-/* These two return the error, as the functions themselves do. */
+/* These four return the error, as the functions themselves do. */
 static inline int sys_pthread_create(pthread_t *ret, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
 {
 	return sys_fault(SYS_PTHREAD_CREATE) ? errno : pthread_create(ret, attributes, run, argument);
@@ -348,6 +351,17 @@ static inline int sys_pthread_create(pthread_t *ret, const pthread_attr_t *attri
 static inline int sys_pthread_atfork(void (*before)(void), void (*parent)(void), void (*child)(void))
 {
 	return sys_fault(SYS_PTHREAD_ATFORK) ? errno : pthread_atfork(before, parent, child);
+}
+
+static inline int sys_posix_spawnp(pid_t *ret, const char *path, const posix_spawn_file_actions_t *actions,
+				   const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+	return sys_fault(SYS_POSIX_SPAWNP) ? errno : posix_spawnp(ret, path, actions, attributes, argv, envp);
+}
+
+static inline int sys_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int to)
+{
+	return sys_fault(SYS_POSIX_SPAWN_FILE_ACTIONS_ADDDUP2) ? errno : posix_spawn_file_actions_adddup2(actions, fd, to);
 }
 
 #endif

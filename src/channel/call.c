@@ -48,14 +48,14 @@ void call_ended(struct beam_channel *channel, struct inlet *inlet, struct messag
 		inbox->ended = true;
 		message_queue_splice(&inbox->queue, queue);
 		inbox_show(inbox);
-		sleepers_wake(channel, &inbox->arrived, SIZE_MAX);
+		sleepers_wake(&channel->link, &inbox->arrived, SIZE_MAX);
 	}
 	pthread_mutex_unlock(&inbox->lock);
 	if (discard)
 		inbox_discard(channel, queue);
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_call_over(&channel->tx, inlet);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_call_over(&channel->link.writer.tx, inlet);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	call_unref(call_of(inlet));
 }
 
@@ -76,10 +76,10 @@ void calls_unasked(struct list *unasked)
 /* The next call in flight after an id, held; or forgotten by the session, whose reference is the caller's then. */
 static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id, bool forget)
 {
-	struct tx *tx = &channel->tx;
+	struct tx *tx = &channel->link.writer.tx;
 	struct beam_call *call = NULL;
 
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	while (!call && *id < tx->capacity_calls) {
 		struct inlet *inlet = tx->calls[++*id];
 
@@ -91,7 +91,7 @@ static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id, b
 				atomic_fetch_add_explicit(&call->memory, 1, memory_order_relaxed);
 		}
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return call;
 }
 
@@ -135,16 +135,16 @@ static void cancel(struct beam_call *call)
 		inbox->discarded += inbox->queue.n;
 		message_queue_splice(&thrown, &inbox->queue);
 		inbox_show(inbox);
-		sleepers_wake_all(channel, &inbox->arrived);
+		sleepers_wake_all(&channel->link, &inbox->arrived);
 	}
 	pthread_mutex_unlock(&inbox->lock);
 	if (over)
 		return;
 	inbox_discard(channel, &thrown);
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_reset_inlet(&channel->tx, &call->inlet, RESET_DONE);
-	write_pending(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_reset_inlet(&channel->link.writer.tx, &call->inlet, RESET_DONE);
+	write_pending(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static struct beam_call *call_new(struct beam_channel *channel)
@@ -165,35 +165,53 @@ static struct beam_call *call_new(struct beam_channel *channel)
 	return call;
 }
 
+/* Sends a request that was prepared; with a message, that message. */
+static int call_send(struct sending *s, struct beam_message *message, beam_call **ret)
+{
+	struct beam_call *call = call_new(s->channel);
+	int r;
+
+	if (!call)
+		return -ENOMEM;
+	s->message.call = &call->inlet;
+	r = message ? sending_send_message(s, message) : sending_send(s);
+	if (!r) {
+		*ret = call;
+		return 0;
+	}
+	/* One of which a part has gone gets an end from the other side, which the session waits for. */
+	if (!s->message.call || !call->inlet.id)
+		call_unref(call);
+	else
+		cancel(call);
+	call_unref(call); /* NOLINT(clang-analyzer-unix.Malloc): two references, as counted */
+	return r;
+}
+
 int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
 		    unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
-	struct beam_call *call;
 	struct sending s;
 	int r;
 
 	if (!ret || !topic || flags)
 		return -EINVAL;
 	r = sending_prepare(&s, topic->channel, &topic->outbox, iov, n_iov, fds, n_fds, deadline);
-	if (r < 0)
-		return r;
-	call = call_new(topic->channel);
-	if (!call)
-		return -ENOMEM;
-	s.message.call = &call->inlet;
-	r = sending_send(&s);
-	if (!r) {
-		*ret = call;
-		return 0;
-	}
-	/* One of which a part has gone gets an end from the other side, which the session waits for. */
-	if (!s.message.call || !call->inlet.id)
-		call_unref(call);
-	else
-		cancel(call);
-	call_unref(call); /* NOLINT(clang-analyzer-unix.Malloc): two references, as counted */
-	return r;
+	return r < 0 ? r : call_send(&s, NULL, ret);
+}
+
+int beam_call_begin_message(beam_call **ret, beam_topic *topic, beam_message *message, unsigned flags, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct iovec iov;
+	struct sending s;
+	int r;
+
+	if (!ret || !topic || !message || flags)
+		return -EINVAL;
+	r = sending_prepare_message(&s, topic->channel, &topic->outbox, message, &iov, deadline);
+	return r < 0 ? r : call_send(&s, message, ret);
 }
 
 /* ---- Its replies --------------------------------------------------------------------------------------------------------------- */
@@ -236,12 +254,22 @@ int beam_call_receive(beam_call *call, beam_message **ret, unsigned flags, beam_
 	return r;
 }
 
+/* The payload of a failure begins with its code: what is behind that. */
+static struct reader failure_read(const struct beam_message *failure, uint32_t *ret_code)
+{
+	struct reader reader = reader_over(failure->data, failure->size);
+	uint32_t code = reader_u32(&reader);
+
+	if (ret_code)
+		*ret_code = code;
+	return reader;
+}
+
 int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data, size_t *ret_size)
 {
 	WITHOUT_CANCELLATION;
 	const beam_message *failure;
 	struct reader reader;
-	uint32_t code;
 
 	if (!call)
 		return -EINVAL;
@@ -252,10 +280,7 @@ int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data
 	pthread_mutex_unlock(&call->inbox.lock);
 	if (!failure)
 		return -ENOENT;
-	reader = reader_over(failure->data, failure->size);
-	code = reader_u32(&reader);
-	if (ret_code)
-		*ret_code = code;
+	reader = failure_read(failure, ret_code);
 	if (ret_data)
 		*ret_data = reader.at;
 	if (ret_size)
@@ -263,21 +288,70 @@ int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data
 	return 0;
 }
 
-int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, unsigned flags,
-		    beam_deadline deadline)
+/* ---- Both in one ----------------------------------------------------------------------------- */
+
+/* Waits for the reply to a call that nobody else has, and lets go of the call. */
+static int call_finish(beam_call *call, beam_message **ret, uint32_t *ret_failure, beam_deadline deadline)
 {
-	struct iovec iov = {(void *)(uintptr_t)data, size};
+	int r = beam_call_receive(call, ret, 0, deadline);
+
+	if (r == -EREMOTEIO) {
+		struct beam_message *failure = call->failure;
+		struct reader text = failure_read(failure, ret_failure);
+
+		failure->data = text.at;
+		failure->size = text.left;
+		call->failure = NULL;
+		*ret = failure;
+	}
+	beam_call_unref(call);
+	return r;
+}
+
+int beam_topic_callv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, beam_message **ret,
+		     uint32_t *ret_failure, unsigned flags, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
 	beam_call *call = NULL;
 	int r;
 
 	if (!ret)
 		return -EINVAL;
-	r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, flags, deadline);
+	r = beam_call_begin(&call, topic, iov, n_iov, fds, n_fds, flags, deadline);
+	return r < 0 ? r : call_finish(call, ret, ret_failure, deadline);
+}
+
+int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, unsigned flags,
+		    beam_deadline deadline)
+{
+	struct iovec iov = {(void *)(uintptr_t)data, size};
+	beam_message *answer = NULL;
+	int r;
+
+	if (!ret)
+		return -EINVAL;
+	r = beam_topic_callv(topic, &iov, 1, NULL, 0, &answer, NULL, flags, deadline);
+	if (r == 1)
+		*ret = answer;
+	else
+		beam_message_free(answer);
+	return r;
+}
+
+int beam_topic_call_message(beam_topic *topic, beam_message **message, beam_message **ret, uint32_t *ret_failure,
+			    unsigned flags, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	beam_call *call = NULL;
+	int r;
+
+	if (!message || !ret)
+		return -EINVAL;
+	r = beam_call_begin_message(&call, topic, *message, flags, deadline);
 	if (r < 0)
 		return r;
-	r = beam_call_receive(call, ret, 0, deadline);
-	beam_call_unref(call);
-	return r;
+	*message = NULL;
+	return call_finish(call, ret, ret_failure, deadline);
 }
 
 int beam_call_cancel(beam_call *call)

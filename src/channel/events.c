@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session tells the channel. The events of rx come on the thread that reads, with no lock held; those of tx under the tx_lock.
+ * What the session tells the channel. The events of rx come on the thread that reads, with no lock held; those of tx under the writer's lock.
  */
-#include <channel/lending.h>
 #include <channel/sending.h>
 
 /* ---- From rx --------------------------------------------------------------------------------------------------------------- */
@@ -12,14 +11,14 @@ static int on_hello(void *owner, const struct hello *hello)
 	struct beam_channel *channel = owner;
 	int r;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	r = tx_hello(&channel->tx, hello);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	r = tx_hello(&channel->link.writer.tx, hello);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&channel->lock);
 	channel->hello = true;
-	sleepers_wake(channel, &channel->changed, SIZE_MAX);
+	sleepers_wake(&channel->link, &channel->changed, SIZE_MAX);
 	pthread_mutex_unlock(&channel->lock);
 	return 0;
 }
@@ -37,7 +36,7 @@ static int topic_for(struct beam_channel *channel, struct inlet *inlet, struct b
 		return -ENOMEM;
 	list_append(&channel->unclaimed, &topic->unclaimed);
 	channel_show(channel);
-	sleepers_wake(channel, &channel->changed, SIZE_MAX);
+	sleepers_wake(&channel->link, &channel->changed, SIZE_MAX);
 	*ret = topic;
 	return 0;
 }
@@ -50,8 +49,8 @@ static int on_opened(void *owner, struct inlet *inlet)
 	bool refuse;
 	int r;
 
-	inlet_withhold(inlet, channel->tx.own.topic_bytes, channel->tx.own.topic_attachments,
-		       channel->tx.own.message_attachments);
+	inlet_withhold(inlet, channel->link.writer.tx.own.topic_bytes, channel->link.writer.tx.own.topic_attachments,
+		       channel->link.writer.tx.own.message_attachments);
 	inlet->queued = 0;
 	inlet->closed = inlet->discard = false;
 	pthread_mutex_lock(&channel->lock);
@@ -74,9 +73,9 @@ static int on_opened(void *owner, struct inlet *inlet)
 	}
 	pthread_mutex_unlock(&channel->lock);
 	if (refuse && !r) {
-		pthread_mutex_lock(&channel->tx_lock);
-		tx_reset_inlet(&channel->tx, inlet, reason);
-		pthread_mutex_unlock(&channel->tx_lock);
+		pthread_mutex_lock(&channel->link.writer.lock);
+		tx_reset_inlet(&channel->link.writer.tx, inlet, reason);
+		pthread_mutex_unlock(&channel->link.writer.lock);
 	}
 	return r;
 }
@@ -84,12 +83,12 @@ static int on_opened(void *owner, struct inlet *inlet)
 static void deliver_calls(struct beam_channel *channel, struct inlet *inlet, const struct message_queue *queue)
 {
 	inlet->calls_arrived = false;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	for (const struct beam_message *message = queue->first; message; message = message->next) {
 		if (message->call)
 			request_deliver(message->call);
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
@@ -110,7 +109,7 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 			inlet->queued += n;
 			message_queue_splice(&inbox->queue, queue);
 			inbox_show(inbox);
-			sleepers_wake(channel, &inbox->arrived, n);
+			sleepers_wake(&channel->link, &inbox->arrived, n);
 		}
 		pthread_mutex_unlock(&inbox->lock);
 	}
@@ -136,7 +135,7 @@ static void on_closed(void *owner, struct inlet *inlet)
 	if (!inlet->discard && !inlet->queued)
 		inbox_inlet_done(channel, inlet);
 	inbox_show(&topic->inbox);
-	sleepers_wake(channel, &topic->inbox.arrived, SIZE_MAX);
+	sleepers_wake(&channel->link, &topic->inbox.arrived, SIZE_MAX);
 	forget = !topic->handles && list_linked(&topic->of_channel) && list_empty(&topic->inlets);
 	pthread_mutex_unlock(&topic->inbox.lock);
 	if (forget)
@@ -159,12 +158,12 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 		discard = inlet->discard;
 		pthread_mutex_unlock(&inbox->lock);
 	}
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	if (discard)
-		tx_return_pool(&channel->tx, message->overdraft);
+		tx_return_pool(&channel->link.writer.tx, message->overdraft);
 	else
-		tx_return(&channel->tx, inlet, bytes, message->n_fds, message->overdraft);
-	pthread_mutex_unlock(&channel->tx_lock);
+		tx_return(&channel->link.writer.tx, inlet, bytes, message->n_fds, message->overdraft);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static int on_called(void *owner, uint32_t id, struct message_call **ret)
@@ -177,9 +176,9 @@ static struct inlet *on_reply(void *owner, uint32_t id)
 	struct beam_channel *channel = owner;
 	struct inlet *inlet;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	inlet = tx_find_call(&channel->tx, id);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	inlet = tx_find_call(&channel->link.writer.tx, id);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return inlet;
 }
 
@@ -193,27 +192,27 @@ static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t b
 	struct beam_channel *channel = owner;
 	const char *rule;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	rule = call ? tx_credit_call(&channel->tx, call, bytes, attachments, overdraft)
-		    : tx_credit(&channel->tx, id, bytes, attachments, overdraft);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	rule = call ? tx_credit_call(&channel->link.writer.tx, call, bytes, attachments, overdraft)
+		    : tx_credit(&channel->link.writer.tx, id, bytes, attachments, overdraft);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return rule;
 }
 
 /* Nothing is withheld any more from whoever is short of it. */
 static void return_all_withheld(struct beam_channel *channel)
 {
-	for (uint32_t id = 1; id <= channel->rx.capacity_inlets; id++) {
-		struct inlet *inlet = channel->rx.inlets[id];
+	for (uint32_t id = 1; id <= channel->link.reader.rx.capacity_inlets; id++) {
+		struct inlet *inlet = channel->link.reader.rx.inlets[id];
 		struct inbox *inbox = inlet ? inlet->owner : NULL;
 
 		if (!inbox)
 			continue;
 		pthread_mutex_lock(&inbox->lock);
 		if (inlet->withheld_attachments) {
-			pthread_mutex_lock(&channel->tx_lock);
-			tx_return_withheld(&channel->tx, inlet);
-			pthread_mutex_unlock(&channel->tx_lock);
+			pthread_mutex_lock(&channel->link.writer.lock);
+			tx_return_withheld(&channel->link.writer.tx, inlet);
+			pthread_mutex_unlock(&channel->link.writer.lock);
 		}
 		pthread_mutex_unlock(&inbox->lock);
 	}
@@ -223,10 +222,10 @@ static void on_want(void *owner, uint32_t until)
 {
 	struct beam_channel *channel = owner;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	if (tx_wanted(&channel->tx, until))
-		attachments_lend(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	if (tx_wanted(&channel->link.writer.tx, until))
+		attachments_lend(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return_all_withheld(channel);
 }
 
@@ -234,10 +233,7 @@ static void on_returned(void *owner, uint32_t attachments)
 {
 	struct beam_channel *channel = owner;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_given_back(&channel->tx, attachments);
-	pthread_mutex_unlock(&channel->tx_lock);
-	lending_return(attachments);
+	attachments_came_back(&channel->link, attachments);
 }
 
 static void on_ping(void *owner, bool asks)
@@ -246,9 +242,9 @@ static void on_ping(void *owner, bool asks)
 
 	if (!asks)
 		return;
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->tx.pong_due = true;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	channel->link.writer.tx.pong_due = true;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static const char *on_reset(void *owner, uint32_t id, uint32_t argument)
@@ -256,12 +252,12 @@ static const char *on_reset(void *owner, uint32_t id, uint32_t argument)
 	struct beam_channel *channel = owner;
 	const char *rule = NULL;
 
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	if (id)
-		rule = tx_reset(&channel->tx, id, argument);
+		rule = tx_reset(&channel->link.writer.tx, id, argument);
 	else
-		tx_reset_call(&channel->tx, argument);
-	pthread_mutex_unlock(&channel->tx_lock);
+		tx_reset_call(&channel->link.writer.tx, argument);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return rule;
 }
 
@@ -269,21 +265,14 @@ static void on_goodbye(void *owner)
 {
 	struct beam_channel *channel = owner;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->read_over = channel->peer_goodbye = true;
-	if (!channel->send_error)
-		channel->send_error = -EPIPE;
-	write_wake_all(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
-	channel_end_reading(channel, 0);
+	read_goodbye(&channel->link);
 }
 
 static void on_charged(void *owner, size_t n)
 {
 	struct beam_channel *channel = owner;
 
-	lending_opened((uint32_t)n);
-	atomic_fetch_add_explicit(&channel->charged, (unsigned)n, memory_order_relaxed);
+	attachments_charge(&channel->link, n);
 	atomic_fetch_add_explicit(&channel->memory, (unsigned)n, memory_order_relaxed);
 }
 
@@ -292,7 +281,7 @@ static void on_discard(void *owner, const int *fds, size_t n, bool charged)
 	struct beam_channel *channel = owner;
 
 	if (charged)
-		reaper_close_for(&channel->account, fds, n);
+		reaper_close_for(&channel->link.attachments.account, fds, n);
 	else
 		reaper_close(fds, n);
 }
@@ -302,9 +291,9 @@ static void on_lost(void *owner, size_t n)
 	struct beam_channel *channel = owner;
 
 	atomic_fetch_add_explicit(&channel->attachments_lost, n, memory_order_relaxed);
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_settled(&channel->tx, (uint32_t)n);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_settled(&channel->link.writer.tx, (uint32_t)n);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 const struct rx_events channel_rx_events = {
@@ -331,7 +320,9 @@ const struct rx_events channel_rx_events = {
 
 static void on_wake(void *owner, struct tx_claim *claim)
 {
-	sleepers_wake_all(owner, &list_entry(claim, struct claimant, claim)->woken);
+	struct beam_channel *channel = owner;
+
+	sleepers_wake_all(&channel->link, &list_entry(claim, struct claimant, claim)->woken);
 }
 
 static void on_changed(void *owner, struct outlet *outlet)
@@ -339,17 +330,20 @@ static void on_changed(void *owner, struct outlet *outlet)
 	struct beam_channel *channel = owner;
 
 	if (outlet && outlet->close_wanted)
-		write_wake_waiting(channel);
+		write_wake_waiting(&channel->link);
+	requests_show(channel, outlet);
 	/* Whoever changed it may not write. */
-	if (channel->tx.want_due)
-		write_nudge(channel);
+	if (channel->link.writer.tx.want_due)
+		write_nudge(&channel->link);
 	rooms_show(channel);
 }
 
 static void on_room(void *owner)
 {
-	write_wake_for_room(owner);
-	rooms_show(owner);
+	struct beam_channel *channel = owner;
+
+	write_wake_for_room(&channel->link);
+	rooms_show(channel);
 }
 
 static void on_released(void *owner, struct outlet *outlet)
@@ -361,9 +355,16 @@ static void on_released(void *owner, struct outlet *outlet)
 		topic_memory_unref(list_entry(outbox_of(outlet), struct beam_topic, outbox));
 }
 
+static void on_unasked(void *owner, struct list *calls)
+{
+	(void)owner;
+	calls_unasked(calls);
+}
+
 const struct tx_events channel_tx_events = {
     .wake = on_wake,
     .changed = on_changed,
     .room = on_room,
     .released = on_released,
+    .unasked = on_unasked,
 };

@@ -13,26 +13,28 @@ enum { ROOM_BYTES = 4096 };
 static bool has_room(const struct beam_channel *channel, const struct outlet *outlet)
 {
 
-	if (channel->send_error || outlet->lost_error || outlet->reset || outlet->close_wanted)
+	if (channel->link.writer.send_error || outlet->lost_error || outlet->reset || outlet->close_wanted)
 		return true;
-	return tx_has_credit(&channel->tx, outlet, ROOM_BYTES) &&
-	       ((!channel->writing && !channel->full) || tx_has_space(&channel->tx, outlet, ROOM_BYTES));
+	return tx_has_credit(&channel->link.writer.tx, outlet, ROOM_BYTES) &&
+	       ((!channel->link.writer.taken && !channel->link.writer.full) ||
+		tx_has_space(&channel->link.writer.tx, outlet, ROOM_BYTES));
 }
 
 void rooms_show_all(struct beam_channel *channel)
 {
-	for (struct list *link = channel->rooms.next; link != &channel->rooms; link = link->next) {
+	struct list *rooms = &channel->link.writer.watchers;
+
+	for (struct list *link = rooms->next; link != rooms; link = link->next) {
 		struct outbox *outbox = list_entry(link, struct outbox, of_rooms);
 
 		level_put(&outbox->room, has_room(channel, &outbox->outlet));
 	}
 }
 
-/* A level has been asked for. With its first descriptor somebody depends on the channel. */
-static int opened(struct beam_channel *channel, int fd, bool is_new)
+int fd_opened(struct beam_channel *channel, int fd, bool is_new)
 {
 	if (is_new)
-		baton_depend(channel);
+		baton_depend(&channel->link);
 	return fd;
 }
 
@@ -47,7 +49,7 @@ static int inbox_fd(struct inbox *inbox)
 	fd = level_open(&inbox->receivable, &is_new);
 	inbox_show(inbox);
 	pthread_mutex_unlock(&inbox->lock);
-	return opened(inbox->channel, fd, is_new);
+	return fd_opened(inbox->channel, fd, is_new);
 }
 
 int beam_topic_receive_fd(beam_topic *topic)
@@ -64,25 +66,27 @@ int beam_call_receive_fd(beam_call *call)
 	return call ? inbox_fd(&call->inbox) : -EINVAL;
 }
 
-int beam_topic_send_fd(beam_topic *topic)
+int outbox_fd(struct beam_channel *channel, struct outbox *outbox)
 {
-	WITHOUT_CANCELLATION;
-	struct beam_channel *channel;
 	bool is_new;
 	int fd;
 
-	if (!topic)
-		return -EINVAL;
-	channel = topic->channel;
 	if (channel_foreign(channel))
 		return -ECHILD;
-	pthread_mutex_lock(&channel->tx_lock);
-	fd = level_open(&topic->outbox.room, &is_new);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	fd = level_open(&outbox->room, &is_new);
 	if (is_new)
-		list_append(&channel->rooms, &topic->outbox.of_rooms);
+		list_append(&channel->link.writer.watchers, &outbox->of_rooms);
 	rooms_show(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
-	return opened(channel, fd, is_new);
+	pthread_mutex_unlock(&channel->link.writer.lock);
+	return fd_opened(channel, fd, is_new);
+}
+
+int beam_topic_send_fd(beam_topic *topic)
+{
+	WITHOUT_CANCELLATION;
+
+	return topic ? outbox_fd(topic->channel, &topic->outbox) : -EINVAL;
 }
 
 int beam_channel_accept_fd(beam_channel *channel)
@@ -101,7 +105,7 @@ int beam_channel_accept_fd(beam_channel *channel)
 		fd = level_open(&channel->acceptable, &is_new);
 	channel_show(channel);
 	pthread_mutex_unlock(&channel->lock);
-	return opened(channel, fd, is_new);
+	return fd_opened(channel, fd, is_new);
 }
 
 void inbox_close_fd(struct inbox *inbox)
@@ -112,7 +116,13 @@ void inbox_close_fd(struct inbox *inbox)
 	receivable = level_close(&inbox->receivable);
 	pthread_mutex_unlock(&inbox->lock);
 	if (receivable)
-		baton_independ(inbox->channel);
+		baton_independ(&inbox->channel->link);
+}
+
+bool outbox_close_fd(struct outbox *outbox)
+{
+	list_remove(&outbox->of_rooms);
+	return level_close(&outbox->room);
 }
 
 void topic_close_fds(struct beam_topic *topic)
@@ -121,12 +131,11 @@ void topic_close_fds(struct beam_topic *topic)
 	bool room;
 
 	inbox_close_fd(&topic->inbox);
-	pthread_mutex_lock(&channel->tx_lock);
-	list_remove(&topic->outbox.of_rooms);
-	room = level_close(&topic->outbox.room);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	room = outbox_close_fd(&topic->outbox);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (room)
-		baton_independ(channel);
+		baton_independ(&channel->link);
 }
 
 void channel_close_fds(struct beam_channel *channel)
@@ -137,5 +146,5 @@ void channel_close_fds(struct beam_channel *channel)
 	acceptable = level_close(&channel->acceptable);
 	pthread_mutex_unlock(&channel->lock);
 	if (acceptable)
-		baton_independ(channel);
+		baton_independ(&channel->link);
 }

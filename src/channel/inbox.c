@@ -38,7 +38,7 @@ int inbox_wait(struct inbox *inbox, beam_deadline deadline)
 			return state;
 		if (r < 0)
 			return r;
-		r = baton_wait(inbox->channel, &inbox->lock, &inbox->arrived, deadline);
+		r = baton_wait(&inbox->channel->link, &inbox->lock, &inbox->arrived, deadline);
 	}
 	return 1;
 }
@@ -74,20 +74,20 @@ struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed)
 	if (inlet->closed) {
 		/* Nothing more comes on it, but others wait for what it held. */
 		if (message->overdraft) {
-			pthread_mutex_lock(&channel->tx_lock);
-			tx_return(&channel->tx, inlet, 0, 0, message->overdraft);
-			pthread_mutex_unlock(&channel->tx_lock);
+			pthread_mutex_lock(&channel->link.writer.lock);
+			tx_return(&channel->link.writer.tx, inlet, 0, 0, message->overdraft);
+			pthread_mutex_unlock(&channel->link.writer.lock);
 			owed->write = true;
 		}
 		if (!inlet->queued) {
 			inbox_inlet_done(channel, inlet);
 			owed->write = true;
 		}
-	} else if (inlet_took(inlet, message, atomic_load_explicit(&channel->tx.wanted, memory_order_relaxed))) {
-		pthread_mutex_lock(&channel->tx_lock);
-		tx_return_withheld(&channel->tx, inlet);
+	} else if (inlet_took(inlet, message, atomic_load_explicit(&channel->link.writer.tx.wanted, memory_order_relaxed))) {
+		pthread_mutex_lock(&channel->link.writer.lock);
+		tx_return_withheld(&channel->link.writer.tx, inlet);
 		owed->write |= !can_wait(inlet, message);
-		pthread_mutex_unlock(&channel->tx_lock);
+		pthread_mutex_unlock(&channel->link.writer.lock);
 	}
 	message->origin = NULL;
 	return message;
@@ -97,9 +97,9 @@ void inbox_settle(struct beam_channel *channel, const struct owed *owed)
 {
 	if (!owed->write)
 		return;
-	pthread_mutex_lock(&channel->tx_lock);
-	write_pending(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	write_pending(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 void inbox_end_reading(struct inbox *inbox, int end)
@@ -108,7 +108,7 @@ void inbox_end_reading(struct inbox *inbox, int end)
 	if (inbox->end == NOT_ENDED)
 		inbox->end = end;
 	inbox_show(inbox);
-	sleepers_wake_all(inbox->channel, &inbox->arrived);
+	sleepers_wake_all(&inbox->channel->link, &inbox->arrived);
 	pthread_mutex_unlock(&inbox->lock);
 }
 
@@ -126,17 +126,17 @@ size_t inbox_discard(struct beam_channel *channel, struct message_queue *queue)
 			request_refuse(message->call);
 		beam_message_free(message);
 	}
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_return_pool(&channel->tx, pool);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_return_pool(&channel->link.writer.tx, pool);
 	channel->discarded += n;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return n;
 }
 
 void inbox_inlet_done(struct beam_channel *channel, struct inlet *inlet)
 {
 	list_remove(&inlet->of_topic);
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_reset_inlet(&channel->tx, inlet, RESET_DONE);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_reset_inlet(&channel->link.writer.tx, inlet, RESET_DONE);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }

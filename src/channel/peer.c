@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who is at the other end. The credentials are noted when the channel is made; what is longer is asked of the kernel when it is wanted, so that
- * an idle channel keeps none of it. The socket is there as long as the channel is not finished, which the tx_lock guards; none of
+ * an idle channel keeps none of it. The socket is there as long as the channel is not finished, which the writer's lock guards; none of
  * the questions waits.
  */
 #include <channel/internal.h>
@@ -46,9 +46,10 @@ static int channel_ask(beam_channel *channel, enum question question, void *ret,
 		return -ECHILD;
 	if (channel->credentials_error)
 		return channel->credentials_error;
-	pthread_mutex_lock(&channel->tx_lock);
-	r = channel->finished ? -ENODATA : channel_answer(transport_fd(&channel->transport), question, ret, size);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	r = channel->link.writer.finished ? -ENODATA
+					  : channel_answer(transport_fd(&channel->link.transport), question, ret, size);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return r;
 }
 

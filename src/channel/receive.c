@@ -52,7 +52,7 @@ int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, si
 			*ret_n_fds = message->n_fds;
 		if (message->size > capacity || message->n_fds > capacity_fds) {
 			/* It stays; whoever else waits may have more room. */
-			sleepers_wake_all(topic->channel, &topic->inbox.arrived);
+			sleepers_wake_all(&topic->channel->link, &topic->inbox.arrived);
 			message = NULL;
 			r = -EMSGSIZE;
 		} else {

@@ -12,7 +12,11 @@ struct request {
 	struct message_call handle;
 	struct beam_channel *channel;
 	struct outbox outbox;
-	/* Under the tx_lock: its message is there; the session knows it; how it ends if its message is freed. */
+	/* Readable once no replies are wanted any more; among the channel's cancellable ones if
+	 * it has a descriptor. */
+	struct level cancelled;
+	struct list of_cancellable;
+	/* Under the writer's lock: its message is there; the session knows it; how it ends if its message is freed. */
 	bool held, known;
 	uint32_t error;
 	/* The reading right's, until the message is in a queue: it counts among the channel's memory. */
@@ -24,25 +28,38 @@ static struct request *request_of(struct message_call *handle)
 	return list_entry(handle, struct request, handle);
 }
 
+/* Its descriptors go with its message: how many it had. The writer's lock is held. */
+static unsigned request_close_fds(struct request *request)
+{
+	unsigned n = outbox_close_fd(&request->outbox);
+
+	list_remove(&request->of_cancellable);
+	return n + level_close(&request->cancelled);
+}
+
 /* Its message was freed, by whatever thread. */
 static void on_dropped(struct message_call *handle)
 {
 	struct request *request = request_of(handle);
 	struct beam_channel *channel = request->channel;
 	bool counted = request->counted;
+	unsigned closed;
 
 	if (channel_foreign(channel))
 		return;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	request->held = false;
+	closed = request_close_fds(request);
 	if (request->known) {
-		tx_asked(&channel->tx, &request->outbox.outlet);
-		tx_end_call(&channel->tx, &request->outbox.outlet, request->error);
-		write_pending(channel);
+		tx_asked(&channel->link.writer.tx, &request->outbox.outlet);
+		tx_end_call(&channel->link.writer.tx, &request->outbox.outlet, request->error);
+		write_pending(&channel->link);
 	} else {
 		free(request);
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
+	while (closed--)
+		baton_independ(&channel->link);
 	if (counted)
 		channel_memory_unref(channel);
 }
@@ -59,9 +76,11 @@ int request_begin(struct beam_channel *channel, uint32_t id, struct message_call
 	request->held = request->known = true;
 	request->error = REPLY_DROPPED;
 	outbox_init(&request->outbox);
-	pthread_mutex_lock(&channel->tx_lock);
-	r = tx_open_replies(&channel->tx, &request->outbox.outlet, id);
-	pthread_mutex_unlock(&channel->tx_lock);
+	level_init(&request->cancelled);
+	list_init(&request->of_cancellable);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	r = tx_open_replies(&channel->link.writer.tx, &request->outbox.outlet, id);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (r < 0)
 		free(request);
 	else
@@ -75,7 +94,7 @@ void request_deliver(struct message_call *handle)
 
 	request->counted = true;
 	channel_memory_ref(request->channel);
-	tx_asked(&request->channel->tx, &request->outbox.outlet);
+	tx_asked(&request->channel->link.writer.tx, &request->outbox.outlet);
 }
 
 void request_refuse(struct message_call *handle)
@@ -97,6 +116,58 @@ void request_released(struct outlet *outlet)
 		free(request);
 }
 
+/* ---- Descriptors that show what its caller does ---------------------------------------------------------------------------- */
+
+static void show_cancelled(struct request *request)
+{
+	level_put(&request->cancelled, request->channel->link.writer.send_error || request->outbox.outlet.reset);
+}
+
+void requests_show_cancelled(struct beam_channel *channel, struct outlet *outlet)
+{
+	if (outlet && outlet_replies(outlet))
+		show_cancelled(list_entry(outbox_of(outlet), struct request, outbox));
+	if (!channel->link.writer.send_error)
+		return;
+	for (struct list *link = channel->cancellable.next; link != &channel->cancellable; link = link->next)
+		show_cancelled(list_entry(link, struct request, of_cancellable));
+}
+
+static int cancelled_fd(struct request *request)
+{
+	struct beam_channel *channel = request->channel;
+	bool is_new;
+	int fd;
+
+	if (channel_foreign(channel))
+		return -ECHILD;
+	pthread_mutex_lock(&channel->link.writer.lock);
+	fd = level_open(&request->cancelled, &is_new);
+	if (is_new)
+		list_append(&channel->cancellable, &request->of_cancellable);
+	show_cancelled(request);
+	pthread_mutex_unlock(&channel->link.writer.lock);
+	return fd_opened(channel, fd, is_new);
+}
+
+int beam_message_cancelled_fd(beam_message *request)
+{
+	WITHOUT_CANCELLATION;
+
+	return beam_message_is_call(request) ? cancelled_fd(request_of(request->call)) : -EINVAL;
+}
+
+int beam_message_reply_fd(beam_message *request)
+{
+	WITHOUT_CANCELLATION;
+	struct request *found;
+
+	if (!beam_message_is_call(request))
+		return -EINVAL;
+	found = request_of(request->call);
+	return outbox_fd(found->channel, &found->outbox);
+}
+
 /* ---- Answering ------------------------------------------------------------------------------------------------------------------ */
 
 bool beam_message_is_call(const beam_message *message)
@@ -115,14 +186,40 @@ static int reply_send(beam_message *message, const struct iovec *iov, size_t n_i
 	return r < 0 ? r : sending_send(&s);
 }
 
+static bool reply_flags_known(unsigned flags)
+{
+	return !(flags & ~(unsigned)BEAM_REPLY_MORE);
+}
+
+static uint8_t last_unless_more(unsigned flags)
+{
+	return flags & BEAM_REPLY_MORE ? 0 : TX_LAST;
+}
+
 int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
 			unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 
-	if (!beam_message_is_call(request) || (flags & ~(unsigned)BEAM_REPLY_MORE))
+	if (!beam_message_is_call(request) || !reply_flags_known(flags))
 		return -EINVAL;
-	return reply_send(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : TX_LAST, deadline);
+	return reply_send(request, iov, n_iov, fds, n_fds, last_unless_more(flags), deadline);
+}
+
+int beam_message_reply_message(beam_message *request, beam_message *message, unsigned flags, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+	struct request *answered;
+	struct iovec iov;
+	struct sending s;
+	int r;
+
+	if (!beam_message_is_call(request) || !message || !reply_flags_known(flags))
+		return -EINVAL;
+	answered = request_of(request->call);
+	r = sending_prepare_message(&s, answered->channel, &answered->outbox, message, &iov, deadline);
+	s.message.flags = last_unless_more(flags);
+	return r < 0 ? r : sending_send_message(&s, message);
 }
 
 int beam_message_reply(beam_message *request, const void *data, size_t size, unsigned flags, beam_deadline deadline)
@@ -140,13 +237,13 @@ static int fail_plainly(struct request *request, uint32_t code)
 
 	if (channel_foreign(channel))
 		return -ECHILD;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	r = sending_tell(channel, &request->outbox.outlet);
 	if (!r) {
-		tx_end_call(&channel->tx, &request->outbox.outlet, code);
-		write_pending(channel);
+		tx_end_call(&channel->link.writer.tx, &request->outbox.outlet, code);
+		write_pending(&channel->link);
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return r;
 }
 

@@ -27,7 +27,7 @@ static void begin_claim(struct sending *s, struct claimant *claimant)
 
 static inline int try_charge(struct sending *s, struct tx_claim *claim)
 {
-	struct tx *tx = &s->channel->tx;
+	struct tx *tx = &s->channel->link.writer.tx;
 	struct outlet *outlet = &s->outbox->outlet;
 	int r = sending_tell(s->channel, outlet);
 
@@ -50,7 +50,7 @@ int sending_charge_now(struct sending *s)
 		return 0;
 	begin_claim(s, &claimant);
 	r = try_charge(s, &claimant.claim);
-	tx_unclaim(&s->channel->tx, &s->outbox->outlet, &claimant.claim);
+	tx_unclaim(&s->channel->link.writer.tx, &s->outbox->outlet, &claimant.claim);
 	return r;
 }
 
@@ -68,11 +68,13 @@ int sending_charge(struct sending *s)
 		if (r < 0)
 			break;
 		/* What the claim made due, the other side has to hear. */
-		write_pending(channel);
+		write_pending(&channel->link);
 		/* The lock was given up meanwhile. */
-		waited = claimant.claim.woken ? 0 : baton_wait(channel, &channel->tx_lock, &claimant.woken, s->deadline);
+		waited = claimant.claim.woken
+			     ? 0
+			     : baton_wait(&channel->link, &channel->link.writer.lock, &claimant.woken, s->deadline);
 	}
-	tx_unclaim(&channel->tx, &s->outbox->outlet, &claimant.claim);
+	tx_unclaim(&channel->link.writer.tx, &s->outbox->outlet, &claimant.claim);
 	return r;
 }
 
@@ -80,7 +82,7 @@ int sending_charge(struct sending *s)
 
 int sending_end(struct sending *s, int result)
 {
-	struct tx *tx = &s->channel->tx;
+	struct tx *tx = &s->channel->link.writer.tx;
 	struct outlet *outlet = &s->outbox->outlet;
 
 	if (result < 0) {
@@ -112,11 +114,11 @@ int sending_frames(struct sending *s)
 		begun = begun || s->message.left;
 	} while (s->message.left);
 	if (r < 0)
-		tx_give_up(&s->channel->tx, &s->message.own);
+		tx_give_up(&s->channel->link.writer.tx, &s->message.own);
 	if (r >= 0 || (!begun && !s->message.own.sent_some))
 		return sending_end(s, r);
-	tx_abort(&s->channel->tx, &s->outbox->outlet);
-	write_pending(s->channel);
+	tx_abort(&s->channel->link.writer.tx, &s->outbox->outlet);
+	write_pending(&s->channel->link);
 	return r;
 }
 
@@ -124,15 +126,15 @@ int sending_send(struct sending *s)
 {
 	int r;
 
-	pthread_mutex_lock(&s->channel->tx_lock);
+	pthread_mutex_lock(&s->channel->link.writer.lock);
 	r = sending_charge(s);
 	if (!r)
 		r = sending_frames(s);
 	/* Those that waited for this message may be short of attachments now. */
-	if (s->channel->tx.want_due)
-		write_pending(s->channel);
+	if (s->channel->link.writer.tx.want_due)
+		write_pending(&s->channel->link);
 	rooms_show(s->channel);
-	pthread_mutex_unlock(&s->channel->tx_lock);
+	pthread_mutex_unlock(&s->channel->link.writer.lock);
 	return r;
 }
 
@@ -182,6 +184,41 @@ int sending_prepare(struct sending *s, struct beam_channel *channel, struct outb
 	return 0;
 }
 
+int sending_prepare_message(struct sending *s, struct beam_channel *channel, struct outbox *outbox,
+			    const struct beam_message *message, struct iovec *iov, beam_deadline deadline)
+{
+	int r;
+
+	/* Its replies would find no way back. */
+	if (message->call)
+		return -EOPNOTSUPP;
+	for (unsigned i = 0; i < message->n_fds; i++) {
+		if (message->fds[i] < 0)
+			return -ENOENT;
+	}
+	*iov = (struct iovec){(void *)(uintptr_t)message->data, message->size};
+	r = sending_prepare(s, channel, outbox, iov, 1, message->fds, message->n_fds, deadline);
+	s->given = true;
+	return r;
+}
+
+int sending_send_message(struct sending *s, struct beam_message *message)
+{
+	int r = sending_send(s);
+
+	if (r < 0)
+		return r;
+	if (!s->taken) {
+		/* They went with the message: what is left here are ours, and their last close
+		 * is the receiver's. */
+		for (unsigned i = 0; i < message->n_fds; i++)
+			close(message->fds[i]);
+	}
+	message_disown_fds(message);
+	beam_message_free(message);
+	return 0;
+}
+
 /* ---- Of a topic ---------------------------------------------------------------------------------------------------------------- */
 
 int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, unsigned flags,
@@ -213,27 +250,6 @@ int beam_topic_send_message(beam_topic *topic, beam_message *message, unsigned f
 
 	if (!topic || !message || flags)
 		return -EINVAL;
-	/* Its replies would find no way back. */
-	if (message->call)
-		return -EOPNOTSUPP;
-	for (unsigned i = 0; i < message->n_fds; i++) {
-		if (message->fds[i] < 0)
-			return -ENOENT;
-	}
-	iov = (struct iovec){(void *)(uintptr_t)message->data, message->size};
-	r = sending_prepare(&s, topic->channel, &topic->outbox, &iov, 1, message->fds, message->n_fds, deadline);
-	if (r < 0)
-		return r;
-	s.given = true;
-	r = sending_send(&s);
-	if (r < 0)
-		return r;
-	if (!s.taken) {
-		/* They went with the message: what is left here are ours, and their last close is the receiver's. */
-		for (unsigned i = 0; i < message->n_fds; i++)
-			close(message->fds[i]);
-	}
-	message_disown_fds(message);
-	beam_message_free(message);
-	return 0;
+	r = sending_prepare_message(&s, topic->channel, &topic->outbox, message, &iov, deadline);
+	return r < 0 ? r : sending_send_message(&s, message);
 }

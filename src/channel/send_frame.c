@@ -4,7 +4,7 @@
  */
 #include <base/sys.h>
 #include <channel/sending.h>
-#include <channel/tuning.h>
+#include <link/burst.h>
 #include <socket/socket.h>
 #include <string.h>
 
@@ -16,7 +16,7 @@ int sending_append(struct sending *s)
 	int duplicates[TX_ATTACHMENTS_MAX];
 
 	if (s->given || !own->n_fds) {
-		tx_append(&s->channel->tx, own, own->fds);
+		tx_append(&s->channel->link.writer.tx, own, own->fds);
 		s->taken = s->given && own->n_fds;
 		return 0;
 	}
@@ -31,13 +31,13 @@ int sending_append(struct sending *s)
 			return error;
 		}
 	}
-	tx_append(&s->channel->tx, own, duplicates);
+	tx_append(&s->channel->link.writer.tx, own, duplicates);
 	return 0;
 }
 
 bool sending_may_append(const struct sending *s)
 {
-	const struct tx *tx = &s->channel->tx;
+	const struct tx *tx = &s->channel->link.writer.tx;
 
 	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
 	if (s->message.own.n_more || (s->message.own.n_fds && s->message.left) || s->unkept)
@@ -55,11 +55,11 @@ int sending_write(struct sending *s)
 	int error = 0, r;
 
 	for (;;) {
-		switch (write_batch(channel, own, &error)) {
+		switch (write_batch(&channel->link, own, &error)) {
 		case WRITTEN_REFUSED: return error;
-		case WRITTEN_BROKEN: return channel->broken;
+		case WRITTEN_BROKEN: return channel->link.writer.broken;
 		case WRITTEN_LATER:
-		case WRITTEN_NOTHING: tx_leave(&channel->tx, own); return own->done ? 0 : -EINPROGRESS;
+		case WRITTEN_NOTHING: tx_leave(&channel->link.writer.tx, own); return own->done ? 0 : -EINPROGRESS;
 		case WRITTEN:
 			if (own->done)
 				return 0;
@@ -72,41 +72,33 @@ int sending_write(struct sending *s)
 		}
 		/* A run can be sent one by one. */
 		if (!own->begun && own->n_messages > 1) {
-			tx_leave(&channel->tx, own);
+			tx_leave(&channel->link.writer.tx, own);
 			return -EAGAIN;
 		}
 		if (!own->begun && sending_may_append(s)) {
-			tx_leave(&channel->tx, own);
+			tx_leave(&channel->link.writer.tx, own);
 			r = sending_append(s);
 			if (s->unkept)
 				continue;
 			return r;
 		}
 		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
-						 : write_poll(channel, baton_kick(channel), s->deadline);
-		if (r == 1 || (r == 0 && !sending_state(channel, own->outlet)) || channel->broken)
+						 : write_poll(&channel->link, baton_kick(&channel->link), s->deadline);
+		if (r == 1 || (r == 0 && !sending_state(channel, own->outlet)) || channel->link.writer.broken)
 			continue;
 		/* The deadline, or a close. A message whose last frame has begun will be completed from the reserve: it counts as sent. */
-		if (!tx_abandon(&channel->tx, own))
-			tx_leave(&channel->tx, own);
+		if (!tx_abandon(&channel->link.writer.tx, own))
+			tx_leave(&channel->link.writer.tx, own);
 		if (own->done)
 			return 0;
 		return r < 0 ? r : sending_tell(channel, own->outlet);
 	}
 }
 
-/* A sender with nobody else writing: true if it has been quick for so long that it leaves the writing to the channel's thread. */
+/* Only small frames may wait in the buffer for others. */
 static bool enters_burst(struct sending *s)
 {
-	struct beam_channel *channel = s->channel;
-
-	if (tx_own_size(&s->message.own) > TX_LARGE || channel->options.loop)
-		return false;
-	channel->in_a_row = clock_now() - channel->sent_at < BURST_GAP_NS ? channel->in_a_row + 1 : 0;
-	if (channel->in_a_row < BURST_SENDS)
-		return false;
-	channel->burst = true;
-	return true;
+	return tx_own_size(&s->message.own) <= TX_LARGE && burst_enter(&s->channel->link);
 }
 
 static int send_frame(struct sending *s)
@@ -120,33 +112,37 @@ static int send_frame(struct sending *s)
 		if (r < 0)
 			return r;
 		/* A socket that is known to be full is left to whoever watches it. */
-		if ((channel->writing || channel->full || channel->burst || enters_burst(s)) && sending_may_append(s)) {
+		if ((channel->link.writer.taken || channel->link.writer.full || channel->link.writer.burst ||
+		     enters_burst(s)) &&
+		    sending_may_append(s)) {
 			r = sending_append(s);
 			if (s->unkept)
 				continue;
 			/* A writer takes it along, or whoever watches for room; in a burst, the channel's thread. */
-			if (!channel->writing && !channel->full)
-				write_nudge(channel);
+			if (!channel->link.writer.taken && !channel->link.writer.full)
+				write_nudge(&channel->link);
 			return r;
 		}
-		if (channel->writing) {
-			r = write_wait(channel, tx_own_size(&s->message.own) <= TX_LARGE && !s->unkept, s->deadline);
+		if (channel->link.writer.taken) {
+			r = write_wait(&channel->link, tx_own_size(&s->message.own) <= TX_LARGE && !s->unkept, s->deadline);
 			if (r < 0)
 				return r;
 			if (!r)
 				continue;
 		}
-		channel->writing = true;
+		channel->link.writer.taken = true;
 		r = sending_write(s);
-		write_release(channel);
-		channel->sent_at = clock_now();
+		write_release(&channel->link);
+		burst_note_sent(&channel->link);
 		if (r != -EINPROGRESS)
 			return r;
-		until = deadline_earlier(s->deadline, deadline_in(channel->retry_after ? channel->retry_after : 1000 * 1000));
-		r = write_wait(channel, false, until);
+		until = deadline_earlier(
+		    s->deadline,
+		    deadline_in(channel->link.writer.retry_after ? channel->link.writer.retry_after : 1000 * 1000));
+		r = write_wait(&channel->link, false, until);
 		if (r == 1)
-			write_release(channel);
-		write_try_again(channel);
+			write_release(&channel->link);
+		write_try_again(&channel->link);
 		if (r < 0 && deadline_passed(s->deadline))
 			return deadline_error(s->deadline);
 	}

@@ -45,18 +45,18 @@ static size_t send_run(beam_topic *topic, const struct beam_send_item *items, si
 	struct sending s = {.channel = channel, .outbox = &topic->outbox, .deadline = deadline};
 	size_t sent = 0;
 
-	if (channel->writing || channel->full || channel->broken)
+	if (channel->link.writer.taken || channel->link.writer.full || channel->link.writer.broken)
 		return 0;
 	while (run.n < n && add_to_run(&run, topic, &items[run.n], deadline))
 		;
 	if (run.n > 1) {
 		tx_run_own(&run, &s.message.own, &topic->outbox.outlet);
-		channel->writing = true;
+		channel->link.writer.taken = true;
 		if (sending_write(&s) == 0)
 			sent = run.n;
 		else if (s.message.own.begun) /* the connection broke in the middle */
-			sent = tx_run_whole(&run, run.size - channel->tx.batch.own_left);
-		write_release(channel);
+			sent = tx_run_whole(&run, run.size - channel->link.writer.tx.batch.own_left);
+		write_release(&channel->link);
 	}
 	for (unsigned i = 0; i < run.n; i++) {
 		s.message.size = items[i].size;
@@ -69,12 +69,12 @@ static size_t send_run(beam_topic *topic, const struct beam_send_item *items, si
 /* Writes what stands in the buffer, as far as the socket takes it. */
 static void write_buffered(struct beam_channel *channel)
 {
-	if (channel->writing || channel->broken)
+	if (channel->link.writer.taken || channel->link.writer.broken)
 		return;
-	channel->writing = true;
-	while (write_batch(channel, NULL, NULL) == WRITTEN)
+	channel->link.writer.taken = true;
+	while (write_batch(&channel->link, NULL, NULL) == WRITTEN)
 		;
-	write_release(channel);
+	write_release(&channel->link);
 }
 
 ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *items, size_t n, unsigned flags,
@@ -93,7 +93,7 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *ite
 	/* Without memory they go one by one. */
 	if (n > 1 && items[0].n_fds)
 		bytes = sys_malloc(TX_RUN);
-	pthread_mutex_lock(&topic->channel->tx_lock);
+	pthread_mutex_lock(&topic->channel->link.writer.lock);
 	while (bytes && sent < n && (run = send_run(topic, items + sent, n - sent, deadline, bytes)))
 		sent += run;
 	while (sent < n) {
@@ -116,7 +116,7 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *ite
 	}
 	write_buffered(topic->channel);
 	rooms_show(topic->channel);
-	pthread_mutex_unlock(&topic->channel->tx_lock);
+	pthread_mutex_unlock(&topic->channel->link.writer.lock);
 	free(bytes);
 	return sent ? (ssize_t)sent : r;
 }

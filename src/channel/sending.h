@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A message on its way out: credit first, then the writing right or a place in the buffer, frame by frame. All of it under the tx_lock,
+ * A message on its way out: credit first, then the writing right or a place in the buffer, frame by frame. All of it under the writer's lock,
  * but for sending_prepare() and sending_send().
  */
 #ifndef CHANNEL_SENDING_H
@@ -31,8 +31,8 @@ struct sending {
 /* Why nothing can be sent by an outlet; 0: it can. An error of a message accepted earlier is among the reasons; looking does not count as telling it. */
 static inline int sending_state(const struct beam_channel *channel, const struct outlet *outlet)
 {
-	if (channel->send_error)
-		return channel->send_error;
+	if (channel->link.writer.send_error)
+		return channel->link.writer.send_error;
 	if (outlet->lost_error)
 		return outlet->lost_error;
 	if (!outlet->reset && !outlet->close_wanted)
@@ -47,7 +47,7 @@ static inline int sending_tell(struct beam_channel *channel, struct outlet *outl
 {
 	int r = sending_state(channel, outlet);
 
-	if (r && !channel->send_error)
+	if (r && !channel->link.writer.send_error)
 		outlet->lost_error = 0;
 	return r;
 }
@@ -68,6 +68,12 @@ int sending_frames(struct sending *s);
 int sending_end(struct sending *s, int result);
 /* From credit to the last frame, with its lock. */
 int sending_send(struct sending *s);
+/* The same for a whole message, which is freed if it was sent; `iov` is the room for its
+ * payload. Its attachments go without duplicates. -EOPNOTSUPP: it is a call. -ENOENT: an
+ * attachment of it was taken or lost. */
+int sending_prepare_message(struct sending *s, struct beam_channel *channel, struct outbox *outbox,
+			    const struct beam_message *message, struct iovec *iov, beam_deadline deadline);
+int sending_send_message(struct sending *s, struct beam_message *message);
 
 /* ---- send_frame.c */
 /* Sends it: 0 when it is accepted. */

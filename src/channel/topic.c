@@ -87,12 +87,12 @@ static void add_statistics(struct beam_topic *topic, struct beam_statistics *sum
 		sum->attachments_queued += message->n_fds;
 	}
 	pthread_mutex_unlock(&topic->inbox.lock);
-	pthread_mutex_lock(&topic->channel->tx_lock);
+	pthread_mutex_lock(&topic->channel->link.writer.lock);
 	sum->messages_sent += outlet->messages;
 	sum->bytes_sent += outlet->bytes;
 	sum->attachments_sent += outlet->attachments;
 	sum->messages_lost += outlet->lost;
-	pthread_mutex_unlock(&topic->channel->tx_lock);
+	pthread_mutex_unlock(&topic->channel->link.writer.lock);
 }
 
 void topic_forget(struct beam_topic *topic)
@@ -116,13 +116,13 @@ void topic_claim(struct beam_topic *topic)
 		return;
 	list_remove(&topic->unclaimed);
 	channel_show(channel);
-	pthread_mutex_lock(&channel->tx_lock);
-	if (!channel->send_error) {
+	pthread_mutex_lock(&channel->link.writer.lock);
+	if (!channel->link.writer.send_error) {
 		topic_memory_ref(topic);
-		tx_open(&channel->tx, &topic->outbox.outlet, topic->name, topic->name_size);
-		write_pending(channel);
+		tx_open(&channel->link.writer.tx, &topic->outbox.outlet, topic->name, topic->name_size);
+		write_pending(&channel->link);
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 int beam_topic_open(beam_topic **ret, beam_channel *channel, const char *name)
@@ -169,7 +169,7 @@ int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_deadline d
 			r = channel->read_end;
 			break;
 		}
-		r = baton_wait(channel, &channel->lock, &channel->changed, deadline);
+		r = baton_wait(&channel->link, &channel->lock, &channel->changed, deadline);
 	}
 	if (!list_empty(&channel->unclaimed)) {
 		*ret = list_entry(channel->unclaimed.next, struct beam_topic, unclaimed);
@@ -218,10 +218,10 @@ static void close_outlet(struct beam_topic *topic)
 	struct beam_channel *channel = topic->channel;
 	bool forgotten;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	forgotten = tx_close(&channel->tx, &topic->outbox.outlet);
-	write_pending(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	forgotten = tx_close(&channel->link.writer.tx, &topic->outbox.outlet);
+	write_pending(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	if (forgotten)
 		topic_memory_unref(topic);
 }
@@ -238,22 +238,22 @@ static void reset_inlets(struct beam_topic *topic, enum reset_reason reason)
 	topic->inbox.refused = topic->inbox.refused || reason == RESET_REFUSED;
 	message_queue_splice(&thrown, &topic->inbox.queue);
 	topic->inbox.discarded += thrown.n;
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	while ((link = list_take_first(&topic->inlets))) {
 		struct inlet *inlet = list_entry(link, struct inlet, of_topic);
 
 		inlet->discard = true;
 		inlet->queued = 0;
-		tx_reset_inlet(&channel->tx, inlet, inlet->closed ? RESET_DONE : reason);
+		tx_reset_inlet(&channel->link.writer.tx, inlet, inlet->closed ? RESET_DONE : reason);
 	}
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	inbox_show(&topic->inbox);
-	sleepers_wake_all(channel, &topic->inbox.arrived);
+	sleepers_wake_all(&channel->link, &topic->inbox.arrived);
 	pthread_mutex_unlock(&topic->inbox.lock);
 	inbox_discard(channel, &thrown);
-	pthread_mutex_lock(&channel->tx_lock);
-	write_pending(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	write_pending(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 int beam_topic_close_send(beam_topic *topic)
@@ -316,9 +316,9 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 	if (last) {
 		/* Whoever opens the name from here on gets another topic: this one must be known to be closing by then. */
 		topic_forget(topic);
-		pthread_mutex_lock(&channel->tx_lock);
-		forgotten = tx_close(&channel->tx, &topic->outbox.outlet);
-		pthread_mutex_unlock(&channel->tx_lock);
+		pthread_mutex_lock(&channel->link.writer.lock);
+		forgotten = tx_close(&channel->link.writer.tx, &topic->outbox.outlet);
+		pthread_mutex_unlock(&channel->link.writer.lock);
 	}
 	pthread_mutex_unlock(&channel->lock);
 	if (!last)
@@ -361,13 +361,13 @@ int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, 
 	for (struct list *link = channel->topics.next; link != &channel->topics; link = link->next)
 		add_statistics(list_entry(link, struct beam_topic, of_channel), &sum);
 	pthread_mutex_unlock(&channel->lock);
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	sum.messages_sent += channel->replies.messages_sent;
 	sum.bytes_sent += channel->replies.bytes_sent;
 	sum.attachments_sent += channel->replies.attachments_sent;
 	sum.messages_lost += channel->replies.messages_lost;
 	sum.messages_discarded = channel->discarded;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	sum.messages_received += atomic_load_explicit(&channel->replies_taken, memory_order_relaxed);
 	sum.bytes_received += atomic_load_explicit(&channel->reply_bytes_taken, memory_order_relaxed);
 	sum.attachments_received += atomic_load_explicit(&channel->reply_attachments_taken, memory_order_relaxed);

@@ -60,9 +60,12 @@ static void refill_reserve(struct beam_listener *listener)
 
 static int accept_one(const struct beam_listener *listener)
 {
-	int fd = sys_accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	int fd = sys_accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC), error = errno;
 
-	return fd < 0 ? -errno : fd;
+	if (fd >= 0)
+		return fd;
+	/* Without waiting the kernel says the same if nobody will ever come, and the socket stays readable. */
+	return error == EAGAIN && socket_hung_up(listener->fd) ? -EINVAL : -error;
 }
 
 /* No descriptor is free, which the kernel says whether or not somebody waits to be accepted: whoever does is let in by means of the reserve, and

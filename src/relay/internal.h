@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The router from the inside: routes (route.c), sources and the threads that run them (router.c), and what a thread does
- * with a source (turn.c).
+ * The router from the inside: routes (route.c), sources (source.c), the threads that run them (router.c), and what a thread
+ * does with a source (turn.c).
  *
  * A route that is removed stays in its place until nobody looks at it or is in its handler; so whoever holds one can go on to the next, and no
  * lock is held over code of the user's.
@@ -14,6 +14,10 @@
  *     STALLED  --room at the target, or time-->  READY
  *
  * A source of which the target has no room keeps one message and waits for that room, by itself: others go on.
+ *
+ * A source that is removed goes at once, unless a thread is in its turn or it keeps a message: then it goes when that message
+ * has gone. One that goes from IDLE may have been told to the thread on the selector, which has its address: so its memory
+ * stays, in `gone`, until that thread has looked.
  */
 #ifndef RELAY_INTERNAL_H
 #define RELAY_INTERNAL_H
@@ -22,6 +26,7 @@
 #include <beam/router.h>
 #include <beam/select.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct route {
@@ -42,10 +47,15 @@ struct source {
 	/* In `ready` or `stalled`. */
 	struct list link;
 	enum source_state state;
-	/* A channel whose topics are accepted, or a topic. */
-	beam_channel *channel;
+	/* A topic; a channel whose topics are accepted; or a listener whose channels are. */
 	beam_topic *topic;
+	beam_channel *channel;
+	beam_listener *listener;
 	void *tag;
+	/* A thread has it in its turn, and is the only one that looks at `state` and `held`. */
+	bool running;
+	/* Set with the lock: nothing more is taken of it. */
+	atomic_bool removed;
 	/* The topic was accepted: its channel tells how it ended. */
 	bool accepted;
 	/* Received, and not delivered yet. */
@@ -73,20 +83,26 @@ struct beam_router {
 	/* Routes, in the order in which they are asked: sinks last. The generation is counted up when one is removed. */
 	struct list routes;
 	uint64_t last_id, generation;
-	/* All sources; those in which there is something to do; those that wait for room. */
-	struct list sources, ready, stalled;
+	/* All sources; those in which there is something to do; those that wait for room; the memory of some that were removed. */
+	struct list sources, ready, stalled, gone;
 	/* A thread waits on the selector; the others wait here. */
 	bool leading;
 	pthread_cond_t changed;
 	/* Fires when stalled sources are to try again; set. */
 	int timer;
 	bool timed;
+	/* Set with the lock, for good. */
+	atomic_bool stopped;
 };
 
 /* 0, -EINVAL or -ECHILD. */
 int router_check(const struct beam_router *router);
 /* Routes have changed: sources that wait for room try again, as they may go another way now. The lock is held. */
 void router_reconsider(struct beam_router *router);
+/* After this time the timer's descriptor shows. The lock is held. */
+void router_set_timer(struct beam_router *router, long ms);
+/* What those who wait ask for may have changed: all of them look again, the one on the selector too. The lock is held. */
+void router_changed(struct beam_router *router);
 
 /* ---- Routes ----------------------------------------------------------------------------------------------------------- */
 
@@ -101,12 +117,19 @@ void routes_free(struct beam_router *router);
 /* ---- Sources ---------------------------------------------------------------------------------------------------------- */
 
 struct source *source_new(void *tag);
-/* It waits to have something to do. The lock is held. */
-void source_put_back(struct beam_router *router, struct source *source);
+void source_free(struct source *source);
+/* It is not waited for any more. The lock is held. */
+void source_unwatch(struct beam_router *router, struct source *source);
+/* After its turn, or when it is new, it waits for what its state says. True: it has ended, and is the caller's to free without
+ * the lock, which is held. */
+bool source_settle(struct beam_router *router, struct source *source);
+/* Frees the memory of those that were removed. The lock is held, and nobody is on the selector. */
+void sources_free_gone(struct beam_router *router);
 
-/* A turn of a topic, which has messages, and of a channel, which has topics: sets the next state, and tells what failed. */
+/* A turn of a topic, which has messages, and of a channel or listener, which have topics or channels: sets the next state, and
+ * tells what failed. */
 int turn_of_topic(struct beam_router *router, struct source *source, beam_deadline deadline);
-int turn_of_channel(struct beam_router *router, struct source *source);
+int turn_accept(struct beam_router *router, struct source *source);
 
 /* Lets go of the ways of routes that were removed, the lock is held; of all. */
 void ways_forget(struct beam_router *router, struct source *source);

@@ -8,10 +8,10 @@
 #include <beam/pair.h>
 #include <beam/topic.h>
 #include <errno.h>
+#include <relay/pair.h>
 #include <unistd.h>
 
-/* One end of a new pair as a channel, the other as a descriptor. */
-static int make_pair(beam_channel **ret, int *ret_fd, const struct beam_channel_options *options)
+int pair_make(beam_channel **ret, int *ret_fd, const struct beam_channel_options *options)
 {
 	int fds[2], r = beam_socket_pair(SOCK_STREAM, fds);
 
@@ -27,8 +27,7 @@ static int make_pair(beam_channel **ret, int *ret_fd, const struct beam_channel_
 	return 0;
 }
 
-/* Its other end is closed first: then the channel has nothing to linger for. */
-static int give_up(beam_channel *channel, int fd, int error)
+int pair_give_up(beam_channel *channel, int fd, int error)
 {
 	close(fd);
 	beam_channel_unref(channel);
@@ -43,12 +42,12 @@ int beam_channel_pair(beam_channel **ret_a, beam_channel **ret_b, const struct b
 
 	if (!ret_a || !ret_b)
 		return -EINVAL;
-	r = make_pair(&a, &fd, options);
+	r = pair_make(&a, &fd, options);
 	if (r < 0)
 		return r;
 	r = beam_channel_from_fd(&b, fd, options);
 	if (r < 0)
-		return give_up(a, fd, r);
+		return pair_give_up(a, fd, r);
 	*ret_a = a;
 	*ret_b = b;
 	return 0;
@@ -62,12 +61,12 @@ int beam_message_add_channel(beam_message *message, beam_channel **ret, const st
 
 	if (!message || !ret)
 		return -EINVAL;
-	r = make_pair(&channel, &fd, options);
+	r = pair_make(&channel, &fd, options);
 	if (r < 0)
 		return r;
 	r = beam_message_give_fd(message, fd);
 	if (r < 0)
-		return give_up(channel, fd, r);
+		return pair_give_up(channel, fd, r);
 	*ret = channel;
 	return 0;
 }
@@ -98,12 +97,12 @@ int beam_topic_send_channel(beam_topic *topic, const void *data, size_t size, be
 
 	if (!topic || !ret || flags)
 		return -EINVAL;
-	r = make_pair(&channel, &fd, options);
+	r = pair_make(&channel, &fd, options);
 	if (r < 0)
 		return r;
 	r = beam_topic_sendv(topic, &iov, 1, &fd, 1, 0, deadline);
 	if (r < 0)
-		return give_up(channel, fd, r);
+		return pair_give_up(channel, fd, r);
 	close(fd);
 	*ret = channel;
 	return 0;

@@ -1,158 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* The router: its life, its sources, and the threads that run it. */
+/* The router: its life, and the threads that run it. */
+#include <base/annotate.h>
 #include <base/clock.h>
 #include <base/sys.h>
 #include <base/thread.h>
 #include <errno.h>
 #include <relay/internal.h>
 
-enum {
-	/* Members taken from the selector at once. */
-	READY_MAX = 16,
-	/* Until what no event announces is tried again. */
-	RETRY_MS = 5,
-};
+/* Members taken from the selector at once. */
+enum { READY_MAX = 16 };
 
 int router_check(const struct beam_router *router)
 {
 	return !router ? -EINVAL : router->process != process_id() ? -ECHILD : 0;
-}
-
-/* ---- Sources ------------------------------------------------------------------------------------------------------------------- */
-
-struct source *source_new(void *tag)
-{
-	struct source *source = sys_calloc(1, sizeof *source);
-
-	if (!source)
-		return NULL;
-	source->tag = tag;
-	list_init(&source->of_router);
-	list_init(&source->link);
-	list_init(&source->ways);
-	return source;
-}
-
-static void source_free(struct source *source)
-{
-	ways_free(source);
-	beam_message_free(source->held);
-	beam_topic_unref(source->target);
-	beam_topic_unref(source->topic);
-	beam_channel_unref(source->channel);
-	free(source);
-}
-
-/* Begins to wait for it. The lock is held. */
-static int router_watch(struct beam_router *router, struct source *source)
-{
-	if (source->channel)
-		return beam_select_add_channel(router->select, source->channel, source);
-	return beam_select_add_topic(router->select, source->topic, BEAM_SELECT_RECEIVE, source);
-}
-
-/* After this time the timer's descriptor shows. The lock is held. */
-static void set_timer(struct beam_router *router, long ms)
-{
-	struct itimerspec time = {.it_value = {.tv_nsec = ms * 1000 * 1000}};
-
-	router->timed = true;
-	/* Of a timer of ours and a time like this it cannot fail. */
-	timerfd_settime(router->timer, 0, &time, NULL);
-}
-
-/* The lock is held. If it fails the descriptor goes on to show, and this is done again. */
-static void clear_timer(struct beam_router *router)
-{
-	uint64_t times;
-
-	if (sys_read(router->timer, &times, sizeof times) > 0)
-		router->timed = false;
-}
-
-/* It waits for room at `target`, or for a while. The lock is held. */
-static void stall(struct beam_router *router, struct source *source)
-{
-	int r;
-
-	source->state = SOURCE_STALLED;
-	list_append(&router->stalled, &source->link);
-	if (source->target) {
-		r = beam_select_add_topic(router->select, source->target, BEAM_SELECT_SEND, source->target);
-		/* Others may wait for the same. */
-		if (r == 0 || r == -EEXIST)
-			return;
-		source->target = beam_topic_unref(source->target);
-	}
-	if (!router->timed)
-		set_timer(router, RETRY_MS);
-}
-
-/* It is looked at again in a while if it cannot be watched. */
-void source_put_back(struct beam_router *router, struct source *source)
-{
-	source->state = SOURCE_IDLE;
-	if (router_watch(router, source) < 0)
-		stall(router, source);
-}
-
-/* True if a source has this channel or topic; one that has its turn is not in the selector. The lock is held. */
-static bool is_source(const struct beam_router *router, const beam_channel *channel, const beam_topic *topic)
-{
-	for (struct list *link = router->sources.next; link != &router->sources; link = link->next) {
-		struct source *source = list_entry(link, struct source, of_router);
-
-		if (source->channel == channel && source->topic == topic)
-			return true;
-	}
-	return false;
-}
-
-static int router_add_source(struct beam_router *router, struct source *source)
-{
-	int r;
-
-	pthread_mutex_lock(&router->lock);
-	r = is_source(router, source->channel, source->topic) ? -EEXIST : router_watch(router, source);
-	if (r == 0)
-		list_append(&router->sources, &source->of_router);
-	pthread_mutex_unlock(&router->lock);
-	return r;
-}
-
-static int router_add(struct beam_router *router, beam_channel *channel, beam_topic *topic, void *tag)
-{
-	int r = router_check(router);
-	struct source *source;
-
-	if (!r && !channel && !topic)
-		r = -EINVAL;
-	if (r < 0)
-		return r;
-	source = source_new(tag);
-	if (!source)
-		return -ENOMEM;
-	source->channel = beam_channel_ref(channel);
-	source->topic = beam_topic_ref(topic);
-	/* A channel that has no handle is not to be had. */
-	r = channel && !source->channel ? -EPIPE : router_add_source(router, source);
-	if (r < 0)
-		source_free(source);
-	return r;
-}
-
-int beam_router_add_topic(beam_router *router, beam_topic *topic, void *tag)
-{
-	WITHOUT_CANCELLATION;
-
-	return router_add(router, NULL, topic, tag);
-}
-
-int beam_router_add_channel(beam_router *router, beam_channel *channel, void *tag)
-{
-	WITHOUT_CANCELLATION;
-
-	return router_add(router, channel, NULL, tag);
 }
 
 /* ---- Life ---------------------------------------------------------------------------------------------------------------------- */
@@ -209,6 +69,8 @@ int beam_router_new(beam_router **ret)
 	list_init(&router->sources);
 	list_init(&router->ready);
 	list_init(&router->stalled);
+	list_init(&router->gone);
+	annotate_atomic(&router->stopped);
 	r = router_open_fds(router);
 	if (r < 0) {
 		router_free(router);
@@ -245,6 +107,30 @@ beam_router *beam_router_unref(beam_router *router)
 
 /* ---- Waiting --------------------------------------------------------------------------------------------------------------------- */
 
+void router_set_timer(struct beam_router *router, long ms)
+{
+	struct itimerspec time = {.it_value = {.tv_nsec = ms * 1000 * 1000}};
+
+	router->timed = true;
+	/* Of a timer of ours and a time like this it cannot fail. */
+	timerfd_settime(router->timer, 0, &time, NULL);
+}
+
+/* The lock is held. If it fails the descriptor goes on to show, and this is done again. */
+static void clear_timer(struct beam_router *router)
+{
+	uint64_t times;
+
+	if (sys_read(router->timer, &times, sizeof times) > 0)
+		router->timed = false;
+}
+
+void router_changed(struct beam_router *router)
+{
+	router_set_timer(router, 1);
+	pthread_cond_broadcast(&router->changed);
+}
+
 /* The lock is held. */
 static void make_ready(struct beam_router *router, struct source *source)
 {
@@ -278,7 +164,7 @@ void router_reconsider(struct beam_router *router)
 
 		source->target = beam_topic_unref(source->target);
 	}
-	set_timer(router, 1);
+	router_set_timer(router, 1);
 }
 
 /* The lock is held. */
@@ -295,11 +181,12 @@ static void router_wake(struct beam_router *router, const struct beam_select_rea
 		beam_select_remove_topic(router->select, ready->tag, BEAM_SELECT_SEND);
 		wake_stalled(router, ready->tag);
 		break;
-	case BEAM_SELECT_RECEIVE:
-		beam_select_remove_topic(router->select, source->topic, BEAM_SELECT_RECEIVE);
-		make_ready(router, source);
-		break;
-	default: beam_select_remove_channel(router->select, source->channel); make_ready(router, source);
+	default:
+		/* It may have been removed meanwhile. */
+		if (source->state == SOURCE_IDLE) {
+			source_unwatch(router, source);
+			make_ready(router, source);
+		}
 	}
 }
 
@@ -316,25 +203,34 @@ static int router_lead(struct beam_router *router, beam_deadline deadline)
 	router->leading = false;
 	for (ssize_t i = 0; i < n; i++)
 		router_wake(router, &ready[i]);
+	sources_free_gone(router);
 	pthread_cond_broadcast(&router->changed);
 	return n < 0 ? (int)n : 0;
 }
 
-/* 1: a source whose turn it is; 0: there are none any more; or deadline_error(). The lock is held. */
-static int next_source(struct beam_router *router, struct source **ret, beam_deadline deadline)
+/* True if there is nothing more to run for. The lock is held. */
+static bool router_is_over(const struct beam_router *router, unsigned flags)
+{
+	return router->stopped || ((flags & BEAM_ROUTER_UNTIL_ENDED) && list_empty(&router->sources));
+}
+
+/* 1: a source whose turn it is; 0: it is over; or deadline_error(). The lock is held. */
+static int next_source(struct beam_router *router, struct source **ret, unsigned flags, beam_deadline deadline)
 {
 	int r = 0;
 
 	for (;;) {
-		struct list *link = list_take_first(&router->ready);
+		struct list *link;
 
+		if (router_is_over(router, flags))
+			return 0;
+		link = list_take_first(&router->ready);
 		if (link) {
 			*ret = list_entry(link, struct source, link);
+			(*ret)->running = true;
 			ways_forget(router, *ret);
 			return 1;
 		}
-		if (list_empty(&router->sources))
-			return 0;
 		if (r < 0)
 			return r;
 		r = router->leading ? condition_wait(&router->changed, &router->lock, deadline) : router_lead(router, deadline);
@@ -343,28 +239,12 @@ static int next_source(struct beam_router *router, struct source **ret, beam_dea
 
 /* ---- Running ---------------------------------------------------------------------------------------------------- */
 
-/* After its turn; true if it has ended, and is nobody's any more. The lock is held. */
-static bool settle(struct beam_router *router, struct source *source)
-{
-	if (source->state == SOURCE_IDLE)
-		source_put_back(router, source);
-	else if (source->state == SOURCE_STALLED)
-		stall(router, source);
-	else
-		list_remove(&source->of_router);
-	/* Nothing is left to wait for: whoever waits is told. */
-	if (list_empty(&router->sources)) {
-		set_timer(router, 1);
-		pthread_cond_broadcast(&router->changed);
-	}
-	return source->state == SOURCE_ENDED;
-}
-
 static void router_tell(struct source *source, struct beam_router_failure *ret)
 {
 	ret->message = source->held;
 	source->held = NULL;
 	ret->topic = beam_topic_ref(source->topic);
+	ret->channel = beam_channel_ref(source->channel);
 	ret->tag = source->tag;
 }
 
@@ -375,11 +255,11 @@ static int router_take_turn(struct beam_router *router, struct source *source, s
 	int r;
 
 	pthread_mutex_unlock(&router->lock);
-	r = source->channel ? turn_of_channel(router, source) : turn_of_topic(router, source, deadline);
+	r = source->topic ? turn_of_topic(router, source, deadline) : turn_accept(router, source);
 	if (r < 0)
 		router_tell(source, ret);
 	pthread_mutex_lock(&router->lock);
-	if (settle(router, source)) {
+	if (source_settle(router, source)) {
 		pthread_mutex_unlock(&router->lock);
 		source_free(source);
 		pthread_mutex_lock(&router->lock);
@@ -387,25 +267,39 @@ static int router_take_turn(struct beam_router *router, struct source *source, s
 	return r;
 }
 
-int beam_router_run(beam_router *router, struct beam_router_failure *ret, beam_deadline deadline)
+int beam_router_run(beam_router *router, struct beam_router_failure *ret, unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct source *source;
 	int r = router_check(router);
 
-	if (r < 0 || !ret)
+	if (r < 0 || !ret || (flags & ~(unsigned)BEAM_ROUTER_UNTIL_ENDED))
 		return r < 0 ? r : -EINVAL;
 	*ret = (struct beam_router_failure){0};
 	pthread_mutex_lock(&router->lock);
 	do {
-		r = next_source(router, &source, deadline);
+		r = next_source(router, &source, flags, deadline);
 		if (r <= 0)
 			break;
 		r = router_take_turn(router, source, ret, deadline);
 		/* Sources that never run dry do not make it last for ever. */
-		if (r == 0 && deadline_passed(deadline) && !list_empty(&router->sources))
+		if (r == 0 && deadline_passed(deadline) && !router_is_over(router, flags))
 			r = deadline_error(deadline);
 	} while (r == 0);
 	pthread_mutex_unlock(&router->lock);
 	return r;
+}
+
+int beam_router_stop(beam_router *router)
+{
+	WITHOUT_CANCELLATION;
+	int r = router_check(router);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&router->lock);
+	router->stopped = true;
+	router_changed(router);
+	pthread_mutex_unlock(&router->lock);
+	return 0;
 }

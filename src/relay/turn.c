@@ -113,17 +113,39 @@ static int turn_deliver(struct beam_router *router, struct source *source, beam_
 
 /* ---- Turns ------------------------------------------------------------------------------------------------------------------------- */
 
+/* True if nothing more may be taken of it. */
+static bool turn_is_over(const struct beam_router *router, const struct source *source)
+{
+	return router->stopped || source->removed;
+}
+
+/* 1: a message is in hand; 0: its turn is over; or why there will be no more. */
+static int turn_take(struct beam_router *router, struct source *source)
+{
+	int r;
+
+	source->state = SOURCE_IDLE;
+	if (source->held)
+		return 1;
+	if (turn_is_over(router, source))
+		return 0;
+	r = beam_topic_receive(source->topic, &source->held, 0, BEAM_NOWAIT);
+	if (r > 0 || r == -EAGAIN)
+		return r > 0;
+	source->state = SOURCE_ENDED;
+	return source->accepted ? 0 : r;
+}
+
 int turn_of_topic(struct beam_router *router, struct source *source, beam_deadline deadline)
 {
 	for (int i = 0; i < TURN; i++) {
-		int r = source->held ? 1 : beam_topic_receive(source->topic, &source->held, 0, BEAM_NOWAIT);
+		int r = turn_take(router, source);
 
-		if (r <= 0) {
-			source->state = r == -EAGAIN ? SOURCE_IDLE : SOURCE_ENDED;
-			return r == -EAGAIN || source->accepted ? 0 : r;
-		}
+		if (r <= 0)
+			return r;
 		r = turn_deliver(router, source, deadline);
-		source->state = r == -EAGAIN ? SOURCE_STALLED : SOURCE_IDLE;
+		if (r == -EAGAIN)
+			source->state = SOURCE_STALLED;
 		if (r < 0)
 			return r == -EAGAIN ? 0 : r;
 		source->held = NULL;
@@ -132,24 +154,43 @@ int turn_of_topic(struct beam_router *router, struct source *source, beam_deadli
 	return 0;
 }
 
-/* What is made for a topic is made before it is accepted. */
-int turn_of_channel(struct beam_router *router, struct source *source)
+/* A topic of a channel, or a channel of a listener; results as of the two. */
+static int accept_into(struct source *made, struct source *source)
+{
+	if (source->listener)
+		return beam_listener_accept(source->listener, &made->channel, BEAM_NOWAIT);
+	made->accepted = true;
+	return beam_channel_accept(source->channel, &made->topic, BEAM_NOWAIT);
+}
+
+/* What was accepted is a source from now on; if that of which it was accepted has been removed, it goes with it. */
+static void turn_add(struct beam_router *router, struct source *source, struct source *made)
+{
+	bool ended;
+
+	pthread_mutex_lock(&router->lock);
+	made->removed = source->removed;
+	list_append(&router->sources, &made->of_router);
+	ended = source_settle(router, made);
+	pthread_mutex_unlock(&router->lock);
+	if (ended)
+		source_free(made);
+}
+
+/* What is made for a topic or channel is made before it is accepted. */
+int turn_accept(struct beam_router *router, struct source *source)
 {
 	source->state = SOURCE_IDLE;
-	for (int i = 0; i < TURN; i++) {
+	for (int i = 0; i < TURN && !turn_is_over(router, source); i++) {
 		struct source *made = source_new(source->tag);
-		int r = made ? beam_channel_accept(source->channel, &made->topic, BEAM_NOWAIT) : -ENOMEM;
+		int r = made ? accept_into(made, source) : -ENOMEM;
 
 		if (r <= 0) {
 			source->state = !made ? SOURCE_STALLED : r == -EAGAIN ? SOURCE_IDLE : SOURCE_ENDED;
 			free(made);
 			return source->state == SOURCE_ENDED ? r : 0;
 		}
-		made->accepted = true;
-		pthread_mutex_lock(&router->lock);
-		list_append(&router->sources, &made->of_router);
-		source_put_back(router, made);
-		pthread_mutex_unlock(&router->lock);
+		turn_add(router, source, made);
 	}
 	return 0;
 }

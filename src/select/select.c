@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A selector is an epoll instance over the descriptors that its members show their state by: the kernel keeps what is ready, wakes who
- * waits, and takes turns, since a level-triggered member that was told goes to the end of its list.
+ * A selector is an epoll instance over the descriptors that its members show their state by: the
+ * kernel keeps what is ready, wakes who waits, and takes turns, since a level-triggered member that
+ * was told goes to the end of its list.
  *
- * Members are found by descriptor number. A thread that was told of one may look it up after it was removed and the number given to another:
- * a generation tells them apart.
+ * Members are found by descriptor number. A thread that was told of one may look it up after it was
+ * removed and the number given to another: a generation tells them apart.
+ *
+ * Of a message no handle is held: there are none. When it is freed its descriptors are closed, by
+ * which the kernel removes them here; and what a forked child still has of them is not readable.
+ * The slot is left as it is, until the number is used again.
  */
 #include <base/clock.h>
 #include <base/sys.h>
 #include <base/thread.h>
 #include <beam/call.h>
 #include <beam/event.h>
+#include <beam/listener.h>
 #include <beam/select.h>
 #include <errno.h>
 #include <poll.h>
@@ -19,8 +25,12 @@
 /* Events taken from the kernel at once; slots made at least. */
 enum { EVENTS = 64, SLOTS_MIN = 16 };
 
+/* Inside, what a member is tells the two apart that accept: this one is told as BEAM_SELECT_ACCEPT. */
+enum { MEMBER_LISTENER = 1 << 30 };
+
 struct slot {
-	/* What the member is; 0: none. Its topic, channel or call, of which a handle is held. */
+	/* What the member is; 0: none. Its topic, channel, listener or call, of which a handle is
+	 * held; NULL of a message and of a plain descriptor. */
 	unsigned what;
 	uint32_t generation;
 	void *object, *tag;
@@ -44,6 +54,8 @@ static void *hold(unsigned what, void *object)
 {
 	if (what == BEAM_SELECT_ACCEPT)
 		return beam_channel_ref(object);
+	if (what == MEMBER_LISTENER)
+		return beam_listener_ref(object);
 	if (what == BEAM_SELECT_REPLY)
 		return beam_call_ref(object);
 	return what == BEAM_SELECT_FD ? NULL : beam_topic_ref(object);
@@ -53,6 +65,8 @@ static void release(const struct slot *slot)
 {
 	if (slot->what == BEAM_SELECT_ACCEPT)
 		beam_channel_unref(slot->object);
+	else if (slot->what == MEMBER_LISTENER)
+		beam_listener_unref(slot->object);
 	else if (slot->what == BEAM_SELECT_REPLY)
 		beam_call_unref(slot->object);
 	else if (slot->what & (BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND))
@@ -182,36 +196,97 @@ static int remove_fd(struct beam_select *select, int fd, unsigned what)
 	if ((size_t)fd < select->n_slots && select->slots[fd].what == what) {
 		removed = select->slots[fd];
 		select->slots[fd] = (struct slot){.generation = removed.generation};
-		/* It fails only if the descriptor was closed, and then it is done. */
-		sys_epoll_ctl(select->epoll, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+		/* It fails only if the descriptor was closed, and then it is done. If the number
+		 * is another's now, that one is no member. */
+		if (sys_epoll_ctl(select->epoll, EPOLL_CTL_DEL, fd, &(struct epoll_event){0}) < 0 && errno == ENOENT)
+			removed = (struct slot){0};
 	}
 	pthread_mutex_unlock(&select->lock);
 	release(&removed);
 	return removed.what ? 0 : -ENOENT;
 }
 
-static bool for_topic(unsigned what)
+/* Of what is waited for of one object by its descriptors. */
+static bool some_of(unsigned what, unsigned of)
 {
-	return what && !(what & ~(unsigned)(BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND));
+	return what && !(what & ~of);
+}
+
+/* What an object shows by two descriptors; one that was not asked for is a member as `what` 0. */
+struct shown {
+	int fd[2];
+	struct slot member[2];
+};
+
+static struct shown shown_of_topic(beam_topic *topic, unsigned what, void *tag)
+{
+	unsigned receive = what & BEAM_SELECT_RECEIVE, send = what & BEAM_SELECT_SEND;
+
+	return (struct shown){
+	    {receive ? beam_topic_receive_fd(topic) : -1, send ? beam_topic_send_fd(topic) : -1},
+	    {{.what = receive, .object = topic, .tag = tag}, {.what = send, .object = topic, .tag = tag}},
+	};
+}
+
+static struct shown shown_of_message(beam_message *request, unsigned what, void *tag)
+{
+	unsigned cancelled = what & BEAM_SELECT_CANCELLED, send = what & BEAM_SELECT_SEND;
+
+	return (struct shown){
+	    {cancelled ? beam_message_cancelled_fd(request) : -1, send ? beam_message_reply_fd(request) : -1},
+	    {{.what = cancelled, .tag = tag}, {.what = send, .tag = tag}},
+	};
+}
+
+/* All that was asked for, or nothing. */
+static int add_shown(struct beam_select *select, const struct shown *shown)
+{
+	const struct slot *first = &shown->member[0], *second = &shown->member[1];
+	int r = first->what ? selector_add(select, shown->fd[0], EPOLLIN, *first) : 0;
+
+	if (r < 0 || !second->what)
+		return r;
+	r = selector_add(select, shown->fd[1], EPOLLIN, *second);
+	if (r < 0 && first->what)
+		remove_fd(select, shown->fd[0], first->what);
+	return r;
+}
+
+static int remove_shown(struct beam_select *select, const struct shown *shown)
+{
+	int result = 0;
+
+	for (int i = 1; i >= 0; i--) {
+		int r = shown->member[i].what ? remove_fd(select, shown->fd[i], shown->member[i].what) : 0;
+
+		if (r < 0)
+			result = r;
+	}
+	return result;
 }
 
 int beam_select_add_topic(beam_select *select, beam_topic *topic, unsigned what, void *tag)
 {
 	WITHOUT_CANCELLATION;
+	struct shown shown;
 	int r = selector_check(select);
 
-	if (r < 0 || !topic || !for_topic(what))
+	if (r < 0 || !topic || !some_of(what, BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND))
 		return r < 0 ? r : -EINVAL;
-	if (what & BEAM_SELECT_RECEIVE)
-		r = selector_add(select, beam_topic_receive_fd(topic), EPOLLIN,
-				 (struct slot){.what = BEAM_SELECT_RECEIVE, .object = topic, .tag = tag});
-	if (r < 0 || !(what & BEAM_SELECT_SEND))
-		return r;
-	r = selector_add(select, beam_topic_send_fd(topic), EPOLLIN,
-			 (struct slot){.what = BEAM_SELECT_SEND, .object = topic, .tag = tag});
-	if (r < 0 && (what & BEAM_SELECT_RECEIVE))
-		remove_fd(select, beam_topic_receive_fd(topic), BEAM_SELECT_RECEIVE);
-	return r;
+	shown = shown_of_topic(topic, what, tag);
+	return add_shown(select, &shown);
+}
+
+int beam_select_add_message(beam_select *select, beam_message *request, unsigned what, void *tag)
+{
+	WITHOUT_CANCELLATION;
+	struct shown shown;
+	int r = selector_check(select);
+
+	if (r < 0 || !some_of(what, BEAM_SELECT_CANCELLED | BEAM_SELECT_SEND))
+		return r < 0 ? r : -EINVAL;
+	shown = shown_of_message(request, what, tag);
+	return add_shown(select, &shown);
 }
 
 int beam_select_add_channel(beam_select *select, beam_channel *channel, void *tag)
@@ -223,6 +298,17 @@ int beam_select_add_channel(beam_select *select, beam_channel *channel, void *ta
 		return r < 0 ? r : -EINVAL;
 	return selector_add(select, beam_channel_accept_fd(channel), EPOLLIN,
 			    (struct slot){.what = BEAM_SELECT_ACCEPT, .object = channel, .tag = tag});
+}
+
+int beam_select_add_listener(beam_select *select, beam_listener *listener, void *tag)
+{
+	WITHOUT_CANCELLATION;
+	int r = selector_check(select);
+
+	if (r < 0 || !listener)
+		return r < 0 ? r : -EINVAL;
+	return selector_add(select, beam_listener_accept_fd(listener), EPOLLIN,
+			    (struct slot){.what = MEMBER_LISTENER, .object = listener, .tag = tag});
 }
 
 int beam_select_add_call(beam_select *select, beam_call *call, void *tag)
@@ -250,15 +336,25 @@ int beam_select_add_fd(beam_select *select, int fd, short events, void *tag)
 int beam_select_remove_topic(beam_select *select, beam_topic *topic, unsigned what)
 {
 	WITHOUT_CANCELLATION;
-	int r = selector_check(select), sending = 0;
+	struct shown shown;
+	int r = selector_check(select);
 
-	if (r < 0 || !topic || !for_topic(what))
+	if (r < 0 || !topic || !some_of(what, BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND))
 		return r < 0 ? r : -EINVAL;
-	if (what & BEAM_SELECT_SEND)
-		sending = remove_fd(select, beam_topic_send_fd(topic), BEAM_SELECT_SEND);
-	if (what & BEAM_SELECT_RECEIVE)
-		r = remove_fd(select, beam_topic_receive_fd(topic), BEAM_SELECT_RECEIVE);
-	return r < 0 ? r : sending;
+	shown = shown_of_topic(topic, what, NULL);
+	return remove_shown(select, &shown);
+}
+
+int beam_select_remove_message(beam_select *select, beam_message *request, unsigned what)
+{
+	WITHOUT_CANCELLATION;
+	struct shown shown;
+	int r = selector_check(select);
+
+	if (r < 0 || !some_of(what, BEAM_SELECT_CANCELLED | BEAM_SELECT_SEND))
+		return r < 0 ? r : -EINVAL;
+	shown = shown_of_message(request, what, NULL);
+	return remove_shown(select, &shown);
 }
 
 int beam_select_remove_channel(beam_select *select, beam_channel *channel)
@@ -269,6 +365,16 @@ int beam_select_remove_channel(beam_select *select, beam_channel *channel)
 	if (r < 0 || !channel)
 		return r < 0 ? r : -EINVAL;
 	return remove_fd(select, beam_channel_accept_fd(channel), BEAM_SELECT_ACCEPT);
+}
+
+int beam_select_remove_listener(beam_select *select, beam_listener *listener)
+{
+	WITHOUT_CANCELLATION;
+	int r = selector_check(select);
+
+	if (r < 0 || !listener)
+		return r < 0 ? r : -EINVAL;
+	return remove_fd(select, beam_listener_accept_fd(listener), MEMBER_LISTENER);
 }
 
 int beam_select_remove_call(beam_select *select, beam_call *call)
@@ -305,7 +411,7 @@ static size_t selector_tell(struct beam_select *select, const struct epoll_event
 			continue;
 		ret[told++] = (struct beam_select_ready){
 		    .tag = slot->tag,
-		    .what = slot->what,
+		    .what = slot->what == MEMBER_LISTENER ? BEAM_SELECT_ACCEPT : slot->what,
 		    .events = slot->what == BEAM_SELECT_FD ? (short)events[i].events : 0,
 		};
 	}

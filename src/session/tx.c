@@ -139,6 +139,28 @@ void tx_release(struct tx *tx, struct outlet *outlet)
 	tx_assign(tx);
 }
 
+static void release_at_end(struct tx *tx, struct outlet *outlet)
+{
+	list_remove(&outlet->due);
+	outlet->close_wanted = true;
+	tx->events->released(tx->owner, outlet);
+}
+
+void tx_release_all(struct tx *tx)
+{
+	struct list *link;
+
+	for (uint32_t id = 1; id <= tx->capacity_outlets; id++) {
+		struct outlet *outlet = tx->outlets[id];
+
+		tx->outlets[id] = NULL;
+		if (outlet)
+			release_at_end(tx, outlet);
+	}
+	while ((link = list_take_first(&tx->unnamed)))
+		release_at_end(tx, list_entry(link, struct outlet, unnamed));
+}
+
 static void begin_outlet(struct outlet *outlet, uint8_t kind)
 {
 	memset(outlet, 0, sizeof *outlet);

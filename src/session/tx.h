@@ -154,6 +154,8 @@ struct tx_events {
 	void (*room)(void *owner);
 	/* The outlet's id has been given back, or the session ends: it forgets the outlet. */
 	void (*released)(void *owner, struct outlet *outlet);
+	/* Those calls, of tx->unasked, were refused by the kernel after they had been accepted. From tx_tell_unasked(). */
+	void (*unasked)(void *owner, struct list *calls);
 };
 
 /* What all topics share: granted by the other side, charged, and of that what topics still hold. What topics held that are
@@ -200,7 +202,7 @@ struct tx {
 
 	/* What is due. */
 	struct list due_inlets, due_outlets;
-	/* Calls whose request was accepted and then refused by the kernel, with the error; taken out by the owner. Their ids are free. */
+	/* Calls whose request was accepted and then refused by the kernel, with the error; told by tx_tell_unasked(). Their ids are free. */
 	struct list unasked;
 	uint32_t due_pool, due_attachments;
 	/* Attachments that the other side may use now, or has used and that are not settled. Up to where it wants them to be
@@ -235,6 +237,8 @@ struct tx {
 /* Begins, with HELLO due; 0 or -ENOMEM. `capacity` is that of the outgoing buffer. */
 int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const struct tx_events *events, void *owner);
 void tx_end(struct tx *tx);
+/* Nothing goes on, and no batch is under way: all outlets of topics are released. */
+void tx_release_all(struct tx *tx);
 
 /* ---- What the peer says. A text is the rule it broke. */
 int tx_hello(struct tx *tx, const struct hello *hello);
@@ -402,6 +406,12 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
 /* The write failed for a reason that passes: nothing went. The writer's frame is taken out if it has descriptors; the buffer is held if it
  * has, and true is returned: what needs none can go on. */
 bool tx_hold(struct tx *tx, struct tx_own *own);
+
+/* By whoever holds the writing right, with no lock held: those calls, which the caller took out of tx->unasked under the lock. */
+static inline void tx_tell_unasked(const struct tx *tx, struct list *calls)
+{
+	tx->events->unasked(tx->owner, calls);
+}
 
 /* Nothing more can be written: counts what is lost; the duplicates still held go to `spent`; returns how many. */
 unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS]);

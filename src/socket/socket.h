@@ -55,6 +55,9 @@ int socket_wait(int fd, short events, int kick, beam_deadline deadline);
  */
 int socket_wait_more(int fd, short events, int kick, beam_deadline deadline);
 
+/* True if nothing will come of a socket any more: it was shut down, by whoever, or is broken. */
+bool socket_hung_up(int fd);
+
 /* A connected pair, close-on-exec. SOCK_SEQPACKET gets SO_PASSCRED. */
 int socket_pair(int type, int ret_fds[2]);
 

@@ -97,6 +97,13 @@ int socket_wait(int fd, short events, int kick, beam_deadline deadline)
 	return fds[1].revents ? 0 : 1;
 }
 
+bool socket_hung_up(int fd)
+{
+	struct pollfd item = {.fd = fd, .events = POLLRDHUP};
+
+	return sys_ppoll(&item, 1, &(struct timespec){0}) > 0;
+}
+
 int socket_wait_more(int fd, short events, int kick, beam_deadline deadline)
 {
 	return deadline_passed(deadline) ? deadline_error(deadline) : socket_wait(fd, events, kick, deadline);

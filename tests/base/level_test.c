@@ -73,6 +73,18 @@ static void test_a_level_that_somebody_else_has_read_goes_on(void)
 	level_close(&level);
 }
 
+static void test_who_has_a_duplicate_of_a_level_that_was_closed_sees_nothing(void)
+{
+	struct level level;
+	int duplicate = dup(open_level(&level));
+
+	level_put(&level, true);
+	check(readable(duplicate));
+	check(level_close(&level));
+	check(!readable(duplicate));
+	close(duplicate);
+}
+
 /* So many calls in a row fail. */
 static void fail_next(enum sys_call call, unsigned long times)
 {
@@ -115,8 +127,11 @@ static void test_a_change_that_failed_is_made_with_the_next(void)
 }
 
 static const struct test tests[] = {
-    TEST(test_a_level_is_readable_exactly_while_it_holds),  TEST(test_a_level_has_one_descriptor_until_it_is_closed),
-    TEST(test_a_level_that_somebody_else_has_read_goes_on), TEST(test_a_wake_up_is_tried_twice),
+    TEST(test_a_level_is_readable_exactly_while_it_holds),
+    TEST(test_a_level_has_one_descriptor_until_it_is_closed),
+    TEST(test_a_level_that_somebody_else_has_read_goes_on),
+    TEST(test_who_has_a_duplicate_of_a_level_that_was_closed_sees_nothing),
+    TEST(test_a_wake_up_is_tried_twice),
     TEST(test_a_change_that_failed_is_made_with_the_next),
 };
 HARNESS_MAIN("level", tests)

@@ -73,19 +73,19 @@ static bool ends_between_ticks(void)
 
 	begin(NULL);
 	make_it_tick();
-	pthread_mutex_lock(&channel->tx_lock);
-	if (channel->writing)
-		require_int(write_wait(channel, false, soon()), 1);
-	channel->writing = true;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	if (channel->link.writer.taken)
+		require_int(write_wait(&channel->link, false, soon()), 1);
+	channel->link.writer.taken = true;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	raw_goodbye(&out);
 	raw_peer_send(&peer, &out);
 	check_int(beam_topic_receive(topics[0], &message, 0, soon()), 0);
 	ticking = is(STANDBY_TICK, false);
 	check_within(20000, !is(STANDBY_TICK, false));
-	pthread_mutex_lock(&channel->tx_lock);
-	write_release(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	write_release(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	end();
 	return ticking;
 }
@@ -103,9 +103,9 @@ static void test_there_are_no_ticks_once_reading_has_ended(void)
 static void test_with_a_dependent_there_are_no_ticks(void)
 {
 	begin(NULL);
-	pthread_mutex_lock(&channel->baton.lock);
-	channel->baton.dependents++;
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&channel->link.reader.baton.lock);
+	channel->link.reader.baton.dependents++;
+	pthread_mutex_unlock(&channel->link.reader.baton.lock);
 	for (int i = 0; i < 100; i++) {
 		expect_nothing(topics[0]);
 		/* Though the thread itself may just be looking whether the channel is idle. */
@@ -121,9 +121,9 @@ static bool is_over(void)
 {
 	bool over;
 
-	pthread_mutex_lock(&channel->baton.lock);
-	over = channel->baton.over;
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&channel->link.reader.baton.lock);
+	over = channel->link.reader.baton.over;
+	pthread_mutex_unlock(&channel->link.reader.baton.lock);
 	return over;
 }
 
@@ -133,7 +133,7 @@ static void test_nobody_reads_any_more_once_it_is_over(void)
 	check_int(beam_channel_close(channel, BEAM_NOWAIT) <= 0, 1);
 	raw_peer_close(&peer);
 	check_within(20000, is_over());
-	check(!baton_take(channel));
+	check(!baton_take(&channel->link));
 	end();
 }
 
@@ -385,7 +385,7 @@ static void test_a_dedicated_reader_is_the_only_one(void)
 /* How many waits go without polling; where every yield takes long it is for that reason. */
 static unsigned pause_of_polling(void)
 {
-	const struct busy_poll *poll = &channel->busy_poll;
+	const struct busy_poll *poll = &channel->link.reader.busy_poll;
 
 	return poll->interval > poll->penalty ? poll->interval : poll->penalty;
 }
@@ -418,7 +418,7 @@ static void test_polling_can_be_turned_off(void)
 		start(&receiver, 0, beam_in_ms(1));
 		finish(&receiver, -ETIMEDOUT);
 	}
-	check_int(channel->busy_poll.fails, 0);
+	check_int(channel->link.reader.busy_poll.fails, 0);
 	end();
 }
 

@@ -4,8 +4,8 @@
  * message comes back once: what it borrowed from the pool to the pool, the rest to its topic.
  */
 #include <beam/call.h>
-#include <channel/lending.h>
 #include <channel/scene.h>
+#include <link/lending.h>
 
 enum { TEXT = 10, OVERDRAFT = 30, REST = TEXT + RAW_MESSAGE_COST - OVERDRAFT };
 
@@ -267,19 +267,20 @@ static void test_of_a_call_that_is_over_and_freed_unread_the_pool_comes_back(voi
 /* The other side wants one attachment more, and is lent it if the process has any left. */
 static void lend_one(void)
 {
-	pthread_mutex_lock(&channel->tx_lock);
-	tx_wanted(&channel->tx, (uint32_t)atomic_load(&channel->tx.granted_attachments) + channel->tx.due_attachments + 1);
-	attachments_lend(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_wanted(&channel->link.writer.tx, (uint32_t)atomic_load(&channel->link.writer.tx.granted_attachments) +
+						channel->link.writer.tx.due_attachments + 1);
+	attachments_lend(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static int64_t lend_after(void)
 {
 	int64_t result;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	result = channel->lend_after;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	result = channel->link.attachments.lend_after;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return result;
 }
 

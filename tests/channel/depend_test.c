@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who depends on input that is read at once: each descriptor of a topic, a channel or a call, once,
- * from when it is first asked for until its object is released. And what it shows to them.
+ * Who depends on input that is read at once: each descriptor of a topic, a channel, a call or a
+ * request, once, from when it is first asked for until its object is released. And what it shows to
+ * them.
  */
 #include <beam/call.h>
 #include <beam/event.h>
@@ -11,9 +12,9 @@ static unsigned dependents(void)
 {
 	unsigned result;
 
-	pthread_mutex_lock(&channel->baton.lock);
-	result = channel->baton.dependents;
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&channel->link.reader.baton.lock);
+	result = channel->link.reader.baton.dependents;
+	pthread_mutex_unlock(&channel->link.reader.baton.lock);
 	return result;
 }
 
@@ -21,9 +22,9 @@ static bool rooms_empty(void)
 {
 	bool result;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	result = list_empty(&channel->rooms);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	result = list_empty(&channel->link.writer.watchers);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return result;
 }
 
@@ -57,6 +58,50 @@ static void test_what_is_released_depends_no_more(void)
 	end();
 }
 
+static bool none_cancellable(void)
+{
+	bool result;
+
+	pthread_mutex_lock(&channel->link.writer.lock);
+	result = list_empty(&channel->cancellable);
+	pthread_mutex_unlock(&channel->link.writer.lock);
+	return result;
+}
+
+static beam_message *take_call(uint32_t id)
+{
+	beam_message *request = NULL;
+
+	raw_frame(&out, RAW_DATA, 0, 0, 1, id, "call", 4);
+	raw_peer_send(&peer, &out);
+	require_int(beam_topic_receive(topics[0], &request, 0, soon()), 1);
+	return request;
+}
+
+static void test_a_request_depends_until_its_message_is_freed(void)
+{
+	beam_message *request;
+
+	begin_settled(NULL);
+	request = take_call(1);
+	check_int(dependents(), 0);
+	for (int i = 0; i < 2; i++) {
+		check(beam_message_cancelled_fd(request) >= 0);
+		check(beam_message_reply_fd(request) >= 0);
+		check_int(dependents(), 2);
+	}
+	check(!rooms_empty() && !none_cancellable());
+	beam_message_free(request);
+	check_int(dependents(), 0);
+	check(rooms_empty() && none_cancellable());
+	request = take_call(2);
+	check(beam_message_cancelled_fd(request) >= 0);
+	check_int(dependents(), 1);
+	beam_message_free(request);
+	check_int(dependents(), 0);
+	end();
+}
+
 static void test_a_topic_that_ends_before_it_was_accepted_shows_no_more(void)
 {
 	int fd;
@@ -75,6 +120,7 @@ static void test_a_topic_that_ends_before_it_was_accepted_shows_no_more(void)
 static const struct test tests[] = {
     TEST(test_a_descriptor_depends_once_however_often_it_is_asked_for),
     TEST(test_what_is_released_depends_no_more),
+    TEST(test_a_request_depends_until_its_message_is_freed),
     TEST(test_a_topic_that_ends_before_it_was_accepted_shows_no_more),
 };
 

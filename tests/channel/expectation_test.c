@@ -84,9 +84,9 @@ static void test_with_a_dependent_nobody_is_expected(void)
 	struct receiver leader, other;
 
 	begin(NULL);
-	pthread_mutex_lock(&channel->baton.lock);
-	channel->baton.dependents++;
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&channel->link.reader.baton.lock);
+	channel->link.reader.baton.dependents++;
+	pthread_mutex_unlock(&channel->link.reader.baton.lock);
 	expect_back(true);
 	start_two(&leader, &other);
 	say(0, "go");

@@ -55,6 +55,27 @@ static void test_refused_descriptors(void)
 	attached_close();
 }
 
+static void test_requests_and_replies_that_are_messages(void)
+{
+	attached_open();
+	check(sweep(requests_and_replies_that_are_messages) >= at_least(60));
+	attached_close();
+}
+
+static void test_requests_and_replies_that_are_messages_do_not_notice_what_passes(void)
+{
+	attached_open();
+	check(sweep_passing(requests_and_replies_that_are_messages) >= at_least(10));
+	attached_close();
+}
+
+static void test_requests_and_replies_that_are_messages_bear_what_lasts(void)
+{
+	attached_open();
+	check(sweep_lasting(requests_and_replies_that_are_messages) >= at_least(10));
+	attached_close();
+}
+
 static const struct test tests[] = {
     TEST(test_answers_of_every_kind),
     TEST(test_answers_of_every_kind_do_not_notice_what_passes),
@@ -63,5 +84,8 @@ static const struct test tests[] = {
     TEST(test_large_calls_and_many_at_once_do_not_notice_what_passes),
     TEST(test_large_calls_and_many_at_once_bear_what_lasts),
     TEST(test_refused_descriptors),
+    TEST(test_requests_and_replies_that_are_messages),
+    TEST(test_requests_and_replies_that_are_messages_do_not_notice_what_passes),
+    TEST(test_requests_and_replies_that_are_messages_bear_what_lasts),
 };
 HARNESS_MAIN("channel-fault-call", tests)

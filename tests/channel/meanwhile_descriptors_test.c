@@ -176,9 +176,9 @@ static bool somebody_has_the_right(void)
 {
 	bool writing;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	writing = channel->writing;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	writing = channel->link.writer.taken;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return writing;
 }
 
@@ -208,9 +208,9 @@ static void test_who_cannot_be_kept_waits_for_room_in_the_socket(void)
 
 static void in_a_burst(void)
 {
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->burst = true;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	channel->link.writer.burst = true;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static void test_in_a_burst_who_cannot_be_kept_writes_for_himself(void)

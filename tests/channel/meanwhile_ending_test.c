@@ -50,9 +50,9 @@ static void only_break_and_close(void *argument)
 	struct closing *closing = argument;
 
 	raw_peer_close(&peer);
-	pthread_mutex_lock(&channel->tx_lock);
-	write_break(channel, -ECONNRESET);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	write_break(&channel->link, -ECONNRESET);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	closing->thread = thread_spawn(close_soon, &closing->result);
 	check_within(20000, writers() > 0);
 }
@@ -92,11 +92,11 @@ static void finish_and_wake(void *unused)
 	(void)unused;
 	check(beam_channel_close(channel, BEAM_NOWAIT) < 0);
 	check_within(20000, writers() > 0);
-	pthread_mutex_lock(&channel->tx_lock);
-	write_wake_all(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	write_wake_all(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	check_within(20000, writers() > 0);
-	check(!channel->finished);
+	check(!channel->link.writer.finished);
 }
 
 static void test_the_end_waits_for_who_writes_whoever_else_is_woken(void)
@@ -203,7 +203,10 @@ static void test_a_child_keeps_what_has_got_the_number_of_a_descriptor_that_the_
 
 		begin_settled(NULL);
 		c = channel;
-		atomic_store(&awaited, i == 0 ? c->transport.fd : i == 1 ? c->epoll : i == 2 ? c->nudge : c->kick);
+		atomic_store(&awaited, i == 0   ? c->link.transport.fd
+				       : i == 1 ? c->link.thread.epoll
+				       : i == 2 ? c->link.thread.nudge
+						: c->link.reader.kick);
 		raw_peer_close(&peer);
 		check_within(20000, atomic_load(&awaited) < 0);
 		end();
@@ -336,9 +339,9 @@ static bool is_finished(void)
 {
 	bool finished;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	finished = channel->finished;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	finished = channel->link.writer.finished;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return finished;
 }
 

@@ -10,9 +10,9 @@ static bool thread_sleeps(void)
 {
 	bool sleeps;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	sleeps = !channel->awake;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	sleeps = !channel->link.thread.awake;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return sleeps;
 }
 
@@ -20,7 +20,7 @@ static bool thread_sleeps(void)
 
 static void want_a_kick(void *ret)
 {
-	*(int *)ret = baton_kick(channel);
+	*(int *)ret = baton_kick(&channel->link);
 }
 
 static void test_the_kick_is_made_once_though_two_want_it_at_once(void)
@@ -29,10 +29,10 @@ static void test_the_kick_is_made_once_though_two_want_it_at_once(void)
 	int other = -1;
 
 	begin_settled(&options);
-	require(atomic_load(&channel->kick) < 0);
+	require(atomic_load(&channel->link.reader.kick) < 0);
 	fault_meanwhile(SYS_EVENTFD, 1, want_a_kick, &other);
-	check(baton_kick(channel) >= 0);
-	check_int(baton_kick(channel), other);
+	check(baton_kick(&channel->link) >= 0);
+	check_int(baton_kick(&channel->link), other);
 	end();
 }
 
@@ -41,12 +41,12 @@ static void test_a_kick_for_good_shows_in_a_kick_that_is_made_later(void)
 	struct beam_channel_options options = looped();
 
 	begin_settled(&options);
-	baton_kick_for_good(channel);
+	baton_kick_for_good(&channel->link);
 	fault_only(FAULT(SYS_EVENTFD));
 	fault_at(1, EMFILE, FAULT_ONCE);
-	check_int(baton_kick(channel), -1);
+	check_int(baton_kick(&channel->link), -1);
 	fault_off();
-	check(is_readable(baton_kick(channel)));
+	check(is_readable(baton_kick(&channel->link)));
 	end();
 }
 
@@ -56,7 +56,7 @@ static void kick_for_good(void *argument)
 	struct receiver *receiver = argument;
 
 	if (pthread_equal(pthread_self(), receiver->thread))
-		baton_kick_for_good(channel);
+		baton_kick_for_good(&channel->link);
 	else
 		fault_meanwhile(SYS_READ, 1, kick_for_good, receiver);
 }
@@ -83,7 +83,7 @@ static void kick_who_leads(struct receiver *receiver, void (*hook)(void *receive
 	check_within(20000, is(STANDBY_REST, true));
 	fault_meanwhile(SYS_READ, 1, hook, receiver);
 	pthread_mutex_lock(&inbox->lock);
-	sleepers_wake_all(channel, &inbox->arrived);
+	sleepers_wake_all(&channel->link, &inbox->arrived);
 	pthread_mutex_unlock(&inbox->lock);
 }
 
@@ -93,7 +93,7 @@ static void test_a_kick_that_could_not_be_taken_back_is_taken_back_later(void)
 
 	begin_settled(NULL);
 	kick_who_leads(&receiver, interrupt_once);
-	check_within(20000, fault_hit() && !is_readable(channel->kick));
+	check_within(20000, fault_hit() && !is_readable(channel->link.reader.kick));
 	fault_off();
 	say(0, "it is read");
 	finish(&receiver, 1);
@@ -128,11 +128,11 @@ static void test_a_kick_for_good_is_not_taken_back_with_another_one(void)
 
 	begin_settled(NULL);
 	kick_who_leads(&receiver, kick_for_good);
-	check_within(20000, atomic_load(&channel->kicked));
-	check_within(20000, is_readable(channel->kick));
+	check_within(20000, atomic_load(&channel->link.reader.kicked));
+	check_within(20000, is_readable(channel->link.reader.kick));
 	say(0, "it is read all the same");
 	finish(&receiver, 1);
-	check(is_readable(channel->kick));
+	check(is_readable(channel->link.reader.kick));
 	end();
 }
 
@@ -149,7 +149,7 @@ static void *wait_for_nothing(void *argument)
 	struct quiet *quiet = argument;
 
 	pthread_mutex_lock(&quiet->lock);
-	quiet->result = baton_wait(channel, &quiet->lock, &quiet->sleepers, soon());
+	quiet->result = baton_wait(&channel->link, &quiet->lock, &quiet->sleepers, soon());
 	pthread_mutex_unlock(&quiet->lock);
 	return NULL;
 }
@@ -230,10 +230,10 @@ static void test_nobody_is_expected_if_the_thread_cannot_be_told(void)
 
 static void tick_at(int64_t at)
 {
-	pthread_mutex_lock(&channel->baton.lock);
-	channel->baton.mode = STANDBY_TICK;
-	channel->baton.tick_at = BEAM_DEADLINE(at);
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&channel->link.reader.baton.lock);
+	channel->link.reader.baton.mode = STANDBY_TICK;
+	channel->link.reader.baton.tick_at = BEAM_DEADLINE(at);
+	pthread_mutex_unlock(&channel->link.reader.baton.lock);
 }
 
 static void test_the_thread_is_told_of_one_who_is_expected_unless_it_ticks_soon(void)
@@ -251,9 +251,9 @@ static void test_the_thread_is_told_of_one_who_is_expected_unless_it_ticks_soon(
 	check(seen.taken == (seen.waiters == 0));
 	fault_off();
 	/* It ticks, and nobody has come. */
-	pthread_mutex_lock(&channel->tx_lock);
-	write_nudge(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	write_nudge(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	check_within(20000, view().taken && view().waiters == 0);
 	say(1, "it is read");
 	finish(&other, 1);
@@ -344,7 +344,7 @@ static void look_again(void *argument)
 {
 	struct receiver *other = argument;
 
-	if (atomic_load(&channel->woke) == WOKE_NOBODY) {
+	if (atomic_load(&channel->link.reader.woke) == WOKE_NOBODY) {
 		fault_meanwhile(SYS_RECVMSG, 1, look_again, other);
 		return;
 	}
@@ -369,7 +369,7 @@ static void test_nobody_steps_down_for_one_who_was_back_for_a_look(void)
 	finish(&other, 1);
 	check_within(20000, atomic_load(&looked_again));
 	/* And goes on leading. */
-	check_within(20000, atomic_load(&channel->woke) == WOKE_NOBODY);
+	check_within(20000, atomic_load(&channel->link.reader.woke) == WOKE_NOBODY);
 	check(view().taken && view().waiters == 0);
 	check(!atomic_load(&leader.done));
 	close(fds[0]);
@@ -424,12 +424,12 @@ static void test_polling_that_pays_is_not_rare_any_more(void)
 	struct beam_channel_options options = looped();
 
 	begin_settled(&options);
-	require(baton_take(channel));
-	channel->busy_poll.interval = 64;
+	require(baton_take(&channel->link));
+	channel->link.reader.busy_poll.interval = 64;
 	say(0, "at once");
-	check(poll_busily(channel));
-	check_int(channel->busy_poll.interval, 0);
-	baton_leave(channel);
+	check(poll_busily(&channel->link));
+	check_int(channel->link.reader.busy_poll.interval, 0);
+	baton_leave(&channel->link);
 	end();
 }
 

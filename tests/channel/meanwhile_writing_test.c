@@ -39,10 +39,10 @@ static int send_bulk(unsigned topic, size_t size, size_t n_fds, beam_deadline de
 /* The descriptors in flight are too many, as far as this side knows. */
 static void hold(bool on)
 {
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->tx.held = on;
-	channel->retry_at = on ? beam_in_ms(INT64_C(3600) * 1000) : BEAM_FOREVER;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	channel->link.writer.tx.held = on;
+	channel->link.writer.retry_at = on ? beam_in_ms(INT64_C(3600) * 1000) : BEAM_FOREVER;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static void send_what_is_held(void *unused)
@@ -93,9 +93,9 @@ static bool was_refused(void)
 {
 	bool refused;
 
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	refused = topics[1]->outbox.outlet.lost_error;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return refused;
 }
 
@@ -110,10 +110,10 @@ static void test_a_refusal_that_was_not_told_shows_as_room(void)
 	check_within(20000, was_refused());
 	fault_off();
 	/* It is told at once, not only where there is room. */
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->full = true;
+	pthread_mutex_lock(&channel->link.writer.lock);
+	channel->link.writer.full = true;
 	rooms_show(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	check(is_readable(fd));
 	check_int(send_words(1, "told", soon()), -EPERM);
 	end();
@@ -124,11 +124,11 @@ static void leave_little_credit(beam_topic *topic)
 {
 	struct outlet *outlet = &topic->outbox.outlet;
 
-	pthread_mutex_lock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
 	outlet->limit_bytes = outlet->used_bytes + 200;
-	channel->tx.pool.limit = channel->tx.pool.used;
+	channel->link.writer.tx.pool.limit = channel->link.writer.tx.pool.used;
 	rooms_show(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
 static void test_a_refusal_on_a_topic_without_credit_shows_as_room(void)
@@ -196,9 +196,9 @@ static void start_sending(struct sending_thread *sending, unsigned topic, size_t
 static void wake_who_waits(void *argument)
 {
 	start_sending(argument, 1, PAST_THE_BUFFER);
-	pthread_mutex_lock(&channel->tx_lock);
-	write_wake_all(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	write_wake_all(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	check_within(20000, writers() > 0);
 }
 
@@ -350,14 +350,14 @@ static void flush_with_obstacles(void *argument)
 	check_int(send_words(1, "flushed", BEAM_NOWAIT), 0);
 	flushing->thread = thread_spawn(flush_soon, &flushing->result);
 	check_within(20000, writers() > 0);
-	pthread_mutex_lock(&channel->tx_lock);
-	write_wake_all(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	write_wake_all(&channel->link);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	check_within(20000, writers() > 0);
 	/* It is tried again as late as can be. */
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->retry_after = INT64_C(1000) * 1000 * 1000;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	channel->link.writer.retry_after = INT64_C(1000) * 1000 * 1000;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	fault_only(FAULT(SYS_SENDMSG));
 	fault_at(2, ENOBUFS, FAULT_ONCE);
 }
@@ -367,9 +367,9 @@ static bool is_put_off(void)
 {
 	bool put_off;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	put_off = channel->retry_at.ns != BEAM_FOREVER.ns && !list_empty(&channel->writers);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	put_off = channel->link.writer.retry_at.ns != BEAM_FOREVER.ns && !list_empty(&channel->link.writer.waiting);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return put_off;
 }
 
@@ -515,9 +515,10 @@ static bool sleeps_for_good(void)
 {
 	bool sleeps;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	sleeps = !channel->awake && channel->idle_at.ns == BEAM_FOREVER.ns && atomic_load(&channel->activity) == ACTIVITY_NONE;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	sleeps = !channel->link.thread.awake && channel->link.thread.idle_at.ns == BEAM_FOREVER.ns &&
+		 atomic_load(&channel->link.reader.activity) == ACTIVITY_NONE;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return sleeps;
 }
 
@@ -525,9 +526,9 @@ static bool is_full(void)
 {
 	bool full;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	full = channel->full;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	full = channel->link.writer.full;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return full;
 }
 
@@ -646,10 +647,10 @@ static void test_who_leaves_the_writing_to_the_thread_wakes_it(void)
 	begin_settled(NULL);
 	check_within(20000, sleeps_for_good());
 	/* The next send is one of a burst, however long it takes to come. */
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->in_a_row = 1 << 20;
-	channel->sent_at = clock_now() + INT64_C(3600) * 1000 * 1000 * 1000;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	channel->link.writer.in_a_row = 1 << 20;
+	channel->link.writer.sent_at = clock_now() + INT64_C(3600) * 1000 * 1000 * 1000;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	check_int(send_words(0, "in a burst", soon()), 0);
 	expect_of_peer(0, "in a burst", 0);
 	end();
@@ -659,9 +660,9 @@ static int64_t back_off(void)
 {
 	int64_t result;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	result = channel->retry_after;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&channel->link.writer.lock);
+	result = channel->link.writer.retry_after;
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return result;
 }
 

@@ -195,14 +195,14 @@ static void test_what_stands_in_the_buffer_goes_all_the_same(void)
 			beam_message *message = NULL;
 
 			/* As if somebody wrote. */
-			pthread_mutex_lock(&ends.channel[0]->tx_lock);
-			require(!ends.channel[0]->writing);
-			ends.channel[0]->writing = true;
-			pthread_mutex_unlock(&ends.channel[0]->tx_lock);
+			pthread_mutex_lock(&ends.channel[0]->link.writer.lock);
+			require(!ends.channel[0]->link.writer.taken);
+			ends.channel[0]->link.writer.taken = true;
+			pthread_mutex_unlock(&ends.channel[0]->link.writer.lock);
 			check_int(beam_topic_send(others[0], payload, buffered[i], 0, BEAM_NOWAIT), 0);
-			pthread_mutex_lock(&ends.channel[0]->tx_lock);
-			ends.channel[0]->writing = false;
-			pthread_mutex_unlock(&ends.channel[0]->tx_lock);
+			pthread_mutex_lock(&ends.channel[0]->link.writer.lock);
+			ends.channel[0]->link.writer.taken = false;
+			pthread_mutex_unlock(&ends.channel[0]->link.writer.lock);
 			check_int(beam_topic_send(ends.topic[0], cut(size, size / 2), size, 0, soon()), -EFAULT);
 			if (check_int(beam_topic_receive(others[1], &message, 0, soon()), 1))
 				check_int(beam_message_size(message), buffered[i]);
@@ -251,9 +251,10 @@ static bool is_stuck(void)
 {
 	bool stuck;
 
-	pthread_mutex_lock(&ends.channel[0]->tx_lock);
-	stuck = ends.channel[0]->writing && ends.channel[0]->full && ends.channel[0]->tx.batch.active;
-	pthread_mutex_unlock(&ends.channel[0]->tx_lock);
+	pthread_mutex_lock(&ends.channel[0]->link.writer.lock);
+	stuck = ends.channel[0]->link.writer.taken && ends.channel[0]->link.writer.full &&
+		ends.channel[0]->link.writer.tx.batch.active;
+	pthread_mutex_unlock(&ends.channel[0]->link.writer.lock);
 	return stuck;
 }
 
@@ -324,13 +325,13 @@ static void test_without_a_payload_it_is_an_error_like_others(void)
 	for (int beside = 0; beside < 2; beside++) {
 		open_both();
 		expect_to_go_on();
-		pthread_mutex_lock(&ends.channel[0]->tx_lock);
-		ends.channel[0]->writing = true;
-		pthread_mutex_unlock(&ends.channel[0]->tx_lock);
+		pthread_mutex_lock(&ends.channel[0]->link.writer.lock);
+		ends.channel[0]->link.writer.taken = true;
+		pthread_mutex_unlock(&ends.channel[0]->link.writer.lock);
 		check_int(beam_topic_send(others[0], payload, 60000 / 2, 0, BEAM_NOWAIT), 0);
-		pthread_mutex_lock(&ends.channel[0]->tx_lock);
-		ends.channel[0]->writing = false;
-		pthread_mutex_unlock(&ends.channel[0]->tx_lock);
+		pthread_mutex_lock(&ends.channel[0]->link.writer.lock);
+		ends.channel[0]->link.writer.taken = false;
+		pthread_mutex_unlock(&ends.channel[0]->link.writer.lock);
 		fault_only(FAULT(SYS_SENDMSG));
 		fault_at(1, EFAULT, FAULT_ONCE);
 		if (beside)

@@ -38,10 +38,10 @@ unsigned writers(void)
 {
 	unsigned n = 0;
 
-	pthread_mutex_lock(&channel->tx_lock);
-	for (struct list *link = channel->writers.next; link != &channel->writers; link = link->next)
+	pthread_mutex_lock(&channel->link.writer.lock);
+	for (struct list *link = channel->link.writer.waiting.next; link != &channel->link.writer.waiting; link = link->next)
 		n++;
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_unlock(&channel->link.writer.lock);
 	return n;
 }
 
@@ -49,9 +49,9 @@ bool is_written_to(beam_channel *of)
 {
 	bool writing;
 
-	pthread_mutex_lock(&of->tx_lock);
-	writing = of->writing || tx_pending(&of->tx);
-	pthread_mutex_unlock(&of->tx_lock);
+	pthread_mutex_lock(&of->link.writer.lock);
+	writing = of->link.writer.taken || tx_pending(&of->link.writer.tx);
+	pthread_mutex_unlock(&of->link.writer.lock);
 	return writing;
 }
 
@@ -127,7 +127,7 @@ unsigned fill(void)
 
 struct view view(void)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &channel->link.reader.baton;
 	struct view result;
 
 	pthread_mutex_lock(&baton->lock);
@@ -147,7 +147,7 @@ bool is(enum standby mode, bool taken)
 
 void rely(unsigned returns, unsigned relied_from)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &channel->link.reader.baton;
 
 	pthread_mutex_lock(&baton->lock);
 	baton->returns = returns;
@@ -160,9 +160,9 @@ unsigned relied_from(void)
 {
 	unsigned result;
 
-	pthread_mutex_lock(&channel->baton.lock);
-	result = channel->baton.relied_from;
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&channel->link.reader.baton.lock);
+	result = channel->link.reader.baton.relied_from;
+	pthread_mutex_unlock(&channel->link.reader.baton.lock);
 	return result;
 }
 

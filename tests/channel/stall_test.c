@@ -36,19 +36,19 @@ static void send_part(size_t n)
 static void let_time_pass(void *unused)
 {
 	(void)unused;
-	channel->stalled_until = beam_in_ms(0);
+	channel->link.reader.stalled_until = beam_in_ms(0);
 }
 
 static void expect_alive(void)
 {
-	check(!channel->read_over);
+	check(!channel->link.reader.over);
 	check(beam_channel_breach(channel) == NULL);
 }
 
 static void expect_stalled(void)
 {
 	check(beam_channel_dispatch(channel, POLLIN) >= 0);
-	check(channel->read_over);
+	check(channel->link.reader.over);
 	check_string(beam_channel_breach(channel), BREACH_TIMEOUT);
 }
 
@@ -56,12 +56,12 @@ static void test_a_new_frame_has_a_clock_of_its_own(void)
 {
 	begin_with_a_part();
 	send_part(10);
-	check(channel->stalled_until.ns != BEAM_FOREVER.ns);
+	check(channel->link.reader.stalled_until.ns != BEAM_FOREVER.ns);
 	let_time_pass(NULL);
 	/* What completes the first frame comes late, but it comes; the next one has only begun. */
 	send_part(whole - 10 + 10);
 	expect_alive();
-	check(!deadline_passed(channel->stalled_until));
+	check(!deadline_passed(channel->link.reader.stalled_until));
 	let_time_pass(NULL);
 	expect_stalled();
 	end();
@@ -84,7 +84,7 @@ static void test_a_frame_that_is_whole_has_no_clock(void)
 	send_part(10);
 	let_time_pass(NULL);
 	send_part(whole - 10);
-	check(channel->stalled_until.ns == BEAM_FOREVER.ns);
+	check(channel->link.reader.stalled_until.ns == BEAM_FOREVER.ns);
 	check_int(beam_channel_dispatch(channel, POLLIN), 1);
 	expect_alive();
 	end();

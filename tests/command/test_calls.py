@@ -152,6 +152,26 @@ class Served(Case):
         caller.kill()
         self.assertEqual(self.call("quick").stdout, b"done\n")
 
+    def test_a_process_whose_caller_has_gone_is_told_and_may_go_on(self):
+        server = self.shell("trap 'echo >told' TERM; echo >began; while [ ! -e go ]; do sleep 0.02; done; echo >over")
+        caller = self.start("call", "s", "t", "x")
+        self.until(lambda: os.path.exists(self.path("began")))
+        self.assertFalse(os.path.exists(self.path("told")))
+        caller.kill()
+        self.until(lambda: os.path.exists(self.path("told")))
+        open(self.path("go"), "w").close()
+        self.until(lambda: os.path.exists(self.path("over")))
+        self.assertNotIn("beam", server.stderr)
+
+    def test_a_process_whose_caller_has_gone_ends_with_what_it_has_started(self):
+        server = self.shell("sleep 1000 & echo $! >child; echo $$ >parent; wait")
+        caller = self.start("call", "s", "t", "x")
+        self.until(lambda: os.path.exists(self.path("parent")) and self.read("parent"))
+        caller.kill()
+        for name in "child", "parent":
+            self.until(lambda: not self.runs(int(self.read(name))))
+        self.assertEqual(server.stderr, "")
+
     def test_a_signal_ends_the_server_and_its_processes_and_takes_its_socket_along(self):
         self.needs_no_checker()
         server = self.shell("echo $$ >process; exec sleep 1000")

@@ -34,14 +34,14 @@ class Folders(unittest.TestCase):
         self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout)
         n, total = len(sizes), sum(sizes)
         files = "file" if n == 1 else "files"
-        self.assertIn(f"folder: {self.folder}, {n} {files} with {total} bytes", result.stdout)
+        self.assertIn(f"Folder {self.folder}: {n} {files} with {total} bytes", result.stdout)
         for topic in "files", "bundles", "descriptors", "slow":
             rows = re.findall(rf"^  {topic} +\d+ +(\d+) +(\d+) +(\d+)  ", result.stdout, re.MULTILINE)
             self.assertEqual([row[:2] for row in rows], [(str(n), str(total))] * 2, topic)
             # What is larger than a message may be is sent as an open file on each topic.
             large = n if topic == "descriptors" else sum(size > 16 << 20 for size in sizes)
             self.assertEqual([row[2] for row in rows], [str(large)] * 2, topic)
-        self.assertTrue(result.stdout.endswith("both sides agree\n"))
+        self.assertTrue(result.stdout.endswith("Both processes agree: all counts and checksums are equal.\n"))
         return result.stdout
 
     def add(self, name, size):

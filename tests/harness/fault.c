@@ -56,6 +56,8 @@ static const struct {
     [SYS_GETRLIMIT] = {"getrlimit", {EPERM}, {0}},
     [SYS_PTHREAD_CREATE] = {"pthread_create", {EAGAIN, EPERM}, {EINVAL}},
     [SYS_PTHREAD_ATFORK] = {"pthread_atfork", {ENOMEM}, {0}},
+    [SYS_POSIX_SPAWNP] = {"posix_spawnp", {EAGAIN, ENOMEM, ENOENT, EACCES, ENOEXEC, ETXTBSY, EPERM}, {0}},
+    [SYS_POSIX_SPAWN_FILE_ACTIONS_ADDDUP2] = {"posix_spawn_file_actions_adddup2", {ENOMEM}, {0}},
     [SYS_TSEARCH] = {"tsearch", {ENOMEM}, {0}},
     [SYS_ATEXIT] = {"atexit", {ENOMEM}, {0}},
 };

@@ -364,6 +364,13 @@ SEAM(int, SYS_PTHREAD_CREATE, errno, pthread_create,
      (pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument),
      (thread, attributes, run, argument))
 
+SEAM(int, SYS_POSIX_SPAWNP, errno, posix_spawnp,
+     (pid_t * pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+      char *const argv[], char *const envp[]),
+     (pid, path, actions, attributes, argv, envp))
+SEAM(int, SYS_POSIX_SPAWN_FILE_ACTIONS_ADDDUP2, errno, posix_spawn_file_actions_adddup2,
+     (posix_spawn_file_actions_t * actions, int fd, int to), (actions, fd, to))
+
 /* The mode, which openat() has only with O_CREAT. */
 int openat(int folder, const char *path, int flags, ...)
 {

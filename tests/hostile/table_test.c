@@ -384,7 +384,7 @@ static void *route(void *router)
 {
 	struct beam_router_failure failure;
 
-	check_int(beam_router_run(router, &failure, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_router_run(router, &failure, 0, BEAM_NOWAIT), -EAGAIN);
 	return NULL;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reading right and the channel's thread, function by function as src/channel/baton.c and src/channel/standby.c have them; the models
+ * The reading right and the channel's thread, function by function as src/link/baton.c and src/link/standby.c have them; the models
  * include it. A model says what waits, what comes and what becomes of it:
  *
  *   WAITERS, GROUP(w)          threads that wait, numbered from 0; in which `struct sleepers` each waits

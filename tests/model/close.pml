@@ -23,7 +23,7 @@ mtype = { NOTHING, WRITTEN, FULL, BROKEN };
 bool goodbye, goodbye_said, died, hand_goodbye, hand_died;
 /* To it: there is room for a batch. */
 bool room = true;
-/* struct beam_channel, under the tx_lock; `pending`: something is in the buffer. */
+/* struct link_writer, under its lock; `pending`: something is in the buffer. */
 bool writing, is_full, pending, goodbye_due, goodbye_sent, broken, send_error, ended;
 bool queued[3], writer_granted[3];
 /* The deadline of lingering is set, known to the thread, has passed. */
@@ -112,7 +112,7 @@ inline standby_wakes()
 	fi
 }
 
-/* One batch, without tx_lock in the middle. `what`: how it went. */
+/* One batch, without the writer's lock in the middle. `what`: how it went. */
 inline write_batch(what, own)
 {
 	atomic {
@@ -294,7 +294,7 @@ has_right: do
 }
 #endif
 
-/* channel_mark_closed(), and write_until() of beam_channel_close(). */
+/* link_close(), and write_until() of link_wait_closed(). */
 active proctype closer()
 {
 	mtype what;

@@ -135,7 +135,7 @@ inline wake_all_claims(by)
 #endif
 }
 
-/* channel_end_reading() */
+/* reading_ended() */
 inline end_reading(by)
 {
 	ended = true;
@@ -316,7 +316,7 @@ end:	do
 }
 
 #ifdef CLOSE
-/* channel_mark_closed() */
+/* link_close() */
 active proctype closer()
 {
 	atomic { send_error = true; kicked = true; kick = true; wake_all_claims(THE_THREAD); nudge() }

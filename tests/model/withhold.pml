@@ -5,7 +5,7 @@
  *
  * Three senders wait and are woken as src/session/credit.c has it, function by function; the reader takes messages and settles attachments
  * as inbox.c, attachments.c and control.c have it. Who reads and how a thread sleeps is the matter of credit.pml; here a sender that waits
- * goes on when it has been woken. What is atomic is done under the tx_lock.
+ * goes on when it has been woken. What is atomic is done under the writer's lock.
  *
  * The numbers are small, so the rule of isolation is scaled: of 8 parts 4 are kept for topics that hold little, which is 1 part. So of 8
  * attachments one is little, and half of them are anybody's. Nobody drains the topic UNDRAINED. The reader keeps KEEP attachments, or

@@ -30,7 +30,7 @@ static inline void spot_end(const struct spot *spot)
 
 static inline const char *abstract_address(void)
 {
-	static char name[64];
+	static _Thread_local char name[64];
 
 	snprintf(name, sizeof name, "@beam-test-listener-%d", (int)getpid());
 	return name;

@@ -268,7 +268,10 @@ static void test_plain_descriptors_and_other_selectors_are_members_too(void)
 	check_int(ready.events, POLLHUP);
 	check_int(beam_select_remove_fd(selector, pipe_fds[0]), 0);
 	check_int(beam_select_remove_fd(selector, pipe_fds[0]), -ENOENT);
+	/* Who was late to remove it has it removed all the same. */
+	check_int(beam_select_add_fd(selector, pipe_fds[0], POLLIN, pipe_fds), 0);
 	close(pipe_fds[0]);
+	check_int(beam_select_remove_fd(selector, pipe_fds[0]), 0);
 	beam_select_unref(outer);
 	close_all();
 }

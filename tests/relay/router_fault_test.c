@@ -79,10 +79,10 @@ static void run(beam_router *router, beam_topic *to, struct tally *tally)
 	beam_message *message;
 
 	for (int i = 0; i < TURNS && tally->delivered + tally->failed < tally->sent; i++) {
-		int r = beam_router_run(router, &failure, shortly());
+		int r = beam_router_run(router, &failure, 0, shortly());
 
 		check(r <= 0);
-		check(r < 0 || (!failure.message && !failure.topic));
+		check(r < 0 || (!failure.message && !failure.topic && !failure.channel));
 		check(!failure.message || failure.topic);
 		if (failure.message) {
 			check_int(beam_message_size(failure.message), 1);
@@ -90,13 +90,12 @@ static void run(beam_router *router, beam_topic *to, struct tally *tally)
 		}
 		beam_message_free(failure.message);
 		beam_topic_unref(failure.topic);
+		beam_channel_unref(failure.channel);
 		while (beam_topic_receive(to, &message, 0, beam_in_ms(r == -ETIMEDOUT ? 1 : 0)) == 1) {
 			check_int(beam_message_attachments(message), 1);
 			tally->delivered++;
 			beam_message_free(message);
 		}
-		if (r == 0)
-			return;
 	}
 }
 

@@ -486,15 +486,15 @@ static void test_routes_come_and_go_while_it_runs(void)
 
 /* ---- Ends ---------------------------------------------------------------------------------------------------------------------------- */
 
-static void test_without_sources_there_is_nothing_to_run_for(void)
+static void test_asked_to_end_with_its_sources_a_router_ends_when_there_are_none(void)
 {
 	struct beam_router_failure failure;
 	struct scene scene;
 
 	begin(&scene);
 	check_int(beam_channel_close(scene.in.channel[0], soon()), 0);
-	check_int(beam_router_run(scene.router, &failure, soon()), 0);
-	check_int(beam_router_run(scene.router, &failure, BEAM_FOREVER), 0);
+	check_int(beam_router_run(scene.router, &failure, BEAM_ROUTER_UNTIL_ENDED, soon()), 0);
+	check_int(beam_router_run(scene.router, &failure, BEAM_ROUTER_UNTIL_ENDED, BEAM_FOREVER), 0);
 	check(!failure.message && !failure.topic);
 	end(&scene);
 }
@@ -516,12 +516,13 @@ static void test_a_source_that_died_is_told_once_and_others_go_on(void)
 	attack_send(&attack);
 	expect_routed(&scene, scene.out.topic[1], "last words");
 	raw_peer_close(&attack.peer);
-	check_int(beam_router_run(scene.router, &failure, soon()), -ECONNRESET);
-	check(!failure.message && !failure.topic && failure.tag == &other);
+	check_int(beam_router_run(scene.router, &failure, 0, soon()), -ECONNRESET);
+	check(!failure.message && !failure.topic && failure.channel == attack.channel && failure.tag == &other);
+	beam_channel_unref(failure.channel);
 	/* The topic that was added by itself is told, those that were accepted are not. */
 	require_int(beam_router_add_topic(scene.router, attack.topic, &attack), 0);
-	check_int(beam_router_run(scene.router, &failure, soon()), -ECONNRESET);
-	check(!failure.message && failure.tag == &attack);
+	check_int(beam_router_run(scene.router, &failure, 0, soon()), -ECONNRESET);
+	check(!failure.message && !failure.channel && failure.tag == &attack);
 	check_string(beam_topic_name(failure.topic), "log");
 	beam_topic_unref(failure.topic);
 	send_text(scene.in.topic[0], "word");
@@ -561,7 +562,7 @@ static void test_a_target_that_ends_while_it_has_no_room_gives_the_message_back(
 	from = open_topic(scene.in.channel[0], "slow");
 	fill(&scene, from);
 	check_int(beam_channel_close(scene.out.channel[1], soon()), 0);
-	check_int(beam_router_run(scene.router, &failure, soon()), -EPIPE);
+	check_int(beam_router_run(scene.router, &failure, 0, soon()), -EPIPE);
 	check(failure.message != NULL);
 	beam_message_free(failure.message);
 	beam_topic_unref(failure.topic);
@@ -578,14 +579,14 @@ static void test_past_its_deadline_a_run_looks_once(void)
 
 	begin(&scene);
 	add(scene.router, (struct beam_route){.handle = handle, .argument = &handler});
-	check_int(beam_router_run(scene.router, &failure, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_router_run(scene.router, &failure, beam_in_ms(0)), -ETIMEDOUT);
+	check_int(beam_router_run(scene.router, &failure, 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_router_run(scene.router, &failure, 0, beam_in_ms(0)), -ETIMEDOUT);
 	from = open_topic(scene.in.channel[0], "a");
 	for (int i = 0; i < 100; i++)
 		send_number(from, 1);
-	check_within(20000, beam_router_run(scene.router, &failure, BEAM_NOWAIT) == -EAGAIN && handler.calls > 0);
+	check_within(20000, beam_router_run(scene.router, &failure, 0, BEAM_NOWAIT) == -EAGAIN && handler.calls > 0);
 	check(handler.calls <= 64);
-	check_within(20000, beam_router_run(scene.router, &failure, BEAM_NOWAIT) == -EAGAIN && handler.calls == 100);
+	check_within(20000, beam_router_run(scene.router, &failure, 0, BEAM_NOWAIT) == -EAGAIN && handler.calls == 100);
 	beam_topic_unref(from);
 	end(&scene);
 }
@@ -598,7 +599,7 @@ static void test_a_run_past_its_deadline_tells_that_the_last_source_has_ended(vo
 	begin(&scene);
 	check_int(beam_channel_close(scene.in.channel[0], soon()), 0);
 	check_int(beam_channel_accept(scene.in.channel[1], &(beam_topic *){NULL}, soon()), 0);
-	check_int(beam_router_run(scene.router, &failure, BEAM_NOWAIT), 0);
+	check_int(beam_router_run(scene.router, &failure, BEAM_ROUTER_UNTIL_ENDED, BEAM_NOWAIT), 0);
 	end(&scene);
 }
 
@@ -616,7 +617,7 @@ static void test_a_topic_is_a_source_once_and_may_be_again_when_it_has_ended(voi
 	check_int(beam_router_add_channel(router, scene.in.channel[1], NULL), -EEXIST);
 	check_int(beam_topic_close_send(scene.in.topic[0]), 0);
 	check_int(beam_topic_receive(scene.in.topic[1], &(beam_message *){NULL}, 0, soon()), 0);
-	check_int(beam_router_run(router, &failure, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_router_run(router, &failure, 0, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_router_add_topic(router, scene.in.topic[1], NULL), 0);
 	beam_router_unref(router);
 	end(&scene);
@@ -648,7 +649,7 @@ static const struct test tests[] = {
     TEST(test_of_threads_that_wait_another_one_goes_on_while_one_handles),
     TEST(test_a_handler_that_takes_its_time_holds_up_its_own_source_alone),
     TEST(test_routes_come_and_go_while_it_runs),
-    TEST(test_without_sources_there_is_nothing_to_run_for),
+    TEST(test_asked_to_end_with_its_sources_a_router_ends_when_there_are_none),
     TEST(test_a_source_that_died_is_told_once_and_others_go_on),
     TEST(test_what_a_target_does_not_take_is_handed_back),
     TEST(test_a_target_that_ends_while_it_has_no_room_gives_the_message_back),

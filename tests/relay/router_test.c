@@ -241,7 +241,7 @@ static void test_a_handler_may_answer_a_call_and_a_topic_is_not_sent_one(void)
 	id = add(scene.router, (struct beam_route){.topic = scene.out.topic[0]});
 	raw_frame(&attack.out, RAW_DATA, 0, 0, 1, 1, "call", 4);
 	attack_send(&attack);
-	check_int(beam_router_run(scene.router, &failure, soon()), -EOPNOTSUPP);
+	check_int(beam_router_run(scene.router, &failure, 0, soon()), -EOPNOTSUPP);
 	beam_message_free(failure.message);
 	beam_topic_unref(failure.topic);
 	check_int(beam_router_remove_route(scene.router, id), 0);
@@ -414,8 +414,8 @@ static void test_nulls_give_einval(void)
 	check_int(beam_router_add_topic(scene.router, NULL, NULL), -EINVAL);
 	check_int(beam_router_add_channel(NULL, scene.in.channel[1], NULL), -EINVAL);
 	check_int(beam_router_add_channel(scene.router, NULL, NULL), -EINVAL);
-	check_int(beam_router_run(NULL, &failure, soon()), -EINVAL);
-	check_int(beam_router_run(scene.router, NULL, soon()), -EINVAL);
+	check_int(beam_router_run(NULL, &failure, 0, soon()), -EINVAL);
+	check_int(beam_router_run(scene.router, NULL, 0, soon()), -EINVAL);
 	end(&scene);
 }
 
@@ -425,7 +425,7 @@ static int use_in_child(void *argument)
 	struct scene *scene = argument;
 	struct beam_route route = {.size = sizeof route, .handle = handle};
 
-	check_int(beam_router_run(scene->router, &failure, soon()), -ECHILD);
+	check_int(beam_router_run(scene->router, &failure, 0, soon()), -ECHILD);
 	check_int(beam_router_add_route(scene->router, &route, NULL), -ECHILD);
 	check_int(beam_router_remove_route(scene->router, 1), -ECHILD);
 	check_int(beam_router_add_topic(scene->router, scene->in.topic[1], NULL), -ECHILD);

@@ -75,7 +75,7 @@ static inline bool run_for_a_moment(struct scene *scene)
 {
 	struct beam_router_failure failure;
 
-	return check_int(beam_router_run(scene->router, &failure, beam_in_ms(1)), -ETIMEDOUT);
+	return check_int(beam_router_run(scene->router, &failure, 0, beam_in_ms(1)), -ETIMEDOUT);
 }
 
 /* Runs until a message is there. */
@@ -104,7 +104,7 @@ static inline uint64_t fill(struct scene *scene, beam_topic *from)
 		sent += r == 0;
 		idle = r == 0 ? 0 : idle + 1;
 		if (r < 0)
-			check_int(beam_router_run(scene->router, &failure, beam_in_ms(5)), -ETIMEDOUT);
+			check_int(beam_router_run(scene->router, &failure, 0, beam_in_ms(5)), -ETIMEDOUT);
 	}
 	check(idle == 20);
 	return sent;
@@ -123,7 +123,7 @@ static inline void expect_failure(struct scene *scene, int error, const char *to
 {
 	struct beam_router_failure failure;
 
-	check_int(beam_router_run(scene->router, &failure, soon()), error);
+	check_int(beam_router_run(scene->router, &failure, 0, soon()), error);
 	require(failure.message && failure.topic);
 	check_string(beam_topic_name(failure.topic), topic);
 	check(failure.tag == &tag);
@@ -169,7 +169,7 @@ static inline unsigned long turns_while_running(struct scene *scene, int millise
 
 	fault_only(FAULT(SYS_EPOLL_WAIT));
 	fault_at(0, 0, false);
-	check_int(beam_router_run(scene->router, &failure, beam_in_ms(milliseconds)), -ETIMEDOUT);
+	check_int(beam_router_run(scene->router, &failure, 0, beam_in_ms(milliseconds)), -ETIMEDOUT);
 	n = fault_calls();
 	fault_off();
 	return n;
@@ -180,7 +180,7 @@ static inline void *run_to_the_end(void *argument)
 {
 	struct beam_router_failure failure;
 
-	check_int(beam_router_run(argument, &failure, soon()), 0);
+	check_int(beam_router_run(argument, &failure, BEAM_ROUTER_UNTIL_ENDED, soon()), 0);
 	return NULL;
 }
 

@@ -269,3 +269,81 @@ void calls_that_wait_in_the_buffer(void)
 	}
 	ends_release(ends, 0);
 }
+
+/* ---- Messages -------------------------------------------------------------------------------- */
+
+/* What was not taken is whole. */
+static void keep(beam_message *message, size_t size, size_t n_fds)
+{
+	check_int(beam_message_size(message), size);
+	check_int(beam_message_attachments(message), n_fds);
+	for (size_t i = 0; i < n_fds; i++)
+		check(fd_open(beam_message_peek_fd(message, i)));
+	beam_message_free(message);
+}
+
+static beam_call *begin_message(struct ends *ends, size_t size, size_t n_fds)
+{
+	beam_message *message = NULL;
+	beam_call *call = NULL;
+
+	if (ledger_message(&message, bulk, size, n_fds) == 0 &&
+	    !result_of(beam_call_begin_message(&call, ends->topic[0], message, 0, soon()), 0, SENDING))
+		keep(message, size, n_fds);
+	return call;
+}
+
+static void answer_message(beam_message *request, size_t size, size_t n_fds, unsigned flags)
+{
+	beam_message *message = NULL;
+
+	if (ledger_message(&message, bulk, size, n_fds) == 0 &&
+	    !result_of(beam_message_reply_message(request, message, flags, soon()), 0, SENDING))
+		keep(message, size, n_fds);
+}
+
+void requests_and_replies_that_are_messages(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_message *request, *message = NULL, *reply = NULL;
+	beam_call *call;
+	pthread_t thread;
+	uint32_t code = 0;
+	int r;
+
+	if (!ends)
+		return;
+	call = begin_message(ends, 30, 2);
+	request = call ? take(ends, 30, 2) : NULL;
+	if (request) {
+		answer_message(request, 40, 1, BEAM_REPLY_MORE);
+		answer_message(request, 50000, 2, 0);
+		receive(call, 40, 1);
+		receive(call, 50000, 2);
+	}
+	beam_message_free(request);
+	if (call)
+		end(call, 0);
+
+	/* The first answer, then the failure. */
+	thread = thread_spawn(answer_and_fail, ends);
+	r = beam_topic_callv(ends->topic[0], NULL, 0, attached, 1, &reply, NULL, 0, soon());
+	check((r == 1 || r == -EREMOTEIO) == (reply != NULL));
+	result_of(r, 1, RECEIVING, -ECANCELED);
+	beam_message_free(reply);
+	reply = NULL;
+	if (ledger_message(&message, bulk, 20, 1) == 0) {
+		r = beam_topic_call_message(ends->topic[0], &message, &reply, &code, 0, soon());
+		check((r == 1 || r == -EREMOTEIO) == (reply != NULL));
+		check(!reply || !message);
+		if (result_of(r, -EREMOTEIO, 1, RECEIVING, -ECANCELED) && code == CODE)
+			check_bytes(beam_message_data(reply), "why", 3);
+		if (message)
+			keep(message, 20, 1);
+		beam_message_free(reply);
+	}
+	beam_topic_close_send(ends->topic[0]);
+	ends_close(ends->channel[0]);
+	thread_wait(thread);
+	ends_release(ends, 1);
+}

@@ -107,8 +107,7 @@ void flow_note(struct flow *flow, beam_message *message)
 	beam_message_free(message);
 }
 
-/* A message object with the descriptors in it, every second one given. */
-static int make_message(beam_message **ret, const unsigned char *bytes, size_t size, size_t n_fds)
+int ledger_message(beam_message **ret, const unsigned char *bytes, size_t size, size_t n_fds)
 {
 	beam_message *message = NULL;
 	int r = beam_message_new(&message, bytes, size);
@@ -139,7 +138,7 @@ static int make_message(beam_message **ret, const unsigned char *bytes, size_t s
 static int send_message(beam_topic *topic, const unsigned char *bytes, size_t size, size_t n_fds, beam_deadline deadline)
 {
 	beam_message *message = NULL;
-	int r = make_message(&message, bytes, size, n_fds);
+	int r = ledger_message(&message, bytes, size, n_fds);
 
 	if (r < 0)
 		return r;

@@ -39,6 +39,9 @@ extern int attached[ATTACHED];
 void attached_open(void);
 void attached_close(void);
 
+/* A message object with the first `n_fds` of them in it, every second one given: 0, or an error. */
+int ledger_message(beam_message **ret, const unsigned char *bytes, size_t size, size_t n_fds);
+
 /* How a message is sent. */
 enum way { SEND, SENDV, SEND_MESSAGE, SEND_MANY };
 

@@ -61,6 +61,7 @@
 	EACH(answers_of_every_kind)                                                                                            \
 	EACH(large_calls_and_many_at_once)                                                                                     \
 	EACH(calls_that_wait_in_the_buffer)                                                                                    \
+	EACH(requests_and_replies_that_are_messages)                                                                           \
 	/* loop.c */                                                                                                           \
 	EACH(descriptors_for_an_event_loop)                                                                                    \
 	EACH(a_channel_run_by_a_loop)                                                                                          \
@@ -78,7 +79,10 @@
 	EACH(a_channel_in_a_message)                                                                                           \
 	EACH(a_channel_sent_on_a_topic)                                                                                        \
 	EACH(messages_forwarded)                                                                                               \
-	EACH(messages_by_routes)
+	EACH(messages_by_routes)                                                                                               \
+	/* spawn.c */                                                                                                          \
+	EACH(a_program_that_is_started)                                                                                        \
+	EACH(a_channel_of_the_environment)
 
 #define SCENARIO_DECLARE(name) void name(void);
 SCENARIOS(SCENARIO_DECLARE)

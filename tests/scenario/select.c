@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A selector of all that can be waited for: each of it is added and told, or was not added. */
+#include <beam/listener.h>
 #include <beam/select.h>
 #include <poll.h>
 #include <scenario/ledger.h>
@@ -26,6 +27,23 @@ static void expect(beam_select *select, const void *tag, unsigned what)
 			told = told || (ready[i].tag == tag && ready[i].what == what);
 	} while (n > 0 && !told && now_ns() < deadline.ns);
 	result_of(told ? 1 : n < 0 ? n : -ETIMEDOUT, 1, -ETIMEDOUT, -EAGAIN);
+}
+
+/* Told once it is closed: whoever waits to be accepted would be told the same way. */
+static void select_a_listener(beam_select *select)
+{
+	beam_listener *listener = NULL;
+	char address[64];
+
+	snprintf(address, sizeof address, "@beam-scenario-select-%d", (int)getpid());
+	if (!result_of(beam_listener_new(&listener, address, NULL), 0, -EMFILE, -ENFILE, -ENOMEM, -EADDRINUSE, -EAGAIN))
+		return;
+	if (added(beam_select_add_listener(select, listener, listener))) {
+		check_int(beam_listener_close(listener), 0);
+		expect(select, listener, BEAM_SELECT_ACCEPT);
+		check_int(beam_select_remove_listener(select, listener), 0);
+	}
+	beam_listener_unref(listener);
 }
 
 static void select_all(beam_select *select, struct ends *ends)
@@ -63,6 +81,32 @@ static void select_all(beam_select *select, struct ends *ends)
 	close(fd);
 }
 
+/* A call whose caller cancels it. */
+static void select_request(beam_select *select, struct ends *ends)
+{
+	beam_message *request = NULL;
+	beam_call *call = NULL;
+
+	if (!result_of(beam_call_begin(&call, ends->topic[0], NULL, 0, NULL, 0, 0, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
+		       -ECONNRESET, -ENOMEM))
+		return;
+	if (result_of(beam_topic_receive(ends->topic[1], &request, 0, soon()), 1, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET,
+		      -ENOMEM)) {
+		int cancelled = beam_message_cancelled_fd(request), room = beam_message_reply_fd(request);
+
+		added(cancelled < 0 ? cancelled : 0);
+		added(room < 0 ? room : 0);
+		if (added(beam_select_add_message(select, request, BEAM_SELECT_CANCELLED | BEAM_SELECT_SEND, &request))) {
+			expect(select, &request, BEAM_SELECT_SEND);
+			check_int(beam_select_remove_message(select, request, BEAM_SELECT_SEND), 0);
+			check_int(beam_call_cancel(call), 0);
+			expect(select, &request, BEAM_SELECT_CANCELLED);
+		}
+	}
+	beam_message_free(request);
+	beam_call_unref(call);
+}
+
 void selecting_among_everything(void)
 {
 	struct ends *ends = ends_make(NULL);
@@ -74,6 +118,8 @@ void selecting_among_everything(void)
 		check(beam_select_ref(select) == select);
 		beam_select_unref(select);
 		select_all(select, ends);
+		select_request(select, ends);
+		select_a_listener(select);
 	}
 	beam_select_unref(select);
 	ends_release(ends, 2);

@@ -5,13 +5,14 @@
 #include <public/ends.h>
 
 static struct ends ends;
+static beam_message *request;
 
 static void expect_none_for_it(long r)
 {
 	check(r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOSPC);
 }
 
-static void select_one_of_three(void *unused)
+static void select_one_of_all(void *unused)
 {
 	struct beam_select_ready ready;
 	beam_select *select = NULL;
@@ -36,6 +37,11 @@ static void select_one_of_three(void *unused)
 		expect_none_for_it(r);
 	else
 		check_int(beam_select_remove_channel(select, ends.channel[1]), 0);
+	r = beam_select_add_message(select, request, BEAM_SELECT_CANCELLED | BEAM_SELECT_SEND, &request);
+	if (r < 0) {
+		expect_none_for_it(r);
+		check_int(beam_select_remove_message(select, request, BEAM_SELECT_CANCELLED), -ENOENT);
+	}
 	r = beam_select_add_fd(select, 0, 0, NULL);
 	if (r < 0 && r != -EPERM)
 		expect_none_for_it(r);
@@ -44,19 +50,25 @@ static void select_one_of_three(void *unused)
 
 static void test_selecting(void)
 {
+	beam_call *call;
+
 	ends_open(&ends, NULL);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
+	require_int(beam_topic_receive(ends.topic[1], &request, 0, soon()), 1);
 	/* Nothing is on its way any more. */
 	for (int i = 0; i < 2; i++) {
 		send_text(ends.topic[i], "quiet");
 		expect_text(ends.topic[!i], "quiet");
 	}
-	/* The topics' descriptors stay. */
-	select_one_of_three(NULL);
+	/* The descriptors of the topics and of the request stay. */
+	select_one_of_all(NULL);
 	/* What the channels' threads do meanwhile, because it is time, is not to fail. */
 	check(fault_sweep_with(&(struct fault_sweep){
-		  .scenario = select_one_of_three,
+		  .scenario = select_one_of_all,
 		  .only = FAULT(SYS_CALLOC) | FAULT(SYS_REALLOC) | FAULT(SYS_EPOLL_CREATE1) | FAULT(SYS_EPOLL_CTL),
-	      }) >= 6);
+	      }) >= 8);
+	beam_message_free(request);
+	beam_call_unref(call);
 	ends_close(&ends);
 }
 

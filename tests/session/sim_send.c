@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What senders and the holder of the writing right do, a turn at a time, as the channel does it: between two turns
- * anything may happen that the tx_lock would allow.
+ * anything may happen that the writer's lock would allow.
  */
 #include <session/sim.h>
 
@@ -750,7 +750,7 @@ static void written(struct sim_side *side, struct sim_sender *sender)
 	}
 }
 
-/* Between two phases the tx_lock is let go. */
+/* Between two phases the writer's lock is let go. */
 static void write_phase(struct sim_side *side)
 {
 	struct sim_sender *sender = side->writer < SIM_SENDERS ? &side->senders[side->writer] : NULL;

@@ -230,18 +230,34 @@ static int process_begin(size_t room, struct start *start)
 
 /* ---- Ending --------------------------------------------------------------------------------------------------------------- */
 
-/* Waits for the process, or kills it if something went wrong or the deadline passes. @return its status, as a shell tells it */
-static int end(size_t room, int error, beam_deadline deadline)
+/* Waits until the process has ended. Before Linux 5.3 only its output keeps to the deadline. */
+static int process_wait_for_end(pid_t pid, int stop, beam_deadline deadline)
+{
+	int ended = pidfd_open(pid, 0);
+	int r = ended >= 0 ? wait_readable(ended, stop, deadline) : errno == ENOSYS ? 0 : -errno;
+
+	process_close_fd(ended);
+	return r;
+}
+
+/* Waits for the process, or kills it if something went wrong or the deadline passes. When nobody
+ * wants its reply any more it gets SIGTERM and loses its output, and has the rest of its time to end.
+ * @return its status, as a shell tells it */
+static int end(size_t room, int error, struct input *output)
 {
 	pid_t pid = processes.rooms[room];
-	int ended = pidfd_open(pid, 0), status = 0;
+	int status = 0;
 
-	/* Before Linux 5.3 only its output keeps to the deadline. */
-	if (error == 0 && (ended >= 0 || errno != ENOSYS))
-		error = ended < 0 ? -errno : wait_readable(ended, -1, deadline);
+	if (error == 0)
+		error = process_wait_for_end(pid, output->stop, output->deadline);
+	if (error == -ECANCELED) {
+		process_close_fd(output->fd);
+		output->fd = -1;
+		kill(-pid, SIGTERM);
+		error = process_wait_for_end(pid, -1, output->deadline);
+	}
 	if (error < 0)
 		kill(-pid, SIGKILL);
-	process_close_fd(ended);
 	/* It is there until it has been waited for, so that the number means no other. */
 	while (waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT) < 0 && errno == EINTR)
 		;
@@ -280,7 +296,7 @@ static int process_run(size_t room, const struct request *request, struct input 
 		r = input_whole(output, &text, &size);
 	if (r == -EMSGSIZE)
 		output->end = 0; /* what is there is too large to go with the failure, too */
-	return end(room, r < 0 ? r : 0, output->deadline);
+	return end(room, r < 0 ? r : 0, output);
 }
 
 /* Whoever is gone, or does not want it any more, needs no reply. */
@@ -297,7 +313,9 @@ static void process_reply(beam_message *request, int status, const struct input 
 
 void processes_serve(size_t room, const struct request *request)
 {
-	struct input output = {.channel = request->channel, .fd = -1, .stop = -1};
+	/* Negative, and never readable, if it is no call or there is no descriptor for that. */
+	int cancelled = beam_message_cancelled_fd(request->message);
+	struct input output = {.channel = request->channel, .fd = -1, .stop = cancelled};
 
 	output.deadline = options.patience < 0 ? BEAM_FOREVER : beam_in_ms(options.patience);
 	int status = process_run(room, request, &output);

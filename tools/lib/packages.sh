@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
 # Sourced by the scripts that need packages of Debian 12.
-# shellcheck shell=bash disable=SC2034 # what is unused here is used there
+# shellcheck shell=bash disable=SC2034 # those scripts use what is unused here
 
-# need_packages NAME...: installs those that are missing. As root, or by sudo.
+# need_packages NAME...: installs the packages that are missing, as root or by sudo.
 need_packages() {
 	local missing=() as_root=() name log
 
@@ -18,21 +18,21 @@ need_packages() {
 	if [ "$(id -u)" -ne 0 ]; then
 		as_root=(sudo)
 	fi
-	echo "installing ${missing[*]}"
+	echo "installing Debian packages: ${missing[*]}"
 	log=$(mktemp)
 	if ! { "${as_root[@]}" apt-get update -q &&
 		"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"; } \
 		>"$log" 2>&1 </dev/null; then
 		cat "$log"
 		rm -f "$log"
-		echo "could not install ${missing[*]}" >&2
+		echo "could not install these Debian packages: ${missing[*]}" >&2
 		return 1
 	fi
 	rm -f "$log"
 }
 
-# What building Beam takes; what its tests take besides; what the benchmark takes to measure others too, and to draw; what the
-# models take; what fuzzing takes, and coverage.
+# The packages for building Beam, for its tests, for the benchmark (which also measures other
+# systems and draws), for the models, for fuzzing, and for coverage.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build)
 TEST_PACKAGES=("${BUILD_PACKAGES[@]}" libcunit1-dev zlib1g-dev libjansson-dev libuv1-dev libglib2.0-dev libsystemd-dev
 	python3 pkg-config scdoc man-db binutils)

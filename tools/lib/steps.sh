@@ -3,8 +3,8 @@
 # Sourced by the scripts that do one step after another.
 # shellcheck shell=bash
 
-# progress TITLE: reads what ninja or ctest writes. On a terminal it shows how far they are, in a
-# line that is written over, at least once a second.
+# progress TITLE: reads the output of ninja or ctest. On a terminal it shows how far they are, in
+# one line that is rewritten at least once a second.
 progress() {
 	local title=$1 part line='' shown='' failed=0 wrong='' begin=$SECONDS status
 	if [ ! -t 1 ]; then
@@ -26,7 +26,7 @@ progress() {
 				shown="${BASH_REMATCH[1]} of ${BASH_REMATCH[2]}, "
 			fi
 			line=''
-		elif [ "$status" -le 128 ]; then # the end; more is a second without a line
+		elif [ "$status" -le 128 ]; then # the end of the output; above 128, a second passed without a line
 			break
 		fi
 		printf '\r\033[K%s ... %s%s%d s' "$title" "$shown" "$wrong" $((SECONDS - begin))
@@ -34,7 +34,8 @@ progress() {
 	printf '\r\033[K%s ... ' "$title"
 }
 
-# what_failed LOG: what ninja, ctest or tests/consumer/run wrote, without what is no failure.
+# what_failed LOG: prints the output of ninja, ctest or tests/consumer/run, without the lines about
+# what succeeded.
 what_failed() {
 	sed -E -e '/^\[[0-9]+\/[0-9]+\] /d' \
 		-e '/^ +Start +[0-9]+: /d' \
@@ -44,8 +45,8 @@ what_failed() {
 		-e '/^[0-9]+% tests passed, /,$d' "$1"
 }
 
-# step TITLE COMMAND...: says what is done, and how long it took. If it fails, what it said about
-# that is shown. The whole of it is in the file step_log names, if it is set.
+# step TITLE COMMAND...: runs the command, and prints the title and how long it took. If the command
+# fails, its output about the failure is shown. If step_log is set, it names a file for all output.
 step() {
 	local title=$1 log begin=$SECONDS
 	shift

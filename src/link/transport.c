@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <base/sys.h>
-#include <channel/transport.h>
 #include <errno.h>
+#include <link/transport.h>
 #include <socket/reaper.h>
 
 ssize_t transport_read(struct transport *transport, const struct iovec *iov, size_t n, struct fd_group *group)

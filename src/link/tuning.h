@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is tuned: how long, how often, how much. None of it decides whether a channel is right, only how quick it is, and what it costs when
+ * What is tuned: how long, how often, how much. None of it decides whether a link is right, only how quick it is, and what it costs when
  * nothing goes on. Figures of the protocol and bounds that callers are promised are not here.
  */
-#ifndef CHANNEL_TUNING_H
-#define CHANNEL_TUNING_H
+#ifndef LINK_TUNING_H
+#define LINK_TUNING_H
 
 enum {
 	/* ---- Reading: baton.c, poll.c, read.c. */
-	/* How often the channel's thread looks whether others go on reading. */
+	/* How often the link's thread looks whether others go on reading. */
 	TICK_NS = 10 * 1000 * 1000,
 	/* The same while others wait and the right lies free for somebody who is expected back. */
 	SHORT_TICK_NS = 2 * 1000 * 1000,
@@ -35,7 +35,7 @@ enum {
 	/* Bytes that are read before others have their turn. */
 	READ_MOST = 256 << 10,
 
-	/* ---- Writing: send_frame.c, standby.c, write.c. */
+	/* ---- Writing: burst.h, burst.c, write.c. */
 	/* So many sends running make a burst. */
 	BURST_SENDS = 16,
 	/* Sends with less time between them are running. */
@@ -48,7 +48,7 @@ enum {
 	RETRY_LAST_NS = 50 * 1000 * 1000,
 
 	/* ---- Waiting and idling: all of them. */
-	/* After so long without traffic a channel gives up memory that it keeps for use again. */
+	/* After so long without traffic a link gives up memory that it keeps for use again. */
 	IDLE_NS = 20 * 1000 * 1000,
 	/* Without a descriptor to be kicked by, whoever waits looks again after so long. */
 	KICKLESS_NS = 10 * 1000 * 1000,

@@ -2,13 +2,13 @@
 #include <base/annotate.h>
 #include <base/sys.h>
 #include <base/thread.h>
-#include <channel/lending.h>
+#include <link/lending.h>
 #include <stdatomic.h>
 
 enum {
 	/* One in so many descriptors of the process is for attachments. */
 	PART = 5,
-	/* A channel has at most so many times what is left. */
+	/* A link has at most so many times what is left. */
 	TIMES_LEFT = 3,
 	/* One in so many is kept free whatever is lent. */
 	PART_FREE = 16,

@@ -3,8 +3,8 @@
  * Polling before sleeping: to be woken costs more than all the rest of a short round trip. It is bounded, lets others run between two looks,
  * and is given up for a while when it does not pay: because nothing comes in time, or because those others keep the core.
  */
-#include <channel/internal.h>
-#include <channel/tuning.h>
+#include <link/link.h>
+#include <link/tuning.h>
 #include <sched.h>
 
 /* Lets others run. False if that took so long that somebody else has worked meanwhile: polling does not pay then. */
@@ -51,23 +51,23 @@ static void poll_paid(struct busy_poll *poll, bool at_once)
 	}
 }
 
-bool poll_busily(struct beam_channel *channel)
+bool poll_busily(struct link *link)
 {
-	struct busy_poll *poll = &channel->busy_poll;
-	int64_t budget = (int64_t)channel->options.busy_poll_us * 1000, begun, now;
+	struct busy_poll *poll = &link->reader.busy_poll;
+	int64_t budget = (int64_t)link->options.busy_poll_us * 1000, begun, now;
 	bool came, at_once = !poll->patient, shortly = true;
 
 	if (!budget)
-		return read_some(channel);
+		return read_some(link);
 	if (poll->fails >= POLL_FAILS && poll->skip) {
 		poll->skip--;
-		return read_some(channel);
+		return read_some(link);
 	}
 	now = begun = clock_now();
 	/* What had to be waited for lately is not there at once this time. */
 	if (poll->patient)
 		shortly = yield_shortly(&now);
-	while (!(came = read_some(channel)) && shortly && now - begun < budget) {
+	while (!(came = read_some(link)) && shortly && now - begun < budget) {
 		at_once = false;
 		shortly = yield_shortly(&now);
 	}

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread that waits for something of a channel: among the sleepers of what it waits for, and among the baton's waiters.
+ * A thread that waits for something of a link: among the sleepers of what it waits for, and among the baton's waiters.
  */
-#ifndef CHANNEL_WAITER_H
-#define CHANNEL_WAITER_H
+#ifndef LINK_WAITER_H
+#define LINK_WAITER_H
 
-#include <channel/internal.h>
+#include <link/link.h>
 
 struct waiter {
 	struct list link, of_baton;
@@ -25,6 +25,6 @@ static inline void waiter_wake(struct waiter *waiter)
 }
 
 /* Someone wanted a leader to look at what it waits for. A kick for good stays. */
-void baton_drain_kick(struct beam_channel *channel);
+void baton_drain_kick(struct link *link);
 
 #endif

@@ -3,22 +3,22 @@
  * The reading right: who reads from the socket, for himself and for the others.
  *
  * Whoever waits for something takes the right if it lies free, and leads: reads until what he waits for has come, or his deadline has.
- * Then he passes it on to the waiter with the latest deadline. When nobody waits the channel's thread stands by:
+ * Then he passes it on to the waiter with the latest deadline. When nobody waits the link's thread stands by:
  *
  *   WATCH  It watches for input, and reads. Only while nobody leads.
  *   REST   Somebody leads, and lets it watch again when he leaves.
  *   TICK   Somebody leads now and then, so often that letting it watch each time would cost too much. It looks every 10 ms whether
  *          anybody has led since: if nobody has, it watches; if the same one has all the time, it rests.
  *
- * So input is never left for more than two ticks, and only while no thread waits for anything on this channel; and there are no ticks
+ * So input is never left for more than two ticks, and only while no thread waits for anything on this link; and there are no ticks
  * when nothing is going on.
  *
  * Whoever has been getting the messages, and has been back to wait for the next within microseconds, is *expected*: the right is left free for
  * him rather than handed over, and who leads steps down for him. If he stays away, a tick, a short one then, gives it to one who waits.
  */
 #include <base/sys.h>
-#include <channel/tuning.h>
-#include <channel/waiter.h>
+#include <link/tuning.h>
+#include <link/waiter.h>
 
 /* A result that no call has. */
 enum { STEP_DOWN = 1 };
@@ -42,62 +42,62 @@ static void set_tick(struct baton *baton, int64_t now)
 	baton->counted = 0;
 }
 
-/* What the channel's thread watches for changes with the mode. 0 or -errno. A loop watches always: it is hardly waiting while somebody leads. */
-static int arm(struct beam_channel *channel, bool armed)
+/* What the link's thread watches for changes with the mode. 0 or -errno. A loop watches always: it is hardly waiting while somebody leads. */
+static int arm(struct link *link, bool armed)
 {
 	int r;
 
-	if (channel->options.loop)
+	if (link->options.loop)
 		return 0;
-	pthread_mutex_lock(&channel->tx_lock);
-	channel->armed = armed;
-	r = standby_watch(channel);
-	if (channel->baton.mode == STANDBY_TICK)
-		write_nudge(channel);
-	pthread_mutex_unlock(&channel->tx_lock);
+	pthread_mutex_lock(&link->writer.lock);
+	link->thread.armed = armed;
+	r = standby_watch(link);
+	if (link->reader.baton.mode == STANDBY_TICK)
+		write_nudge(link);
+	pthread_mutex_unlock(&link->writer.lock);
 	return r;
 }
 
-static void baton_watch(struct beam_channel *channel)
+static void baton_watch(struct link *link)
 {
-	channel->baton.mode = STANDBY_WATCH;
-	if (arm(channel, true) == 0)
+	link->reader.baton.mode = STANDBY_WATCH;
+	if (arm(link, true) == 0)
 		return;
 	/* Without memory for the watch: once more after a tick. */
-	set_tick(&channel->baton, clock_now());
-	arm(channel, false);
+	set_tick(&link->reader.baton, clock_now());
+	arm(link, false);
 }
 
-/* From WATCH, because somebody leads from now on. If the watch could not be ended the channel's thread is woken for nothing. */
-static void stop_watching(struct beam_channel *channel)
+/* From WATCH, because somebody leads from now on. If the watch could not be ended the link's thread is woken for nothing. */
+static void stop_watching(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 	int64_t now = clock_now();
 
 	if (takes_often(baton, now))
 		set_tick(baton, now);
 	else
 		baton->mode = STANDBY_REST;
-	arm(channel, false);
+	arm(link, false);
 }
 
-static bool take_right(struct beam_channel *channel)
+static bool take_right(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 
-	if (baton->taken || baton->over || channel->options.dedicated_reader)
+	if (baton->taken || baton->over || link->options.dedicated_reader)
 		return false;
 	baton->taken = true;
 	baton->led++;
 	if (baton->mode == STANDBY_WATCH)
-		stop_watching(channel);
+		stop_watching(link);
 	return true;
 }
 
 /* Gives the right to a waiter who still sleeps. */
-static bool give_right(struct beam_channel *channel, struct waiter *waiter)
+static bool give_right(struct link *link, struct waiter *waiter)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 
 	pthread_mutex_lock(waiter->lock);
 	waiter->passed_over = true;
@@ -110,33 +110,33 @@ static bool give_right(struct beam_channel *channel, struct waiter *waiter)
 		return false;
 	baton->led++;
 	if (baton->mode == STANDBY_WATCH)
-		stop_watching(channel);
+		stop_watching(link);
 	return true;
 }
 
 /* Gives it to the one with the latest deadline. */
-static bool pass_on(struct beam_channel *channel)
+static bool pass_on(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 	struct waiter *best;
 
-	if (channel->options.dedicated_reader)
+	if (link->options.dedicated_reader)
 		return false;
 	do {
 		best = NULL;
-		for (struct list *link = baton->waiters.next; link != &baton->waiters; link = link->next) {
-			struct waiter *waiter = list_entry(link, struct waiter, of_baton);
+		for (struct list *node = baton->waiters.next; node != &baton->waiters; node = node->next) {
+			struct waiter *waiter = list_entry(node, struct waiter, of_baton);
 
 			if (!waiter->passed_over && (!best || waiter->deadline.ns > best->deadline.ns))
 				best = waiter;
 		}
 		if (!best)
 			return false;
-	} while (!give_right(channel, best));
+	} while (!give_right(link, best));
 	return true;
 }
 
-/* ---- For the channel's thread --------------------------------------------------------------------------------------------------- */
+/* ---- For the link's thread --------------------------------------------------------------------------------------------------- */
 
 void baton_init(struct baton *baton)
 {
@@ -153,9 +153,9 @@ void baton_end(struct baton *baton)
 	condition_end(&baton->left);
 }
 
-bool baton_take(struct beam_channel *channel)
+bool baton_take(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 	bool taken;
 
 	pthread_mutex_lock(&baton->lock);
@@ -173,12 +173,12 @@ static bool is_expected(const struct baton *baton)
 }
 
 /* Somebody begins to wait. */
-static void note_return(struct beam_channel *channel)
+static void note_return(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 
-	if (atomic_load_explicit(&channel->woke, memory_order_relaxed) == WOKE_SOMEBODY)
-		atomic_store_explicit(&channel->woke, WOKE_AND_BACK, memory_order_relaxed);
+	if (atomic_load_explicit(&link->reader.woke, memory_order_relaxed) == WOKE_SOMEBODY)
+		atomic_store_explicit(&link->reader.woke, WOKE_AND_BACK, memory_order_relaxed);
 	if (clock_now() - baton->left_at > SOON_NS) {
 		baton->returns = 0;
 	} else if (++baton->returns >= baton->relied_from + RETURNS_PROVEN) {
@@ -188,21 +188,21 @@ static void note_return(struct beam_channel *channel)
 	}
 }
 
-/* Others wait, and the right lies free for whoever comes back: if nobody does, a tick will give it to one of them. False if the channel's
+/* Others wait, and the right lies free for whoever comes back: if nobody does, a tick will give it to one of them. False if the link's
  * thread cannot be told to tick. */
-static bool expect(struct beam_channel *channel)
+static bool expect(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 	int64_t now = clock_now();
 
 	if (baton->mode != STANDBY_TICK || baton->tick_at.ns - now > SHORT_TICK_NS) {
 		bool told;
 
 		set_tick(baton, now);
-		pthread_mutex_lock(&channel->tx_lock);
-		write_nudge(channel);
-		told = channel->awake;
-		pthread_mutex_unlock(&channel->tx_lock);
+		pthread_mutex_lock(&link->writer.lock);
+		write_nudge(link);
+		told = link->thread.awake;
+		pthread_mutex_unlock(&link->writer.lock);
 		if (!told)
 			return false;
 	}
@@ -211,44 +211,44 @@ static bool expect(struct beam_channel *channel)
 	return true;
 }
 
-static void leave_right(struct beam_channel *channel)
+static void leave_right(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 
-	if (channel->read_over)
+	if (link->reader.over)
 		baton->over = true;
-	if (!baton->over && ((is_expected(baton) && !list_empty(&baton->waiters) && expect(channel)) || pass_on(channel)))
+	if (!baton->over && ((is_expected(baton) && !list_empty(&baton->waiters) && expect(link)) || pass_on(link)))
 		return;
 	baton->taken = false;
 	if (baton->over)
 		pthread_cond_signal(&baton->left);
 	else if (baton->mode == STANDBY_REST || (baton->mode == STANDBY_TICK && baton->dependents))
-		baton_watch(channel);
+		baton_watch(link);
 }
 
-void baton_leave(struct beam_channel *channel)
+void baton_leave(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 
 	pthread_mutex_lock(&baton->lock);
-	leave_right(channel);
+	leave_right(link);
 	pthread_mutex_unlock(&baton->lock);
 }
 
 /* Nobody leads though others wait: who was expected is not back. */
-static void give_up_expecting(struct beam_channel *channel)
+static void give_up_expecting(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 
 	baton->returns = 0;
 	if (baton->relied_from < RETURNS_MOST)
 		baton->relied_from *= 2;
-	baton->taken = pass_on(channel);
+	baton->taken = pass_on(link);
 }
 
-void baton_tick(struct beam_channel *channel)
+void baton_tick(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 
 	pthread_mutex_lock(&baton->lock);
 	if (baton->mode == STANDBY_TICK && deadline_passed(baton->tick_at)) {
@@ -256,56 +256,56 @@ void baton_tick(struct beam_channel *channel)
 		bool waited_for = !baton->taken && !baton->over && !list_empty(&baton->waiters);
 
 		if (waited_for && now - baton->left_at > SOON_NS)
-			give_up_expecting(channel);
+			give_up_expecting(link);
 		if (waited_for || baton->led != baton->led_at_tick)
 			set_tick(baton, now);
 		else if (baton->taken || baton->over)
 			baton->mode = STANDBY_REST;
 		else
-			baton_watch(channel);
+			baton_watch(link);
 	}
 	pthread_mutex_unlock(&baton->lock);
 }
 
-/* Nobody leads: the channel's thread is to read from now on. */
-static void attend(struct beam_channel *channel)
+/* Nobody leads: the link's thread is to read from now on. */
+static void attend(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 
 	if (!baton->taken && !baton->over && baton->mode != STANDBY_WATCH)
-		baton_watch(channel);
+		baton_watch(link);
 }
 
-void baton_attend(struct beam_channel *channel)
+void baton_attend(struct link *link)
 {
-	pthread_mutex_lock(&channel->baton.lock);
-	attend(channel);
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&link->reader.baton.lock);
+	attend(link);
+	pthread_mutex_unlock(&link->reader.baton.lock);
 }
 
-void baton_depend(struct beam_channel *channel)
+void baton_depend(struct link *link)
 {
-	pthread_mutex_lock(&channel->baton.lock);
-	channel->baton.dependents++;
-	attend(channel);
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&link->reader.baton.lock);
+	link->reader.baton.dependents++;
+	attend(link);
+	pthread_mutex_unlock(&link->reader.baton.lock);
 }
 
-void baton_independ(struct beam_channel *channel)
+void baton_independ(struct link *link)
 {
-	pthread_mutex_lock(&channel->baton.lock);
-	channel->baton.dependents--;
-	pthread_mutex_unlock(&channel->baton.lock);
+	pthread_mutex_lock(&link->reader.baton.lock);
+	link->reader.baton.dependents--;
+	pthread_mutex_unlock(&link->reader.baton.lock);
 }
 
-void baton_close(struct beam_channel *channel)
+void baton_close(struct link *link)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 
 	pthread_mutex_lock(&baton->lock);
 	baton->over = true;
 	baton->mode = STANDBY_REST;
-	baton_kick_for_good(channel);
+	baton_kick_for_good(link);
 	while (baton->taken)
 		condition_wait(&baton->left, &baton->lock, BEAM_FOREVER);
 	pthread_mutex_unlock(&baton->lock);
@@ -313,44 +313,44 @@ void baton_close(struct beam_channel *channel)
 
 /* ---- Leading ---------------------------------------------------------------------------------------------------------------------- */
 
-static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
+static void sleep_until(struct link *link, beam_deadline deadline)
 {
-	beam_deadline until = deadline_earlier(deadline, channel->stalled_until), idle = deadline_in(IDLE_NS);
-	int fd = baton_kick(channel), r;
+	beam_deadline until = deadline_earlier(deadline, link->reader.stalled_until), idle = deadline_in(IDLE_NS);
+	int fd = baton_kick(link), r;
 	bool can_be_idle;
 
-	/* A channel without a thread has nobody else who looks. */
-	until = deadline_earlier(until, standby_end_silence(channel, true));
+	/* A link without a thread has nobody else who looks. */
+	until = deadline_earlier(until, standby_end_silence(link, true));
 	if (fd < 0)
 		until = deadline_earlier(until, deadline_in(KICKLESS_NS));
 	can_be_idle = idle.ns < until.ns;
-	r = transport_wait(&channel->transport, POLLIN, fd, can_be_idle ? idle : until);
+	r = transport_wait(&link->transport, POLLIN, fd, can_be_idle ? idle : until);
 
 	if (r < 0 && can_be_idle) {
-		read_trim(channel);
-		attachments_give_back(channel);
-		r = transport_wait(&channel->transport, POLLIN, fd, until);
+		read_trim(link);
+		attachments_give_back(link);
+		r = transport_wait(&link->transport, POLLIN, fd, until);
 	}
 	if (r == 0)
-		baton_drain_kick(channel);
+		baton_drain_kick(link);
 }
 
 /* Reads what there is, or waits until there may be something. */
-static void look(struct beam_channel *channel, beam_deadline deadline)
+static void look(struct link *link, beam_deadline deadline)
 {
-	if (deadline_passed(deadline) ? read_some(channel) : poll_busily(channel)) {
+	if (deadline_passed(deadline) ? read_some(link) : poll_busily(link)) {
 		/* What came may be to be answered. */
-		pthread_mutex_lock(&channel->tx_lock);
-		write_pending(channel);
-		pthread_mutex_unlock(&channel->tx_lock);
+		pthread_mutex_lock(&link->writer.lock);
+		write_pending(link);
+		pthread_mutex_unlock(&link->writer.lock);
 	} else if (!deadline_passed(deadline)) {
-		sleep_until(channel, deadline);
+		sleep_until(link, deadline);
 	}
 }
 
 /* The right is this thread's, and no lock. Returns so, with 0, deadline_error(), or STEP_DOWN: what came was not for this thread, but for one
  * that sleeps, and may be better read by that one. */
-static int baton_lead(struct beam_channel *channel, pthread_mutex_t *lock, struct sleepers *sleepers, uint64_t seen,
+static int baton_lead(struct link *link, pthread_mutex_t *lock, struct sleepers *sleepers, uint64_t seen,
 		      beam_deadline deadline)
 {
 	struct waiter waiter = {.leading = true, .thread = pthread_self()};
@@ -358,22 +358,22 @@ static int baton_lead(struct beam_channel *channel, pthread_mutex_t *lock, struc
 	int r = 0;
 
 	pthread_mutex_lock(lock);
-	while (!r && sleepers->changes == seen && !channel->read_over) {
+	while (!r && sleepers->changes == seen && !link->reader.over) {
 		if (looked && deadline_passed(deadline)) {
 			r = deadline_error(deadline);
 			break;
 		}
 		list_append(&sleepers->list, &waiter.link);
 		pthread_mutex_unlock(lock);
-		atomic_store_explicit(&channel->woke, WOKE_NOBODY, memory_order_relaxed);
-		look(channel, deadline);
+		atomic_store_explicit(&link->reader.woke, WOKE_NOBODY, memory_order_relaxed);
+		look(link, deadline);
 		looked = true;
-		if (atomic_load_explicit(&channel->woke, memory_order_relaxed) != WOKE_NOBODY)
+		if (atomic_load_explicit(&link->reader.woke, memory_order_relaxed) != WOKE_NOBODY)
 			r = STEP_DOWN;
 		pthread_mutex_lock(lock);
 		list_remove(&waiter.link);
 	}
-	if (sleepers->changes != seen || channel->read_over)
+	if (sleepers->changes != seen || link->reader.over)
 		r = 0;
 	pthread_mutex_unlock(lock);
 	return r;
@@ -402,28 +402,28 @@ static int sleep_among(struct baton *baton, struct waiter *waiter, struct sleepe
 }
 
 /* Makes room for whoever is woken by what comes, and is expected back soon, or is back already. The baton's lock is held. */
-static bool step_down(struct beam_channel *channel, struct waiter *waiter)
+static bool step_down(struct link *link, struct waiter *waiter)
 {
-	struct baton *baton = &channel->baton;
-	bool back = atomic_load_explicit(&channel->woke, memory_order_relaxed) == WOKE_AND_BACK;
+	struct baton *baton = &link->reader.baton;
+	bool back = atomic_load_explicit(&link->reader.woke, memory_order_relaxed) == WOKE_AND_BACK;
 	struct waiter *last = list_entry(baton->waiters.previous, struct waiter, of_baton);
 
 	if (!is_expected(baton))
 		return false;
 	if (back && list_empty(&baton->waiters))
 		return false;
-	if (back && !give_right(channel, last)) /* GCOVR_EXCL_BR_LINE: a race, he may just have been woken */
-		return false;                   /* GCOVR_EXCL_LINE: the same */
+	if (back && !give_right(link, last)) /* GCOVR_EXCL_BR_LINE: a race, he may just have been woken */
+		return false;                /* GCOVR_EXCL_LINE: the same */
 	list_append(&baton->waiters, &waiter->of_baton);
-	if (back || expect(channel))
+	if (back || expect(link))
 		return true;
 	list_remove(&waiter->of_baton);
 	return false;
 }
 
-int baton_wait(struct beam_channel *channel, pthread_mutex_t *lock, struct sleepers *sleepers, beam_deadline deadline)
+int baton_wait(struct link *link, pthread_mutex_t *lock, struct sleepers *sleepers, beam_deadline deadline)
 {
-	struct baton *baton = &channel->baton;
+	struct baton *baton = &link->reader.baton;
 	struct waiter waiter = {.lock = lock, .deadline = deadline};
 	uint64_t seen = sleepers->changes;
 	int r = 0;
@@ -431,21 +431,21 @@ int baton_wait(struct beam_channel *channel, pthread_mutex_t *lock, struct sleep
 	pthread_mutex_unlock(lock);
 	list_init(&waiter.link);
 	pthread_mutex_lock(&baton->lock);
-	note_return(channel);
-	waiter.granted = take_right(channel);
+	note_return(link);
+	waiter.granted = take_right(link);
 	if (!waiter.granted && deadline_passed(deadline))
 		r = deadline_error(deadline);
 	while (!r) {
 		if (waiter.granted) {
 			pthread_mutex_unlock(&baton->lock);
-			r = baton_lead(channel, lock, sleepers, seen, deadline);
+			r = baton_lead(link, lock, sleepers, seen, deadline);
 			pthread_mutex_lock(&baton->lock);
 			if (r != STEP_DOWN) {
-				leave_right(channel);
+				leave_right(link);
 				break;
 			}
 			r = 0;
-			if (!step_down(channel, &waiter))
+			if (!step_down(link, &waiter))
 				continue;
 		} else {
 			list_append(&baton->waiters, &waiter.of_baton);

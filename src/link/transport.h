@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a channel moves its bytes and descriptors with: a socket today. The channel knows no more of it than this, so that another way
+ * What a link moves its bytes and descriptors with: a socket today. The link knows no more of it than this, so that another way
  * (a ring in shared memory, with the socket kept for descriptors) can take its place.
  */
-#ifndef CHANNEL_TRANSPORT_H
-#define CHANNEL_TRANSPORT_H
+#ifndef LINK_TRANSPORT_H
+#define LINK_TRANSPORT_H
 
 #include <beam/deadline.h>
 #include <socket/socket.h>
 
 struct transport {
 	int fd;
-	/* Where the channel's thread waits for it, and for what. */
+	/* Where the link's thread waits for it, and for what. */
 	int epoll;
 	uint32_t watched;
 };
@@ -29,7 +29,7 @@ ssize_t transport_read(struct transport *transport, const struct iovec *iov, siz
 ssize_t transport_write(struct transport *transport, const struct iovec *iov, size_t n, const int *fds, size_t n_fds);
 /* As socket_wait(). */
 int transport_wait(struct transport *transport, short events, int kick, beam_deadline deadline);
-/* What the channel's thread is to be woken for from now on: a set of EPOLLIN and its like or, with 0, nothing. 0 or -errno. */
+/* What the link's thread is to be woken for from now on: a set of EPOLLIN and its like or, with 0, nothing. 0 or -errno. */
 int transport_watch(struct transport *transport, uint32_t events);
 /* What was watched has come: a watch for once (EPOLLONESHOT) is over. */
 void transport_fired(struct transport *transport);

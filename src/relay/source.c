@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/* Sources: how they come, how they wait to have something to do, and how they go. */
+#include <base/annotate.h>
+#include <base/clock.h>
+#include <base/sys.h>
+#include <base/thread.h>
+#include <errno.h>
+#include <relay/internal.h>
+
+/* Until what no event announces is tried again. */
+enum { RETRY_MS = 5 };
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+struct source *source_new(void *tag)
+{
+	struct source *source = sys_calloc(1, sizeof *source);
+
+	if (!source)
+		return NULL;
+	annotate_atomic(&source->removed);
+	source->tag = tag;
+	list_init(&source->of_router);
+	list_init(&source->link);
+	list_init(&source->ways);
+	return source;
+}
+
+/* What it holds: afterwards nothing is left of it but its memory. No lock is held. */
+static void source_release(struct source *source)
+{
+	ways_free(source);
+	beam_message_free(source->held);
+	beam_topic_unref(source->target);
+	beam_topic_unref(source->topic);
+	beam_channel_unref(source->channel);
+	beam_listener_unref(source->listener);
+}
+
+void source_free(struct source *source)
+{
+	source_release(source);
+	free(source);
+}
+
+void sources_free_gone(struct beam_router *router)
+{
+	struct list *link;
+
+	while ((link = list_take_first(&router->gone)))
+		free(list_entry(link, struct source, of_router));
+}
+
+/* ---- Waiting --------------------------------------------------------------------------------- */
+
+/* Begins to wait for it, or ends to. The lock is held. */
+static int source_watch(struct beam_router *router, struct source *source)
+{
+	if (source->listener)
+		return beam_select_add_listener(router->select, source->listener, source);
+	if (source->channel)
+		return beam_select_add_channel(router->select, source->channel, source);
+	return beam_select_add_topic(router->select, source->topic, BEAM_SELECT_RECEIVE, source);
+}
+
+void source_unwatch(struct beam_router *router, struct source *source)
+{
+	if (source->listener)
+		beam_select_remove_listener(router->select, source->listener);
+	else if (source->channel)
+		beam_select_remove_channel(router->select, source->channel);
+	else
+		beam_select_remove_topic(router->select, source->topic, BEAM_SELECT_RECEIVE);
+}
+
+/* It waits for room at `target`, or for a while. The lock is held. */
+static void source_stall(struct beam_router *router, struct source *source)
+{
+	int r;
+
+	source->state = SOURCE_STALLED;
+	list_append(&router->stalled, &source->link);
+	if (source->target) {
+		r = beam_select_add_topic(router->select, source->target, BEAM_SELECT_SEND, source->target);
+		/* Others may wait for the same. */
+		if (r == 0 || r == -EEXIST)
+			return;
+		source->target = beam_topic_unref(source->target);
+	}
+	if (!router->timed)
+		router_set_timer(router, RETRY_MS);
+}
+
+bool source_settle(struct beam_router *router, struct source *source)
+{
+	source->running = false;
+	/* The last message that was taken of it has gone. */
+	if (source->removed && !source->held)
+		source->state = SOURCE_ENDED;
+	if (source->state == SOURCE_ENDED) {
+		list_remove(&source->of_router);
+		if (source->removed || list_empty(&router->sources))
+			router_changed(router);
+		return true;
+	}
+	/* What cannot be watched is looked at again in a while. */
+	if (source->state == SOURCE_STALLED || source_watch(router, source) < 0)
+		source_stall(router, source);
+	return false;
+}
+
+/* ---- Adding ---------------------------------------------------------------------------------- */
+
+static bool is_same(const struct source *source, const struct source *other)
+{
+	return source->channel == other->channel && source->topic == other->topic && source->listener == other->listener;
+}
+
+/* True if there is a source like this; one that has its turn is not in the selector. The lock is held. */
+static bool is_source(const struct beam_router *router, const struct source *like)
+{
+	for (struct list *link = router->sources.next; link != &router->sources; link = link->next) {
+		if (is_same(list_entry(link, struct source, of_router), like))
+			return true;
+	}
+	return false;
+}
+
+static int router_add_source(struct beam_router *router, struct source *source)
+{
+	int r;
+
+	pthread_mutex_lock(&router->lock);
+	r = is_source(router, source) ? -EEXIST : source_watch(router, source);
+	if (r == 0)
+		list_append(&router->sources, &source->of_router);
+	pthread_mutex_unlock(&router->lock);
+	return r;
+}
+
+/* One of the three. */
+static int router_add(struct beam_router *router, beam_channel *channel, beam_topic *topic, beam_listener *listener, void *tag)
+{
+	int r = router_check(router);
+	struct source *source;
+
+	if (!r && !channel && !topic && !listener)
+		r = -EINVAL;
+	if (r < 0)
+		return r;
+	source = source_new(tag);
+	if (!source)
+		return -ENOMEM;
+	source->channel = beam_channel_ref(channel);
+	source->topic = beam_topic_ref(topic);
+	source->listener = beam_listener_ref(listener);
+	/* A channel that has no handle is not to be had. */
+	r = channel && !source->channel ? -EPIPE : router_add_source(router, source);
+	if (r < 0)
+		source_free(source);
+	return r;
+}
+
+int beam_router_add_topic(beam_router *router, beam_topic *topic, void *tag)
+{
+	WITHOUT_CANCELLATION;
+
+	return router_add(router, NULL, topic, NULL, tag);
+}
+
+int beam_router_add_channel(beam_router *router, beam_channel *channel, void *tag)
+{
+	WITHOUT_CANCELLATION;
+
+	return router_add(router, channel, NULL, NULL, tag);
+}
+
+int beam_router_add_listener(beam_router *router, beam_listener *listener, void *tag)
+{
+	WITHOUT_CANCELLATION;
+
+	return router_add(router, NULL, NULL, listener, tag);
+}
+
+/* ---- Removing -------------------------------------------------------------------------------- */
+
+/* True if it goes with what is removed: that itself, or a topic that was accepted of that channel. */
+static bool goes_with(const struct source *source, const struct source *removed)
+{
+	return is_same(source, removed) || (source->accepted && beam_topic_channel(source->topic) == removed->channel);
+}
+
+/* True if some of them are still there: messages of theirs are on their way. The lock is held. */
+static bool lingers(const struct beam_router *router, const struct source *removed)
+{
+	for (struct list *link = router->sources.next; link != &router->sources; link = link->next) {
+		const struct source *source = list_entry(link, struct source, of_router);
+
+		if (source->removed && goes_with(source, removed))
+			return true;
+	}
+	return false;
+}
+
+/* Marks those that go with what is removed, and moves them to `gone`, but for those of which a message is on its way. False:
+ * there are none. The lock is held. */
+static bool mark_removed(struct beam_router *router, const struct source *removed, struct list *gone)
+{
+	struct list *link = router->sources.next;
+	bool found = false;
+
+	while (link != &router->sources) {
+		struct source *source = list_entry(link, struct source, of_router);
+
+		link = link->next;
+		if (!goes_with(source, removed))
+			continue;
+		found = true;
+		source->removed = true;
+		if (source->running || source->held)
+			continue;
+		if (source->state == SOURCE_IDLE)
+			source_unwatch(router, source);
+		/* Whoever waits may have been told of it, and finds it ended. */
+		source->state = SOURCE_ENDED;
+		list_remove(&source->link);
+		list_remove(&source->of_router);
+		list_append(gone, &source->of_router);
+	}
+	return found;
+}
+
+/* Frees those that are in no list of the router's any more. The lock is held before and after, and not meanwhile. */
+static void let_go(struct beam_router *router, struct list *gone)
+{
+	pthread_mutex_unlock(&router->lock);
+	for (struct list *link = gone->next; link != gone; link = link->next)
+		source_release(list_entry(link, struct source, of_router));
+	pthread_mutex_lock(&router->lock);
+	list_splice(&router->gone, gone);
+	/* The memory of one is kept while a thread may come back from the selector with it. */
+	if (!router->leading)
+		sources_free_gone(router);
+	router_changed(router);
+}
+
+static int router_remove(struct beam_router *router, const struct source *removed, beam_deadline deadline)
+{
+	int r = router_check(router);
+	bool found, left;
+	struct list gone;
+
+	if (!r && !removed->channel && !removed->topic && !removed->listener)
+		r = -EINVAL;
+	if (r < 0)
+		return r;
+	list_init(&gone);
+	pthread_mutex_lock(&router->lock);
+	found = mark_removed(router, removed, &gone);
+	let_go(router, &gone);
+	while ((left = lingers(router, removed)) && r == 0)
+		r = condition_wait(&router->changed, &router->lock, deadline);
+	pthread_mutex_unlock(&router->lock);
+	return !found ? -ENOENT : left ? r : 0;
+}
+
+int beam_router_remove_topic(beam_router *router, beam_topic *topic, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+
+	return router_remove(router, &(struct source){.topic = topic}, deadline);
+}
+
+int beam_router_remove_channel(beam_router *router, beam_channel *channel, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+
+	return router_remove(router, &(struct source){.channel = channel}, deadline);
+}
+
+int beam_router_remove_listener(beam_router *router, beam_listener *listener, beam_deadline deadline)
+{
+	WITHOUT_CANCELLATION;
+
+	return router_remove(router, &(struct source){.listener = listener}, deadline);
+}

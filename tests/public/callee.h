@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* A callee and its caller, the first side of the ends; what suites of what a callee waits for
+ * are made of. */
+#ifndef PUBLIC_CALLEE_H
+#define PUBLIC_CALLEE_H
+
+#include <poll.h>
+#include <public/ends.h>
+
+static struct ends ends;
+
+static inline beam_call *begin_call(void)
+{
+	beam_call *call = NULL;
+
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
+	return call;
+}
+
+static inline beam_message *take_request(beam_topic *topic)
+{
+	beam_message *request = NULL;
+
+	require_int(beam_topic_receive(topic, &request, 0, soon()), 1);
+	check(beam_message_is_call(request));
+	return request;
+}
+
+/* So many bytes, or -EAGAIN. */
+static inline int reply(beam_message *request, size_t size, unsigned flags)
+{
+	static char bulk[32000];
+	struct iovec iov = {bulk, size};
+
+	return beam_message_replyv(request, &iov, 1, NULL, 0, flags, BEAM_NOWAIT);
+}
+
+static inline bool polls(int fd, int milliseconds)
+{
+	struct pollfd item = {.fd = fd, .events = POLLIN};
+
+	return poll(&item, 1, milliseconds) == 1 && item.revents == POLLIN;
+}
+
+static inline bool shows(int fd)
+{
+	return polls(fd, 0);
+}
+
+#endif
