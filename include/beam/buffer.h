@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file buffer.h
- * Shared buffers: memory that goes to another process as an attachment, without being copied.
+ * Shared buffers: memory that is sent to other processes as an attachment, without being copied.
  *
- * A buffer is made, filled, sealed and sent, any number of times, to anyone. Sealed it cannot be written to, made larger or made smaller
- * again by anybody, so that a receiver that does not trust the sender can map it (memfd_create(2), F_ADD_SEALS in fcntl(2)). On the wire
- * it is a descriptor like others.
+ * A buffer is created, filled and sealed, and then sent any number of times, to any number of
+ * receivers. Nobody can write to a sealed buffer or change its size. A receiver can therefore map
+ * it without trusting the sender (memfd_create(2), F_ADD_SEALS in fcntl(2)). It is sent as a
+ * descriptor like any other.
  *
- * A buffer belongs to one thread at a time until it is sealed. One that is sealed, or was received, is the same for all, and any number of
- * threads may read and send it at once; only beam_buffer_free() must be the last. It has nothing to do with channels: it may
- * come from one, go to another, and outlive both.
+ * Until it is sealed, a buffer belongs to one thread at a time. A buffer that is sealed or was
+ * received can be read and sent by any number of threads at once. Only beam_buffer_free() must come
+ * last. A buffer does not depend on a channel: it may come from one channel, go to another, and
+ * outlive both.
  *
- * In a forked child of its maker a buffer that was not sealed is not there: beam_buffer_data() is NULL, beam_buffer_seal() gives -ECHILD;
- * only the maker fills it. Sealed and received ones are the child's as well.
+ * A buffer that was not sealed at the time of a fork does not exist in the child:
+ * beam_buffer_data() returns NULL, and beam_buffer_seal() returns -ECHILD. Sealed and received
+ * buffers exist in the child as well.
  */
 #ifndef BEAM_BUFFER_H
 #define BEAM_BUFFER_H
@@ -25,90 +28,100 @@ BEAM_BEGIN
 typedef struct beam_buffer beam_buffer;
 
 /**
- * Makes a buffer. Its memory is taken at once, so that filling it can neither fail nor raise SIGBUS; it belongs to this process's
- * limits, wherever it is sent.
+ * Creates a buffer. Its memory is allocated at once, so that filling it can neither fail nor raise
+ * SIGBUS. The memory is charged to this process, wherever the buffer is sent.
  *
- * @param ret   takes the buffer, the caller's to free; untouched on failure
- * @param size  bytes, at least 1; all zero at first. The process's limit of a file's size bounds it (RLIMIT_FSIZE in setrlimit(2)), and
- *              so does the memory that the machine has.
- * @retval 0        done
- * @retval -EINVAL  `ret` is NULL or `size` is 0
- * @retval -EFBIG   `size` is over RLIMIT_FSIZE
- * @retval -ENOMEM, -ENOSPC  no memory
- * @retval -EMFILE, -ENFILE  no free descriptor
- * @retval -ENOSYS  the kernel knows no memfd_create() (before Linux 3.17)
+ * @param ret   receives the buffer, which the caller frees; untouched on failure
+ * @param size  the size in bytes, at least 1. The bytes are zero at first. The size is limited by
+ *              the maximum size of a file (RLIMIT_FSIZE, setrlimit(2)) and by the memory of the
+ *              machine.
+ * @retval 0                 The buffer was created.
+ * @retval -EINVAL           `ret` is NULL, or `size` is 0.
+ * @retval -EFBIG            `size` is greater than RLIMIT_FSIZE.
+ * @retval -ENOMEM, -ENOSPC  There is no memory for the buffer.
+ * @retval -EMFILE, -ENFILE  There is no free descriptor.
+ * @retval -ENOSYS           The kernel does not have memfd_create(2) (before Linux 3.17).
  */
 BEAM_API int beam_buffer_new(beam_buffer **ret, size_t size) BEAM_CHECKED;
 
 /**
- * Frees a buffer: its mapping and its descriptor. What was sent of it stays with its receivers.
+ * Frees a buffer: its mapping and its descriptor. Receivers keep what was sent to them.
  *
  * @param buffer  NULL is allowed and does nothing
  */
 BEAM_API void beam_buffer_free(beam_buffer *buffer);
 
 /**
- * The bytes, to be read.
+ * Returns the bytes for reading.
  *
- * @return the buffer's own, valid and at the same place until it is freed; NULL for NULL, and in a forked child if the buffer is not sealed
+ * @return the bytes, which belong to the buffer, and whose address stays the same until it is
+ *         freed; NULL if `buffer` is NULL, and for an unsealed buffer in a forked child
  */
 BEAM_API const void *beam_buffer_data(const beam_buffer *buffer);
 
-/** @return the size in bytes; 0 for NULL */
+/** @return the size in bytes; 0 if `buffer` is NULL */
 BEAM_API size_t beam_buffer_size(const beam_buffer *buffer);
 
 /**
- * The bytes, to be filled in.
+ * Returns the bytes for writing.
  *
- * @return where beam_buffer_data() is; NULL if the buffer is sealed or was received. Writing there once it is sealed raises SIGSEGV.
+ * @return the same address as beam_buffer_data(); NULL if the buffer is sealed or was received.
+ *         After sealing, a write to this address raises SIGSEGV.
  */
 BEAM_API void *beam_buffer_writable(beam_buffer *buffer);
 
 /**
- * Seals a buffer for good, and gives the descriptor to attach: for beam_topic_sendv(), beam_send(), and whatever else takes
- * descriptors. Any number of times: a buffer that is sealed already, or was received, only gives its descriptor.
+ * Seals a buffer permanently, and returns the descriptor to attach: for beam_topic_sendv(),
+ * beam_send(), and any other function that sends descriptors. If the buffer is already sealed or
+ * was received, the function only returns its descriptor.
  *
- * @return the descriptor, 0 or more, which stays the buffer's: not to be closed, nor used after the buffer is freed
- * @retval -EINVAL  `buffer` is NULL
- * @retval -ECHILD  in a forked child, of a buffer that is not sealed
- * @retval -EBUSY   something still writes there: input that the kernel does straight into the memory (io_uring, direct I/O)
- * @retval -ENOMEM  no memory
+ * @return the descriptor, which belongs to the buffer: do not close it, and do not use it after the
+ *         buffer was freed
+ * @retval -EINVAL  `buffer` is NULL.
+ * @retval -ECHILD  This is a forked child, and the buffer was not sealed before the fork.
+ * @retval -EBUSY   Something is still writing to the buffer: input that the kernel stores directly
+ *                  in the memory (io_uring, direct I/O).
+ * @retval -ENOMEM  There is not enough memory to seal the buffer.
  *
- * On failure the buffer can be sealed later, and still be filled in, unless beam_buffer_writable() is NULL now, when there was
- * no memory twice.
+ * On failure the buffer can be sealed later. It can also still be filled in, unless there was not
+ * enough memory to make it writable again. In that case beam_buffer_writable() returns NULL.
  */
 BEAM_API int beam_buffer_seal(beam_buffer *buffer) BEAM_CHECKED;
 
 /**
- * Seals a buffer and attaches it to a message, by a duplicate of its descriptor.
+ * Seals a buffer, and attaches a duplicate of its descriptor to a message.
  *
- * @param buffer  stays the caller's, sealed whatever becomes of the message
- * @retval 0  done
+ * @param buffer  belongs to the caller. It remains sealed, whatever happens to the message.
+ * @retval 0  The buffer was attached.
  * @retval -EINVAL, -ECHILD, -EBUSY, -ENOMEM  as for beam_buffer_seal()
- * @retval -EINVAL, -EMFILE, -E2BIG, -ENOMEM  as for beam_message_add_fd(): the buffer is sealed nevertheless
+ * @retval -EINVAL, -EMFILE, -E2BIG, -ENOMEM  as for beam_message_add_fd(); the buffer is sealed
+ *            nevertheless
  */
 BEAM_API int beam_message_add_buffer(beam_message *message, beam_buffer *buffer) BEAM_CHECKED;
 
 /**
- * Takes an attachment as a shared buffer, mapped to be read.
+ * Takes an attachment out of a message as a shared buffer, and maps it for reading.
  *
- * What a peer sends is believed only as far as the kernel vouches for it: the attachment must be a memfd of ordinary memory, sealed with
- * F_SEAL_SHRINK and F_SEAL_WRITE, so that it cannot change or be cut off any more, at least 1 byte long, and not sparse. None of the checks
- * can be made to wait. The memory was taken by, and is charged to, the process that filled it. A peer that hides what is missing behind the
- * end of its buffer (FALLOC_FL_KEEP_SIZE in fallocate(2)) can have reading take memory here: at most the buffer's size, which
- * `max` bounds.
+ * The attachment must be safe to read, whoever sent it. It must be a memfd of ordinary memory,
+ * sealed with F_SEAL_SHRINK and F_SEAL_WRITE, so that it can no longer change or be truncated. It
+ * must be at least 1 byte long, and not sparse. The sender cannot make any of these checks block.
+ * The buffer's memory is charged to the process that filled it. A peer can hide missing memory
+ * behind the end of its buffer (FALLOC_FL_KEEP_SIZE, fallocate(2)). Reading the buffer then
+ * allocates memory here, at most the buffer's size, which `max` limits.
  *
- * @param index  of the attachment, from 0
- * @param max    the largest buffer to accept, in bytes
- * @param ret    takes the buffer, the caller's to free; untouched on failure
- * @retval 0         done: the message does not have the attachment any more, as after beam_message_take_fd()
- * @retval -EINVAL   `message` or `ret` is NULL
- * @retval -ENOENT, -EMFILE, -EACCES  there is no such attachment, it was taken, or it was lost: as for beam_message_peek_fd()
- * @retval -EBADMSG  it is no such buffer
- * @retval -EMSGSIZE it is larger than `max`
- * @retval -ENOMEM, -EAGAIN  it cannot be mapped (mmap(2))
+ * @param index  the attachment, counted from 0
+ * @param max    the size in bytes of the largest buffer to accept
+ * @param ret    receives the buffer, which the caller frees; untouched on failure
+ * @retval 0                 The attachment has been taken out of the message, as by
+ *                           beam_message_take_fd().
+ * @retval -EINVAL           `message` or `ret` is NULL.
+ * @retval -ENOENT, -EMFILE, -EACCES  There is no such attachment, it has been taken, or it was
+ *                           lost, as for beam_message_peek_fd().
+ * @retval -EBADMSG          The attachment is not a buffer that is safe to read.
+ * @retval -EMSGSIZE         The buffer is larger than `max`.
+ * @retval -ENOMEM, -EAGAIN  The buffer cannot be mapped (mmap(2)).
  *
- * On failure the attachment stays in the message as it was.
+ * On failure the attachment stays in the message, unchanged.
  */
 BEAM_API int beam_message_take_buffer(beam_message *message, size_t index, size_t max, beam_buffer **ret) BEAM_CHECKED;
 

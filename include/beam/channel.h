@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file channel.h
- * Channels: a unix socket shared by many topics and many threads.
+ * Channels: a Unix socket that many topics and many threads share.
  *
- * A channel owns its socket and a thread that reads it. Every function may be called from any thread at any time, but for
- * using a handle that was released. Blocking calls on one channel do not block each other. Thread cancellation is disabled inside
- * them; none is async-signal-safe.
+ * A channel owns its socket and a thread that reads it. Every function can be called from any
+ * thread at any time, on any handle that has not been released. Blocking calls on a channel do not
+ * block each other. Thread cancellation is disabled inside the functions. None of them is
+ * async-signal-safe.
  *
- * Handles are counted. When the last channel handle is released the channel closes; topics and messages that are still held keep
- * their memory and may be used and freed afterwards.
+ * Handles are counted. When the last handle of a channel is released, the channel closes. Topics
+ * and messages that are still held remain valid, and can be used and freed afterwards.
  *
- * In a forked child every function on a channel or topic of the parent gives -ECHILD, and releasing handles does nothing; the
- * child's copies of the channels' sockets are closed. Copies of attachments that are on their way or wait to be received stay in
- * the child until it runs another program or ends, as do sockets that another thread was just connecting, accepting or closing. The child may make channels of its own.
+ * In a forked child every function on a channel or topic of the parent returns -ECHILD, and
+ * releasing handles does nothing. The child's copies of the channels' sockets are closed. FORK in
+ * beam(7) says which other descriptors stay open in the child. The child can create channels of its
+ * own.
  *
  * The errors that several functions share:
  *
- *     -EINVAL      a NULL where none may be, or an option out of its range
- *     -EAGAIN      it would wait, and the deadline is BEAM_NOWAIT
- *     -ETIMEDOUT   the deadline passed first
- *     -EPIPE       the channel was closed, here or by the other side's goodbye
- *     -ECONNRESET  the other side died: its socket closed without goodbye, or it did not answer (idle_timeout_ms)
- *     -EPROTO      the other side broke the protocol; beam_channel_breach() says how
- *     -ENOMEM      no memory
- *     -ECHILD      the channel belongs to the process that this one was forked from
+ *     -EINVAL      a required parameter is NULL, or an option is out of its range
+ *     -EAGAIN      the call would have to wait, and the deadline is BEAM_NOWAIT
+ *     -ETIMEDOUT   the deadline passed
+ *     -EPIPE       the channel was closed, here or by the peer
+ *     -ECONNRESET  the peer died: its socket was closed but the channel was not, or it did not
+ *                  answer (idle_timeout_ms); or the channel was aborted
+ *     -EPROTO      the peer violated the protocol; beam_channel_breach() names the rule
+ *     -ENOMEM      there is no memory
+ *     -ECHILD      the channel belongs to the parent of this forked process
  */
 #ifndef BEAM_CHANNEL_H
 #define BEAM_CHANNEL_H
@@ -37,84 +40,91 @@ BEAM_BEGIN
 typedef struct beam_channel beam_channel;
 typedef struct beam_topic beam_topic;
 
-/** What becomes of a topic that the other side opens and nobody here has opened. */
+/** What to do when the peer sends on a topic that is not open here. */
 enum beam_unknown_topics {
-	/** Its messages wait in its first window until somebody opens or accepts it. */
+	/** Its messages wait in its first window until the topic is opened or accepted. */
 	BEAM_TOPICS_ACCEPT = 0,
-	/** It is refused: the other side's sends on it give -ECONNREFUSED. */
+	/** The topic is refused. The peer's sends on it return -ECONNREFUSED. */
 	BEAM_TOPICS_REFUSE = 1,
 };
 
 /**
- * Options of a channel. Begin with BEAM_CHANNEL_OPTIONS and change what you need: the size field lets a newer library take
- * an older program's options.
+ * The options of a channel. Start from BEAM_CHANNEL_OPTIONS and change the fields that you need.
+ * The size field lets a newer library accept the options of an older program.
+ * beam_channel_from_fd(3) describes each option in detail.
  *
- * What this side accepts bounds its memory. Messages that wait are charged at most topics × topic_window_bytes + pool_bytes.
- * They take up to 1.8 times what they are charged if all are empty, 1.4 times with 64 bytes each, and 1.1 times from 1,000
- * bytes on. Reading takes up to 5 MiB more, and up to 8 MiB that large messages lay in are kept for the next ones until the
- * channel has been idle for a moment.
+ * The fields from `topics` to `attachments` limit what this side accepts, and so bound its memory.
+ * Messages that wait are charged at most topics × topic_window_bytes + pool_bytes. They take up to
+ * 1.8 times as much memory as they are charged if all are empty, 1.4 times with 64 bytes each, and
+ * 1.1 times from 1,000 bytes on. Reading takes up to 5 MiB more. Up to 8 MiB of memory that held
+ * large messages is kept for the next ones until the channel has been idle for a moment.
  *
- * It also bounds the descriptors that the other side can open here. An attachment counts from the moment it is read until the
- * program has taken it (beam_message_take_fd() and others) or the library has closed it. So a message that is held with its
- * attachments keeps others from coming, and so does a descriptor whose close lasts; but only on this channel.
+ * The limits also bound the descriptors that the peer can open here. An attachment counts from the
+ * moment it is read until the program has taken it (beam_message_take_fd() and others) or the
+ * library has closed it. A message that is held with its attachments therefore keeps other
+ * attachments from coming, and so does a descriptor whose close blocks, but only on this channel.
  *
- * Topics that are not drained leave others their share. As long as at most sixteen other topics, or calls with replies that
- * nobody receives, hold attachments or bytes of the pool, a topic can always have 3/64 of this side's attachments and 3/64
- * of its pool. A message needs of the pool what does not fit into half of its topic's window. One that needs more
- * than 3/64 goes while less than a quarter is held. One that needs more than a quarter goes when nobody holds anything, and
- * until it has been received the promise does not hold. So let message_bytes be at most a quarter of pool_bytes, and
- * message_attachments at most a quarter of the attachments, as far as the promise is needed.
+ * FLOW CONTROL in beam(7) says which share of the pool and of the attachments each topic can always
+ * get. For that guarantee message_bytes must be at most a quarter of pool_bytes, and
+ * message_attachments at most a quarter of the attachments.
  */
 struct beam_channel_options {
 	/** sizeof(struct beam_channel_options) */
 	size_t size;
-	/** Topics that the other side may have open at once: 64 to 65,535. */
+	/** How many topics the peer may have open at a time: 64 to 65,535. */
 	uint32_t topics;
-	/** Calls that the other side may have in flight at once: 64 to 65,535. */
+	/** How many calls the peer may have in flight at a time: 64 to 65,535. */
 	uint32_t calls;
-	/** The largest message accepted, in bytes: 1 MiB to 1 GiB. */
+	/** The size of the largest message to accept, in bytes: 1 MiB to 1 GiB. */
 	uint32_t message_bytes;
-	/** The most attachments of one message accepted: at most 253; 0: none at all. With `attachments` 0 it is lowered to half
-	 *  of what a channel of this process can have at most. */
+	/** How many attachments a message may have: 0 to 253. If `attachments` is 0, this limit is
+	 *  lowered to half of the most that a channel of this process can have. */
 	uint32_t message_attachments;
-	/** Bytes (64 a message besides its payload) that wait on one topic before its senders wait: 64 KiB to 1 GiB. */
+	/** How many bytes may wait on a topic before senders on it have to wait: 64 KiB to 1 GiB.
+	 *  Each message counts 64 bytes in addition to its payload. */
 	uint32_t topic_window_bytes;
-	/** Attachments that wait on one topic before its senders wait: at most 65,535, and not below message_attachments. The default
-	 *  is raised to them. */
+	/** How many attachments may wait on a topic before senders on it have to wait:
+	 *  message_attachments to 65,535. The default is raised to message_attachments if
+	 *  necessary. */
 	uint32_t topic_window_attachments;
-	/** Bytes that large messages of all topics may take beyond their windows: 1 MiB to 1 GiB, and not below message_bytes. The
-	 *  default is raised to them. */
+	/** How many bytes the large messages of all topics may take in addition to their windows: 1
+	 *  MiB to 1 GiB, and at least message_bytes. The default is raised to message_bytes if
+	 *  necessary. */
 	uint32_t pool_bytes;
-	/** Attachments of the whole channel that are here at once: at most 65,535, and not below message_attachments. 0: it shares
-	 *  with the other channels of the process, which together borrow a fifth of RLIMIT_NOFILE, as long as so much is free. A
-	 *  channel has at most three times what is left for the others, and at most 512: with 1,024 descriptors one channel has
-	 *  up to 153, and begins with half of that. What a peer does not use for a moment is borrowed by others. */
+	/** How many attachments of the whole channel may be here at a time: message_attachments to
+	 *  65,535. If 0, the channel shares a fifth of RLIMIT_NOFILE with the other channels of the
+	 *  process, and can have at most 512. */
 	uint32_t attachments;
-	/** The outgoing buffer, in bytes: 16 KiB to 64 MiB. */
+	/** The size of the outgoing buffer, in bytes: 16 KiB to 64 MiB. */
 	uint32_t buffer_bytes;
-	/** SO_SNDBUF asked for, in bytes; 0 leaves the socket's own, unless it is below 128 KiB. The kernel may grant less
-	 *  (net.core.wmem_max). With less than 72,128 a payload that is not in memory can break the channel (-ECONNRESET). */
+	/** The size to request with SO_SNDBUF, in bytes: 0 to 2^31 - 1. 0 keeps the size that the
+	 *  socket has, unless that is less than 128 KiB. The kernel may grant less
+	 *  (net.core.wmem_max). With less than 72,128 bytes, a payload that is not in memory can
+	 *  break the channel (-ECONNRESET). */
 	uint32_t socket_buffer_bytes;
-	/** How long a frame that has begun to arrive may take, once the socket ran dry, in milliseconds; 0: for ever. Descriptors
-	 *  that came for a message that is not whole yet are kept for so long, and for 5,000 ms at most, while nothing else comes. */
+	/** How long a frame that has begun to arrive may take, once the socket has been read empty,
+	 *  in milliseconds; 0: no limit. Descriptors that came for an incomplete message are kept
+	 *  for the same time, but for at most 5,000 ms, while nothing else arrives. */
 	uint32_t frame_timeout_ms;
-	/** How long the release of the last handle goes on sending what was accepted, in the background, in milliseconds. */
+	/** How long the channel continues to send accepted messages in the background after its
+	 *  last handle was released, in milliseconds. */
 	uint32_t linger_ms;
 	/** An enum beam_unknown_topics. */
 	uint32_t unknown_topics;
-	/** How long a thread that waits looks at the socket again and again before it sleeps, in microseconds, while that pays: at most
-	 *  10,000; 0: never. */
+	/** How long a waiting thread polls the socket before it sleeps, in microseconds: at most
+	 *  10,000; 0: never. The library gives up polling that does not pay off. */
 	uint32_t busy_poll_us;
-	/** 0: a thread that waits reads for itself and the others, which spares a change of threads; the channel's own thread reads
-	 *  when none waits. 1: only the channel's own thread reads, for programs whose threads may be held up while they wait, by a
-	 *  low priority or by handlers of signals. */
+	/** If 0, a thread that waits reads the socket for itself and for the other threads, which
+	 *  avoids switching threads. The channel's own thread reads when no thread waits. If 1,
+	 *  only the channel's own thread reads. This is for programs whose threads can be held up
+	 *  while they wait, by a low priority or by signal handlers. */
 	uint32_t dedicated_reader;
-	/** 0: the channel has a thread of its own. 1: it has none, and is run by the caller's event loop (event.h). */
+	/** If 0, the channel has a thread of its own. If 1, it has none, and is driven by the
+	 *  caller's event loop (event.h). */
 	uint32_t loop;
-	/** 0: the other side may be silent for ever. Else, in milliseconds: when it has been silent for half of this time it is asked
-	 *  whether it is there, and when it does not answer within the other half the channel ends with -ECONNRESET. This finds
-	 *  a peer that is gone though its socket is open, for instance because it was sent to this process and lies in a queue
-	 *  here. A peer that cannot answer, which no peer of this library is, ends so too. */
+	/** In milliseconds; 0: no limit. When the peer has been silent for half of this time, it is
+	 *  asked whether it is alive. If it does not answer within the other half, the channel ends
+	 *  with -ECONNRESET. This detects a peer that is gone although its socket is open. */
 	uint32_t idle_timeout_ms;
 };
 
@@ -142,47 +152,55 @@ struct beam_channel_options {
 	}
 
 /**
- * Tells which option is out of its range, for those that make a channel say -EINVAL only.
+ * Finds the first option that is out of its range. The functions that create a channel only return
+ * -EINVAL.
  *
- * @param ret_name  takes the name of the first one, a constant string; untouched if there is none
- * @retval 0        a channel can be made with them
- * @retval -EINVAL  `ret_name` is out of its range, or does not fit another option; "size": it was
- *                  never set. Or a NULL, and then `ret_name` is untouched
- * @retval -E2BIG   the options are from a newer library and set what this one does not know
+ * @param ret_name  receives the name of the option, a constant string; untouched if there is none
+ * @retval 0        A channel can be created with the options.
+ * @retval -EINVAL  The option `ret_name` is out of its range, or does not fit another option. It is
+ *                  "size" if the size was never set. This error is also returned if a parameter is
+ *                  NULL, and then `ret_name` is untouched.
+ * @retval -E2BIG   The options come from a newer library, and set an option that this library does
+ *                  not know.
  *
- * Safe from any thread, and in a forked child.
+ * Can be called from any thread, and in a forked child.
  */
 BEAM_API int beam_channel_options_check(const struct beam_channel_options *options, const char **ret_name) BEAM_CHECKED;
 
 /**
- * Makes a channel of a connected unix stream socket. Both sides are equals; neither waits for the other here.
+ * Creates a channel from a connected Unix stream socket. The two sides are equal, and neither waits
+ * for the other here.
  *
- * @param ret      takes the channel, one handle; untouched on failure
- * @param fd       the channel's on success, still the caller's on failure. It must be fresh: nothing else may read or write it.
+ * @param ret      receives the channel, as one handle; untouched on failure
+ * @param fd       belongs to the channel on success and to the caller on failure. It must be fresh:
+ *                 nothing else may read or write it.
  * @param options  NULL: the defaults
- * @retval 0            done
- * @retval -EINVAL      `ret` is NULL, or an option is out of its range
- * @retval -E2BIG       the options are from a newer library and set what this one does not know
- * @retval -EBADF       `fd` is not open
- * @retval -ENOTSOCK    `fd` is not a socket
- * @retval -EPROTOTYPE  not a unix socket, or not SOCK_STREAM
- * @retval -ENOTCONN    not connected
- * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  no descriptors, memory or thread for it
+ * @retval 0            The channel was created.
+ * @retval -EINVAL      `ret` is NULL, or an option is out of its range.
+ * @retval -E2BIG       The options come from a newer library, and set an option that this library
+ *                      does not know.
+ * @retval -EBADF       `fd` is not open.
+ * @retval -ENOTSOCK    `fd` is not a socket.
+ * @retval -EPROTOTYPE  `fd` is not a Unix socket, or not SOCK_STREAM.
+ * @retval -ENOTCONN    `fd` is not connected.
+ * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  There are no free descriptors, no memory or no thread
+ *                      for the channel.
  */
 BEAM_API int beam_channel_from_fd(beam_channel **ret, int fd, const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Options of a connection. Begin with BEAM_CONNECT_OPTIONS and change what you need.
+ * The options of a connection. Start from BEAM_CONNECT_OPTIONS and change the fields that you need.
  */
 struct beam_connect_options {
 	/** sizeof(struct beam_connect_options) */
 	size_t size;
-	/** Of the channel; NULL: the defaults. */
+	/** The options of the channel; NULL: the defaults. */
 	const struct beam_channel_options *channel;
-	/** 0: without a server connecting fails at once. 1: it tries again until the deadline when it
-	 * gets -ENOENT, -ECONNREFUSED or -EACCES, as from a server that is starting. */
+	/** If 1, connecting tries again until the deadline after -ENOENT, -ECONNREFUSED and
+	 *  -EACCES, which occur while a server is starting. If 0, it fails at once. */
 	uint32_t wait_for_server;
-	/** The user that the server must run as; (uid_t)-1: any. The kernel names the one who called listen(2) last. */
+	/** The user that the server must run as; (uid_t)-1: any. It is the user of the process that
+	 *  called listen(2) last. */
 	uid_t server_uid;
 };
 
@@ -196,25 +214,26 @@ struct beam_connect_options {
 	}
 
 /**
- * Connects to a listening unix stream socket and makes a channel of the connection.
+ * Connects to a listening Unix stream socket, and creates a channel from the connection.
  *
- * @param ret       as above
- * @param address   a path, or '@' and an abstract name; at most 107 bytes
+ * @param ret       receives the channel, as one handle; untouched on failure
+ * @param address   a path, or '@' followed by an abstract name, of at most 107 bytes
  * @param options   NULL: the defaults
- * @param deadline  until when to wait for room in the listener's backlog and, if asked for, for the
- *                  listener
- * @retval 0              done
+ * @param deadline  how long to wait for room in the listener's backlog and, if wait_for_server is
+ *                  1, for the listener
+ * @retval 0              The channel was created.
  * @retval -EINVAL        `ret` or `address` is NULL, the address is empty, or an option is out of
- *                        its range
- * @retval -ENAMETOOLONG  the address does not fit
- * @retval -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -ELOOP  there is no server there, or not for
- *                        us. With wait_for_server the first two are waited out, and -EACCES is told
- *                        at the deadline, if permissions are still missing
- * @retval -EPERM         the server runs as another user than server_uid. It was not sent a byte
- * @retval -EPROTOTYPE    the server's socket is not SOCK_STREAM
- * @retval -EAGAIN, -ETIMEDOUT  there was no room or no server, with BEAM_NOWAIT or until the
- *                        deadline
- * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM  as above
+ *                        its range.
+ * @retval -ENAMETOOLONG  The address is longer than 107 bytes.
+ * @retval -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -ELOOP  There is no server, or this process
+ *                        may not connect to it. With wait_for_server the call waits instead of
+ *                        returning -ENOENT or -ECONNREFUSED, and returns -EACCES only if
+ *                        permissions are still missing at the deadline.
+ * @retval -EPERM         The server runs as a user other than server_uid. Nothing was sent to it.
+ * @retval -EPROTOTYPE    The server's socket is not SOCK_STREAM.
+ * @retval -EAGAIN, -ETIMEDOUT  There was no room or no server, with BEAM_NOWAIT or before the
+ *                        deadline.
+ * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd()
  */
 BEAM_API int beam_channel_connect(beam_channel **ret, const char *address, const struct beam_connect_options *options,
 				  beam_deadline deadline) BEAM_CHECKED;
@@ -223,131 +242,158 @@ BEAM_API int beam_channel_connect(beam_channel **ret, const char *address, const
  * Takes another handle.
  *
  * @param channel  NULL is allowed
- * @return `channel`; NULL if it has no handle any more, as one may find it by beam_topic_channel()
+ * @return `channel`; NULL if it has no handle any more, which is possible for a channel from
+ *         beam_topic_channel()
  */
 BEAM_API beam_channel *beam_channel_ref(beam_channel *channel);
 
 /**
- * Releases a handle. With the last one the channel closes as by beam_channel_close(), and what was accepted is sent in the
- * background for at most linger_ms. Never waits.
+ * Releases a handle. With the last one the channel closes, as by beam_channel_close(), and accepted
+ * messages are sent in the background for at most linger_ms. Never waits.
  *
  * @param channel  NULL is allowed and does nothing
- * @return NULL, to be assigned to the variable that held the handle
+ * @return NULL, which can be assigned to the variable that held the handle
  */
 BEAM_API beam_channel *beam_channel_unref(beam_channel *channel);
 
 /**
- * Keeps a pointer of the program's with a channel, for all who hold it, until another one is set.
- * The library does nothing with it. Safe from any thread.
+ * Stores a pointer of the program's in a channel. All holders of the channel share the pointer. The
+ * library does not use it. Can be called from any thread.
  *
  * @param channel  NULL is allowed and does nothing
- * @param data     the caller's: it is neither followed nor freed
+ * @param data     belongs to the caller
  */
 BEAM_API void beam_channel_set_user_data(beam_channel *channel, void *data);
 
-/** @return the pointer that was set last; NULL if none was, and for NULL. Also in a forked child */
+/**
+ * @return the pointer that was set last; NULL if none was set or `channel` is NULL. Works in a
+ *         forked child
+ */
 BEAM_API void *beam_channel_user_data(const beam_channel *channel);
 
 /**
- * Closes a channel: everyone who waits on it is woken, sends give -EPIPE, what was accepted is sent, then goodbye is said. What
- * arrived whole can still be received. Any number of times, from any thread, also while others use the channel. The handle stays to be released.
+ * Closes a channel. All threads that wait on it are woken, sends return -EPIPE from now on, and
+ * accepted messages are still sent. Then the peer is told that the channel is closed. Messages that
+ * arrived whole can still be received.
  *
- * @param deadline  until when to wait for what was accepted; past it the library goes on in the background for at most linger_ms
- * @retval 0            the kernel has everything and the goodbye; or everything, and the other side had said goodbye and left
- * @retval -EAGAIN, -ETIMEDOUT  not yet: it goes on
- * @retval -ECONNRESET, -EPROTO, -ENOMEM  the connection had ended so: what was accepted may be lost
- * @retval -EPIPE       what was accepted may be lost: the other side had closed
- * @retval -EINVAL      `channel` is NULL
- * @retval -ECHILD      in a forked child
+ * The function can be called any number of times, from any thread, and while other threads use the
+ * channel. The handle must still be released.
+ *
+ * @param deadline  how long to wait for accepted messages to be sent. After that the library
+ *                  continues in the background, for at most linger_ms.
+ * @retval 0        The kernel has everything, including the notice to the peer. It need not have
+ *                  the notice if the peer had closed the channel and left.
+ * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
+ * @retval -ECONNRESET, -EPROTO, -ENOMEM  The connection had ended with this error. Accepted
+ *                  messages may be lost.
+ * @retval -EPIPE   The peer had closed the channel. Accepted messages may be lost.
+ * @retval -EINVAL  `channel` is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_channel_close(beam_channel *channel, beam_deadline deadline);
 
 /**
- * Ends a channel at once, as the death of this process would: the other side gets what has been
- * sent, and then -ECONNRESET. What was accepted and has not been sent is lost. Everyone who waits
- * here is woken with -ECONNRESET, which is also what everything gives from now on, once what
- * arrived whole has been received. A relay passes a crash on by it.
+ * Ends a channel at once, as the death of this process would. Messages that were accepted and not
+ * yet sent are lost. The peer receives what was sent, and then -ECONNRESET. All threads that wait
+ * here are woken with -ECONNRESET. Sends return this error from now on, and so do receives once the
+ * messages that arrived whole have been received. A relay uses this function to pass on a crash.
  *
- * Never waits. Any number of times, from any thread, also while others use the channel. After
- * beam_channel_close() it ends what still goes on in the background, and the errors stay those of
- * the close; a goodbye that has been said stays said. The handle stays to be released.
+ * The function never waits. It can be called any number of times, from any thread, and while other
+ * threads use the channel. After beam_channel_close() it ends what is still going on in the
+ * background, and functions continue to return the errors of the close. If the peer has already
+ * been told of the close, it sees an orderly end. The handle must still be released.
  *
- * @retval 0        done
- * @retval -EINVAL  `channel` is NULL
- * @retval -ECHILD  in a forked child
+ * @retval 0        The channel has ended.
+ * @retval -EINVAL  `channel` is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_channel_abort(beam_channel *channel);
 
 /**
- * Waits until the kernel has everything that was accepted from any thread before this call.
+ * Waits until the kernel has everything that any thread had sent before this call.
  *
- * @retval 0  it has
- * @retval -EAGAIN, -ETIMEDOUT  not yet: it goes on
- * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  the connection has ended: what was accepted may be lost
- * @retval others  a message accepted earlier was dropped because the kernel refused its descriptor (-EINVAL, -EPERM, …); said once
- * @retval -EINVAL  `channel` is NULL
- * @retval -ECHILD  in a forked child
+ * @retval 0        The kernel has everything.
+ * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
+ * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The connection has ended. Accepted messages may be
+ *                  lost.
+ * @retval others   A message accepted earlier was dropped because the kernel refused its descriptor
+ *                  (-EINVAL, -EPERM, …). This is reported once, here or by the next send on the
+ *                  topic.
+ * @retval -EINVAL  `channel` is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_channel_flush(beam_channel *channel, beam_deadline deadline) BEAM_CHECKED;
 
-/** Who is at the other end. */
+/** The identity of the peer. */
 struct beam_peer {
-	/** Of no meaning unless `has_pid`. It is then the number of no process, and never 0 or negative: kill(2) fails with ESRCH. */
+	/** Meaningless unless `has_pid`. Otherwise it is a number that no process has, and never 0
+	 *  or negative, so that kill(2) fails with ESRCH. */
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
-	/** False if the process has no number in the pid namespace of this one: it runs outside of the container, for instance. */
+	/** False if the process has no process id in the pid namespace of this one, for example
+	 *  because it runs outside of the container. */
 	bool has_pid;
 };
 
 /**
- * The credentials of the other end, as the kernel noted them when the connection was made (SO_PEERCRED, unix(7)). The pid may be
- * another process's by now, or unknown: decide by uid.
+ * Returns the credentials of the peer, as the kernel recorded them when the connection was made
+ * (SO_PEERCRED, unix(7)). The process id can have been reused by now, or can be unknown, so decide
+ * by uid.
  *
  * @param ret  untouched on failure
- * @retval 0         done
- * @retval -ENODATA  the channel is made of a socket pair, of which the kernel would name the creator, whoever holds the other end
- * @retval -EINVAL, -ECHILD  as above
+ * @retval 0                 The credentials were stored.
+ * @retval -ENODATA          The channel was created from a socket pair. The kernel would name the
+ *                           process that created the pair, whoever holds the other end.
+ * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_peer(beam_channel *channel, struct beam_peer *ret) BEAM_CHECKED;
 
 /**
- * The supplementary groups of the other end's process, as they were when the connection was made (SO_PEERGROUPS).
+ * Returns the supplementary groups of the peer's process, as they were when the connection was made
+ * (SO_PEERGROUPS).
  *
- * @param ret   takes them, `size` at most
- * @param size  how many fit; 0: only how many there are is asked
- * @return how many there are
- * @retval -ERANGE   more than `size`
- * @retval -ENODATA  as by beam_channel_peer(), or the channel has ended
- * @retval -EINVAL, -ECHILD  as above; or `ret` is NULL and `size` is not 0
+ * @param ret   receives at most `size` groups
+ * @param size  how many groups fit; with 0 the function only returns their number
+ * @return the number of groups
+ * @retval -ERANGE           There are more than `size`.
+ * @retval -ENODATA          as for beam_channel_peer(), or the channel has ended, or the kernel is
+ *                           too old
+ * @retval -EINVAL, -ECHILD  as listed at the top of this file; -EINVAL also if `ret` is NULL and
+ *                           `size` is not 0
  */
 BEAM_API int beam_channel_peer_groups(beam_channel *channel, gid_t *ret, size_t size) BEAM_CHECKED;
 
 /**
- * A pidfd of the process that connected or, on the client's side, that listened (SO_PEERPIDFD, Linux 6.5; pidfd_open(2)). Unlike the
- * pid it never comes to mean another process.
+ * Returns a pidfd of the process that connected or, on the client's side, that called listen(2)
+ * last (SO_PEERPIDFD, Linux 6.5; pidfd_open(2)). Unlike a process id, it never refers to another
+ * process.
  *
- * @return a descriptor, close-on-exec, the caller's to be closed
- * @retval -ENODATA  as above; or the kernel does not know: it is older, or the process has ended
- * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor or memory for it
- * @retval -EINVAL, -ECHILD  as above
+ * @return a descriptor, close-on-exec, which the caller closes
+ * @retval -ENODATA          as for beam_channel_peer_groups(), or the process has ended
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for it.
+ * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_peer_pidfd(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * The label that the security module gives the other end (SO_PEERSEC; SELinux, Smack, AppArmor).
+ * Returns the label that a security module assigns to the peer (SO_PEERSEC; SELinux, Smack,
+ * AppArmor).
  *
- * @param ret   takes it, ended by a NUL
- * @param size  bytes that fit; 0: only its length is asked, which may be told as one more
- * @return its length, without the NUL
- * @retval -ERANGE   it does not fit with its NUL
- * @retval -ENODATA  as above; or there is no module that labels sockets
- * @retval -EINVAL, -ECHILD  as above; or `ret` is NULL and `size` is not 0
+ * @param ret   receives the label with a final NUL
+ * @param size  how many bytes fit; with 0 the function only returns the label's length, or one more
+ * @return the length of the label without its NUL
+ * @retval -ERANGE           The label does not fit with its NUL.
+ * @retval -ENODATA          as for beam_channel_peer_groups(), or no security module labels sockets
+ * @retval -EINVAL, -ECHILD  as listed at the top of this file; -EINVAL also if `ret` is NULL and
+ *                           `size` is not 0
  */
 BEAM_API int beam_channel_peer_label(beam_channel *channel, char *ret, size_t size) BEAM_CHECKED;
 
-/** What a side accepts; the fields are those of struct beam_channel_options. `attachments` is what it granted at first: it may
- *  lend more, up to a limit of its own. */
+/**
+ * What a side accepts. The fields are those of struct beam_channel_options. `attachments` is what
+ * the peer granted first. It may grant more later, up to a limit of its own.
+ */
 struct beam_limits {
 	uint32_t topics;
 	uint32_t calls;
@@ -360,67 +406,72 @@ struct beam_limits {
 };
 
 /**
- * Waits for the other side's HELLO and tells its limits. Sending does not need this: it begins with limits that hold for everyone, and a message
- * that needs more (over 1 MiB, or with attachments) waits for HELLO by itself, until its deadline.
+ * Waits until the peer has sent HELLO, the first frame of each side, and returns the peer's limits.
+ * A program does not need this function before sending. It can send at once within limits that
+ * every peer accepts, and a message that exceeds these, with more than 1 MiB or with attachments,
+ * waits for HELLO by itself, until its deadline.
  *
- * @param ret   takes as many limits as fit; untouched on failure
- * @param size  sizeof(struct beam_limits), so that the struct may grow
- * @retval 0  done
- * @retval -EAGAIN, -ETIMEDOUT  it has not come, with BEAM_NOWAIT or before the deadline
- * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as above
+ * @param ret   receives as many limits as fit; untouched on failure
+ * @param size  sizeof(struct beam_limits)
+ * @retval 0  The limits were stored.
+ * @retval -EAGAIN, -ETIMEDOUT  HELLO has not arrived, with BEAM_NOWAIT or before the deadline.
+ * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as listed at the top of this
+ *            file
  */
 BEAM_API int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, size_t size,
 				 beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Waits for a topic that the other side opened and nobody here has opened yet, and opens it. One that the other side closed again without
- * having sent anything is not told.
+ * Waits for a topic that the peer has opened and nobody has opened here, and opens it. A topic that
+ * the peer has closed again without having sent anything is not returned.
  *
- * @param ret  takes the topic, a handle to be released by beam_topic_unref(); untouched unless the result is 1
- * @retval 1  a topic, in the order in which they came
- * @retval 0  there will be no more: the channel was closed in order, by either side
- * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as above
+ * @param ret  receives the topic, as a handle to be released by beam_topic_unref(); untouched
+ *             unless the result is 1
+ * @retval 1  A topic was opened. Topics are returned in the order in which their names arrived.
+ * @retval 0  There will be no more topics, because the channel was closed by either side.
+ * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as listed at the
+ *            top of this file
  */
 BEAM_API int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * The rule of the protocol that the other side broke.
+ * Returns the rule of the protocol that the peer violated. docs/protocol.md explains every rule.
  *
- * @return a text that is never freed, or NULL if none was broken
+ * @return a string that is never freed; NULL if no rule was violated
  *
- * Never fails. Source: docs/protocol.md names every rule.
+ * Never fails.
  */
 BEAM_API const char *beam_channel_breach(beam_channel *channel);
 
-/** Counters of a channel or of a topic, since it was made. */
+/** The counters of a channel or of a topic since its creation. */
 struct beam_statistics {
-	/** Messages, payload bytes and attachments accepted for sending. */
+	/** Messages, payload bytes and attachments that were accepted for sending. */
 	uint64_t messages_sent;
 	uint64_t bytes_sent;
 	uint64_t attachments_sent;
-	/** The same, taken by receivers. */
+	/** The same, received by the program. */
 	uint64_t messages_received;
 	uint64_t bytes_received;
 	uint64_t attachments_received;
-	/** Messages accepted here of which the kernel did not take everything. */
+	/** Messages that were accepted here and that the kernel did not take as a whole. */
 	uint64_t messages_lost;
-	/** Attachments that the kernel could not install on arrival; counted for the channel, 0 for a topic. */
+	/** Attachments that the kernel could not install on arrival; always 0 for a topic. */
 	uint64_t attachments_lost;
-	/** Messages that arrived and were thrown away because their topic was closed here. */
+	/** Messages that arrived and were discarded because their topic was closed here. */
 	uint64_t messages_discarded;
-	/** What waits to be received now. */
+	/** What is currently waiting to be received. */
 	uint64_t messages_queued;
 	uint64_t bytes_queued;
 	uint64_t attachments_queued;
 };
 
 /**
- * The counters of a channel.
+ * Returns the counters of a channel.
  *
- * @param ret   takes as many counters as fit
- * @param size  sizeof(struct beam_statistics), so that the struct may grow
- * @retval 0  done
- * @retval -EINVAL, -ECHILD  as above
+ * @param ret   receives as many counters as fit
+ * @param size  sizeof(struct beam_statistics)
+ * @retval 0                 The counters were stored.
+ * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, size_t size) BEAM_CHECKED;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file common.h
- * What every public header of Beam needs: visibility, C++ linkage, compiler checks.
+ * What every public header of Beam needs: symbol visibility, C++ linkage and compiler checks.
  */
 #ifndef BEAM_COMMON_H
 #define BEAM_COMMON_H
@@ -10,10 +10,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/** Marks what libbeam.so exports; everything else is hidden. */
+/** Marks a function that libbeam.so exports. All other symbols are hidden. */
 #define BEAM_API __attribute__((visibility("default")))
 
-/** A result that must be looked at. */
+/** Marks a function whose result must be checked. */
 #define BEAM_CHECKED __attribute__((warn_unused_result))
 
 #ifdef __cplusplus

@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file core.h
- * The five functions of Docker's pkg/beam, for any connected unix socket.
+ * The five functions of Docker's pkg/beam, for any connected Unix socket.
  *
- * Nothing is kept between calls: no buffer, no thread, no state. The framing follows from the socket's type:
+ * Nothing is kept between calls: no buffer, no thread, no state. The type of the socket determines
+ * the framing:
  *
- *  - SOCK_STREAM: four bytes big-endian (bit 31: a descriptor came with the first byte of this message; bits 0-30: the
- *    payload's length), then the payload. This is what the Go code speaks.
- *  - SOCK_SEQPACKET: a packet is a message, without a header.
- *  - The bare form of the first Go version, by the functions whose names end in `_bare`: a stream of payload without boundaries.
+ * - SOCK_STREAM: four bytes in big-endian order, then the payload. Bits 0 to 30 are the length of
+ *   the payload. Bit 31 is set if a descriptor comes with the first byte of the message. The Go
+ *   code speaks this form.
+ * - SOCK_SEQPACKET: each packet is a message, without a header.
+ * - The functions whose names end in `_bare` use the form of the first Go version: a stream of
+ *   payload without message boundaries.
  *
- * A message carries at most one attachment; if more than one arrives the first is kept and the others are closed. The
- * socket may be in blocking mode or not. Several threads may use one socket only if at most one sends and one receives at a time.
+ * A message carries at most one attachment. If more arrive, the first is kept and the others are
+ * closed. The socket may be in blocking or non-blocking mode. On one socket, at most one thread may
+ * send and at most one may receive at a time.
  *
- * A deadline that passes in mid-message on a stream leaves the stream out of step: that is -ECONNABORTED, and the socket is
- * good for nothing but closing.
+ * If the deadline passes in the middle of a message on a stream, the call returns -ECONNABORTED. It
+ * is then no longer known where the next message begins: the stream is out of step, and can only be
+ * closed.
  */
 #ifndef BEAM_CORE_H
 #define BEAM_CORE_H
@@ -29,97 +34,110 @@ BEAM_BEGIN
 /**
  * Sends one message.
  *
- * @param socket    a connected unix socket, SOCK_STREAM or SOCK_SEQPACKET
+ * @param socket    a connected Unix socket, SOCK_STREAM or SOCK_SEQPACKET
  * @param data      the payload, borrowed; may be NULL if `size` is 0
- * @param size      bytes: at most 2^31 - 1 on a stream, what a packet holds on SOCK_SEQPACKET
+ * @param size      the payload's size in bytes: at most 2^31 - 1 on a stream, and what a packet can
+ *                  hold on SOCK_SEQPACKET
  * @param fd        the attachment, borrowed, or -1 for none
- * @param deadline  until when to wait for room
- * @retval 0              sent: the kernel has all of it
- * @retval -EINVAL        `data` is NULL with `size` > 0, `fd` is below -1, or of a kind that cannot be passed (io_uring)
- * @retval -EBADF         `socket` or `fd` is not open
- * @retval -ENOTSOCK      `socket` is not a socket
- * @retval -EPROTOTYPE    not a unix socket, or of another type
- * @retval -ENOTCONN      not connected
- * @retval -EMSGSIZE      too large
- * @retval -EFAULT        the payload is not in memory: nothing was sent
- * @retval -EAGAIN, -ETIMEDOUT  no room, with BEAM_NOWAIT or at the deadline: nothing was sent. Too many descriptors in flight
- *                        for this user (ETOOMANYREFS) ends the same way.
- * @retval -ECONNABORTED  the deadline passed, or the kernel failed (as for memory that is not there), when a part had been sent; the attachment may have gone
- * @retval -EPIPE, -ECONNRESET  the other end is closed
- * @retval -EPERM         the other end takes no descriptors (SO_PASSRIGHTS)
+ * @param deadline  how long to wait for room
+ * @retval 0              The kernel has all of the message.
+ * @retval -EINVAL        `data` is NULL and `size` is not 0, or `fd` is less than -1, or the kernel
+ *                        cannot pass a descriptor of this kind (io_uring).
+ * @retval -EBADF         `socket` or `fd` is not open.
+ * @retval -ENOTSOCK      `socket` is not a socket.
+ * @retval -EPROTOTYPE    `socket` is not a Unix socket, or of another type.
+ * @retval -ENOTCONN      `socket` is not connected.
+ * @retval -EMSGSIZE      The message is too large.
+ * @retval -EFAULT        The payload is not in memory. Nothing was sent.
+ * @retval -EAGAIN, -ETIMEDOUT  There is no room, with BEAM_NOWAIT or at the deadline. Nothing was
+ *                        sent. These errors are also returned if this user has too many descriptors
+ *                        in flight (ETOOMANYREFS).
+ * @retval -ECONNABORTED  Part of the message had been sent when the deadline passed or the kernel
+ *                        failed, for example because the rest of the payload is not in memory. The
+ *                        attachment may have been sent.
+ * @retval -EPIPE, -ECONNRESET  The peer has closed the connection.
+ * @retval -EPERM         The peer does not accept descriptors (SO_PASSRIGHTS).
  */
 BEAM_API int beam_send(int socket, const void *data, size_t size, int fd, beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Receives one message.
  *
- * @param socket    as above
- * @param ret       takes the message, the caller's to free; untouched unless the result is 1
- * @param limit     the largest payload to accept, in bytes; memory is spent as bytes arrive, never by the announced length
- * @param deadline  until when to wait
- * @retval 1              a message
- * @retval 0              the other end closed, between messages
- * @retval -EINVAL        `ret` is NULL
+ * @param socket    as for beam_send()
+ * @param ret       receives the message, which the caller frees; untouched unless the result is 1
+ * @param limit     the size of the largest payload to accept, in bytes. Memory is allocated as
+ *                  bytes arrive, not by the length that the sender announced.
+ * @param deadline  how long to wait
+ * @retval 1              A message was received.
+ * @retval 0              The peer has closed the connection between messages.
+ * @retval -EINVAL        `ret` is NULL.
  * @retval -EBADF, -ENOTSOCK, -EPROTOTYPE, -ENOTCONN  as for beam_send()
- * @retval -EAGAIN, -ETIMEDOUT  nothing came, with BEAM_NOWAIT or before the deadline
- * @retval -ECONNABORTED  the deadline passed in mid-message
- * @retval -ECONNRESET    the other end died, or closed in mid-message
- * @retval -EMSGSIZE      the payload is over `limit`; a packet is consumed, a stream is out of step
- * @retval -EPROTO        the header and the descriptors that came do not agree; a stream is out of step
- * @retval -ENOMEM        no memory; a stream is out of step
+ * @retval -EAGAIN, -ETIMEDOUT  No message arrived, with BEAM_NOWAIT or before the deadline.
+ * @retval -ECONNABORTED  The deadline passed in the middle of a message.
+ * @retval -ECONNRESET    The peer died, or closed the connection in the middle of a message.
+ * @retval -EMSGSIZE      The payload is larger than `limit`. A packet is consumed. A stream is out
+ *                        of step.
+ * @retval -EPROTO        The header announced a descriptor that did not come, or one came
+ *                        unannounced. A stream is out of step.
+ * @retval -ENOMEM        There is no memory for the message. A stream is out of step.
  *
- * An attachment that was lost on arrival is a property of the message: beam_message_peek_fd(). No error leaves a descriptor behind.
+ * An attachment that was lost on arrival is not an error of this function: beam_message_peek_fd()
+ * returns the reason. A receive that fails leaves no descriptor open.
  */
 BEAM_API int beam_receive(int socket, beam_message **ret, size_t limit, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Sends payload, and at most one descriptor with its first byte, without any framing.
+ * Sends payload without framing, and at most one descriptor with its first byte.
  *
- * As beam_send(), for SOCK_STREAM only; besides
- * @retval -EINVAL  `size` is 0: the bare form has no empty messages
+ * The parameters and errors are those of beam_send(), for SOCK_STREAM only, and also:
+ * @retval -EINVAL  `size` is 0. The bare form has no empty messages.
  */
 BEAM_API int beam_send_bare(int socket, const void *data, size_t size, int fd, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Receives what there is, at most `limit` bytes and 64 KiB: the bare form has no boundaries.
+ * Receives what is available, at most `limit` bytes and at most 64 KiB. The bare form has no
+ * message boundaries.
  *
- * As beam_receive(), for SOCK_STREAM only; besides
- * @retval -EINVAL  `limit` is 0
+ * The parameters and errors are those of beam_receive(), for SOCK_STREAM only, and also:
+ * @retval -EINVAL  `limit` is 0.
  */
 BEAM_API int beam_receive_bare(int socket, beam_message **ret, size_t limit, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Sends a message with one end of a new stream socket pair, and keeps the other.
+ * Sends a message with one end of a new stream socket pair, and returns the other end.
  *
- * @param ret_fd  takes the end that is kept, close-on-exec, the caller's to close; untouched on failure
+ * @param ret_fd  receives the other end, close-on-exec, which the caller closes; untouched on
+ *                failure
  *
- * The other parameters and the errors are those of beam_send(); besides
- * @retval -EINVAL  `ret_fd` is NULL
- * @retval -EMFILE, -ENFILE, -ENOMEM  no pair can be made
+ * The other parameters and the errors are those of beam_send(), and also:
+ * @retval -EINVAL  `ret_fd` is NULL.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There are no free descriptors or no memory for a pair.
  */
 BEAM_API int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Makes a pair of connected unix sockets, close-on-exec, in blocking mode.
+ * Creates a pair of connected Unix sockets, close-on-exec and in blocking mode.
  *
- * @param type     SOCK_STREAM or SOCK_SEQPACKET (the latter with SO_PASSCRED, which tells an empty packet from the end)
- * @param ret_fds  takes both ends, the caller's to close; untouched on failure
- * @retval 0            done
- * @retval -EINVAL      `ret_fds` is NULL, or another type
- * @retval -EMFILE, -ENFILE, -ENOMEM  no pair can be made
+ * @param type     SOCK_STREAM or SOCK_SEQPACKET. The latter gets SO_PASSCRED, which distinguishes
+ *                 an empty packet from the end of the connection.
+ * @param ret_fds  receives both ends, which the caller closes; untouched on failure
+ * @retval 0        The pair was created.
+ * @retval -EINVAL  `ret_fds` is NULL, or `type` is not one of the two types.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There are no free descriptors or no memory for a pair.
  */
 BEAM_API int beam_socket_pair(int type, int ret_fds[2]) BEAM_CHECKED;
 
 /**
- * Checks that a descriptor from elsewhere is fit for these functions, and makes it so: close-on-exec, without O_ASYNC and
- * SO_PASSPIDFD; SO_PASSCRED and no SO_PEEK_OFF for SOCK_SEQPACKET. Other options do no harm.
+ * Checks that a descriptor from elsewhere can be used with these functions, and prepares it. It
+ * becomes close-on-exec, and O_ASYNC and SO_PASSPIDFD are turned off. On SOCK_SEQPACKET,
+ * SO_PASSCRED is turned on and SO_PEEK_OFF is turned off. Other socket options are harmless.
  *
- * @param fd  stays the caller's, whatever the result
- * @retval 0            a connected unix socket, SOCK_STREAM or SOCK_SEQPACKET
- * @retval -EBADF       not open
- * @retval -ENOTSOCK    not a socket
- * @retval -EPROTOTYPE  not a unix socket, or of another type
- * @retval -ENOTCONN    not connected
+ * @param fd  belongs to the caller, whatever the result
+ * @retval 0            It is a connected Unix socket, SOCK_STREAM or SOCK_SEQPACKET.
+ * @retval -EBADF       It is not open.
+ * @retval -ENOTSOCK    It is not a socket.
+ * @retval -EPROTOTYPE  It is not a Unix socket, or of another type.
+ * @retval -ENOTCONN    It is not connected.
  */
 BEAM_API int beam_fd_conn(int fd) BEAM_CHECKED;
 

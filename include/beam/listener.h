@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file listener.h
- * Listeners: addresses that channels are connected to.
+ * Listeners: addresses that clients connect to.
  *
- * A listener owns a listening unix socket and, if it made it, the socket's file. Every function may be called from any thread at any
- * time, but for using a handle that was released; any number of threads may accept at once. Thread cancellation is disabled inside them; none
- * is async-signal-safe.
+ * A listener owns a listening Unix socket and, if the listener created it, the socket's file. Every
+ * function can be called from any thread at any time, on any handle that has not been released. Any
+ * number of threads can accept at once. Thread cancellation is disabled inside the functions. None
+ * of them is async-signal-safe.
  *
- * In a forked child every function on a listener of the parent gives -ECHILD, and releasing handles does nothing; the child's copies
- * of its descriptors are closed.
+ * In a forked child every function on a listener of the parent returns -ECHILD, and releasing
+ * handles does nothing. The child's copies of the listener's descriptors are closed.
  */
 #ifndef BEAM_LISTENER_H
 #define BEAM_LISTENER_H
@@ -21,44 +22,54 @@ BEAM_BEGIN
 
 typedef struct beam_listener beam_listener;
 
-/** Who connects, as the kernel noted it when the connection was made. All of it is the library's, and gone when the policy returns. */
+/**
+ * The identity of a client, as the kernel recorded it when the connection was made. It belongs to
+ * the library and is valid until the policy returns.
+ */
 struct beam_identity {
-	/** May be another process's by now: decide by uid, or by pidfd. Of no meaning unless `has_pid` (struct beam_peer). */
+	/** Meaningless unless `has_pid`. The process id can have been reused by now, so decide by
+	 *  uid, or by pidfd. */
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
 	/** The supplementary groups. */
 	const gid_t *groups;
 	size_t n_groups;
-	/** A pidfd of the process (pidfd_open(2)); -1: not known. */
+	/** A pidfd of the process (pidfd_open(2)); -1 if it is not known. */
 	int pidfd;
-	/** The security module's label; NULL: there is none. */
+	/** The label that a security module assigns; NULL if there is none. */
 	const char *label;
-	/** False if the process has no number in the pid namespace of this one. */
+	/** False if the process has no process id in the pid namespace of this one. */
 	bool has_pid;
 };
 
 /**
- * Options of a listener. Begin with BEAM_LISTENER_OPTIONS and change what you need: the size field lets a newer library take
- * an older program's options.
+ * The options of a listener. Start from BEAM_LISTENER_OPTIONS and change the fields that you need.
+ * The size field lets a newer library accept the options of an older program.
  */
 struct beam_listener_options {
 	/** sizeof(struct beam_listener_options) */
 	size_t size;
-	/** Permissions of the socket's file, 0 to 0777, whatever the umask: who may write may connect. Of no meaning for abstract names
-	 *  and sockets that were handed in. */
+	/** The permissions of the socket's file, 0 to 0777, whatever the umask. Whoever may write
+	 *  to it may connect. The option has no effect for abstract names and for sockets that were
+	 *  passed to the process. */
 	uint32_t mode;
-	/** Connections that wait to be accepted: 1 to 2^31 - 1. The kernel takes no more than net.core.somaxconn. */
+	/** How many connections may wait to be accepted, 1 to 2^31 - 1. The kernel limits this to
+	 *  net.core.somaxconn. */
 	uint32_t backlog;
-	/** Channels that this listener accepted and that have not ended, in all and of one user: at least 1. */
+	/** How many channels that this listener accepted may be open at a time, in total and of one
+	 *  user; at least 1. */
 	uint32_t connections;
 	uint32_t connections_per_uid;
-	/** 1: the channels take no attachments, and the kernel refuses to send them any descriptor (SO_PASSRIGHTS, Linux 6.16). */
+	/** If 1, the channels accept no attachments, and the kernel refuses to send descriptors to
+	 *  them (SO_PASSRIGHTS, Linux 6.16). */
 	uint32_t refuse_fds;
-	/** Of the channels; NULL: the defaults. Copied. */
+	/** The options of the channels, which are copied; NULL: the defaults. */
 	const struct beam_channel_options *channel;
-	/** The policy: 0 takes who connects, a negative errno refuses. Called by a thread that accepts, before a byte is read, with no
-	 *  lock held; by several threads at once if several accept. NULL: everybody is taken. */
+	/** The policy. It returns 0 to accept a client, or a negative errno to refuse it. It is
+	 *  called before any byte is read, by a thread that accepts, with no lock held. If several
+	 *  threads accept, it can run in several of them at once. If it is NULL, every client is
+	 *  accepted. */
 	int (*accept)(void *context, const struct beam_identity *identity);
 	void *context;
 };
@@ -80,61 +91,73 @@ struct beam_listener_options {
 /**
  * Listens at an address.
  *
- * For a path a lock is held on the file PATH.lock as long as the listener is open. So a socket that a server which died has left
- * is told from one that is in use, and is replaced; two servers never replace each other's. The socket never has other permissions than
- * asked for, and nobody can connect before it has all of them. The umask is neither used nor changed.
+ * As long as a listener with a path is open, it holds a lock on the file PATH.lock. The lock shows
+ * whether a socket is in use or was left behind by a server that died. A socket that was left
+ * behind is replaced, and servers that start at the same time never replace each other's socket.
+ * The socket never has other permissions than `mode`, and nobody can connect before it has all of
+ * them. The umask is neither used nor changed.
  *
- * A relative path, and one through a descriptor (/proc/self/fd/N/name), is looked up during the call. The
- * listener keeps its folder open, so it removes its own files whatever the path means by then.
+ * A relative path, and a path through a descriptor (/proc/self/fd/N/name), is resolved during the
+ * call. The listener keeps the directory open, so that it removes its own files whatever the path
+ * means later.
  *
- * @param ret      takes the listener, one handle; untouched on failure
- * @param address  a path, or '@' and an abstract name; at most 107 bytes. Of abstract names anyone in the network namespace
- *                 can connect to one, and anyone can take one first: see `accept` above, and `server_uid` in beam_channel_connect().
+ * @param ret      receives the listener, as one handle; untouched on failure
+ * @param address  a path, or '@' followed by an abstract name, of at most 107 bytes. Anyone in the
+ *                 network namespace can connect to an abstract name, and anyone can take the name
+ *                 first. See `accept` above, and `server_uid` in beam_channel_connect().
  * @param options  NULL: the defaults
- * @retval 0              done
- * @retval -EADDRINUSE    another server listens there, or something that is no socket has that name
- * @retval -EINVAL        `ret` or `address` is NULL, the address is empty, or an option is out of its range
- * @retval -E2BIG         the options are from a newer library and set what this one does not know
- * @retval -ENAMETOOLONG  the address does not fit
- * @retval -EACCES, -ENOENT, -ENOTDIR, -ELOOP, -EROFS, -ENOSPC, others  the socket or its lock cannot be made there, as bind(2), open(2) say
- * @retval -EOPNOTSUPP    the umask takes permissions that were asked for, and they cannot be given: there is
- *                        neither /proc nor fchmodat2(2) (Linux 6.6)
- * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptors or memory for it
+ * @retval 0              The listener was created.
+ * @retval -EADDRINUSE    Another server listens there, or the file is not a socket.
+ * @retval -EINVAL        `ret` or `address` is NULL, the address is empty, or an option is out of
+ *                        its range.
+ * @retval -E2BIG         The options come from a newer library, and set an option that this library
+ *                        does not know.
+ * @retval -ENAMETOOLONG  The address is longer than 107 bytes.
+ * @retval -EACCES, -ENOENT, -ENOTDIR, -ELOOP, -EROFS, -ENOSPC, others  The socket or its lock
+ *                        cannot be created: see bind(2), open(2) and flock(2).
+ * @retval -EOPNOTSUPP    The umask removes permissions that were asked for, and the library cannot
+ *                        set them, because there is neither /proc nor fchmodat2(2) (Linux 6.6).
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There are no free descriptors or no memory for the listener.
  */
 BEAM_API int beam_listener_new(beam_listener **ret, const char *address,
 			       const struct beam_listener_options *options) BEAM_CHECKED;
 
 /**
- * Listens on a socket that was handed in: a unix stream socket that is bound, and may be listening. It is made non-blocking and
- * close-on-exec, and listen(2) is called on it, so that the backlog is the one of the options, and this process is the one that clients
- * see as their peer. It is never unlinked.
+ * Listens on a socket that was passed to the process: a Unix stream socket that is bound, and that
+ * may already be listening. It is made non-blocking and close-on-exec. The function calls listen(2)
+ * on it, so that the backlog is the one in the options, and so that clients see this process as
+ * their peer. The socket's file is never removed.
  *
- * @param ret      as above
- * @param fd       the listener's on success, still the caller's on failure
+ * @param ret      receives the listener, as one handle; untouched on failure
+ * @param fd       belongs to the listener on success and to the caller on failure
  * @param options  NULL: the defaults
- * @retval 0            done
- * @retval -EBADF       `fd` is not open
- * @retval -ENOTSOCK    `fd` is not a socket
- * @retval -EPROTOTYPE  not a unix socket, or not SOCK_STREAM
- * @retval -EINVAL      as above; or it is not bound, or is a connection
- * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM  as above
+ * @retval 0            The listener was created.
+ * @retval -EBADF       `fd` is not open.
+ * @retval -ENOTSOCK    `fd` is not a socket.
+ * @retval -EPROTOTYPE  `fd` is not a Unix socket, or not SOCK_STREAM.
+ * @retval -EINVAL      `ret` is NULL, an option is out of its range, or the socket is not bound or
+ *                      is a connection.
+ * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM  as for beam_listener_new()
  */
 BEAM_API int beam_listener_from_fd(beam_listener **ret, int fd, const struct beam_listener_options *options) BEAM_CHECKED;
 
 /**
- * Listens on a socket that the service manager has opened for this process (LISTEN_PID, LISTEN_FDS and
- * LISTEN_FDNAMES; sd_listen_fds(3)). The environment is left as it is. Each call returns another socket,
- * until -ENOENT. Descriptors that are no listening unix stream sockets are passed over and stay as they
- * are. sd_listen_fds(3) may have been called before, if it was told to leave the environment (0) and
- * another process called listen(2) on the sockets, as systemd does. Otherwise pass the descriptor to
+ * Listens on a socket that the service manager has opened for this process (LISTEN_PID, LISTEN_FDS
+ * and LISTEN_FDNAMES; sd_listen_fds(3)). The environment is not changed. Each call takes another
+ * socket, until none is left and the call returns -ENOENT. Descriptors that are not listening Unix
+ * stream sockets are skipped, and are not changed.
+ *
+ * The program may have called sd_listen_fds(3) before, on two conditions: the call left the
+ * environment as it was (unset_environment is 0), and another process was the last to call
+ * listen(2) on the sockets, as with systemd. Otherwise pass the descriptor to
  * beam_listener_from_fd().
  *
- * @param ret      as above
- * @param name     the descriptor's name (FileDescriptorName= in systemd.socket(5)); NULL: whatever it is called
+ * @param ret      receives the listener, as one handle; untouched on failure
+ * @param name     the descriptor's name (FileDescriptorName= in systemd.socket(5)); NULL: any name
  * @param options  NULL: the defaults
- * @retval 0        done
- * @retval -ENOENT  there is none, or none left
- * @retval others   as by beam_listener_from_fd(); another call can take the descriptor
+ * @retval 0        The listener was created.
+ * @retval -ENOENT  There is no such descriptor, or all have been taken.
+ * @retval others   as for beam_listener_from_fd(); a later call can take the descriptor
  */
 BEAM_API int beam_listener_from_environment(beam_listener **ret, const char *name,
 					    const struct beam_listener_options *options) BEAM_CHECKED;
@@ -143,77 +166,93 @@ BEAM_API int beam_listener_from_environment(beam_listener **ret, const char *nam
 BEAM_API beam_listener *beam_listener_ref(beam_listener *listener);
 
 /**
- * Releases a handle. With the last one the listener closes as by beam_listener_close(). Channels that it accepted go on.
+ * Releases a handle. With the last one the listener closes, as by beam_listener_close(). Channels
+ * that it accepted stay open.
  *
  * @param listener  NULL is allowed and does nothing
- * @return NULL, to be assigned to the variable that held the handle
+ * @return NULL, which can be assigned to the variable that held the handle
  */
 BEAM_API beam_listener *beam_listener_unref(beam_listener *listener);
 
 /**
- * Waits for somebody to connect, and makes a channel of the connection. Whoever is refused, by the policy, by a limit or because there are
- * no descriptors or memory for a channel, is disconnected and counted, and waiting goes on. With the process's table of descriptors full a
- * descriptor kept in reserve serves to do that.
+ * Waits for a client to connect, and creates a channel from the connection. A client that is
+ * refused, by the policy, by a limit, or because there are no descriptors or no memory for a
+ * channel, is disconnected and counted, and the call continues to wait. If the descriptor table is
+ * full, a descriptor that is kept in reserve makes it possible to disconnect the client.
  *
- * @param ret       takes the channel, a handle to be released by beam_channel_unref(); untouched unless the result is 1
- * @param deadline  until when to wait. Without a free descriptor it may be exceeded by 10 ms, with BEAM_NOWAIT too, so that nobody is kept busy.
- * @retval 1            a channel
- * @retval 0            there will be no more: the listener was closed
- * @retval -EAGAIN, -ETIMEDOUT  nobody has connected, or whoever did was refused, with BEAM_NOWAIT or until the deadline
- * @retval -EINVAL      a NULL where none may be; or somebody who shares a socket that was handed in has shut it down
- * @retval -ENOMEM      no memory to wait
- * @retval -ECHILD      in a forked child
+ * @param ret       receives the channel, as a handle to be released by beam_channel_unref();
+ *                  untouched unless the result is 1
+ * @param deadline  how long to wait. If no descriptor is free, the call can take 10 ms longer, with
+ *                  BEAM_NOWAIT too, so that a program that tries again does not spin.
+ * @retval 1        A channel was created.
+ * @retval 0        The listener was closed.
+ * @retval -EAGAIN, -ETIMEDOUT  No client was accepted, with BEAM_NOWAIT or before the deadline. A
+ *                  client may have been refused.
+ * @retval -EINVAL  `listener` or `ret` is NULL, or a process that shares the socket has shut it
+ *                  down.
+ * @retval -ENOMEM  There is no memory to wait with.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_listener_accept(beam_listener *listener, beam_channel **ret, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * A descriptor for event loops: readable (level-triggered) as long as somebody waits to be accepted, and for good once the listener is
- * closed. Made on first request; the listener's, until its last handle is released: to be watched, not to be read or closed. Accept with
- * BEAM_NOWAIT: somebody may have been quicker.
+ * Returns a descriptor for event loops. It is readable (level-triggered) while a client is waiting
+ * to be accepted, and permanently once the listener is closed. When it is readable, accept with
+ * BEAM_NOWAIT, since another thread may accept the client first. The first call creates the
+ * descriptor. It belongs to the listener until its last handle is released: poll it, but do not
+ * read or close it.
  *
  * @return the descriptor
- * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor or memory for it
- * @retval -EINVAL  `listener` is NULL
- * @retval -ECHILD  in a forked child
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for it.
+ * @retval -EINVAL  `listener` is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_listener_accept_fd(beam_listener *listener) BEAM_CHECKED;
 
 /**
- * Stops listening: everyone who accepts is woken and gets 0, whoever waited to be accepted is disconnected, the socket's file is removed if it is
- * still the listener's own, and the lock with it. Channels that were accepted go on. Any number of times, from any thread, also from the
- * policy. When the first call returns the address is free again; an abstract name perhaps only later, if somebody who waited has sent a descriptor
- * whose close waits. The handle stays to be released.
+ * Stops listening. All threads that accept are woken and get 0. Clients that are waiting to be
+ * accepted are disconnected. The socket's file is removed if it is still the listener's own, and so
+ * is the lock. Channels that were accepted stay open. When the first call returns, the address can
+ * be used again. An abstract name may become free later than that, if a waiting client has sent a
+ * descriptor whose close blocks.
  *
- * @retval 0        done
- * @retval -EINVAL  `listener` is NULL
- * @retval -ECHILD  in a forked child
+ * The function can be called any number of times, from any thread, and from the policy. The handle
+ * must still be released.
+ *
+ * @retval 0        The listener is closed.
+ * @retval -EINVAL  `listener` is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_listener_close(beam_listener *listener);
 
-/** Counters of a listener, since it was made. Who connected is counted once, in one of the first five. */
+/**
+ * The counters of a listener since its creation. Each client that connects is counted in one of the
+ * first five.
+ */
 struct beam_listener_counters {
-	/** Channels that were made. */
+	/** Channels that were created. */
 	uint64_t accepted;
-	/** Refused by the policy. */
+	/** Clients that the policy refused. */
 	uint64_t refused;
-	/** Refused because there were as many as may be, in all or of that user. */
+	/** Clients that were refused because `connections` or `connections_per_uid` was reached. */
 	uint64_t over_limit;
-	/** Disconnected by means of the reserve, because no descriptor was free. */
+	/** Clients that were disconnected with the reserve, because no descriptor was free. */
 	uint64_t over_descriptors;
-	/** Disconnected for another reason: no descriptors, memory or thread for a channel. */
+	/** Clients that were disconnected because there were no descriptors, memory or thread for a
+	 *  channel. */
 	uint64_t failed;
-	/** Channels that have not ended. */
+	/** Accepted channels that have not ended. */
 	uint64_t connections;
 };
 
 /**
- * The counters of a listener.
+ * Returns the counters of a listener.
  *
- * @param ret   takes as many counters as fit
- * @param size  sizeof(struct beam_listener_counters), so that the struct may grow
- * @retval 0        done
- * @retval -EINVAL  a NULL where none may be
- * @retval -ECHILD  in a forked child
+ * @param ret   receives as many counters as fit
+ * @param size  sizeof(struct beam_listener_counters)
+ * @retval 0        The counters were stored.
+ * @retval -EINVAL  `listener` or `ret` is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_listener_statistics(beam_listener *listener, struct beam_listener_counters *ret, size_t size) BEAM_CHECKED;
 

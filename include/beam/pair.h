@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file pair.h
- * Channels over channels: a channel whose other end travels as an attachment.
+ * Channels over channels: a channel whose other end is sent as an attachment.
  *
- * One end of a fresh socket pair is kept as an open channel, the other is sent in a message; whoever receives that message takes the
- * attachment as a channel. From then on the two are connected directly: what they say does not pass through the channel that
- * introduced them, and outlives it. An end can be sent on any number of times before it is taken.
+ * One end of a new socket pair is kept as an open channel. The other end is sent in a message, and
+ * whoever receives the message makes a channel of the attachment. The two channels are then
+ * connected directly. Their messages do not pass through the channel over which the end was sent,
+ * and they stay connected when that channel closes. An end can be sent on any number of times
+ * before it is taken.
  *
- * If the end is never taken (the message is freed, lost on arrival, or its receiver dies) the kept channel ends with -ECONNRESET.
- * The kernel knows no more of a pair than who made it: beam_channel_peer() gives -ENODATA.
+ * If the end is never taken, because its message is freed or lost or because its receiver dies, the
+ * kept channel ends with -ECONNRESET. For a socket pair the kernel knows only the process that
+ * created it, so beam_channel_peer() returns -ENODATA.
  *
- * Threads, fork and the shared errors are those of channel.h.
+ * The rules about threads and fork and the common errors are those of channel.h.
  */
 #ifndef BEAM_PAIR_H
 #define BEAM_PAIR_H
@@ -23,68 +26,76 @@
 BEAM_BEGIN
 
 /**
- * Makes two channels that are each other's ends, in this process.
+ * Creates two channels in this process that are connected to each other.
  *
- * @param ret_a    takes one, one handle; untouched on failure
- * @param ret_b    takes the other, one handle; untouched on failure
- * @param options  of both; NULL: the defaults
- * @retval 0        done
- * @retval -EINVAL  `ret_a` or `ret_b` is NULL, or an option is out of its range
+ * @param ret_a    receives a handle of one channel; untouched on failure
+ * @param ret_b    receives a handle of the other channel; untouched on failure
+ * @param options  of both channels; NULL: the defaults
+ * @retval 0        The channels were created.
+ * @retval -EINVAL  `ret_a` or `ret_b` is NULL, or an option is out of its range.
  * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd()
  */
 BEAM_API int beam_channel_pair(beam_channel **ret_a, beam_channel **ret_b,
 			       const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Attaches one end of a new pair to a message and keeps the other as an open channel. What is sent on it before the other end is taken waits
- * in the socket, and in the first credit of its topics.
+ * Attaches one end of a new socket pair to a message, and makes the other end an open channel.
+ * Messages that are sent on this channel before the other end is taken wait in the socket, within
+ * the first credit of their topics.
  *
- * @param message  one made here or received, to be sent yet; freed unsent, it ends the channel
- * @param ret      takes the channel, one handle; untouched on failure
- * @param options  of the channel that is kept; NULL: the defaults
- * @retval 0        done: the end is the message's last attachment
- * @retval -EINVAL  `message` or `ret` is NULL, or an option is out of its range
- * @retval -E2BIG   the message has BEAM_MESSAGE_ATTACHMENTS_MAX already; or as for beam_channel_from_fd()
+ * @param message  was created or received here, and will be sent. If it is freed instead, the
+ *                 channel ends.
+ * @param ret      receives a handle of the channel; untouched on failure
+ * @param options  of the channel; NULL: the defaults
+ * @retval 0        The end is the last attachment of the message.
+ * @retval -EINVAL  `message` or `ret` is NULL, or an option is out of its range.
+ * @retval -E2BIG   The message already has BEAM_MESSAGE_ATTACHMENTS_MAX attachments, or as for
+ *                  beam_channel_from_fd().
  * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd()
  */
 BEAM_API int beam_message_add_channel(beam_message *message, beam_channel **ret,
 				      const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Takes an attachment as a channel: the descriptor is the channel's from then on.
+ * Takes an attachment out of a message and creates a channel from it. The descriptor then belongs
+ * to the channel.
  *
- * @param message  on failure as it was: the descriptor is still its attachment, to be peeked at, taken or closed with it
- * @param index    of the attachment, from 0
- * @param ret      takes the channel, one handle; untouched on failure
- * @param options  NULL: the defaults
- * @retval 0            done
- * @retval -EINVAL      `message` or `ret` is NULL, or an option is out of its range
- * @retval -ENOENT      there is no such attachment, or it was taken
- * @retval -EMFILE      it was lost on arrival; or the process has no descriptors for a channel now
- * @retval -EACCES      it was lost on arrival
- * @retval -ENOTSOCK    it is no socket: a file, a FIFO, …
- * @retval -EBADF       it was opened with O_PATH
- * @retval -EPROTOTYPE  not a unix socket, or not SOCK_STREAM
- * @retval -ENOTCONN    not connected: it listens, say
+ * @param message  is unchanged on failure. The descriptor can then be taken, or is closed with the
+ *                 message.
+ * @param index    the attachment, counted from 0
+ * @param ret      receives a handle of the channel; untouched on failure
+ * @param options  of the channel; NULL: the defaults
+ * @retval 0            The channel was created.
+ * @retval -EINVAL      `message` or `ret` is NULL, or an option is out of its range.
+ * @retval -ENOENT      There is no such attachment, or it has been taken.
+ * @retval -EMFILE      The attachment was lost on arrival, or the process has no free descriptors
+ *                      for a channel.
+ * @retval -EACCES      The attachment was lost on arrival.
+ * @retval -ENOTSOCK    The attachment is not a socket.
+ * @retval -EBADF       The attachment was opened with O_PATH.
+ * @retval -EPROTOTYPE  The attachment is not a Unix socket, or not SOCK_STREAM.
+ * @retval -ENOTCONN    The socket is not connected. It may be a listening socket.
  * @retval -E2BIG, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd()
  *
- * A socket whose other end has closed is taken: its channel gives what was sent and ends. Whoever sent the end may have kept a duplicate of
- * it, or of the other: what comes over the channel is worth as much as its sender, and is judged by the same rules.
+ * A socket whose other end has been closed is accepted. Its channel receives what was sent, and
+ * then ends. Whoever sent the end may have kept a duplicate of it, or may hold the other end. Trust
+ * what comes over the channel no more than the sender of the end.
  */
 BEAM_API int beam_message_take_channel(beam_message *message, size_t index, beam_channel **ret,
 				       const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Sends a message with one end of a new pair as its only attachment, and keeps the other as an open channel (SendPipe and SendConn of
- * Go's beam).
+ * Sends one end of a new socket pair as the only attachment of a message, and makes the other end
+ * an open channel. (SendPipe and SendConn of Go's beam.)
  *
- * @param topic     where the end goes
- * @param data      borrowed; may be NULL if `size` is 0
- * @param size      bytes
- * @param ret       takes the channel, one handle; untouched on failure, of which nothing is left over
- * @param options   of the channel that is kept; NULL: the defaults
- * @param flags     0; others are for what may come
- * @param deadline  until when to wait for credit and room
+ * @param topic     the topic on which the message is sent
+ * @param data      the payload, borrowed; may be NULL if `size` is 0
+ * @param size      the payload's size in bytes
+ * @param ret       receives a handle of the channel. On failure it is untouched, and nothing is
+ *                  left of the pair.
+ * @param options   of the channel; NULL: the defaults
+ * @param flags     0
+ * @param deadline  how long to wait for credit and room
  *
  * The errors are those of beam_topic_sendv() and beam_channel_from_fd().
  */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file version.h
- * The version of Beam: the header's as macros, the library's by a function.
+ * The version of Beam. Macros are the version of the headers; functions return the version of the
+ * library that is running.
  *
- * Versions follow https://semver.org. The ABI of one major version only grows.
+ * Versions follow https://semver.org. Within a major version the ABI only grows.
  */
 #ifndef BEAM_VERSION_H
 #define BEAM_VERSION_H
@@ -16,24 +17,24 @@ BEAM_BEGIN
 #define BEAM_VERSION_MINOR 1
 #define BEAM_VERSION_PATCH 0
 
-/** The version of these headers as one number that compares: 0xMMmmpp. */
+/** The version of these headers as one number, 0xMMmmpp, so that versions can be compared. */
 #define BEAM_VERSION ((BEAM_VERSION_MAJOR << 16) | (BEAM_VERSION_MINOR << 8) | BEAM_VERSION_PATCH)
 
 /**
- * The version of the library that is running.
+ * Returns the version of the library that the program is running with.
  *
- * @return the BEAM_VERSION of the headers the library was built from
+ * @return the BEAM_VERSION of the headers that the library was built from
  *
- * Never fails. Safe from any thread, and in a forked child.
+ * Never fails. Can be called from any thread, and in a forked child.
  */
 BEAM_API uint32_t beam_version(void);
 
 /**
- * The same as text.
+ * Returns the same version as text.
  *
- * @return "major.minor.patch", a string that is never freed
+ * @return "major.minor.patch", a string that never changes and is never freed
  *
- * Never fails. Safe from any thread, and in a forked child.
+ * Never fails. Can be called from any thread, and in a forked child.
  */
 BEAM_API const char *beam_version_string(void);
 
