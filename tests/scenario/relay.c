@@ -164,7 +164,7 @@ static bool add_routes(beam_router *router, struct ends *from, struct ends *to, 
 static void run(beam_router *router, struct ends *to, int accepted)
 {
 	for (int i = 0; i < TURNS; i++) {
-		struct beam_router_failure failure = {NULL, NULL, NULL, NULL};
+		struct beam_router_failure failure = {0};
 		struct beam_statistics statistics = {0};
 		int r = beam_router_run(router, &failure, 0, beam_in_ms(1));
 
@@ -184,7 +184,7 @@ static void run(beam_router *router, struct ends *to, int accepted)
 /* Sources that come, work and go. A closed listener ends as soon as it is looked at. */
 static void remove_and_stop(beam_router *router, struct ends *from)
 {
-	struct beam_router_failure failure = {NULL, NULL, NULL, NULL};
+	struct beam_router_failure failure = {0};
 	beam_listener *listener = NULL;
 	char address[64];
 
