@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls that are sent on. The replies come back here, and are passed on to whoever called.
+ * Calls that are sent on. What comes of them is passed back to whoever called.
  *
- * A reply says whether it is the last. So the next is taken before one is passed on: the last reply and the end of a call come together,
- * and what is not there yet then is another reply, or a failure. Each call has at most two replies here.
+ * A reply says whether it is the last. So before one is passed back the next is taken. If nothing is there then, and
+ * no end, another reply or a failure will come, as the last reply and the end of a call come together. Each call has
+ * at most two replies here.
  *
- * However a call ends, its source is freed, and with it both the call and the message that asked: a callee that has not ended it is told that
- * it was cancelled, and a caller that has not been answered in full that it was dropped.
+ * However a call ends, its source is freed, and with it the call and the message that asked. If the callee has not
+ * ended the call it learns that it was cancelled. If the caller has not got all of its answer it learns that the call
+ * was dropped.
  */
 #include <base/sys.h>
 #include <errno.h>
@@ -34,7 +36,7 @@ static int borrow_fds(const beam_message *request, int **ret, size_t *ret_n)
 	return 0;
 }
 
-static int begin(beam_call **ret, beam_topic *topic, beam_message *request, beam_deadline deadline)
+static int begin_on(beam_call **ret, beam_topic *topic, beam_message *request, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)beam_message_data(request), beam_message_size(request)};
 	size_t n = 0;
@@ -56,7 +58,7 @@ static int begin(beam_call **ret, beam_topic *topic, beam_message *request, beam
 int call_send_on(struct beam_router *router, struct source *source, beam_topic *topic, beam_deadline deadline)
 {
 	struct source *made = source_new(NULL);
-	int r = made ? begin(&made->call, topic, source->held, deadline) : -ENOMEM;
+	int r = made ? begin_on(&made->call, topic, source->held, deadline) : -ENOMEM;
 
 	if (r < 0) {
 		free(made);

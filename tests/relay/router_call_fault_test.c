@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls that a router sends on, while something fails: each is answered, handed back or dropped, and nothing is forgotten. */
+/* Calls that a router sends on while something fails: each is answered, handed back or dropped. */
 #include <kernel/raw.h>
 #include <poll.h>
 #include <relay/scene.h>
