@@ -152,6 +152,8 @@ enum beam_reply_flags {
  * @retval -EFAULT     the payload is not in memory; the call can still be answered
  * @retval -ECANCELED  the caller wants no replies any more
  * @retval -EALREADY   the call has been answered
+ * @retval -EIO        replies to this call that were accepted before were lost, because the kernel refused a descriptor when
+ *                     their turn came; told once. This one was not sent, and the call can still be answered
  * @retval -EPIPE, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h; after the first three that pass the call
  *                     is as it was, and can be answered again
  */

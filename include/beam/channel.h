@@ -257,6 +257,7 @@ BEAM_API void *beam_channel_user_data(const beam_channel *channel);
  * @retval -EAGAIN, -ETIMEDOUT  not yet: it goes on
  * @retval -ECONNRESET, -EPROTO, -ENOMEM  the connection had ended so: what was accepted may be lost
  * @retval -EPIPE       what was accepted may be lost: the other side had closed
+ * @retval -EIO         as of beam_channel_flush(). The goodbye has been said all the same
  * @retval -EINVAL      `channel` is NULL
  * @retval -ECHILD      in a forked child
  */
@@ -284,7 +285,10 @@ BEAM_API int beam_channel_abort(beam_channel *channel);
  * @retval 0  it has
  * @retval -EAGAIN, -ETIMEDOUT  not yet: it goes on
  * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  the connection has ended: what was accepted may be lost
- * @retval others  a message accepted earlier was dropped because the kernel refused its descriptor (-EINVAL, -EPERM, …); said once
+ * @retval -EIO    it has everything but messages that were dropped, because the kernel refused a
+ *                 descriptor of theirs. beam_channel_losses() tells how many and why. Each loss is
+ *                 reported once, by this or by beam_channel_close(), whether or not a sender has
+ *                 been told of it (topic.h)
  * @retval -EINVAL  `channel` is NULL
  * @retval -ECHILD  in a forked child
  */
@@ -423,6 +427,27 @@ struct beam_statistics {
  * @retval -EINVAL, -ECHILD  as above
  */
 BEAM_API int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, size_t size) BEAM_CHECKED;
+
+/** What was accepted for sending and then lost, since the channel or the topic was made. */
+struct beam_losses {
+	/** Messages of which the kernel did not take everything: `messages_lost` of struct beam_statistics. */
+	uint64_t messages;
+	/** Why the first of them was lost, and why the last: what the kernel said of a descriptor (-EBADF, -EINVAL, -EPERM), or
+	 *  how the channel ended (-EPIPE, -ECONNRESET, -EPROTO, -ENOMEM). 0: none was. */
+	int first_error;
+	int last_error;
+};
+
+/**
+ * What was lost of a channel: of all topics, those included that were released, and of replies.
+ * Asking changes nothing: any number of times, from any thread, also when the channel has ended.
+ *
+ * @param ret   takes as many fields as fit
+ * @param size  sizeof(struct beam_losses), so that the struct may grow
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_channel_losses(beam_channel *channel, struct beam_losses *ret, size_t size) BEAM_CHECKED;
 
 BEAM_END
 

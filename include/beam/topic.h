@@ -11,10 +11,15 @@
  *
  *  - sent (0, or the number of messages): accepted, in order. Outside a burst, with nobody else writing, it is in the kernel;
  *    otherwise it is in the channel's outgoing buffer, which the library empties.
- *  - not sent (-EINVAL, -EBADF, -ENOENT, -EMFILE, -EMSGSIZE, -E2BIG, -EFAULT, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM, -ECHILD, or an
- *    error of a descriptor): nothing of it is delivered. A descriptor's error may be that of a message accepted earlier, whose descriptor the
- *    kernel refused when its turn came; it is said once, and neither message is delivered.
+ *  - not sent (-EIO, -EINVAL, -EBADF, -ENOENT, -EMFILE, -EMSGSIZE, -E2BIG, -EFAULT, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM, -ECHILD,
+ *    or an error of a descriptor): nothing of it is delivered.
  *  - broken (-ECONNRESET, -EPROTO): the connection is dead; a part of the message, and its descriptors, may have gone.
+ *
+ * -EIO is about messages accepted earlier on the same topic: the kernel refused a descriptor when
+ * their turn came, and they were dropped. The next send on the topic, of whatever thread, returns it
+ * once, also one that waits for credit. That send's own message is not sent, and can be sent again.
+ * All other errors are about the message itself. beam_topic_losses() tells how many were lost and
+ * why, to everyone and for good.
  */
 #ifndef BEAM_TOPIC_H
 #define BEAM_TOPIC_H
@@ -227,6 +232,17 @@ BEAM_API int beam_topic_refuse(beam_topic *topic);
  * @retval -EINVAL, -ECHILD  as in channel.h
  */
 BEAM_API int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t size) BEAM_CHECKED;
+
+/**
+ * What was accepted for sending on a topic and then lost, calls included. Asking changes nothing: any
+ * number of times, from any thread, also when the topic or the channel has ended.
+ *
+ * @param ret   takes as many fields as fit
+ * @param size  sizeof(struct beam_losses)
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as in channel.h
+ */
+BEAM_API int beam_topic_losses(beam_topic *topic, struct beam_losses *ret, size_t size) BEAM_CHECKED;
 
 BEAM_END
 

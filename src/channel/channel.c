@@ -311,6 +311,8 @@ int beam_channel_close(beam_channel *channel, beam_deadline deadline)
 	r = said_goodbye(channel, NULL) ? 0 : write_until(channel, said_goodbye, NULL, deadline);
 	if (channel->broken && !write_over(channel))
 		r = broken_before_goodbye(channel, deadline);
+	if (!r)
+		r = write_tell_losses(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return r;
 }

@@ -260,6 +260,14 @@ int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *
 		beam_deadline deadline);
 /* Nothing can be sent any more: everybody who waits is woken, what was accepted is counted as lost. */
 void write_break(struct beam_channel *channel, int error);
+/* Everything has gone that can: -EIO if something of it was dropped, which is told once. */
+static inline int write_tell_losses(struct beam_channel *channel)
+{
+	bool untold = channel->tx.losses.untold;
+
+	channel->tx.losses.untold = false;
+	return untold ? -EIO : 0;
+}
 /* Goodbye has been said: nothing is ever written again. */
 static inline bool write_over(const struct beam_channel *channel)
 {

@@ -91,7 +91,6 @@ void request_released(struct outlet *outlet)
 	sum->messages_sent += outlet->messages;
 	sum->bytes_sent += outlet->bytes;
 	sum->attachments_sent += outlet->attachments;
-	sum->messages_lost += outlet->lost;
 	request->known = false;
 	if (!request->held)
 		free(request);
@@ -141,7 +140,7 @@ static int fail_plainly(struct request *request, uint32_t code)
 	if (channel_foreign(channel))
 		return -ECHILD;
 	pthread_mutex_lock(&channel->tx_lock);
-	r = sending_tell(channel, &request->outbox.outlet);
+	r = sending_begin(channel, &request->outbox.outlet);
 	if (!r) {
 		tx_end_call(&channel->tx, &request->outbox.outlet, code);
 		write_pending(channel);

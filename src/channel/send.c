@@ -13,8 +13,8 @@
 static inline bool charge_plainly(struct sending *s)
 {
 	s->large = s->message.size > TX_WHOLE || s->message.n_iov > TX_OWN_PARTS;
-	return !s->large && !s->message.n_fds && !s->message.call && !sending_state(s->channel, &s->outbox->outlet) &&
-	       tx_charge_plain(&s->outbox->outlet, s->message.size);
+	return !s->large && !s->message.n_fds && !s->message.call && !s->outbox->outlet.losses.untold &&
+	       !sending_state(s->channel, &s->outbox->outlet) && tx_charge_plain(&s->outbox->outlet, s->message.size);
 }
 
 static void begin_claim(struct sending *s, struct claimant *claimant)
@@ -29,7 +29,7 @@ static inline int try_charge(struct sending *s, struct tx_claim *claim)
 {
 	struct tx *tx = &s->channel->tx;
 	struct outlet *outlet = &s->outbox->outlet;
-	int r = sending_tell(s->channel, outlet);
+	int r = sending_begin(s->channel, outlet);
 
 	if (r)
 		return r;

@@ -63,7 +63,7 @@ int sending_write(struct sending *s)
 			if (own->done)
 				return 0;
 			/* It was not among what went. The lock was given up meanwhile. */
-			r = sending_tell(channel, own->outlet);
+			r = sending_state(channel, own->outlet);
 			if (r < 0)
 				return r;
 			continue;
@@ -90,7 +90,7 @@ int sending_write(struct sending *s)
 			tx_leave(&channel->tx, own);
 		if (own->done)
 			return 0;
-		return r < 0 ? r : sending_tell(channel, own->outlet);
+		return r < 0 ? r : sending_state(channel, own->outlet);
 	}
 }
 
@@ -115,7 +115,7 @@ static int send_frame(struct sending *s)
 	int r;
 
 	for (;;) {
-		r = sending_tell(channel, &s->outbox->outlet);
+		r = sending_state(channel, &s->outbox->outlet);
 		if (r < 0)
 			return r;
 		/* A socket that is known to be full is left to whoever watches it. */

@@ -25,7 +25,7 @@ static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_
 	struct sending s;
 
 	if (sending_prepare(&s, topic->channel, &topic->outbox, &iov, 1, item->fds, item->n_fds, deadline) < 0 ||
-	    !tx_run_fits(run, s.message.size, s.message.n_fds) || sending_state(s.channel, &topic->outbox.outlet) < 0 ||
+	    !tx_run_fits(run, s.message.size, s.message.n_fds) || topic->outbox.outlet.losses.untold ||
 	    sending_charge_now(&s) < 0)
 		return false;
 	if (s.message.overdraft) {
@@ -113,6 +113,9 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *ite
 			break;
 		sent++;
 	}
+	/* Those that were sent hide it: the next send tells. */
+	if (r == -EIO && sent)
+		topic->outbox.outlet.losses.untold = true;
 	write_buffered(topic->channel);
 	rooms_show(topic->channel);
 	pthread_mutex_unlock(&topic->channel->tx_lock);

@@ -28,13 +28,11 @@ struct sending {
 	bool unkept;
 };
 
-/* Why nothing can be sent by an outlet; 0: it can. An error of a message accepted earlier is among the reasons; looking does not count as telling it. */
+/* Why nothing can be sent by an outlet; 0: it can. */
 static inline int sending_state(const struct beam_channel *channel, const struct outlet *outlet)
 {
 	if (channel->send_error)
 		return channel->send_error;
-	if (outlet->lost_error)
-		return outlet->lost_error;
 	if (!outlet->reset && !outlet->close_wanted)
 		return 0;
 	if (outlet_replies(outlet))
@@ -42,14 +40,14 @@ static inline int sending_state(const struct beam_channel *channel, const struct
 	return outlet->reset && outlet->reset_reason == RESET_REFUSED ? -ECONNREFUSED : -EPIPE;
 }
 
-/* The same, and it has been told. */
-static inline int sending_tell(struct beam_channel *channel, struct outlet *outlet)
+/* The same for a message that is about to begin: whoever asks first after a loss is told of it. */
+static inline int sending_begin(const struct beam_channel *channel, struct outlet *outlet)
 {
-	int r = sending_state(channel, outlet);
-
-	if (r && !channel->send_error)
-		outlet->lost_error = 0;
-	return r;
+	if (outlet->losses.untold && !channel->send_error) {
+		outlet->losses.untold = false;
+		return -EIO;
+	}
+	return sending_state(channel, outlet);
 }
 
 /* ---- send.c */

@@ -91,7 +91,7 @@ static void add_statistics(struct beam_topic *topic, struct beam_statistics *sum
 	sum->messages_sent += outlet->messages;
 	sum->bytes_sent += outlet->bytes;
 	sum->attachments_sent += outlet->attachments;
-	sum->messages_lost += outlet->lost;
+	sum->messages_lost += outlet->losses.messages;
 	pthread_mutex_unlock(&topic->channel->tx_lock);
 }
 
@@ -347,6 +347,40 @@ int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t
 	return 0;
 }
 
+static void give_losses(struct beam_channel *channel, const struct losses *losses, struct beam_losses *ret, size_t size)
+{
+	struct beam_losses known;
+
+	pthread_mutex_lock(&channel->tx_lock);
+	known = (struct beam_losses){losses->messages, losses->first_error, losses->last_error};
+	pthread_mutex_unlock(&channel->tx_lock);
+	options_give(ret, size, &known, sizeof known);
+}
+
+int beam_topic_losses(beam_topic *topic, struct beam_losses *ret, size_t size)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!topic || !ret)
+		return -EINVAL;
+	if (channel_foreign(topic->channel))
+		return -ECHILD;
+	give_losses(topic->channel, &topic->outbox.outlet.losses, ret, size);
+	return 0;
+}
+
+int beam_channel_losses(beam_channel *channel, struct beam_losses *ret, size_t size)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!channel || !ret)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	give_losses(channel, &channel->tx.losses, ret, size);
+	return 0;
+}
+
 int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, size_t size)
 {
 	WITHOUT_CANCELLATION;
@@ -365,7 +399,8 @@ int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, 
 	sum.messages_sent += channel->replies.messages_sent;
 	sum.bytes_sent += channel->replies.bytes_sent;
 	sum.attachments_sent += channel->replies.attachments_sent;
-	sum.messages_lost += channel->replies.messages_lost;
+	/* Those of replies too, and of topics that were released with something on its way. */
+	sum.messages_lost = channel->tx.losses.messages;
 	sum.messages_discarded = channel->discarded;
 	pthread_mutex_unlock(&channel->tx_lock);
 	sum.messages_received += atomic_load_explicit(&channel->replies_taken, memory_order_relaxed);

@@ -40,10 +40,10 @@ void write_try_again(struct beam_channel *channel)
 static void drop_pending(struct beam_channel *channel)
 {
 	int spent[2 * TX_FDS];
-	uint64_t lost = channel->tx.lost;
-	unsigned n = tx_drop(&channel->tx, spent);
+	uint64_t lost = channel->tx.losses.messages;
+	unsigned n = tx_drop(&channel->tx, channel->broken, spent);
 
-	if (channel->tx.lost != lost)
+	if (channel->tx.losses.messages != lost)
 		channel->truncated = true;
 	if (n) {
 		pthread_mutex_unlock(&channel->tx_lock);
@@ -309,10 +309,8 @@ int beam_channel_flush(beam_channel *channel, beam_deadline deadline)
 	flushed.generation = tx->fill->size ? tx->fill->generation : tx->fill->generation - 1;
 	flushed.batch = tx->batch.number;
 	r = write_until(channel, is_flushed, &flushed, deadline);
-	if (!r && tx->lost_error) {
-		r = tx->lost_error;
-		tx->lost_error = 0;
-	}
+	if (!r)
+		r = write_tell_losses(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return r;
 }

@@ -43,6 +43,14 @@ enum {
 	TX_TAIL = 4 << 10,
 };
 
+/* Messages that were accepted and are lost: how many, why the first and the last of them are, and whether somebody has yet
+ * to be told. */
+struct losses {
+	uint64_t messages;
+	int first_error, last_error;
+	bool untold;
+};
+
 /* Where messages leave: one topic id of this side's, or the replies to one call of the other side's. What ends a topic is CLOSE; a call ends with
  * its last reply, or, if there is to be none, with END and an error. */
 struct outlet {
@@ -71,9 +79,8 @@ struct outlet {
 	uint32_t end_error;
 	/* The generation of the buffer that holds its last frame there; its last with descriptors. */
 	uint64_t buffered, buffered_fds;
-	/* A message that was accepted was dropped, for this reason; told once. */
-	int lost_error;
-	uint64_t messages, bytes, attachments, lost;
+	uint64_t messages, bytes, attachments;
+	struct losses losses;
 };
 
 /* A further frame of a message; its payload lies in one piece. */
@@ -227,9 +234,7 @@ struct tx {
 	bool careful;
 	/* The descriptors in flight are too many: the buffer waits, what needs no descriptor goes round it. */
 	bool held;
-	/* Messages accepted and never sent, and why the last of them was dropped: told once. */
-	uint64_t lost;
-	int lost_error;
+	struct losses losses;
 };
 
 /* Begins, with HELLO due; 0 or -ENOMEM. `capacity` is that of the outgoing buffer. */
@@ -403,8 +408,8 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
  * has, and true is returned: what needs none can go on. */
 bool tx_hold(struct tx *tx, struct tx_own *own);
 
-/* Nothing more can be written: counts what is lost; the duplicates still held go to `spent`; returns how many. */
-unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS]);
+/* Nothing more can be written, because of `error`: counts what is lost; the duplicates still held go to `spent`; returns how many. */
+unsigned tx_drop(struct tx *tx, int error, int spent[2 * TX_FDS]);
 
 /* For the session itself. Whence replies to a call of the other side's leave; also one whose END is in a batch, which may
  * yet be taken out: what comes for it meanwhile counts then. */

@@ -70,12 +70,12 @@ static void refuse(void)
 		ssize_t n = beam_topic_send_many(ends->topic[0], items, 6, soon());
 
 		/* A batch without any that the kernel refuses breaks the connection. */
-		result_of(n < 0 ? n : 1, 1, -EPERM, -ECONNRESET, -ETIMEDOUT);
+		result_of(n < 0 ? n : 1, 1, -EIO, -EPERM, -ECONNRESET, -ETIMEDOUT);
 		accepted += n > 0 ? (size_t)n : 0;
 		told = told || n < 0;
 	}
 	r = beam_channel_flush(ends->channel[0], soon());
-	told = !result_of(r, 0, -EPERM, -ECONNRESET, -ETIMEDOUT) || told;
+	told = !result_of(r, 0, -EIO, -ECONNRESET, -ETIMEDOUT) || told;
 	beam_topic_close_send(ends->topic[0]);
 	while ((r = beam_topic_receive(ends->topic[1], &message, soon())) == 1) {
 		received++;

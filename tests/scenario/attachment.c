@@ -76,6 +76,18 @@ void attachments_sent_on(void)
 
 /* ---- Queued ---------------------------------------------------------------------------------------------------------------------- */
 
+/* What is told of losses agrees. */
+static void check_losses(const struct ends *ends)
+{
+	struct beam_losses of_topic, of_channel;
+
+	check_int(beam_topic_losses(ends->topic[0], &of_topic, sizeof of_topic), 0);
+	check_int(beam_channel_losses(ends->channel[0], &of_channel, sizeof of_channel), 0);
+	check(of_topic.messages <= of_channel.messages);
+	check((of_topic.messages > 0) == (of_topic.first_error < 0 && of_topic.last_error < 0));
+	check(!strict || of_channel.messages == 0);
+}
+
 /* The socket is full, so that what follows has to wait in the buffer, with duplicates or with what was given. */
 void attachments_in_the_buffer(void)
 {
@@ -93,7 +105,8 @@ void attachments_in_the_buffer(void)
 				strict ? soon() : BEAM_NOWAIT);
 	flow_send_many(&ends->flow[0], ends->topic[0], 8, 2000, 1);
 	r = beam_channel_flush(ends->channel[0], soon());
-	result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
+	result_of(r, 0, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
+	check_losses(ends);
 	ends_finish(ends);
 }
 

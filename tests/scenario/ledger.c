@@ -184,7 +184,7 @@ int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t s
 		break;
 	}
 	free(bytes);
-	if (result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM))
+	if (result_of(r, 0, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM))
 		note(flow->accepted, &flow->n_accepted, number, size);
 	return r;
 }
@@ -206,7 +206,7 @@ ssize_t flow_send_many(struct flow *flow, beam_topic *topic, size_t n, size_t si
 	r = beam_topic_send_many(topic, items, n, soon());
 	check(r != 0 && r <= (ssize_t)n);
 	if (r <= 0)
-		result_of(r, (ssize_t)n, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM);
+		result_of(r, (ssize_t)n, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM);
 	else
 		check(!strict || r == (ssize_t)n);
 	for (size_t i = 0; i < n; i++) {
@@ -374,7 +374,7 @@ int ends_close(beam_channel *channel)
 {
 	int r = beam_channel_close(channel, soon());
 
-	result_of(r, 0, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, -EPIPE);
+	result_of(r, 0, -EIO, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, -EPIPE);
 	return r;
 }
 
