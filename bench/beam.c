@@ -54,7 +54,7 @@ static void *call_in_vain(void *topic)
 {
 	beam_message *reply;
 
-	if (beam_topic_call(topic, NULL, 0, &reply, BEAM_FOREVER) == 1)
+	if (beam_topic_call(topic, NULL, 0, &reply, 0, BEAM_FOREVER) == 1)
 		die("an answer that nobody gave");
 	return NULL;
 }
@@ -90,9 +90,9 @@ static void send_one(unsigned lane, const void *data, size_t size, int fd)
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 
 	if (fd < 0)
-		must(beam_topic_send(topics[lane], data, size, BEAM_FOREVER), "send");
+		must(beam_topic_send(topics[lane], data, size, 0, BEAM_FOREVER), "send");
 	else
-		must(beam_topic_sendv(topics[lane], &iov, 1, &fd, 1, BEAM_FOREVER), "send");
+		must(beam_topic_sendv(topics[lane], &iov, 1, &fd, 1, 0, BEAM_FOREVER), "send");
 }
 
 static void give(beam_message *message, struct received *ret)
@@ -108,7 +108,7 @@ static void receive_one(unsigned lane, struct received *ret)
 {
 	beam_message *message;
 
-	if (must(beam_topic_receive(topics[lane], &message, BEAM_FOREVER), "receive") == 0)
+	if (must(beam_topic_receive(topics[lane], &message, 0, BEAM_FOREVER), "receive") == 0)
 		die("the other process closed");
 	give(message, ret);
 }
@@ -145,7 +145,8 @@ static size_t many(void)
 static void flush_many(unsigned lane)
 {
 	for (size_t sent = 0; sent < out.n;)
-		sent += (size_t)must(beam_topic_send_many(topics[lane], out.items + sent, out.n - sent, BEAM_FOREVER), "send");
+		sent +=
+		    (size_t)must(beam_topic_send_many(topics[lane], out.items + sent, out.n - sent, 0, BEAM_FOREVER), "send");
 	out.n = 0;
 }
 
@@ -167,7 +168,7 @@ static void receive_many(unsigned lane, struct received *ret)
 {
 	if (in[lane].next == in[lane].n) {
 		in[lane].n =
-		    (size_t)must(beam_topic_receive_many(topics[lane], in[lane].messages, TAKE, BEAM_FOREVER), "receive");
+		    (size_t)must(beam_topic_receive_many(topics[lane], in[lane].messages, TAKE, 0, BEAM_FOREVER), "receive");
 		in[lane].next = 0;
 		if (in[lane].n == 0)
 			die("the other process closed");

@@ -30,12 +30,12 @@ static void *fill(void *argument)
 	unsigned char payload[64] = {0};
 	int r;
 
-	while ((r = beam_topic_send(topic, payload, sizeof payload, beam_in_ms(STUCK_MS))) == 0)
+	while ((r = beam_topic_send(topic, payload, sizeof payload, 0, beam_in_ms(STUCK_MS))) == 0)
 		;
 	if (r != -ETIMEDOUT)
 		must(r, "a slow topic");
 	sem_post(&stuck);
-	while ((r = beam_topic_send(topic, payload, sizeof payload, BEAM_FOREVER)) == 0)
+	while ((r = beam_topic_send(topic, payload, sizeof payload, 0, BEAM_FOREVER)) == 0)
 		;
 	if (!is_end(r))
 		must(r, "a slow topic");
@@ -52,7 +52,7 @@ static void *send_large(void *argument)
 	for (uint64_t i = 0; i == 0 || !enough; i++) {
 		memcpy(payload, &i, sizeof i);
 		memcpy(payload + LARGE_SIZE - sizeof i, &i, sizeof i);
-		must(beam_topic_send(topic, payload, LARGE_SIZE, BEAM_FOREVER), "a large message");
+		must(beam_topic_send(topic, payload, LARGE_SIZE, 0, BEAM_FOREVER), "a large message");
 	}
 	free(payload);
 	must(beam_topic_close_send(topic), "topic");
@@ -65,7 +65,7 @@ static void *receive_large(void *argument)
 	beam_message *message;
 
 	for (uint64_t i = 0;; i++) {
-		if (must(beam_topic_receive(topic, &message, BEAM_FOREVER), "a large message") == 0) {
+		if (must(beam_topic_receive(topic, &message, 0, BEAM_FOREVER), "a large message") == 0) {
 			if (i == 0)
 				die("no large message came");
 			return NULL;
@@ -82,7 +82,7 @@ static void *wait_in_vain(void *argument)
 {
 	beam_topic *topic = argument;
 	beam_message *message;
-	int r = beam_topic_receive(topic, &message, BEAM_FOREVER);
+	int r = beam_topic_receive(topic, &message, 0, BEAM_FOREVER);
 
 	if (r > 0)
 		die("a message that nobody sent");

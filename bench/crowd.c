@@ -95,11 +95,12 @@ static void ask_all(struct member *members, size_t n, size_t calls)
 	for (size_t done = 0; done < calls; done += AT_ONCE) {
 		for (size_t i = 0; i < AT_ONCE; i++) {
 			payload[0] = done + i;
-			must(beam_call_begin(&asked[i], members[(done + i) % n].topic, &iov, 1, NULL, 0, BEAM_FOREVER), "ask");
+			must(beam_call_begin(&asked[i], members[(done + i) % n].topic, &iov, 1, NULL, 0, 0, BEAM_FOREVER),
+			     "ask");
 		}
 		for (size_t i = 0; i < AT_ONCE; i++) {
 			payload[0] = done + i;
-			if (must(beam_call_receive(asked[i], &message, BEAM_FOREVER), "answer") != 1)
+			if (must(beam_call_receive(asked[i], &message, 0, BEAM_FOREVER), "answer") != 1)
 				die("no answer");
 			if (beam_message_size(message) != sizeof payload ||
 			    memcmp(beam_message_data(message), payload, sizeof payload) != 0)
@@ -145,8 +146,8 @@ static void answer(struct member *member, uint32_t shown)
 		return;
 	}
 	(void)!beam_channel_dispatch(member->channel, (int)shown);
-	while (beam_topic_receive(member->topic, &message, BEAM_NOWAIT) == 1) {
-		must(beam_message_reply(message, beam_message_data(message), beam_message_size(message), BEAM_NOWAIT),
+	while (beam_topic_receive(member->topic, &message, 0, BEAM_NOWAIT) == 1) {
+		must(beam_message_reply(message, beam_message_data(message), beam_message_size(message), 0, BEAM_NOWAIT),
 		     "answer");
 		beam_message_free(message);
 	}

@@ -13,7 +13,7 @@ static void send_one_by_one(void)
 	char payload[SIZE] = {0};
 
 	for (int i = 0; i < AT_ONCE; i++)
-		must(beam_topic_send(topics[0], payload, sizeof payload, BEAM_FOREVER), "send");
+		must(beam_topic_send(topics[0], payload, sizeof payload, 0, BEAM_FOREVER), "send");
 }
 
 static void send_many(void)
@@ -24,7 +24,7 @@ static void send_many(void)
 	for (int i = 0; i < AT_ONCE; i++)
 		items[i] = (struct beam_send_item){payload, sizeof payload, NULL, 0};
 	for (ssize_t sent = 0; sent < AT_ONCE;)
-		sent += must((int)beam_topic_send_many(topics[0], items + sent, (size_t)(AT_ONCE - sent), BEAM_FOREVER),
+		sent += must((int)beam_topic_send_many(topics[0], items + sent, (size_t)(AT_ONCE - sent), 0, BEAM_FOREVER),
 			     "send_many");
 }
 
@@ -33,7 +33,7 @@ static void receive_all(void)
 	beam_message *message;
 
 	for (int i = 0; i < AT_ONCE; i++) {
-		must(beam_topic_receive(topics[1], &message, BEAM_FOREVER), "receive");
+		must(beam_topic_receive(topics[1], &message, 0, BEAM_FOREVER), "receive");
 		beam_message_free(message);
 	}
 }

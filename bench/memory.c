@@ -61,14 +61,15 @@ static void send_one(struct link *link)
 {
 	unsigned char payload[SIZE_MOST] = {0};
 
-	must(beam_topic_send(link->topic, payload, size, BEAM_FOREVER), "send");
+	must(beam_topic_send(link->topic, payload, size, 0, BEAM_FOREVER), "send");
 }
 
 static void receive_one(struct link *link)
 {
 	beam_message *message;
 
-	if (must(beam_topic_receive(link->topic, &message, BEAM_FOREVER), "receive") != 1 || beam_message_size(message) != size)
+	if (must(beam_topic_receive(link->topic, &message, 0, BEAM_FOREVER), "receive") != 1 ||
+	    beam_message_size(message) != size)
 		die("another message came than was sent");
 	beam_message_free(message);
 }

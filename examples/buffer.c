@@ -23,7 +23,7 @@ static int paint(int socket)
 	for (int y = 0; y < HEIGHT; y++)
 		memset(pixel + (size_t)y * WIDTH, y % 256, WIDTH);
 	int fd = beam_buffer_seal(picture); /* from here on nobody can change it, not even we */
-	int r = fd < 0 ? fd : beam_topic_sendv(pictures, &size, 1, &fd, 1, beam_in_ms(5000));
+	int r = fd < 0 ? fd : beam_topic_sendv(pictures, &size, 1, &fd, 1, 0, beam_in_ms(5000));
 	beam_buffer_free(picture);
 	beam_topic_unref(pictures);
 	beam_channel_unref(channel);
@@ -45,7 +45,7 @@ int main(void)
 	close(pair[1]);
 	if (beam_channel_from_fd(&channel, pair[0], NULL) < 0 || beam_topic_open(&pictures, channel, "pictures") < 0)
 		return 1;
-	while (beam_topic_receive(pictures, &message, BEAM_FOREVER) > 0) {
+	while (beam_topic_receive(pictures, &message, 0, BEAM_FOREVER) > 0) {
 		int r = beam_message_take_buffer(message, 0, 64 << 20, &picture);
 
 		if (r == 0 && beam_buffer_size(picture) == (size_t)WIDTH * HEIGHT) {

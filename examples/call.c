@@ -50,7 +50,7 @@ static int open_file(beam_message *request)
 	int r;
 
 	if (fd < 0)
-		return beam_message_reply_failure(request, NOT_UNDERSTOOD, "no such file", 12, BEAM_FOREVER);
+		return beam_message_reply_failure(request, NOT_UNDERSTOOD, "no such file", 12, 0, BEAM_FOREVER);
 	r = beam_message_replyv(request, &iov, 1, &fd, 1, 0, BEAM_FOREVER);
 	close(fd);
 	return r;
@@ -59,14 +59,14 @@ static int open_file(beam_message *request)
 static int answer(beam_message *request)
 {
 	if (says(request, "hello"))
-		return beam_message_reply(request, "hello to you", 12, BEAM_FOREVER);
+		return beam_message_reply(request, "hello to you", 12, 0, BEAM_FOREVER);
 	if (says(request, "count"))
 		return count(request);
 	if (says(request, "open"))
 		return open_file(request);
 	if (says(request, "nothing"))
 		return 0; /* it will be dropped */
-	return beam_message_reply_failure(request, NOT_UNDERSTOOD, "what?", 5, BEAM_FOREVER);
+	return beam_message_reply_failure(request, NOT_UNDERSTOOD, "what?", 5, 0, BEAM_FOREVER);
 }
 
 static int serve(int socket)
@@ -78,7 +78,7 @@ static int serve(int socket)
 
 	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&topic, channel, "service") < 0)
 		return 1;
-	while ((r = beam_topic_receive(topic, &request, BEAM_FOREVER)) == 1) {
+	while ((r = beam_topic_receive(topic, &request, 0, BEAM_FOREVER)) == 1) {
 		int answered = answer(request);
 
 		if (answered == -ECANCELED)
@@ -96,7 +96,7 @@ static beam_call *begin(beam_topic *topic, const char *word)
 {
 	struct iovec iov = {(void *)(uintptr_t)word, strlen(word)};
 	beam_call *call;
-	int r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, beam_in_ms(5000));
+	int r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, 0, beam_in_ms(5000));
 
 	if (r < 0)
 		fail(word, r);
@@ -120,7 +120,7 @@ static void use(beam_topic *topic)
 	int r;
 
 	/* One request, one reply. */
-	r = beam_topic_call(topic, "hello", 5, &reply, beam_in_ms(5000));
+	r = beam_topic_call(topic, "hello", 5, &reply, 0, beam_in_ms(5000));
 	if (r < 0)
 		fail("hello", r);
 	show("hello", reply);
@@ -128,7 +128,7 @@ static void use(beam_topic *topic)
 
 	/* Many replies; five are enough. */
 	call = begin(topic, "count");
-	for (int i = 0; i < 5 && beam_call_receive(call, &reply, beam_in_ms(5000)) == 1; i++) {
+	for (int i = 0; i < 5 && beam_call_receive(call, &reply, 0, beam_in_ms(5000)) == 1; i++) {
 		show("count", reply);
 		beam_message_free(reply);
 	}
@@ -137,7 +137,7 @@ static void use(beam_topic *topic)
 
 	/* A file. */
 	call = begin(topic, "open");
-	r = beam_call_receive(call, &reply, beam_in_ms(5000));
+	r = beam_call_receive(call, &reply, 0, beam_in_ms(5000));
 	if (r != 1)
 		fail("open", r);
 	show("open", reply);
@@ -149,7 +149,7 @@ static void use(beam_topic *topic)
 	/* Failures. */
 	for (int i = 0; i < 2; i++) {
 		call = begin(topic, i ? "nothing" : "gibberish");
-		r = beam_call_receive(call, &reply, beam_in_ms(5000));
+		r = beam_call_receive(call, &reply, 0, beam_in_ms(5000));
 		if (r != -EREMOTEIO || beam_call_failure(call, &code, &said, &size) < 0)
 			fail("a failure", r);
 		printf("failed with code %u: %.*s\n", code, (int)size, size ? (const char *)said : "");

@@ -16,7 +16,7 @@ static int say_hello(int socket)
 	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&log, channel, "log") < 0)
 		return 1;
 	int file = open("/proc/version", O_RDONLY);
-	int r = beam_topic_sendv(log, &payload, 1, &file, 1, beam_in_ms(1000));
+	int r = beam_topic_sendv(log, &payload, 1, &file, 1, 0, beam_in_ms(1000));
 	close(file); /* ours still: it was borrowed */
 	beam_topic_unref(log);
 	beam_channel_unref(channel); /* what was sent arrives, even if the program ends now */
@@ -38,7 +38,7 @@ int main(void)
 	close(pair[1]);
 	if (beam_channel_from_fd(&channel, pair[0], NULL) < 0 || beam_topic_open(&log, channel, "log") < 0)
 		return 1;
-	while (beam_topic_receive(log, &message, BEAM_FOREVER) > 0) {
+	while (beam_topic_receive(log, &message, 0, BEAM_FOREVER) > 0) {
 		printf("%.*s\n", (int)beam_message_size(message), (const char *)beam_message_data(message));
 		ssize_t n = read(beam_message_peek_fd(message, 0), line, sizeof line);
 		printf("%.*s", n > 0 ? (int)n : 0, line);

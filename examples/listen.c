@@ -34,10 +34,10 @@ static void answer(beam_channel *channel)
 
 	if (beam_topic_open(&lines, channel, "lines") < 0)
 		return;
-	while (beam_topic_receive_into(lines, line, sizeof line, &size, NULL, 0, NULL, beam_in_ms(5000)) > 0) {
+	while (beam_topic_receive_into(lines, line, sizeof line, &size, NULL, 0, NULL, 0, beam_in_ms(5000)) > 0) {
 		for (size_t i = 0; i < size; i++)
 			line[i] = (char)toupper((unsigned char)line[i]);
-		if (beam_topic_send(lines, line, size, beam_in_ms(5000)) < 0)
+		if (beam_topic_send(lines, line, size, 0, beam_in_ms(5000)) < 0)
 			break;
 	}
 	beam_topic_unref(lines);
@@ -79,9 +79,9 @@ static int ask(const char *address, const char *text)
 		return complain(address, r);
 	r = beam_topic_open(&lines, channel, "lines");
 	if (r == 0) {
-		r = beam_topic_send(lines, text, strlen(text), beam_in_ms(5000));
+		r = beam_topic_send(lines, text, strlen(text), 0, beam_in_ms(5000));
 		if (r == 0)
-			r = beam_topic_receive_into(lines, line, sizeof line, &size, NULL, 0, NULL, beam_in_ms(5000));
+			r = beam_topic_receive_into(lines, line, sizeof line, &size, NULL, 0, NULL, 0, beam_in_ms(5000));
 		beam_topic_unref(lines);
 	}
 	beam_channel_unref(channel);

@@ -9,14 +9,14 @@
 
 static int say(beam_topic *topic, const char *text)
 {
-	return beam_topic_send(topic, text, strlen(text), beam_in_ms(10000));
+	return beam_topic_send(topic, text, strlen(text), 0, beam_in_ms(10000));
 }
 
 /* Prints the next message: 1, or why there is none. */
 static int print_next(const char *who, beam_topic *topic)
 {
 	beam_message *message;
-	int r = beam_topic_receive(topic, &message, beam_in_ms(10000));
+	int r = beam_topic_receive(topic, &message, 0, beam_in_ms(10000));
 
 	if (r > 0) {
 		printf("%s: %.*s\n", who, (int)beam_message_size(message), (const char *)beam_message_data(message));
@@ -33,7 +33,7 @@ static int client(int socket)
 	int r;
 
 	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&door, channel, "door") < 0 ||
-	    beam_topic_send_channel(door, "let me in", 9, &conversation, NULL, beam_in_ms(10000)) < 0)
+	    beam_topic_send_channel(door, "let me in", 9, &conversation, NULL, 0, beam_in_ms(10000)) < 0)
 		return 1;
 	beam_topic_unref(door);
 	beam_channel_unref(channel);
@@ -56,7 +56,7 @@ static int open_the_door(int socket, beam_channel **ret)
 	int r;
 
 	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&door, channel, "door") < 0 ||
-	    beam_topic_receive(door, &message, beam_in_ms(10000)) <= 0)
+	    beam_topic_receive(door, &message, 0, beam_in_ms(10000)) <= 0)
 		return -1;
 	r = beam_message_take_channel(message, 0, ret, NULL);
 	beam_message_free(message);

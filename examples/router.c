@@ -21,7 +21,7 @@ static int client(int socket)
 
 		r = beam_topic_open(&topic, channel, topics[i]);
 		if (r == 0) {
-			r = beam_topic_send(topic, topics[i], strlen(topics[i]), beam_in_ms(10000));
+			r = beam_topic_send(topic, topics[i], strlen(topics[i]), 0, beam_in_ms(10000));
 			beam_topic_unref(topic);
 		}
 	}
@@ -43,7 +43,7 @@ static void *keep_log(void *argument)
 	beam_message *message;
 
 	while (beam_channel_accept(argument, &topic, BEAM_FOREVER) > 0) {
-		while (beam_topic_receive(topic, &message, BEAM_FOREVER) > 0) {
+		while (beam_topic_receive(topic, &message, 0, BEAM_FOREVER) > 0) {
 			printf("logged: %s\n", beam_topic_name(topic));
 			beam_message_free(message);
 		}

@@ -29,7 +29,7 @@ static void *receiver(void *argument)
 	beam_message *message;
 	int r;
 
-	while ((r = beam_topic_receive(line->topic, &message, BEAM_FOREVER)) > 0) {
+	while ((r = beam_topic_receive(line->topic, &message, 0, BEAM_FOREVER)) > 0) {
 		parcel_receive(message, line->tally);
 		beam_message_free(message);
 		rest(line->plan->pause_ms);
@@ -57,7 +57,7 @@ static void wait_for_summary(beam_topic *summary, struct totals theirs[TOPICS], 
 
 	do {
 		report_progress(tallies, began);
-		r = beam_topic_receive_into(summary, theirs, n, &size, NULL, 0, NULL, beam_in_ms(100));
+		r = beam_topic_receive_into(summary, theirs, n, &size, NULL, 0, NULL, 0, beam_in_ms(100));
 	} while (r == -ETIMEDOUT);
 	must(r, TOPIC_SUMMARY);
 	if (r == 0)
@@ -88,8 +88,8 @@ static bool compare(beam_topic *summary, const struct totals mine[TOPICS], const
 {
 	beam_message *message;
 
-	must(beam_topic_send(summary, mine, TOPICS * sizeof *mine, BEAM_FOREVER), TOPIC_SUMMARY);
-	int r = beam_topic_receive(summary, &message, BEAM_FOREVER);
+	must(beam_topic_send(summary, mine, TOPICS * sizeof *mine, 0, BEAM_FOREVER), TOPIC_SUMMARY);
+	int r = beam_topic_receive(summary, &message, 0, BEAM_FOREVER);
 	must(r, "goodbye");
 	if (r > 0)
 		beam_message_free(message);
@@ -115,7 +115,7 @@ int demo_receive(int socket)
 		lines[i].tally = &tallies[i];
 		start(&lines[i], threads[i], channel);
 	}
-	must(beam_topic_send(summary, NULL, 0, BEAM_FOREVER), TOPIC_SUMMARY);
+	must(beam_topic_send(summary, NULL, 0, 0, BEAM_FOREVER), TOPIC_SUMMARY);
 	wait_for_summary(summary, theirs, tallies, began);
 	for (int i = 0; i < TOPICS; i++) {
 		for (unsigned k = 0; k < plans[i].receivers; k++)

@@ -68,7 +68,7 @@ static void start(struct line *line, pthread_t *threads, beam_channel *channel, 
 static void wait_until_ready(beam_topic *summary)
 {
 	beam_message *message;
-	int r = beam_topic_receive(summary, &message, BEAM_FOREVER);
+	int r = beam_topic_receive(summary, &message, 0, BEAM_FOREVER);
 
 	must(r, TOPIC_SUMMARY);
 	if (r > 0)
@@ -81,8 +81,8 @@ static bool compare(beam_topic *summary, const struct totals mine[TOPICS])
 	struct totals theirs[TOPICS];
 	size_t size = 0;
 
-	must(beam_topic_send(summary, mine, sizeof theirs, BEAM_FOREVER), TOPIC_SUMMARY);
-	int r = beam_topic_receive_into(summary, theirs, sizeof theirs, &size, NULL, 0, NULL, BEAM_FOREVER);
+	must(beam_topic_send(summary, mine, sizeof theirs, 0, BEAM_FOREVER), TOPIC_SUMMARY);
+	int r = beam_topic_receive_into(summary, theirs, sizeof theirs, &size, NULL, 0, NULL, 0, BEAM_FOREVER);
 	must(r, TOPIC_SUMMARY);
 	return r == 1 && size == sizeof theirs && report_comparison(mine, theirs);
 }

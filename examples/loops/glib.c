@@ -16,7 +16,7 @@ static gint64 ready_time(struct service *service)
 {
 	beam_deadline deadline = service_deadline(service);
 
-	return deadline == BEAM_FOREVER ? -1 : deadline / 1000;
+	return deadline.ns == BEAM_FOREVER.ns ? -1 : deadline.ns / 1000;
 }
 
 static gboolean dispatch(GSource *base, GSourceFunc unused, gpointer unused_too)

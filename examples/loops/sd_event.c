@@ -26,10 +26,10 @@ static int turn(struct watched *watched, uint32_t events)
 	if (r < 0)
 		return r;
 	deadline = service_deadline(&watched->service);
-	if (deadline == BEAM_FOREVER)
+	if (deadline.ns == BEAM_FOREVER.ns)
 		return sd_event_source_set_enabled(watched->time, SD_EVENT_OFF);
 	/* Microseconds of the same clock. */
-	r = sd_event_source_set_time(watched->time, (uint64_t)deadline / 1000);
+	r = sd_event_source_set_time(watched->time, (uint64_t)deadline.ns / 1000);
 	return r < 0 ? r : sd_event_source_set_enabled(watched->time, SD_EVENT_ONESHOT);
 }
 

@@ -19,8 +19,8 @@ static int ask(beam_topic *topic, int number)
 		size_t size = 0;
 
 		snprintf(word, sizeof word, "word %d of %d", i, number);
-		if (beam_topic_send(topic, word, strlen(word), BEAM_FOREVER) < 0 ||
-		    beam_topic_receive_into(topic, answer, sizeof answer, &size, NULL, 0, NULL, BEAM_FOREVER) != 1)
+		if (beam_topic_send(topic, word, strlen(word), 0, BEAM_FOREVER) < 0 ||
+		    beam_topic_receive_into(topic, answer, sizeof answer, &size, NULL, 0, NULL, 0, BEAM_FOREVER) != 1)
 			return 1;
 		if (size != strlen(word) || answer[0] != 'W')
 			return 1;
@@ -90,11 +90,11 @@ static int answer(beam_topic *topic)
 	size_t size;
 	int r;
 
-	while ((r = beam_topic_receive_into(topic, word, sizeof word, &size, NULL, 0, NULL, BEAM_NOWAIT)) == 1) {
+	while ((r = beam_topic_receive_into(topic, word, sizeof word, &size, NULL, 0, NULL, 0, BEAM_NOWAIT)) == 1) {
 		for (size_t i = 0; i < size; i++)
 			word[i] = (char)toupper((unsigned char)word[i]);
 		/* A client that does not read its answers loses them; it must not keep the others waiting. */
-		if (beam_topic_send(topic, word, size, BEAM_NOWAIT) < 0)
+		if (beam_topic_send(topic, word, size, 0, BEAM_NOWAIT) < 0)
 			fprintf(stderr, "an answer was not sent\n");
 	}
 	return r;

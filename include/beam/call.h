@@ -51,16 +51,17 @@ enum beam_failure {
  * @param data      the request, borrowed; may be NULL if `size` is 0
  * @param size      bytes
  * @param ret       takes the reply, the caller's to free; untouched unless the result is 1
+ * @param flags     0; others are for what may come
  * @param deadline  until when to wait for all of it
  * @retval 1              the reply
  * @retval -EREMOTEIO     the callee failed the call; to be told how, use beam_call_begin()
- * @retval -EINVAL        `topic` or `ret` is NULL, or `data` with `size` > 0
+ * @retval -EINVAL        `topic` or `ret` is NULL, or `data` with `size` > 0, or unknown flags
  * @retval -EMSGSIZE, -EFAULT, -ECONNREFUSED  as for beam_topic_send()
  * @retval -EPIPE         the topic was closed, or the channel before the reply came, by either side
  * @retval -ECONNRESET    the other side died
  * @retval -EAGAIN, -ETIMEDOUT, -EPROTO, -ENOMEM, -ECHILD  as in channel.h
  */
-BEAM_API int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret,
+BEAM_API int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, unsigned flags,
 			     beam_deadline deadline) BEAM_CHECKED;
 
 /**
@@ -77,12 +78,13 @@ BEAM_API int beam_topic_call(beam_topic *topic, const void *data, size_t size, b
  * @retval -EINVAL  `ret` or `topic` is NULL; and all other errors of beam_topic_sendv(), with their meaning
  */
 BEAM_API int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds,
-			     size_t n_fds, beam_deadline deadline) BEAM_CHECKED;
+			     size_t n_fds, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Receives the next reply.
  *
  * @param ret       takes the reply, the caller's to free; untouched unless the result is 1
+ * @param flags     0; others are for what may come
  * @param deadline  until when to wait; the call goes on if it passes
  * @retval 1            a reply
  * @retval 0            there will be no more: the last has been received
@@ -91,10 +93,10 @@ BEAM_API int beam_call_begin(beam_call **ret, beam_topic *topic, const struct io
  * @retval -EPIPE       the channel was closed, by either side, before the last reply had come
  * @retval -ECONNRESET  the other side died before that
  * @retval -EPERM, -EBADF, …  the kernel refused to pass a descriptor of the request when its turn came; it was not sent
- * @retval -EINVAL      `call` or `ret` is NULL
+ * @retval -EINVAL      `call` or `ret` is NULL, or unknown flags
  * @retval -EAGAIN, -ETIMEDOUT, -EPROTO, -ENOMEM, -ECHILD  as in channel.h; what arrived whole comes first
  */
-BEAM_API int beam_call_receive(beam_call *call, beam_message **ret, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_call_receive(beam_call *call, beam_message **ret, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * How a call failed of which beam_call_receive() said -EREMOTEIO.
@@ -145,9 +147,10 @@ enum beam_reply_flags {
  * @param request   a call that was received
  * @param data      borrowed; may be NULL if `size` is 0
  * @param size      bytes; at most the other side's message_bytes
+ * @param flags     0, or BEAM_REPLY_MORE
  * @param deadline  until when to wait for credit and room
  * @retval 0           sent
- * @retval -EINVAL     `request` is NULL or no call, or `data` is NULL with `size` > 0
+ * @retval -EINVAL     `request` is NULL or no call, or `data` is NULL with `size` > 0, or unknown flags
  * @retval -EMSGSIZE   over what the other side accepts
  * @retval -EFAULT     the payload is not in memory; the call can still be answered
  * @retval -ECANCELED  the caller wants no replies any more
@@ -157,7 +160,8 @@ enum beam_reply_flags {
  * @retval -EPIPE, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h; after the first three that pass the call
  *                     is as it was, and can be answered again
  */
-BEAM_API int beam_message_reply(beam_message *request, const void *data, size_t size, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_message_reply(beam_message *request, const void *data, size_t size, unsigned flags,
+				beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Answers a call with several buffers and attachments, or with one of several replies.
@@ -187,7 +191,7 @@ BEAM_API int beam_message_replyv(beam_message *request, const struct iovec *iov,
  * As beam_message_reply(); besides
  * @retval -EINVAL  `code` is the library's
  */
-BEAM_API int beam_message_reply_failure(beam_message *request, uint32_t code, const void *data, size_t size,
+BEAM_API int beam_message_reply_failure(beam_message *request, uint32_t code, const void *data, size_t size, unsigned flags,
 					beam_deadline deadline) BEAM_CHECKED;
 
 BEAM_END

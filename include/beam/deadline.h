@@ -13,14 +13,27 @@
 
 BEAM_BEGIN
 
-/** An absolute time of CLOCK_MONOTONIC in nanoseconds, or BEAM_NOWAIT, or BEAM_FOREVER. */
-typedef int64_t beam_deadline;
+/**
+ * Until when a call may wait. A structure, so that a number of milliseconds does not compile where
+ * a deadline is meant: beam_in_ms() makes one.
+ */
+typedef struct beam_deadline {
+	/** A time of CLOCK_MONOTONIC in nanoseconds; 0: BEAM_NOWAIT; INT64_MAX: BEAM_FOREVER. */
+	int64_t ns;
+} beam_deadline;
+
+/** A deadline of a time of CLOCK_MONOTONIC in nanoseconds. */
+#ifdef __cplusplus
+#define BEAM_DEADLINE(ns) (beam_deadline{ns})
+#else
+#define BEAM_DEADLINE(ns) ((beam_deadline){ns})
+#endif
 
 /** Do not wait: what cannot be done at once gives -EAGAIN. */
-#define BEAM_NOWAIT ((beam_deadline)0)
+#define BEAM_NOWAIT BEAM_DEADLINE(0)
 
 /** Wait as long as it takes. */
-#define BEAM_FOREVER ((beam_deadline)INT64_MAX)
+#define BEAM_FOREVER BEAM_DEADLINE(INT64_MAX)
 
 /**
  * A deadline some time from now.

@@ -83,12 +83,14 @@ BEAM_API int beam_message_take_channel(beam_message *message, size_t index, beam
  * @param size      bytes
  * @param ret       takes the channel, one handle; untouched on failure, of which nothing is left over
  * @param options   of the channel that is kept; NULL: the defaults
+ * @param flags     0; others are for what may come
  * @param deadline  until when to wait for credit and room
  *
  * The errors are those of beam_topic_sendv() and beam_channel_from_fd().
  */
 BEAM_API int beam_topic_send_channel(beam_topic *topic, const void *data, size_t size, beam_channel **ret,
-				     const struct beam_channel_options *options, beam_deadline deadline) BEAM_CHECKED;
+				     const struct beam_channel_options *options, unsigned flags,
+				     beam_deadline deadline) BEAM_CHECKED;
 
 BEAM_END
 

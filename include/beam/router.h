@@ -31,10 +31,11 @@ BEAM_BEGIN
  * @param held      a message that is sent first, or NULL in it; takes the one that could not be sent, the caller's to send or free, else NULL
  * @param n         at most so many messages, at least 1; SIZE_MAX: any number
  * @param ret_n     takes how many were sent, whatever the result; may be NULL
+ * @param flags     0; others are for what may come
  * @param deadline  until when to wait, for messages and for room, and to go on
  * @retval 1  `n` were sent; there may be more
  * @retval 0  there will be no more, and all were sent; beam_topic_close_send() tells it on
- * @retval -EINVAL      `from`, `to` or `held` is NULL, or `n` is 0
+ * @retval -EINVAL      `from`, `to` or `held` is NULL, or `n` is 0, or unknown flags
  * @retval -EAGAIN      no message or no room, with BEAM_NOWAIT
  * @retval -ETIMEDOUT   the deadline passed
  *
@@ -45,7 +46,7 @@ BEAM_BEGIN
  *
  * Otherwise it is that of beam_topic_receive(). A target that ends is noticed with the next message.
  */
-BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, size_t n, size_t *ret_n,
+BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, size_t n, size_t *ret_n, unsigned flags,
 				beam_deadline deadline) BEAM_CHECKED;
 
 /* ---- The router ------------------------------------------------------------------------------------------------------------ */

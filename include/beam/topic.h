@@ -88,16 +88,18 @@ BEAM_API void *beam_topic_user_data(const beam_topic *topic);
  *
  * @param data      borrowed; may be NULL if `size` is 0
  * @param size      bytes; at most the other side's message_bytes
+ * @param flags     0; others are for what may come
  * @param deadline  until when to wait for credit and room
  * @retval 0              sent
- * @retval -EINVAL        `topic` is NULL, or `data` with `size` > 0
+ * @retval -EINVAL        `topic` is NULL, or `data` with `size` > 0, or unknown flags
  * @retval -EMSGSIZE      over what the other side accepts
  * @retval -EFAULT        the payload is not in memory ("Payloads" in beam(7))
  * @retval -EPIPE         the topic or the channel was closed, by either side
  * @retval -ECONNREFUSED  the other side refuses this topic
  * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h
  */
-BEAM_API int beam_topic_send(beam_topic *topic, const void *data, size_t size, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_topic_send(beam_topic *topic, const void *data, size_t size, unsigned flags,
+			     beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Sends a message of several buffers with attachments.
@@ -117,7 +119,7 @@ BEAM_API int beam_topic_send(beam_topic *topic, const void *data, size_t size, b
  * @retval -ETIMEDOUT  also: too many descriptors of this user are in flight (ETOOMANYREFS) until the deadline
  */
 BEAM_API int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
-			      beam_deadline deadline) BEAM_CHECKED;
+			      unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Sends a message with its attachments and gives it away.
@@ -128,7 +130,8 @@ BEAM_API int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t
  * @retval -ENOENT  an attachment was taken or lost
  * @retval -EOPNOTSUPP  it is a call that was received: its replies would find no way back
  */
-BEAM_API int beam_topic_send_message(beam_topic *topic, beam_message *message, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_topic_send_message(beam_topic *topic, beam_message *message, unsigned flags,
+				     beam_deadline deadline) BEAM_CHECKED;
 
 /** One message of beam_topic_send_many(). Everything is borrowed. */
 struct beam_send_item {
@@ -146,21 +149,22 @@ struct beam_send_item {
  * @return how many were sent, from the first on: less than `n` if the deadline passed or the next one failed; the errors of
  *         beam_topic_sendv() if the first was not sent
  */
-BEAM_API ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *items, size_t n,
+BEAM_API ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *items, size_t n, unsigned flags,
 				      beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Receives the next message.
  *
  * @param ret       takes the message, the caller's to free; untouched unless the result is 1
+ * @param flags     0; others are for what may come
  * @param deadline  until when to wait; a message that is there is received even if it has passed
  * @retval 1  a message
  * @retval 0  there will be no more: the other side closed the topic or said goodbye, or the topic or the channel was closed here.
  *            If the other side opens the name again, receiving goes on.
- * @retval -EINVAL  `topic` or `ret` is NULL
+ * @retval -EINVAL  `topic` or `ret` is NULL, or unknown flags
  * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h; what arrived whole comes first
  */
-BEAM_API int beam_topic_receive(beam_topic *topic, beam_message **ret, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_topic_receive(beam_topic *topic, beam_message **ret, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Waits for a first message and receives all that are there, at most `n`, under one lock.
@@ -170,7 +174,8 @@ BEAM_API int beam_topic_receive(beam_topic *topic, beam_message **ret, beam_dead
  * @return how many (1 to `n`), 0, or an error, as for beam_topic_receive(); besides
  * @retval -EINVAL  `n` is 0
  */
-BEAM_API ssize_t beam_topic_receive_many(beam_topic *topic, beam_message **ret, size_t n, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API ssize_t beam_topic_receive_many(beam_topic *topic, beam_message **ret, size_t n, unsigned flags,
+					 beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Receives the next message into the caller's buffer. Its attachments go to `ret_fds`.
@@ -186,7 +191,8 @@ BEAM_API ssize_t beam_topic_receive_many(beam_topic *topic, beam_message **ret, 
  * @retval -EMSGSIZE  the next message does not fit: it stays in the queue, `ret_size` and `ret_n_fds` tell what it needs
  */
 BEAM_API int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, size_t *ret_size, int *ret_fds,
-				     size_t capacity_fds, size_t *ret_n_fds, beam_deadline deadline) BEAM_CHECKED;
+				     size_t capacity_fds, size_t *ret_n_fds, unsigned flags,
+				     beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Sends no more on this topic: after what was accepted the other side's receivers get 0. Senders that wait here get -EPIPE. Never waits; any number of times.

@@ -19,15 +19,15 @@ beam_deadline beam_in_ms(int64_t milliseconds)
 	int64_t now = clock_now();
 
 	if (milliseconds <= 0)
-		return now;
-	if (milliseconds > (BEAM_FOREVER - now) / NS_PER_MS)
+		return BEAM_DEADLINE(now);
+	if (milliseconds > (INT64_MAX - now) / NS_PER_MS)
 		return BEAM_FOREVER;
-	return now + milliseconds * NS_PER_MS;
+	return BEAM_DEADLINE(now + milliseconds * NS_PER_MS);
 }
 
 int deadline_error(beam_deadline deadline)
 {
-	return deadline == BEAM_NOWAIT ? -EAGAIN : -ETIMEDOUT;
+	return deadline_waits(deadline) ? -ETIMEDOUT : -EAGAIN;
 }
 
 /* Nanoseconds, not below 0. BEAM_NOWAIT and negative times need no clock. */
@@ -35,10 +35,10 @@ static int64_t time_left(beam_deadline deadline)
 {
 	int64_t now;
 
-	if (deadline <= 0 || deadline == BEAM_FOREVER)
-		return deadline <= 0 ? 0 : INT64_MAX;
+	if (deadline.ns <= 0 || deadline_never(deadline))
+		return deadline.ns <= 0 ? 0 : INT64_MAX;
 	now = clock_now();
-	return deadline > now ? deadline - now : 0;
+	return deadline.ns > now ? deadline.ns - now : 0;
 }
 
 bool deadline_passed(beam_deadline deadline)
@@ -50,7 +50,7 @@ struct timespec *deadline_timeout(beam_deadline deadline, struct timespec *stora
 {
 	int64_t left = time_left(deadline);
 
-	if (deadline == BEAM_FOREVER)
+	if (deadline_never(deadline))
 		return NULL;
 	*storage = (struct timespec){.tv_sec = left / NS_PER_S, .tv_nsec = (long)(left % NS_PER_S)};
 	return storage;
@@ -60,7 +60,7 @@ int beam_deadline_poll_ms(beam_deadline deadline)
 {
 	int64_t left = time_left(deadline);
 
-	if (deadline == BEAM_FOREVER)
+	if (deadline_never(deadline))
 		return -1;
 	/* Rounded down, the last millisecond before a deadline would be polled away. */
 	left = left / NS_PER_MS + (left % NS_PER_MS != 0);
@@ -84,11 +84,11 @@ void condition_end(pthread_cond_t *condition)
 
 int condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock, beam_deadline deadline)
 {
-	struct timespec until = {.tv_sec = deadline / NS_PER_S, .tv_nsec = (long)(deadline % NS_PER_S)};
+	struct timespec until = {.tv_sec = deadline.ns / NS_PER_S, .tv_nsec = (long)(deadline.ns % NS_PER_S)};
 
-	if (deadline == BEAM_FOREVER)
+	if (deadline_never(deadline))
 		return -pthread_cond_wait(condition, lock);
-	if (deadline <= 0)
+	if (deadline.ns <= 0)
 		return deadline_error(deadline);
 	return -pthread_cond_timedwait(condition, lock, &until);
 }

@@ -22,10 +22,28 @@ bool deadline_passed(beam_deadline deadline);
 /* The time left, for ppoll; NULL stands for no limit. `storage` holds the result. */
 struct timespec *deadline_timeout(beam_deadline deadline, struct timespec *storage);
 
+/* False for BEAM_NOWAIT alone: a time that has passed is one that was waited for. */
+static inline bool deadline_waits(beam_deadline deadline)
+{
+	return deadline.ns != 0;
+}
+
+/* True for BEAM_FOREVER alone. */
+static inline bool deadline_never(beam_deadline deadline)
+{
+	return deadline.ns == INT64_MAX;
+}
+
+/* A deadline some nanoseconds from now. */
+static inline beam_deadline deadline_in(int64_t ns)
+{
+	return BEAM_DEADLINE(clock_now() + ns);
+}
+
 /* The earlier of two. */
 static inline beam_deadline deadline_earlier(beam_deadline a, beam_deadline b)
 {
-	return a < b ? a : b;
+	return a.ns < b.ns ? a : b;
 }
 
 /* A condition variable that counts time by CLOCK_MONOTONIC. Needs no freeing on Linux, but condition_end() keeps the checkers exact. */

@@ -107,7 +107,7 @@ beam_deadline process_end_within(int64_t milliseconds)
 
 	if (!begin)
 		begin = clock_now();
-	return begin + milliseconds * 1000000;
+	return BEAM_DEADLINE(begin + milliseconds * 1000000);
 }
 
 /* The last of the library to run at the end of the process: by then the other rooms have told their threads to end. */
@@ -115,7 +115,7 @@ static void library_end(void)
 {
 	beam_deadline end = process_end_within(END_MS), least = beam_in_ms(END_SHORT_MS);
 
-	wait_for_end(false, end > least ? end : least);
+	wait_for_end(false, end.ns > least.ns ? end : least);
 	wait_for_end(true, beam_in_ms(END_SHORT_MS));
 }
 

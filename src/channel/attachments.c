@@ -72,7 +72,7 @@ void attachments_lend(struct beam_channel *channel)
 	channel->lend_after = channel->lend_after ? channel->lend_after * 2 : LEND_FIRST_NS;
 	if (channel->lend_after > LEND_LAST_NS)
 		channel->lend_after = LEND_LAST_NS;
-	channel->lend_at = clock_now() + channel->lend_after;
+	channel->lend_at = deadline_in(channel->lend_after);
 	write_nudge(channel);
 }
 
@@ -86,6 +86,6 @@ void attachments_give_back(struct beam_channel *channel)
 
 void attachments_lend_again(struct beam_channel *channel)
 {
-	if (channel->lend_at != BEAM_FOREVER && deadline_passed(channel->lend_at))
+	if (!deadline_never(channel->lend_at) && deadline_passed(channel->lend_at))
 		attachments_lend(channel);
 }

@@ -37,7 +37,7 @@ static bool takes_often(struct baton *baton, int64_t now)
 static void set_tick(struct baton *baton, int64_t now)
 {
 	baton->mode = STANDBY_TICK;
-	baton->tick_at = now + (list_empty(&baton->waiters) ? TICK_NS : SHORT_TICK_NS);
+	baton->tick_at.ns = now + (list_empty(&baton->waiters) ? TICK_NS : SHORT_TICK_NS);
 	baton->led_at_tick = baton->led;
 	baton->counted = 0;
 }
@@ -127,7 +127,7 @@ static bool pass_on(struct beam_channel *channel)
 		for (struct list *link = baton->waiters.next; link != &baton->waiters; link = link->next) {
 			struct waiter *waiter = list_entry(link, struct waiter, of_baton);
 
-			if (!waiter->passed_over && (!best || waiter->deadline > best->deadline))
+			if (!waiter->passed_over && (!best || waiter->deadline.ns > best->deadline.ns))
 				best = waiter;
 		}
 		if (!best)
@@ -195,7 +195,7 @@ static bool expect(struct beam_channel *channel)
 	struct baton *baton = &channel->baton;
 	int64_t now = clock_now();
 
-	if (baton->mode != STANDBY_TICK || baton->tick_at - now > SHORT_TICK_NS) {
+	if (baton->mode != STANDBY_TICK || baton->tick_at.ns - now > SHORT_TICK_NS) {
 		bool told;
 
 		set_tick(baton, now);
@@ -315,15 +315,15 @@ void baton_close(struct beam_channel *channel)
 
 static void sleep_until(struct beam_channel *channel, beam_deadline deadline)
 {
-	beam_deadline until = deadline_earlier(deadline, channel->stalled_until), idle = clock_now() + IDLE_NS;
+	beam_deadline until = deadline_earlier(deadline, channel->stalled_until), idle = deadline_in(IDLE_NS);
 	int fd = baton_kick(channel), r;
 	bool can_be_idle;
 
 	/* A channel without a thread has nobody else who looks. */
 	until = deadline_earlier(until, standby_end_silence(channel, true));
 	if (fd < 0)
-		until = deadline_earlier(until, clock_now() + KICKLESS_NS);
-	can_be_idle = idle < until;
+		until = deadline_earlier(until, deadline_in(KICKLESS_NS));
+	can_be_idle = idle.ns < until.ns;
 	r = transport_wait(&channel->transport, POLLIN, fd, can_be_idle ? idle : until);
 
 	if (r < 0 && can_be_idle) {

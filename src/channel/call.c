@@ -166,14 +166,14 @@ static struct beam_call *call_new(struct beam_channel *channel)
 }
 
 int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
-		    beam_deadline deadline)
+		    unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_call *call;
 	struct sending s;
 	int r;
 
-	if (!ret || !topic)
+	if (!ret || !topic || flags)
 		return -EINVAL;
 	r = sending_prepare(&s, topic->channel, &topic->outbox, iov, n_iov, fds, n_fds, deadline);
 	if (r < 0)
@@ -205,14 +205,14 @@ static void count_reply(struct beam_channel *channel, const struct beam_message 
 	atomic_fetch_add_explicit(&channel->reply_attachments_taken, message->n_fds, memory_order_relaxed);
 }
 
-int beam_call_receive(beam_call *call, beam_message **ret, beam_deadline deadline)
+int beam_call_receive(beam_call *call, beam_message **ret, unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct owed owed = {0};
 	struct inbox *inbox;
 	int r;
 
-	if (!call || !ret)
+	if (!call || !ret || flags)
 		return -EINVAL;
 	inbox = &call->inbox;
 	if (channel_foreign(inbox->channel))
@@ -263,7 +263,8 @@ int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data
 	return 0;
 }
 
-int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, beam_deadline deadline)
+int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, unsigned flags,
+		    beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 	beam_call *call = NULL;
@@ -271,10 +272,10 @@ int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_messa
 
 	if (!ret)
 		return -EINVAL;
-	r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, deadline);
+	r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, flags, deadline);
 	if (r < 0)
 		return r;
-	r = beam_call_receive(call, ret, deadline);
+	r = beam_call_receive(call, ret, 0, deadline);
 	beam_call_unref(call);
 	return r;
 }

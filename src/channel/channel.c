@@ -258,7 +258,7 @@ void channel_mark_closed(struct beam_channel *channel)
 	pthread_mutex_lock(&channel->tx_lock);
 	if (!channel->send_error)
 		channel->send_error = -EPIPE;
-	if (channel->linger_until == BEAM_FOREVER)
+	if (deadline_never(channel->linger_until))
 		channel->linger_until = beam_in_ms(channel->options.linger_ms);
 	channel->tx.goodbye_due = true;
 	if (!channel->finished)

@@ -77,7 +77,7 @@ static int loop_wait_for(struct beam_channel *channel, short wanted, beam_deadli
 
 int loop_help(struct beam_channel *channel, beam_deadline deadline)
 {
-	beam_deadline until = deadline_earlier(deadline, clock_now() + HELP_NS);
+	beam_deadline until = deadline_earlier(deadline, deadline_in(HELP_NS));
 	short wanted = events(channel);
 	int shown;
 
@@ -101,7 +101,7 @@ static void loop_run(void *argument)
 	int shown;
 
 	do {
-		beam_deadline until = deadline_earlier(standby_look(channel, false).until, clock_now() + HELP_NS);
+		beam_deadline until = deadline_earlier(standby_look(channel, false).until, deadline_in(HELP_NS));
 		short wanted;
 
 		pthread_mutex_lock(&channel->tx_lock);

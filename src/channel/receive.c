@@ -5,14 +5,14 @@
 #include <channel/internal.h>
 #include <string.h>
 
-ssize_t beam_topic_receive_many(beam_topic *topic, beam_message **ret, size_t n, beam_deadline deadline)
+ssize_t beam_topic_receive_many(beam_topic *topic, beam_message **ret, size_t n, unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct owed owed = {0};
 	size_t taken = 0;
 	int r;
 
-	if (!topic || !ret || !n)
+	if (!topic || !ret || !n || flags)
 		return -EINVAL;
 	if (channel_foreign(topic->channel))
 		return -ECHILD;
@@ -26,20 +26,20 @@ ssize_t beam_topic_receive_many(beam_topic *topic, beam_message **ret, size_t n,
 	return taken ? (ssize_t)taken : r;
 }
 
-int beam_topic_receive(beam_topic *topic, beam_message **ret, beam_deadline deadline)
+int beam_topic_receive(beam_topic *topic, beam_message **ret, unsigned flags, beam_deadline deadline)
 {
-	return (int)beam_topic_receive_many(topic, ret, 1, deadline);
+	return (int)beam_topic_receive_many(topic, ret, 1, flags, deadline);
 }
 
 int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, size_t *ret_size, int *ret_fds,
-			    size_t capacity_fds, size_t *ret_n_fds, beam_deadline deadline)
+			    size_t capacity_fds, size_t *ret_n_fds, unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_message *message = NULL;
 	struct owed owed = {0};
 	int r;
 
-	if (!topic || !ret_size || (capacity && !buffer) || (capacity_fds && (!ret_fds || !ret_n_fds)))
+	if (!topic || !ret_size || flags || (capacity && !buffer) || (capacity_fds && (!ret_fds || !ret_n_fds)))
 		return -EINVAL;
 	if (channel_foreign(topic->channel))
 		return -ECHILD;

@@ -124,11 +124,11 @@ int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n
 	return reply_send(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : TX_LAST, deadline);
 }
 
-int beam_message_reply(beam_message *request, const void *data, size_t size, beam_deadline deadline)
+int beam_message_reply(beam_message *request, const void *data, size_t size, unsigned flags, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 
-	return beam_message_replyv(request, &iov, 1, NULL, 0, 0, deadline);
+	return beam_message_replyv(request, &iov, 1, NULL, 0, flags, deadline);
 }
 
 /* A failure of a code alone is owed, as credit is: it never waits. */
@@ -149,13 +149,14 @@ static int fail_plainly(struct request *request, uint32_t code)
 	return r;
 }
 
-int beam_message_reply_failure(beam_message *request, uint32_t code, const void *data, size_t size, beam_deadline deadline)
+int beam_message_reply_failure(beam_message *request, uint32_t code, const void *data, size_t size, unsigned flags,
+			       beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	unsigned char bytes[4];
 	struct iovec iov[2] = {{bytes, sizeof bytes}, {(void *)(uintptr_t)data, size}};
 
-	if (!beam_message_is_call(request) || code < BEAM_FAILURE_APPLICATION)
+	if (!beam_message_is_call(request) || code < BEAM_FAILURE_APPLICATION || flags)
 		return -EINVAL;
 	if (!size)
 		return fail_plainly(request_of(request->call), code);

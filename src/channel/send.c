@@ -105,7 +105,7 @@ int sending_frames(struct sending *s)
 	int r;
 
 	do {
-		tx_message_frame(&s->message, s->deadline != BEAM_NOWAIT);
+		tx_message_frame(&s->message, deadline_waits(s->deadline));
 		r = sending_frame(s);
 		if (r < 0)
 			break;
@@ -184,34 +184,34 @@ int sending_prepare(struct sending *s, struct beam_channel *channel, struct outb
 
 /* ---- Of a topic ---------------------------------------------------------------------------------------------------------------- */
 
-int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, unsigned flags,
 		     beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct sending s;
 	int r;
 
-	if (!topic)
+	if (!topic || flags)
 		return -EINVAL;
 	r = sending_prepare(&s, topic->channel, &topic->outbox, iov, n_iov, fds, n_fds, deadline);
 	return r < 0 ? r : sending_send(&s);
 }
 
-int beam_topic_send(beam_topic *topic, const void *data, size_t size, beam_deadline deadline)
+int beam_topic_send(beam_topic *topic, const void *data, size_t size, unsigned flags, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 
-	return beam_topic_sendv(topic, &iov, 1, NULL, 0, deadline);
+	return beam_topic_sendv(topic, &iov, 1, NULL, 0, flags, deadline);
 }
 
-int beam_topic_send_message(beam_topic *topic, beam_message *message, beam_deadline deadline)
+int beam_topic_send_message(beam_topic *topic, beam_message *message, unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct iovec iov;
 	struct sending s;
 	int r;
 
-	if (!topic || !message)
+	if (!topic || !message || flags)
 		return -EINVAL;
 	/* Its replies would find no way back. */
 	if (message->call)

@@ -42,9 +42,10 @@ bool sending_may_append(const struct sending *s)
 	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
 	if (s->message.own.n_more || (s->message.own.n_fds && s->message.left) || s->unkept)
 		return false;
-	if (tx->held && (s->message.own.n_fds || s->message.own.outlet->buffered > tx->drained) && s->deadline != BEAM_NOWAIT)
+	if (tx->held && (s->message.own.n_fds || s->message.own.outlet->buffered > tx->drained) && deadline_waits(s->deadline))
 		return false;
-	return (tx_own_size(&s->message.own) <= TX_LARGE || s->deadline == BEAM_NOWAIT) && tx_append_fits(tx, &s->message.own);
+	return (tx_own_size(&s->message.own) <= TX_LARGE || !deadline_waits(s->deadline)) &&
+	       tx_append_fits(tx, &s->message.own);
 }
 
 int sending_write(struct sending *s)
@@ -141,8 +142,7 @@ static int send_frame(struct sending *s)
 		channel->sent_at = clock_now();
 		if (r != -EINPROGRESS)
 			return r;
-		until =
-		    deadline_earlier(s->deadline, clock_now() + (channel->retry_after ? channel->retry_after : 1000 * 1000));
+		until = deadline_earlier(s->deadline, deadline_in(channel->retry_after ? channel->retry_after : 1000 * 1000));
 		r = write_wait(channel, false, until);
 		if (r == 1)
 			write_release(channel);

@@ -13,7 +13,7 @@ static int send_buffered(struct sending *s)
 
 	if (r < 0)
 		return r;
-	tx_message_frame(&s->message, s->deadline != BEAM_NOWAIT);
+	tx_message_frame(&s->message, deadline_waits(s->deadline));
 	r = sending_may_append(s) ? sending_append(s) : -EAGAIN;
 	return sending_end(s, s->unkept ? -EAGAIN : r);
 }
@@ -77,7 +77,8 @@ static void write_buffered(struct beam_channel *channel)
 	write_release(channel);
 }
 
-ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *items, size_t n, beam_deadline deadline)
+ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *items, size_t n, unsigned flags,
+			     beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	unsigned char *bytes = NULL;
@@ -85,7 +86,7 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *ite
 	size_t sent = 0, run;
 	int r = 0;
 
-	if (!topic || (n && !items))
+	if (!topic || (n && !items) || flags)
 		return -EINVAL;
 	if (channel_foreign(topic->channel))
 		return -ECHILD;

@@ -21,7 +21,7 @@ static void standby_write_some(struct beam_channel *channel)
 	pthread_mutex_lock(&channel->tx_lock);
 	write_try_again(channel);
 	attachments_lend_again(channel);
-	if (channel->retry_at == BEAM_FOREVER || !channel->tx.batch.active)
+	if (deadline_never(channel->retry_at) || !channel->tx.batch.active)
 		write_pending(channel);
 	pthread_mutex_unlock(&channel->tx_lock);
 }
@@ -152,7 +152,7 @@ static bool has_to_write(const struct beam_channel *channel)
 	if (channel->broken || channel->full || channel->writing)
 		return false;
 	/* What failed for a while is not tried again before its time. */
-	if (channel->retry_at != BEAM_FOREVER && channel->tx.batch.active)
+	if (!deadline_never(channel->retry_at) && channel->tx.batch.active)
 		return false;
 	return channel->burst || tx_pending(&channel->tx);
 }
@@ -165,7 +165,7 @@ static beam_deadline silence_until(const struct beam_channel *channel)
 	if (!half || channel->read_over)
 		return BEAM_FOREVER;
 	heard = atomic_load_explicit(&channel->heard_at, memory_order_relaxed);
-	return half + (channel->asked_since == heard ? channel->asked_at : heard);
+	return BEAM_DEADLINE(half + (channel->asked_since == heard ? channel->asked_at : heard));
 }
 
 /* True if it has died. */
@@ -222,7 +222,7 @@ struct rest standby_look(struct beam_channel *channel, bool sleeps)
 	if (sleeps)
 		channel->awake = has_to;
 	if (has_to || rest.over ||
-	    (channel->idle_at == BEAM_FOREVER &&
+	    (deadline_never(channel->idle_at) &&
 	     atomic_load_explicit(&channel->activity, memory_order_relaxed) != ACTIVITY_NONE))
 		rest.until = BEAM_NOWAIT;
 	pthread_mutex_unlock(&channel->tx_lock);
@@ -246,7 +246,7 @@ static bool socket_ready(struct beam_channel *channel, uint32_t events)
 /* Others may ask when the next turn is due. */
 static void set_idle_at(struct beam_channel *channel, beam_deadline idle_at)
 {
-	if (channel->idle_at == idle_at)
+	if (channel->idle_at.ns == idle_at.ns)
 		return;
 	pthread_mutex_lock(&channel->tx_lock);
 	channel->idle_at = idle_at;
@@ -258,9 +258,9 @@ static void trim_when_idle(struct beam_channel *channel)
 {
 	unsigned activity = atomic_load_explicit(&channel->activity, memory_order_relaxed);
 
-	if (channel->idle_at != BEAM_FOREVER && !deadline_passed(channel->idle_at))
+	if (!deadline_never(channel->idle_at) && !deadline_passed(channel->idle_at))
 		return;
-	if (channel->idle_at != BEAM_FOREVER && activity == ACTIVITY_PAST && baton_take(channel)) {
+	if (!deadline_never(channel->idle_at) && activity == ACTIVITY_PAST && baton_take(channel)) {
 		read_trim(channel);
 		baton_leave(channel);
 		attachments_give_back(channel);
@@ -268,7 +268,7 @@ static void trim_when_idle(struct beam_channel *channel)
 	}
 	if (activity == ACTIVITY_NOW)
 		atomic_compare_exchange_strong(&channel->activity, &(unsigned){ACTIVITY_NOW}, ACTIVITY_PAST);
-	set_idle_at(channel, activity == ACTIVITY_NONE ? BEAM_FOREVER : clock_now() + IDLE_NS);
+	set_idle_at(channel, activity == ACTIVITY_NONE ? BEAM_FOREVER : deadline_in(IDLE_NS));
 }
 
 void standby_work(struct beam_channel *channel, bool input, beam_deadline stalled)

@@ -23,13 +23,13 @@ void write_retry(struct beam_channel *channel)
 	channel->retry_after = channel->retry_after ? channel->retry_after * 2 : RETRY_FIRST_NS;
 	if (channel->retry_after > RETRY_LAST_NS)
 		channel->retry_after = RETRY_LAST_NS;
-	channel->retry_at = clock_now() + channel->retry_after;
+	channel->retry_at = deadline_in(channel->retry_after);
 	write_nudge(channel);
 }
 
 void write_try_again(struct beam_channel *channel)
 {
-	if (channel->retry_at == BEAM_FOREVER || !deadline_passed(channel->retry_at))
+	if (deadline_never(channel->retry_at) || !deadline_passed(channel->retry_at))
 		return;
 	channel->retry_at = BEAM_FOREVER;
 	channel->tx.held = false;
@@ -190,7 +190,7 @@ int write_wait(struct beam_channel *channel, bool for_room, beam_deadline deadli
 
 int write_poll(struct beam_channel *channel, int kick, beam_deadline deadline)
 {
-	beam_deadline until = deadline_earlier(deadline, clock_now() + KICKLESS_NS);
+	beam_deadline until = deadline_earlier(deadline, deadline_in(KICKLESS_NS));
 	int r;
 
 	pthread_mutex_unlock(&channel->tx_lock);
@@ -236,7 +236,7 @@ int write_until(struct beam_channel *channel, bool (*done)(struct beam_channel *
 			write_poll(channel, -1, deadline);
 		write_release(channel);
 		if (written == WRITTEN_LATER || written == WRITTEN_NOTHING) {
-			r = write_wait(channel, false, deadline_earlier(deadline, clock_now() + RETRY_LAST_NS));
+			r = write_wait(channel, false, deadline_earlier(deadline, deadline_in(RETRY_LAST_NS)));
 			if (r == 1)
 				write_release(channel);
 			write_try_again(channel);

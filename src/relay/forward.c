@@ -10,18 +10,19 @@
 /* 1: a message was moved; 0: there will be no more. */
 static int move_one(beam_topic *from, beam_topic *to, beam_message **held, beam_deadline deadline)
 {
-	int r = *held ? 1 : beam_topic_receive(from, held, deadline);
+	int r = *held ? 1 : beam_topic_receive(from, held, 0, deadline);
 
 	if (r <= 0)
 		return r;
-	r = beam_topic_send_message(to, *held, deadline);
+	r = beam_topic_send_message(to, *held, 0, deadline);
 	if (r < 0)
 		return r;
 	*held = NULL;
 	return 1;
 }
 
-int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, size_t n, size_t *ret_n, beam_deadline deadline)
+int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, size_t n, size_t *ret_n, unsigned flags,
+		       beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	size_t moved = 0;
@@ -29,14 +30,14 @@ int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, si
 
 	if (ret_n)
 		*ret_n = 0;
-	if (!from || !to || !held || !n)
+	if (!from || !to || !held || !n || flags)
 		return -EINVAL;
 	do {
 		r = move_one(from, to, held, deadline);
 		if (r > 0)
 			moved++;
 		/* A source that never runs dry does not make it last for ever. */
-		if (r > 0 && moved < n && deadline != BEAM_NOWAIT && deadline_passed(deadline))
+		if (r > 0 && moved < n && deadline_waits(deadline) && deadline_passed(deadline))
 			r = -ETIMEDOUT;
 	} while (r > 0 && moved < n);
 	if (ret_n)

@@ -89,19 +89,19 @@ int beam_message_take_channel(beam_message *message, size_t index, beam_channel 
 }
 
 int beam_topic_send_channel(beam_topic *topic, const void *data, size_t size, beam_channel **ret,
-			    const struct beam_channel_options *options, beam_deadline deadline)
+			    const struct beam_channel_options *options, unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 	beam_channel *channel;
 	int fd, r;
 
-	if (!topic || !ret)
+	if (!topic || !ret || flags)
 		return -EINVAL;
 	r = make_pair(&channel, &fd, options);
 	if (r < 0)
 		return r;
-	r = beam_topic_sendv(topic, &iov, 1, &fd, 1, deadline);
+	r = beam_topic_sendv(topic, &iov, 1, &fd, 1, 0, deadline);
 	if (r < 0)
 		return give_up(channel, fd, r);
 	close(fd);

@@ -80,8 +80,8 @@ static int find_way(struct source *source, const struct route *route, beam_topic
 static int send_on(struct source *source, beam_topic *topic, beam_deadline deadline)
 {
 	bool large = beam_message_size(source->held) > LARGE;
-	int r =
-	    large && !source->by_room ? -EAGAIN : beam_topic_send_message(topic, source->held, large ? deadline : BEAM_NOWAIT);
+	int r = large && !source->by_room ? -EAGAIN
+					  : beam_topic_send_message(topic, source->held, 0, large ? deadline : BEAM_NOWAIT);
 
 	if (r != -EAGAIN && r != -ETIMEDOUT)
 		return r;
@@ -116,7 +116,7 @@ static int turn_deliver(struct beam_router *router, struct source *source, beam_
 int turn_of_topic(struct beam_router *router, struct source *source, beam_deadline deadline)
 {
 	for (int i = 0; i < TURN; i++) {
-		int r = source->held ? 1 : beam_topic_receive(source->topic, &source->held, BEAM_NOWAIT);
+		int r = source->held ? 1 : beam_topic_receive(source->topic, &source->held, 0, BEAM_NOWAIT);
 
 		if (r <= 0) {
 			source->state = r == -EAGAIN ? SOURCE_IDLE : SOURCE_ENDED;

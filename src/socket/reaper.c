@@ -286,7 +286,7 @@ static bool wanted(void)
 static void reaper_watch(void)
 {
 	reaper.watched = true;
-	condition_wait(&reaper.work, &lock, reaper.prompt->since + LATE_NS);
+	condition_wait(&reaper.work, &lock, BEAM_DEADLINE(reaper.prompt->since + LATE_NS));
 	reaper.watched = reaper.called = false;
 	reaper_judge();
 }

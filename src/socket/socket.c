@@ -299,7 +299,7 @@ static int set_send_timeout(int fd, beam_deadline deadline)
  */
 static int connect_until(int fd, const struct sockaddr_un *address, socklen_t size, beam_deadline deadline, bool waits)
 {
-	bool timed = waits && deadline != BEAM_FOREVER;
+	bool timed = waits && !deadline_never(deadline);
 	int r;
 
 	for (;;) {

@@ -412,13 +412,13 @@ static void test_the_end_of_the_process_waits_for_threads_but_not_for_those_that
 
 static int ask_for_the_end(void *argument)
 {
-	int64_t before = now_ns(), end = process_end_within(1000);
+	int64_t before = now_ns(), end = process_end_within(1000).ns;
 
 	(void)argument;
 	check(end >= before + INT64_C(1000000000) && end <= now_ns() + INT64_C(1000000000));
 	check_within(20000, now_ns() > before + 1000000);
-	check_int(process_end_within(1000), end);
-	check_int(process_end_within(1500), end + 500 * 1000000);
+	check_int(process_end_within(1000).ns, end);
+	check_int(process_end_within(1500).ns, end + 500 * 1000000);
 	return 0;
 }
 

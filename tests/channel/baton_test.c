@@ -33,7 +33,7 @@ static void test_a_look_with_a_deadline_that_has_passed_finds_what_is_in_the_soc
 		say(0, "here");
 		/* Nobody else reads it before the next tick, at which the channel's thread may just be doing so. */
 		do
-			r = beam_topic_receive(topics[0], &message, BEAM_NOWAIT);
+			r = beam_topic_receive(topics[0], &message, 0, BEAM_NOWAIT);
 		while (r == -EAGAIN && view().taken);
 		check_int(r, 1);
 		beam_message_free(message);
@@ -80,7 +80,7 @@ static bool ends_between_ticks(void)
 	pthread_mutex_unlock(&channel->tx_lock);
 	raw_goodbye(&out);
 	raw_peer_send(&peer, &out);
-	check_int(beam_topic_receive(topics[0], &message, soon()), 0);
+	check_int(beam_topic_receive(topics[0], &message, 0, soon()), 0);
 	ticking = is(STANDBY_TICK, false);
 	check_within(20000, !is(STANDBY_TICK, false));
 	pthread_mutex_lock(&channel->tx_lock);
@@ -271,7 +271,7 @@ static void test_a_close_is_seen_though_nobody_waits(void)
 			make_it_tick();
 		raw_goodbye(&out);
 		raw_peer_send(&peer, &out);
-		check_within(20000, beam_topic_send(topics[0], "x", 1, soon()) == -EPIPE);
+		check_within(20000, beam_topic_send(topics[0], "x", 1, 0, soon()) == -EPIPE);
 		end();
 	}
 }
@@ -286,7 +286,7 @@ static void *send_without_credit(void *argument)
 	static const char payload[40000];
 	struct sender *sender = argument;
 
-	while ((sender->result = beam_topic_send(topics[0], payload, sizeof payload, BEAM_FOREVER)) == 0)
+	while ((sender->result = beam_topic_send(topics[0], payload, sizeof payload, 0, BEAM_FOREVER)) == 0)
 		;
 	atomic_store(&sender->done, true);
 	return NULL;
@@ -434,7 +434,7 @@ static void *receive_many(void *argument)
 	int r;
 
 	do {
-		r = beam_topic_receive(topics[index % TOPICS], &message,
+		r = beam_topic_receive(topics[index % TOPICS], &message, 0,
 				       rng_chance(&rng, 30) ? BEAM_NOWAIT : beam_in_ms((int64_t)rng_below(&rng, 3)));
 		if (r == 1) {
 			beam_message_free(message);

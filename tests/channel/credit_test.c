@@ -43,7 +43,7 @@ static void wait_until_read(void)
 	beam_message *message = NULL;
 
 	say(1, "so far");
-	require_int(beam_topic_receive(topics[1], &message, soon()), 1);
+	require_int(beam_topic_receive(topics[1], &message, 0, soon()), 1);
 	beam_message_free(message);
 }
 
@@ -51,7 +51,7 @@ static void take(void)
 {
 	beam_message *message = NULL;
 
-	require_int(beam_topic_receive(topics[0], &message, soon()), 1);
+	require_int(beam_topic_receive(topics[0], &message, 0, soon()), 1);
 	beam_message_free(message);
 }
 
@@ -197,7 +197,7 @@ static beam_call *begin_call(void)
 {
 	beam_call *call = NULL;
 
-	require_int(beam_call_begin(&call, topics[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, topics[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	check_int(raw_peer_expect(&peer, RAW_DATA).argument, 1);
 	return call;
 }
@@ -206,7 +206,7 @@ static void take_reply(beam_call *call)
 {
 	beam_message *message = NULL;
 
-	require_int(beam_call_receive(call, &message, soon()), 1);
+	require_int(beam_call_receive(call, &message, 0, soon()), 1);
 	beam_message_free(message);
 }
 

@@ -32,7 +32,7 @@ static void test_a_descriptor_depends_once_however_often_it_is_asked_for(void)
 	beam_call *call = NULL;
 
 	begin_settled(NULL);
-	require_int(beam_call_begin(&call, topics[1], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, topics[1], NULL, 0, NULL, 0, 0, soon()), 0);
 	for (int i = 0; i < 2; i++) {
 		check(beam_topic_receive_fd(topics[0]) >= 0);
 		check(beam_topic_send_fd(topics[0]) >= 0);

@@ -120,8 +120,8 @@ static void *answer(void *argument)
 	unsigned topic = (unsigned)(uintptr_t)argument;
 	beam_message *message;
 
-	while (beam_topic_receive(topics[topic], &message, BEAM_FOREVER) == 1) {
-		check_int(beam_topic_send(topics[topic], "answer", 6, soon()), 0);
+	while (beam_topic_receive(topics[topic], &message, 0, BEAM_FOREVER) == 1) {
+		check_int(beam_topic_send(topics[topic], "answer", 6, 0, soon()), 0);
 		beam_message_free(message);
 	}
 	return NULL;

@@ -67,7 +67,7 @@ static void refuse(void)
 	for (size_t i = 0; i < 6; i++)
 		items[i] = (struct beam_send_item){"refused?", 8, attached, i % 3};
 	for (size_t i = 0; i < 4; i++) {
-		ssize_t n = beam_topic_send_many(ends->topic[0], items, 6, soon());
+		ssize_t n = beam_topic_send_many(ends->topic[0], items, 6, 0, soon());
 
 		/* A batch without any that the kernel refuses breaks the connection. */
 		result_of(n < 0 ? n : 1, 1, -EIO, -EPERM, -ECONNRESET, -ETIMEDOUT);
@@ -77,7 +77,7 @@ static void refuse(void)
 	r = beam_channel_flush(ends->channel[0], soon());
 	told = !result_of(r, 0, -EIO, -ECONNRESET, -ETIMEDOUT) || told;
 	beam_topic_close_send(ends->topic[0]);
-	while ((r = beam_topic_receive(ends->topic[1], &message, soon())) == 1) {
+	while ((r = beam_topic_receive(ends->topic[1], &message, 0, soon())) == 1) {
 		received++;
 		beam_message_free(message);
 	}

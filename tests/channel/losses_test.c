@@ -212,7 +212,7 @@ static void test_a_large_message_goes_on_though_one_before_it_is_lost_meanwhile(
 	find_it_full();
 	check_int(send_stdin(1, "lost", BEAM_NOWAIT), 0);
 	refuse(EPERM, 1);
-	check_int(beam_topic_send(topics[1], bulk, sizeof bulk, soon()), 0);
+	check_int(beam_topic_send(topics[1], bulk, sizeof bulk, 0, soon()), 0);
 	check(fault_hit());
 	fault_off();
 	frame = raw_peer_expect(&peer, RAW_DATA);
@@ -235,11 +235,11 @@ static void test_of_many_that_stop_short_the_next_is_told(void)
 	pthread_mutex_unlock(&channel->tx_lock);
 	/* The first waits in the buffer, and is lost when the second needs it to be written. */
 	refuse(EPERM, 1);
-	check_int(beam_topic_send_many(topics[1], items, 2, soon()), 1);
+	check_int(beam_topic_send_many(topics[1], items, 2, 0, soon()), 1);
 	fault_off();
 	expect_losses(1, 1, -EPERM, -EPERM);
-	check_int(beam_topic_send_many(topics[1], items, 2, soon()), -EIO);
-	check_int(beam_topic_send_many(topics[1], items, 1, soon()), 1);
+	check_int(beam_topic_send_many(topics[1], items, 2, 0, soon()), -EIO);
+	check_int(beam_topic_send_many(topics[1], items, 1, 0, soon()), 1);
 	end();
 }
 
@@ -250,8 +250,8 @@ static void test_many_that_would_go_in_one_write_are_told_too(void)
 
 	begin_looped();
 	lose(1, EPERM);
-	check_int(beam_topic_send_many(topics[1], items, 2, soon()), -EIO);
-	check_int(beam_topic_send_many(topics[1], items, 2, soon()), 2);
+	check_int(beam_topic_send_many(topics[1], items, 2, 0, soon()), -EIO);
+	check_int(beam_topic_send_many(topics[1], items, 2, 0, soon()), 2);
 	expect_of_peer(1, "first", 1);
 	expect_of_peer(1, "second", 1);
 	end();
@@ -277,10 +277,10 @@ static void test_of_a_lost_call_its_caller_is_told_and_no_sender(void)
 
 	begin_looped();
 	find_it_full();
-	check_int(beam_call_begin(&call, topics[1], NULL, 0, (int[]){STDIN_FILENO}, 1, BEAM_NOWAIT), 0);
+	check_int(beam_call_begin(&call, topics[1], NULL, 0, (int[]){STDIN_FILENO}, 1, 0, BEAM_NOWAIT), 0);
 	refuse(EPERM, 1);
 	write_what_waits();
-	check_int(beam_call_receive(call, &message, soon()), -EPERM);
+	check_int(beam_call_receive(call, &message, 0, soon()), -EPERM);
 	check_int(send_words(1, "sent", soon()), 0);
 	expect_losses(1, 1, -EPERM, -EPERM);
 	beam_call_unref(call);
@@ -293,7 +293,7 @@ static beam_message *receive_call(void)
 
 	raw_frame(&out, RAW_DATA, 0, 0, 1, 1, "asks", 4);
 	raw_peer_send(&peer, &out);
-	require_int(beam_topic_receive(topics[0], &request, soon()), 1);
+	require_int(beam_topic_receive(topics[0], &request, 0, soon()), 1);
 	require(beam_message_is_call(request));
 	return request;
 }
@@ -314,10 +314,10 @@ static void test_of_a_lost_reply_the_next_one_is_told(void)
 	begin_looped();
 	request = receive_call();
 	lose_reply(request, BEAM_REPLY_MORE);
-	check_int(beam_message_reply(request, "told", 4, soon()), -EIO);
+	check_int(beam_message_reply(request, "told", 4, 0, soon()), -EIO);
 	lose_reply(request, BEAM_REPLY_MORE);
-	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, soon()), -EIO);
-	check_int(beam_message_reply(request, "last", 4, soon()), 0);
+	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, 0, soon()), -EIO);
+	check_int(beam_message_reply(request, "last", 4, 0, soon()), 0);
 	beam_message_free(request);
 	check_int(raw_peer_expect(&peer, RAW_REPLY).size, 4);
 	expect_losses(0, 0, 0, 0);
@@ -332,7 +332,7 @@ static void test_of_a_lost_last_reply_flush_tells(void)
 	begin_looped();
 	request = receive_call();
 	lose_reply(request, 0);
-	check_int(beam_message_reply(request, "too late", 8, soon()), -EALREADY);
+	check_int(beam_message_reply(request, "too late", 8, 0, soon()), -EALREADY);
 	beam_message_free(request);
 	/* The caller gets a failure in its place. */
 	check_int(raw_peer_expect(&peer, RAW_REPLY).flags & RAW_ERROR, RAW_ERROR);

@@ -30,7 +30,7 @@ static void append_many(void *argument)
 		fault_meanwhile(SYS_SENDMSG, 1, append_many, ends);
 		return;
 	}
-	while ((r = beam_topic_sendv(ends->topic[0], &iov, 1, (int[]){STDIN_FILENO}, 1, BEAM_NOWAIT)) == 0)
+	while ((r = beam_topic_sendv(ends->topic[0], &iov, 1, (int[]){STDIN_FILENO}, 1, 0, BEAM_NOWAIT)) == 0)
 		n++;
 	check_int(r, -EAGAIN);
 	check_int(n, TX_FDS);
@@ -47,9 +47,9 @@ static void test_the_buffer_holds_so_many_descriptors_and_no_more(void)
 	ends_open_settled(&ends, &options);
 	sender = pthread_self();
 	fault_meanwhile(SYS_SENDMSG, 1, append_many, &ends);
-	check_int(beam_topic_send(ends.topic[0], "", 0, soon()), 0);
+	check_int(beam_topic_send(ends.topic[0], "", 0, 0, soon()), 0);
 	for (int i = 0; i <= TX_FDS; i++) {
-		require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
+		require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 		beam_message_free(message);
 	}
 	ends_close(&ends);
@@ -68,7 +68,7 @@ static void test_a_run_ends_where_its_descriptors_would_be_too_many(void)
 	options.topic_window_attachments = 1000;
 	options.attachments = 4 * 1000;
 	ends_open_settled(&ends, &options);
-	check_int(beam_topic_send_many(ends.topic[0], items, 3, soon()), 3);
+	check_int(beam_topic_send_many(ends.topic[0], items, 3, 0, soon()), 3);
 	for (int i = 0; i < 3; i++)
 		expect_text_with_fds(ends.topic[1], "", items[i].n_fds);
 	ends_close(&ends);
@@ -83,7 +83,7 @@ static void append_with_one_free_number(void *unused)
 	(void)unused;
 	fault_only(FAULT(SYS_FCNTL));
 	fault_at(2, EMFILE, FAULT_ONCE);
-	check_int(beam_topic_sendv(topics[1], &iov, 1, (int[]){STDIN_FILENO, STDIN_FILENO}, 2, BEAM_NOWAIT), -EMFILE);
+	check_int(beam_topic_sendv(topics[1], &iov, 1, (int[]){STDIN_FILENO, STDIN_FILENO}, 2, 0, BEAM_NOWAIT), -EMFILE);
 	check(fault_hit());
 	fault_off();
 }
@@ -115,7 +115,7 @@ static void *send_soon(void *argument)
 	struct beam_send_item item = {"its own", 7, (int[]){STDIN_FILENO}, 1};
 
 	sending->result =
-	    sending->by_many ? (int)beam_topic_send_many(topics[1], &item, 1, soon()) : send_stdin(1, "its own", soon());
+	    sending->by_many ? (int)beam_topic_send_many(topics[1], &item, 1, 0, soon()) : send_stdin(1, "its own", soon());
 	return NULL;
 }
 

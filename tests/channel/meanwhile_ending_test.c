@@ -39,7 +39,7 @@ static void break_and_close(void *argument)
 	raw_peer_close(&peer);
 	if (channel->options.loop)
 		closing->loop = thread_spawn(dispatch, NULL);
-	check_within(20000, beam_topic_send(topics[1], "", 0, BEAM_NOWAIT) == -ECONNRESET);
+	check_within(20000, beam_topic_send(topics[1], "", 0, 0, BEAM_NOWAIT) == -ECONNRESET);
 	closing->thread = thread_spawn(close_soon, &closing->result);
 	check_within(20000, writers() > 0);
 }
@@ -138,7 +138,7 @@ static void test_a_name_is_not_free_before_its_topic_is_known_to_be_closing(void
 
 	begin_settled(NULL);
 	fd = beam_topic_send_fd(topics[0]);
-	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, BEAM_NOWAIT)) == 0)
+	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, 0, BEAM_NOWAIT)) == 0)
 		;
 	check_int(r, -EAGAIN);
 	check_within(20000, !is_written_to(channel));
@@ -356,7 +356,7 @@ static void test_topics_beyond_the_peers_limit_can_be_closed_and_left(void)
 	/* The first that has no name, while the other one waits for one until the end. */
 	check_int(beam_topic_close_send(many[NAMED - TOPICS]), 0);
 	check_int(beam_channel_flush(channel, soon()), 0);
-	check_int(beam_topic_send(many[NAMED - TOPICS + 1], "", 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_send(many[NAMED - TOPICS + 1], "", 0, 0, BEAM_NOWAIT), -EAGAIN);
 	for (unsigned i = 0; i < NAMED; i++)
 		check(raw_peer_expect(&peer, RAW_OPEN).id != 0);
 	check_int(raw_peer_next_within(&peer, &frame, 0), -ETIMEDOUT);

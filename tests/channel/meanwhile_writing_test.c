@@ -33,7 +33,7 @@ static int send_bulk(unsigned topic, size_t size, size_t n_fds, beam_deadline de
 	static char bulk[200000];
 	struct iovec iov = {bulk, size};
 
-	return beam_topic_sendv(topics[topic], &iov, 1, (int[]){STDIN_FILENO}, n_fds, deadline);
+	return beam_topic_sendv(topics[topic], &iov, 1, (int[]){STDIN_FILENO}, n_fds, 0, deadline);
 }
 
 /* The descriptors in flight are too many, as far as this side knows. */
@@ -41,7 +41,7 @@ static void hold(bool on)
 {
 	pthread_mutex_lock(&channel->tx_lock);
 	channel->tx.held = on;
-	channel->retry_at = on ? clock_now() + INT64_C(3600) * 1000 * 1000 * 1000 : BEAM_FOREVER;
+	channel->retry_at = on ? beam_in_ms(INT64_C(3600) * 1000) : BEAM_FOREVER;
 	pthread_mutex_unlock(&channel->tx_lock);
 }
 
@@ -151,7 +151,7 @@ static void append_refused_call(void *argument)
 {
 	beam_call **call = argument;
 
-	check_int(beam_call_begin(call, topics[1], NULL, 0, (int[]){STDIN_FILENO}, 1, BEAM_NOWAIT), 0);
+	check_int(beam_call_begin(call, topics[1], NULL, 0, (int[]){STDIN_FILENO}, 1, 0, BEAM_NOWAIT), 0);
 	refuse_next();
 }
 
@@ -163,7 +163,7 @@ static void test_a_call_that_was_refused_in_the_buffer_is_told_why(void)
 	begin_settled(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, append_refused_call, &call);
 	check_int(send_words(0, "writing", soon()), 0);
-	check_int(beam_call_receive(call, &message, soon()), -EPERM);
+	check_int(beam_call_receive(call, &message, 0, soon()), -EPERM);
 	fault_off();
 	beam_call_unref(call);
 	end();
@@ -368,7 +368,7 @@ static bool is_put_off(void)
 	bool put_off;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	put_off = channel->retry_at != BEAM_FOREVER && !list_empty(&channel->writers);
+	put_off = channel->retry_at.ns != BEAM_FOREVER.ns && !list_empty(&channel->writers);
 	pthread_mutex_unlock(&channel->tx_lock);
 	return put_off;
 }
@@ -486,7 +486,7 @@ static void test_a_call_of_which_a_part_has_gone_is_cancelled(void)
 	struct raw_frame frame;
 
 	begin_narrow(NULL);
-	check_int(beam_call_begin(&call, topics[1], &iov, 1, NULL, 0, beam_in_ms(1)), -ETIMEDOUT);
+	check_int(beam_call_begin(&call, topics[1], &iov, 1, NULL, 0, 0, beam_in_ms(1)), -ETIMEDOUT);
 	check(call == NULL);
 	/* No answer is wanted, and the message is broken off. */
 	check_int(raw_peer_expect(&peer, RAW_RESET).argument, 1);
@@ -506,7 +506,7 @@ static void *send_items(void *ret)
 
 	for (unsigned i = 0; i < ITEMS; i++)
 		items[i] = (struct beam_send_item){.data = bulk, .size = ITEM, .fds = fds, .n_fds = 1};
-	*(ssize_t *)ret = beam_topic_send_many(topics[0], items, ITEMS, soon());
+	*(ssize_t *)ret = beam_topic_send_many(topics[0], items, ITEMS, 0, soon());
 	return NULL;
 }
 
@@ -516,7 +516,7 @@ static bool sleeps_for_good(void)
 	bool sleeps;
 
 	pthread_mutex_lock(&channel->tx_lock);
-	sleeps = !channel->awake && channel->idle_at == BEAM_FOREVER && atomic_load(&channel->activity) == ACTIVITY_NONE;
+	sleeps = !channel->awake && channel->idle_at.ns == BEAM_FOREVER.ns && atomic_load(&channel->activity) == ACTIVITY_NONE;
 	pthread_mutex_unlock(&channel->tx_lock);
 	return sleeps;
 }
@@ -584,10 +584,10 @@ static void test_a_call_that_did_not_go_has_no_id_and_is_not_cancelled(void)
 		raw_peer_expect(&peer, RAW_OPEN);
 	fault_only(FAULT(SYS_SENDMSG));
 	fault_at(1, EAGAIN, FAULT_ONCE);
-	check_int(beam_call_begin(&call, topics[1], &iov, 1, (int[]){STDIN_FILENO}, 1, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_call_begin(&call, topics[1], &iov, 1, (int[]){STDIN_FILENO}, 1, 0, BEAM_NOWAIT), -EAGAIN);
 	check(fault_hit());
 	fault_off();
-	check_int(beam_call_begin(&call, topics[1], NULL, 0, NULL, 0, soon()), 0);
+	check_int(beam_call_begin(&call, topics[1], NULL, 0, NULL, 0, 0, soon()), 0);
 	require_int(raw_peer_next(&peer, &frame), 1);
 	check_int(frame.kind, RAW_DATA);
 	check_int(frame.argument, 1);

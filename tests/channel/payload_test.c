@@ -80,7 +80,7 @@ static const char *cut(size_t size, size_t readable)
 
 static void send_cut(size_t size, size_t readable)
 {
-	check_int(beam_topic_send(ends.topic[0], cut(size, readable), size, soon()), -EFAULT);
+	check_int(beam_topic_send(ends.topic[0], cut(size, readable), size, 0, soon()), -EFAULT);
 	expect_to_go_on();
 }
 
@@ -107,7 +107,7 @@ static void test_one_missing_part_of_many_fails_the_message(void)
 
 		for (size_t i = 0; i < 100; i++)
 			iov[i] = (struct iovec){(void *)(uintptr_t)(i == missing ? bad : payload), 3000};
-		check_int(beam_topic_sendv(ends.topic[0], iov, 100, NULL, 0, soon()), -EFAULT);
+		check_int(beam_topic_sendv(ends.topic[0], iov, 100, NULL, 0, 0, soon()), -EFAULT);
 		expect_to_go_on();
 	}
 	close_both();
@@ -124,12 +124,12 @@ static void test_its_attachments_stay_the_senders_and_their_credit_comes_back(vo
 		size_t size = i % 3 ? 100 : 150000;
 		struct iovec iov = {(void *)(uintptr_t)cut(size, size / 2), size};
 
-		check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, 2, soon()), -EFAULT);
+		check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, 2, 0, soon()), -EFAULT);
 		check_int(beam_channel_dispatch(ends.channel[0], POLLIN | POLLOUT), 1);
 		check(fcntl(fds[0], F_GETFD) >= 0 && fcntl(fds[1], F_GETFD) >= 0);
 	}
 	expect_to_go_on();
-	check_int(beam_topic_sendv(ends.topic[0], &(struct iovec){payload, 4}, 1, fds, 2, soon()), 0);
+	check_int(beam_topic_sendv(ends.topic[0], &(struct iovec){payload, 4}, 1, fds, 2, 0, soon()), 0);
 	expect_text_with_fds(ends.topic[1], "pppp", 2);
 	close(fds[0]);
 	close(fds[1]);
@@ -145,12 +145,12 @@ static void test_a_call_whose_payload_is_not_there_fails_and_the_next_one_is_ans
 		beam_message *request = NULL, *reply = NULL;
 		beam_call *call = NULL;
 
-		check_int(beam_call_begin(&call, ends.topic[0], &iov, 1, NULL, 0, soon()), -EFAULT);
-		require_int(beam_call_begin(&call, ends.topic[0], &(struct iovec){payload, 3}, 1, NULL, 0, soon()), 0);
-		require_int(beam_topic_receive(ends.topic[1], &request, soon()), 1);
+		check_int(beam_call_begin(&call, ends.topic[0], &iov, 1, NULL, 0, 0, soon()), -EFAULT);
+		require_int(beam_call_begin(&call, ends.topic[0], &(struct iovec){payload, 3}, 1, NULL, 0, 0, soon()), 0);
+		require_int(beam_topic_receive(ends.topic[1], &request, 0, soon()), 1);
 		check_int(beam_message_size(request), 3);
-		check_int(beam_message_reply(request, "yes", 3, soon()), 0);
-		check_int(beam_call_receive(call, &reply, soon()), 1);
+		check_int(beam_message_reply(request, "yes", 3, 0, soon()), 0);
+		check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 		beam_message_free(reply);
 		beam_message_free(request);
 		beam_call_unref(call);
@@ -166,11 +166,11 @@ static void test_after_a_reply_whose_payload_is_not_there_another_one_can_be_giv
 		beam_message *request = NULL, *reply = NULL;
 		beam_call *call = NULL;
 
-		require_int(beam_call_begin(&call, ends.topic[1], &(struct iovec){payload, 3}, 1, NULL, 0, soon()), 0);
-		require_int(beam_topic_receive(ends.topic[0], &request, soon()), 1);
-		check_int(beam_message_reply(request, cut(sizes[i], sizes[i] / 2), sizes[i], soon()), -EFAULT);
-		check_int(beam_message_reply(request, "sorry", 5, soon()), 0);
-		check_int(beam_call_receive(call, &reply, soon()), 1);
+		require_int(beam_call_begin(&call, ends.topic[1], &(struct iovec){payload, 3}, 1, NULL, 0, 0, soon()), 0);
+		require_int(beam_topic_receive(ends.topic[0], &request, 0, soon()), 1);
+		check_int(beam_message_reply(request, cut(sizes[i], sizes[i] / 2), sizes[i], 0, soon()), -EFAULT);
+		check_int(beam_message_reply(request, "sorry", 5, 0, soon()), 0);
+		check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 		check_int(beam_message_size(reply), 5);
 		beam_message_free(reply);
 		beam_message_free(request);
@@ -199,12 +199,12 @@ static void test_what_stands_in_the_buffer_goes_all_the_same(void)
 			require(!ends.channel[0]->writing);
 			ends.channel[0]->writing = true;
 			pthread_mutex_unlock(&ends.channel[0]->tx_lock);
-			check_int(beam_topic_send(others[0], payload, buffered[i], BEAM_NOWAIT), 0);
+			check_int(beam_topic_send(others[0], payload, buffered[i], 0, BEAM_NOWAIT), 0);
 			pthread_mutex_lock(&ends.channel[0]->tx_lock);
 			ends.channel[0]->writing = false;
 			pthread_mutex_unlock(&ends.channel[0]->tx_lock);
-			check_int(beam_topic_send(ends.topic[0], cut(size, size / 2), size, soon()), -EFAULT);
-			if (check_int(beam_topic_receive(others[1], &message, soon()), 1))
+			check_int(beam_topic_send(ends.topic[0], cut(size, size / 2), size, 0, soon()), -EFAULT);
+			if (check_int(beam_topic_receive(others[1], &message, 0, soon()), 1))
 				check_int(beam_message_size(message), buffered[i]);
 			beam_message_free(message);
 			expect_to_go_on();
@@ -226,7 +226,7 @@ static void *send_all(void *argument)
 {
 	struct sender *sender = argument;
 
-	sender->result = beam_topic_send(ends.topic[0], payload, MANY / 2, sender->deadline);
+	sender->result = beam_topic_send(ends.topic[0], payload, MANY / 2, 0, sender->deadline);
 	return NULL;
 }
 
@@ -309,12 +309,12 @@ static void test_of_a_narrow_socket_the_channel_breaks(void)
 	require_int(beam_topic_open(&others[0], ends.channel[0], "other"), 0);
 	begin_to_receive(fds[1]);
 	map_file();
-	check_int(beam_topic_send(ends.topic[0], cut(30000, 29000), 30000, soon()), -ECONNRESET);
+	check_int(beam_topic_send(ends.topic[0], cut(30000, 29000), 30000, 0, soon()), -ECONNRESET);
 	/* Half a message is none. */
 	ends.topic[0] = beam_topic_unref(ends.topic[0]);
 	others[0] = beam_topic_unref(others[0]);
 	ends.channel[0] = beam_channel_unref(ends.channel[0]);
-	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, soon()), -ECONNRESET);
+	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, 0, soon()), -ECONNRESET);
 	close_both();
 }
 
@@ -327,14 +327,14 @@ static void test_without_a_payload_it_is_an_error_like_others(void)
 		pthread_mutex_lock(&ends.channel[0]->tx_lock);
 		ends.channel[0]->writing = true;
 		pthread_mutex_unlock(&ends.channel[0]->tx_lock);
-		check_int(beam_topic_send(others[0], payload, 60000 / 2, BEAM_NOWAIT), 0);
+		check_int(beam_topic_send(others[0], payload, 60000 / 2, 0, BEAM_NOWAIT), 0);
 		pthread_mutex_lock(&ends.channel[0]->tx_lock);
 		ends.channel[0]->writing = false;
 		pthread_mutex_unlock(&ends.channel[0]->tx_lock);
 		fault_only(FAULT(SYS_SENDMSG));
 		fault_at(1, EFAULT, FAULT_ONCE);
 		if (beside)
-			check_int(beam_topic_send(ends.topic[0], payload, 30000, soon()), -ECONNRESET);
+			check_int(beam_topic_send(ends.topic[0], payload, 30000, 0, soon()), -ECONNRESET);
 		else
 			check_int(beam_channel_flush(ends.channel[0], soon()), -ECONNRESET);
 		fault_off();

@@ -42,7 +42,7 @@ static void *receive_into(void *argument)
 	char buffer[64];
 	size_t size = 0;
 
-	reader->result = beam_topic_receive_into(topics[0], buffer, reader->capacity, &size, NULL, 0, NULL, soon());
+	reader->result = beam_topic_receive_into(topics[0], buffer, reader->capacity, &size, NULL, 0, NULL, 0, soon());
 	return NULL;
 }
 
@@ -109,7 +109,7 @@ static void *receive_reply(void *ret)
 {
 	beam_message *message = NULL;
 
-	*(int *)ret = beam_call_receive(call, &message, soon());
+	*(int *)ret = beam_call_receive(call, &message, 0, soon());
 	beam_message_free(message);
 	return NULL;
 }
@@ -120,7 +120,7 @@ static void test_the_last_reply_of_a_call_wakes_all_its_receivers(void)
 	int results[2];
 
 	begin_sleeping();
-	require_int(beam_call_begin(&call, topics[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, topics[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	raw_peer_expect(&peer, RAW_DATA);
 	for (unsigned i = 0; i < 2; i++) {
 		threads[i] = thread_spawn(receive_reply, &results[i]);

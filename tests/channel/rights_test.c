@@ -65,10 +65,10 @@ static void test_a_descriptor_that_is_an_error_is_a_lost_attachment(void)
 	for (int i = 0; i < TIMES; i++) {
 		beam_message *message = NULL;
 
-		check_int(
-		    beam_topic_sendv(ends.topic[0], &(struct iovec){(void *)(uintptr_t) "x", 1}, 1, fds, ATTACHMENTS, soon()),
-		    0);
-		require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
+		check_int(beam_topic_sendv(ends.topic[0], &(struct iovec){(void *)(uintptr_t) "x", 1}, 1, fds, ATTACHMENTS, 0,
+					   soon()),
+			  0);
+		require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 		expect_some_lost(message);
 		/* Taken, or closed with the message. */
 		if (i % 2)

@@ -89,7 +89,7 @@ void say(unsigned topic, const char *text)
 
 int send_words(unsigned topic, const char *text, beam_deadline deadline)
 {
-	return beam_topic_send(topics[topic], text, strlen(text), deadline);
+	return beam_topic_send(topics[topic], text, strlen(text), 0, deadline);
 }
 
 void expect_of_peer(unsigned topic, const char *text, unsigned n_fds)
@@ -108,7 +108,7 @@ int send_stdin(unsigned topic, const char *text, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
 
-	return beam_topic_sendv(topics[topic], &iov, 1, (int[]){STDIN_FILENO}, 1, deadline);
+	return beam_topic_sendv(topics[topic], &iov, 1, (int[]){STDIN_FILENO}, 1, 0, deadline);
 }
 
 unsigned fill(void)
@@ -117,7 +117,7 @@ unsigned fill(void)
 	unsigned n = 0;
 	int r;
 
-	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, BEAM_NOWAIT)) == 0)
+	while ((r = beam_topic_send(topics[0], bulk, sizeof bulk, 0, BEAM_NOWAIT)) == 0)
 		n++;
 	check_int(r, -EAGAIN);
 	return n;
@@ -214,7 +214,7 @@ void expect_nothing(beam_topic *topic)
 {
 	beam_message *message = NULL;
 
-	check_int(beam_topic_receive(topic, &message, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_receive(topic, &message, 0, BEAM_NOWAIT), -EAGAIN);
 }
 
 bool is_readable(int fd)
@@ -229,7 +229,7 @@ static void *receive_one(void *argument)
 	struct receiver *receiver = argument;
 	beam_message *message = NULL;
 
-	receiver->result = beam_topic_receive(topics[receiver->topic], &message, receiver->deadline);
+	receiver->result = beam_topic_receive(topics[receiver->topic], &message, 0, receiver->deadline);
 	beam_message_free(message);
 	atomic_store(&receiver->done, true);
 	return NULL;

@@ -16,7 +16,7 @@ beam_deadline soon(void)
 {
 	beam_deadline least = beam_in_ms(stretch(strict ? LONG_MS : SHORT_MS));
 
-	return least > run_until ? least : run_until;
+	return least.ns > run_until.ns ? least : run_until;
 }
 
 /* The likely errors are all documented. */

@@ -38,9 +38,9 @@ int main(void)
 	TRY(beam_channel_from_fd(&here, ends[0], NULL));
 	TRY(beam_channel_from_fd(&there, ends[1], &options));
 	TRY(beam_topic_open(&out, here, "greeting"));
-	TRY(beam_topic_send_many(out, &item, 1, deadline));
+	TRY(beam_topic_send_many(out, &item, 1, 0, deadline));
 	TRY(beam_channel_accept(there, &in, deadline));
-	TRY(beam_topic_receive(in, &message, deadline));
+	TRY(beam_topic_receive(in, &message, 0, deadline));
 	if (strcmp(beam_topic_name(in), "greeting") != 0 || beam_message_size(message) != sizeof text ||
 	    memcmp(beam_message_data(message), text, sizeof text) != 0) {
 		fprintf(stderr, "another message came than was sent\n");
@@ -50,7 +50,7 @@ int main(void)
 	close(fd);
 	beam_message_free(message);
 	TRY(beam_channel_close(here, deadline));
-	if (beam_topic_receive(in, &message, deadline) != 0) {
+	if (beam_topic_receive(in, &message, 0, deadline) != 0) {
 		fprintf(stderr, "no goodbye came\n");
 		return 1;
 	}

@@ -59,8 +59,8 @@ static void check_options(const struct command *command, beam_deadline begin)
 	must(options.n_sources <= BEAM_MESSAGE_ATTACHMENTS_MAX);
 	for (size_t i = 0; i < options.n_sources; i++)
 		must(options.sources[i].path || options.sources[i].fd >= 0);
-	must(options.patience >= -1 && options.deadline >= begin);
-	must((command->bit == SERVE || options.patience < 0) == (options.deadline == BEAM_FOREVER));
+	must(options.patience >= -1 && options.deadline.ns >= begin.ns);
+	must((command->bit == SERVE || options.patience < 0) == (options.deadline.ns == BEAM_FOREVER.ns));
 	must(channel.message_bytes == options.limit && beam_channel_options_check(&channel, &(const char *){NULL}) == 0);
 }
 

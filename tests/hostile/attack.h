@@ -31,8 +31,8 @@ static inline void honest_goes_on(struct attack *attack)
 	beam_message *message = NULL;
 	int file = raw_file();
 
-	check_int(beam_topic_sendv(attack->honest.topic[0], &iov, 1, &file, 1, soon()), 0);
-	if (check_int(beam_topic_receive(attack->honest.topic[1], &message, soon()), 1)) {
+	check_int(beam_topic_sendv(attack->honest.topic[0], &iov, 1, &file, 1, 0, soon()), 0);
+	if (check_int(beam_topic_receive(attack->honest.topic[1], &message, 0, soon()), 1)) {
 		check_int(beam_message_size(message), 4);
 		check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(file));
 	}
@@ -164,7 +164,7 @@ static inline size_t expect_breach_after(struct attack *attack, const char *rule
 	size_t n = 0;
 	int r;
 
-	while ((r = beam_topic_receive(attack->topic, &message, soon())) == 1) {
+	while ((r = beam_topic_receive(attack->topic, &message, 0, soon())) == 1) {
 		beam_message_free(message);
 		n++;
 	}
@@ -173,11 +173,11 @@ static inline size_t expect_breach_after(struct attack *attack, const char *rule
 	breach = beam_channel_breach(attack->channel);
 	if (!names_rule(breach, rules))
 		fail("the breach is \"%s\", not \"%s\"", breach ? breach : "(none)", rules);
-	check_int(beam_topic_receive(attack->topic, &message, BEAM_NOWAIT), ended ? 0 : -EPROTO);
+	check_int(beam_topic_receive(attack->topic, &message, 0, BEAM_NOWAIT), ended ? 0 : -EPROTO);
 	/* What ended before does not tell of the breach: then it may be noticed here a moment later. */
 	if (ended)
 		check_within(20000, beam_channel_flush(attack->channel, soon()) == -EPROTO);
-	check_int(beam_topic_send(attack->topic, "x", 1, soon()), ended == ENDED_CHANNEL ? -EPIPE : -EPROTO);
+	check_int(beam_topic_send(attack->topic, "x", 1, 0, soon()), ended == ENDED_CHANNEL ? -EPIPE : -EPROTO);
 	while ((r = beam_channel_accept(attack->channel, &topic, soon())) == 1)
 		beam_topic_unref(topic);
 	check_int(r, ended == ENDED_CHANNEL ? 0 : -EPROTO);
@@ -208,7 +208,7 @@ static inline void expect_going_on(struct attack *attack)
 	raw_text(&attack->out, 1, "still here");
 	attack_send(attack);
 	expect_text(attack->topic, "still here");
-	check_int(beam_topic_send(attack->topic, "so am I", 7, soon()), 0);
+	check_int(beam_topic_send(attack->topic, "so am I", 7, 0, soon()), 0);
 	frame = raw_peer_expect(&attack->peer, RAW_DATA);
 	check_int(frame.size, 7);
 	check_bytes(frame.payload, "so am I", 7);

@@ -28,7 +28,7 @@ static void test_freeing_a_message_does_not_wait_for_an_attachment_whose_close_w
 	attack_begin(&attack, NULL);
 	raw_text_with_fds(&attack.out, 1, "bites", 1);
 	send_lingering(&lingering);
-	if (check_int(beam_topic_receive(attack.topic, &message, soon()), 1))
+	if (check_int(beam_topic_receive(attack.topic, &message, 0, soon()), 1))
 		beam_message_free(message);
 	expect_going_on(&attack);
 	attack_end(&attack);
@@ -113,7 +113,7 @@ static void test_sockets_sent_through_themselves_keep_nothing_alive(void)
 
 	/* Nobody but the peer holds its end: when it goes, that is the end. */
 	raw_peer_close(&attack.peer);
-	check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, soon()), -ECONNRESET);
+	check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, 0, soon()), -ECONNRESET);
 	attack_end(&attack);
 }
 

@@ -174,7 +174,7 @@ static beam_message *send_bait(int fd)
 
 	raw_text_with_fds(&attack.out, 1, "a buffer", 1);
 	raw_peer_send_fds(&attack.peer, &attack.out, &fd, 1);
-	require_int(beam_topic_receive(attack.topic, &message, soon()), 1);
+	require_int(beam_topic_receive(attack.topic, &message, 0, soon()), 1);
 	return message;
 }
 
@@ -282,7 +282,7 @@ static void test_where_no_attachment_came_there_is_no_buffer(void)
 	attack_begin(&attack, NULL);
 	raw_text(&attack.out, 1, "nothing attached");
 	attack_send(&attack);
-	require_int(beam_topic_receive(attack.topic, &message, soon()), 1);
+	require_int(beam_topic_receive(attack.topic, &message, 0, soon()), 1);
 	check_int(beam_message_take_buffer(message, 0, ENOUGH, &buffer), -ENOENT);
 	check(buffer == NULL);
 	beam_message_free(message);

@@ -11,7 +11,7 @@ static beam_call *begin_call(void)
 	beam_call *call = NULL;
 	struct raw_frame frame;
 
-	require_int(beam_call_begin(&call, attack.topic, NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, attack.topic, NULL, 0, NULL, 0, 0, soon()), 0);
 	frame = raw_peer_expect(&attack.peer, RAW_DATA);
 	check_int(frame.argument, 1);
 	return call;
@@ -21,7 +21,7 @@ static void expect_end(beam_call *call, int result)
 {
 	beam_message *reply = NULL;
 
-	check_int(beam_call_receive(call, &reply, soon()), result);
+	check_int(beam_call_receive(call, &reply, 0, soon()), result);
 	check(reply == NULL);
 }
 
@@ -29,7 +29,7 @@ static void expect_reply(beam_call *call, const char *text)
 {
 	beam_message *reply = NULL;
 
-	if (!check_int(beam_call_receive(call, &reply, soon()), 1))
+	if (!check_int(beam_call_receive(call, &reply, 0, soon()), 1))
 		return;
 	check_int(beam_message_size(reply), strlen(text));
 	beam_message_free(reply);
@@ -72,7 +72,7 @@ static void test_an_answer_that_can_not_be_is_a_breach(void)
 		raw_hex(&attack.out, answers[i].frames);
 		attack_send(&attack);
 		expect_breach(&attack, answers[i].rule);
-		while ((r = beam_call_receive(call, &reply, soon())) == 1) {
+		while ((r = beam_call_receive(call, &reply, 0, soon())) == 1) {
 			beam_message_free(reply);
 			n++;
 		}
@@ -108,7 +108,7 @@ static void *call_at_length(void *unused)
 	beam_message *reply = NULL;
 
 	(void)unused;
-	return (void *)(intptr_t)beam_topic_call(attack.topic, bulk, sizeof bulk, &reply, soon());
+	return (void *)(intptr_t)beam_topic_call(attack.topic, bulk, sizeof bulk, &reply, 0, soon());
 }
 
 static void test_a_reply_to_a_request_that_is_still_being_sent_is_a_breach(void)
@@ -173,7 +173,7 @@ static void test_a_callee_that_dies_resets_the_calls_in_flight(void)
 	raw_peer_close(&attack.peer);
 	expect_end(call, -ECONNRESET);
 	expect_end(call, -ECONNRESET);
-	check_int(beam_topic_call(attack.topic, "x", 1, &(beam_message *){NULL}, soon()), -ECONNRESET);
+	check_int(beam_topic_call(attack.topic, "x", 1, &(beam_message *){NULL}, 0, soon()), -ECONNRESET);
 	beam_call_unref(call);
 	honest_goes_on(&attack);
 	ends_close(&attack.honest);
@@ -188,15 +188,15 @@ static void test_calls_that_are_never_answered_bound_what_a_caller_can_begin(voi
 	attack_begin(&attack, NULL);
 	check_int(beam_channel_limits(attack.channel, &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	for (int i = 0; i < 64; i++) {
-		require_int(beam_call_begin(&calls[i], attack.topic, NULL, 0, NULL, 0, soon()), 0);
+		require_int(beam_call_begin(&calls[i], attack.topic, NULL, 0, NULL, 0, 0, soon()), 0);
 		raw_peer_expect(&attack.peer, RAW_DATA);
 	}
-	check_int(beam_call_begin(&one, attack.topic, NULL, 0, NULL, 0, beam_in_ms(10)), -ETIMEDOUT);
+	check_int(beam_call_begin(&one, attack.topic, NULL, 0, NULL, 0, 0, beam_in_ms(10)), -ETIMEDOUT);
 	expect_going_on(&attack);
 	for (int i = 0; i < 64; i++)
 		beam_call_unref(calls[i]);
 	/* Cancelled, they keep their ids until their ends have come. */
-	check_int(beam_call_begin(&one, attack.topic, NULL, 0, NULL, 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_call_begin(&one, attack.topic, NULL, 0, NULL, 0, 0, BEAM_NOWAIT), -EAGAIN);
 	attack_end(&attack);
 }
 
@@ -208,7 +208,7 @@ static beam_message *take_call(uint32_t id)
 
 	raw_frame(&attack.out, RAW_DATA, 0, 0, 1, id, "call", 4);
 	attack_send(&attack);
-	require_int(beam_topic_receive(attack.topic, &request, soon()), 1);
+	require_int(beam_topic_receive(attack.topic, &request, 0, soon()), 1);
 	check(beam_message_is_call(request));
 	return request;
 }
@@ -222,7 +222,7 @@ static void test_a_call_whose_id_is_in_use_is_a_breach(void)
 	raw_frame(&attack.out, RAW_DATA, 0, 0, 1, 7, "call", 4);
 	attack_send(&attack);
 	expect_breach(&attack, "call-id");
-	check_int(beam_message_reply(request, "x", 1, soon()), -EPROTO);
+	check_int(beam_message_reply(request, "x", 1, 0, soon()), -EPROTO);
 	beam_message_free(request);
 	attack_end(&attack);
 }
@@ -248,7 +248,7 @@ static void test_resets_and_credit_for_ever_change_nothing_and_take_no_memory(vo
 	frame = raw_peer_expect(&attack.peer, RAW_REPLY);
 	check_int(frame.flags, RAW_END | RAW_ERROR);
 	check_int(frame.argument, 7);
-	check_int(beam_message_reply(request, "x", 1, soon()), -ECANCELED);
+	check_int(beam_message_reply(request, "x", 1, 0, soon()), -ECANCELED);
 	beam_message_free(request);
 	/* A few chunks to read into at most. */
 	check(!before || allocated_bytes() < before + (512 << 10));
@@ -319,9 +319,9 @@ static void test_a_call_that_arrives_together_with_a_plain_message_can_be_failed
 	raw_frame(&attack.out, RAW_DATA, 0, 0, 1, 1, "call", 4);
 	raw_text(&attack.out, 1, "plain");
 	attack_send(&attack);
-	require_int(beam_topic_receive(attack.topic, &request, soon()), 1);
-	require_int(beam_topic_receive(attack.topic, &plain, soon()), 1);
-	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, soon()), 0);
+	require_int(beam_topic_receive(attack.topic, &request, 0, soon()), 1);
+	require_int(beam_topic_receive(attack.topic, &plain, 0, soon()), 1);
+	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, 0, soon()), 0);
 	frame = raw_peer_expect(&attack.peer, RAW_REPLY);
 	check_int(frame.argument, 1);
 	check_int(frame.flags, RAW_END | RAW_ERROR);

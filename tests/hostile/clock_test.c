@@ -87,7 +87,7 @@ static void test_steps_of_the_clock_move_no_deadline(void)
 	atomic_store(&jumping, true);
 	check(clock_gettime(CLOCK_REALTIME, &(struct timespec){0}) == 0 && atomic_load(&jumps) > 0);
 	for (int round = 0; round < 8; round++) {
-		check_int(beam_topic_receive(attack.topic, &message, in_a_while()), -ETIMEDOUT);
+		check_int(beam_topic_receive(attack.topic, &message, 0, in_a_while()), -ETIMEDOUT);
 		expect_waited();
 		check_int(beam_channel_accept(attack.channel, &topic, in_a_while()), -ETIMEDOUT);
 		expect_waited();
@@ -96,16 +96,16 @@ static void test_steps_of_the_clock_move_no_deadline(void)
 	raw_text(&attack.out, 1, "in halves");
 	attack.out.size -= 8;
 	attack_send(&attack);
-	check_int(beam_topic_receive(attack.topic, &message, in_a_while()), -ETIMEDOUT);
+	check_int(beam_topic_receive(attack.topic, &message, 0, in_a_while()), -ETIMEDOUT);
 	raw_append(&attack.out, "s\0\0\0\0\0\0\0", 8);
 	attack_send(&attack);
 	expect_text(attack.topic, "in halves");
 
 	/* No credit, then no room. */
-	while (beam_topic_send(attack.topic, payload, sizeof payload, beam_in_ms(stretch(50))) == 0)
+	while (beam_topic_send(attack.topic, payload, sizeof payload, 0, beam_in_ms(stretch(50))) == 0)
 		;
 	for (int round = 0; round < 8; round++) {
-		check_int(beam_topic_send(attack.topic, payload, sizeof payload, in_a_while()), -ETIMEDOUT);
+		check_int(beam_topic_send(attack.topic, payload, sizeof payload, 0, in_a_while()), -ETIMEDOUT);
 		expect_waited();
 	}
 	honest_goes_on(&attack);

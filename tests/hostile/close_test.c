@@ -59,7 +59,7 @@ static void bite(struct bitten *bitten)
 		peer->channel--;
 	}
 	for (size_t i = 0; i < bitten->n; i++) {
-		require_int(beam_topic_receive(bitten->topic, &message, soon()), 1);
+		require_int(beam_topic_receive(bitten->topic, &message, 0, soon()), 1);
 		beam_message_free(message);
 	}
 }
@@ -91,7 +91,7 @@ static void expect_words(struct bitten *bitten)
 	raw_text(&bitten->peer.out, 2, "word");
 	creditor_flush(&bitten->peer, NULL, 0);
 	expect_text(bitten->words, "word");
-	check_int(beam_topic_send(bitten->words, "word", 4, soon()), 0);
+	check_int(beam_topic_send(bitten->words, "word", 4, 0, soon()), 0);
 	do {
 		require_int(raw_peer_next(&bitten->peer.peer, &frame), 1);
 		creditor_count(&bitten->peer, &frame);
@@ -114,7 +114,7 @@ static void expect_deadlines_are_kept(beam_topic *topic)
 
 	for (int i = 0; i < LOOKS; i++) {
 		begin = now_ns();
-		check_int(beam_topic_receive(topic, &message, beam_in_ms(LOOK_MS)), -ETIMEDOUT);
+		check_int(beam_topic_receive(topic, &message, 0, beam_in_ms(LOOK_MS)), -ETIMEDOUT);
 		times[i] = (now_ns() - begin) / 1000000;
 	}
 	qsort(times, LOOKS, sizeof *times, by_size);
@@ -128,7 +128,7 @@ static void *take_all(void *topic)
 	uintptr_t n = 0;
 	int r;
 
-	while ((r = beam_topic_receive(topic, &message, soon())) == 1) {
+	while ((r = beam_topic_receive(topic, &message, 0, soon())) == 1) {
 		for (size_t i = 0; i < beam_message_attachments(message); i++)
 			n += beam_message_peek_fd(message, i) >= 0;
 		beam_message_free(message);
@@ -150,7 +150,7 @@ static void expect_a_flood_passes(void)
 	ends_open(&ends, NULL);
 	thread = thread_spawn(take_all, ends.topic[1]);
 	for (size_t i = 0; i < n; i++)
-		check_int(beam_topic_sendv(ends.topic[0], NULL, 0, files, 16, soon()), 0);
+		check_int(beam_topic_sendv(ends.topic[0], NULL, 0, files, 16, 0, soon()), 0);
 	check_int(beam_topic_close_send(ends.topic[0]), 0);
 	check_int((uintptr_t)thread_wait(thread), 16 * n);
 	ends_close(&ends);
@@ -211,7 +211,7 @@ static void test_closes_that_last_cost_the_credit_of_their_channels_and_nobodys_
 	for (int i = 1; i < ATTACHMENTS; i++) {
 		beam_message *message = NULL;
 
-		require_int(beam_topic_receive(hanging.topic, &message, soon()), 1);
+		require_int(beam_topic_receive(hanging.topic, &message, 0, soon()), 1);
 		beam_message_free(message);
 	}
 	expect_words(&hanging);

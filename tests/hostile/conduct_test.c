@@ -15,7 +15,7 @@ static int try_number(beam_topic *topic, uint32_t number, beam_deadline deadline
 {
 	uint32_t payload[250] = {number};
 
-	return beam_topic_send(topic, payload, sizeof payload, deadline);
+	return beam_topic_send(topic, payload, sizeof payload, 0, deadline);
 }
 
 /* Sends numbers until there is no room, and none to come; how many went. */
@@ -94,9 +94,9 @@ static void test_a_large_message_that_runs_out_of_time_is_taken_back_whole(void)
 	int r;
 
 	attack_begin_generous(&attack, &options);
-	check_int(beam_topic_send(attack.topic, large, sizeof large, beam_in_ms(50)), -ETIMEDOUT);
+	check_int(beam_topic_send(attack.topic, large, sizeof large, 0, beam_in_ms(50)), -ETIMEDOUT);
 	/* While a frame of it is half written nothing can follow. */
-	r = beam_topic_send(attack.topic, "next", 4, BEAM_NOWAIT);
+	r = beam_topic_send(attack.topic, "next", 4, 0, BEAM_NOWAIT);
 	check(r == 0 || r == -EAGAIN);
 	for (;;) {
 		frame = raw_peer_expect(&attack.peer, RAW_DATA);
@@ -108,7 +108,7 @@ static void test_a_large_message_that_runs_out_of_time_is_taken_back_whole(void)
 	if (parts > 0) {
 		check_int(frame.flags, RAW_ABORT);
 		if (r < 0)
-			check_int(beam_topic_send(attack.topic, "next", 4, soon()), 0);
+			check_int(beam_topic_send(attack.topic, "next", 4, 0, soon()), 0);
 		frame = raw_peer_expect(&attack.peer, RAW_DATA);
 	}
 	check_int(frame.flags, 0);
@@ -131,7 +131,7 @@ static void *send_large(void *argument)
 	struct large_sender *sender = argument;
 
 	atomic_store(&sender->thread, thread_number());
-	sender->result = beam_topic_send(sender->topic, large, sizeof large, soon());
+	sender->result = beam_topic_send(sender->topic, large, sizeof large, 0, soon());
 	return NULL;
 }
 
@@ -160,7 +160,7 @@ static void test_a_small_message_does_not_wait_for_a_large_one_on_another_topic(
 	require_int(beam_topic_open(&other, attack.channel, "other"), 0);
 	opened = raw_peer_expect(&attack.peer, RAW_OPEN).id;
 	thread = begin_large(&sender);
-	check_int(beam_topic_send(other, "small", 5, BEAM_NOWAIT), 0);
+	check_int(beam_topic_send(other, "small", 5, 0, BEAM_NOWAIT), 0);
 	for (frame = raw_peer_expect(&attack.peer, RAW_DATA); frame.id != opened;
 	     frame = raw_peer_expect(&attack.peer, RAW_DATA))
 		before += frame.size;
@@ -202,7 +202,7 @@ static void test_a_reset_in_the_middle_of_a_large_message_takes_it_back_and_clos
 {
 	expect_taken_back(-ECONNREFUSED);
 	check_int(raw_peer_expect(&attack.peer, RAW_CLOSE).id, 1);
-	check_int(beam_topic_send(attack.topic, "x", 1, soon()), -ECONNREFUSED);
+	check_int(beam_topic_send(attack.topic, "x", 1, 0, soon()), -ECONNREFUSED);
 	attack_end(&attack);
 }
 
@@ -227,7 +227,7 @@ static void test_reading_goes_on_while_nothing_can_be_written(void)
 	for (; received < total; received++) {
 		beam_message *message = NULL;
 
-		if (!check_int(beam_topic_receive(attack.topic, &message, soon()), 1))
+		if (!check_int(beam_topic_receive(attack.topic, &message, 0, soon()), 1))
 			break;
 		check_bytes(beam_message_data(message), &received, 4);
 		beam_message_free(message);
@@ -251,7 +251,7 @@ static void test_a_topic_without_credit_waits_and_another_does_not(void)
 	n = fill_up(attack.topic);
 	check_int(n, (RAW_BASE_TOPIC_BYTES + 1000 + RAW_MESSAGE_COST - 1) / (1000 + RAW_MESSAGE_COST));
 	check_int(try_number(attack.topic, n, beam_in_ms(20)), -ETIMEDOUT);
-	check_int(beam_topic_send(other, "goes", 4, soon()), 0);
+	check_int(beam_topic_send(other, "goes", 4, 0, soon()), 0);
 	expect_numbers(0, n);
 	frame = raw_peer_expect(&attack.peer, RAW_DATA);
 	check_bytes(frame.payload, "goes", 4);
@@ -297,8 +297,8 @@ static void expect_ended(int receive, int send)
 	beam_message *message = NULL;
 
 	for (int i = 0; i < 3; i++) {
-		check_int(beam_topic_receive(attack.topic, &message, soon()), receive);
-		check_int(beam_topic_send(attack.topic, "x", 1, soon()), send);
+		check_int(beam_topic_receive(attack.topic, &message, 0, soon()), receive);
+		check_int(beam_topic_send(attack.topic, "x", 1, 0, soon()), send);
 	}
 	check_int(beam_channel_accept(attack.channel, &(beam_topic *){NULL}, soon()), receive);
 	check(beam_channel_breach(attack.channel) == NULL);
@@ -312,7 +312,7 @@ static void test_a_peer_that_closes_at_once_is_an_error_and_no_signal(void)
 	check(action.sa_handler == SIG_DFL);
 	attack_begin_unsaid(&attack, NULL);
 	raw_peer_close(&attack.peer);
-	while (beam_topic_send(attack.topic, "x", 1, soon()) == 0)
+	while (beam_topic_send(attack.topic, "x", 1, 0, soon()) == 0)
 		;
 	expect_ended(-ECONNRESET, -ECONNRESET);
 	attack_end(&attack);
@@ -324,7 +324,7 @@ static void test_a_peer_that_dies_with_our_data_unread_gives_what_it_sent_and_on
 	raw_text(&attack.out, 1, "first");
 	raw_text(&attack.out, 1, "second");
 	attack_send(&attack);
-	check_int(beam_topic_send(attack.topic, "never read", 10, soon()), 0);
+	check_int(beam_topic_send(attack.topic, "never read", 10, 0, soon()), 0);
 	raw_peer_close(&attack.peer);
 	expect_text(attack.topic, "first");
 	expect_text(attack.topic, "second");
@@ -338,7 +338,7 @@ static void test_a_peer_that_says_goodbye_and_closes_with_our_data_unread_has_en
 	raw_text(&attack.out, 1, "first");
 	raw_text(&attack.out, 1, "second");
 	raw_goodbye(&attack.out);
-	check_int(beam_topic_send(attack.topic, "never read", 10, soon()), 0);
+	check_int(beam_topic_send(attack.topic, "never read", 10, 0, soon()), 0);
 	attack_send(&attack);
 	raw_peer_close(&attack.peer);
 	expect_text(attack.topic, "first");
@@ -352,7 +352,7 @@ static void test_a_goodbye_is_answered_with_what_was_accepted_and_a_goodbye(void
 	struct raw_frame frame;
 
 	attack_begin_generous(&attack, NULL);
-	check_int(beam_topic_send(attack.topic, "last words", 10, soon()), 0);
+	check_int(beam_topic_send(attack.topic, "last words", 10, 0, soon()), 0);
 	raw_goodbye(&attack.out);
 	attack_send(&attack);
 	frame = raw_peer_expect(&attack.peer, RAW_DATA);
@@ -395,7 +395,7 @@ static void test_half_a_shutdown_without_goodbye_is_a_crash(void)
 	attack_send(&attack);
 	check_int(shutdown(attack.peer.socket, SHUT_WR), 0);
 	expect_text(attack.topic, "whole");
-	check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, soon()), -ECONNRESET);
+	check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, 0, soon()), -ECONNRESET);
 	attack_end(&attack);
 }
 
@@ -439,7 +439,7 @@ static void test_an_out_of_band_byte_keeps_nobody_busy(void)
 	check_int(raw_send(attack.peer.socket, "\0\0", 2, NULL, 0, 0), 2);
 	check_int(raw_send(attack.peer.socket, "X", 1, NULL, 0, MSG_OOB), 1);
 	before = cpu_ms();
-	check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
+	check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, 0, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
 	check(cpu_ms() - before < WAIT_MS / 2);
 	attack_end(&attack);
 }
@@ -455,15 +455,15 @@ static void test_empty_messages_are_messages_and_never_the_end(void)
 	raw_frame(&attack.out, RAW_CLOSE, 0, 0, 1, 0, NULL, 0);
 	attack_send(&attack);
 	for (int i = 0; i < 100; i++) {
-		if (!check_int(beam_topic_receive(attack.topic, &message, soon()), 1))
+		if (!check_int(beam_topic_receive(attack.topic, &message, 0, soon()), 1))
 			break;
 		check_int(beam_message_size(message), 0);
 		check(beam_message_data(message) != NULL);
 		beam_message_free(message);
 	}
 	expect_text(attack.topic, "the last");
-	check_int(beam_topic_receive(attack.topic, &message, soon()), 0);
-	check_int(beam_topic_send(attack.topic, "", 0, soon()), 0);
+	check_int(beam_topic_receive(attack.topic, &message, 0, soon()), 0);
+	check_int(beam_topic_send(attack.topic, "", 0, 0, soon()), 0);
 	check_int(raw_peer_expect(&attack.peer, RAW_DATA).size, 0);
 	attack_end(&attack);
 }

@@ -255,7 +255,7 @@ static void test_a_descriptor_near_its_carrier_is_its_own_or_a_breach(void)
 		attack.out.size = 0;
 		send_part(bytes, 0, offset, 0, false);
 		send_part(bytes, offset, THREE, 1, false);
-		while (n < 3 && (r = beam_topic_receive(attack.topic, &message, soon())) == 1) {
+		while (n < 3 && (r = beam_topic_receive(attack.topic, &message, 0, soon())) == 1) {
 			check_int(beam_message_attachments(message), n == 1);
 			if (n == 1)
 				check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(same_fd[0]));
@@ -441,7 +441,7 @@ static int child_with_free(void *argument)
 	send_with(3);
 	raw_text(&attack.out, 1, "next");
 	attack_send(&attack);
-	if (check_int(beam_topic_receive(attack.topic, &message, soon()), 1)) {
+	if (check_int(beam_topic_receive(attack.topic, &message, 0, soon()), 1)) {
 		check_int(beam_message_attachments(message), 3);
 		for (unsigned i = 0; i < 3; i++) {
 			int fd = beam_message_peek_fd(message, i);

@@ -154,7 +154,7 @@ static void test_empty_messages_for_ever_take_no_memory(void)
 			sent++;
 		}
 		attack_send(&attack);
-		n = beam_topic_receive_many(attack.topic, batch, 256, soon());
+		n = beam_topic_receive_many(attack.topic, batch, 256, 0, soon());
 		if (!check(n > 0))
 			break;
 		for (ssize_t i = 0; i < n; i++) {
@@ -217,8 +217,8 @@ static void test_small_messages_that_are_kept_do_not_pin_the_memory_of_large_one
 		raw_data(&attack.out, 1, filler, sizeof filler);
 		room -= 1 + sizeof filler + 2 * RAW_MESSAGE_COST;
 		attack_send(&attack);
-		require_int(beam_topic_receive(attack.topic, &kept[n], soon()), 1);
-		require_int(beam_topic_receive(attack.topic, &message, soon()), 1);
+		require_int(beam_topic_receive(attack.topic, &kept[n], 0, soon()), 1);
+		require_int(beam_topic_receive(attack.topic, &message, 0, soon()), 1);
 		check_int(beam_message_size(message), sizeof filler);
 		beam_message_free(message);
 	}
@@ -337,7 +337,7 @@ static void test_topics_opened_and_closed_for_ever_take_no_memory(void)
 		require_int(beam_channel_accept(attack.channel, &topic, soon()), 1);
 		check_string(beam_topic_name(topic), name);
 		expect_text(topic, name);
-		check_int(beam_topic_receive(topic, &(beam_message *){NULL}, soon()), 0);
+		check_int(beam_topic_receive(topic, &(beam_message *){NULL}, 0, soon()), 0);
 		beam_topic_unref(topic);
 		/* The other side opened it as well: that ends too. */
 		frame = raw_peer_expect(&attack.peer, RAW_RESET);
@@ -532,7 +532,7 @@ static void test_between_frames_nothing_is_bounded_by_time(void)
 	/* In the middle of a message too: each frame has its own time. */
 	raw_begin(&attack.out, 1, 9, 0, "a me", 4);
 	attack_send(&attack);
-	check_int(beam_topic_receive(attack.topic, &message, beam_in_ms(3 * options.frame_timeout_ms)), -ETIMEDOUT);
+	check_int(beam_topic_receive(attack.topic, &message, 0, beam_in_ms(3 * options.frame_timeout_ms)), -ETIMEDOUT);
 	raw_frame(&attack.out, RAW_DATA, 0, 0, 1, 0, "ssage", 5);
 	attack_send(&attack);
 	expect_text(attack.topic, "a message");
@@ -550,7 +550,7 @@ static void test_with_a_timeout_of_zero_a_frame_may_take_as_long_as_it_likes(voi
 	raw_text(&attack.out, 1, "slow");
 	attack.out.size -= 5;
 	attack_send(&attack);
-	check_int(beam_topic_receive(attack.topic, &message, beam_in_ms(stretch(200))), -ETIMEDOUT);
+	check_int(beam_topic_receive(attack.topic, &message, 0, beam_in_ms(stretch(200))), -ETIMEDOUT);
 	/* The last letter, and the padding. */
 	raw_append(&attack.out, "w\0\0\0", 5);
 	attack_send(&attack);

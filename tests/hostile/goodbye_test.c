@@ -13,7 +13,7 @@ static void test_a_peer_that_said_goodbye_and_left_needs_no_goodbye(void)
 	for (int i = 0; i < 200; i++) {
 		harness_context("round %d", i);
 		attack_begin_generous(&attack, NULL);
-		check_int(beam_topic_send(attack.topic, "never read", 10, soon()), 0);
+		check_int(beam_topic_send(attack.topic, "never read", 10, 0, soon()), 0);
 		check_int(beam_channel_flush(attack.channel, soon()), 0);
 		raw_goodbye(&attack.out);
 		attack_send(&attack);
@@ -34,7 +34,7 @@ static void test_what_was_on_its_way_when_the_peer_left_is_told(void)
 	for (int goodbye = 0; goodbye < 2; goodbye++) {
 		harness_context("with%s goodbye", goodbye ? "" : "out");
 		attack_begin_generous(&attack, &options);
-		while (beam_topic_send(attack.topic, payload, sizeof payload, beam_in_ms(stretch(50))) == 0)
+		while (beam_topic_send(attack.topic, payload, sizeof payload, 0, beam_in_ms(stretch(50))) == 0)
 			;
 		if (goodbye)
 			raw_goodbye(&attack.out);
@@ -53,14 +53,14 @@ static void test_a_peer_that_leaves_without_goodbye_is_told_though_nothing_was_o
 
 	attack_begin_generous(&attack, NULL);
 	raw_peer_close(&attack.peer);
-	check_int(beam_topic_receive(attack.topic, &message, soon()), -ECONNRESET);
+	check_int(beam_topic_receive(attack.topic, &message, 0, soon()), -ECONNRESET);
 	check_int(beam_channel_close(attack.channel, soon()), -ECONNRESET);
 	attack_end(&attack);
 }
 
 static void *send_large(void *payload)
 {
-	int r = beam_topic_send(attack.topic, payload, LARGE, soon());
+	int r = beam_topic_send(attack.topic, payload, LARGE, 0, soon());
 
 	check(r == 0 || r == -EPIPE);
 	return NULL;

@@ -90,7 +90,7 @@ static void test_what_is_carried_with_credit_and_not_claimed_is_closed_when_the_
 		raw_peer_send_fds(&attack.peer, &attack.out, files, 253);
 		check_within(20000, open_fds() == before + 253);
 		raw_peer_close(&attack.peer);
-		check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, soon()), -ECONNRESET);
+		check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, 0, soon()), -ECONNRESET);
 		/* The handles are still there, the peer's end is not. */
 		check_within(20000, open_fds() < before);
 		attack_end(&attack);
@@ -169,7 +169,7 @@ static void test_a_message_without_attachments_may_take_its_time(void)
 	attack_begin(&attack, &options);
 	raw_begin(&attack.out, 1, 100, 0, "begun", 5);
 	attack_send(&attack);
-	check_int(beam_topic_receive(attack.topic, &message, beam_in_ms(3 * options.frame_timeout_ms)), -ETIMEDOUT);
+	check_int(beam_topic_receive(attack.topic, &message, 0, beam_in_ms(3 * options.frame_timeout_ms)), -ETIMEDOUT);
 	check(beam_channel_breach(attack.channel) == NULL);
 	raw_frame(&attack.out, RAW_DATA, RAW_ABORT, 0, 1, 0, NULL, 0);
 	attack_send(&attack);

@@ -166,7 +166,7 @@ static void *send_large(void *topic)
 	static const char payload[SIZE];
 
 	atomic_fetch_add(&begun, 1);
-	check_int(beam_topic_send(topic, payload, sizeof payload, soon()), 0);
+	check_int(beam_topic_send(topic, payload, sizeof payload, 0, soon()), 0);
 	atomic_fetch_add(&done, 1);
 	return NULL;
 }
@@ -191,7 +191,7 @@ static void test_bytes_of_the_pool_in_crumbs_wake_nobody_who_cannot_go_on(void)
 static void *send_attachments(void *topic)
 {
 	atomic_fetch_add(&begun, 1);
-	check_int(beam_topic_sendv(topic, NULL, 0, files, FDS, soon()), 0);
+	check_int(beam_topic_sendv(topic, NULL, 0, files, FDS, 0, soon()), 0);
 	atomic_fetch_add(&done, 1);
 	return NULL;
 }
@@ -225,7 +225,7 @@ static void *call(void *topic)
 	beam_message *reply = NULL;
 
 	atomic_fetch_add(&begun, 1);
-	if (check_int(beam_topic_call(topic, "x", 1, &reply, soon()), 1))
+	if (check_int(beam_topic_call(topic, "x", 1, &reply, 0, soon()), 1))
 		beam_message_free(reply);
 	atomic_fetch_add(&done, 1);
 	return NULL;

@@ -166,7 +166,7 @@ static void *receive_all(void *argument)
 	/* Who leaves it in the queue only waits for the end. */
 	while (now.use == LEAVES && beam_channel_flush(victim->channel, soon()) == 0 && !atomic_load(&shared->stop))
 		poll(NULL, 0, 10);
-	while ((r = beam_topic_receive(victim->topic, &message, BEAM_FOREVER)) == 1) {
+	while ((r = beam_topic_receive(victim->topic, &message, 0, BEAM_FOREVER)) == 1) {
 		if (now.use == HOLDS && victim->n < HELD_MAX)
 			victim->held[victim->n++] = message;
 		else
@@ -338,7 +338,7 @@ static void exchange(struct creditor *peer, beam_topic *topic)
 	raw_text(&peer->out, 1, "word");
 	creditor_flush(peer, NULL, 0);
 	expect_text(topic, "word");
-	check_int(beam_topic_send(topic, "word", 4, soon()), 0);
+	check_int(beam_topic_send(topic, "word", 4, 0, soon()), 0);
 	do {
 		require_int(raw_peer_next(&peer->peer, &frame), 1);
 		creditor_count(peer, &frame);
@@ -422,9 +422,9 @@ static void send_many(struct ends *ends, size_t n)
 	for (size_t i = 0; i < 32; i++)
 		files[i] = file;
 	for (size_t i = 0; i < n; i++)
-		check_int(beam_topic_sendv(ends->topic[0], NULL, 0, files, 32, soon()), 0);
+		check_int(beam_topic_sendv(ends->topic[0], NULL, 0, files, 32, 0, soon()), 0);
 	for (size_t i = 0; i < n; i++) {
-		require_int(beam_topic_receive(ends->topic[1], &message, soon()), 1);
+		require_int(beam_topic_receive(ends->topic[1], &message, 0, soon()), 1);
 		check_int(beam_message_attachments(message), 32);
 		beam_message_free(message);
 	}
@@ -435,7 +435,7 @@ static void *wait_for_the_end(void *topic)
 {
 	beam_message *message = NULL;
 
-	check_int(beam_topic_receive(topic, &message, BEAM_FOREVER), 0);
+	check_int(beam_topic_receive(topic, &message, 0, BEAM_FOREVER), 0);
 	return NULL;
 }
 

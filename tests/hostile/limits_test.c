@@ -33,7 +33,7 @@ static void test_a_message_as_large_as_accepted_arrives_and_one_byte_more_is_a_b
 	options.topic_window_bytes = 4 << 20;
 	attack_begin(&attack, &options);
 	send_large(MOST);
-	require_int(beam_topic_receive(attack.topic, &message, soon()), 1);
+	require_int(beam_topic_receive(attack.topic, &message, 0, soon()), 1);
 	check_int(beam_message_size(message), MOST);
 	beam_message_free(message);
 	raw_begin(&attack.out, 1, MOST + 1, 0, "x", 1);

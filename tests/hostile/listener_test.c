@@ -321,7 +321,7 @@ static void test_where_no_descriptors_are_wanted_a_sender_is_told(void)
 	check_int(beam_channel_limits(channels[0], &limits, sizeof limits, soon()), 0);
 	check_int(limits.message_attachments, 0);
 	require_int(beam_topic_open(&topic, channels[0], "other"), 0);
-	check(beam_topic_sendv(topic, &iov, 1, &file, 1, soon()) < 0);
+	check(beam_topic_sendv(topic, &iov, 1, &file, 1, 0, soon()) < 0);
 	beam_topic_unref(topic);
 	expect_connected(channels);
 	part(channels);

@@ -22,7 +22,7 @@ static void fill_socket(void)
 	static const char filler[FILLER];
 
 	while (beam_channel_flush(attack.channel, BEAM_NOWAIT) == 0)
-		require_int(beam_topic_send(attack.topic, filler, sizeof filler, BEAM_NOWAIT), 0);
+		require_int(beam_topic_send(attack.topic, filler, sizeof filler, 0, BEAM_NOWAIT), 0);
 }
 
 /* ---- A descriptor that the kernel does not pass ---------------------------------------------------------------------------------- */
@@ -31,7 +31,7 @@ static int send_with_fd(beam_topic *topic, const char *text, int fd, beam_deadli
 {
 	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
 
-	return beam_topic_sendv(topic, &iov, 1, &fd, 1, deadline);
+	return beam_topic_sendv(topic, &iov, 1, &fd, 1, 0, deadline);
 }
 
 /* The next message that the peer reads, passing over the filler. */
@@ -71,8 +71,8 @@ static void test_a_refused_descriptor_in_a_batch_loses_its_own_message_and_no_ot
 	check_int(send_with_fd(good, "after", file, BEAM_NOWAIT), 0);
 	expect_text_at_peer("before", 1);
 	expect_text_at_peer("after", 1);
-	check_int(beam_topic_send(bad, "next", 4, soon()), -EIO);
-	check_int(beam_topic_send(bad, "the one after", 13, soon()), 0);
+	check_int(beam_topic_send(bad, "next", 4, 0, soon()), -EIO);
+	check_int(beam_topic_send(bad, "the one after", 13, 0, soon()), 0);
 	expect_text_at_peer("the one after", 0);
 	check_int(beam_channel_flush(attack.channel, soon()), -EIO);
 	check_int(beam_channel_flush(attack.channel, soon()), 0);
@@ -101,9 +101,9 @@ static void test_a_peer_that_takes_no_descriptors_costs_only_the_messages_that_h
 		skip("SO_PASSRIGHTS is from Linux 6.16");
 	}
 	file = raw_file();
-	check_int(beam_topic_send(attack.topic, "before", 6, soon()), 0);
+	check_int(beam_topic_send(attack.topic, "before", 6, 0, soon()), 0);
 	check_int(send_with_fd(attack.topic, "refused", file, soon()), -EPERM);
-	check_int(beam_topic_send(attack.topic, "after", 5, soon()), 0);
+	check_int(beam_topic_send(attack.topic, "after", 5, 0, soon()), 0);
 	expect_text_at_peer("before", 0);
 	expect_text_at_peer("after", 0);
 	close(file);
@@ -145,11 +145,11 @@ static int child_with_full_flight(void *argument)
 
 	/* Not sent; what has no descriptor goes, on this channel and on others. */
 	check_int(send_with_fd(attack.topic, "too many", file, beam_in_ms(100)), -ETIMEDOUT);
-	check_int(beam_topic_send(other, "plain", 5, soon()), 0);
+	check_int(beam_topic_send(other, "plain", 5, 0, soon()), 0);
 	expect_text_at_peer("plain", 0);
-	check_int(beam_topic_send(attack.topic, "plain too", 9, soon()), 0);
+	check_int(beam_topic_send(attack.topic, "plain too", 9, 0, soon()), 0);
 	expect_text_at_peer("plain too", 0);
-	check_int(beam_topic_send(attack.honest.topic[0], "word", 4, soon()), 0);
+	check_int(beam_topic_send(attack.honest.topic[0], "word", 4, 0, soon()), 0);
 	expect_text(attack.honest.topic[1], "word");
 
 	/* It passes when somebody receives. */

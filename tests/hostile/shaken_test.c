@@ -100,7 +100,7 @@ static void *send_shaken(void *argument)
 	int file = raw_file();
 
 	for (size_t i = 0; i < scale(SHAKEN_MESSAGES); i++)
-		check_int(beam_topic_sendv(argument, &iov, 1, &file, 1, BEAM_FOREVER), 0);
+		check_int(beam_topic_sendv(argument, &iov, 1, &file, 1, 0, BEAM_FOREVER), 0);
 	close(file);
 	return NULL;
 }
@@ -120,13 +120,13 @@ static void test_a_storm_of_signals_interrupts_no_call(void)
 	shaken.threads[1] = thread_spawn(send_shaken, attack.honest.topic[0]);
 	shaker = thread_spawn(shake, &shaken);
 	for (size_t i = 0; i < scale(SHAKEN_MESSAGES); i++) {
-		if (!check_int(beam_topic_receive(attack.honest.topic[1], &message, BEAM_FOREVER), 1))
+		if (!check_int(beam_topic_receive(attack.honest.topic[1], &message, 0, BEAM_FOREVER), 1))
 			break;
 		check_int(beam_message_attachments(message), 1);
 		beam_message_free(message);
 	}
 	begin = now_ns();
-	check_int(beam_topic_receive(attack.honest.topic[1], &message, beam_in_ms(50)), -ETIMEDOUT);
+	check_int(beam_topic_receive(attack.honest.topic[1], &message, 0, beam_in_ms(50)), -ETIMEDOUT);
 	check(now_ns() - begin >= 50 * 1000000);
 	atomic_store(&shaking, false);
 	thread_wait(shaker);

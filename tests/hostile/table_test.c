@@ -66,7 +66,7 @@ static beam_message *receive(void)
 {
 	beam_message *message = NULL;
 
-	require_int(beam_topic_receive(topic, &message, soon()), 1);
+	require_int(beam_topic_receive(topic, &message, 0, soon()), 1);
 	return message;
 }
 
@@ -78,7 +78,7 @@ static void exchange(void)
 	raw_text(&peer.out, 2, "word");
 	creditor_flush(&peer, NULL, 0);
 	expect_text(words, "word");
-	check_int(beam_topic_send(words, "word", 4, soon()), 0);
+	check_int(beam_topic_send(words, "word", 4, 0, soon()), 0);
 	do {
 		require_int(raw_peer_next(&peer.peer, &frame), 1);
 		creditor_count(&peer, &frame);
@@ -271,7 +271,7 @@ static void test_receiving_into_a_buffer_gives_credit_back_at_once(void)
 
 	begin(&options);
 	check(creditor_send(&peer, files, 3));
-	require_int(beam_topic_receive_into(topic, &byte, 1, &size, fds, 3, &n_fds, soon()), 1);
+	require_int(beam_topic_receive_into(topic, &byte, 1, &size, fds, 3, &n_fds, 0, soon()), 1);
 	check_int(n_fds, 3);
 	expect_credit(ATTACHMENTS);
 	for (int i = 0; i < 3; i++)
@@ -307,7 +307,7 @@ static void expect_passed_on(size_t n)
 {
 	beam_message *message = NULL;
 
-	require_int(beam_topic_receive(onward.topic[1], &message, soon()), 1);
+	require_int(beam_topic_receive(onward.topic[1], &message, 0, soon()), 1);
 	check_int(beam_message_attachments(message), n);
 	for (size_t i = 0; i < n; i++)
 		check_int(raw_inode(beam_message_peek_fd(message, i)), raw_inode(file));
@@ -320,7 +320,7 @@ static void test_a_message_that_is_sent_on_gives_its_credit_back(void)
 
 	begin(&options);
 	check(creditor_send(&peer, files, 3));
-	check_int(beam_topic_send_message(onward.topic[0], receive(), soon()), 0);
+	check_int(beam_topic_send_message(onward.topic[0], receive(), 0, soon()), 0);
 	expect_credit(ATTACHMENTS);
 	expect_passed_on(3);
 	end();
@@ -340,7 +340,7 @@ static void test_a_message_with_another_attachment_besides_gives_back_the_credit
 		if (i)
 			beam_message_free(message);
 		else
-			check_int(beam_topic_send_message(onward.topic[0], message, soon()), 0);
+			check_int(beam_topic_send_message(onward.topic[0], message, 0, soon()), 0);
 		expect_credit(ATTACHMENTS);
 	}
 	expect_passed_on(3);
@@ -356,7 +356,7 @@ static void test_a_message_that_could_not_be_sent_on_keeps_its_credit(void)
 	check(creditor_send(&peer, files, 2));
 	message = receive();
 	check_int(beam_topic_close_send(onward.topic[0]), 0);
-	check_int(beam_topic_send_message(onward.topic[0], message, soon()), -EPIPE);
+	check_int(beam_topic_send_message(onward.topic[0], message, 0, soon()), -EPIPE);
 	expect_credit(ATTACHMENTS - 2);
 	beam_message_free(message);
 	expect_credit(ATTACHMENTS);
@@ -372,7 +372,7 @@ static void test_messages_that_are_forwarded_give_their_credit_back(void)
 	begin(&options);
 	check(creditor_send(&peer, files, 5));
 	check(creditor_send(&peer, files, 3));
-	check_int(beam_topic_forward(topic, onward.topic[0], &held, 2, &n, soon()), 1);
+	check_int(beam_topic_forward(topic, onward.topic[0], &held, 2, &n, 0, soon()), 1);
 	check_int(n, 2);
 	expect_credit(ATTACHMENTS);
 	expect_passed_on(5);
@@ -653,7 +653,7 @@ static void *use_messages(void *unused)
 		int fd;
 
 		/* When nothing comes any more it lets go of one that it holds. */
-		if (beam_topic_receive(topic, &message, beam_in_ms(1)) != 1) {
+		if (beam_topic_receive(topic, &message, 0, beam_in_ms(1)) != 1) {
 			beam_message_free(held[n % 4]);
 			held[n++ % 4] = NULL;
 			continue;

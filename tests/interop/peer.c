@@ -127,8 +127,8 @@ static void *serve_topic(void *argument)
 	beam_topic *topic = argument;
 	beam_message *message;
 
-	while (beam_topic_receive(topic, &message, BEAM_FOREVER) > 0) {
-		if (draining || beam_topic_send_message(topic, message, BEAM_FOREVER) < 0)
+	while (beam_topic_receive(topic, &message, 0, BEAM_FOREVER) > 0) {
+		if (draining || beam_topic_send_message(topic, message, 0, BEAM_FOREVER) < 0)
 			beam_message_free(message);
 	}
 	beam_topic_unref(topic);
@@ -192,7 +192,7 @@ static int send_one(beam_topic *topic, size_t size, size_t n_fds, beam_deadline 
 	struct content content;
 
 	content_begin(&content, size, n_fds);
-	return content_end(&content, beam_topic_sendv(topic, &content.iov, 1, content.fds, n_fds, deadline));
+	return content_end(&content, beam_topic_sendv(topic, &content.iov, 1, content.fds, n_fds, 0, deadline));
 }
 
 static int send_load(beam_channel *channel)
@@ -255,7 +255,7 @@ static void tell_message(const beam_message *message)
 static void receive(beam_topic *topic, beam_deadline deadline)
 {
 	beam_message *message;
-	int r = beam_topic_receive(topic, &message, deadline);
+	int r = beam_topic_receive(topic, &message, 0, deadline);
 
 	if (r <= 0) {
 		printf("%d\n", r);
@@ -276,7 +276,7 @@ static int begin_call(beam_topic *topic, size_t size, size_t n_fds, beam_deadlin
 
 	call = beam_call_unref(call);
 	content_begin(&content, size, n_fds);
-	return content_end(&content, beam_call_begin(&call, topic, &content.iov, 1, content.fds, n_fds, deadline));
+	return content_end(&content, beam_call_begin(&call, topic, &content.iov, 1, content.fds, n_fds, 0, deadline));
 }
 
 static void receive_reply(beam_deadline deadline)
@@ -284,7 +284,7 @@ static void receive_reply(beam_deadline deadline)
 	beam_message *message;
 	uint32_t code;
 	size_t size;
-	int r = beam_call_receive(call, &message, deadline);
+	int r = beam_call_receive(call, &message, 0, deadline);
 
 	if (r == 1) {
 		tell_message(message);
@@ -302,7 +302,7 @@ static void take_request(beam_topic *topic, beam_deadline deadline)
 
 	beam_message_free(request);
 	request = NULL;
-	r = beam_topic_receive(topic, &request, deadline);
+	r = beam_topic_receive(topic, &request, 0, deadline);
 	if (r == 1 && beam_message_is_call(request))
 		tell_message(request);
 	else
@@ -323,7 +323,7 @@ static int fail_request(uint32_t code, size_t size)
 	struct content content;
 
 	content_begin(&content, size, 0);
-	return content_end(&content, beam_message_reply_failure(request, code, content.bytes, size, beam_in_ms(5000)));
+	return content_end(&content, beam_message_reply_failure(request, code, content.bytes, size, 0, beam_in_ms(5000)));
 }
 
 /* Commands on these: VERB NUMBER [NUMBER NUMBER]. False: there is no such command. */

@@ -197,7 +197,7 @@ static void test_bad_arguments_to_the_core_functions(void)
 	/* Nothing of all that was sent. */
 	check_int(beam_receive(ends[1], &message, 1, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_receive(ends[1], &message, 1, beam_in_ms(-1)), -ETIMEDOUT);
-	check_int(beam_receive(ends[1], &message, 1, -5), -ETIMEDOUT);
+	check_int(beam_receive(ends[1], &message, 1, BEAM_DEADLINE(-5)), -ETIMEDOUT);
 	check_int(beam_receive_bare(ends[1], &message, 1, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_receive_bare(ends[1], &message, 1, beam_in_ms(0)), -ETIMEDOUT);
 	check(message == UNTOUCHED(beam_message *));

@@ -25,8 +25,8 @@ static void expect_well(struct ends *ends)
 {
 	beam_message *message = NULL;
 
-	check_int(beam_topic_send(ends->topic[0], "well", 4, soon()), 0);
-	if (check_int(beam_topic_receive(ends->topic[1], &message, soon()), 1))
+	check_int(beam_topic_send(ends->topic[0], "well", 4, 0, soon()), 0);
+	if (check_int(beam_topic_receive(ends->topic[1], &message, 0, soon()), 1))
 		check_bytes(beam_message_data(message), "well", 4);
 	check_int(beam_message_size(message), 4);
 	beam_message_free(message);
@@ -121,26 +121,26 @@ static void test_bad_payloads_are_not_sent(void)
 	struct ends ends;
 
 	ends_open_known(&ends);
-	check_int(beam_topic_send(NULL, "x", 1, soon()), -EINVAL);
-	check_int(beam_topic_send(ends.topic[0], NULL, 1, soon()), -EINVAL);
-	check_int(beam_topic_send(ends.topic[0], "x", (16 << 20) + 1, soon()), -EMSGSIZE);
-	check_int(beam_topic_send(ends.topic[0], "x", SIZE_MAX, soon()), -EMSGSIZE);
-	check_int(beam_topic_sendv(NULL, &good, 1, NULL, 0, soon()), -EINVAL);
-	check_int(beam_topic_sendv(ends.topic[0], NULL, 1, NULL, 0, soon()), -EINVAL);
-	check_int(beam_topic_sendv(ends.topic[0], &bad, 1, NULL, 0, soon()), -EINVAL);
-	check_int(beam_topic_sendv(ends.topic[0], huge, 1, NULL, 0, soon()), -EMSGSIZE);
-	check_int(beam_topic_sendv(ends.topic[0], huge, 2, NULL, 0, soon()), -EMSGSIZE);
-	check_int(beam_topic_sendv(ends.topic[0], many, IOV_MAX + 1, NULL, 0, soon()), -EINVAL);
-	check_int(beam_topic_sendv(ends.topic[0], many, SIZE_MAX, NULL, 0, soon()), -EINVAL);
+	check_int(beam_topic_send(NULL, "x", 1, 0, soon()), -EINVAL);
+	check_int(beam_topic_send(ends.topic[0], NULL, 1, 0, soon()), -EINVAL);
+	check_int(beam_topic_send(ends.topic[0], "x", (16 << 20) + 1, 0, soon()), -EMSGSIZE);
+	check_int(beam_topic_send(ends.topic[0], "x", SIZE_MAX, 0, soon()), -EMSGSIZE);
+	check_int(beam_topic_sendv(NULL, &good, 1, NULL, 0, 0, soon()), -EINVAL);
+	check_int(beam_topic_sendv(ends.topic[0], NULL, 1, NULL, 0, 0, soon()), -EINVAL);
+	check_int(beam_topic_sendv(ends.topic[0], &bad, 1, NULL, 0, 0, soon()), -EINVAL);
+	check_int(beam_topic_sendv(ends.topic[0], huge, 1, NULL, 0, 0, soon()), -EMSGSIZE);
+	check_int(beam_topic_sendv(ends.topic[0], huge, 2, NULL, 0, 0, soon()), -EMSGSIZE);
+	check_int(beam_topic_sendv(ends.topic[0], many, IOV_MAX + 1, NULL, 0, 0, soon()), -EINVAL);
+	check_int(beam_topic_sendv(ends.topic[0], many, SIZE_MAX, NULL, 0, 0, soon()), -EINVAL);
 	require_int(beam_message_new(&message, "mine", 4), 0);
-	check_int(beam_topic_send_message(NULL, message, soon()), -EINVAL);
-	check_int(beam_topic_send_message(ends.topic[0], NULL, soon()), -EINVAL);
+	check_int(beam_topic_send_message(NULL, message, 0, soon()), -EINVAL);
+	check_int(beam_topic_send_message(ends.topic[0], NULL, 0, soon()), -EINVAL);
 	check_int(beam_message_size(message), 4);
 	beam_message_free(message);
-	check_int(beam_topic_send_many(NULL, &item, 1, soon()), -EINVAL);
-	check_int(beam_topic_send_many(ends.topic[0], NULL, 1, soon()), -EINVAL);
-	check_int(beam_topic_send_many(ends.topic[0], &item, 1, soon()), -EINVAL);
-	check_int(beam_topic_send_many(ends.topic[0], NULL, 0, soon()), 0);
+	check_int(beam_topic_send_many(NULL, &item, 1, 0, soon()), -EINVAL);
+	check_int(beam_topic_send_many(ends.topic[0], NULL, 1, 0, soon()), -EINVAL);
+	check_int(beam_topic_send_many(ends.topic[0], &item, 1, 0, soon()), -EINVAL);
+	check_int(beam_topic_send_many(ends.topic[0], NULL, 0, 0, soon()), 0);
 	expect_well(&ends);
 	ends_close(&ends);
 }
@@ -156,14 +156,14 @@ static void test_bad_attachments_are_not_sent_and_stay_the_callers(void)
 	ends_open_known(&ends);
 	for (int i = 0; i < 254; i++)
 		fds[i] = file;
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, NULL, 1, soon()), -EINVAL);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, (int[]){-1}, 1, soon()), -EBADF);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, (int[]){closed}, 1, soon()), -EBADF);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, (int[]){file, closed}, 2, soon()), -EBADF);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, (int[]){INT_MAX}, 1, soon()), -EBADF);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, 65, soon()), -E2BIG);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, 254, soon()), -E2BIG);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, SIZE_MAX, soon()), -E2BIG);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, NULL, 1, 0, soon()), -EINVAL);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, (int[]){-1}, 1, 0, soon()), -EBADF);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, (int[]){closed}, 1, 0, soon()), -EBADF);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, (int[]){file, closed}, 2, 0, soon()), -EBADF);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, (int[]){INT_MAX}, 1, 0, soon()), -EBADF);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, 65, 0, soon()), -E2BIG);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, 254, 0, soon()), -E2BIG);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, SIZE_MAX, 0, soon()), -E2BIG);
 	check(fd_open(file));
 	expect_well(&ends);
 	ends_close(&ends);
@@ -181,7 +181,7 @@ static void test_a_message_that_can_not_be_sent_stays_the_callers_untouched(void
 	require_int(beam_message_add_fd(message, file), 0);
 	require_int(beam_message_add_fd(message, file), 0);
 	close(beam_message_take_fd(message, 0));
-	check_int(beam_topic_send_message(ends.topic[0], message, soon()), -ENOENT);
+	check_int(beam_topic_send_message(ends.topic[0], message, 0, soon()), -ENOENT);
 	check_bytes(beam_message_data(message), "mine", 4);
 	check_int(raw_inode(beam_message_peek_fd(message, 1)), raw_inode(file));
 	beam_message_free(message);
@@ -189,11 +189,11 @@ static void test_a_message_that_can_not_be_sent_stays_the_callers_untouched(void
 	require_int(beam_message_new(&message, "mine", 4), 0);
 	for (int i = 0; i < 65; i++)
 		require_int(beam_message_add_fd(message, file), 0);
-	check_int(beam_topic_send_message(ends.topic[0], message, soon()), -E2BIG);
+	check_int(beam_topic_send_message(ends.topic[0], message, 0, soon()), -E2BIG);
 	check_int(raw_inode(beam_message_peek_fd(message, 64)), raw_inode(file));
 	beam_message_free(message);
 	require_int(beam_message_new(&message, NULL, (16 << 20) + 1), 0);
-	check_int(beam_topic_send_message(ends.topic[0], message, soon()), -EMSGSIZE);
+	check_int(beam_topic_send_message(ends.topic[0], message, 0, soon()), -EMSGSIZE);
 	check_int(beam_message_size(message), (16 << 20) + 1);
 	beam_message_free(message);
 	expect_well(&ends);
@@ -211,13 +211,13 @@ static void test_a_bad_descriptor_among_many_stops_there_and_nothing_before_it_i
 	struct ends ends;
 
 	ends_open_known(&ends);
-	check_int(beam_topic_send_many(ends.topic[0], items, 4, soon()), 2);
-	check_int(beam_topic_send_many(ends.topic[0], items + 2, 2, soon()), -EBADF);
-	check_int(beam_topic_send_many(ends.topic[0], items + 3, 1, soon()), 1);
-	check_int(beam_topic_send_many(ends.topic[0], none, 2, soon()), -EBADF);
+	check_int(beam_topic_send_many(ends.topic[0], items, 4, 0, soon()), 2);
+	check_int(beam_topic_send_many(ends.topic[0], items + 2, 2, 0, soon()), -EBADF);
+	check_int(beam_topic_send_many(ends.topic[0], items + 3, 1, 0, soon()), 1);
+	check_int(beam_topic_send_many(ends.topic[0], none, 2, 0, soon()), -EBADF);
 	close(good);
 	for (int i = 0; i < 4; i += i == 1 ? 2 : 1) {
-		if (check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1)) {
+		if (check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1)) {
 			check_bytes(beam_message_data(message), items[i].data, items[i].size);
 			check(beam_message_peek_fd(message, 0) >= 0);
 		}
@@ -247,7 +247,7 @@ static void test_more_descriptors_than_go_in_one_write_go_in_several(void)
 		fds[i] = file;
 	for (int i = 0; i < MESSAGES; i++)
 		items[i] = (struct beam_send_item){"many", 4, fds, PER_MESSAGE};
-	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, soon()), MESSAGES);
+	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, 0, soon()), MESSAGES);
 	close(file);
 	for (int i = 0; i < MESSAGES; i++)
 		expect_text_with_fds(ends.topic[1], "many", PER_MESSAGE);
@@ -270,12 +270,12 @@ static void test_what_goes_beyond_the_topics_window_goes_with_credit_of_the_pool
 	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	for (int i = 0; i < MESSAGES; i++)
 		items[i] = (struct beam_send_item){data, SIZE, &file, 1};
-	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, soon()), MESSAGES);
+	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, 0, soon()), MESSAGES);
 	close(file);
 	for (int i = 0; i < MESSAGES; i++) {
 		beam_message *message = NULL;
 
-		if (check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1))
+		if (check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1))
 			check_int(beam_message_size(message), SIZE);
 		beam_message_free(message);
 	}
@@ -290,9 +290,9 @@ static void test_nothing_of_many_goes_to_a_topic_that_is_reset(void)
 
 	ends_open_known(&ends);
 	check_int(beam_topic_close_receive(ends.topic[1]), 0);
-	check_within(20000, beam_topic_send(ends.topic[0], "", 0, soon()) == -EPIPE);
+	check_within(20000, beam_topic_send(ends.topic[0], "", 0, 0, soon()) == -EPIPE);
 	for (int i = 0; i < 20; i++)
-		check_int(beam_topic_send_many(ends.topic[0], items, 2, soon()), -EPIPE);
+		check_int(beam_topic_send_many(ends.topic[0], items, 2, 0, soon()), -EPIPE);
 	close(file);
 	ends_close(&ends);
 }
@@ -308,10 +308,10 @@ static void test_send_many_tells_how_many_went_before_the_bad_one(void)
 	close(closed);
 	closed = 1000000;
 	ends_open_known(&ends);
-	check_int(beam_topic_send_many(ends.topic[0], items, 4, soon()), 2);
-	check_int(beam_topic_send_many(ends.topic[0], items + 2, 2, soon()), -EBADF);
+	check_int(beam_topic_send_many(ends.topic[0], items, 4, 0, soon()), 2);
+	check_int(beam_topic_send_many(ends.topic[0], items + 2, 2, 0, soon()), -EBADF);
 	for (int i = 0; i < 2; i++) {
-		if (check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1))
+		if (check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1))
 			check_bytes(beam_message_data(message), items[i].data, items[i].size);
 		beam_message_free(message);
 	}
@@ -330,16 +330,16 @@ static void test_bad_arguments_to_the_receiving_functions(void)
 	int fds[2];
 
 	ends_open_known(&ends);
-	check_int(beam_topic_receive(NULL, &message, soon()), -EINVAL);
-	check_int(beam_topic_receive(ends.topic[1], NULL, soon()), -EINVAL);
-	check_int(beam_topic_receive_many(NULL, &message, 1, soon()), -EINVAL);
-	check_int(beam_topic_receive_many(ends.topic[1], NULL, 1, soon()), -EINVAL);
-	check_int(beam_topic_receive_many(ends.topic[1], &message, 0, soon()), -EINVAL);
-	check_int(beam_topic_receive_into(NULL, buffer, 8, &size, NULL, 0, NULL, soon()), -EINVAL);
-	check_int(beam_topic_receive_into(ends.topic[1], NULL, 8, &size, NULL, 0, NULL, soon()), -EINVAL);
-	check_int(beam_topic_receive_into(ends.topic[1], buffer, 8, NULL, NULL, 0, NULL, soon()), -EINVAL);
-	check_int(beam_topic_receive_into(ends.topic[1], buffer, 8, &size, NULL, 2, &n_fds, soon()), -EINVAL);
-	check_int(beam_topic_receive_into(ends.topic[1], buffer, 8, &size, fds, 2, NULL, soon()), -EINVAL);
+	check_int(beam_topic_receive(NULL, &message, 0, soon()), -EINVAL);
+	check_int(beam_topic_receive(ends.topic[1], NULL, 0, soon()), -EINVAL);
+	check_int(beam_topic_receive_many(NULL, &message, 1, 0, soon()), -EINVAL);
+	check_int(beam_topic_receive_many(ends.topic[1], NULL, 1, 0, soon()), -EINVAL);
+	check_int(beam_topic_receive_many(ends.topic[1], &message, 0, 0, soon()), -EINVAL);
+	check_int(beam_topic_receive_into(NULL, buffer, 8, &size, NULL, 0, NULL, 0, soon()), -EINVAL);
+	check_int(beam_topic_receive_into(ends.topic[1], NULL, 8, &size, NULL, 0, NULL, 0, soon()), -EINVAL);
+	check_int(beam_topic_receive_into(ends.topic[1], buffer, 8, NULL, NULL, 0, NULL, 0, soon()), -EINVAL);
+	check_int(beam_topic_receive_into(ends.topic[1], buffer, 8, &size, NULL, 2, &n_fds, 0, soon()), -EINVAL);
+	check_int(beam_topic_receive_into(ends.topic[1], buffer, 8, &size, fds, 2, NULL, 0, soon()), -EINVAL);
 	check_int(beam_topic_close_send(NULL), -EINVAL);
 	check_int(beam_topic_close_receive(NULL), -EINVAL);
 	check_int(beam_topic_statistics(NULL, &(struct beam_statistics){0}, sizeof(struct beam_statistics)), -EINVAL);
@@ -355,7 +355,8 @@ static void test_bad_arguments_to_the_receiving_functions(void)
 
 static void test_deadlines_that_have_passed_look_once(void)
 {
-	const beam_deadline past[] = {beam_in_ms(0), beam_in_ms(-1), beam_in_ms(INT64_MIN), -1, INT64_MIN, 1};
+	const beam_deadline past[] = {beam_in_ms(0),     beam_in_ms(-1),           beam_in_ms(INT64_MIN),
+				      BEAM_DEADLINE(-1), BEAM_DEADLINE(INT64_MIN), BEAM_DEADLINE(1)};
 	beam_message *message = UNTOUCHED(beam_message *);
 	beam_topic *topic = UNTOUCHED(beam_topic *);
 	size_t size = 77;
@@ -364,23 +365,23 @@ static void test_deadlines_that_have_passed_look_once(void)
 	ends_open_known(&ends);
 	for (size_t i = 0; i < sizeof past / sizeof past[0]; i++) {
 		harness_context("deadline %zu", i);
-		check_int(beam_topic_receive(ends.topic[1], &message, past[i]), -ETIMEDOUT);
-		check_int(beam_topic_receive_many(ends.topic[1], &message, 1, past[i]), -ETIMEDOUT);
-		check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, past[i]), -ETIMEDOUT);
+		check_int(beam_topic_receive(ends.topic[1], &message, 0, past[i]), -ETIMEDOUT);
+		check_int(beam_topic_receive_many(ends.topic[1], &message, 1, 0, past[i]), -ETIMEDOUT);
+		check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, 0, past[i]), -ETIMEDOUT);
 		check_int(beam_channel_accept(ends.channel[1], &topic, past[i]), -ETIMEDOUT);
 		/* What can be done at once is done. */
 		check_int(beam_channel_flush(ends.channel[0], soon()), 0);
 		check_int(beam_channel_flush(ends.channel[0], past[i]), 0);
 		check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), past[i]),
 			  0);
-		check_int(beam_topic_send(ends.topic[0], "x", 1, past[i]), 0);
-		check_within(20000, beam_topic_receive(ends.topic[1], &message, past[i]) == 1);
+		check_int(beam_topic_send(ends.topic[0], "x", 1, 0, past[i]), 0);
+		check_within(20000, beam_topic_receive(ends.topic[1], &message, 0, past[i]) == 1);
 		beam_message_free(message);
 		message = UNTOUCHED(beam_message *);
 	}
-	check_int(beam_topic_receive(ends.topic[1], &message, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_topic_receive_many(ends.topic[1], &message, 1, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_receive(ends.topic[1], &message, 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_receive_many(ends.topic[1], &message, 1, 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, 0, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_channel_accept(ends.channel[1], &topic, BEAM_NOWAIT), -EAGAIN);
 	check(message == UNTOUCHED(beam_message *) && topic == UNTOUCHED(beam_topic *));
 	check_int(size, 77);
@@ -389,14 +390,14 @@ static void test_deadlines_that_have_passed_look_once(void)
 
 static void test_deadlines_are_absolute_and_do_not_overflow(void)
 {
-	int64_t before = now_ns(), in_a_second = beam_in_ms(1000);
+	int64_t before = now_ns(), in_a_second = beam_in_ms(1000).ns;
 
 	check(in_a_second >= before + 1000 * INT64_C(1000000) && in_a_second <= now_ns() + 1000 * INT64_C(1000000));
-	check_int(beam_in_ms(INT64_MAX), BEAM_FOREVER);
-	check_int(beam_in_ms(INT64_MAX / 1000000), BEAM_FOREVER);
-	check(beam_in_ms(INT64_MIN) != BEAM_NOWAIT);
-	check(beam_in_ms(0) != BEAM_NOWAIT);
-	check(beam_in_ms(-before / 1000000) != BEAM_NOWAIT);
+	check_int(beam_in_ms(INT64_MAX).ns, BEAM_FOREVER.ns);
+	check_int(beam_in_ms(INT64_MAX / 1000000).ns, BEAM_FOREVER.ns);
+	check(beam_in_ms(INT64_MIN).ns != BEAM_NOWAIT.ns);
+	check(beam_in_ms(0).ns != BEAM_NOWAIT.ns);
+	check(beam_in_ms(-before / 1000000).ns != BEAM_NOWAIT.ns);
 }
 
 /* ---- After the end ----------------------------------------------------------------------------------------------------------------------------- */
@@ -417,16 +418,16 @@ static void test_every_function_after_close_says_what_the_header_says(void)
 	require_int(beam_message_new(&message, "mine", 4), 0);
 	check_int(beam_channel_close(ends.channel[0], soon()), 0);
 	check_int(beam_channel_close(ends.channel[0], BEAM_NOWAIT), 0);
-	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, NULL, 0, soon()), -EPIPE);
-	check_int(beam_topic_send_message(ends.topic[0], message, soon()), -EPIPE);
-	check_int(beam_topic_send_many(ends.topic[0], &item, 1, soon()), -EPIPE);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, 0, soon()), -EPIPE);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, NULL, 0, 0, soon()), -EPIPE);
+	check_int(beam_topic_send_message(ends.topic[0], message, 0, soon()), -EPIPE);
+	check_int(beam_topic_send_many(ends.topic[0], &item, 1, 0, soon()), -EPIPE);
 	check_int(beam_topic_open(&topic, ends.channel[0], "new"), -EPIPE);
 	check_int(beam_channel_accept(ends.channel[0], &topic, soon()), 0);
 	check(topic == UNTOUCHED(beam_topic *));
-	check_int(beam_topic_receive(ends.topic[0], &(beam_message *){NULL}, soon()), 0);
-	check_int(beam_topic_receive_many(ends.topic[0], &(beam_message *){NULL}, 1, soon()), 0);
-	check_int(beam_topic_receive_into(ends.topic[0], NULL, 0, &size, NULL, 0, NULL, soon()), 0);
+	check_int(beam_topic_receive(ends.topic[0], &(beam_message *){NULL}, 0, soon()), 0);
+	check_int(beam_topic_receive_many(ends.topic[0], &(beam_message *){NULL}, 1, 0, soon()), 0);
+	check_int(beam_topic_receive_into(ends.topic[0], NULL, 0, &size, NULL, 0, NULL, 0, soon()), 0);
 	check_int(beam_topic_close_send(ends.topic[0]), 0);
 	check_int(beam_topic_close_send(ends.topic[0]), 0);
 	check_int(beam_topic_close_receive(ends.topic[0]), 0);
@@ -455,9 +456,9 @@ static void test_a_topic_closed_or_reset_says_so_and_leaves_the_others_alone(voi
 	ends_open_known(&ends);
 	require_int(beam_topic_open(&other, ends.channel[0], "other"), 0);
 	check_int(beam_topic_close_send(other), 0);
-	check_int(beam_topic_send(other, "x", 1, soon()), -EPIPE);
+	check_int(beam_topic_send(other, "x", 1, 0, soon()), -EPIPE);
 	check_int(beam_topic_close_receive(other), 0);
-	check_int(beam_topic_receive(other, &(beam_message *){NULL}, soon()), 0);
+	check_int(beam_topic_receive(other, &(beam_message *){NULL}, 0, soon()), 0);
 	expect_well(&ends);
 	beam_topic_unref(other);
 	ends_close(&ends);

@@ -12,7 +12,7 @@ static beam_call *call_text(const char *text)
 	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
 	beam_call *call = NULL;
 
-	require_int(beam_call_begin(&call, ends.topic[0], &iov, 1, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, ends.topic[0], &iov, 1, NULL, 0, 0, soon()), 0);
 	return call;
 }
 
@@ -20,7 +20,7 @@ static beam_message *take_request(void)
 {
 	beam_message *request = NULL;
 
-	require_int(beam_topic_receive(ends.topic[1], &request, soon()), 1);
+	require_int(beam_topic_receive(ends.topic[1], &request, 0, soon()), 1);
 	check(beam_message_is_call(request));
 	return request;
 }
@@ -36,7 +36,7 @@ static void expect_reply(beam_call *call, const char *text)
 {
 	beam_message *reply = NULL;
 
-	if (!check_int(beam_call_receive(call, &reply, soon()), 1))
+	if (!check_int(beam_call_receive(call, &reply, 0, soon()), 1))
 		return;
 	check(!beam_message_is_call(reply));
 	if (check_int(beam_message_size(reply), strlen(text)))
@@ -48,7 +48,7 @@ static void expect_end(beam_call *call, int result)
 {
 	beam_message *reply = NULL;
 
-	check_int(beam_call_receive(call, &reply, soon()), result);
+	check_int(beam_call_receive(call, &reply, 0, soon()), result);
 	check(reply == NULL);
 }
 
@@ -73,8 +73,8 @@ static void *echo(void *topic)
 {
 	beam_message *request;
 
-	while (beam_topic_receive(topic, &request, BEAM_FOREVER) == 1) {
-		check_int(beam_message_reply(request, beam_message_data(request), beam_message_size(request), soon()), 0);
+	while (beam_topic_receive(topic, &request, 0, BEAM_FOREVER) == 1) {
+		check_int(beam_message_reply(request, beam_message_data(request), beam_message_size(request), 0, soon()), 0);
 		beam_message_free(request);
 	}
 	return NULL;
@@ -88,7 +88,7 @@ static void test_a_call_gets_its_reply(void)
 	ends_open(&ends, NULL);
 	thread = thread_spawn(echo, ends.topic[1]);
 	for (int i = 0; i < 1000; i++) {
-		if (!check_int(beam_topic_call(ends.topic[0], &i, sizeof i, &reply, soon()), 1))
+		if (!check_int(beam_topic_call(ends.topic[0], &i, sizeof i, &reply, 0, soon()), 1))
 			break;
 		check_int(beam_message_size(reply), sizeof i);
 		check_bytes(beam_message_data(reply), &i, sizeof i);
@@ -108,7 +108,7 @@ static void *call_often(void *number)
 		uint64_t mine = (uint64_t)(uintptr_t)number << 32 | i;
 		beam_message *reply = NULL;
 
-		if (!check_int(beam_topic_call(ends.topic[0], &mine, sizeof mine, &reply, soon()), 1))
+		if (!check_int(beam_topic_call(ends.topic[0], &mine, sizeof mine, &reply, 0, soon()), 1))
 			break;
 		if (check_int(beam_message_size(reply), sizeof mine))
 			check_bytes(beam_message_data(reply), &mine, sizeof mine);
@@ -176,7 +176,7 @@ static void test_requests_and_replies_of_every_size_arrive_whole(void)
 	thread = thread_spawn(echo, ends.topic[1]);
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		harness_context("%zu bytes", sizes[i]);
-		if (!check_int(beam_topic_call(ends.topic[0], payload, sizes[i], &reply, soon()), 1))
+		if (!check_int(beam_topic_call(ends.topic[0], payload, sizes[i], &reply, 0, soon()), 1))
 			break;
 		if (check_int(beam_message_size(reply), sizes[i]))
 			check_bytes(beam_message_data(reply), payload, sizes[i]);
@@ -200,19 +200,19 @@ static void test_attachments_go_both_ways(void)
 	ends_open(&ends, NULL);
 	/* As often as to use up every window, if nothing came back. */
 	for (int i = 0; i < 40; i++) {
-		check_int(beam_call_begin(&call, ends.topic[0], &iov, 1, fds, 3, soon()), 0);
+		check_int(beam_call_begin(&call, ends.topic[0], &iov, 1, fds, 3, 0, soon()), 0);
 		request = take_request();
 		check_int(beam_message_attachments(request), 3);
 		check_int(beam_message_replyv(request, &iov, 1, fds, BEAM_REPLY_ATTACHMENTS_MAX + 1, 0, soon()), -E2BIG);
 		check_int(beam_message_replyv(request, &iov, 1, fds, BEAM_REPLY_ATTACHMENTS_MAX, BEAM_REPLY_MORE, soon()), 0);
-		check_int(beam_call_receive(call, &reply, soon()), 1);
+		check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 		check_int(beam_message_attachments(reply), BEAM_REPLY_ATTACHMENTS_MAX);
 		fd = beam_message_take_fd(reply, 15);
 		check(fd >= 0 && close(fd) == 0);
 		beam_message_free(reply);
 		check_int(beam_message_replyv(request, &iov, 1, fds, BEAM_REPLY_ATTACHMENTS_MAX, 0, soon()), 0);
 		beam_message_free(request);
-		check_int(beam_call_receive(call, &reply, soon()), 1);
+		check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 		check_int(beam_message_attachments(reply), BEAM_REPLY_ATTACHMENTS_MAX);
 		beam_message_free(reply);
 		expect_end(call, 0);
@@ -247,7 +247,7 @@ static void test_a_stream_of_replies_comes_in_order_and_ends(void)
 				break;
 			sent += r == 0;
 		}
-		if (!check_int(beam_call_receive(call, &reply, soon()), 1))
+		if (!check_int(beam_call_receive(call, &reply, 0, soon()), 1))
 			break;
 		memcpy(&number, beam_message_data(reply), sizeof number);
 		check_int(number, got);
@@ -290,11 +290,11 @@ static void test_replies_that_nobody_takes_hold_up_their_callee_and_nobody_else(
 		beam_call_unref(other);
 	}
 	/* A failure of its code alone always goes, behind what went before. */
-	check_int(beam_message_reply_failure(request, CODE, NULL, 0, BEAM_NOWAIT), 0);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, 0, BEAM_NOWAIT), 0);
 	for (int i = 0; i < n; i++) {
 		beam_message *reply = NULL;
 
-		check_int(beam_call_receive(call, &reply, soon()), 1);
+		check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 		beam_message_free(reply);
 	}
 	expect_failure(call, CODE, "");
@@ -315,9 +315,9 @@ static void test_a_failure_says_its_code_and_more_after_the_replies_before_it(vo
 	request = take_request();
 	check_int(beam_call_failure(call, NULL, NULL, NULL), -ENOENT);
 	reply_text(request, "a part", BEAM_REPLY_MORE);
-	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION - 1, "no", 2, soon()), -EINVAL);
-	check_int(beam_message_reply_failure(request, CODE, "no more", 7, soon()), 0);
-	check_int(beam_message_reply_failure(request, CODE, "again", 5, soon()), -EALREADY);
+	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION - 1, "no", 2, 0, soon()), -EINVAL);
+	check_int(beam_message_reply_failure(request, CODE, "no more", 7, 0, soon()), 0);
+	check_int(beam_message_reply_failure(request, CODE, "again", 5, 0, soon()), -EALREADY);
 	beam_message_free(request);
 	expect_reply(call, "a part");
 	expect_failure(call, CODE, "no more");
@@ -337,7 +337,7 @@ static void test_a_call_that_is_freed_without_an_answer_fails_as_dropped(void)
 	expect_failure(call, BEAM_FAILURE_DROPPED, "");
 	beam_call_unref(call);
 	call = call_text("y");
-	check_int(beam_topic_call(ends.topic[1], "z", 1, &reply, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_call(ends.topic[1], "z", 1, &reply, 0, BEAM_NOWAIT), -EAGAIN);
 	beam_message_free(take_request());
 	expect_failure(call, BEAM_FAILURE_DROPPED, "");
 	beam_call_unref(call);
@@ -370,9 +370,9 @@ static void test_a_call_on_a_refused_topic_fails(void)
 	ends_open(&ends, &options);
 	require_int(beam_topic_open(&unknown, ends.channel[0], "unknown"), 0);
 	/* The first may have been under way when the refusal came. */
-	r = beam_topic_call(unknown, "x", 1, &reply, soon());
+	r = beam_topic_call(unknown, "x", 1, &reply, 0, soon());
 	check(r == -EREMOTEIO || r == -ECONNREFUSED);
-	check_within(20000, beam_topic_call(unknown, "x", 1, &reply, soon()) == -ECONNREFUSED);
+	check_within(20000, beam_topic_call(unknown, "x", 1, &reply, 0, soon()) == -ECONNREFUSED);
 	beam_topic_unref(unknown);
 	ends_close(&ends);
 }
@@ -385,26 +385,26 @@ static void test_what_is_no_call_cannot_be_answered(void)
 
 	ends_open(&ends, NULL);
 	send_text(ends.topic[0], "plain");
-	require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
+	require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 	check(!beam_message_is_call(message) && !beam_message_is_call(NULL));
-	check_int(beam_message_reply(message, "x", 1, soon()), -EINVAL);
-	check_int(beam_message_reply_failure(message, CODE, "x", 1, soon()), -EINVAL);
-	check_int(beam_message_reply(NULL, "x", 1, soon()), -EINVAL);
+	check_int(beam_message_reply(message, "x", 1, 0, soon()), -EINVAL);
+	check_int(beam_message_reply_failure(message, CODE, "x", 1, 0, soon()), -EINVAL);
+	check_int(beam_message_reply(NULL, "x", 1, 0, soon()), -EINVAL);
 	beam_message_free(message);
-	check_int(beam_topic_call(NULL, "x", 1, &reply, soon()), -EINVAL);
-	check_int(beam_topic_call(ends.topic[0], NULL, 1, &reply, soon()), -EINVAL);
-	check_int(beam_topic_call(ends.topic[0], "x", 1, NULL, soon()), -EINVAL);
-	check_int(beam_call_begin(NULL, ends.topic[0], NULL, 0, NULL, 0, soon()), -EINVAL);
-	check_int(beam_call_begin(&call, ends.topic[0], NULL, 1, NULL, 0, soon()), -EINVAL);
-	check_int(beam_call_begin(&call, ends.topic[0], NULL, 0, &(int){-1}, 1, soon()), -EBADF);
-	check_int(beam_call_receive(NULL, &reply, soon()), -EINVAL);
+	check_int(beam_topic_call(NULL, "x", 1, &reply, 0, soon()), -EINVAL);
+	check_int(beam_topic_call(ends.topic[0], NULL, 1, &reply, 0, soon()), -EINVAL);
+	check_int(beam_topic_call(ends.topic[0], "x", 1, NULL, 0, soon()), -EINVAL);
+	check_int(beam_call_begin(NULL, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), -EINVAL);
+	check_int(beam_call_begin(&call, ends.topic[0], NULL, 1, NULL, 0, 0, soon()), -EINVAL);
+	check_int(beam_call_begin(&call, ends.topic[0], NULL, 0, &(int){-1}, 1, 0, soon()), -EBADF);
+	check_int(beam_call_receive(NULL, &reply, 0, soon()), -EINVAL);
 	check_int(beam_call_failure(NULL, &code, NULL, NULL), -EINVAL);
 	check_int(beam_call_cancel(NULL), -EINVAL);
 	check(!beam_call_ref(NULL) && !beam_call_unref(NULL));
 	call = call_text("x");
 	message = take_request();
-	check_int(beam_call_receive(call, NULL, soon()), -EINVAL);
-	check_int(beam_message_reply(message, NULL, 1, soon()), -EINVAL);
+	check_int(beam_call_receive(call, NULL, 0, soon()), -EINVAL);
+	check_int(beam_message_reply(message, NULL, 1, 0, soon()), -EINVAL);
 	check_int(beam_message_replyv(message, NULL, 0, NULL, 0, 2, soon()), -EINVAL);
 	check_int(beam_message_replyv(message, NULL, 0, &(int){-1}, 1, 0, soon()), -EBADF);
 	beam_message_free(message);
@@ -430,7 +430,7 @@ static void test_a_call_may_be_answered_by_another_thread_after_its_topic_was_cl
 	call = call_text("x");
 	request = take_request();
 	beam_topic_close_send(ends.topic[0]);
-	check_within(20000, beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, BEAM_NOWAIT) == 0);
+	check_within(20000, beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, 0, BEAM_NOWAIT) == 0);
 	for (int i = 0; i < 2; i++)
 		ends.topic[i] = beam_topic_unref(ends.topic[i]);
 	thread_wait(thread_spawn(answer_later, request));
@@ -449,13 +449,13 @@ static void test_a_second_answer_is_refused(void)
 	request = take_request();
 	reply_text(request, "the only one", 0);
 	check(beam_message_is_call(request));
-	check_int(beam_message_reply(request, "one more", 8, soon()), -EALREADY);
-	check_int(beam_message_reply_failure(request, CODE, NULL, 0, soon()), -EALREADY);
+	check_int(beam_message_reply(request, "one more", 8, 0, soon()), -EALREADY);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, 0, soon()), -EALREADY);
 	expect_reply(call, "the only one");
 	/* The id has another call by now. */
 	beam_call_unref(call);
 	call = call_text("y");
-	check_int(beam_message_reply(request, "one more", 8, soon()), -EALREADY);
+	check_int(beam_message_reply(request, "one more", 8, 0, soon()), -EALREADY);
 	beam_message_free(request);
 	request = take_request();
 	reply_text(request, "yes", 0);
@@ -476,9 +476,9 @@ static void test_an_answer_that_ran_out_of_time_can_be_given_again(void)
 	call = call_text("x");
 	request = take_request();
 	check_int(beam_message_replyv(request, &iov, 1, NULL, 0, BEAM_REPLY_MORE, soon()), 0);
-	check_int(beam_message_reply(request, bulk, sizeof bulk, beam_in_ms(10)), -ETIMEDOUT);
-	check_int(beam_message_reply(request, "short", 5, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_call_receive(call, &reply, soon()), 1);
+	check_int(beam_message_reply(request, bulk, sizeof bulk, 0, beam_in_ms(10)), -ETIMEDOUT);
+	check_int(beam_message_reply(request, "short", 5, 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 	beam_message_free(reply);
 	reply_text(request, "short", 0);
 	expect_reply(call, "short");
@@ -493,7 +493,7 @@ static void test_an_answer_that_ran_out_of_time_can_be_given_again(void)
 static void *wait_for_reply(void *call)
 {
 	beam_message *reply = NULL;
-	int r = beam_call_receive(call, &reply, soon());
+	int r = beam_call_receive(call, &reply, 0, soon());
 
 	beam_message_free(reply);
 	return (void *)(intptr_t)r;
@@ -522,7 +522,7 @@ static void test_a_cancelled_call_wakes_who_waits_and_its_callee_is_told(void)
 	}
 	expect_end(call, -ECANCELED);
 	check_within(20000, beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()) == -ECANCELED);
-	check_int(beam_message_reply_failure(request, CODE, NULL, 0, soon()), -ECANCELED);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, 0, soon()), -ECANCELED);
 	beam_message_free(request);
 	expect_end(call, -ECANCELED);
 	beam_call_unref(call);
@@ -567,8 +567,8 @@ static void test_the_deadline_cancels_the_call(void)
 	beam_message *request, *reply = NULL;
 
 	ends_open(&ends, NULL);
-	check_int(beam_topic_call(ends.topic[0], "x", 1, &reply, beam_in_ms(10)), -ETIMEDOUT);
-	check_int(beam_topic_call(ends.topic[0], "x", 1, &reply, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_call(ends.topic[0], "x", 1, &reply, 0, beam_in_ms(10)), -ETIMEDOUT);
+	check_int(beam_topic_call(ends.topic[0], "x", 1, &reply, 0, BEAM_NOWAIT), -EAGAIN);
 	for (int i = 0; i < 2; i++) {
 		request = take_request();
 		check_within(20000, beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()) == -ECANCELED);
@@ -588,7 +588,7 @@ static void test_the_first_of_several_replies_is_that_of_a_plain_call(void)
 	call = call_text("x");
 	request = take_request();
 	reply_text(request, "one", BEAM_REPLY_MORE);
-	check_int(beam_call_receive(call, &reply, soon()), 1);
+	check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 	beam_message_free(reply);
 	beam_call_unref(call);
 	check_within(20000, beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()) == -ECANCELED);
@@ -622,8 +622,8 @@ static void test_a_call_waits_until_the_other_side_takes_one_more(void)
 	check_int(limits.calls, 64);
 	for (int i = 0; i < 64; i++)
 		calls[i] = call_text("x");
-	check_int(beam_call_begin(&more, ends.topic[0], NULL, 0, NULL, 0, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_call_begin(&more, ends.topic[0], NULL, 0, NULL, 0, beam_in_ms(10)), -ETIMEDOUT);
+	check_int(beam_call_begin(&more, ends.topic[0], NULL, 0, NULL, 0, 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_call_begin(&more, ends.topic[0], NULL, 0, NULL, 0, 0, beam_in_ms(10)), -ETIMEDOUT);
 	thread = thread_spawn(begin_one_more, NULL);
 	for (int i = 0; i < 64; i++)
 		beam_message_free(take_request());
@@ -651,7 +651,7 @@ static void test_closing_the_channel_wakes_the_caller(void)
 		thread = thread_spawn(wait_for_reply, call);
 		beam_channel_close(ends.channel[side], soon());
 		check_int((intptr_t)thread_wait(thread), -EPIPE);
-		check_int(beam_call_begin(&(beam_call *){NULL}, ends.topic[0], NULL, 0, NULL, 0, soon()), -EPIPE);
+		check_int(beam_call_begin(&(beam_call *){NULL}, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), -EPIPE);
 		check_int(beam_call_cancel(call), 0);
 		expect_end(call, -EPIPE);
 		ends_close(&ends);
@@ -670,7 +670,7 @@ static void test_replies_that_came_before_the_end_come_first(void)
 	request = take_request();
 	reply_text(request, "a part", BEAM_REPLY_MORE);
 	check_int(beam_channel_close(ends.channel[1], soon()), 0);
-	check_int(beam_message_reply(request, "the rest", 8, soon()), -EPIPE);
+	check_int(beam_message_reply(request, "the rest", 8, 0, soon()), -EPIPE);
 	expect_reply(call, "a part");
 	expect_end(call, -EPIPE);
 	beam_message_free(request);
@@ -687,7 +687,7 @@ static int take_and_die(void *fd)
 	struct iovec iov = {(char[]){"part"}, 4};
 
 	if (beam_channel_from_fd(&channel, *(int *)fd, NULL) < 0 || beam_topic_open(&topic, channel, "topic") < 0 ||
-	    beam_topic_receive(topic, &request, soon()) != 1 ||
+	    beam_topic_receive(topic, &request, 0, soon()) != 1 ||
 	    beam_message_replyv(request, &iov, 1, NULL, 0, BEAM_REPLY_MORE, soon()) < 0 ||
 	    beam_channel_flush(channel, soon()) < 0)
 		return 1;
@@ -709,11 +709,11 @@ static void test_a_callee_that_dies_resets_the_call(void)
 	close(fds[1]);
 	require_int(beam_channel_from_fd(&channel, fds[0], NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
-	require_int(beam_call_begin(&call, topic, NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, topic, NULL, 0, NULL, 0, 0, soon()), 0);
 	expect_reply(call, "part");
 	expect_end(call, -ECONNRESET);
 	check_int(process_wait(child), 7);
-	check_int(beam_topic_call(topic, "x", 1, &reply, soon()), -ECONNRESET);
+	check_int(beam_topic_call(topic, "x", 1, &reply, 0, soon()), -ECONNRESET);
 	beam_call_unref(call);
 	beam_topic_unref(topic);
 	beam_channel_unref(channel);
@@ -728,8 +728,8 @@ static void test_a_caller_that_is_gone_gets_no_answer(void)
 	call = call_text("x");
 	request = take_request();
 	ends_close(&ends);
-	check_int(beam_message_reply(request, "x", 1, soon()), -EPIPE);
-	check_int(beam_message_reply_failure(request, CODE, NULL, 0, soon()), -EPIPE);
+	check_int(beam_message_reply(request, "x", 1, 0, soon()), -EPIPE);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, 0, soon()), -EPIPE);
 	beam_message_free(request);
 	beam_call_unref(call);
 }
@@ -738,10 +738,10 @@ static int use_parents(void *call)
 {
 	beam_message *reply = NULL;
 
-	check_int(beam_call_receive(call, &reply, BEAM_NOWAIT), -ECHILD);
+	check_int(beam_call_receive(call, &reply, 0, BEAM_NOWAIT), -ECHILD);
 	check_int(beam_call_cancel(call), -ECHILD);
 	check_int(beam_call_failure(call, NULL, NULL, NULL), -ECHILD);
-	check_int(beam_topic_call(ends.topic[0], "x", 1, &reply, BEAM_NOWAIT), -ECHILD);
+	check_int(beam_topic_call(ends.topic[0], "x", 1, &reply, 0, BEAM_NOWAIT), -ECHILD);
 	check(beam_call_ref(call) == call);
 	beam_call_unref(call);
 	return 0;
@@ -749,8 +749,8 @@ static int use_parents(void *call)
 
 static int answer_parents(void *request)
 {
-	check_int(beam_message_reply(request, "x", 1, BEAM_NOWAIT), -ECHILD);
-	check_int(beam_message_reply_failure(request, CODE, NULL, 0, BEAM_NOWAIT), -ECHILD);
+	check_int(beam_message_reply(request, "x", 1, 0, BEAM_NOWAIT), -ECHILD);
+	check_int(beam_message_reply_failure(request, CODE, NULL, 0, 0, BEAM_NOWAIT), -ECHILD);
 	beam_message_free(request);
 	return 0;
 }

@@ -18,7 +18,7 @@ static int send_until_it_ends(beam_topic *topic)
 {
 	int r;
 
-	while ((r = beam_topic_send(topic, "x", 1, soon())) == 0)
+	while ((r = beam_topic_send(topic, "x", 1, 0, soon())) == 0)
 		;
 	return r;
 }
@@ -32,7 +32,7 @@ static void test_a_closed_topic_ends_for_its_receivers_after_all_that_was_sent(v
 		send_number(ends.topic[0], i);
 	check_int(beam_topic_close_send(ends.topic[0]), 0);
 	check_int(beam_topic_close_send(ends.topic[0]), 0);
-	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, 0, soon()), -EPIPE);
 	for (uint64_t i = 0; i < 1000; i++)
 		expect_number(ends.topic[1], i);
 	check_int(receive_nothing(ends.topic[1], soon()), 0);
@@ -72,7 +72,7 @@ static void test_a_topic_can_be_closed_both_ways_while_it_is_held(void)
 	send_text(ends.topic[0], "the last from here");
 	for (int i = 0; i < 2; i++)
 		check_int(beam_topic_close(ends.topic[0]), 0);
-	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, 0, soon()), -EPIPE);
 	check_int(receive_nothing(ends.topic[0], soon()), 0);
 	expect_text(ends.topic[1], "the last from here");
 	check_int(receive_nothing(ends.topic[1], soon()), 0);
@@ -94,7 +94,7 @@ static void test_a_topic_that_was_accepted_can_be_refused(void)
 	check_int(send_until_it_ends(asked), -ECONNREFUSED);
 	check_int(receive_nothing(asked, soon()), 0);
 	check_int(receive_nothing(accepted, BEAM_NOWAIT), 0);
-	check_int(beam_topic_send(accepted, "x", 1, soon()), -EPIPE);
+	check_int(beam_topic_send(accepted, "x", 1, 0, soon()), -EPIPE);
 	/* Nor is it the next time, as long as who refused it holds it. */
 	beam_topic_unref(asked);
 	require_int(beam_topic_open(&asked, ends.channel[0], "unwelcome"), 0);
@@ -164,7 +164,7 @@ static void *open_and_release(void *argument)
 	while (atomic_load(&opening)) {
 		if (!check_int(beam_topic_open(&topic, ends.channel[*(int *)argument], "contended"), 0))
 			break;
-		if (beam_topic_send(topic, "x", 1, BEAM_NOWAIT) < 0)
+		if (beam_topic_send(topic, "x", 1, 0, BEAM_NOWAIT) < 0)
 			sched_yield();
 		receive_nothing(topic, BEAM_NOWAIT);
 		beam_topic_unref(topic);
@@ -262,13 +262,13 @@ static void test_topics_and_messages_outlive_their_channel(void)
 	ends_open(&ends, NULL);
 	send_text(ends.topic[0], "first");
 	send_text(ends.topic[0], "second");
-	require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
+	require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 	topic = beam_topic_ref(ends.topic[1]);
 	check_within(20000,
 		     beam_topic_statistics(topic, &statistics, sizeof statistics) == 0 && statistics.messages_queued == 1);
 	ends_close(&ends);
 	/* The last channel handle has closed the channel. */
-	check_int(beam_topic_send(topic, "x", 1, soon()), -EPIPE);
+	check_int(beam_topic_send(topic, "x", 1, 0, soon()), -EPIPE);
 	check_string(beam_topic_name(topic), "topic");
 	expect_text(topic, "second");
 	check_int(receive_nothing(topic, soon()), 0);
@@ -305,7 +305,7 @@ static void test_a_channel_without_handles_is_found_by_its_topic_and_not_revived
 	check_int(beam_select_add_channel(selector, channel, NULL), -EPIPE);
 	beam_select_unref(selector);
 	check_int(beam_channel_close(channel, soon()), 0);
-	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, 0, soon()), -EPIPE);
 	check_int(receive_nothing(ends.topic[1], soon()), 0);
 	ends_close(&ends);
 }
@@ -402,7 +402,7 @@ static void test_what_a_killed_process_had_flushed_arrives_and_then_an_error(voi
 		expect_number(ends.topic[0], i);
 	check_int(receive_nothing(ends.topic[0], soon()), -ECONNRESET);
 	check_int(receive_nothing(ends.topic[0], soon()), -ECONNRESET);
-	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -ECONNRESET);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, 0, soon()), -ECONNRESET);
 	check_int(beam_channel_accept(ends.channel[0], &(beam_topic *){NULL}, soon()), -ECONNRESET);
 	check_int(process_wait(child), 128 + SIGKILL);
 	ends_close(&ends);
@@ -434,7 +434,7 @@ static void test_a_goodbye_is_an_end_in_order_whatever_happens_afterwards(void)
 	check_int(receive_nothing(ends.topic[0], soon()), 0);
 	check_int(process_wait(child), 128 + SIGKILL);
 	check_int(receive_nothing(ends.topic[0], soon()), 0);
-	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, 0, soon()), -EPIPE);
 	ends_close(&ends);
 }
 

@@ -23,8 +23,8 @@ static void test_messages_of_every_size_around_the_edges_arrive_whole(void)
 	for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++) {
 		for (size_t size = edges[i] ? edges[i] - 1 : 0; size <= edges[i] + 1; size++) {
 			harness_context("%zu bytes", size);
-			check_int(beam_topic_send(ends.topic[0], payload, size, soon()), 0);
-			if (!check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1))
+			check_int(beam_topic_send(ends.topic[0], payload, size, 0, soon()), 0);
+			if (!check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1))
 				continue;
 			if (check_int(beam_message_size(message), size))
 				check_bytes(beam_message_data(message), payload, size);
@@ -44,16 +44,16 @@ static void test_several_buffers_are_one_message(void)
 	beam_message *message = NULL;
 
 	ends_open(&ends, NULL);
-	check_int(beam_topic_sendv(ends.topic[0], iov, 4, NULL, 0, soon()), 0);
+	check_int(beam_topic_sendv(ends.topic[0], iov, 4, NULL, 0, 0, soon()), 0);
 	expect_text(ends.topic[1], "one message");
-	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	expect_text(ends.topic[1], "");
 	for (size_t i = 0; i < IOV_MAX; i++) {
 		bytes[i] = (char)i;
 		many[i] = (struct iovec){&bytes[i], 1};
 	}
-	check_int(beam_topic_sendv(ends.topic[0], many, IOV_MAX, NULL, 0, soon()), 0);
-	if (check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1)) {
+	check_int(beam_topic_sendv(ends.topic[0], many, IOV_MAX, NULL, 0, 0, soon()), 0);
+	if (check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1)) {
 		check_int(beam_message_size(message), IOV_MAX);
 		check_bytes(beam_message_data(message), bytes, IOV_MAX);
 		beam_message_free(message);
@@ -74,9 +74,9 @@ static void test_many_are_sent_and_received_at_once_in_order(void)
 		numbers[i] = i;
 		items[i] = (struct beam_send_item){&numbers[i], sizeof numbers[i], NULL, 0};
 	}
-	check_int(beam_topic_send_many(ends.topic[0], items, MANY, soon()), MANY);
+	check_int(beam_topic_send_many(ends.topic[0], items, MANY, 0, soon()), MANY);
 	while (n < MANY) {
-		ssize_t r = beam_topic_receive_many(ends.topic[1], messages, MANY, soon());
+		ssize_t r = beam_topic_receive_many(ends.topic[1], messages, MANY, 0, soon());
 
 		if (!check(r > 0))
 			break;
@@ -102,15 +102,15 @@ static void test_send_many_stops_at_the_deadline_and_tells_how_many_went(void)
 	for (size_t i = 0; i < 2000; i++)
 		items[i] = (struct beam_send_item){payload, sizeof payload, NULL, 0};
 	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
-	sent = beam_topic_send_many(ends.topic[0], items, 2000, beam_in_ms(50));
+	sent = beam_topic_send_many(ends.topic[0], items, 2000, 0, beam_in_ms(50));
 	check(sent > 0 && sent < 2000);
-	check_int(beam_topic_send_many(ends.topic[0], items, 1, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_send_many(ends.topic[0], items, 1, 0, BEAM_NOWAIT), -EAGAIN);
 	for (ssize_t i = 0; i < sent; i++) {
-		if (!check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1))
+		if (!check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1))
 			break;
 		beam_message_free(message);
 	}
-	check_int(beam_topic_receive(ends.topic[1], &message, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_receive(ends.topic[1], &message, 0, BEAM_NOWAIT), -EAGAIN);
 	ends_close(&ends);
 }
 
@@ -122,17 +122,17 @@ static void test_a_message_that_does_not_fit_stays_and_tells_what_it_needs(void)
 	char buffer[12];
 
 	ends_open(&ends, NULL);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, files, 2, soon()), 0);
-	check_int(beam_topic_receive_into(ends.topic[1], buffer, 11, &size, fds, 2, &n_fds, soon()), -EMSGSIZE);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, files, 2, 0, soon()), 0);
+	check_int(beam_topic_receive_into(ends.topic[1], buffer, 11, &size, fds, 2, &n_fds, 0, soon()), -EMSGSIZE);
 	check_int(size, 12);
 	check_int(n_fds, 2);
 	n_fds = 0;
-	check_int(beam_topic_receive_into(ends.topic[1], buffer, 12, &size, fds, 1, &n_fds, soon()), -EMSGSIZE);
+	check_int(beam_topic_receive_into(ends.topic[1], buffer, 12, &size, fds, 1, &n_fds, 0, soon()), -EMSGSIZE);
 	check_int(n_fds, 2);
-	check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, soon()), -EMSGSIZE);
+	check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, 0, soon()), -EMSGSIZE);
 	check_int(size, 12);
 	check_int(fds[0], -1);
-	check_int(beam_topic_receive_into(ends.topic[1], buffer, 12, &size, fds, 2, &n_fds, soon()), 1);
+	check_int(beam_topic_receive_into(ends.topic[1], buffer, 12, &size, fds, 2, &n_fds, 0, soon()), 1);
 	check_bytes(buffer, "twelve bytes", 12);
 	for (int i = 0; i < 2; i++) {
 		check_int(raw_inode(fds[i]), raw_inode(files[i]));
@@ -141,7 +141,7 @@ static void test_a_message_that_does_not_fit_stays_and_tells_what_it_needs(void)
 		close(files[i]);
 	}
 	send_text(ends.topic[0], "");
-	check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, soon()), 1);
+	check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, 0, soon()), 1);
 	check_int(size, 0);
 	ends_close(&ends);
 }
@@ -184,7 +184,7 @@ static void *send_files(void *argument)
 	for (uint64_t i = 0; i < sender->messages; i++) {
 		struct iovec iov = {&i, sizeof i};
 
-		check_int(beam_topic_sendv(sender->topic, &iov, 1, files + i % 15, attachments_of(i), soon()), 0);
+		check_int(beam_topic_sendv(sender->topic, &iov, 1, files + i % 15, attachments_of(i), 0, soon()), 0);
 	}
 	return NULL;
 }
@@ -197,7 +197,7 @@ static void *receive_files(void *argument)
 	for (uint64_t i = 0; i < sender->messages; i++) {
 		beam_message *message = NULL;
 
-		require_int(beam_topic_receive(sender->topic, &message, soon()), 1);
+		require_int(beam_topic_receive(sender->topic, &message, 0, soon()), 1);
 		check_bytes(beam_message_data(message), &i, sizeof i);
 		check_int(beam_message_attachments(message), attachments_of(i));
 		for (size_t at = 0; at < beam_message_attachments(message); at++)
@@ -240,15 +240,15 @@ static void test_a_sent_descriptor_stays_the_callers_and_a_given_one_goes_with_t
 	int file = raw_file(), given = dup(file);
 
 	ends_open(&ends, NULL);
-	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, &file, 1, soon()), 0);
+	check_int(beam_topic_sendv(ends.topic[0], &iov, 1, &file, 1, 0, soon()), 0);
 	check(fd_open(file));
 	require_int(beam_message_new(&message, "given away", 10), 0);
 	check_int(beam_message_add_fd(message, file), 0);
 	check_int(beam_message_give_fd(message, given), 0);
-	check_int(beam_topic_send_message(ends.topic[0], message, soon()), 0);
+	check_int(beam_topic_send_message(ends.topic[0], message, 0, soon()), 0);
 	check(fd_open(file));
 	for (size_t n = 1; n <= 2; n++) {
-		if (!check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1))
+		if (!check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1))
 			continue;
 		check_int(beam_message_attachments(message), n);
 		for (size_t i = 0; i < n; i++) {
@@ -274,16 +274,16 @@ static void test_a_received_message_can_be_sent_on_and_its_bytes_can_not_be_writ
 	check(beam_message_writable(message) != NULL);
 	memcpy(beam_message_writable(message), "relay", 5);
 	check_int(beam_message_add_fd(message, files[3]), 0);
-	check_int(beam_topic_send_message(ends.topic[0], message, soon()), 0);
+	check_int(beam_topic_send_message(ends.topic[0], message, 0, soon()), 0);
 	for (int at = 1; at >= 0; at--) {
-		if (!check_int(beam_topic_receive(ends.topic[at], &message, soon()), 1))
+		if (!check_int(beam_topic_receive(ends.topic[at], &message, 0, soon()), 1))
 			break;
 		check_int(beam_message_size(message), 5);
 		check_bytes(beam_message_data(message), "relay", 5);
 		check(beam_message_writable(message) == NULL);
 		check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(files[3]));
 		if (at)
-			check_int(beam_topic_send_message(ends.topic[at], message, soon()), 0);
+			check_int(beam_topic_send_message(ends.topic[at], message, 0, soon()), 0);
 		else
 			beam_message_free(message);
 	}
@@ -305,8 +305,8 @@ static void test_as_many_attachments_as_the_other_side_accepts_go_in_one_message
 		many[i] = file;
 	ends_open(&ends, &options);
 	for (int i = 0; i < 3; i++) {
-		check_int(beam_topic_sendv(ends.topic[0], &iov, 1, many, 253, soon()), 0);
-		if (!check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1))
+		check_int(beam_topic_sendv(ends.topic[0], &iov, 1, many, 253, 0, soon()), 0);
+		if (!check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1))
 			break;
 		check_int(beam_message_attachments(message), 253);
 		for (size_t at = 0; at < 253; at++)
@@ -323,8 +323,8 @@ static void test_an_attachment_that_was_added_to_a_received_message_can_be_taken
 	int file = raw_file(), fd;
 
 	ends_open(&ends, NULL);
-	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, &file, 1, soon()), 0);
-	require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
+	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, &file, 1, 0, soon()), 0);
+	require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 	check_int(beam_message_add_fd(message, file), 0);
 	for (size_t i = 0; i < 2; i++) {
 		fd = beam_message_take_fd(message, i);

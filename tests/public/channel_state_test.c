@@ -207,10 +207,10 @@ static void test_statistics_count_what_was_sent_and_what_was_taken(void)
 	fds[0] = fds[1] = file = raw_file();
 	ends_open(&ends, NULL);
 	for (int i = 0; i < 5; i++)
-		check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, 2, soon()), 0);
+		check_int(beam_topic_sendv(ends.topic[0], &iov, 1, fds, 2, 0, soon()), 0);
 	check_within(20000, statistics_of(NULL, ends.topic[1]).messages_queued == 5);
 	for (int i = 0; i < 3; i++) {
-		if (check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1))
+		if (check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1))
 			beam_message_free(message);
 	}
 	for (int whole = 0; whole < 2; whole++) {
@@ -253,15 +253,15 @@ static void test_messages_that_a_dead_connection_took_along_are_counted_as_lost(
 	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], &options), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
 	/* One has gone for certain; the others into the buffer, behind a socket that is full. */
-	check_int(beam_topic_send(ends.topic[0], payload, sizeof payload, soon()), 0);
+	check_int(beam_topic_send(ends.topic[0], payload, sizeof payload, 0, soon()), 0);
 	check_int(beam_channel_flush(ends.channel[0], soon()), 0);
 	n++;
-	while (beam_topic_send(ends.topic[0], payload, sizeof payload, beam_in_ms(stretch(50))) == 0)
+	while (beam_topic_send(ends.topic[0], payload, sizeof payload, 0, beam_in_ms(stretch(50))) == 0)
 		n++;
 	check_int(beam_channel_flush(ends.channel[0], BEAM_NOWAIT), -EAGAIN);
 	close(fds[1]);
 	check_int(beam_channel_flush(ends.channel[0], soon()), -ECONNRESET);
-	check_int(beam_topic_send(ends.topic[0], payload, 1, soon()), -ECONNRESET);
+	check_int(beam_topic_send(ends.topic[0], payload, 1, 0, soon()), -ECONNRESET);
 	statistics = statistics_of(ends.channel[0], NULL);
 	check_int(statistics.messages_sent, n);
 	check(statistics.messages_lost > 0 && statistics.messages_lost < n);

@@ -126,10 +126,10 @@ static void test_a_channel_can_refuse_topics_that_it_has_not_opened(void)
 	options.unknown_topics = BEAM_TOPICS_REFUSE;
 	ends_open(&ends, &options);
 	require_int(beam_topic_open(&refused, ends.channel[0], "unknown"), 0);
-	while ((r = beam_topic_send(refused, "x", 1, soon())) == 0)
+	while ((r = beam_topic_send(refused, "x", 1, 0, soon())) == 0)
 		;
 	check_int(r, -ECONNREFUSED);
-	check_int(beam_topic_send(refused, "x", 1, soon()), -ECONNREFUSED);
+	check_int(beam_topic_send(refused, "x", 1, 0, soon()), -ECONNREFUSED);
 	check_int(beam_channel_accept(ends.channel[1], &(beam_topic *){NULL}, BEAM_NOWAIT), -EAGAIN);
 	beam_topic_unref(refused);
 	ends_close(&ends);
@@ -174,7 +174,7 @@ static void test_messages_of_each_sender_arrive_in_its_order_each_once(void)
 	}
 	for (int i = 0; i < SENDERS; i++)
 		thread_wait(threads[i]);
-	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, 0, BEAM_NOWAIT), -EAGAIN);
 	ends_close(&ends);
 }
 
@@ -219,9 +219,9 @@ static void test_a_receive_waits_as_long_as_it_is_told(void)
 	int64_t begin;
 
 	ends_open(&ends, NULL);
-	check_int(beam_topic_receive(ends.topic[1], &message, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_receive(ends.topic[1], &message, 0, BEAM_NOWAIT), -EAGAIN);
 	begin = now_ns();
-	check_int(beam_topic_receive(ends.topic[1], &message, beam_in_ms(30)), -ETIMEDOUT);
+	check_int(beam_topic_receive(ends.topic[1], &message, 0, beam_in_ms(30)), -ETIMEDOUT);
 	check(now_ns() - begin >= 30 * 1000000);
 	check(message == NULL);
 	send_text(ends.topic[0], "there now");
@@ -242,7 +242,7 @@ static void *receive_one(void *argument)
 	beam_message *message = NULL;
 
 	atomic_store(&receiver->thread, thread_number());
-	receiver->result = beam_topic_receive(receiver->topic, &message, receiver->deadline);
+	receiver->result = beam_topic_receive(receiver->topic, &message, 0, receiver->deadline);
 	beam_message_free(message);
 	return NULL;
 }
@@ -294,7 +294,7 @@ static void *send_forever(void *argument)
 	struct receiver *sender = argument;
 
 	atomic_store(&sender->thread, thread_number());
-	sender->result = beam_topic_send(sender->topic, "one more", 8, sender->deadline);
+	sender->result = beam_topic_send(sender->topic, "one more", 8, 0, sender->deadline);
 	return NULL;
 }
 
@@ -306,7 +306,7 @@ static size_t fill_window(beam_topic *topic)
 	int r;
 
 	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
-	while ((r = beam_topic_send(topic, payload, sizeof payload, beam_in_ms(stretch(200)))) == 0)
+	while ((r = beam_topic_send(topic, payload, sizeof payload, 0, beam_in_ms(stretch(200)))) == 0)
 		n++;
 	check_int(r, -ETIMEDOUT);
 	return n;
@@ -324,11 +324,11 @@ static void test_a_blocked_sender_is_woken_when_there_is_credit_again(void)
 	ends_open(&ends, &options);
 	sender.topic = ends.topic[0];
 	n = fill_window(ends.topic[0]);
-	check_int(beam_topic_send(ends.topic[0], "x", 1, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, 0, BEAM_NOWAIT), -EAGAIN);
 	thread = thread_spawn(send_forever, &sender);
 	check_within(20000, thread_asleep(atomic_load(&sender.thread)));
 	for (; n > 0; n--) {
-		require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
+		require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 		check_int(beam_message_size(message), 1000);
 		beam_message_free(message);
 	}
@@ -342,7 +342,7 @@ static void *receive_and_be_cancelled(void *topic)
 {
 	beam_message *message = NULL;
 
-	check_int(beam_topic_receive(topic, &message, BEAM_FOREVER), 1);
+	check_int(beam_topic_receive(topic, &message, 0, BEAM_FOREVER), 1);
 	beam_message_free(message);
 	pthread_testcancel();
 	return topic;
@@ -413,7 +413,7 @@ static void *send_large(void *topic)
 	for (size_t i = 0; i < size; i++)
 		large[i] = (unsigned char)(i * 2654435761u >> 24);
 	for (size_t i = 0; i < scale(10); i++)
-		check_int(beam_topic_send(topic, large, size - i, soon()), 0);
+		check_int(beam_topic_send(topic, large, size - i, 0, soon()), 0);
 	free(large);
 	return NULL;
 }
@@ -425,7 +425,7 @@ static void *receive_large(void *topic)
 	for (size_t i = 0; i < scale(10); i++) {
 		const unsigned char *data;
 
-		if (!check_int(beam_topic_receive(topic, &message, soon()), 1))
+		if (!check_int(beam_topic_receive(topic, &message, 0, soon()), 1))
 			return NULL;
 		check_int(beam_message_size(message), (10 << 20) - i);
 		data = beam_message_data(message);

@@ -43,7 +43,7 @@ static inline void ends_close(struct ends *ends)
 
 static inline void send_text(beam_topic *topic, const char *text)
 {
-	check_int(beam_topic_send(topic, text, strlen(text), soon()), 0);
+	check_int(beam_topic_send(topic, text, strlen(text), 0, soon()), 0);
 }
 
 /* The next message is this text, with so many attachments. */
@@ -51,7 +51,7 @@ static inline void expect_text_with_fds(beam_topic *topic, const char *text, siz
 {
 	beam_message *message = NULL;
 
-	if (!check_int(beam_topic_receive(topic, &message, soon()), 1))
+	if (!check_int(beam_topic_receive(topic, &message, 0, soon()), 1))
 		return;
 	if (check_int(beam_message_size(message), strlen(text)))
 		check_bytes(beam_message_data(message), text, strlen(text));
@@ -68,7 +68,7 @@ static inline void expect_text(beam_topic *topic, const char *text)
 static inline int receive_nothing(beam_topic *topic, beam_deadline deadline)
 {
 	beam_message *message = NULL;
-	int r = beam_topic_receive(topic, &message, deadline);
+	int r = beam_topic_receive(topic, &message, 0, deadline);
 
 	if (r == 1)
 		beam_message_free(message);
@@ -77,13 +77,13 @@ static inline int receive_nothing(beam_topic *topic, beam_deadline deadline)
 
 static inline void send_number(beam_topic *topic, uint64_t number)
 {
-	check_int(beam_topic_send(topic, &number, sizeof number, soon()), 0);
+	check_int(beam_topic_send(topic, &number, sizeof number, 0, soon()), 0);
 }
 
 static inline int receive_number(beam_topic *topic, uint64_t *ret)
 {
 	size_t size = 0;
-	int r = beam_topic_receive_into(topic, ret, sizeof *ret, &size, NULL, 0, NULL, soon());
+	int r = beam_topic_receive_into(topic, ret, sizeof *ret, &size, NULL, 0, NULL, 0, soon());
 
 	if (r == 1)
 		check_int(size, sizeof *ret);

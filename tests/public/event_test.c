@@ -60,7 +60,7 @@ static void test_bad_input_gives_an_error(void)
 
 	expect_error(NULL, NULL, NULL, -EINVAL);
 	ends_open(&ends, NULL);
-	require_int(beam_call_begin(&waiting, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&waiting, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	/* It has a thread of its own. */
 	check_int(beam_channel_loop_fd(ends.channel[0]), -EINVAL);
 	check_int(beam_channel_loop_events(ends.channel[0]), -EINVAL);
@@ -111,7 +111,7 @@ static void test_the_end_shows_for_good(void)
 	fd = topic_fd(ends.topic[1]);
 	check_int(beam_channel_close(ends.channel[0], soon()), 0);
 	check(comes_to_show(fd));
-	check_int(beam_topic_receive(ends.topic[1], &message, BEAM_NOWAIT), 0);
+	check_int(beam_topic_receive(ends.topic[1], &message, 0, BEAM_NOWAIT), 0);
 	check(shows(fd));
 	ends_close(&ends);
 }
@@ -138,19 +138,19 @@ static void test_a_call_shows_its_replies_and_its_end(void)
 	int fd;
 
 	ends_open(&ends, NULL);
-	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	fd = beam_call_receive_fd(call);
 	require(fd >= 0);
 	check(!shows(fd));
-	require_int(beam_topic_receive(ends.topic[1], &request, soon()), 1);
+	require_int(beam_topic_receive(ends.topic[1], &request, 0, soon()), 1);
 	check_int(beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()), 0);
 	check(comes_to_show(fd));
-	require_int(beam_call_receive(call, &reply, BEAM_NOWAIT), 1);
+	require_int(beam_call_receive(call, &reply, 0, BEAM_NOWAIT), 1);
 	beam_message_free(reply);
 	check(!shows(fd));
-	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, soon()), 0);
+	check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, 0, soon()), 0);
 	check(comes_to_show(fd));
-	check_int(beam_call_receive(call, &reply, BEAM_NOWAIT), -EREMOTEIO);
+	check_int(beam_call_receive(call, &reply, 0, BEAM_NOWAIT), -EREMOTEIO);
 	check(shows(fd));
 	beam_message_free(request);
 	beam_call_unref(call);
@@ -223,19 +223,19 @@ static void test_room_shows_until_the_credit_is_used_up_and_again_when_it_is_bac
 	check_int(beam_topic_send_fd(ends.topic[0]), fd);
 	for (; sent * (sizeof payload + 64) < limits.topic_window_bytes; sent++) {
 		require(comes_to_show(fd));
-		require_int(beam_topic_send(ends.topic[0], payload, sizeof payload, BEAM_NOWAIT), 0);
+		require_int(beam_topic_send(ends.topic[0], payload, sizeof payload, 0, BEAM_NOWAIT), 0);
 	}
 	/* Nobody has taken any. */
 	check(!shows(fd));
-	check_int(beam_topic_send(ends.topic[0], payload, sizeof payload, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_send(ends.topic[0], payload, sizeof payload, 0, BEAM_NOWAIT), -EAGAIN);
 	for (; sent; sent--) {
 		beam_message *message;
 
-		require_int(beam_topic_receive(ends.topic[1], &message, soon()), 1);
+		require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 		beam_message_free(message);
 	}
 	check(comes_to_show(fd));
-	check_int(beam_topic_send(ends.topic[0], payload, sizeof payload, BEAM_NOWAIT), 0);
+	check_int(beam_topic_send(ends.topic[0], payload, sizeof payload, 0, BEAM_NOWAIT), 0);
 	ends_close(&ends);
 }
 
@@ -248,7 +248,7 @@ static void test_room_shows_when_sending_fails_at_once(void)
 	require(fd >= 0);
 	check_int(beam_topic_close_receive(ends.topic[1]), 0);
 	check(comes_to_show(fd));
-	check_within(20000, beam_topic_send(ends.topic[0], "x", 1, BEAM_NOWAIT) == -EPIPE);
+	check_within(20000, beam_topic_send(ends.topic[0], "x", 1, 0, BEAM_NOWAIT) == -EPIPE);
 	check(shows(fd));
 	ends_close(&ends);
 }
@@ -265,8 +265,8 @@ static void *echo_by_poll(void *unused)
 		int r;
 
 		require(comes_to_show(fd));
-		while ((r = beam_topic_receive(ends.topic[1], &message, BEAM_NOWAIT)) == 1) {
-			check_int(beam_topic_send_message(ends.topic[1], message, soon()), 0);
+		while ((r = beam_topic_receive(ends.topic[1], &message, 0, BEAM_NOWAIT)) == 1) {
+			check_int(beam_topic_send_message(ends.topic[1], message, 0, soon()), 0);
 			n++;
 		}
 		if (r != -EAGAIN) {

@@ -41,7 +41,7 @@ static void fill(int fd, struct beam_channel_options *options)
 	require_int(beam_channel_from_fd(&channel, fd, options), 0);
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	for (int i = 0; i < MESSAGES; i++)
-		check_int(beam_topic_send(topic, payload, sizeof payload, BEAM_NOWAIT), 0);
+		check_int(beam_topic_send(topic, payload, sizeof payload, 0, BEAM_NOWAIT), 0);
 }
 
 /* ---- Peers that do not read ------------------------------------------------------------------------------------------ */

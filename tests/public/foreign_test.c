@@ -92,8 +92,8 @@ static void exchange_attachments(beam_topic *from, beam_topic *to)
 
 	for (size_t i = 0; i < MANY; i++)
 		fds[i] = i % 2 ? 0 : 1;
-	check_int(beam_topic_sendv(from, &(struct iovec){(void *)(uintptr_t) "text", 4}, 1, fds, MANY, soon()), 0);
-	if (!check_int(beam_topic_receive(to, &message, soon()), 1))
+	check_int(beam_topic_sendv(from, &(struct iovec){(void *)(uintptr_t) "text", 4}, 1, fds, MANY, 0, soon()), 0);
+	if (!check_int(beam_topic_receive(to, &message, 0, soon()), 1))
 		return;
 	check_int(beam_message_attachments(message), MANY);
 	for (size_t i = 0; i < MANY; i++)
@@ -105,7 +105,7 @@ static void *send_large(void *topic)
 {
 	static const char bytes[300000];
 
-	check_int(beam_topic_send(topic, bytes, sizeof bytes, soon()), 0);
+	check_int(beam_topic_send(topic, bytes, sizeof bytes, 0, soon()), 0);
 	return NULL;
 }
 
@@ -115,7 +115,7 @@ static void exchange_large(beam_topic *from, beam_topic *to)
 	pthread_t thread;
 
 	require_int(pthread_create(&thread, NULL, send_large, from), 0);
-	if (check_int(beam_topic_receive(to, &message, soon()), 1))
+	if (check_int(beam_topic_receive(to, &message, 0, soon()), 1))
 		check_int(beam_message_size(message), 300000);
 	pthread_join(thread, NULL);
 	beam_message_free(message);
@@ -142,7 +142,7 @@ static void test_a_channel_serves_whatever_options_its_socket_has(void)
 			send_text(ends.topic[i], "small");
 			expect_text(ends.topic[!i], "small");
 		}
-		check_int(beam_topic_receive(ends.topic[0], &(beam_message *){NULL}, beam_in_ms(1)), -ETIMEDOUT);
+		check_int(beam_topic_receive(ends.topic[0], &(beam_message *){NULL}, 0, beam_in_ms(1)), -ETIMEDOUT);
 		check_int(atomic_load(&signals), 0);
 		ends_close(&ends);
 	}
@@ -239,7 +239,7 @@ static void test_a_channel_over_a_socket_that_is_shut_ends_at_once(void)
 		}
 		for (int end = 0; end < 2; end++) {
 			if (ends.topic[end])
-				check_int(beam_topic_receive(ends.topic[end], &(beam_message *){NULL}, soon()), -ECONNRESET);
+				check_int(beam_topic_receive(ends.topic[end], &(beam_message *){NULL}, 0, soon()), -ECONNRESET);
 		}
 		ends_close(&ends);
 	}

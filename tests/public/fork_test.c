@@ -26,7 +26,7 @@ static void send_file(beam_topic *topic)
 {
 	struct iovec iov = {(char[]){"well"}, 4};
 
-	check_int(beam_topic_sendv(topic, &iov, 1, &file, 1, soon()), 0);
+	check_int(beam_topic_sendv(topic, &iov, 1, &file, 1, 0, soon()), 0);
 }
 
 static void all_open(void)
@@ -35,7 +35,7 @@ static void all_open(void)
 	fd_snapshot_take(&before);
 	ends_open(&ends, NULL);
 	send_file(ends.topic[0]);
-	require_int(beam_topic_receive(ends.topic[1], &held, soon()), 1);
+	require_int(beam_topic_receive(ends.topic[1], &held, 0, soon()), 1);
 }
 
 /* Messages with attachments pass both ways. */
@@ -45,7 +45,7 @@ static void goes_on(void)
 		beam_message *message = NULL;
 
 		send_file(ends.topic[from]);
-		if (check_int(beam_topic_receive(ends.topic[1 - from], &message, soon()), 1))
+		if (check_int(beam_topic_receive(ends.topic[1 - from], &message, 0, soon()), 1))
 			check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(file));
 		beam_message_free(message);
 	}
@@ -94,13 +94,13 @@ static int child_calls_everything(void *argument)
 	check_int(beam_channel_losses(channel, &(struct beam_losses){0}, sizeof(struct beam_losses)), -ECHILD);
 	check_int(beam_topic_open(&other, channel, "other"), -ECHILD);
 	check_int(beam_topic_open(&other, channel, "topic"), -ECHILD);
-	check_int(beam_topic_send(topic, "x", 1, BEAM_FOREVER), -ECHILD);
-	check_int(beam_topic_sendv(topic, &iov, 1, NULL, 0, BEAM_FOREVER), -ECHILD);
-	check_int(beam_topic_send_message(topic, mine, BEAM_FOREVER), -ECHILD);
-	check_int(beam_topic_send_many(topic, &item, 1, BEAM_FOREVER), -ECHILD);
-	check_int(beam_topic_receive(topic, &message, BEAM_FOREVER), -ECHILD);
-	check_int(beam_topic_receive_many(topic, &message, 1, BEAM_FOREVER), -ECHILD);
-	check_int(beam_topic_receive_into(topic, NULL, 0, &size, NULL, 0, NULL, BEAM_FOREVER), -ECHILD);
+	check_int(beam_topic_send(topic, "x", 1, 0, BEAM_FOREVER), -ECHILD);
+	check_int(beam_topic_sendv(topic, &iov, 1, NULL, 0, 0, BEAM_FOREVER), -ECHILD);
+	check_int(beam_topic_send_message(topic, mine, 0, BEAM_FOREVER), -ECHILD);
+	check_int(beam_topic_send_many(topic, &item, 1, 0, BEAM_FOREVER), -ECHILD);
+	check_int(beam_topic_receive(topic, &message, 0, BEAM_FOREVER), -ECHILD);
+	check_int(beam_topic_receive_many(topic, &message, 1, 0, BEAM_FOREVER), -ECHILD);
+	check_int(beam_topic_receive_into(topic, NULL, 0, &size, NULL, 0, NULL, 0, BEAM_FOREVER), -ECHILD);
 	check_int(beam_topic_close_send(topic), -ECHILD);
 	check_int(beam_topic_close_receive(topic), -ECHILD);
 	check_int(beam_topic_refuse(topic), -ECHILD);
@@ -285,8 +285,8 @@ static void test_a_fork_without_handlers_is_noticed_too(void)
 	all_open();
 	child = fork_unseen();
 	if (child == 0) {
-		bool right = beam_topic_send(ends.topic[0], "x", 1, BEAM_FOREVER) == -ECHILD &&
-			     beam_topic_receive(ends.topic[0], &message, BEAM_FOREVER) == -ECHILD &&
+		bool right = beam_topic_send(ends.topic[0], "x", 1, 0, BEAM_FOREVER) == -ECHILD &&
+			     beam_topic_receive(ends.topic[0], &message, 0, BEAM_FOREVER) == -ECHILD &&
 			     beam_channel_close(ends.channel[0], BEAM_FOREVER) == -ECHILD;
 
 		beam_topic_unref(ends.topic[0]);
@@ -410,7 +410,7 @@ static void all_else_open(void)
 	check(beam_listener_accept_fd(all.listener) >= 0);
 	require_int(beam_select_new(&all.select), 0);
 	require_int(beam_router_new(&all.router), 0);
-	require_int(beam_call_begin(&all.call, ends.topic[0], &(struct iovec){"call", 4}, 1, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&all.call, ends.topic[0], &(struct iovec){"call", 4}, 1, NULL, 0, 0, soon()), 0);
 	require_int(beam_select_add_topic(all.select, ends.topic[0], BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, NULL), 0);
 	require_int(beam_select_add_channel(all.select, ends.channel[1], NULL), 0);
 	require_int(beam_select_add_call(all.select, all.call, NULL), 0);
@@ -489,8 +489,8 @@ static void *use_always(void *argument)
 
 	(void)argument;
 	while (atomic_load(&forking)) {
-		check_int(beam_topic_send(ends.topic[0], "word", 4, soon()), 0);
-		if (!check_int(beam_topic_receive(ends.topic[1], &message, soon()), 1))
+		check_int(beam_topic_send(ends.topic[0], "word", 4, 0, soon()), 0);
+		if (!check_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1))
 			break;
 		beam_message_free(message);
 	}
@@ -502,7 +502,7 @@ static int child_of_the_storm(void *argument)
 	struct ends parents = ends;
 
 	(void)argument;
-	check_int(beam_topic_send(parents.topic[0], "x", 1, BEAM_FOREVER), -ECHILD);
+	check_int(beam_topic_send(parents.topic[0], "x", 1, 0, BEAM_FOREVER), -ECHILD);
 	beam_topic_unref(parents.topic[0]);
 	beam_channel_unref(parents.channel[0]);
 	/* Every lock of the library is free, whoever held it at the fork. */

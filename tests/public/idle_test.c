@@ -62,7 +62,7 @@ static void *wait_in_receive(void *topic)
 {
 	beam_message *message = NULL;
 
-	check_int(beam_topic_receive(topic, &message, a_long_time()), -ETIMEDOUT);
+	check_int(beam_topic_receive(topic, &message, 0, a_long_time()), -ETIMEDOUT);
 	return NULL;
 }
 
@@ -120,7 +120,7 @@ static int turn(beam_channel *channel)
 
 	if (item.fd < 0 || beam_channel_loop_deadline(channel, &deadline) < 0)
 		return 0;
-	require(poll(&item, 1, beam_deadline_poll_ms(deadline < beam_in_ms(20) ? deadline : beam_in_ms(20))) >= 0);
+	require(poll(&item, 1, beam_deadline_poll_ms(deadline.ns < beam_in_ms(20).ns ? deadline : beam_in_ms(20))) >= 0);
 	return beam_channel_dispatch(channel, item.revents);
 }
 
@@ -132,7 +132,7 @@ static void test_loops_that_turn_answer_each_other(void)
 	other.loop = 1;
 	for (int both = 0; both < 2; both++) {
 		open_both(&options, both ? &options : &other);
-		for (end = a_long_time(); now_ns() < end;)
+		for (end = a_long_time().ns; now_ns() < end;)
 			for (int i = 0; i < 2; i++)
 				check_int(turn(ends.channel[i]), 1);
 		expect_alive();
@@ -147,7 +147,7 @@ static void test_a_loop_that_does_not_turn_is_taken_for_dead(void)
 
 	other.loop = 1;
 	open_both(&options, &other);
-	check_int(beam_topic_receive(ends.topic[0], &message, soon()), -ECONNRESET);
+	check_int(beam_topic_receive(ends.topic[0], &message, 0, soon()), -ECONNRESET);
 	ends_close(&ends);
 }
 
@@ -179,12 +179,12 @@ static void expect_dead_after(int64_t begin)
 	beam_message *message = NULL;
 	int64_t ms;
 
-	check_int(beam_topic_receive(topic, &message, soon()), -ECONNRESET);
+	check_int(beam_topic_receive(topic, &message, 0, soon()), -ECONNRESET);
 	ms = (now_ns() - begin) / 1000000;
 	if (ms < idle_ms() || ms > idle_ms() + stretch(LATE_MS))
 		fail("it took %lld ms", (long long)ms);
 	check(beam_channel_breach(channel) == NULL);
-	check_int(beam_topic_send(topic, "x", 1, soon()), -ECONNRESET);
+	check_int(beam_topic_send(topic, "x", 1, 0, soon()), -ECONNRESET);
 }
 
 static void test_a_peer_that_does_not_answer_is_taken_for_dead(void)
@@ -220,7 +220,7 @@ static void test_a_peer_that_says_nothing_at_all_is_taken_for_dead(void)
 
 static void *answer_for_a_long_time(void *unused)
 {
-	for (int64_t end = a_long_time(); now_ns() < end && creditor_read(&peer, 20);)
+	for (int64_t end = a_long_time().ns; now_ns() < end && creditor_read(&peer, 20);)
 		;
 	return unused;
 }
@@ -233,7 +233,7 @@ static void test_a_peer_that_answers_lives(void)
 
 	open_to_peer(&options, SAYS_ANSWERS);
 	thread = thread_spawn(answer_for_a_long_time, NULL);
-	check_int(beam_topic_receive(topic, &message, a_long_time()), -ETIMEDOUT);
+	check_int(beam_topic_receive(topic, &message, 0, a_long_time()), -ETIMEDOUT);
 	thread_wait(thread);
 	check(!peer.ended);
 	/* Every half of the time. */
@@ -241,13 +241,13 @@ static void test_a_peer_that_answers_lives(void)
 		fail("%u questions", peer.pings);
 	/* Then it falls silent. */
 	peer.silent = true;
-	check_int(beam_topic_receive(topic, &message, soon()), -ECONNRESET);
+	check_int(beam_topic_receive(topic, &message, 0, soon()), -ECONNRESET);
 	close_to_peer();
 }
 
 static void *send_for_a_long_time(void *unused)
 {
-	for (int64_t end = a_long_time(); now_ns() < end;) {
+	for (int64_t end = a_long_time().ns; now_ns() < end;) {
 		raw_text(&peer.out, 1, "word");
 		check(creditor_flush(&peer, NULL, 0));
 		poll(NULL, 0, 10);
@@ -266,7 +266,7 @@ static void test_a_peer_that_sends_is_not_asked_and_lives(void)
 	options.idle_timeout_ms *= 10;
 	open_to_peer(&options, SAYS_ANSWERS);
 	thread = thread_spawn(send_for_a_long_time, NULL);
-	while (beam_topic_receive(topic, &message, beam_in_ms(idle_ms())) == 1) {
+	while (beam_topic_receive(topic, &message, 0, beam_in_ms(idle_ms())) == 1) {
 		beam_message_free(message);
 		n++;
 	}
@@ -285,7 +285,7 @@ static void test_a_thread_that_waits_on_a_channel_without_one_finds_that_its_pee
 	beam_message *message = NULL;
 
 	open_to_peer(&options, SAYS_ANSWERS);
-	check_int(beam_topic_receive(topic, &message, soon()), -ECONNRESET);
+	check_int(beam_topic_receive(topic, &message, 0, soon()), -ECONNRESET);
 	expect_dead_after(begin);
 	close_to_peer();
 }
@@ -297,7 +297,7 @@ static void test_a_loop_ends_a_peer_that_does_not_answer_and_keeps_one_that_does
 	beam_message *message = NULL;
 
 	open_to_peer(&options, SAYS_ANSWERS);
-	for (end = a_long_time(); now_ns() < end && check_int(turn(channel), 1);)
+	for (end = a_long_time().ns; now_ns() < end && check_int(turn(channel), 1);)
 		check(creditor_read(&peer, 0));
 	check(peer.pings >= TIMES);
 	close_to_peer();
@@ -305,7 +305,7 @@ static void test_a_loop_ends_a_peer_that_does_not_answer_and_keeps_one_that_does
 	begin = now_ns();
 	open_to_peer(&options, SAYS_ANSWERS);
 	end = now_ns() + (idle_ms() + stretch(LATE_MS)) * INT64_C(1000000);
-	while (beam_topic_receive(topic, &message, BEAM_NOWAIT) == -EAGAIN && now_ns() < end)
+	while (beam_topic_receive(topic, &message, 0, BEAM_NOWAIT) == -EAGAIN && now_ns() < end)
 		turn(channel);
 	expect_dead_after(begin);
 	close_to_peer();

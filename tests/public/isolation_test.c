@@ -74,20 +74,20 @@ static int lane_send(struct lane *lane, size_t size, size_t n_fds, beam_deadline
 
 	if (lane->request)
 		return beam_message_replyv(lane->request, &iov, 1, side.fds, n_fds, BEAM_REPLY_MORE, deadline);
-	return beam_topic_sendv(lane->topic, &iov, 1, side.fds, n_fds, deadline);
+	return beam_topic_sendv(lane->topic, &iov, 1, side.fds, n_fds, 0, deadline);
 }
 
 static void lane_close(struct lane *lane)
 {
 	if (lane->request)
-		check_int(beam_message_reply(lane->request, "", 0, in_time()), 0);
+		check_int(beam_message_reply(lane->request, "", 0, 0, in_time()), 0);
 	else
 		check_int(beam_topic_close_send(lane->topic), 0);
 }
 
 static int lane_receive(struct lane *lane, beam_message **ret)
 {
-	return lane->call ? beam_call_receive(lane->call, ret, soon()) : beam_topic_receive(lane->topic, ret, soon());
+	return lane->call ? beam_call_receive(lane->call, ret, 0, soon()) : beam_topic_receive(lane->topic, ret, 0, soon());
 }
 
 /* What a lane's own window takes, and how many attachments it may have there. */
@@ -253,7 +253,7 @@ static void call_for_replies(void)
 		struct iovec iov = {&i, sizeof i};
 
 		if (is_call(i))
-			require_int(beam_call_begin(&side.lanes[i].call, side.calls, &iov, 1, NULL, 0, in_time()), 0);
+			require_int(beam_call_begin(&side.lanes[i].call, side.calls, &iov, 1, NULL, 0, 0, in_time()), 0);
 	}
 }
 
@@ -265,7 +265,7 @@ static void take_calls(void)
 
 		if (!is_call(i))
 			continue;
-		require_int(beam_topic_receive(side.calls, &request, in_time()), 1);
+		require_int(beam_topic_receive(side.calls, &request, 0, in_time()), 1);
 		memcpy(&which, beam_message_data(request), sizeof which);
 		require(which < LANES && is_call(which));
 		side.lanes[which].request = request;
@@ -483,7 +483,7 @@ static void *field_drains(void *argument)
 	uintptr_t n = 0;
 	int r;
 
-	while ((r = beam_topic_receive(topic, &message, soon())) == 1) {
+	while ((r = beam_topic_receive(topic, &message, 0, soon())) == 1) {
 		beam_message_free(message);
 		n++;
 	}
@@ -496,7 +496,7 @@ static void *field_feeds(void *argument)
 	beam_topic *topic = argument;
 
 	for (size_t i = 0; i < scale(1000); i++)
-		require_int(beam_topic_sendv(topic, NULL, 0, &field.file, 1, in_time()), 0);
+		require_int(beam_topic_sendv(topic, NULL, 0, &field.file, 1, 0, in_time()), 0);
 	beam_topic_close_send(topic);
 	return NULL;
 }
@@ -517,7 +517,7 @@ static int field_process(void *argument)
 		require_int(beam_topic_open(&field.topics[i % 2][i / 2], channels[i % 2], name), 0);
 	}
 	for (unsigned i = 0; i < field.slow; i++)
-		while (beam_topic_sendv(field.topics[0][i], NULL, 0, &field.file, 1, beam_in_ms(stretch(50))) == 0)
+		while (beam_topic_sendv(field.topics[0][i], NULL, 0, &field.file, 1, 0, beam_in_ms(stretch(50))) == 0)
 			;
 	for (unsigned i = 0; i < FIELD_QUICK; i++) {
 		threads[0][i] = thread_spawn(field_feeds, field.topics[0][field.slow + i]);
@@ -572,10 +572,10 @@ static void pool_of(size_t size)
 		snprintf(name, sizeof name, "slow %d", i);
 		for (int k = 0; k < 2; k++)
 			require_int(beam_topic_open(&slow[i][k], ends.channel[k], name), 0);
-		r = beam_topic_send(slow[i][0], payload, size, beam_in_ms(stretch(20)));
+		r = beam_topic_send(slow[i][0], payload, size, 0, beam_in_ms(stretch(20)));
 		check(r == 0 || r == -ETIMEDOUT);
 	}
-	while (n < scale(50) && check_int(beam_topic_send(ends.topic[0], payload, 1 << 20, in_time()), 0))
+	while (n < scale(50) && check_int(beam_topic_send(ends.topic[0], payload, 1 << 20, 0, in_time()), 0))
 		n++;
 	beam_topic_close_send(ends.topic[0]);
 	check_int((uintptr_t)thread_wait(drain), n);

@@ -27,7 +27,7 @@ static void expect(beam_topic *topic, size_t size, size_t n_fds)
 {
 	beam_message *message = NULL;
 
-	if (!check_int(beam_topic_receive(topic, &message, soon()), 1))
+	if (!check_int(beam_topic_receive(topic, &message, 0, soon()), 1))
 		return;
 	check_int(beam_message_size(message), size);
 	check_int(beam_message_attachments(message), n_fds);
@@ -42,16 +42,16 @@ static int send_in_every_way(const void *data, size_t size, const int *fds, size
 	struct iovec iov[2] = {{(void *)(uintptr_t)data, size - 1}, {(void *)(uintptr_t)data, 1}};
 	struct beam_send_item items[2] = {{"", 0, NULL, 0}, {data, size, fds, n_fds}};
 	beam_message *message = NULL;
-	int r = beam_topic_sendv(ends.topic[0], iov, 2, fds, n_fds, soon());
+	int r = beam_topic_sendv(ends.topic[0], iov, 2, fds, n_fds, 0, soon());
 
 	if (n_fds == 0)
-		check_int(beam_topic_send(ends.topic[0], data, size, soon()), r);
-	check_int(beam_topic_send_many(ends.topic[0], &items[1], 1, soon()), r ? r : 1);
-	check_int(beam_topic_send_many(ends.topic[0], items, 2, soon()), r ? 1 : 2);
+		check_int(beam_topic_send(ends.topic[0], data, size, 0, soon()), r);
+	check_int(beam_topic_send_many(ends.topic[0], &items[1], 1, 0, soon()), r ? r : 1);
+	check_int(beam_topic_send_many(ends.topic[0], items, 2, 0, soon()), r ? 1 : 2);
 	require_int(beam_message_new(&message, data, size), 0);
 	for (size_t i = 0; i < n_fds; i++)
 		check_int(beam_message_add_fd(message, fds[i]), 0);
-	check_int(beam_topic_send_message(ends.topic[0], message, soon()), r);
+	check_int(beam_topic_send_message(ends.topic[0], message, 0, soon()), r);
 	if (r < 0) {
 		check_int(beam_message_attachments(message), n_fds);
 		beam_message_free(message);
@@ -67,7 +67,7 @@ static void expect_in_every_way(int r, size_t size, size_t n_fds)
 	expect(ends.topic[1], 0, 0);
 	for (int i = 0; r == 0 && i < 2; i++)
 		expect(ends.topic[1], size, n_fds);
-	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, 0, BEAM_NOWAIT), -EAGAIN);
 }
 
 static void test_a_message_as_large_as_the_other_side_accepts_goes_and_one_byte_more_does_not(void)
@@ -134,10 +134,10 @@ static size_t send_until_full(beam_topic *topic, size_t size, const int *fds, si
 	size_t n = 0;
 	int r;
 
-	while ((r = beam_topic_sendv(topic, &iov, 1, fds, n_fds, briefly())) == 0)
+	while ((r = beam_topic_sendv(topic, &iov, 1, fds, n_fds, 0, briefly())) == 0)
 		n++;
 	check_int(r, -ETIMEDOUT);
-	check_int(beam_topic_sendv(topic, &iov, 1, fds, n_fds, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_sendv(topic, &iov, 1, fds, n_fds, 0, BEAM_NOWAIT), -EAGAIN);
 	return n;
 }
 
@@ -180,7 +180,7 @@ static void test_a_topics_attachments_are_used_to_the_last_and_no_further(void)
 	for (size_t n = 0; n < 21; n++)
 		expect(ends.topic[1], 1, 1);
 	expect_text(ends.topic[1], "goes without");
-	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, &file, 1, soon()), 0);
+	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, &file, 1, 0, soon()), 0);
 	expect(ends.topic[1], 0, 1);
 	ends_close(&ends);
 	close(file);
@@ -203,10 +203,10 @@ static void test_the_channels_attachments_are_used_to_the_last_and_no_further(vo
 	for (int i = 0; i < 2; i++)
 		require_int(beam_topic_open(&other[i], ends.channel[i], "other"), 0);
 	/* One message may take all, while nobody holds any. */
-	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, fds, 64, soon()), 0);
+	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, fds, 64, 0, soon()), 0);
 	send_text(other[0], "goes without");
-	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, briefly()), -ETIMEDOUT);
+	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, 0, briefly()), -ETIMEDOUT);
 	expect(ends.topic[1], 0, 64);
 	/* Of a topic that is not drained a quarter waits, and of another one a little: 3 of 64. */
 	check_int(send_until_full(other[0], 1, &file, 1), 16);
@@ -233,16 +233,16 @@ static void test_the_pool_is_used_to_the_last_byte_that_a_topic_may_have(void)
 	options.message_bytes = options.pool_bytes = (uint32_t)pool;
 	open_limited(&options);
 	require_int(beam_topic_open(&other, ends.channel[0], "other"), 0);
-	check_int(beam_topic_send(ends.topic[0], data, first, soon()), 0);
-	check_int(beam_topic_send(other, data, second + 1, briefly()), -ETIMEDOUT);
-	check_int(beam_topic_send(other, data, second + 1, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_topic_send(other, data, second, soon()), 0);
+	check_int(beam_topic_send(ends.topic[0], data, first, 0, soon()), 0);
+	check_int(beam_topic_send(other, data, second + 1, 0, briefly()), -ETIMEDOUT);
+	check_int(beam_topic_send(other, data, second + 1, 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_send(other, data, second, 0, soon()), 0);
 	/* Given back, all of it. */
 	expect(ends.topic[1], first, 0);
 	require_int(beam_topic_open(&taker, ends.channel[1], "other"), 0);
 	expect(taker, second, 0);
 	beam_topic_unref(taker);
-	check_int(beam_topic_send(ends.topic[0], data, first, soon()), 0);
+	check_int(beam_topic_send(ends.topic[0], data, first, 0, soon()), 0);
 	expect(ends.topic[1], first, 0);
 	beam_topic_unref(other);
 	ends_close(&ends);
@@ -266,8 +266,8 @@ static void test_as_many_topics_as_the_other_side_accepts_go_and_one_more_waits_
 		require_int(beam_topic_open(&topics[i], ends.channel[0], name), 0);
 	}
 	send_text(topics[TOPICS - 1], "the last that is accepted");
-	check_int(beam_topic_send(topics[TOPICS], "x", 1, BEAM_NOWAIT), -EAGAIN);
-	check_int(beam_topic_send(topics[TOPICS], "x", 1, briefly()), -ETIMEDOUT);
+	check_int(beam_topic_send(topics[TOPICS], "x", 1, 0, BEAM_NOWAIT), -EAGAIN);
+	check_int(beam_topic_send(topics[TOPICS], "x", 1, 0, briefly()), -ETIMEDOUT);
 	snprintf(name, sizeof name, "%d", TOPICS - 1);
 	require_int(beam_topic_open(&last, ends.channel[1], name), 0);
 	expect_text(last, "the last that is accepted");
@@ -296,10 +296,10 @@ static void test_a_topic_that_is_refused_costs_its_own_sender_only(void)
 	require_int(beam_topic_open(&known[1], ends.channel[1], "opened in time"), 0);
 	require_int(beam_topic_open(&refused, ends.channel[0], "unknown"), 0);
 	/* What goes before the refusal has come back is thrown away there; its attachments are closed. */
-	while ((r = beam_topic_sendv(refused, NULL, 0, &file, 1, soon())) == 0)
+	while ((r = beam_topic_sendv(refused, NULL, 0, &file, 1, 0, soon())) == 0)
 		;
 	check_int(r, -ECONNREFUSED);
-	check_int(beam_topic_send(refused, "", 0, BEAM_NOWAIT), -ECONNREFUSED);
+	check_int(beam_topic_send(refused, "", 0, 0, BEAM_NOWAIT), -ECONNREFUSED);
 	require_int(beam_topic_open(&known[0], ends.channel[0], "opened in time"), 0);
 	for (int i = 0; i < 2; i++) {
 		send_text(i ? known[0] : ends.topic[0], "known");
@@ -327,7 +327,7 @@ static void test_what_a_message_borrowed_from_the_pool_comes_back_to_the_pool_al
 
 	open_limited(&options);
 	for (int i = 0; i < 2; i++)
-		check_int(beam_topic_send(ends.topic[0], large, sizeof large, soon()), 0);
+		check_int(beam_topic_send(ends.topic[0], large, sizeof large, 0, soon()), 0);
 	for (int i = 0; i < 2; i++)
 		expect(ends.topic[1], sizeof large, 0);
 	/* The credit was sent before this. */

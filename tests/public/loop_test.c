@@ -30,9 +30,9 @@ static void open_looped(void)
 
 static int milliseconds_until(beam_deadline deadline)
 {
-	int64_t left = deadline - now_ns();
+	int64_t left = deadline.ns - now_ns();
 
-	if (deadline == BEAM_FOREVER || left > INT64_C(20000000000))
+	if (deadline.ns == BEAM_FOREVER.ns || left > INT64_C(20000000000))
 		return stretch(20000);
 	return left <= 0 ? 0 : (int)(left / 1000000) + 1;
 }
@@ -73,10 +73,10 @@ static void test_a_loop_receives_what_comes_and_answers(void)
 	open_looped();
 	for (uint64_t i = 0; i < 100; i++) {
 		send_number(ends.topic[1], i);
-		while ((r = beam_topic_receive(ends.topic[0], &message, BEAM_NOWAIT)) == -EAGAIN)
+		while ((r = beam_topic_receive(ends.topic[0], &message, 0, BEAM_NOWAIT)) == -EAGAIN)
 			check_int(turn(ends.channel[0]), 1);
 		require_int(r, 1);
-		check_int(beam_topic_send_message(ends.topic[0], message, BEAM_NOWAIT), 0);
+		check_int(beam_topic_send_message(ends.topic[0], message, 0, BEAM_NOWAIT), 0);
 		expect_number(ends.topic[1], i);
 	}
 	ends_close(&ends);
@@ -94,9 +94,9 @@ static void test_without_input_the_descriptor_shows_nothing(void)
 	/* What is left of HELLO, credit and memory kept for use again is soon done. */
 	do {
 		check_int(beam_channel_loop_deadline(ends.channel[0], &deadline), 0);
-		poll(&item, 1, deadline == BEAM_FOREVER ? 0 : milliseconds_until(deadline));
+		poll(&item, 1, deadline.ns == BEAM_FOREVER.ns ? 0 : milliseconds_until(deadline));
 		check_int(beam_channel_dispatch(ends.channel[0], item.revents), 1);
-	} while (deadline != BEAM_FOREVER);
+	} while (deadline.ns != BEAM_FOREVER.ns);
 	check_int(poll(&item, 1, 0), 0);
 	send_text(ends.topic[1], "two");
 	check_int(poll(&item, 1, stretch(20000)), 1);
@@ -118,7 +118,7 @@ static void test_a_topics_descriptor_shows_what_a_dispatch_brought(void)
 	check_int(poll(&item, 1, 0), 0);
 	while (poll(&item, 1, 0) == 0)
 		check_int(turn(ends.channel[0]), 1);
-	check_int(beam_topic_receive(ends.topic[0], &message, BEAM_NOWAIT), 1);
+	check_int(beam_topic_receive(ends.topic[0], &message, 0, BEAM_NOWAIT), 1);
 	beam_message_free(message);
 	check_int(poll(&item, 1, 0), 0);
 	ends_close(&ends);
@@ -164,7 +164,7 @@ static void test_threads_use_a_channel_while_a_loop_runs_it(void)
 			size_t size;
 			int r;
 
-			while ((r = beam_topic_receive_into(ends.topic[i], &number, sizeof number, &size, NULL, 0, NULL,
+			while ((r = beam_topic_receive_into(ends.topic[i], &number, sizeof number, &size, NULL, 0, NULL, 0,
 							    BEAM_NOWAIT)) == 1)
 				check_int(number, expected[i]++);
 			ended[i] = r == 0;
@@ -221,7 +221,7 @@ static void test_the_loop_is_told_when_it_is_over_and_what_came_can_still_be_rec
 	check_int(beam_channel_loop_fd(ends.channel[0]), fd);
 	check(fd_open(fd));
 	expect_text(ends.topic[0], "the last");
-	check_int(beam_topic_receive(ends.topic[0], &message, BEAM_FOREVER), 0);
+	check_int(beam_topic_receive(ends.topic[0], &message, 0, BEAM_FOREVER), 0);
 	ends_close(&ends);
 	check_within(20000, !fd_open(fd));
 }
@@ -234,7 +234,7 @@ static void test_what_does_not_fit_into_the_socket_goes_with_the_loop(void)
 	int fd;
 
 	open_looped();
-	while (beam_topic_send(ends.topic[0], payload, sizeof payload, BEAM_NOWAIT) == 0)
+	while (beam_topic_send(ends.topic[0], payload, sizeof payload, 0, BEAM_NOWAIT) == 0)
 		sent++;
 	check(sent > 10);
 	fd = beam_topic_receive_fd(ends.topic[1]);
@@ -242,7 +242,7 @@ static void test_what_does_not_fit_into_the_socket_goes_with_the_loop(void)
 	while (received < sent) {
 		/* When all has been written it is the other end's turn. */
 		turn_or(ends.channel[0], fd);
-		while (beam_topic_receive(ends.topic[1], &message, BEAM_NOWAIT) == 1) {
+		while (beam_topic_receive(ends.topic[1], &message, 0, BEAM_NOWAIT) == 1) {
 			beam_message_free(message);
 			received++;
 		}
@@ -255,7 +255,7 @@ static void *fill(void *topic)
 	static const char payload[4096];
 	size_t sent = 0;
 
-	while (beam_topic_send(topic, payload, sizeof payload, BEAM_NOWAIT) == 0)
+	while (beam_topic_send(topic, payload, sizeof payload, 0, BEAM_NOWAIT) == 0)
 		sent++;
 	return (void *)(uintptr_t)sent;
 }
@@ -318,7 +318,7 @@ static void test_what_another_thread_has_read_for_the_loop_is_told_by_the_nudge(
 	thread_wait(thread);
 	check_int(poll(&item, 1, stretch(20000)), 1);
 	check_int(beam_channel_dispatch(ends.channel[0], 0), 1);
-	check_int(beam_topic_receive(ends.topic[0], &message, BEAM_NOWAIT), 1);
+	check_int(beam_topic_receive(ends.topic[0], &message, 0, BEAM_NOWAIT), 1);
 	beam_message_free(message);
 	for (int i = 0; i < 2; i++)
 		beam_topic_unref(others[i]);
@@ -358,11 +358,11 @@ static void test_what_was_accepted_is_sent_after_the_last_handle_is_gone(void)
 	size_t sent = 0, received = 0;
 
 	open_looped();
-	while (beam_topic_send(ends.topic[0], payload, sizeof payload, BEAM_NOWAIT) == 0)
+	while (beam_topic_send(ends.topic[0], payload, sizeof payload, 0, BEAM_NOWAIT) == 0)
 		sent++;
 	ends.topic[0] = beam_topic_unref(ends.topic[0]);
 	ends.channel[0] = beam_channel_unref(ends.channel[0]);
-	while (beam_topic_receive(ends.topic[1], &message, soon()) == 1) {
+	while (beam_topic_receive(ends.topic[1], &message, 0, soon()) == 1) {
 		beam_message_free(message);
 		received++;
 	}
@@ -384,7 +384,7 @@ static void test_a_frame_that_takes_too_long_is_noticed_by_the_loop(void)
 	require_int(write(fds[1], half, sizeof half), sizeof half);
 	check_int(turn(channel), 1);
 	check_int(beam_channel_loop_deadline(channel, &deadline), 0);
-	check(deadline != BEAM_FOREVER);
+	check(deadline.ns != BEAM_FOREVER.ns);
 	while (turn(channel))
 		;
 	check(beam_channel_breach(channel) != NULL);
@@ -407,7 +407,7 @@ static void test_a_peer_that_dies_ends_it(void)
 	close(fds[1]);
 	while (turn(channel))
 		;
-	check_int(beam_topic_receive(topic, &message, BEAM_NOWAIT), -ECONNRESET);
+	check_int(beam_topic_receive(topic, &message, 0, BEAM_NOWAIT), -ECONNRESET);
 	check_int(beam_channel_close(channel, soon()), -ECONNRESET);
 	beam_topic_unref(topic);
 	beam_channel_unref(channel);

@@ -160,7 +160,7 @@ static void send_until_full(beam_topic *topic)
 	int r;
 
 	do
-		r = beam_topic_send(topic, payload, sizeof payload, beam_in_ms(WAIT_MS));
+		r = beam_topic_send(topic, payload, sizeof payload, 0, beam_in_ms(WAIT_MS));
 	while (r == 0);
 	check_int(r, -ETIMEDOUT);
 }
@@ -197,7 +197,7 @@ static int wait_without_descriptors(void *argument)
 	require_int(setrlimit(RLIMIT_NOFILE, &limit), 0);
 
 	used = processor_ms();
-	check_int(beam_topic_receive(ends.topic[0], &message, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
+	check_int(beam_topic_receive(ends.topic[0], &message, 0, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
 	check_int(beam_receive(plain[0], &message, 1, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
 	check_int(beam_listener_accept(listener, &(beam_channel *){NULL}, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
 	check_int(beam_select_wait(select, &ready, 1, beam_in_ms(WAIT_MS)), -ETIMEDOUT);

@@ -225,17 +225,17 @@ static void test_a_call_is_ready_when_its_reply_has_come(void)
 	beam_call *call;
 
 	open_all();
-	require_int(beam_call_begin(&call, ends[0].topic[0], NULL, 0, NULL, 0, soon()), 0);
+	require_int(beam_call_begin(&call, ends[0].topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	check_int(beam_select_add_call(selector, call, &ends[0]), 0);
 	check_int(beam_select_add_call(selector, call, &ends[0]), -EEXIST);
 	check_int(beam_select_wait(selector, &ready, 1, BEAM_NOWAIT), -EAGAIN);
-	require_int(beam_topic_receive(ends[0].topic[1], &request, soon()), 1);
-	check_int(beam_message_reply(request, "reply", 5, soon()), 0);
+	require_int(beam_topic_receive(ends[0].topic[1], &request, 0, soon()), 1);
+	check_int(beam_message_reply(request, "reply", 5, 0, soon()), 0);
 	beam_message_free(request);
 	check_int(beam_select_wait(selector, &ready, 1, soon()), 1);
 	check_int(ready.what, BEAM_SELECT_REPLY);
 	check(ready.tag == &ends[0]);
-	require_int(beam_call_receive(call, &reply, BEAM_NOWAIT), 1);
+	require_int(beam_call_receive(call, &reply, 0, BEAM_NOWAIT), 1);
 	beam_message_free(reply);
 	check_int(beam_select_remove_call(selector, call), 0);
 	check_int(beam_select_remove_call(selector, call), -ENOENT);
@@ -329,7 +329,7 @@ static atomic_bool enough;
 
 static void *flood(void *topic)
 {
-	while (!enough && beam_topic_send(topic, "flood", 5, soon()) == 0)
+	while (!enough && beam_topic_send(topic, "flood", 5, 0, soon()) == 0)
 		;
 	return NULL;
 }
@@ -355,7 +355,7 @@ static void test_a_quiet_member_is_not_starved_by_busy_ones(void)
 		/* It is ready: from here on each of the others may be told once, and no more. */
 		while (told != 0 && waits++ < 2 * MEMBERS) {
 			told = wait_for_one(soon());
-			if (told >= 0 && beam_topic_receive(ends[told].topic[1], &message, BEAM_NOWAIT) == 1)
+			if (told >= 0 && beam_topic_receive(ends[told].topic[1], &message, 0, BEAM_NOWAIT) == 1)
 				beam_message_free(message);
 		}
 		if (!check_int(told, 0) || !check(waits <= MEMBERS))
@@ -416,7 +416,7 @@ static void *receive_what_is_ready(void *unused)
 	(void)unused;
 	while (received < MEMBERS * scale(2000)) {
 		i = wait_for_one(beam_in_ms(20));
-		while (i >= 0 && beam_topic_receive(ends[i].topic[1], &message, BEAM_NOWAIT) == 1) {
+		while (i >= 0 && beam_topic_receive(ends[i].topic[1], &message, 0, BEAM_NOWAIT) == 1) {
 			beam_message_free(message);
 			received++;
 		}

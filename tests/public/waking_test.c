@@ -43,7 +43,7 @@ static int wait_to_send(void)
 {
 	int r;
 
-	while ((r = beam_topic_send(ends.topic[0], "x", 1, BEAM_FOREVER)) == 0)
+	while ((r = beam_topic_send(ends.topic[0], "x", 1, 0, BEAM_FOREVER)) == 0)
 		;
 	return r;
 }
@@ -164,7 +164,7 @@ static void test_what_was_sent_before_an_abort_arrives_and_then_an_error(void)
 		check_int(receive_nothing(ends.topic[1], soon()), -ECONNRESET);
 	expect_text(ends.topic[0], "arrived here");
 	check_int(receive_nothing(ends.topic[0], BEAM_NOWAIT), -ECONNRESET);
-	check_int(beam_topic_send(ends.topic[0], "x", 1, BEAM_NOWAIT), -ECONNRESET);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, 0, BEAM_NOWAIT), -ECONNRESET);
 	ends_close(&ends);
 }
 
@@ -180,11 +180,11 @@ static void test_an_abort_after_a_close_ends_what_goes_on_and_is_none(void)
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], &options), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
-	while (beam_topic_send(ends.topic[0], (char[8192]){0}, 8192, BEAM_NOWAIT) == 0)
+	while (beam_topic_send(ends.topic[0], (char[8192]){0}, 8192, 0, BEAM_NOWAIT) == 0)
 		;
 	check_int(beam_channel_close(ends.channel[0], BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_channel_abort(ends.channel[0]), 0);
-	check_int(beam_topic_send(ends.topic[0], "x", 1, soon()), -EPIPE);
+	check_int(beam_topic_send(ends.topic[0], "x", 1, 0, soon()), -EPIPE);
 	check_int(receive_nothing(ends.topic[0], soon()), 0);
 	ended = (struct pollfd){.fd = fds[1], .events = POLLRDHUP};
 	check_int(poll(&ended, 1, stretch(20000)), 1);
@@ -239,7 +239,7 @@ static void *send_until_it_ends(void *of)
 {
 	int r;
 
-	while ((r = beam_topic_send(of, "in the midst", 12, soon())) == 0)
+	while ((r = beam_topic_send(of, "in the midst", 12, 0, soon())) == 0)
 		;
 	check_int(r, -ECONNRESET);
 	return NULL;

@@ -55,7 +55,7 @@ static int send_all(beam_topic *topic, int file)
 		struct iovec iov = {bytes, size_of(n)};
 
 		bytes[0] = (char)n;
-		if (beam_topic_sendv(topic, &iov, 1, &file, 1, shortly()) < 0)
+		if (beam_topic_sendv(topic, &iov, 1, &file, 1, 0, shortly()) < 0)
 			break;
 		n++;
 	}
@@ -68,7 +68,7 @@ static size_t receive_all(beam_topic *topic, ino_t inode)
 	beam_message *message;
 	size_t n = 0;
 
-	while (n < MESSAGES && beam_topic_receive(topic, &message, shortly()) == 1) {
+	while (n < MESSAGES && beam_topic_receive(topic, &message, 0, shortly()) == 1) {
 		check_message(message, (int)n++, inode);
 		beam_message_free(message);
 	}
@@ -87,7 +87,7 @@ static void forward(void)
 	if ((int)ends_open(&source) & (int)ends_open(&target)) {
 		accepted = send_all(source.topic[0], file);
 		for (int turns = 0; turns < MESSAGES && moved < (size_t)accepted; turns++) {
-			int r = beam_topic_forward(source.topic[1], target.topic[0], &held, (size_t)accepted - moved, &n,
+			int r = beam_topic_forward(source.topic[1], target.topic[0], &held, (size_t)accepted - moved, &n, 0,
 						   shortly());
 
 			moved += n;

@@ -27,7 +27,7 @@ static void line_close(struct line *line)
 
 static int move(struct line *line, size_t n, size_t *ret_n, beam_deadline deadline)
 {
-	return beam_topic_forward(line->source.topic[1], line->target.topic[0], &line->held, n, ret_n, deadline);
+	return beam_topic_forward(line->source.topic[1], line->target.topic[0], &line->held, n, ret_n, 0, deadline);
 }
 
 /* So many moved, and nothing in hand. */
@@ -77,7 +77,7 @@ static void test_no_more_than_asked_for_are_moved(void)
 	send_numbers(line.source.topic[0], 0, 10);
 	expect_moved(&line, 3);
 	expect_numbers(line.target.topic[1], 0, 3);
-	check_int(beam_topic_receive(line.target.topic[1], &(beam_message *){NULL}, beam_in_ms(1)), -ETIMEDOUT);
+	check_int(beam_topic_receive(line.target.topic[1], &(beam_message *){NULL}, 0, beam_in_ms(1)), -ETIMEDOUT);
 	expect_moved(&line, 7);
 	expect_numbers(line.target.topic[1], 3, 7);
 	line_close(&line);
@@ -96,9 +96,9 @@ static void test_messages_of_all_sizes_arrive_as_they_were(void)
 
 		rng_fill(&rng, data, sizes[i]);
 		require_int(beam_message_new(&sent, data, sizes[i]), 0);
-		check_int(beam_topic_send_message(line.source.topic[0], sent, soon()), 0);
+		check_int(beam_topic_send_message(line.source.topic[0], sent, 0, soon()), 0);
 		expect_moved(&line, 1);
-		require_int(beam_topic_receive(line.target.topic[1], &received, soon()), 1);
+		require_int(beam_topic_receive(line.target.topic[1], &received, 0, soon()), 1);
 		if (check_int(beam_message_size(received), sizes[i]))
 			check_bytes(beam_message_data(received), data, sizes[i]);
 		beam_message_free(received);
@@ -119,9 +119,9 @@ static void test_as_many_attachments_as_there_can_be_move(void)
 	line_open(&line, &options, &options);
 	for (int i = 0; i < BEAM_MESSAGE_ATTACHMENTS_MAX; i++)
 		fds[i] = raw_file();
-	check_int(beam_topic_sendv(line.source.topic[0], NULL, 0, fds, BEAM_MESSAGE_ATTACHMENTS_MAX, soon()), 0);
+	check_int(beam_topic_sendv(line.source.topic[0], NULL, 0, fds, BEAM_MESSAGE_ATTACHMENTS_MAX, 0, soon()), 0);
 	expect_moved(&line, 1);
-	require_int(beam_topic_receive(line.target.topic[1], &message, soon()), 1);
+	require_int(beam_topic_receive(line.target.topic[1], &message, 0, soon()), 1);
 	require_int(beam_message_attachments(message), BEAM_MESSAGE_ATTACHMENTS_MAX);
 	for (unsigned i = 0; i < BEAM_MESSAGE_ATTACHMENTS_MAX; i++) {
 		check_int(raw_inode(beam_message_peek_fd(message, i)), raw_inode(fds[i]));
@@ -138,7 +138,7 @@ static void test_a_topic_forwarded_to_itself_is_an_echo(void)
 
 	ends_open(&ends, NULL);
 	send_numbers(ends.topic[0], 0, 10);
-	check_int(beam_topic_forward(ends.topic[1], ends.topic[1], &held, 10, NULL, soon()), 1);
+	check_int(beam_topic_forward(ends.topic[1], ends.topic[1], &held, 10, NULL, 0, soon()), 1);
 	expect_numbers(ends.topic[0], 0, 10);
 	ends_close(&ends);
 }
@@ -158,9 +158,9 @@ static void *produce(void *argument)
 	struct producer *producer = argument;
 
 	for (uint64_t i = 0; i < producer->n && !harness_failures(); i++)
-		check_int(
-		    beam_topic_sendv(producer->topic, &(struct iovec){&i, sizeof i}, 1, &producer->files[i % FILES], 1, soon()),
-		    0);
+		check_int(beam_topic_sendv(producer->topic, &(struct iovec){&i, sizeof i}, 1, &producer->files[i % FILES], 1, 0,
+					   soon()),
+			  0);
 	check_int(beam_topic_close_send(producer->topic), 0);
 	return NULL;
 }
@@ -176,14 +176,14 @@ static void exchange_many(beam_topic *from, beam_topic *to, size_t n)
 		producer.files[i] = raw_file();
 	thread = thread_spawn(produce, &producer);
 	for (uint64_t i = 0; i < n && !harness_failures(); i++) {
-		require_int(beam_topic_receive(to, &message, soon()), 1);
+		require_int(beam_topic_receive(to, &message, 0, soon()), 1);
 		check_int(beam_message_size(message), sizeof i);
 		check_int(memcmp(beam_message_data(message), &i, sizeof i), 0);
 		check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(producer.files[i % FILES]));
 		beam_message_free(message);
 	}
 	thread_wait(thread);
-	check_int(beam_topic_receive(to, &message, soon()), 0);
+	check_int(beam_topic_receive(to, &message, 0, soon()), 0);
 	for (size_t i = 0; i < FILES; i++)
 		close(producer.files[i]);
 }
@@ -200,7 +200,7 @@ static int forward_all(const int fds[2], size_t n)
 		require_int(beam_channel_from_fd(&channels[i], fds[i], NULL), 0);
 		require_int(beam_topic_open(&topics[i], channels[i], "topic"), 0);
 	}
-	check_int(beam_topic_forward(topics[0], topics[1], &held, SIZE_MAX, &moved, soon()), 0);
+	check_int(beam_topic_forward(topics[0], topics[1], &held, SIZE_MAX, &moved, 0, soon()), 0);
 	check_int(moved, n);
 	check(held == NULL);
 	for (int i = 0; i < 2; i++) {
@@ -382,7 +382,7 @@ static void test_a_target_that_takes_nothing_makes_the_sources_sender_wait(void)
 
 	line_open(&line, &options, &options);
 	while (sent < 100000) {
-		int r = beam_topic_send(line.source.topic[0], &sent, sizeof sent, BEAM_NOWAIT);
+		int r = beam_topic_send(line.source.topic[0], &sent, sizeof sent, 0, BEAM_NOWAIT);
 
 		if (r == 0) {
 			sent++;
@@ -410,7 +410,7 @@ static void *move_all(void *argument)
 	struct line *line = argument;
 	beam_message *held = NULL;
 
-	check_int(beam_topic_forward(line->source.topic[1], line->target.topic[0], &held, SIZE_MAX, NULL, soon()), 0);
+	check_int(beam_topic_forward(line->source.topic[1], line->target.topic[0], &held, SIZE_MAX, NULL, 0, soon()), 0);
 	check(held == NULL);
 	return NULL;
 }
@@ -459,7 +459,7 @@ static void test_a_source_that_died_gives_what_it_sent_and_then_its_error(void)
 	raw_text(&attack.out, 1, "last words");
 	attack_send(&attack);
 	raw_peer_close(&attack.peer);
-	check_int(beam_topic_forward(attack.topic, target.topic[0], &held, SIZE_MAX, &moved, soon()), -ECONNRESET);
+	check_int(beam_topic_forward(attack.topic, target.topic[0], &held, SIZE_MAX, &moved, 0, soon()), -ECONNRESET);
 	check(held == NULL);
 	check_int(moved, 1);
 	expect_text(target.topic[1], "last words");
@@ -474,12 +474,12 @@ static void test_what_a_target_that_has_closed_does_not_take_is_in_hand(void)
 	line_open(&line, NULL, NULL);
 	send_text(line.source.topic[0], "word");
 	check_int(beam_channel_close(line.target.channel[1], soon()), 0);
-	check_int(beam_topic_receive(line.target.topic[0], &(beam_message *){NULL}, soon()), 0);
+	check_int(beam_topic_receive(line.target.topic[0], &(beam_message *){NULL}, 0, soon()), 0);
 	check_int(move(&line, 1, NULL, soon()), -EPIPE);
 	require(line.held != NULL);
 	check_bytes(beam_message_data(line.held), "word", 4);
 	/* It can take another way. */
-	check_int(beam_topic_send_message(line.source.topic[1], line.held, soon()), 0);
+	check_int(beam_topic_send_message(line.source.topic[1], line.held, 0, soon()), 0);
 	line.held = NULL;
 	expect_text(line.source.topic[0], "word");
 	line_close(&line);
@@ -495,12 +495,12 @@ static void test_a_message_that_the_target_does_not_accept_is_in_hand_and_the_ne
 	options.message_bytes = 1 << 20;
 	options.message_attachments = 0;
 	line_open(&line, NULL, &options);
-	check_int(beam_topic_send(line.source.topic[0], large, 2 << 20, soon()), 0);
+	check_int(beam_topic_send(line.source.topic[0], large, 2 << 20, 0, soon()), 0);
 	check_int(move(&line, SIZE_MAX, NULL, soon()), -EMSGSIZE);
 	check_int(beam_message_size(line.held), 2 << 20);
 	beam_message_free(line.held);
 	line.held = NULL;
-	check_int(beam_topic_sendv(line.source.topic[0], NULL, 0, &file, 1, soon()), 0);
+	check_int(beam_topic_sendv(line.source.topic[0], NULL, 0, &file, 1, 0, soon()), 0);
 	send_text(line.source.topic[0], "word");
 	check_int(move(&line, SIZE_MAX, NULL, soon()), -E2BIG);
 	check_int(raw_inode(beam_message_peek_fd(line.held, 0)), raw_inode(file));
@@ -533,7 +533,7 @@ static void test_a_message_that_lost_an_attachment_is_in_hand(void)
 	few = before;
 	few.rlim_cur = (rlim_t)last;
 	require_int(setrlimit(RLIMIT_NOFILE, &few), 0);
-	check_int(beam_topic_sendv(line.source.topic[0], &(struct iovec){"word", 4}, 1, &file, 1, soon()), 0);
+	check_int(beam_topic_sendv(line.source.topic[0], &(struct iovec){"word", 4}, 1, &file, 1, 0, soon()), 0);
 	check_int(move(&line, 1, NULL, soon()), -ENOENT);
 	require_int(setrlimit(RLIMIT_NOFILE, &before), 0);
 	check_int(beam_message_size(line.held), 4);
@@ -554,7 +554,7 @@ static void test_a_call_is_not_moved_and_is_in_hand_to_be_answered(void)
 	raw_frame(&attack.out, RAW_DATA, 0, 0, 1, 1, "call", 4);
 	raw_text(&attack.out, 1, "word");
 	attack_send(&attack);
-	check_int(beam_topic_forward(attack.topic, target.topic[0], &held, SIZE_MAX, NULL, soon()), -EOPNOTSUPP);
+	check_int(beam_topic_forward(attack.topic, target.topic[0], &held, SIZE_MAX, NULL, 0, soon()), -EOPNOTSUPP);
 	require(held != NULL);
 	check_bytes(beam_message_data(held), "call", 4);
 	beam_message_free(held);
@@ -563,7 +563,7 @@ static void test_a_call_is_not_moved_and_is_in_hand_to_be_answered(void)
 		require_int(raw_peer_next(&attack.peer, &frame), 1);
 	while (frame.kind != RAW_REPLY);
 	check_int(frame.flags, RAW_END | RAW_ERROR);
-	check_int(beam_topic_forward(attack.topic, target.topic[0], &held, 1, NULL, soon()), 1);
+	check_int(beam_topic_forward(attack.topic, target.topic[0], &held, 1, NULL, 0, soon()), 1);
 	expect_text(target.topic[1], "word");
 	ends_close(&target);
 	attack_end(&attack);
@@ -576,10 +576,10 @@ static void test_bad_input_gives_einval_and_moves_nothing(void)
 
 	line_open(&line, NULL, NULL);
 	send_text(line.source.topic[0], "word");
-	check_int(beam_topic_forward(NULL, line.target.topic[0], &line.held, 1, &moved, soon()), -EINVAL);
+	check_int(beam_topic_forward(NULL, line.target.topic[0], &line.held, 1, &moved, 0, soon()), -EINVAL);
 	check_int(moved, 0);
-	check_int(beam_topic_forward(line.source.topic[1], NULL, &line.held, 1, NULL, soon()), -EINVAL);
-	check_int(beam_topic_forward(line.source.topic[1], line.target.topic[0], NULL, 1, NULL, soon()), -EINVAL);
+	check_int(beam_topic_forward(line.source.topic[1], NULL, &line.held, 1, NULL, 0, soon()), -EINVAL);
+	check_int(beam_topic_forward(line.source.topic[1], line.target.topic[0], NULL, 1, NULL, 0, soon()), -EINVAL);
 	check_int(move(&line, 0, NULL, soon()), -EINVAL);
 	expect_moved(&line, 1);
 	expect_text(line.target.topic[1], "word");

@@ -54,7 +54,7 @@ static void take_the_next(beam_topic *topic)
 	beam_channel *taken = NULL;
 	int r;
 
-	if (beam_topic_receive(topic, &message, shortly()) != 1)
+	if (beam_topic_receive(topic, &message, 0, shortly()) != 1)
 		return;
 	check_int(beam_message_attachments(message), 1);
 	r = beam_message_take_channel(message, 0, &taken, &options);
@@ -76,7 +76,7 @@ static void send_and_take(void)
 	if (beam_channel_pair(&a, &b, &options) < 0)
 		return;
 	if (beam_topic_open(&from, a, "topic") == 0 && beam_topic_open(&to, b, "topic") == 0) {
-		r = beam_topic_send_channel(from, "x", 1, &kept, &options, shortly());
+		r = beam_topic_send_channel(from, "x", 1, &kept, &options, 0, shortly());
 		check(r <= 0);
 		check_int(kept != NULL, r == 0);
 		if (r == 0)

@@ -13,7 +13,7 @@ static beam_message *receive(beam_topic *topic)
 {
 	beam_message *message = NULL;
 
-	require_int(beam_topic_receive(topic, &message, soon()), 1);
+	require_int(beam_topic_receive(topic, &message, 0, soon()), 1);
 	require_int(beam_message_attachments(message), 1);
 	return message;
 }
@@ -33,7 +33,7 @@ static beam_channel *send_end(beam_topic *topic)
 {
 	beam_channel *channel = NULL;
 
-	require_int(beam_topic_send_channel(topic, "end", 3, &channel, NULL, soon()), 0);
+	require_int(beam_topic_send_channel(topic, "end", 3, &channel, NULL, 0, soon()), 0);
 	return channel;
 }
 
@@ -59,7 +59,7 @@ static void expect_exchange(const struct ends *ends)
 
 		send_text(ends->topic[i], "word");
 		expect_text(ends->topic[!i], "word");
-		check_int(beam_topic_sendv(ends->topic[i], NULL, 0, &file, 1, soon()), 0);
+		check_int(beam_topic_sendv(ends->topic[i], NULL, 0, &file, 1, 0, soon()), 0);
 		message = receive(ends->topic[!i]);
 		check_int(raw_inode(beam_message_peek_fd(message, 0)), raw_inode(file));
 		beam_message_free(message);
@@ -80,7 +80,7 @@ static void test_a_pair_is_the_two_ends_of_one_channel(void)
 	ends = ends_of(a, b);
 	expect_exchange(&ends);
 	check_int(beam_channel_close(a, soon()), 0);
-	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, soon()), 0);
+	check_int(beam_topic_receive(ends.topic[1], &(beam_message *){NULL}, 0, soon()), 0);
 	ends_close(&ends);
 }
 
@@ -122,10 +122,10 @@ static void test_the_text_that_goes_with_an_end_arrives(void)
 	beam_channel *kept = NULL;
 
 	ends_open(&outer, NULL);
-	require_int(beam_topic_send_channel(outer.topic[0], "text", 4, &kept, NULL, soon()), 0);
+	require_int(beam_topic_send_channel(outer.topic[0], "text", 4, &kept, NULL, 0, soon()), 0);
 	expect_text_with_fds(outer.topic[1], "text", 1);
 	beam_channel_unref(kept);
-	require_int(beam_topic_send_channel(outer.topic[0], NULL, 0, &kept, NULL, soon()), 0);
+	require_int(beam_topic_send_channel(outer.topic[0], NULL, 0, &kept, NULL, 0, soon()), 0);
 	expect_text_with_fds(outer.topic[1], "", 1);
 	beam_channel_unref(kept);
 	ends_close(&outer);
@@ -145,7 +145,7 @@ static void test_what_is_sent_before_the_end_is_taken_arrives(void)
 	inner = (struct ends){{kept, take_next(outer.topic[1])}, {topic, NULL}};
 	inner.topic[1] = open_topic(inner.channel[1]);
 	expect_text(inner.topic[1], "early");
-	check_int(beam_topic_receive(inner.topic[1], &(beam_message *){NULL}, soon()), 0);
+	check_int(beam_topic_receive(inner.topic[1], &(beam_message *){NULL}, 0, soon()), 0);
 	ends_close(&inner);
 	ends_close(&outer);
 }
@@ -183,7 +183,7 @@ static int descend(void *argument)
 	}
 	send_text(topics[3], "from the bottom");
 	for (int i = 0; i < 4; i++) {
-		check_int(beam_topic_receive(topics[i], &(beam_message *){NULL}, soon()), 0);
+		check_int(beam_topic_receive(topics[i], &(beam_message *){NULL}, 0, soon()), 0);
 		beam_topic_unref(topics[i]);
 		beam_channel_unref(channels[i]);
 	}
@@ -223,7 +223,7 @@ static void test_an_end_can_be_sent_on_before_it_is_taken(void)
 	ends_open(&first, NULL);
 	ends_open(&second, NULL);
 	kept = send_end(first.topic[0]);
-	check_int(beam_topic_send_message(second.topic[0], receive(first.topic[1]), soon()), 0);
+	check_int(beam_topic_send_message(second.topic[0], receive(first.topic[1]), 0, soon()), 0);
 	inner = ends_of(kept, take_next(second.topic[1]));
 	ends_close(&first);
 	ends_close(&second);
@@ -244,8 +244,8 @@ static void test_a_message_takes_ends_beside_other_attachments(void)
 	require_int(beam_message_add_fd(message, file), 0);
 	require_int(beam_message_add_channel(message, &kept[1], NULL), 0);
 	require_int(beam_message_attachments(message), 3);
-	check_int(beam_topic_send_message(outer.topic[0], message, soon()), 0);
-	require_int(beam_topic_receive(outer.topic[1], &message, soon()), 1);
+	check_int(beam_topic_send_message(outer.topic[0], message, 0, soon()), 0);
+	require_int(beam_topic_receive(outer.topic[1], &message, 0, soon()), 1);
 	check_int(raw_inode(beam_message_peek_fd(message, 1)), raw_inode(file));
 	for (size_t i = 0; i < 2; i++) {
 		struct ends inner;
@@ -300,9 +300,9 @@ static void test_an_end_that_cannot_be_sent_leaves_nothing_behind(void)
 
 	options.message_attachments = 0;
 	ends_open(&outer, &options);
-	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &kept, NULL, soon()), -E2BIG);
+	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &kept, NULL, 0, soon()), -E2BIG);
 	check_int(beam_topic_close_send(outer.topic[0]), 0);
-	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &kept, NULL, soon()), -EPIPE);
+	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &kept, NULL, 0, soon()), -EPIPE);
 	check(kept == NULL);
 	ends_close(&outer);
 }
@@ -423,7 +423,7 @@ static void test_what_is_no_connected_unix_stream_is_not_taken_and_stays_an_atta
 
 		harness_context("%s", hostile[i].what);
 		require(fd >= 0);
-		check_int(beam_topic_sendv(outer.topic[0], NULL, 0, &fd, 1, soon()), 0);
+		check_int(beam_topic_sendv(outer.topic[0], NULL, 0, &fd, 1, 0, soon()), 0);
 		message = receive(outer.topic[1]);
 		check_int(beam_message_take_channel(message, 0, &channel, NULL), hostile[i].error);
 		check(channel == NULL);
@@ -445,7 +445,7 @@ static beam_channel *pass_raw(const struct ends *outer, int *ret_other)
 	int fds[2];
 
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	check_int(beam_topic_sendv(outer->topic[0], NULL, 0, &fds[0], 1, soon()), 0);
+	check_int(beam_topic_sendv(outer->topic[0], NULL, 0, &fds[0], 1, 0, soon()), 0);
 	close(fds[0]);
 	*ret_other = fds[1];
 	return take_next(outer->topic[1]);
@@ -459,7 +459,7 @@ static void test_a_socket_whose_other_end_is_closed_makes_a_channel_that_has_end
 	int fd = half_of(SOCK_STREAM);
 
 	ends_open(&outer, NULL);
-	check_int(beam_topic_sendv(outer.topic[0], NULL, 0, &fd, 1, soon()), 0);
+	check_int(beam_topic_sendv(outer.topic[0], NULL, 0, &fd, 1, 0, soon()), 0);
 	close(fd);
 	message = receive(outer.topic[1]);
 	require_int(beam_message_take_channel(message, 0, &channel, NULL), 0);
@@ -501,13 +501,13 @@ static void test_a_channel_sent_through_itself_ends_and_nothing_else_does(void)
 	self.topic[1] = open_topic(self.channel[1]);
 	expect_exchange(&self);
 	/* Both sides have all that was said: what the second channel over the same socket says is a second HELLO. */
-	check_int(beam_topic_sendv(self.topic[0], NULL, 0, &duplicate, 1, soon()), 0);
+	check_int(beam_topic_sendv(self.topic[0], NULL, 0, &duplicate, 1, 0, soon()), 0);
 	close(duplicate);
 	message = receive(self.topic[1]);
 	require_int(beam_message_take_channel(message, 0, &again, NULL), 0);
 	beam_message_free(message);
-	check_int(beam_topic_receive(self.topic[1], &message, soon()), -EPROTO);
-	check(beam_topic_receive(self.topic[0], &message, soon()) <= 0);
+	check_int(beam_topic_receive(self.topic[1], &message, 0, soon()), -EPROTO);
+	check(beam_topic_receive(self.topic[0], &message, 0, soon()) <= 0);
 	check(beam_channel_accept(again, &(beam_topic *){NULL}, soon()) <= 0);
 	beam_channel_unref(again);
 	ends_close(&self);
@@ -519,7 +519,7 @@ static void test_a_channel_sent_through_itself_ends_and_nothing_else_does(void)
 static int receive_after_a_search(beam_topic *topic)
 {
 	close(half_of(SOCK_STREAM));
-	return beam_topic_receive(topic, &(beam_message *){NULL}, BEAM_NOWAIT);
+	return beam_topic_receive(topic, &(beam_message *){NULL}, 0, BEAM_NOWAIT);
 }
 
 static void test_an_end_that_lies_unread_in_itself_keeps_nothing_alive(void)
@@ -536,7 +536,7 @@ static void test_an_end_that_lies_unread_in_itself_keeps_nothing_alive(void)
 	raw_peer_init(&peer, fds[1]);
 	raw_hello(&out);
 	require(raw_peer_send(&peer, &out));
-	check_int(beam_topic_sendv(topic, NULL, 0, &fds[1], 1, soon()), 0);
+	check_int(beam_topic_sendv(topic, NULL, 0, &fds[1], 1, 0, soon()), 0);
 	/* From here on the one reference to it is that in its own queue. */
 	raw_peer_close(&peer);
 	check_within(20000, receive_after_a_search(topic) == -ECONNRESET);
@@ -563,10 +563,10 @@ static void test_bad_input_gives_einval_and_makes_nothing(void)
 	check_int(beam_message_add_channel(NULL, &channel, NULL), -EINVAL);
 	check_int(beam_message_add_channel(message, NULL, NULL), -EINVAL);
 	check_int(beam_message_add_channel(message, &channel, &bad), -EINVAL);
-	check_int(beam_topic_send_channel(NULL, "x", 1, &channel, NULL, soon()), -EINVAL);
-	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, NULL, NULL, soon()), -EINVAL);
-	check_int(beam_topic_send_channel(outer.topic[0], NULL, 1, &channel, NULL, soon()), -EINVAL);
-	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &channel, &bad, soon()), -EINVAL);
+	check_int(beam_topic_send_channel(NULL, "x", 1, &channel, NULL, 0, soon()), -EINVAL);
+	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, NULL, NULL, 0, soon()), -EINVAL);
+	check_int(beam_topic_send_channel(outer.topic[0], NULL, 1, &channel, NULL, 0, soon()), -EINVAL);
+	check_int(beam_topic_send_channel(outer.topic[0], "x", 1, &channel, &bad, 0, soon()), -EINVAL);
 	check_int(beam_message_attachments(message), 0);
 	check_int(beam_message_take_channel(NULL, 0, &channel, NULL), -EINVAL);
 	check_int(beam_message_take_channel(message, 0, &channel, NULL), -ENOENT);
@@ -589,7 +589,7 @@ static int send_from_child(void *argument)
 	beam_channel *kept = NULL;
 
 	(void)argument;
-	check_int(beam_topic_send_channel(inherited, "x", 1, &kept, NULL, soon()), -ECHILD);
+	check_int(beam_topic_send_channel(inherited, "x", 1, &kept, NULL, 0, soon()), -ECHILD);
 	check(kept == NULL);
 	return 0;
 }

@@ -145,7 +145,7 @@ static void expect_bytes(beam_topic *topic, const void *bytes, size_t size)
 {
 	beam_message *message = NULL;
 
-	require_int(beam_topic_receive(topic, &message, soon()), 1);
+	require_int(beam_topic_receive(topic, &message, 0, soon()), 1);
 	if (check_int(beam_message_size(message), size))
 		check_bytes(beam_message_data(message), bytes, size);
 	beam_message_free(message);
@@ -170,11 +170,11 @@ static void test_a_large_message_that_does_not_go_before_the_deadline_goes_later
 	ends_open(&target, &options);
 	for (int i = 0; i < 2; i++)
 		other[i] = open_topic(target.channel[i], "other");
-	check_int(beam_topic_send(other[0], large, LARGE, soon()), 0);
+	check_int(beam_topic_send(other[0], large, LARGE, 0, soon()), 0);
 	add(scene.router, (struct beam_route){.topic = target.topic[0]});
 	require_int(beam_router_add_topic(scene.router, scene.in.topic[1], &tag), 0);
 	check_within(20000, has_room(target.topic[0]));
-	check_int(beam_topic_send(scene.in.topic[0], large, LARGE, soon()), 0);
+	check_int(beam_topic_send(scene.in.topic[0], large, LARGE, 0, soon()), 0);
 	check_within(20000, run_for_a_moment(&scene) && counted(scene.in.topic[1]).messages_received == 1);
 	for (int i = 0; i < 3; i++)
 		run_for_a_moment(&scene);

@@ -66,7 +66,7 @@ static void send_all(beam_topic *topic, int file, struct tally *tally)
 	struct iovec iov = {&byte, 1};
 
 	for (; byte < MESSAGES; byte++) {
-		if (beam_topic_sendv(topic, &iov, 1, &file, 1, shortly()) < 0)
+		if (beam_topic_sendv(topic, &iov, 1, &file, 1, 0, shortly()) < 0)
 			return;
 		tally->sent++;
 	}
@@ -90,7 +90,7 @@ static void run(beam_router *router, beam_topic *to, struct tally *tally)
 		}
 		beam_message_free(failure.message);
 		beam_topic_unref(failure.topic);
-		while (beam_topic_receive(to, &message, beam_in_ms(r == -ETIMEDOUT ? 1 : 0)) == 1) {
+		while (beam_topic_receive(to, &message, 0, beam_in_ms(r == -ETIMEDOUT ? 1 : 0)) == 1) {
 			check_int(beam_message_attachments(message), 1);
 			tally->delivered++;
 			beam_message_free(message);

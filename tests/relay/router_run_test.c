@@ -105,9 +105,9 @@ static void test_large_messages_arrive_one_after_another(void)
 		rng_fill(&rng, data, sizes[i]);
 		/* While one is there another waits for its room. */
 		for (int j = 0; j < 2; j++)
-			check_int(beam_topic_send(from, data, sizes[i], soon()), 0);
+			check_int(beam_topic_send(from, data, sizes[i], 0, soon()), 0);
 		for (int j = 0; j < 2; j++) {
-			require_int(beam_topic_receive(to, &message, soon()), 1);
+			require_int(beam_topic_receive(to, &message, 0, soon()), 1);
 			if (check_int(beam_message_size(message), sizes[i]))
 				check_bytes(beam_message_data(message), data, sizes[i]);
 			beam_message_free(message);
@@ -147,7 +147,7 @@ static void test_of_large_messages_to_a_slow_target_each_waits_for_room_beside_t
 	thread = thread_spawn(run_to_the_end, scene.router);
 	/* The first goes, and the second finds no room until that is taken. */
 	for (int i = 0; i < 2; i++)
-		check_int(beam_topic_send(from, data, LARGE, soon()), 0);
+		check_int(beam_topic_send(from, data, LARGE, 0, soon()), 0);
 	check_within(20000, queued(slow) && taken(&scene) == 2);
 	/* Now and then all that wait are tried again, for another reason. */
 	for (int i = 0; i < 20 && !harness_failures(); i++) {
@@ -161,7 +161,7 @@ static void test_of_large_messages_to_a_slow_target_each_waits_for_room_beside_t
 	for (int i = 0; i < 2; i++) {
 		beam_message *message = NULL;
 
-		require_int(beam_topic_receive(slow, &message, soon()), 1);
+		require_int(beam_topic_receive(slow, &message, 0, soon()), 1);
 		check_int(beam_message_size(message), LARGE);
 		beam_message_free(message);
 	}
@@ -205,7 +205,7 @@ static void test_a_router_that_waits_for_room_sleeps(void)
 	/* Room there is, but no credit for attachments. */
 	from = open_topic(scene.in.channel[0], "attachments");
 	do {
-		r = beam_topic_sendv(from, &iov, 1, &file, 1, beam_in_ms(stretch(20)));
+		r = beam_topic_sendv(from, &iov, 1, &file, 1, 0, beam_in_ms(stretch(20)));
 		check(r == 0 || r == -ETIMEDOUT);
 		turns_while_running(&scene, 1);
 	} while (r == 0);
@@ -225,7 +225,7 @@ static void test_with_the_router_goes_what_waits_for_room(void)
 	from = open_topic(scene.in.channel[0], "slow");
 	fill(&scene, from);
 	scene.router = beam_router_unref(scene.router);
-	check_int(beam_topic_send(from, "x", 1, soon()), -EPIPE);
+	check_int(beam_topic_send(from, "x", 1, 0, soon()), -EPIPE);
 	beam_topic_unref(from);
 	end(&scene);
 }
@@ -293,7 +293,7 @@ static void *read_in_order(void *argument)
 
 	for (uint64_t i = 0; i < reader->n && !harness_failures(); i++)
 		expect_number(reader->topic, i);
-	check_int(beam_topic_receive(reader->topic, &(beam_message *){NULL}, soon()), 0);
+	check_int(beam_topic_receive(reader->topic, &(beam_message *){NULL}, 0, soon()), 0);
 	return NULL;
 }
 
@@ -472,7 +472,7 @@ static void test_routes_come_and_go_while_it_runs(void)
 										.argument = &n_released,
 										.release = count_release})};
 
-		check_int(beam_topic_send(from, "0123456789", 10, soon()), 0);
+		check_int(beam_topic_send(from, "0123456789", 10, 0, soon()), 0);
 		for (int j = 0; j < 2; j++)
 			check_int(beam_router_remove_route(scene.router, ids[j]), 0);
 	}
@@ -541,7 +541,7 @@ static void test_what_a_target_does_not_take_is_handed_back(void)
 	require_int(beam_router_add_topic(scene.router, scene.in.topic[1], &tag), 0);
 	from = open_topic(scene.in.channel[0], "a");
 	check_int(beam_channel_close(scene.out.channel[1], soon()), 0);
-	check_int(beam_topic_receive(scene.out.topic[0], &(beam_message *){NULL}, soon()), 0);
+	check_int(beam_topic_receive(scene.out.topic[0], &(beam_message *){NULL}, 0, soon()), 0);
 	send_text(scene.in.topic[0], "one");
 	expect_failure(&scene, -EPIPE, "topic", "one");
 	send_text(from, "two");
@@ -615,7 +615,7 @@ static void test_a_topic_is_a_source_once_and_may_be_again_when_it_has_ended(voi
 	check_int(beam_router_add_channel(router, scene.in.channel[1], NULL), 0);
 	check_int(beam_router_add_channel(router, scene.in.channel[1], NULL), -EEXIST);
 	check_int(beam_topic_close_send(scene.in.topic[0]), 0);
-	check_int(beam_topic_receive(scene.in.topic[1], &(beam_message *){NULL}, soon()), 0);
+	check_int(beam_topic_receive(scene.in.topic[1], &(beam_message *){NULL}, 0, soon()), 0);
 	check_int(beam_router_run(router, &failure, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_router_add_topic(router, scene.in.topic[1], NULL), 0);
 	beam_router_unref(router);

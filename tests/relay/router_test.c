@@ -99,14 +99,15 @@ static void test_a_route_to_a_channel_takes_all_topics_to_theirs_with_their_ends
 
 		from[i] = open_topic(scene.in.channel[0], name);
 		to[i] = open_topic(scene.out.channel[1], name);
-		check_int(beam_topic_sendv(from[i], &(struct iovec){name, 1}, 1, &file, 1, soon()), 0);
+		check_int(beam_topic_sendv(from[i], &(struct iovec){name, 1}, 1, &file, 1, 0, soon()), 0);
 		run_until(&scene, to[i]);
 		expect_text_with_fds(to[i], name, 1);
 		close(file);
 	}
 	check_int(beam_topic_close_send(from[1]), 0);
-	check_within(20000, run_for_a_moment(&scene) && beam_topic_receive(to[1], &(beam_message *){NULL}, BEAM_NOWAIT) == 0);
-	check_int(beam_topic_receive(to[0], &(beam_message *){NULL}, BEAM_NOWAIT), -EAGAIN);
+	check_within(20000,
+		     run_for_a_moment(&scene) && beam_topic_receive(to[1], &(beam_message *){NULL}, 0, BEAM_NOWAIT) == 0);
+	check_int(beam_topic_receive(to[0], &(beam_message *){NULL}, 0, BEAM_NOWAIT), -EAGAIN);
 	for (int i = 0; i < 3; i++) {
 		beam_topic_unref(from[i]);
 		beam_topic_unref(to[i]);
@@ -129,7 +130,7 @@ static void test_when_its_route_is_removed_a_topic_of_its_channel_is_released(vo
 	check_int(beam_router_remove_route(scene.router, id), 0);
 	send_text(from, "two");
 	expect_failure(&scene, -EHOSTUNREACH, "a", "two");
-	check_int(beam_topic_receive(to, &(beam_message *){NULL}, soon()), 0);
+	check_int(beam_topic_receive(to, &(beam_message *){NULL}, 0, soon()), 0);
 	beam_topic_unref(from);
 	beam_topic_unref(to);
 	end(&scene);
@@ -180,7 +181,7 @@ static void test_when_one_of_two_routes_of_a_topic_is_removed_the_others_topic_s
 	send_text(from, "another long one");
 	check_within(20000, run_for_a_moment(&scene) && counted_of(attack.channel).messages_sent == 2);
 	expect_data(&attack.peer, kept, "another long one");
-	check_int(beam_topic_receive(to, &(beam_message *){NULL}, soon()), 0);
+	check_int(beam_topic_receive(to, &(beam_message *){NULL}, 0, soon()), 0);
 	beam_topic_unref(to);
 	beam_topic_unref(from);
 	end(&scene);

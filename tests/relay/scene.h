@@ -98,8 +98,8 @@ static inline uint64_t fill(struct scene *scene, beam_topic *from)
 	uint64_t sent = 0;
 	int idle = 0;
 
-	while (idle < 20 && beam_in_ms(0) < deadline) {
-		int r = beam_topic_send(from, &sent, sizeof sent, BEAM_NOWAIT);
+	while (idle < 20 && beam_deadline_poll_ms(deadline) != 0) {
+		int r = beam_topic_send(from, &sent, sizeof sent, 0, BEAM_NOWAIT);
 
 		sent += r == 0;
 		idle = r == 0 ? 0 : idle + 1;

@@ -37,13 +37,13 @@ void attachments_taken_and_left(void)
 		return;
 	flow_send(&ends->flow[0], ends->topic[0], SENDV, 100, 4);
 	flow_send(&ends->flow[0], ends->topic[0], SENDV, 100, 4);
-	if (beam_topic_receive(ends->topic[1], &message, soon()) == 1) {
+	if (beam_topic_receive(ends->topic[1], &message, 0, soon()) == 1) {
 		int fd = beam_message_take_fd(message, 1);
 
 		check(fd >= 0);
 		check_int(beam_message_take_fd(message, 1), -ENOENT);
 		/* It is not whole any more. */
-		check_int(beam_topic_send_message(ends->topic[1], message, soon()), -ENOENT);
+		check_int(beam_topic_send_message(ends->topic[1], message, 0, soon()), -ENOENT);
 		close(fd);
 		beam_message_free(message);
 		ends->flow[0].received[ends->flow[0].n_received++] = ends->flow[0].accepted[0];
@@ -61,8 +61,8 @@ void attachments_sent_on(void)
 	if (!ends)
 		return;
 	flow_send(&ends->flow[0], ends->topic[0], SENDV, 100, 2);
-	if (beam_topic_receive(ends->topic[1], &message, soon()) == 1) {
-		r = beam_topic_send_message(ends->topic[1], message, soon());
+	if (beam_topic_receive(ends->topic[1], &message, 0, soon()) == 1) {
+		r = beam_topic_send_message(ends->topic[1], message, 0, soon());
 		if (!result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE)) {
 			check_int(beam_message_attachments(message), 2);
 			beam_message_free(message);

@@ -16,7 +16,7 @@ static beam_call *begin(struct ends *ends, size_t size, size_t n_fds)
 {
 	struct iovec iov = {bulk, size};
 	beam_call *call = NULL;
-	int r = beam_call_begin(&call, ends->topic[0], &iov, 1, attached, n_fds, soon());
+	int r = beam_call_begin(&call, ends->topic[0], &iov, 1, attached, n_fds, 0, soon());
 
 	check((r == 0) == (call != NULL));
 	result_of(r, 0, SENDING);
@@ -26,7 +26,7 @@ static beam_call *begin(struct ends *ends, size_t size, size_t n_fds)
 static beam_message *take(struct ends *ends, size_t size, size_t n_fds)
 {
 	beam_message *request = NULL;
-	int r = beam_topic_receive(ends->topic[1], &request, soon());
+	int r = beam_topic_receive(ends->topic[1], &request, 0, soon());
 
 	if (!result_of(r, 1, 0, RECEIVING))
 		return NULL;
@@ -52,7 +52,7 @@ static void answer(beam_message *request, size_t size, size_t n_fds, unsigned fl
 static bool receive(beam_call *call, size_t size, size_t n_fds)
 {
 	beam_message *reply = NULL;
-	int r = beam_call_receive(call, &reply, soon());
+	int r = beam_call_receive(call, &reply, 0, soon());
 
 	check((r == 1) == (reply != NULL));
 	if (!result_of(r, 1, 0, RECEIVING))
@@ -72,7 +72,7 @@ static void end(beam_call *call, int good)
 	beam_message *reply = NULL;
 	int r;
 
-	while ((r = beam_call_receive(call, &reply, soon())) == 1) {
+	while ((r = beam_call_receive(call, &reply, 0, soon())) == 1) {
 		check(!strict);
 		beam_message_free(reply);
 	}
@@ -88,10 +88,10 @@ static void *answer_and_fail(void *argument)
 	struct ends *ends = argument;
 	beam_message *request;
 
-	for (int i = 0; beam_topic_receive(ends->topic[1], &request, soon()) == 1; i++) {
+	for (int i = 0; beam_topic_receive(ends->topic[1], &request, 0, soon()) == 1; i++) {
 		check(beam_message_is_call(request));
-		result_of(i ? beam_message_reply_failure(request, CODE, "why", 3, soon())
-			    : beam_message_reply(request, "pong", 4, soon()),
+		result_of(i ? beam_message_reply_failure(request, CODE, "why", 3, 0, soon())
+			    : beam_message_reply(request, "pong", 4, 0, soon()),
 			  0, SENDING);
 		beam_message_free(request);
 	}
@@ -124,7 +124,7 @@ void a_call_and_its_reply(void)
 	if (!ends)
 		return;
 	thread = thread_spawn(answer_and_fail, ends);
-	if (result_of(beam_topic_call(ends->topic[0], "ping", 4, &reply, soon()), 1, RECEIVING, -ECANCELED))
+	if (result_of(beam_topic_call(ends->topic[0], "ping", 4, &reply, 0, soon()), 1, RECEIVING, -ECANCELED))
 		check_bytes(beam_message_data(reply), "pong", beam_message_size(reply));
 	beam_message_free(reply);
 	call = begin(ends, 4, 0);
@@ -134,7 +134,7 @@ void a_call_and_its_reply(void)
 		fd = beam_call_receive_fd(call);
 		result_of(fd >= 0 ? 0 : fd, 0, -EMFILE, -ENFILE, -ENOMEM);
 		reply = NULL;
-		if (result_of(beam_call_receive(call, &reply, soon()), -EREMOTEIO, 1, RECEIVING))
+		if (result_of(beam_call_receive(call, &reply, 0, soon()), -EREMOTEIO, 1, RECEIVING))
 			expect_failure(call);
 		beam_message_free(reply);
 		check_int(beam_call_cancel(call), 0);
@@ -171,7 +171,7 @@ void answers_of_every_kind(void)
 	call = begin(ends, 0, 0);
 	request = call ? take(ends, 0, 0) : NULL;
 	if (request)
-		result_of(beam_message_reply_failure(request, CODE, "why", 3, soon()), 0, SENDING);
+		result_of(beam_message_reply_failure(request, CODE, "why", 3, 0, soon()), 0, SENDING);
 	beam_message_free(request);
 	if (call)
 		end(call, -EREMOTEIO);
@@ -191,11 +191,11 @@ static void *serve(void *argument)
 	struct ends *ends = argument;
 	beam_message *request;
 
-	while (beam_topic_receive(ends->topic[1], &request, soon()) == 1) {
+	while (beam_topic_receive(ends->topic[1], &request, 0, soon()) == 1) {
 		size_t size = beam_message_size(request);
 
 		if (size == CANCELLED) {
-			int r = beam_message_reply(request, bulk, size, soon());
+			int r = beam_message_reply(request, bulk, size, 0, soon());
 
 			if (r != -ECANCELED)
 				result_of(r, 0, SENDING);
@@ -263,7 +263,7 @@ void calls_that_wait_in_the_buffer(void)
 
 		if (!calls[i])
 			continue;
-		while (beam_call_receive(calls[i], &reply, soon()) == 1)
+		while (beam_call_receive(calls[i], &reply, 0, soon()) == 1)
 			beam_message_free(reply);
 		end(calls[i], 0);
 	}

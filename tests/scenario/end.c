@@ -22,7 +22,7 @@ void topics_closed_and_opened_again(void)
 		flow_send(flow, ends->topic[0], SEND, 100, 0);
 		flow_send(flow, ends->topic[0], SEND, 200, 0);
 		check_int(beam_topic_close_send(ends->topic[0]), 0);
-		check_int(beam_topic_send(ends->topic[0], "late", 4, soon()) < 0, 1);
+		check_int(beam_topic_send(ends->topic[0], "late", 4, 0, soon()) < 0, 1);
 		r = flow_drain(flow, ends->topic[1]);
 		if (strict)
 			check_int(r, 0);
@@ -57,10 +57,10 @@ void a_topic_that_is_reset(void)
 	flow_receive(&ends->flow[0], ends->topic[1]);
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
 	check_int(beam_topic_close_receive(ends->topic[1]), 0);
-	check_int(beam_topic_receive(ends->topic[1], &message, BEAM_FOREVER), 0);
+	check_int(beam_topic_receive(ends->topic[1], &message, 0, BEAM_FOREVER), 0);
 	/* The window is full in the end, if RESET has not come before. */
 	do
-		r = beam_topic_send(ends->topic[0], ends, 4000, soon());
+		r = beam_topic_send(ends->topic[0], ends, 4000, 0, soon());
 	while (r == 0 && rounds++ < 2000);
 	ledger_result(r, -EPIPE, "a send after the reset",
 		      (const int[]){-EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, LEDGER_LAST});
@@ -77,7 +77,7 @@ static void send_until_refused(beam_topic *topic)
 	int r;
 
 	do
-		r = beam_topic_send(topic, payload, sizeof payload, soon());
+		r = beam_topic_send(topic, payload, sizeof payload, 0, soon());
 	while (r == 0);
 	ledger_result(r, -ECONNREFUSED, "a send that is refused",
 		      (const int[]){-EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, LEDGER_LAST});
@@ -135,7 +135,7 @@ static void close_with_messages(int side)
 		flow_send(flow, ends->topic[side], SEND, 100, 0);
 	flow_send(flow, ends->topic[side], SENDV, 100 << 10, 0);
 	closed = ends_close(ends->channel[side]);
-	r = beam_topic_send(ends->topic[side], "late", 4, soon());
+	r = beam_topic_send(ends->topic[side], "late", 4, 0, soon());
 	result_of(r, -EPIPE, -ECONNRESET, -ENOMEM);
 	r = flow_drain(flow, ends->topic[!side]);
 	if (strict)
@@ -227,15 +227,15 @@ void a_peer_that_dies(void)
 	int r;
 
 	if (lone_make_loosely(&lone)) {
-		r = beam_topic_send(lone.topic, "unread", 6, soon());
+		r = beam_topic_send(lone.topic, "unread", 6, 0, soon());
 		result_of(r, 0, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM);
 		close(lone.socket);
 		lone.socket = -1;
-		r = beam_topic_receive(lone.topic, &message, soon());
+		r = beam_topic_receive(lone.topic, &message, 0, soon());
 		result_of(r, -ECONNRESET, -EAGAIN, -ETIMEDOUT, -ENOMEM);
 		r = beam_channel_accept(lone.channel, &topic, soon());
 		result_of(r, -ECONNRESET, -EAGAIN, -ETIMEDOUT, -ENOMEM);
-		r = beam_topic_send(lone.topic, "late", 4, soon());
+		r = beam_topic_send(lone.topic, "late", 4, 0, soon());
 		result_of(r, -ECONNRESET, -EAGAIN, -ETIMEDOUT, -ENOMEM);
 		r = beam_channel_close(lone.channel, soon());
 		result_of(r, -ECONNRESET, -EAGAIN, -ETIMEDOUT, -ENOMEM);
@@ -252,7 +252,7 @@ void a_peer_that_breaks_the_protocol(void)
 
 	if (lone_make_loosely(&lone)) {
 		check_int(send(lone.socket, "this is no HELLO", 16, MSG_NOSIGNAL), 16);
-		r = beam_topic_receive(lone.topic, &message, soon());
+		r = beam_topic_receive(lone.topic, &message, 0, soon());
 		result_of(r, -EPROTO, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM);
 		check(r != -EPROTO || beam_channel_breach(lone.channel));
 		r = beam_channel_close(lone.channel, soon());

@@ -46,7 +46,7 @@ beam_deadline soon(void)
 {
 	beam_deadline least = beam_in_ms(stretch(strict ? LONG_MS : SHORT_MS));
 
-	return strict || least > run_until ? least : run_until;
+	return strict || least.ns > run_until.ns ? least : run_until;
 }
 
 /* Any error that was injected may be told, but for those that say only that a call is to be made again. */

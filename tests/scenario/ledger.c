@@ -143,7 +143,7 @@ static int send_message(beam_topic *topic, const unsigned char *bytes, size_t si
 
 	if (r < 0)
 		return r;
-	r = beam_topic_send_message(topic, message, deadline);
+	r = beam_topic_send_message(topic, message, 0, deadline);
 	if (r < 0) {
 		/* It is ours, and whole. */
 		check_int(beam_message_attachments(message), n_fds);
@@ -174,11 +174,11 @@ int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t s
 	int r = 0;
 
 	switch (way) {
-	case SEND: r = beam_topic_send(topic, bytes, size, deadline); break;
-	case SENDV: r = beam_topic_sendv(topic, iov, 3, descriptors(n_fds), n_fds, deadline); break;
+	case SEND: r = beam_topic_send(topic, bytes, size, 0, deadline); break;
+	case SENDV: r = beam_topic_sendv(topic, iov, 3, descriptors(n_fds), n_fds, 0, deadline); break;
 	case SEND_MESSAGE: r = send_message(topic, bytes, size, n_fds, deadline); break;
 	case SEND_MANY:
-		r = (int)beam_topic_send_many(topic, &item, 1, deadline);
+		r = (int)beam_topic_send_many(topic, &item, 1, 0, deadline);
 		check(r);
 		r = r == 1 ? 0 : r;
 		break;
@@ -203,7 +203,7 @@ ssize_t flow_send_many(struct flow *flow, beam_topic *topic, size_t n, size_t si
 	require(n && n <= sizeof items / sizeof *items);
 	for (size_t i = 0; i < n; i++)
 		items[i] = (struct beam_send_item){compose(flow->next++, size, n_fds), size, descriptors(n_fds), n_fds};
-	r = beam_topic_send_many(topic, items, n, soon());
+	r = beam_topic_send_many(topic, items, n, 0, soon());
 	check(r != 0 && r <= (ssize_t)n);
 	if (r <= 0)
 		result_of(r, (ssize_t)n, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM);
@@ -229,7 +229,7 @@ static void note_end(struct flow *flow, long long r)
 int flow_receive_until(struct flow *flow, beam_topic *topic, beam_deadline deadline)
 {
 	beam_message *message = NULL;
-	int r = beam_topic_receive(topic, &message, deadline);
+	int r = beam_topic_receive(topic, &message, 0, deadline);
 
 	check((r == 1) == (message != NULL));
 	if (message)
@@ -249,7 +249,7 @@ ssize_t flow_receive_many(struct flow *flow, beam_topic *topic, size_t n)
 	ssize_t r;
 
 	require(n && n <= sizeof messages / sizeof *messages);
-	r = beam_topic_receive_many(topic, messages, n, soon());
+	r = beam_topic_receive_many(topic, messages, n, 0, soon());
 	check(r <= (ssize_t)n);
 	for (ssize_t i = 0; i < r; i++)
 		flow_note(flow, messages[i]);
@@ -264,7 +264,7 @@ int flow_receive_into(struct flow *flow, beam_topic *topic, size_t capacity)
 	int fds[64], r;
 
 	require(buffer != NULL);
-	r = beam_topic_receive_into(topic, buffer, capacity, &size, fds, sizeof fds / sizeof *fds, &n_fds, soon());
+	r = beam_topic_receive_into(topic, buffer, capacity, &size, fds, sizeof fds / sizeof *fds, &n_fds, 0, soon());
 	if (r == 1) {
 		note_received(flow, buffer, size, n_fds);
 		for (size_t i = 0; i < n_fds; i++) {

@@ -58,7 +58,7 @@ void a_message_that_outlives_its_channel(void)
 	beam_channel_unref(ends->channel[0]);
 	check_string(beam_topic_name(ends->topic[0]), "topic");
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 300, 0);
-	r = beam_topic_receive(ends->topic[1], &message, soon());
+	r = beam_topic_receive(ends->topic[1], &message, 0, soon());
 	result_of(r, 1, -EAGAIN, -ETIMEDOUT, 0, -ECONNRESET, -ENOMEM);
 	check((r == 1) == (message != NULL));
 	/* What it came into is the ledger's to free. */

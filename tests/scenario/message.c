@@ -96,13 +96,13 @@ void a_buffer_sent_and_taken(void)
 
 	if (ends && result_of(beam_message_new(&message, "for you", 7), 0, -ENOMEM)) {
 		bool sent = result_of(beam_message_add_buffer(message, buffer), 0, -EBUSY, -ENOMEM, -EMFILE) &&
-			    result_of(beam_topic_send_message(ends->topic[0], message, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
-				      -ECONNRESET, -ENOMEM);
+			    result_of(beam_topic_send_message(ends->topic[0], message, 0, soon()), 0, -EAGAIN, -ETIMEDOUT,
+				      -EPIPE, -ECONNRESET, -ENOMEM);
 
 		if (!sent)
 			beam_message_free(message);
-		else if (result_of(beam_topic_receive(ends->topic[1], &received, soon()), 1, -EAGAIN, -ETIMEDOUT, -ECONNRESET,
-				   -ENOMEM))
+		else if (result_of(beam_topic_receive(ends->topic[1], &received, 0, soon()), 1, -EAGAIN, -ETIMEDOUT,
+				   -ECONNRESET, -ENOMEM))
 			take_and_look(received);
 		beam_message_free(received);
 	}

@@ -54,7 +54,7 @@ static void take_from(beam_topic *topic, const struct beam_channel_options *opti
 	beam_message *message = NULL;
 	beam_channel *taken = NULL;
 
-	if (!result_of(beam_topic_receive(topic, &message, soon()), 1, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM))
+	if (!result_of(beam_topic_receive(topic, &message, 0, soon()), 1, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM))
 		return;
 	check_int(beam_message_attachments(message), 1);
 	if (result_of(beam_message_take_channel(message, 0, &taken, options), 0, MAKING, -EACCES, -ENOTCONN))
@@ -71,7 +71,7 @@ void a_channel_sent_on_a_topic(void)
 
 	if (!ends)
 		return;
-	if (result_of(beam_topic_send_channel(ends->topic[0], "x", 1, &kept, &options, soon()), 0, MAKING, SENDING))
+	if (result_of(beam_topic_send_channel(ends->topic[0], "x", 1, &kept, &options, 0, soon()), 0, MAKING, SENDING))
 		take_from(ends->topic[1], &options);
 	else
 		check(!kept);
@@ -113,7 +113,7 @@ void messages_forwarded(void)
 	int accepted = from && to ? send_some(from) : 0;
 
 	for (int turns = 0; turns < TURNS && moved < (size_t)accepted; turns++) {
-		int r = beam_topic_forward(from->topic[1], to->topic[0], &held, (size_t)accepted - moved, &n, soon());
+		int r = beam_topic_forward(from->topic[1], to->topic[0], &held, (size_t)accepted - moved, &n, 0, soon());
 
 		moved += n;
 		result_of(r, 1, SENDING, -ENOENT);

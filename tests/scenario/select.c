@@ -24,7 +24,7 @@ static void expect(beam_select *select, const void *tag, unsigned what)
 		n = beam_select_wait(select, ready, 8, deadline);
 		for (ssize_t i = 0; i < n; i++)
 			told = told || (ready[i].tag == tag && ready[i].what == what);
-	} while (n > 0 && !told && now_ns() < deadline);
+	} while (n > 0 && !told && now_ns() < deadline.ns);
 	result_of(told ? 1 : n < 0 ? n : -ETIMEDOUT, 1, -ETIMEDOUT, -EAGAIN);
 }
 
@@ -47,7 +47,7 @@ static void select_all(beam_select *select, struct ends *ends)
 		beam_topic_unref(other);
 		check_int(beam_select_remove_channel(select, ends->channel[1]), 0);
 	}
-	if (result_of(beam_call_begin(&call, ends->topic[1], NULL, 0, NULL, 0, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
+	if (result_of(beam_call_begin(&call, ends->topic[1], NULL, 0, NULL, 0, 0, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
 		      -ECONNRESET, -ENOMEM)) {
 		if (added(beam_select_add_call(select, call, &call))) {
 			check_int(beam_call_cancel(call), 0);

@@ -80,7 +80,7 @@ static void *write_some(void *argument)
 	struct writer *writer = argument;
 
 	for (int i = 0; i < 60; i++) {
-		int r = beam_topic_send(writer->topic, "competing", 9, soon());
+		int r = beam_topic_send(writer->topic, "competing", 9, 0, soon());
 
 		writer->accepted += result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
 	}
@@ -108,7 +108,7 @@ void two_threads_on_one_topic(void)
 	for (int i = 0; i < 2; i++)
 		thread_wait(threads[i]);
 	beam_topic_close_send(ends->topic[0]);
-	while ((r = beam_topic_receive(ends->topic[1], &message, soon())) == 1) {
+	while ((r = beam_topic_receive(ends->topic[1], &message, 0, soon())) == 1) {
 		received++;
 		beam_message_free(message);
 	}

@@ -89,7 +89,7 @@ static bool was_late;
 
 static bool is_past(void)
 {
-	return now_ns() >= deadline;
+	return now_ns() >= deadline.ns;
 }
 
 /* The member that was told of goes, another one is ready, and time passes. */

@@ -79,7 +79,7 @@ static void finish(struct load *load, struct rng *rng, beam_message *message)
 
 static void give(struct load *load, struct rng *rng, beam_topic *topic, beam_message *message)
 {
-	if (usual(load, beam_topic_send_message(topic, message, shortly(rng))) == 0)
+	if (usual(load, beam_topic_send_message(topic, message, 0, shortly(rng))) == 0)
 		count(load->soak, SENT);
 	else
 		beam_message_free(message);
@@ -110,7 +110,7 @@ static void fetch(struct load *load, struct rng *rng)
 	beam_message *message;
 	long r;
 
-	while ((r = usual(load, beam_topic_receive(load->messages, &message, shortly(rng)))) == 1) {
+	while ((r = usual(load, beam_topic_receive(load->messages, &message, 0, shortly(rng)))) == 1) {
 		count(load->soak, RECEIVED);
 		finish(load, rng, message);
 	}
@@ -128,10 +128,10 @@ static void ask(struct load *load, struct rng *rng)
 	long r;
 
 	memset(payload, (int)(iov.iov_len % 251), iov.iov_len);
-	if (usual(load, beam_call_begin(&call, load->calls, &iov, 1, attached, rng_below(rng, 3), shortly(rng))) < 0)
+	if (usual(load, beam_call_begin(&call, load->calls, &iov, 1, attached, rng_below(rng, 3), 0, shortly(rng))) < 0)
 		return;
 	count(load->soak, CALLS);
-	while ((r = beam_call_receive(call, &reply, shortly(rng))) == 1) {
+	while ((r = beam_call_receive(call, &reply, 0, shortly(rng))) == 1) {
 		count(load->soak, ANSWERED);
 		finish(load, rng, reply);
 	}
@@ -149,17 +149,17 @@ static void serve(struct load *load, struct rng *rng)
 	struct iovec iov;
 	long r = 0;
 
-	if (usual(load, beam_topic_receive(load->calls, &request, shortly(rng))) != 1)
+	if (usual(load, beam_topic_receive(load->calls, &request, 0, shortly(rng))) != 1)
 		return;
 	iov = (struct iovec){(void *)(uintptr_t)beam_message_data(request), beam_message_size(request)};
 	if (rng_chance(rng, 20)) {
-		usual(load, beam_message_reply_failure(request, FAILURE, NULL, 0, shortly(rng)));
+		usual(load, beam_message_reply_failure(request, FAILURE, NULL, 0, 0, shortly(rng)));
 	} else if (rng_chance(rng, 80)) {
 		for (size_t n = rng_below(rng, STREAM); n && r == 0; n--)
 			r = usual(load, beam_message_replyv(request, &iov, 1, attached, rng_below(rng, 3), BEAM_REPLY_MORE,
 							    shortly(rng)));
 		if (r == 0)
-			usual(load, beam_message_reply(request, iov.iov_base, iov.iov_len, shortly(rng)));
+			usual(load, beam_message_reply(request, iov.iov_base, iov.iov_len, 0, shortly(rng)));
 	}
 	finish(load, rng, request);
 }
@@ -188,7 +188,7 @@ static void host(struct load *load, struct rng *rng)
 	count(load->soak, TOPICS);
 	if (rng_chance(rng, 30))
 		check_int(beam_topic_close_receive(topic), 0);
-	else if (usual(load, beam_topic_receive(topic, &message, shortly(rng))) == 1)
+	else if (usual(load, beam_topic_receive(topic, &message, 0, shortly(rng))) == 1)
 		finish(load, rng, message);
 	beam_topic_unref(topic);
 }

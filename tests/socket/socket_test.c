@@ -657,7 +657,7 @@ static void test_a_connection_waits_for_room_until_the_deadline(void)
 
 	check_int(socket_connect(address, SOCK_STREAM, deadline), -ETIMEDOUT);
 	check(deadline_passed(deadline));
-	check_int(socket_connect(address, SOCK_STREAM, 1), -ETIMEDOUT);
+	check_int(socket_connect(address, SOCK_STREAM, BEAM_DEADLINE(1)), -ETIMEDOUT);
 
 	for (int i = 0; i < 2; i++) {
 		thread = thread_spawn(accept_later, &listener);

@@ -69,7 +69,7 @@ static int answer(struct worker *worker, beam_message *message, const struct req
 		r = beam_message_replyv(message, iov, 3, &fd, request->attached, last ? 0 : BEAM_REPLY_MORE, soon());
 	}
 	if (!r && request->fails)
-		r = beam_message_reply_failure(message, CODE, &request->number, sizeof request->number, soon());
+		r = beam_message_reply_failure(message, CODE, &request->number, sizeof request->number, 0, soon());
 	(void)worker;
 	return r;
 }
@@ -81,7 +81,7 @@ static void *callee_run(void *argument)
 	beam_message *message;
 	int r;
 
-	while ((r = beam_topic_receive(topic, &message, BEAM_FOREVER)) == 1) {
+	while ((r = beam_topic_receive(topic, &message, 0, BEAM_FOREVER)) == 1) {
 		struct request request;
 
 		if (check_int(beam_message_size(message), sizeof request) && check(beam_message_is_call(message))) {
@@ -137,7 +137,7 @@ static void receive_all(struct worker *worker, beam_call *call, const struct req
 	int r = 1;
 
 	while (r == 1 && got < enough) {
-		r = beam_call_receive(call, &reply, some_time(worker));
+		r = beam_call_receive(call, &reply, 0, some_time(worker));
 		if (r == 1) {
 			check_reply(request, got++, reply);
 			beam_message_free(reply);
@@ -173,7 +173,7 @@ static void *caller_run(void *argument)
 		};
 		struct iovec iov = {&request, sizeof request};
 		beam_call *call = NULL;
-		int r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, some_time(worker));
+		int r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, 0, some_time(worker));
 
 		if (r == 0) {
 			atomic_fetch_add(&worker->pair->calls, 1);

@@ -61,7 +61,7 @@ static int sending_process(void *socket)
 
 		for (uint32_t i = 0; i < note.n; i++)
 			fds[i] = files[(note.first + i) % FILES];
-		require_int(beam_topic_sendv(topic, &iov, 1, fds, note.n, in_time()), 0);
+		require_int(beam_topic_sendv(topic, &iov, 1, fds, note.n, 0, in_time()), 0);
 	}
 	check_int(beam_topic_close_send(topic), 0);
 	check_int(beam_channel_close(channel, in_time()), 0);
@@ -120,7 +120,7 @@ static int receiving_process(void *socket)
 	table_limit(now.table);
 	require_int(beam_channel_from_fd(&channel, ((int *)socket)[0], NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "flood"), 0);
-	while ((r = beam_topic_receive(topic, &message, in_time())) == 1)
+	while ((r = beam_topic_receive(topic, &message, 0, in_time())) == 1)
 		use_message(&count, message);
 	check_int(r, 0);
 	check_int(count.lost, 0);

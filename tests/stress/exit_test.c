@@ -55,9 +55,9 @@ static void *send_burst(void *unused)
 	for (uint32_t i = 0; i < burst.messages && r == 0; i++) {
 		fill(payload, thread, i, burst.size);
 		if (burst.fds && i % burst.fds == 0)
-			r = beam_topic_sendv(topic, &iov, 1, &fd, 1, BEAM_FOREVER);
+			r = beam_topic_sendv(topic, &iov, 1, &fd, 1, 0, BEAM_FOREVER);
 		else
-			r = beam_topic_send(topic, payload, burst.size, BEAM_FOREVER);
+			r = beam_topic_send(topic, payload, burst.size, 0, BEAM_FOREVER);
 	}
 	if (r < 0)
 		give_up("send", r);
@@ -156,7 +156,7 @@ static void receive_burst(beam_topic *in, const struct burst *b)
 	beam_message *message;
 	int r;
 
-	while ((r = beam_topic_receive(in, &message, beam_in_ms(stretch(20000)))) > 0) {
+	while ((r = beam_topic_receive(in, &message, 0, beam_in_ms(stretch(20000)))) > 0) {
 		check_message(message, b, next);
 		beam_message_free(message);
 	}

@@ -67,7 +67,7 @@ static void take_message(struct receiver *r, unsigned topic, beam_message *messa
 static ssize_t receive_one(struct receiver *r, unsigned topic, beam_deadline deadline)
 {
 	beam_message *message;
-	int result = beam_topic_receive(r->side->topics[topic], &message, deadline);
+	int result = beam_topic_receive(r->side->topics[topic], &message, 0, deadline);
 
 	if (result > 0)
 		take_message(r, topic, message);
@@ -77,7 +77,7 @@ static ssize_t receive_one(struct receiver *r, unsigned topic, beam_deadline dea
 static ssize_t receive_many(struct receiver *r, unsigned topic, beam_deadline deadline)
 {
 	beam_message *messages[MANY];
-	ssize_t n = beam_topic_receive_many(r->side->topics[topic], messages, 1 + rng_below(&r->rng, MANY), deadline);
+	ssize_t n = beam_topic_receive_many(r->side->topics[topic], messages, 1 + rng_below(&r->rng, MANY), 0, deadline);
 
 	for (ssize_t i = 0; i < n; i++)
 		take_message(r, topic, messages[i]);
@@ -89,14 +89,14 @@ static ssize_t receive_into(struct receiver *r, unsigned topic, beam_deadline de
 {
 	size_t capacity = rng_chance(&r->rng, 30) ? rng_below(&r->rng, 256) : PAYLOAD_MAX, size = 0, n_fds = 0;
 	int fds[ATTACHMENTS_MAX];
-	int result =
-	    beam_topic_receive_into(r->side->topics[topic], r->buffer, capacity, &size, fds, ATTACHMENTS_MAX, &n_fds, deadline);
+	int result = beam_topic_receive_into(r->side->topics[topic], r->buffer, capacity, &size, fds, ATTACHMENTS_MAX, &n_fds,
+					     0, deadline);
 
 	if (result == -EMSGSIZE) {
 		side_check(r->side, size > capacity && size <= PAYLOAD_MAX && n_fds <= ATTACHMENTS_MAX,
 			   "receive_into: EMSGSIZE for %zu bytes in %zu, %zu attachments", size, capacity, n_fds);
 		result = beam_topic_receive_into(r->side->topics[topic], r->buffer, PAYLOAD_MAX, &size, fds, ATTACHMENTS_MAX,
-						 &n_fds, deadline);
+						 &n_fds, 0, deadline);
 	}
 	if (result <= 0)
 		return result;
@@ -126,8 +126,9 @@ static bool not_received(struct receiver *r, unsigned at, ssize_t result, beam_d
 		return true;
 	case -EAGAIN:
 	case -ETIMEDOUT:
-		return side_check(side, result == (deadline == BEAM_NOWAIT ? -EAGAIN : -ETIMEDOUT) && deadline != BEAM_FOREVER,
-				  "receive: %s for another deadline", errno_name((int)-result));
+		return side_check(
+		    side, result == (deadline.ns == BEAM_NOWAIT.ns ? -EAGAIN : -ETIMEDOUT) && deadline.ns != BEAM_FOREVER.ns,
+		    "receive: %s for another deadline", errno_name((int)-result));
 	case -ECONNRESET:
 		side_check(side, atomic_load(&side->theirs->killed), "receive: ECONNRESET of a peer that lives");
 		r->topics[at] = r->topics[--r->n_topics];
@@ -147,7 +148,7 @@ static bool turn(struct receiver *r)
 		struct pollfd item = {.fd = beam_topic_receive_fd(r->side->topics[r->topics[at]]), .events = POLLIN};
 
 		require(item.fd >= 0);
-		poll(&item, 1, deadline == BEAM_FOREVER ? -1 : deadline == BEAM_NOWAIT ? 0 : 5);
+		poll(&item, 1, deadline.ns == BEAM_FOREVER.ns ? -1 : deadline.ns == BEAM_NOWAIT.ns ? 0 : 5);
 	}
 	n = ways[rng_below(&r->rng, 3)](r, r->topics[at], deadline);
 

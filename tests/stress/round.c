@@ -110,11 +110,11 @@ void *loop_run(void *argument)
 
 		items[0].events = (short)beam_channel_loop_events(side->channel);
 		require_int(beam_channel_loop_deadline(side->channel, &deadline), 0);
-		left = deadline - now_ns();
+		left = deadline.ns - now_ns();
 		if (left > 0)
 			timeout = (struct timespec){left / 1000000000, (long)(left % 1000000000)};
 		items[0].revents = 0;
-		ppoll(items, 2, deadline == BEAM_FOREVER ? NULL : &timeout, NULL);
+		ppoll(items, 2, deadline.ns == BEAM_FOREVER.ns ? NULL : &timeout, NULL);
 	} while (beam_channel_dispatch(side->channel, items[0].revents) == 1);
 	return NULL;
 }
@@ -179,12 +179,12 @@ static void work(struct side *side)
 /* Who sends into the void is told so, by the send or by the flush after it. */
 static void check_loss_is_told(struct side *side, beam_topic *topic)
 {
-	int sent = beam_topic_send(topic, "x", 1, beam_in_ms(stretch(10000)));
+	int sent = beam_topic_send(topic, "x", 1, 0, beam_in_ms(stretch(10000)));
 	int flushed = beam_channel_flush(side->channel, beam_in_ms(stretch(10000)));
 
 	side_check(side, sent == -ECONNRESET || flushed == -ECONNRESET, "the peer is dead, but send says %d and flush %d", sent,
 		   flushed);
-	sent = beam_topic_send(topic, "x", 1, beam_in_ms(stretch(10000)));
+	sent = beam_topic_send(topic, "x", 1, 0, beam_in_ms(stretch(10000)));
 	side_check(side, sent == -ECONNRESET, "the peer is dead, but send says %d", sent);
 }
 

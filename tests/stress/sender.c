@@ -39,9 +39,9 @@ static ssize_t send_plain(struct sender *s, beam_topic *topic, const struct cont
 	size_t size = content_size(content);
 
 	if (content->head_size == 0)
-		return one(beam_topic_send(topic, content->body, size, deadline));
+		return one(beam_topic_send(topic, content->body, size, 0, deadline));
 	content_copy(content, s->flat);
-	return one(beam_topic_send(topic, s->flat, size, deadline));
+	return one(beam_topic_send(topic, s->flat, size, 0, deadline));
 }
 
 /* Cut at random places. */
@@ -57,7 +57,7 @@ static ssize_t send_pieces(struct sender *s, beam_topic *topic, const struct con
 		iov[n++] = (struct iovec){(void *)(uintptr_t)(content->body + at), piece};
 		at += piece;
 	}
-	return one(beam_topic_sendv(topic, iov, n, content->fds, content->n_fds, deadline));
+	return one(beam_topic_sendv(topic, iov, n, content->fds, content->n_fds, 0, deadline));
 }
 
 /* A message of our own, whose attachments are given or borrowed. */
@@ -74,7 +74,7 @@ static ssize_t send_message(struct sender *s, beam_topic *topic, const struct co
 		else
 			require_int(beam_message_give_fd(message, fcntl(content->fds[i], F_DUPFD_CLOEXEC, 0)), 0);
 	}
-	r = beam_topic_send_message(topic, message, deadline);
+	r = beam_topic_send_message(topic, message, 0, deadline);
 	if (r < 0) {
 		side_check(s->side, beam_message_attachments(message) == content->n_fds, "a message not sent lost attachments");
 		beam_message_free(message);
@@ -101,7 +101,7 @@ static ssize_t send_many(struct sender *s, unsigned topic, uint64_t number, size
 			used += size;
 		}
 	}
-	return beam_topic_send_many(s->side->topics[topic], items, i, deadline);
+	return beam_topic_send_many(s->side->topics[topic], items, i, 0, deadline);
 }
 
 /* From `number` on, at most `n`. */
@@ -158,8 +158,9 @@ static bool not_sent(struct sender *s, unsigned at, ssize_t error, beam_deadline
 	case -EAGAIN:
 	case -ETIMEDOUT:
 		atomic_fetch_add(&side->mine->timeouts, 1);
-		return side_check(side, error == (deadline == BEAM_NOWAIT ? -EAGAIN : -ETIMEDOUT) && deadline != BEAM_FOREVER,
-				  "send: %s for another deadline", errno_name((int)-error));
+		return side_check(
+		    side, error == (deadline.ns == BEAM_NOWAIT.ns ? -EAGAIN : -ETIMEDOUT) && deadline.ns != BEAM_FOREVER.ns,
+		    "send: %s for another deadline", errno_name((int)-error));
 	case -EPIPE:
 		drop_topic(s, at);
 		atomic_fetch_add(&side->mine->pipes, 1);
@@ -209,7 +210,7 @@ static void probe_reset_topics(struct side *side)
 		if (!atomic_load(&side->theirs->topic_reset_done[topic]) || atomic_load(&side->mine->topic_closed[topic]))
 			continue;
 		for (int i = 0; i < 512 && r == 0; i++)
-			r = beam_topic_send(side->topics[topic], bytes, sizeof bytes, beam_in_ms(stretch(10000)));
+			r = beam_topic_send(side->topics[topic], bytes, sizeof bytes, 0, beam_in_ms(stretch(10000)));
 		side_check(side, r == -EPIPE || (r == -ECONNRESET && atomic_load(&side->theirs->killed)),
 			   "send on topic %u, which was reset: %d, not EPIPE", topic, r);
 	}

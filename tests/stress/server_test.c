@@ -156,7 +156,7 @@ static void await_replies(struct rng *rng, beam_call *call, size_t size)
 	uint32_t code;
 	long r;
 
-	while ((r = beam_call_receive(call, &reply, shortly(rng))) == 1) {
+	while ((r = beam_call_receive(call, &reply, 0, shortly(rng))) == 1) {
 		check_int(beam_message_size(reply), size);
 		check_payload(reply);
 		beam_message_free(reply);
@@ -179,21 +179,21 @@ static void ask(struct rng *rng, const struct end *end)
 	int r;
 
 	if (rng_chance(rng, 30)) {
-		if (beam_topic_call(end->calls, payload, iov.iov_len, &reply, shortly(rng)) == 1) {
+		if (beam_topic_call(end->calls, payload, iov.iov_len, &reply, 0, shortly(rng)) == 1) {
 			check_int(beam_message_size(reply), iov.iov_len);
 			beam_message_free(reply);
 			count(ANSWERED);
 		}
 		return;
 	}
-	if (check_usual(beam_call_begin(&call, end->calls, &iov, 1, &attached, rng_chance(rng, 20), shortly(rng))) < 0)
+	if (check_usual(beam_call_begin(&call, end->calls, &iov, 1, &attached, rng_chance(rng, 20), 0, shortly(rng))) < 0)
 		return;
 	count(CALLS);
 	await_replies(rng, call, iov.iov_len);
 	if (rng_chance(rng, 20)) {
 		check_int(beam_call_cancel(call), 0);
 		/* Unless its last reply came just before: then it stays as it is. Nothing more is waited for in either case. */
-		while ((r = beam_call_receive(call, &reply, BEAM_NOWAIT)) == 1)
+		while ((r = beam_call_receive(call, &reply, 0, BEAM_NOWAIT)) == 1)
 			beam_message_free(reply);
 		check(r != -EAGAIN);
 	}
@@ -217,7 +217,7 @@ static void answer(struct rng *rng, beam_message *request)
 	}
 	switch (rng_below(rng, 4)) {
 	case 0: break; /* thrown away */
-	case 1: r = beam_message_reply_failure(request, FAILURE, NULL, 0, shortly(rng)); break;
+	case 1: r = beam_message_reply_failure(request, FAILURE, NULL, 0, 0, shortly(rng)); break;
 	case 2:
 		for (unsigned i = 0; i < STREAM && r == 0; i++)
 			r = beam_message_replyv(request, &iov, 1, &attached, rng_chance(rng, 20), BEAM_REPLY_MORE,
@@ -225,7 +225,7 @@ static void answer(struct rng *rng, beam_message *request)
 		/* fall through */
 	case 3:
 		if (r == 0)
-			r = beam_message_reply(request, iov.iov_base, iov.iov_len, shortly(rng));
+			r = beam_message_reply(request, iov.iov_base, iov.iov_len, 0, shortly(rng));
 		break;
 	}
 	if (!is_answered(r))
@@ -237,7 +237,7 @@ static void serve(struct rng *rng, const struct end *end)
 {
 	beam_message *request;
 
-	if (check_usual(beam_topic_receive(end->calls, &request, shortly(rng))) != 1)
+	if (check_usual(beam_topic_receive(end->calls, &request, 0, shortly(rng))) != 1)
 		return;
 	answer(rng, request);
 	beam_message_free(request);
@@ -248,7 +248,7 @@ static void post(struct rng *rng, const struct end *end)
 	unsigned char payload[PAYLOAD_MAX];
 	struct iovec iov = {payload, make(rng, payload)};
 
-	if (check_usual(beam_topic_sendv(end->messages, &iov, 1, &attached, rng_chance(rng, 20), shortly(rng))) == 0)
+	if (check_usual(beam_topic_sendv(end->messages, &iov, 1, &attached, rng_chance(rng, 20), 0, shortly(rng))) == 0)
 		count(SENT);
 }
 
@@ -256,7 +256,7 @@ static void fetch(struct rng *rng, const struct end *end)
 {
 	beam_message *message;
 
-	while (check_usual(beam_topic_receive(end->messages, &message, shortly(rng))) == 1) {
+	while (check_usual(beam_topic_receive(end->messages, &message, 0, shortly(rng))) == 1) {
 		check_payload(message);
 		beam_message_free(message);
 		count(RECEIVED);

@@ -59,7 +59,7 @@ static int send_numbered(beam_topic *topic, size_t size, unsigned n_fds, uint32_
 {
 	struct iovec iov[2] = {{&number, sizeof number}, {payload, size - sizeof number}};
 
-	return beam_topic_sendv(topic, iov, 2, fds, n_fds, deadline);
+	return beam_topic_sendv(topic, iov, 2, fds, n_fds, 0, deadline);
 }
 
 /* As many as go. Then the others begin, and while they send, this goes on trying. */
@@ -139,7 +139,7 @@ static uint32_t receive_all(beam_topic *topic, size_t size, unsigned n_fds)
 	uint32_t n = 0;
 	int r;
 
-	while ((r = beam_topic_receive(topic, &message, BEAM_FOREVER)) > 0)
+	while ((r = beam_topic_receive(topic, &message, 0, BEAM_FOREVER)) > 0)
 		check_message(message, size, n_fds, n++);
 	check_int(r, 0);
 	return n;

@@ -27,10 +27,10 @@ static void *receive_all(void *unused)
 
 	(void)unused;
 	must(read);
-	while (beam_topic_receive(topics[1], &message, BEAM_FOREVER) == 1) {
+	while (beam_topic_receive(topics[1], &message, 0, BEAM_FOREVER) == 1) {
 		memcpy(read, beam_message_data(message), beam_message_size(message));
 		if (beam_message_is_call(message))
-			must(beam_message_reply(message, read, 1, BEAM_FOREVER) == 0);
+			must(beam_message_reply(message, read, 1, 0, BEAM_FOREVER) == 0);
 		beam_message_free(message);
 	}
 	free(read);
@@ -41,7 +41,7 @@ static void call(const char *payload, size_t size)
 {
 	beam_message *reply;
 
-	must(beam_topic_call(topics[0], payload, size, &reply, BEAM_FOREVER) == 1);
+	must(beam_topic_call(topics[0], payload, size, &reply, 0, BEAM_FOREVER) == 1);
 	must(*(const char *)beam_message_data(reply) == *payload);
 	beam_message_free(reply);
 }
@@ -58,7 +58,7 @@ static void *send_many(void *unused)
 		if (i % 5 == 0)
 			call(payload, size);
 		else
-			must(beam_topic_send(topics[0], payload, size, BEAM_FOREVER) == 0);
+			must(beam_topic_send(topics[0], payload, size, 0, BEAM_FOREVER) == 0);
 		free(payload);
 	}
 	return NULL;

@@ -110,7 +110,8 @@ static int copy(int from, bool sized, int to)
 	ssize_t n;
 
 	for (;;) {
-		int r = sized ? beam_in_ms(0) < options.deadline ? 0 : -ETIMEDOUT : wait_readable(from, -1, options.deadline);
+		int r = sized ? beam_deadline_poll_ms(options.deadline) ? 0 : -ETIMEDOUT
+			      : wait_readable(from, -1, options.deadline);
 		if (r < 0)
 			return r;
 		n = sized ? pread(from, bytes, sizeof bytes, at) : read(from, bytes, sizeof bytes);

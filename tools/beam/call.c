@@ -30,7 +30,7 @@ static int print_replies(beam_channel *channel, beam_topic *topic, beam_call *ca
 	beam_message *message;
 	int code = CODE_DONE, r;
 
-	while ((r = beam_call_receive(call, &message, options.deadline)) > 0) {
+	while ((r = beam_call_receive(call, &message, 0, options.deadline)) > 0) {
 		int flaw = output_messages(topic, false, &message, 1);
 		if (flaw != CODE_DONE)
 			code = flaw;
@@ -56,7 +56,7 @@ static int call_once(beam_channel *channel, struct input *input, const int *fds)
 	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
 	if (r >= 0) {
 		progress_begin_in_one("sending", size);
-		r = beam_call_begin(&call, topic, &payload, 1, fds, options.n_sources, options.deadline);
+		r = beam_call_begin(&call, topic, &payload, 1, fds, options.n_sources, 0, options.deadline);
 		progress_end();
 	}
 	if (r < 0)

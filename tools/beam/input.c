@@ -19,17 +19,10 @@ static int input_wait_for(int fd, short events, int stop, beam_deadline deadline
 	struct pollfd waited[] = {{.fd = fd, .events = events}, {.fd = stop, .events = POLLIN}};
 
 	for (;;) {
-		struct timespec time, *left = NULL;
-		int64_t ns = deadline - beam_in_ms(0);
-		if (deadline != BEAM_FOREVER) {
-			time = (struct timespec){.tv_sec = ns > 0 ? ns / 1000000000 : 0,
-						 .tv_nsec = ns > 0 ? (long)(ns % 1000000000) : 0};
-			left = &time;
-		}
-		int n = ppoll(waited, 2, left, NULL);
+		int n = poll(waited, 2, beam_deadline_poll_ms(deadline));
 		if (n > 0)
 			return waited[1].revents ? -ECANCELED : 0;
-		if (n == 0)
+		if (n == 0 && beam_deadline_poll_ms(deadline) == 0)
 			return -ETIMEDOUT;
 		if (errno != EINTR)
 			return -errno;

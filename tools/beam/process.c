@@ -287,9 +287,9 @@ static int process_run(size_t room, const struct request *request, struct input 
 static void process_reply(beam_message *request, int status, const struct input *output)
 {
 	beam_deadline deadline = beam_in_ms(REPLY_MS);
-	int r = status == 0 ? beam_message_reply(request, output->data, output->end, deadline)
+	int r = status == 0 ? beam_message_reply(request, output->data, output->end, 0, deadline)
 			    : beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION + (uint32_t)status, output->data,
-							 output->end, deadline);
+							 output->end, 0, deadline);
 
 	if (r < 0 && r != -EPIPE && r != -ECONNRESET && r != -ECANCELED)
 		say_unsent(output->channel, r, options.arguments[0]);

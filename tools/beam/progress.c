@@ -47,12 +47,12 @@ static void show(beam_deadline now)
 {
 	fprintf(stderr, "\r%s: %.1f MiB", progress.what, mebibytes(progress.done));
 	if (progress.in_one)
-		fprintf(stderr, ", %lld s", (long long)((now - progress.begun) / 1000000000));
+		fprintf(stderr, ", %lld s", (long long)((now.ns - progress.begun.ns) / 1000000000));
 	else if (progress.total >= progress.done)
 		fprintf(stderr, " of %.1f, %d%%", mebibytes(progress.total),
 			(int)((double)progress.done * 100 / (double)progress.total));
-	if (!progress.in_one && now > progress.begun)
-		fprintf(stderr, ", %.1f MiB/s", mebibytes(progress.done) / ((double)(now - progress.begun) / 1e9));
+	if (!progress.in_one && now.ns > progress.begun.ns)
+		fprintf(stderr, ", %.1f MiB/s", mebibytes(progress.done) / ((double)(now.ns - progress.begun.ns) / 1e9));
 	fputs("\033[K", stderr);
 	fflush(stderr);
 }
@@ -62,8 +62,8 @@ static void show_if_due(void)
 {
 	beam_deadline now;
 
-	if (progress.active && progress.done >= LARGE && (now = beam_in_ms(0)) >= progress.next) {
-		progress.next = now + PERIOD_NS;
+	if (progress.active && progress.done >= LARGE && (now = beam_in_ms(0)).ns >= progress.next.ns) {
+		progress.next.ns = now.ns + PERIOD_NS;
 		progress.shown = true;
 		show(now);
 	}
@@ -111,7 +111,7 @@ static void begin(const char *what, uint64_t total, uint64_t done)
 	progress.done = done;
 	progress.in_one = done > 0;
 	progress.begun = beam_in_ms(0);
-	progress.next = progress.begun + (done > 0 ? PERIOD_NS : 0);
+	progress.next.ns = progress.begun.ns + (done > 0 ? PERIOD_NS : 0);
 	progress.active = isatty(STDERR_FILENO);
 	progress.shown = false;
 	if (progress.active)

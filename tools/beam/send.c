@@ -13,7 +13,7 @@ static int send_each_line(beam_topic *topic, struct input *input)
 	input->progress = true;
 	progress_begin("sending", 0);
 	while ((r = input_line(input, &line, &size)) > 0)
-		if ((r = beam_topic_send(topic, line, size, options.deadline)) < 0)
+		if ((r = beam_topic_send(topic, line, size, 0, options.deadline)) < 0)
 			break;
 	progress_end();
 	return r < 0 ? input_say(input, r, options.arguments[0]) : CODE_DONE;
@@ -29,7 +29,7 @@ static int send_one(beam_topic *topic, struct input *input, const int *fds)
 
 	if (r >= 0) {
 		progress_begin_in_one("sending", size);
-		r = beam_topic_sendv(topic, &payload, 1, fds, options.n_sources, options.deadline);
+		r = beam_topic_sendv(topic, &payload, 1, fds, options.n_sources, 0, options.deadline);
 		progress_end();
 	}
 	return r < 0 ? input_say(input, r, options.arguments[0]) : CODE_DONE;

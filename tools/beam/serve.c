@@ -64,7 +64,7 @@ static void *receive(void *argument)
 	struct work *work = argument, *next;
 	beam_message *message;
 
-	while (beam_topic_receive(work->topic, &message, BEAM_FOREVER) > 0) {
+	while (beam_topic_receive(work->topic, &message, 0, BEAM_FOREVER) > 0) {
 		if (!(next = work_new(work->channel, work->topic, message)))
 			continue;
 		next->room = processes_wait();

@@ -33,7 +33,7 @@ static ssize_t stream_write_some(int fd, const char *bytes, size_t size)
 {
 	int r = 0;
 
-	if (options.deadline != BEAM_FOREVER) {
+	if (beam_deadline_poll_ms(options.deadline) >= 0) {
 		/* A pipe that can be written takes so much without blocking. */
 		size = size < PIPE_BUF ? size : PIPE_BUF;
 		r = wait_writable(fd, options.deadline);

@@ -79,7 +79,7 @@ static void *print_topic(void *argument)
 	ssize_t n;
 
 	free(argument);
-	while ((n = beam_topic_receive_many(printer.topic, messages, AT_ONCE, options.deadline)) > 0) {
+	while ((n = beam_topic_receive_many(printer.topic, messages, AT_ONCE, 0, options.deadline)) > 0) {
 		int code = output_messages(printer.topic, options.n_arguments != 1, messages, (size_t)n);
 		pthread_mutex_lock(&talk->lock);
 		/* What could not be saved is no reason to hear no more. */
@@ -141,7 +141,7 @@ static void *talk_lines(void *argument)
 	int r;
 
 	while ((r = input_line(&talk->input, &line, &size)) > 0)
-		if ((r = beam_topic_send(talk->topics[0], line, size, options.deadline)) < 0)
+		if ((r = beam_topic_send(talk->topics[0], line, size, 0, options.deadline)) < 0)
 			break;
 	beam_topic_close_send(talk->topics[0]);
 	ended(talk, &talk->reading, r);
