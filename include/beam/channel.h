@@ -396,7 +396,7 @@ BEAM_API int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_d
  */
 BEAM_API const char *beam_channel_breach(beam_channel *channel);
 
-/** Counters of a channel or of a topic, since it was made. */
+/** Counters of a channel or of a topic, since it was made; and what waits now. */
 struct beam_statistics {
 	/** Messages, payload bytes and attachments accepted for sending. */
 	uint64_t messages_sent;
@@ -416,6 +416,12 @@ struct beam_statistics {
 	uint64_t messages_queued;
 	uint64_t bytes_queued;
 	uint64_t attachments_queued;
+	/** Senders that wait now: for credit, which receivers give, or for their turn on the topic; for the id of a call, of which the
+	 *  other side takes only so many at once; for room in the socket or the outgoing buffer. Each is counted once: who needs
+	 *  an id and credit waits for the id. */
+	uint64_t waiting_for_credit;
+	uint64_t waiting_for_call;
+	uint64_t waiting_for_room;
 };
 
 /**

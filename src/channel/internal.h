@@ -129,8 +129,9 @@ struct beam_channel {
 	bool read_over, peer_goodbye;
 	/* The connection broke with messages on their way that had been accepted. */
 	bool truncated;
-	/* Outboxes with a descriptor that shows whether there is room. */
+	/* Outboxes with a descriptor that shows whether there is room; senders of all outboxes that wait for room. */
 	struct list rooms;
+	unsigned waiting_for_room;
 	/* When the thread is to try again what failed for want of memory or descriptors in flight; how long it waits then. */
 	beam_deadline retry_at;
 	int64_t retry_after;
@@ -188,6 +189,8 @@ struct outbox {
 	/* Readable while a small message would not wait; among the channel's rooms if it has a descriptor. */
 	struct level room;
 	struct list of_rooms;
+	/* Senders that have credit and wait for room, or for another that writes. */
+	unsigned waiting_for_room;
 };
 
 struct beam_topic {

@@ -8,6 +8,36 @@
 #include <socket/socket.h>
 #include <string.h>
 
+/* ---- Waiting ------------------------------------------------------------------------------------------------------ */
+
+static void count_waiting(struct sending *s, bool waits)
+{
+	unsigned change = waits ? 1 : (unsigned)-1;
+
+	s->outbox->waiting_for_room += change;
+	s->channel->waiting_for_room += change;
+}
+
+static int wait_for_turn(struct sending *s, bool for_room, beam_deadline deadline)
+{
+	int r;
+
+	count_waiting(s, true);
+	r = write_wait(s->channel, for_room, deadline);
+	count_waiting(s, false);
+	return r;
+}
+
+static int wait_for_socket(struct sending *s)
+{
+	int r;
+
+	count_waiting(s, true);
+	r = write_poll(s->channel, baton_kick(s->channel), s->deadline);
+	count_waiting(s, false);
+	return r;
+}
+
 /* ---- Sending ------------------------------------------------------------------------------------------------------------------- */
 
 int sending_append(struct sending *s)
@@ -82,8 +112,7 @@ int sending_write(struct sending *s)
 				continue;
 			return r;
 		}
-		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
-						 : write_poll(channel, baton_kick(channel), s->deadline);
+		r = deadline_passed(s->deadline) ? deadline_error(s->deadline) : wait_for_socket(s);
 		if (r == 1 || (r == 0 && !sending_state(channel, own->outlet)) || channel->broken)
 			continue;
 		/* The deadline, or a close. A message whose last frame has begun will be completed from the reserve: it counts as sent. */
@@ -130,7 +159,7 @@ static int send_frame(struct sending *s)
 			return r;
 		}
 		if (channel->writing) {
-			r = write_wait(channel, tx_own_size(&s->message.own) <= TX_LARGE && !s->unkept, s->deadline);
+			r = wait_for_turn(s, tx_own_size(&s->message.own) <= TX_LARGE && !s->unkept, s->deadline);
 			if (r < 0)
 				return r;
 			if (!r)
@@ -143,7 +172,7 @@ static int send_frame(struct sending *s)
 		if (r != -EINPROGRESS)
 			return r;
 		until = deadline_earlier(s->deadline, deadline_in(channel->retry_after ? channel->retry_after : 1000 * 1000));
-		r = write_wait(channel, false, until);
+		r = wait_for_turn(s, false, until);
 		if (r == 1)
 			write_release(channel);
 		write_try_again(channel);

@@ -333,6 +333,15 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 
 /* ---- Statistics ---------------------------------------------------------------------------------------------------------------- */
 
+/* Of an outbox, or of all, if it is NULL. The tx_lock is not held. */
+static void add_waiting(struct beam_channel *channel, const struct outbox *outbox, struct beam_statistics *sum)
+{
+	pthread_mutex_lock(&channel->tx_lock);
+	tx_count_waiting(&channel->tx, outbox ? &outbox->outlet : NULL, &sum->waiting_for_credit, &sum->waiting_for_call);
+	sum->waiting_for_room = outbox ? outbox->waiting_for_room : channel->waiting_for_room;
+	pthread_mutex_unlock(&channel->tx_lock);
+}
+
 int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t size)
 {
 	WITHOUT_CANCELLATION;
@@ -343,6 +352,7 @@ int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t
 	if (channel_foreign(topic->channel))
 		return -ECHILD;
 	add_statistics(topic, &sum);
+	add_waiting(topic->channel, &topic->outbox, &sum);
 	options_give(ret, size, &sum, sizeof sum);
 	return 0;
 }
@@ -406,6 +416,7 @@ int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, 
 	sum.messages_received += atomic_load_explicit(&channel->replies_taken, memory_order_relaxed);
 	sum.bytes_received += atomic_load_explicit(&channel->reply_bytes_taken, memory_order_relaxed);
 	sum.attachments_received += atomic_load_explicit(&channel->reply_attachments_taken, memory_order_relaxed);
+	add_waiting(channel, NULL, &sum);
 	sum.attachments_lost = atomic_load_explicit(&channel->attachments_lost, memory_order_relaxed);
 	options_give(ret, size, &sum, sizeof sum);
 	return 0;

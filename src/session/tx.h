@@ -329,6 +329,8 @@ static inline bool tx_charge_plain(struct outlet *outlet, size_t size)
 /* Stands in the line for another reason: HELLO has not come. */
 void tx_wait(struct tx *tx, struct outlet *outlet, struct tx_claim *claim);
 void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim);
+/* How many stand in the line to send on an outlet, or in all, if it is NULL: those who wait for the id of a call, and the others. */
+void tx_count_waiting(const struct tx *tx, const struct outlet *outlet, uint64_t *ret_for_credit, uint64_t *ret_for_call);
 /* Wakes those who can go on. */
 void tx_wake_ready(struct tx *tx);
 /* Wakes all who wait to send on an outlet, or all, if it is NULL. */
