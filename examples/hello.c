@@ -16,8 +16,8 @@ static int say_hello(int socket)
 	if (beam_channel_from_fd(&channel, socket, NULL) < 0 || beam_topic_open(&log, channel, "log") < 0)
 		return 1;
 	int file = open("/proc/version", O_RDONLY);
-	int r = beam_topic_sendv(log, &payload, 1, &file, 1, 0, beam_in_ms(1000));
-	close(file); /* ours still: it was borrowed */
+	/* Beam closes the file when it has gone. */
+	int r = beam_topic_sendv(log, &payload, 1, &file, 1, BEAM_SEND_GIVE_FDS, beam_in_ms(1000));
 	beam_topic_unref(log);
 	beam_channel_unref(channel); /* what was sent arrives, even if the program ends now */
 	return r < 0;

@@ -83,6 +83,18 @@ BEAM_API void beam_topic_set_user_data(beam_topic *topic, void *data);
 /** @return the pointer that was set last; NULL if none was, and for NULL. Also in a forked child */
 BEAM_API void *beam_topic_user_data(const beam_topic *topic);
 
+/** Flags of the functions that send attachments by their numbers: beam_topic_sendv(), beam_topic_send_many(), beam_call_begin() and
+ *  beam_message_replyv(), which has a flag of its own besides. */
+enum beam_send_flags {
+	/**
+	 * The descriptors are given away: on success they are the library's, which closes them when they have gone; on any
+	 * error all of them are still the caller's. Nothing is duplicated. Closing may last, and takes place in a thread of the
+	 * library. A descriptor that the library holds is close-on-exec, and may have become so if the send fails. One that is given twice
+	 * by one call is -EINVAL.
+	 */
+	BEAM_SEND_GIVE_FDS = 2,
+};
+
 /**
  * Sends a message of bytes.
  *
@@ -109,9 +121,10 @@ BEAM_API int beam_topic_send(beam_topic *topic, const void *data, size_t size, u
  * @param fds       borrowed: duplicated if the message has to wait in the buffer; where no descriptor is free for that, the
  *                  call itself waits until it is the message's turn
  * @param n_fds     how many; at most the other side's message_attachments
+ * @param flags     0, or BEAM_SEND_GIVE_FDS
  *
  * As beam_topic_send(); besides
- * @retval -EINVAL  a NULL with a count, more than IOV_MAX buffers
+ * @retval -EINVAL  a NULL with a count, more than IOV_MAX buffers, a descriptor that is given twice
  * @retval -E2BIG   more attachments than the other side accepts
  * @retval -EBADF   a descriptor is not open
  * @retval -EMFILE  with BEAM_NOWAIT: it had to wait in the buffer, and no descriptor is free for the duplicate
@@ -146,6 +159,8 @@ struct beam_send_item {
  *
  * @param items  borrowed
  * @param n      how many; 0 does nothing and gives 0
+ * @param flags  0, or BEAM_SEND_GIVE_FDS: the descriptors of the messages that were sent are the library's, those of the others still
+ *               the caller's. If one is given twice, by one item or by two, nothing is sent
  * @return how many were sent, from the first on: less than `n` if the deadline passed or the next one failed; the errors of
  *         beam_topic_sendv() if the first was not sent
  */

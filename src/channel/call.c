@@ -173,9 +173,11 @@ int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov,
 	struct sending s;
 	int r;
 
-	if (!ret || !topic || flags)
+	if (!ret || !topic || (flags & ~(unsigned)BEAM_SEND_GIVE_FDS))
 		return -EINVAL;
 	r = sending_prepare(&s, topic->channel, &topic->outbox, iov, n_iov, fds, n_fds, deadline);
+	if (!r && flags)
+		r = sending_give(&s);
 	if (r < 0)
 		return r;
 	call = call_new(topic->channel);
@@ -270,9 +272,9 @@ int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_messa
 	beam_call *call = NULL;
 	int r;
 
-	if (!ret)
+	if (!ret || flags)
 		return -EINVAL;
-	r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, flags, deadline);
+	r = beam_call_begin(&call, topic, &iov, 1, NULL, 0, 0, deadline);
 	if (r < 0)
 		return r;
 	r = beam_call_receive(call, ret, 0, deadline);

@@ -129,6 +129,8 @@ struct beam_channel {
 	bool read_over, peer_goodbye;
 	/* The connection broke with messages on their way that had been accepted. */
 	bool truncated;
+	/* Callers have given descriptors that stood in the buffer: their last close may be the library's. */
+	bool was_given;
 	/* Outboxes with a descriptor that shows whether there is room; senders of all outboxes that wait for room. */
 	struct list rooms;
 	unsigned waiting_for_room;

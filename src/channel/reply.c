@@ -104,12 +104,14 @@ bool beam_message_is_call(const beam_message *message)
 }
 
 static int reply_send(beam_message *message, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, uint8_t flags,
-		      beam_deadline deadline)
+		      bool give, beam_deadline deadline)
 {
 	struct request *request = request_of(message->call);
 	struct sending s;
 	int r = sending_prepare(&s, request->channel, &request->outbox, iov, n_iov, fds, n_fds, deadline);
 
+	if (!r && give)
+		r = sending_give(&s);
 	s.message.flags = flags;
 	return r < 0 ? r : sending_send(&s);
 }
@@ -119,16 +121,18 @@ int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n
 {
 	WITHOUT_CANCELLATION;
 
-	if (!beam_message_is_call(request) || (flags & ~(unsigned)BEAM_REPLY_MORE))
+	if (!beam_message_is_call(request) || (flags & ~(unsigned)(BEAM_REPLY_MORE | BEAM_SEND_GIVE_FDS)))
 		return -EINVAL;
-	return reply_send(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : TX_LAST, deadline);
+	return reply_send(request, iov, n_iov, fds, n_fds, flags & BEAM_REPLY_MORE ? 0 : TX_LAST, flags & BEAM_SEND_GIVE_FDS,
+			  deadline);
 }
 
 int beam_message_reply(beam_message *request, const void *data, size_t size, unsigned flags, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 
-	return beam_message_replyv(request, &iov, 1, NULL, 0, flags, deadline);
+	/* There is nothing to give. */
+	return flags & BEAM_SEND_GIVE_FDS ? -EINVAL : beam_message_replyv(request, &iov, 1, NULL, 0, flags, deadline);
 }
 
 /* A failure of a code alone is owed, as credit is: it never waits. */
@@ -161,5 +165,5 @@ int beam_message_reply_failure(beam_message *request, uint32_t code, const void 
 	if (!size)
 		return fail_plainly(request_of(request->call), code);
 	put_u32(bytes, code);
-	return reply_send(request, iov, 2, NULL, 0, TX_LAST | TX_FAILED, deadline);
+	return reply_send(request, iov, 2, NULL, 0, TX_LAST | TX_FAILED, false, deadline);
 }

@@ -45,6 +45,14 @@ int sending_append(struct sending *s)
 	struct tx_own *own = &s->message.own;
 	int duplicates[TX_ATTACHMENTS_MAX];
 
+	/* Every descriptor that the library holds is close-on-exec; and one that is not open is the caller's mistake. */
+	for (unsigned i = 0; s->loose && i < own->n_fds; i++) {
+		int r = socket_close_on_exec(own->fds[i]);
+
+		if (r < 0)
+			return r;
+	}
+	s->channel->was_given |= s->loose;
 	if (s->given || !own->n_fds) {
 		tx_append(&s->channel->tx, own, own->fds);
 		s->taken = s->given && own->n_fds;

@@ -20,8 +20,8 @@ struct sending {
 	struct outbox *outbox;
 	beam_deadline deadline;
 	struct tx_message message;
-	/* The descriptors are the message's, to be taken rather than duplicated; taken. */
-	bool given, taken;
+	/* The descriptors are to be taken rather than duplicated: they are a message's, or `loose`, given by their numbers; taken. */
+	bool given, loose, taken;
 	/* It may take several frames. */
 	bool large;
 	/* There is no descriptor for a duplicate: the frame is not put into the buffer, but written from the caller's own. */
@@ -64,6 +64,11 @@ int sending_charge(struct sending *s);
 int sending_frames(struct sending *s);
 /* The end of a message that was charged: sent, or, with a negative result, not begun. Returns the result. */
 int sending_end(struct sending *s, int result);
+/* The descriptors are given by their numbers: they are the library's if the message goes, and else the caller's as before.
+ * -EINVAL: one of them stands there twice. */
+int sending_give(struct sending *s);
+/* True if one of these descriptors stands there twice. They are put in order. */
+bool sending_repeats(int *fds, size_t n);
 /* From credit to the last frame, with its lock. */
 int sending_send(struct sending *s);
 

@@ -6,10 +6,17 @@
 #include <channel/internal.h>
 #include <channel/tuning.h>
 
-static void close_all(const int *fds, unsigned n)
+/* Of a duplicate the close is seldom the last, and so does not last. Of what was given it may well be. The lock is given up meanwhile. */
+static void close_spent(struct beam_channel *channel, const int *fds, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++)
+	bool was_given = channel->was_given;
+
+	pthread_mutex_unlock(&channel->tx_lock);
+	if (was_given)
+		reaper_close(fds, n);
+	for (unsigned i = 0; !was_given && i < n; i++)
 		close(fds[i]);
+	pthread_mutex_lock(&channel->tx_lock);
 }
 
 void write_nudge(struct beam_channel *channel)
@@ -45,11 +52,8 @@ static void drop_pending(struct beam_channel *channel)
 
 	if (channel->tx.losses.messages != lost)
 		channel->truncated = true;
-	if (n) {
-		pthread_mutex_unlock(&channel->tx_lock);
-		close_all(spent, n);
-		pthread_mutex_lock(&channel->tx_lock);
-	}
+	if (n)
+		close_spent(channel, spent, n);
 }
 
 static enum tx_failure failure_of(int error, unsigned n_fds)
@@ -114,9 +118,9 @@ enum written write_batch(struct beam_channel *channel, struct tx_own *own, int *
 
 		list_init(&unasked);
 		list_splice(&unasked, &tx->unasked);
-		/* Closing may take its time; the right is still ours. */
+		/* The right is still ours. */
+		close_spent(channel, spent, n_spent);
 		pthread_mutex_unlock(&channel->tx_lock);
-		close_all(spent, n_spent);
 		calls_unasked(&unasked);
 		pthread_mutex_lock(&channel->tx_lock);
 	}

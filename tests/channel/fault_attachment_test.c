@@ -29,6 +29,21 @@ static void test_attachments_that_are_sent_on(void)
 	sweep_attached(attachments_sent_on);
 }
 
+static void test_attachments_that_are_given_by_number(void)
+{
+	sweep_attached(attachments_given_by_number);
+}
+
+static void test_attachments_that_are_given_and_wait_in_the_buffer(void)
+{
+	sweep_attached(attachments_given_in_the_buffer);
+}
+
+static void test_attachments_that_are_given_to_calls(void)
+{
+	sweep_attached(attachments_given_to_calls);
+}
+
 static void test_attachments_that_wait_in_the_buffer(void)
 {
 	needs_descriptors(1024);
@@ -103,6 +118,9 @@ static const struct test tests[] = {
     TEST(test_attachments_that_are_borrowed_and_given),
     TEST(test_attachments_that_are_taken_and_left),
     TEST(test_attachments_that_are_sent_on),
+    TEST(test_attachments_that_are_given_by_number),
+    TEST(test_attachments_that_are_given_and_wait_in_the_buffer),
+    TEST(test_attachments_that_are_given_to_calls),
     TEST(test_attachments_that_wait_in_the_buffer),
     TEST(test_credit_for_attachments_comes_back),
     TEST(test_attachments_of_large_messages),
