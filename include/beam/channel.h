@@ -287,6 +287,7 @@ BEAM_API void *beam_channel_user_data(const beam_channel *channel);
  * @retval -ECONNRESET, -EPROTO, -ENOMEM  The connection had ended with this error. Accepted
  *                  messages may be lost.
  * @retval -EPIPE   The peer had closed the channel. Accepted messages may be lost.
+ * @retval -EIO     As for beam_channel_flush(). The notice to the peer has been sent all the same.
  * @retval -EINVAL  `channel` is NULL.
  * @retval -ECHILD  This is a forked child.
  */
@@ -316,9 +317,10 @@ BEAM_API int beam_channel_abort(beam_channel *channel);
  * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
  * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The connection has ended. Accepted messages may be
  *                  lost.
- * @retval others   A message accepted earlier was dropped because the kernel refused its descriptor
- *                  (-EINVAL, -EPERM, …). This is reported once, here or by the next send on the
- *                  topic.
+ * @retval -EIO     The kernel has everything except messages that were dropped because it refused
+ *                  one of their descriptors. beam_channel_losses() reports how many and why. Each
+ *                  loss is reported once here or by beam_channel_close(), whether or not it has
+ *                  been reported to a sender (topic.h).
  * @retval -EINVAL  `channel` is NULL.
  * @retval -ECHILD  This is a forked child.
  */
@@ -443,7 +445,7 @@ BEAM_API int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_d
  */
 BEAM_API const char *beam_channel_breach(beam_channel *channel);
 
-/** The counters of a channel or of a topic since its creation. */
+/** The counters of a channel or of a topic since its creation, and what is waiting now. */
 struct beam_statistics {
 	/** Messages, payload bytes and attachments that were accepted for sending. */
 	uint64_t messages_sent;
@@ -463,6 +465,12 @@ struct beam_statistics {
 	uint64_t messages_queued;
 	uint64_t bytes_queued;
 	uint64_t attachments_queued;
+	/** Senders that wait now: for credit, which receivers give, or for their turn on the topic; for the id of a call, of which the
+	 *  other side takes only so many at once; for room in the socket or the outgoing buffer. Each is counted once: who needs
+	 *  an id and credit waits for the id. */
+	uint64_t waiting_for_credit;
+	uint64_t waiting_for_call;
+	uint64_t waiting_for_room;
 };
 
 /**
@@ -474,6 +482,27 @@ struct beam_statistics {
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, size_t size) BEAM_CHECKED;
+
+/** What was accepted for sending and then lost, since the channel or the topic was made. */
+struct beam_losses {
+	/** Messages of which the kernel did not take everything: `messages_lost` of struct beam_statistics. */
+	uint64_t messages;
+	/** Why the first of them was lost, and why the last: what the kernel said of a descriptor (-EBADF, -EINVAL, -EPERM), or
+	 *  how the channel ended (-EPIPE, -ECONNRESET, -EPROTO, -ENOMEM). 0: none was. */
+	int first_error;
+	int last_error;
+};
+
+/**
+ * What was lost of a channel: of all topics, those included that were released, and of replies.
+ * Asking changes nothing: any number of times, from any thread, also when the channel has ended.
+ *
+ * @param ret   takes as many fields as fit
+ * @param size  sizeof(struct beam_losses), so that the struct may grow
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as above
+ */
+BEAM_API int beam_channel_losses(beam_channel *channel, struct beam_losses *ret, size_t size) BEAM_CHECKED;
 
 BEAM_END
 
