@@ -61,16 +61,18 @@ BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message *
  * with it: others go on. A message of more than 64 KiB keeps the thread that sends it until the socket
  * has it.
  *
- * Calls are sent on as other messages are, with their attachments, and then the router passes back what comes of each: replies, also
- * several, and failures with their code and text. If the caller cancels its call or goes, the call is cancelled at the callee. If the
- * callee drops it, closes the topic or goes, it fails at the caller as *dropped*. Each call is on its own: a caller that does not
- * take its replies holds up no other call, but for replies of more than 64 KiB, each of which keeps the thread that sends it until the
- * caller takes it or the deadline of beam_router_run() passes. At most two replies of a call wait in the router, and its callee waits
- * then. How many calls are in flight the options `calls` of the channels on both sides limit. If a target takes no more calls now, the
- * source waits.
+ * A call is sent on as any other message is, with its attachments, and the router passes back
+ * what comes of it: one reply or several, or a failure with its code and text. If the caller
+ * cancels its call or goes, the call is cancelled at the callee. If the callee drops the call,
+ * closes the topic or goes, the call fails at the caller as *dropped*. Each call is on its own.
+ * If a caller does not take its replies, at most two of them wait in the router, then the callee
+ * waits, and other calls go on. A reply of more than 64 KiB is the exception: it keeps the thread
+ * that sends it until the caller has taken it or the deadline of beam_router_run() passes. The
+ * options `calls` of the channels on both sides limit how many calls are in flight. If a target
+ * takes no more now, the source waits.
  *
- * A call that was sent on does not depend on the topic that it came on any more, nor on that topic being a source: it ends by itself.
- * Its request is kept until then, without its attachments.
+ * A call that was sent on goes on when its topic ends or is removed. Its request is kept until the
+ * call ends, without its attachments.
  *
  * It works in the threads that run it, any number; routes and sources may be added and removed
  * meanwhile, by handlers too. A router holds handles of its sources until they have ended or are
@@ -150,9 +152,9 @@ BEAM_API int beam_router_new(beam_router **ret) BEAM_CHECKED;
 BEAM_API beam_router *beam_router_ref(beam_router *router);
 
 /**
- * Releases a handle. With the last one routes and sources are released; a message that waits for room is freed, and calls that were sent
- * on are cancelled at the callee and fail as *dropped* at the caller. No thread may be in
- * beam_router_run() then but with a handle of its own.
+ * Releases a handle. With the last one routes and sources are released. A message that waits for
+ * room is freed. Calls that were sent on are cancelled at their callees and fail as *dropped* at
+ * their callers. No thread may be in beam_router_run() then but with a handle of its own.
  *
  * @param router  NULL is allowed and does nothing
  * @return NULL
@@ -255,9 +257,11 @@ struct beam_router_failure {
 	beam_channel *channel;
 	/** That of the source; NULL with `request`. */
 	void *tag;
-	/** If this is not NULL, `message` is a reply to a call that was sent on, and could not be passed back. This is the call's request,
-	 *  without its attachments, and the caller's: to be answered, best by beam_message_reply_failure(), and freed. Freed without an
-	 *  answer the call fails as *dropped*. `topic` and `channel` are NULL. At the callee the call is cancelled. */
+	/** If this is not NULL, `message` is a reply to a call that was sent on, and could not
+	 *  be passed back. This is the call's request, without its attachments, and the
+	 *  caller's: to be answered, best by beam_message_reply_failure(), and freed. If it is
+	 *  freed without an answer the call fails as *dropped*. `topic` and `channel` are NULL.
+	 *  At the callee the call is cancelled. */
 	beam_message *request;
 };
 
@@ -283,13 +287,17 @@ enum beam_router_flags {
  *
  * With a message in `ret` that could not be delivered
  * @retval -EHOSTUNREACH  no route wants it
- * @retval others         those of beam_topic_send_message() (-EPIPE, -ECONNREFUSED, -EMSGSIZE, -ENOENT: it lost an attachment on arrival),
- *                        of a call those of beam_call_begin(), those of beam_topic_open(), or what the handler said
+ * @retval others         those of beam_topic_send_message() (-EPIPE, -ECONNREFUSED, -EMSGSIZE,
+ *                        -ENOENT: it lost an attachment on arrival; -EIO: messages sent on before
+ *                        were lost, and this one can be sent again), of a call those of
+ *                        beam_call_begin(), those of beam_topic_open(), or what the handler said
  *
- * With a call in `ret`, `request`, whose reply could not be passed back
- * @retval -EMSGSIZE, -E2BIG  the caller accepts no such reply
+ * With a reply in `ret`, and the call in `request`
+ * @retval -EMSGSIZE, -E2BIG  the caller's side accepts no such reply
  * @retval -ENOENT        the reply had lost an attachment when it arrived
- * @retval others         those of beam_message_reply_message(); not -ECANCELED, -EPIPE and -ECONNRESET: the caller is gone then
+ * @retval -EIO           replies that were passed back before were lost
+ * @retval others         those of beam_message_reply_message(), but for -ECANCELED, -EPIPE and
+ *                        -ECONNRESET: the caller is gone then, and nothing is reported
  *
  * With a source that has ended
  * @retval -ECONNRESET, -EPROTO, -ENOMEM  as in channel.h. Topics of a source channel end without a

@@ -2,19 +2,19 @@
 /*
  * Calls that are sent on. What comes of them is passed back to whoever called.
  *
- * A reply says whether it is the last. So before one is passed back the next is taken. If nothing is there then, and
- * no end, another reply or a failure will come, as the last reply and the end of a call come together. Each call has
- * at most two replies here.
+ * A reply says whether it is the last. So before one is passed back the next is taken. If nothing
+ * is there then, and no end, another reply or a failure will come, as the last reply and the end of
+ * a call come together. Each call has at most two replies here.
  *
- * However a call ends, its source is freed, and with it the call and the message that asked. If the callee has not
- * ended the call it learns that it was cancelled. If the caller has not got all of its answer it learns that the call
- * was dropped.
+ * However a call ends, its source is freed, and with it the call and the message that asked. If the
+ * callee has not ended the call it learns that it was cancelled. If the caller has not got all of
+ * its answer it learns that the call was dropped.
  */
 #include <base/sys.h>
 #include <errno.h>
 #include <relay/internal.h>
 
-/* ---- Out ---------------------------------------------------------------------------------------- */
+/* ---- Out ------------------------------------------------------------------------------------- */
 
 /* The attachments of a call, still its own, and their number. */
 static int borrow_fds(const beam_message *request, int **ret, size_t *ret_n)
@@ -69,9 +69,10 @@ int call_send_on(struct beam_router *router, struct source *source, beam_topic *
 	return 0;
 }
 
-/* ---- Waiting ------------------------------------------------------------------------------------ */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
-/* For a reply or the end of either side; or for room for a reply, which the caller's end shows too. */
+/* For a reply or the end of either side; or for room for a reply, which the caller's end shows
+ * too. */
 int call_watch(struct beam_router *router, struct source *source)
 {
 	int r;
@@ -100,7 +101,7 @@ void call_unwatch(struct beam_router *router, struct source *source)
 	beam_select_remove_message(router->select, source->request, BEAM_SELECT_CANCELLED);
 }
 
-/* ---- Back --------------------------------------------------------------------------------------- */
+/* ---- Back ------------------------------------------------------------------------------------ */
 
 /* Passes on the reply in hand, without waiting, but for what is large and has room. */
 static int pass_reply(struct source *source, unsigned flags, beam_deadline deadline)
@@ -131,11 +132,13 @@ static int pass_failure(struct source *source, beam_deadline deadline)
 	return beam_message_reply_failure(source->request, code, NULL, 0, 0, BEAM_NOWAIT);
 }
 
-/* After what could not be passed on: what it waits for, or that it has ended; and what the user is to be told. */
+/* After what could not be passed on: what it waits for, or that it has ended; and what the user
+ * is to be told. */
 static int call_wait_or_end(struct source *source, int r)
 {
 	if (r == -EAGAIN || r == -ETIMEDOUT) {
-		/* Where there is room, but not enough, asking for room would be answered at once. */
+		/* Where there is room, but not enough, asking for room would be answered at
+		 * once. */
 		source->for_room = !source->by_room;
 		source->state = source->by_room ? SOURCE_STALLED : SOURCE_IDLE;
 		return 0;

@@ -32,7 +32,8 @@ static void source_release(struct source *source)
 	ways_free(source);
 	beam_message_free(source->held);
 	beam_message_free(source->next);
-	/* Whom the call went to is told that nobody wants its replies, and whom it came from that it was dropped. */
+	/* Whom the call went to is told that nobody wants its replies, and whom it came from
+	 * that it was dropped. */
 	beam_call_unref(source->call);
 	beam_message_free(source->request);
 	beam_topic_unref(source->target);

@@ -69,7 +69,7 @@
 #ifndef LITTLE
 #define LITTLE 1
 #endif
-/* The topic's window, and how much of it and of what is lent the reader withholds: inlet_withhold(), shared_due(). */
+/* The topic's window, and how much of it and of what is lent the reader withholds: inlet_withhold(), control_shared_due(). */
 #define WINDOW 4
 #define WITHHOLD 2
 #define WITHHOLD_PART 4

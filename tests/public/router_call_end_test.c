@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls that a router sends on: how they end when a side is slow or goes, and when the router does. */
+/* Calls that a router sends on: how they end when a side is slow or goes, and when the router
+ * does. */
 #include <public/router_calls.h>
 
 enum { SILENT = 20, PART = 1000, LARGE = 200 << 10 };

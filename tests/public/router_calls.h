@@ -9,7 +9,8 @@
 
 enum { THREADS = 3, CODE = BEAM_FAILURE_APPLICATION + 7 };
 
-/* Calls on in.topic[0] come to the router, which has in.topic[1] as its source, and leave by out.channel[0]. */
+/* Calls on in.topic[0] come to the router, which has in.topic[1] as its source, and leave by
+ * out.channel[0]. */
 static struct ends in, out;
 static beam_router *router;
 static char tag;

@@ -160,7 +160,8 @@ static bool add_routes(beam_router *router, struct ends *from, struct ends *to, 
 	       result_of(beam_router_add_channel(router, from->channel[1], from), 0, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC);
 }
 
-/* True if a message could not be delivered. A router whose sources have not ended runs until its deadline. */
+/* True if a message could not be delivered. A router whose sources have not ended runs until its
+ * deadline. */
 static bool run_for_a_moment(beam_router *router)
 {
 	struct beam_router_failure failure = {0};
@@ -234,7 +235,7 @@ void messages_by_routes(void)
 		ends_release(to, 0);
 }
 
-/* ---- Calls by routes -------------------------------------------------------------------------------------------------------------- */
+/* ---- Calls by routes ------------------------------------------------------------------------- */
 
 /* What is sent, which has an attachment each. */
 static struct iovec word = {"words", 5};
@@ -263,7 +264,8 @@ static void answer(beam_router *router, beam_topic *topic)
 	beam_message_free(request);
 }
 
-/* Both replies. After a fault there may be one of them: of the first the kernel may refuse the attachment, after it was taken. */
+/* Both replies. After a fault there may be one of them: of the first the kernel may refuse the
+ * attachment, after it was taken. */
 static void receive_answer(beam_router *router, beam_call *call)
 {
 	int r = -EAGAIN, replies = 0;
