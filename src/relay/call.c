@@ -171,13 +171,13 @@ static int call_step(struct source *source, beam_deadline deadline)
 	return 0;
 }
 
-int turn_of_call(struct beam_router *router, struct source *source, beam_deadline deadline)
+int turn_of_call(struct source *source, beam_deadline deadline)
 {
 	int r = 0;
 
 	source->for_room = false;
 	source->state = source->cancelled ? SOURCE_ENDED : SOURCE_READY;
-	for (int i = 0; i < TURN && source->state == SOURCE_READY && !router->stopped; i++)
+	for (int i = 0; i < TURN && source->state == SOURCE_READY; i++)
 		r = call_step(source, deadline);
 	return r;
 }

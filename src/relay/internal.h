@@ -165,7 +165,7 @@ int call_send_on(struct beam_router *router, struct source *source, beam_topic *
 int call_watch(struct beam_router *router, struct source *source);
 void call_unwatch(struct beam_router *router, struct source *source);
 /* Its turn: replies are passed on. */
-int turn_of_call(struct beam_router *router, struct source *source, beam_deadline deadline);
+int turn_of_call(struct source *source, beam_deadline deadline);
 
 /* Lets go of the ways of routes that were removed, the lock is held; of all. */
 void ways_forget(struct beam_router *router, struct source *source);

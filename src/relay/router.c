@@ -254,7 +254,7 @@ static int router_take_turn(struct beam_router *router, struct source *source, s
 	int r;
 
 	pthread_mutex_unlock(&router->lock);
-	r = source->call    ? turn_of_call(router, source, deadline)
+	r = source->call    ? turn_of_call(source, deadline)
 	    : source->topic ? turn_of_topic(router, source, deadline)
 			    : turn_accept(router, source);
 	if (r < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Calls that a router sends on: what the callee answers is what the caller gets. */
+#include <fcntl.h>
 #include <public/router_calls.h>
 
 enum { STREAM = 300, CALLERS = 6, CALLS = 60, FLOOD = 400, UNANSWERED = 200, BULK = (1 << 20) + 1 };
@@ -133,6 +134,30 @@ static void test_attachments_go_both_ways(void)
 	beam_call_unref(call);
 	close(file);
 	close(other);
+	end_running();
+}
+
+static void test_what_a_call_carries_is_not_kept_by_the_router(void)
+{
+	struct pollfd item = {.events = POLLIN};
+	beam_message *request;
+	beam_call *call = NULL;
+	int fds[2];
+
+	begin_running();
+	require_int(pipe2(fds, O_CLOEXEC), 0);
+	require_int(beam_call_begin(&call, in.topic[0], NULL, 0, &fds[1], 1, 0, soon()), 0);
+	close(fds[1]);
+	request = take_request();
+	close(beam_message_take_fd(request, 0));
+	/* Nobody has the other end any more, though the call goes on. */
+	item.fd = fds[0];
+	check_int(poll(&item, 1, stretch(20000)), 1);
+	reply_text(request, "answer", 0);
+	beam_message_free(request);
+	expect_reply(call, "answer");
+	beam_call_unref(call);
+	close(fds[0]);
 	end_running();
 }
 
@@ -370,6 +395,7 @@ static const struct test tests[] = {
     TEST(test_several_replies_come_back_in_order_and_the_last_is_the_last),
     TEST(test_many_replies_that_wait_come_in_turns),
     TEST(test_attachments_go_both_ways),
+    TEST(test_what_a_call_carries_is_not_kept_by_the_router),
     TEST(test_large_calls_and_replies_go_on_too),
     TEST(test_a_failure_comes_back_with_its_code_and_text),
     TEST(test_of_a_failure_whose_text_the_caller_does_not_accept_the_code_comes_back),
