@@ -70,9 +70,10 @@ static void test_a_call_for_which_there_is_no_memory_is_handed_back(void)
 		beam_call *call;
 
 		begin_calls(&scene);
+		settle(&scene.in);
+		settle(&scene.out);
 		call = call_with(&scene, NULL, 0);
 		check_within(20000, queued(scene.in.topic[1]) == 1);
-		settle(&scene.out);
 		fault_only(FAULT(SYS_CALLOC));
 		fault_at(n, ENOMEM, FAULT_ONCE);
 		check_int(beam_router_run(scene.router, &failure, 0, soon()), -ENOMEM);
