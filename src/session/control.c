@@ -38,7 +38,9 @@ static void granted(_Atomic uint64_t *counter, uint32_t more)
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_release);
 }
 
-/* Of the channel and nothing else. They come first but for one OPEN: there is room. */
+/* Of the channel and nothing else: at most so many bytes, for which there is room. */
+enum { CHANNEL_FRAMES = 5 * FRAME_HEADER + FRAME_CREDIT_BODY };
+
 static void control_channel(struct tx *tx, size_t *size)
 {
 	if (control_shared_due(tx)) {
@@ -163,16 +165,26 @@ size_t control_make(struct tx *tx, const struct tx_own *own)
 {
 	size_t size = 0;
 	struct list *link, *next;
+	bool settles;
 
 	if (tx->goodbye_sent)
 		return 0;
 	if (own && own->outlet->open_due)
 		control_open(tx, &size, own->outlet);
-	control_channel(tx, &size);
+	settles = tx->due_attachments && control_shared_due(tx);
+	if (settles)
+		list_splice(&tx->due_inlets, &tx->late_inlets);
+	else
+		control_channel(tx, &size);
 	for (link = tx->due_inlets.next; link != &tx->due_inlets; link = next) {
 		next = link->next;
 		if (!control_inlet(tx, &size, list_entry(link, struct inlet, due)))
 			return size;
+	}
+	if (settles) {
+		if (TX_CONTROL - size < CHANNEL_FRAMES)
+			return size;
+		control_channel(tx, &size);
 	}
 	for (link = tx->due_outlets.next; link != &tx->due_outlets; link = next) {
 		next = link->next;

@@ -40,7 +40,8 @@ struct inlet {
 	/* Why the request was dropped after it had been accepted. */
 	int error;
 	uint32_t due_bytes, due_attachments, due_pool;
-	bool reset_due;
+	/* What is due may wait: it is among tx's late inlets, if it is among any. */
+	bool late, reset_due;
 	enum reset_reason reason;
 
 	/* The owner's: rx and tx pass it on. */
@@ -66,19 +67,20 @@ void inlet_open(struct inlet *inlet, uint32_t bytes, uint32_t attachments);
 void inlet_withhold(struct inlet *inlet, uint32_t bytes, uint32_t attachments, uint32_t message_attachments);
 
 /*
- * A message was taken. True if what is withheld is to be returned now, by tx_return_withheld().
+ * A message was taken. True if tx_return_withheld() is to be called, which decides when it goes.
  *
- * Only the topic's own senders can need its bytes and its attachments, and what may be withheld is never all that they
- * need. Other topics can need the pool's bytes, so these never wait. The sender counts the attachments that a topic has
- * not been given back against that topic, so none wait while it says that it is short of them (`wanted`).
+ * Only the topic's own senders can need its bytes and its attachments, and what may be withheld is
+ * never all that they need. Other topics can need the pool's bytes, so these never wait. Attachments
+ * never wait here: they must be back with their topic when they are back with the channel.
  */
-static inline bool inlet_took(struct inlet *inlet, const struct beam_message *message, bool wanted)
+static inline bool inlet_took(struct inlet *inlet, const struct beam_message *message)
 {
-	inlet->withheld_bytes += message->cost - message->overdraft;
+	/* Of a topic that is closed nobody needs the bytes. */
+	if (!inlet->closed)
+		inlet->withheld_bytes += message->cost - message->overdraft;
 	inlet->withheld_attachments += message->n_fds;
 	inlet->withheld_pool += message->overdraft;
-	return inlet->withheld_pool || inlet->withheld_bytes >= inlet->withhold_bytes ||
-	       inlet->withheld_attachments > (wanted ? 0 : inlet->withhold_attachments);
+	return inlet->withheld_pool || inlet->withheld_bytes >= inlet->withhold_bytes || inlet->withheld_attachments;
 }
 
 /* Tables of objects by id, from 1 on: makes room up to `id`, which is within `most`, and for some more. Returns where the table is now;

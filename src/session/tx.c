@@ -33,6 +33,7 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	list_init(&tx->claims);
 	list_init(&tx->unnamed);
 	list_init(&tx->due_inlets);
+	list_init(&tx->late_inlets);
 	list_init(&tx->due_outlets);
 	list_init(&tx->unasked);
 	atomic_init(&tx->granted_pool, own->pool_bytes);
@@ -369,8 +370,21 @@ const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason)
 
 /* ---- Answers -------------------------------------------------------------------------------------------------------------- */
 
+/* What is due of an inlet goes with the next batch, or with the next attachments of the channel. */
+static void make_inlet_due(struct tx *tx, struct inlet *inlet, bool now)
+{
+	if (now && inlet->late)
+		list_remove(&inlet->due);
+	if (list_linked(&inlet->due))
+		return;
+	inlet->late = !now;
+	list_append(now ? &tx->due_inlets : &tx->late_inlets, &inlet->due);
+}
+
 void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments, uint32_t pool)
 {
+	bool late;
+
 	if (!bytes && !attachments && !pool)
 		return;
 	if (inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed)) {
@@ -380,7 +394,9 @@ void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t atta
 	inlet->due_bytes += bytes;
 	inlet->due_attachments += attachments;
 	inlet->due_pool += pool;
-	make_due(&tx->due_inlets, &inlet->due);
+	late = !inlet->due_pool && inlet->due_bytes < inlet->withhold_bytes &&
+	       inlet->due_attachments <= inlet->withhold_attachments;
+	make_inlet_due(tx, inlet, !late || atomic_load_explicit(&tx->wanted, memory_order_relaxed));
 }
 
 void tx_return_withheld(struct tx *tx, struct inlet *inlet)
@@ -402,7 +418,7 @@ void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason
 	inlet->reason = reason;
 	tx_return_pool(tx, inlet->due_pool);
 	inlet->due_bytes = inlet->due_attachments = inlet->due_pool = 0;
-	make_due(&tx->due_inlets, &inlet->due);
+	make_inlet_due(tx, inlet, true);
 }
 
 /* ---- The end of a message ---------------------------------------------------------------------------------------------- */

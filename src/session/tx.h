@@ -209,6 +209,13 @@ struct tx {
 
 	/* What is due. */
 	struct list due_inlets, due_outlets;
+	/*
+	 * Inlets whose credit may wait, but not for longer than attachments of the channel do. A
+	 * sender takes what its topics hold and what is free for all that was lent. If an attachment
+	 * went back to the channel before its topic had it back, it would count twice, and topics
+	 * that nobody drains would get more than their share.
+	 */
+	struct list late_inlets;
 	/* Calls whose request was accepted and then refused by the kernel, with the error; told by tx_tell_unasked(). Their ids are free. */
 	struct list unasked;
 	uint32_t due_pool, due_attachments;

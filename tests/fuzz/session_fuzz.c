@@ -181,7 +181,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 /* Taken and thrown away: its credit goes back, or is withheld for a while. */
 static void return_credit(struct inlet *inlet, const struct beam_message *message)
 {
-	if (inlet_took(inlet, message, tx.wanted))
+	if (inlet_took(inlet, message))
 		tx_return_withheld(&tx, inlet);
 }
 
@@ -273,10 +273,6 @@ static void on_want(void *owner, uint32_t until)
 {
 	(void)owner;
 	tx_wanted(&tx, until);
-	for (uint32_t id = 1; id <= rx.capacity_inlets; id++) {
-		if (rx.inlets[id] && rx.inlets[id]->withheld_attachments)
-			tx_return_withheld(&tx, rx.inlets[id]);
-	}
 }
 
 static void on_returned(void *owner, uint32_t attachments)

@@ -308,17 +308,8 @@ static void on_want(void *owner, uint32_t until)
 	struct sim_side *side = owner;
 
 	sim_event(side, SIM_WANTS, "hears that attachments are wanted, until %u are granted", until);
-	tx_wanted(&side->tx, until);
-	if (sim_breaks(side->sim, SIM_BREAK_WITHHOLD)) {
-		side->tx.wanted = false;
-		return;
-	}
-	for (uint32_t id = 1; id <= side->rx.capacity_inlets; id++) {
-		struct inlet *inlet = side->rx.inlets[id];
-
-		if (inlet && inlet->owner && inlet->withheld_attachments)
-			tx_return_withheld(&side->tx, inlet);
-	}
+	if (!sim_breaks(side->sim, SIM_BREAK_WITHHOLD))
+		tx_wanted(&side->tx, until);
 }
 
 static void on_returned(void *owner, uint32_t attachments)
