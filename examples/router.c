@@ -61,8 +61,9 @@ static int run(beam_router *router)
 	do {
 		r = beam_router_run(router, &failure, BEAM_ROUTER_UNTIL_ENDED, beam_in_ms(10000));
 		if (failure.message)
-			printf("dropped: %s: %s\n", beam_topic_name(failure.topic), strerror(-r));
+			printf("dropped: %s: %s\n", failure.request ? "a reply" : beam_topic_name(failure.topic), strerror(-r));
 		beam_message_free(failure.message);
+		beam_message_free(failure.request);
 		beam_topic_unref(failure.topic);
 		beam_channel_unref(failure.channel);
 	} while (r < 0 && failure.message);

@@ -43,7 +43,7 @@ BEAM_BEGIN
  * With `held` set the error is that of beam_topic_send_message(), of which
  * @retval -ENOENT      the message had lost an attachment when it arrived
  * @retval -EMSGSIZE, -E2BIG  the target accepts no such message
- * @retval -EOPNOTSUPP  it is a call, whose replies would find no way back
+ * @retval -EOPNOTSUPP  it is a call. Calls need a router: somebody has to pass the replies back.
  *
  * Otherwise it is that of beam_topic_receive(). A target that ends is noticed with the next message.
  */
@@ -61,10 +61,24 @@ BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message *
  * with it: others go on. A message of more than 64 KiB keeps the thread that sends it until the socket
  * has it.
  *
+ * A call is sent on as any other message is, with its attachments, and the router passes back
+ * what comes of it: one reply or several, or a failure with its code and text. If the caller
+ * cancels its call or goes, the call is cancelled at the callee. If the callee drops the call,
+ * closes the topic or goes, the call fails at the caller as *dropped*. Each call is on its own.
+ * If a caller does not take its replies, at most two of them wait in the router, then the callee
+ * waits, and other calls go on. A reply of more than 64 KiB is the exception: it keeps the thread
+ * that sends it until the caller has taken it or the deadline of beam_router_run() passes. The
+ * options `calls` of the channels on both sides limit how many calls are in flight. If a target
+ * takes no more now, the source waits.
+ *
+ * A call that was sent on goes on when its topic ends or is removed. Its request is kept until the
+ * call ends, without its attachments.
+ *
  * It works in the threads that run it, any number; routes and sources may be added and removed
  * meanwhile, by handlers too. A router holds handles of its sources until they have ended or are
  * removed, and of the targets of its routes until they are removed: beam_channel_close() ends a channel
- * all the same. Each source costs a descriptor, and so does a router two.
+ * all the same. Each source costs a descriptor, a call that was sent on two or three,
+ * and a router two.
  *
  * Handles are counted. In a forked child all functions give -ECHILD.
  */
@@ -138,8 +152,9 @@ BEAM_API int beam_router_new(beam_router **ret) BEAM_CHECKED;
 BEAM_API beam_router *beam_router_ref(beam_router *router);
 
 /**
- * Releases a handle. With the last one routes and sources are released; a message that waits for room is freed. No thread may be in
- * beam_router_run() then but with a handle of its own.
+ * Releases a handle. With the last one routes and sources are released. A message that waits for
+ * room is freed. Calls that were sent on are cancelled at their callees and fail as *dropped* at
+ * their callers. No thread may be in beam_router_run() then but with a handle of its own.
  *
  * @param router  NULL is allowed and does nothing
  * @return NULL
@@ -214,6 +229,8 @@ BEAM_API int beam_router_add_listener(beam_router *router, beam_listener *listen
  * the source gone, and until then it cannot be added again (-EEXIST). The removal waits for that until
  * the deadline, and may be repeated to go on waiting. Some thread has to run the router meanwhile.
  *
+ * Calls that were sent on before go on; what fails of them comes without the tag.
+ *
  * Call it from a handler, a predicate or a policy only with BEAM_NOWAIT: the source may be the one
  * whose message the thread has in hand.
  *
@@ -238,13 +255,19 @@ struct beam_router_failure {
 	/** The channel that has ended: a handle, the caller's to release. With NULL here and in `topic` it
 	 *  is a listener. */
 	beam_channel *channel;
-	/** That of the source. */
+	/** That of the source; NULL with `request`. */
 	void *tag;
+	/** If this is not NULL, `message` is a reply to a call that was sent on, and could not
+	 *  be passed back. This is the call's request, without its attachments, and the
+	 *  caller's: to be answered, best by beam_message_reply_failure(), and freed. If it is
+	 *  freed without an answer the call fails as *dropped*. `topic` and `channel` are NULL.
+	 *  At the callee the call is cancelled. */
+	beam_message *request;
 };
 
 /** Flags of beam_router_run(). */
 enum beam_router_flags {
-	/** Return also when there are no sources left. */
+	/** Return also when there are no sources left, and no calls that were sent on. */
 	BEAM_ROUTER_UNTIL_ENDED = 1,
 };
 
@@ -264,9 +287,17 @@ enum beam_router_flags {
  *
  * With a message in `ret` that could not be delivered
  * @retval -EHOSTUNREACH  no route wants it
- * @retval others         those of beam_topic_send_message() (-EPIPE, -ECONNREFUSED, -EMSGSIZE, -ENOENT: it lost an attachment on arrival;
- *                        -EOPNOTSUPP: a call, which only a handler can answer; -EIO: messages sent on before were lost, and this one
- *                        can be sent again), beam_topic_open(), or what the handler said
+ * @retval others         those of beam_topic_send_message() (-EPIPE, -ECONNREFUSED, -EMSGSIZE,
+ *                        -ENOENT: it lost an attachment on arrival; -EIO: messages sent on before
+ *                        were lost, and this one can be sent again), of a call those of
+ *                        beam_call_begin(), those of beam_topic_open(), or what the handler said
+ *
+ * With a reply in `ret`, and the call in `request`
+ * @retval -EMSGSIZE, -E2BIG  the caller's side accepts no such reply
+ * @retval -ENOENT        the reply had lost an attachment when it arrived
+ * @retval -EIO           replies that were passed back before were lost
+ * @retval others         those of beam_message_reply_message(), but for -ECANCELED, -EPIPE and
+ *                        -ECONNRESET: the caller is gone then, and nothing is reported
  *
  * With a source that has ended
  * @retval -ECONNRESET, -EPROTO, -ENOMEM  as in channel.h. Topics of a source channel end without a
@@ -282,7 +313,7 @@ BEAM_API int beam_router_run(beam_router *router, struct beam_router_failure *re
  * predicate or a policy; any number of times. Never waits.
  *
  * Routes and sources stay until the last handle of the router is released, and messages that wait for
- * room are freed then. Sources can still be removed before.
+ * room are freed then, and calls that were sent on dropped. Sources can still be removed before.
  *
  * @retval 0  done
  * @retval -EINVAL, -ECHILD  as above

@@ -172,21 +172,18 @@ static void router_wake(struct beam_router *router, const struct beam_select_rea
 {
 	struct source *source = ready->tag;
 
-	switch (ready->what) {
-	case BEAM_SELECT_FD:
+	if (!source) {
 		clear_timer(router);
 		wake_stalled(router, NULL);
-		break;
-	case BEAM_SELECT_SEND:
+	} else if (ready->what == BEAM_SELECT_SEND) {
 		beam_select_remove_topic(router->select, ready->tag, BEAM_SELECT_SEND);
 		wake_stalled(router, ready->tag);
-		break;
-	default:
-		/* It may have been removed meanwhile. */
-		if (source->state == SOURCE_IDLE) {
-			source_unwatch(router, source);
-			make_ready(router, source);
-		}
+	} else if (source->state == SOURCE_IDLE) {
+		/* Another would have been removed meanwhile, or told twice. */
+		source_unwatch(router, source);
+		source->by_room = ready->what == BEAM_SELECT_FD;
+		source->cancelled = ready->what == BEAM_SELECT_CANCELLED;
+		make_ready(router, source);
 	}
 }
 
@@ -243,6 +240,8 @@ static void router_tell(struct source *source, struct beam_router_failure *ret)
 {
 	ret->message = source->held;
 	source->held = NULL;
+	ret->request = source->request;
+	source->request = NULL;
 	ret->topic = beam_topic_ref(source->topic);
 	ret->channel = beam_channel_ref(source->channel);
 	ret->tag = source->tag;
@@ -255,7 +254,9 @@ static int router_take_turn(struct beam_router *router, struct source *source, s
 	int r;
 
 	pthread_mutex_unlock(&router->lock);
-	r = source->topic ? turn_of_topic(router, source, deadline) : turn_accept(router, source);
+	r = source->call    ? turn_of_call(router, source, deadline)
+	    : source->topic ? turn_of_topic(router, source, deadline)
+			    : turn_accept(router, source);
 	if (r < 0)
 		router_tell(source, ret);
 	pthread_mutex_lock(&router->lock);

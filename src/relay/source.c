@@ -31,6 +31,11 @@ static void source_release(struct source *source)
 {
 	ways_free(source);
 	beam_message_free(source->held);
+	beam_message_free(source->next);
+	/* Whom the call went to is told that nobody wants its replies, and whom it came from
+	 * that it was dropped. */
+	beam_call_unref(source->call);
+	beam_message_free(source->request);
 	beam_topic_unref(source->target);
 	beam_topic_unref(source->topic);
 	beam_channel_unref(source->channel);
@@ -56,6 +61,8 @@ void sources_free_gone(struct beam_router *router)
 /* Begins to wait for it, or ends to. The lock is held. */
 static int source_watch(struct beam_router *router, struct source *source)
 {
+	if (source->call)
+		return call_watch(router, source);
 	if (source->listener)
 		return beam_select_add_listener(router->select, source->listener, source);
 	if (source->channel)
@@ -65,7 +72,9 @@ static int source_watch(struct beam_router *router, struct source *source)
 
 void source_unwatch(struct beam_router *router, struct source *source)
 {
-	if (source->listener)
+	if (source->call)
+		call_unwatch(router, source);
+	else if (source->listener)
 		beam_select_remove_listener(router->select, source->listener);
 	else if (source->channel)
 		beam_select_remove_channel(router->select, source->channel);
@@ -103,10 +112,29 @@ bool source_settle(struct beam_router *router, struct source *source)
 			router_changed(router);
 		return true;
 	}
+	/* It has more to do, in whatever thread. */
+	if (source->state == SOURCE_READY) {
+		list_append(&router->ready, &source->link);
+		router_changed(router);
+		return false;
+	}
 	/* What cannot be watched is looked at again in a while. */
 	if (source->state == SOURCE_STALLED || source_watch(router, source) < 0)
 		source_stall(router, source);
 	return false;
+}
+
+void source_join(struct beam_router *router, struct source *made, const struct source *of)
+{
+	bool ended;
+
+	pthread_mutex_lock(&router->lock);
+	made->removed = of && of->removed;
+	list_append(&router->sources, &made->of_router);
+	ended = source_settle(router, made);
+	pthread_mutex_unlock(&router->lock);
+	if (ended)
+		source_free(made);
 }
 
 /* ---- Adding ---------------------------------------------------------------------------------- */

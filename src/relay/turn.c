@@ -4,13 +4,6 @@
 #include <errno.h>
 #include <relay/internal.h>
 
-enum {
-	/* Messages, or topics, of one turn. */
-	TURN = 64,
-	/* Beyond this a message is not tried without waiting: what of it went would have to be taken back. */
-	LARGE = 64 << 10,
-};
-
 /* ---- Ways ---------------------------------------------------------------------------------------------------- */
 
 static void way_free(struct way *way)
@@ -76,12 +69,18 @@ static int find_way(struct source *source, const struct route *route, beam_topic
 
 /* ---- Delivering ------------------------------------------------------------------------------------------------------------------ */
 
+static int send_now(struct beam_router *router, struct source *source, beam_topic *topic, beam_deadline deadline)
+{
+	if (beam_message_is_call(source->held))
+		return call_send_on(router, source, topic, deadline);
+	return beam_topic_send_message(topic, source->held, 0, deadline);
+}
+
 /* Sends the message in hand, without waiting, but for what is large and has room. */
-static int send_on(struct source *source, beam_topic *topic, beam_deadline deadline)
+static int send_on(struct beam_router *router, struct source *source, beam_topic *topic, beam_deadline deadline)
 {
 	bool large = beam_message_size(source->held) > LARGE;
-	int r = large && !source->by_room ? -EAGAIN
-					  : beam_topic_send_message(topic, source->held, 0, large ? deadline : BEAM_NOWAIT);
+	int r = large && !source->by_room ? -EAGAIN : send_now(router, source, topic, large ? deadline : BEAM_NOWAIT);
 
 	if (r != -EAGAIN && r != -ETIMEDOUT)
 		return r;
@@ -106,7 +105,7 @@ static int turn_deliver(struct beam_router *router, struct source *source, beam_
 		r = find_way(source, route, &topic);
 	if (r == 0)
 		r = route->to.handle ? route->to.handle(route->to.argument, name, source->held)
-				     : send_on(source, topic, deadline);
+				     : send_on(router, source, topic, deadline);
 	route_done(router, route);
 	return r;
 }
@@ -163,20 +162,6 @@ static int accept_into(struct source *made, struct source *source)
 	return beam_channel_accept(source->channel, &made->topic, BEAM_NOWAIT);
 }
 
-/* What was accepted is a source from now on; if that of which it was accepted has been removed, it goes with it. */
-static void turn_add(struct beam_router *router, struct source *source, struct source *made)
-{
-	bool ended;
-
-	pthread_mutex_lock(&router->lock);
-	made->removed = source->removed;
-	list_append(&router->sources, &made->of_router);
-	ended = source_settle(router, made);
-	pthread_mutex_unlock(&router->lock);
-	if (ended)
-		source_free(made);
-}
-
 /* What is made for a topic or channel is made before it is accepted. */
 int turn_accept(struct beam_router *router, struct source *source)
 {
@@ -190,7 +175,7 @@ int turn_accept(struct beam_router *router, struct source *source)
 			free(made);
 			return source->state == SOURCE_ENDED ? r : 0;
 		}
-		turn_add(router, source, made);
+		source_join(router, made, source);
 	}
 	return 0;
 }

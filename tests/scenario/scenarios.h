@@ -83,6 +83,7 @@
 	EACH(a_channel_sent_on_a_topic)                                                                                        \
 	EACH(messages_forwarded)                                                                                               \
 	EACH(messages_by_routes)                                                                                               \
+	EACH(calls_by_routes)                                                                                                  \
 	/* spawn.c */                                                                                                          \
 	EACH(a_program_that_is_started)                                                                                        \
 	EACH(a_channel_of_the_environment)
