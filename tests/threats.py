@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds the table of docs/security.md to the tests: every suite and every test that it names is there.
+"""Holds the table of docs/security.md to the tests: every suite and every test that it names is
+there.
 
 usage: threats.py SECURITY.MD TESTS-DIRECTORY
 
-Prints each row that names what is not there, or nothing at all, and exits 1 if there is any. A row that says "not yet" may name nothing.
+Prints each row that names what is not there, or nothing at all, and exits 1 if there is any. A row
+that says "not yet" may name nothing.
 """
 
 import re
@@ -22,7 +24,8 @@ def wrong_in(cell, tests):
         if match["suite"]:
             suite = match["suite"]
             folder, name = suite.split("/")
-            source = next((s for s in (tests / folder / f"{name}_test.c", tests / folder / f"test_{name}.py") if s.is_file()), None)
+            sources = tests / folder / f"{name}_test.c", tests / folder / f"test_{name}.py"
+            source = next(filter(Path.is_file, sources), None)
             if not source:
                 yield f"no suite {suite}"
                 return
