@@ -51,8 +51,9 @@ static int open_file(beam_message *request)
 
 	if (fd < 0)
 		return beam_message_reply_failure(request, NOT_UNDERSTOOD, "no such file", 12, 0, BEAM_FOREVER);
-	r = beam_message_replyv(request, &iov, 1, &fd, 1, 0, BEAM_FOREVER);
-	close(fd);
+	r = beam_message_replyv(request, &iov, 1, &fd, 1, BEAM_SEND_GIVE_FDS, BEAM_FOREVER);
+	if (r < 0)
+		close(fd);
 	return r;
 }
 

@@ -22,8 +22,8 @@ ALIASES = {"aligned_alloc": ["posix_memalign"], "atexit": ["__cxa_atexit"], "pth
 CANNOT_FAIL = {
     "has no failure to tell": """
         __errno_location free memchr memcmp memcpy memmove memset strchr strrchr strcmp strcspn strlen strncmp strnlen
-        getenv secure_getenv getpid pthread_self __environ environ tdestroy sched_yield pthread_equal __cmsg_nxthdr
-        dl_iterate_phdr""",
+        getenv secure_getenv getpid pthread_self __environ environ tdestroy qsort sched_yield pthread_equal
+        __cmsg_nxthdr dl_iterate_phdr""",
     "tells that there is none, or what the text says": "tfind tdelete strtol strtoull",
     "takes a format and a size of ours": "snprintf",
     "fails only for an argument that is wrong": """

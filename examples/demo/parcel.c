@@ -129,10 +129,9 @@ void parcel_send(struct parcel *parcel, beam_topic *topic, struct tally *tally)
 
 	if (!parcel->files)
 		return;
-	must(beam_topic_sendv(topic, &payload, 1, parcel->fds, parcel->n_fds, 0, BEAM_FOREVER), beam_topic_name(topic));
+	must(beam_topic_sendv(topic, &payload, 1, parcel->fds, parcel->n_fds, BEAM_SEND_GIVE_FDS, BEAM_FOREVER),
+	     beam_topic_name(topic));
 	tally_add(tally, parcel->files, parcel->content, parcel->n_fds, parcel->sum);
-	for (unsigned i = 0; i < parcel->n_fds; i++)
-		close(parcel->fds[i]);
 	*parcel = (struct parcel){.bytes = parcel->bytes, .capacity = parcel->capacity};
 }
 

@@ -114,6 +114,7 @@ BEAM_API int beam_topic_call_message(beam_topic *topic, beam_message **message, 
  * @param n_iov     how many; 0 is an empty request
  * @param fds       borrowed: duplicated if the request has to wait in the buffer
  * @param n_fds     how many; at most the other side's message_attachments
+ * @param flags     0, or BEAM_SEND_GIVE_FDS
  * @retval 0        sent; a request whose descriptor the kernel refuses later is told by beam_call_receive()
  * @retval -EINVAL  `ret` or `topic` is NULL; and all other errors of beam_topic_sendv(), with their meaning
  */
@@ -246,6 +247,8 @@ enum beam_reply_flags {
  * @retval -EFAULT     the payload is not in memory; the call can still be answered
  * @retval -ECANCELED  the caller wants no replies any more
  * @retval -EALREADY   the call has been answered
+ * @retval -EIO        replies to this call that were accepted before were lost, because the kernel refused a descriptor when
+ *                     their turn came; told once. This one was not sent, and the call can still be answered
  * @retval -EPIPE, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in channel.h; after the first three that pass the call
  *                     is as it was, and can be answered again
  */
@@ -259,7 +262,7 @@ BEAM_API int beam_message_reply(beam_message *request, const void *data, size_t 
  * @param n_iov  how many; 0 is an empty payload
  * @param fds    borrowed: duplicated if the reply has to wait in the buffer
  * @param n_fds  how many; at most BEAM_REPLY_ATTACHMENTS_MAX, and the other side's message_attachments
- * @param flags  0, or BEAM_REPLY_MORE
+ * @param flags  0, or BEAM_REPLY_MORE and BEAM_SEND_GIVE_FDS
  *
  * As beam_message_reply(); besides
  * @retval -EINVAL  a NULL with a count, more than IOV_MAX buffers, unknown flags

@@ -53,16 +53,8 @@ enum beam_unknown_topics {
  * The size field lets a newer library accept the options of an older program.
  * beam_channel_from_fd(3) describes each option in detail.
  *
- * The fields from `topics` to `attachments` limit what this side accepts, and so bound its memory.
- * Messages that wait are charged at most topics × topic_window_bytes + pool_bytes. They take up to
- * 1.8 times as much memory as they are charged if all are empty, 1.4 times with 64 bytes each, and
- * 1.1 times from 1,000 bytes on. Reading takes up to 5 MiB more. Up to 8 MiB of memory that held
- * large messages is kept for the next ones until the channel has been idle for a moment.
- *
- * The limits also bound the descriptors that the peer can open here. An attachment counts from the
- * moment it is read until the program has taken it (beam_message_take_fd() and others) or the
- * library has closed it. A message that is held with its attachments therefore keeps other
- * attachments from coming, and so does a descriptor whose close blocks, but only on this channel.
+ * The fields from `topics` to `attachments` limit what this side accepts. They bound its memory, as
+ * the manual page describes, and the descriptors that the peer can open here.
  *
  * FLOW CONTROL in beam(7) says which share of the pool and of the attachments each topic can always
  * get. For that guarantee message_bytes must be at most a quarter of pool_bytes, and
@@ -287,8 +279,8 @@ BEAM_API void *beam_channel_user_data(const beam_channel *channel);
  * @retval -ECONNRESET, -EPROTO, -ENOMEM  The connection had ended with this error. Accepted
  *                  messages may be lost.
  * @retval -EPIPE   The peer had closed the channel. Accepted messages may be lost.
- * @retval -EINVAL  `channel` is NULL.
- * @retval -ECHILD  This is a forked child.
+ * @retval -EIO     as for beam_channel_flush(); the notice to the peer has been sent nevertheless
+ * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_close(beam_channel *channel, beam_deadline deadline);
 
@@ -304,8 +296,7 @@ BEAM_API int beam_channel_close(beam_channel *channel, beam_deadline deadline);
  * been told of the close, it sees an orderly end. The handle must still be released.
  *
  * @retval 0        The channel has ended.
- * @retval -EINVAL  `channel` is NULL.
- * @retval -ECHILD  This is a forked child.
+ * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_abort(beam_channel *channel);
 
@@ -316,11 +307,11 @@ BEAM_API int beam_channel_abort(beam_channel *channel);
  * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
  * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The connection has ended. Accepted messages may be
  *                  lost.
- * @retval others   A message accepted earlier was dropped because the kernel refused its descriptor
- *                  (-EINVAL, -EPERM, …). This is reported once, here or by the next send on the
- *                  topic.
- * @retval -EINVAL  `channel` is NULL.
- * @retval -ECHILD  This is a forked child.
+ * @retval -EIO     The kernel has everything except messages that were dropped because it refused
+ *                  one of their descriptors. beam_channel_losses() reports how many and why. Each
+ *                  loss is reported once here or by beam_channel_close(), whether or not it has
+ *                  been reported to a sender (topic.h).
+ * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_flush(beam_channel *channel, beam_deadline deadline) BEAM_CHECKED;
 
@@ -443,7 +434,7 @@ BEAM_API int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_d
  */
 BEAM_API const char *beam_channel_breach(beam_channel *channel);
 
-/** The counters of a channel or of a topic since its creation. */
+/** The counters of a channel or of a topic since its creation, and what is waiting now. */
 struct beam_statistics {
 	/** Messages, payload bytes and attachments that were accepted for sending. */
 	uint64_t messages_sent;
@@ -463,6 +454,12 @@ struct beam_statistics {
 	uint64_t messages_queued;
 	uint64_t bytes_queued;
 	uint64_t attachments_queued;
+	/** Senders that are waiting now: for credit, or for other senders on the same topic; for
+	 *  the id of a call; for room in the socket or in the outgoing buffer. Each is counted
+	 *  once. A sender that needs both an id and credit is counted as waiting for the id. */
+	uint64_t waiting_for_credit;
+	uint64_t waiting_for_call;
+	uint64_t waiting_for_room;
 };
 
 /**
@@ -474,6 +471,29 @@ struct beam_statistics {
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, size_t size) BEAM_CHECKED;
+
+/** What was accepted for sending and then lost, since the channel or the topic was created. */
+struct beam_losses {
+	/** Messages that the kernel did not take as a whole: `messages_lost` of struct
+	 *  beam_statistics. */
+	uint64_t messages;
+	/** Why the first and the last of them were lost: the kernel's error for a descriptor
+	 *  (-EBADF, -EINVAL, -EPERM), or the error with which the channel ended (-EPIPE,
+	 *  -ECONNRESET, -EPROTO, -ENOMEM); 0 if nothing was lost. */
+	int first_error;
+	int last_error;
+};
+
+/**
+ * Returns what was lost on a channel: on all its topics, including those that were released, and
+ * of replies. It can be called any number of times, and also when the channel has ended.
+ *
+ * @param ret   receives as many fields as fit
+ * @param size  sizeof(struct beam_losses)
+ * @retval 0                 The losses were stored.
+ * @retval -EINVAL, -ECHILD  as listed at the top of this file
+ */
+BEAM_API int beam_channel_losses(beam_channel *channel, struct beam_losses *ret, size_t size) BEAM_CHECKED;
 
 BEAM_END
 

@@ -17,8 +17,8 @@
  * closed. The socket may be in blocking or non-blocking mode. On one socket, at most one thread may
  * send and at most one may receive at a time.
  *
- * If the deadline passes in the middle of a message on a stream, the call returns -ECONNABORTED. It
- * is then no longer known where the next message begins: the stream is out of step, and can only be
+ * If the deadline passes in the middle of a message on a stream, the call returns -ECONNABORTED. The
+ * stream is then out of step: it is no longer known where the next message begins. It can only be
  * closed.
  */
 #ifndef BEAM_CORE_H

@@ -94,8 +94,8 @@ struct beam_listener_options {
  * As long as a listener with a path is open, it holds a lock on the file PATH.lock. The lock shows
  * whether a socket is in use or was left behind by a server that died. A socket that was left
  * behind is replaced, and servers that start at the same time never replace each other's socket.
- * The socket never has other permissions than `mode`, and nobody can connect before it has all of
- * them. The umask is neither used nor changed.
+ * The socket's file never has permissions beyond those of `mode`, and nobody can connect before it
+ * has all of these. The umask is neither used nor changed.
  *
  * A relative path, and a path through a descriptor (/proc/self/fd/N/name), is resolved during the
  * call. The listener keeps the directory open, so that it removes its own files whatever the path
@@ -182,8 +182,8 @@ BEAM_API beam_listener *beam_listener_unref(beam_listener *listener);
  *
  * @param ret       receives the channel, as a handle to be released by beam_channel_unref();
  *                  untouched unless the result is 1
- * @param deadline  how long to wait. If no descriptor is free, the call can take 10 ms longer, with
- *                  BEAM_NOWAIT too, so that a program that tries again does not spin.
+ * @param deadline  how long to wait. If no descriptor is free, the call can take 10 ms longer, even
+ *                  with BEAM_NOWAIT, so that a program that calls it in a loop does not spin.
  * @retval 1        A channel was created.
  * @retval 0        The listener was closed.
  * @retval -EAGAIN, -ETIMEDOUT  No client was accepted, with BEAM_NOWAIT or before the deadline. A

@@ -265,7 +265,8 @@ enum beam_router_flags {
  * With a message in `ret` that could not be delivered
  * @retval -EHOSTUNREACH  no route wants it
  * @retval others         those of beam_topic_send_message() (-EPIPE, -ECONNREFUSED, -EMSGSIZE, -ENOENT: it lost an attachment on arrival;
- *                        -EOPNOTSUPP: a call, which only a handler can answer), beam_topic_open(), or what the handler said
+ *                        -EOPNOTSUPP: a call, which only a handler can answer; -EIO: messages sent on before were lost, and this one
+ *                        can be sent again), beam_topic_open(), or what the handler said
  *
  * With a source that has ended
  * @retval -ECONNRESET, -EPROTO, -ENOMEM  as in channel.h. Topics of a source channel end without a

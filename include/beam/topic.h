@@ -11,10 +11,15 @@
  *
  *  - sent (0, or the number of messages): accepted, in order. Outside a burst, with nobody else writing, it is in the kernel;
  *    otherwise it is in the channel's outgoing buffer, which the library empties.
- *  - not sent (-EINVAL, -EBADF, -ENOENT, -EMFILE, -EMSGSIZE, -E2BIG, -EFAULT, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM, -ECHILD, or an
- *    error of a descriptor): nothing of it is delivered. A descriptor's error may be that of a message accepted earlier, whose descriptor the
- *    kernel refused when its turn came; it is said once, and neither message is delivered.
+ *  - not sent (-EIO, -EINVAL, -EBADF, -ENOENT, -EMFILE, -EMSGSIZE, -E2BIG, -EFAULT, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM, -ECHILD,
+ *    or an error of a descriptor): nothing of it is delivered.
  *  - broken (-ECONNRESET, -EPROTO): the connection is dead; a part of the message, and its descriptors, may have gone.
+ *
+ * -EIO is about messages accepted earlier on the same topic: the kernel refused a descriptor when
+ * their turn came, and they were dropped. The next send on the topic, of whatever thread, returns it
+ * once, also one that waits for credit. That send's own message is not sent, and can be sent again.
+ * All other errors are about the message itself. beam_topic_losses() tells how many were lost and
+ * why, to everyone and for good.
  */
 #ifndef BEAM_TOPIC_H
 #define BEAM_TOPIC_H
@@ -78,6 +83,18 @@ BEAM_API void beam_topic_set_user_data(beam_topic *topic, void *data);
 /** @return the pointer that was set last; NULL if none was, and for NULL. Also in a forked child */
 BEAM_API void *beam_topic_user_data(const beam_topic *topic);
 
+/** Flags of the functions that send attachments by their numbers: beam_topic_sendv(), beam_topic_send_many(), beam_call_begin() and
+ *  beam_message_replyv(), which has a flag of its own besides. */
+enum beam_send_flags {
+	/**
+	 * The descriptors are given away: on success they are the library's, which closes them when they have gone; on any
+	 * error all of them are still the caller's. Nothing is duplicated. Closing may last, and takes place in a thread of the
+	 * library. A descriptor that the library holds is close-on-exec, and may have become so if the send fails. One that is given twice
+	 * by one call is -EINVAL.
+	 */
+	BEAM_SEND_GIVE_FDS = 2,
+};
+
 /**
  * Sends a message of bytes.
  *
@@ -104,9 +121,10 @@ BEAM_API int beam_topic_send(beam_topic *topic, const void *data, size_t size, u
  * @param fds       borrowed: duplicated if the message has to wait in the buffer; where no descriptor is free for that, the
  *                  call itself waits until it is the message's turn
  * @param n_fds     how many; at most the other side's message_attachments
+ * @param flags     0, or BEAM_SEND_GIVE_FDS
  *
  * As beam_topic_send(); besides
- * @retval -EINVAL  a NULL with a count, more than IOV_MAX buffers
+ * @retval -EINVAL  a NULL with a count, more than IOV_MAX buffers, a descriptor that is given twice
  * @retval -E2BIG   more attachments than the other side accepts
  * @retval -EBADF   a descriptor is not open
  * @retval -EMFILE  with BEAM_NOWAIT: it had to wait in the buffer, and no descriptor is free for the duplicate
@@ -141,6 +159,8 @@ struct beam_send_item {
  *
  * @param items  borrowed
  * @param n      how many; 0 does nothing and gives 0
+ * @param flags  0, or BEAM_SEND_GIVE_FDS: the descriptors of the messages that were sent are the library's, those of the others still
+ *               the caller's. If one is given twice, by one item or by two, nothing is sent
  * @return how many were sent, from the first on: less than `n` if the deadline passed or the next one failed; the errors of
  *         beam_topic_sendv() if the first was not sent
  */
@@ -233,6 +253,17 @@ BEAM_API int beam_topic_refuse(beam_topic *topic);
  * @retval -EINVAL, -ECHILD  as in channel.h
  */
 BEAM_API int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t size) BEAM_CHECKED;
+
+/**
+ * What was accepted for sending on a topic and then lost, calls included. Asking changes nothing: any
+ * number of times, from any thread, also when the topic or the channel has ended.
+ *
+ * @param ret   takes as many fields as fit
+ * @param size  sizeof(struct beam_losses)
+ * @retval 0  done
+ * @retval -EINVAL, -ECHILD  as in channel.h
+ */
+BEAM_API int beam_topic_losses(beam_topic *topic, struct beam_losses *ret, size_t size) BEAM_CHECKED;
 
 BEAM_END
 

@@ -195,9 +195,11 @@ int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov,
 	struct sending s;
 	int r;
 
-	if (!ret || !topic || flags)
+	if (!ret || !topic || (flags & ~(unsigned)BEAM_SEND_GIVE_FDS))
 		return -EINVAL;
 	r = sending_prepare(&s, topic->channel, &topic->outbox, iov, n_iov, fds, n_fds, deadline);
+	if (!r && flags)
+		r = sending_give(&s);
 	return r < 0 ? r : call_send(&s, NULL, ret);
 }
 
@@ -328,7 +330,7 @@ int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_messa
 	beam_message *answer = NULL;
 	int r;
 
-	if (!ret)
+	if (!ret || flags)
 		return -EINVAL;
 	r = beam_topic_callv(topic, &iov, 1, NULL, 0, &answer, NULL, flags, deadline);
 	if (r == 1)

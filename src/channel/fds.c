@@ -13,7 +13,7 @@ enum { ROOM_BYTES = 4096 };
 static bool has_room(const struct beam_channel *channel, const struct outlet *outlet)
 {
 
-	if (channel->link.writer.send_error || outlet->lost_error || outlet->reset || outlet->close_wanted)
+	if (channel->link.writer.send_error || outlet->losses.untold || outlet->reset || outlet->close_wanted)
 		return true;
 	return tx_has_credit(&channel->link.writer.tx, outlet, ROOM_BYTES) &&
 	       ((!channel->link.writer.taken && !channel->link.writer.full) ||

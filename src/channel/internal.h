@@ -47,8 +47,9 @@ struct beam_channel {
 	struct beam_statistics past;
 
 	/* Under the writer's lock of the link. */
-	/* Requests with a descriptor that shows that they were cancelled. */
+	/* Requests with a descriptor that shows that they were cancelled; senders of all outboxes that wait for room. */
 	struct list cancellable;
+	unsigned waiting_for_room;
 	uint64_t discarded;
 	/* Replies that this side has sent, and lost. */
 	struct beam_statistics replies;
@@ -78,6 +79,8 @@ struct outbox {
 	/* Readable while a small message would not wait; among the link's watchers if it has a descriptor. */
 	struct level room;
 	struct list of_rooms;
+	/* Senders that have credit and wait for room, or for another that writes. */
+	unsigned waiting_for_room;
 };
 
 struct beam_topic {

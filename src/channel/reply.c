@@ -110,7 +110,6 @@ void request_released(struct outlet *outlet)
 	sum->messages_sent += outlet->messages;
 	sum->bytes_sent += outlet->bytes;
 	sum->attachments_sent += outlet->attachments;
-	sum->messages_lost += outlet->lost;
 	request->known = false;
 	if (!request->held)
 		free(request);
@@ -176,12 +175,14 @@ bool beam_message_is_call(const beam_message *message)
 }
 
 static int reply_send(beam_message *message, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, uint8_t flags,
-		      beam_deadline deadline)
+		      bool give, beam_deadline deadline)
 {
 	struct request *request = request_of(message->call);
 	struct sending s;
 	int r = sending_prepare(&s, request->channel, &request->outbox, iov, n_iov, fds, n_fds, deadline);
 
+	if (!r && give)
+		r = sending_give(&s);
 	s.message.flags = flags;
 	return r < 0 ? r : sending_send(&s);
 }
@@ -201,9 +202,9 @@ int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n
 {
 	WITHOUT_CANCELLATION;
 
-	if (!beam_message_is_call(request) || !reply_flags_known(flags))
+	if (!beam_message_is_call(request) || !reply_flags_known(flags & ~(unsigned)BEAM_SEND_GIVE_FDS))
 		return -EINVAL;
-	return reply_send(request, iov, n_iov, fds, n_fds, last_unless_more(flags), deadline);
+	return reply_send(request, iov, n_iov, fds, n_fds, last_unless_more(flags), flags & BEAM_SEND_GIVE_FDS, deadline);
 }
 
 int beam_message_reply_message(beam_message *request, beam_message *message, unsigned flags, beam_deadline deadline)
@@ -226,7 +227,8 @@ int beam_message_reply(beam_message *request, const void *data, size_t size, uns
 {
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 
-	return beam_message_replyv(request, &iov, 1, NULL, 0, flags, deadline);
+	/* There is nothing to give. */
+	return flags & BEAM_SEND_GIVE_FDS ? -EINVAL : beam_message_replyv(request, &iov, 1, NULL, 0, flags, deadline);
 }
 
 /* A failure of a code alone is owed, as credit is: it never waits. */
@@ -238,7 +240,7 @@ static int fail_plainly(struct request *request, uint32_t code)
 	if (channel_foreign(channel))
 		return -ECHILD;
 	pthread_mutex_lock(&channel->link.writer.lock);
-	r = sending_tell(channel, &request->outbox.outlet);
+	r = sending_begin(channel, &request->outbox.outlet);
 	if (!r) {
 		tx_end_call(&channel->link.writer.tx, &request->outbox.outlet, code);
 		write_pending(&channel->link);
@@ -259,5 +261,5 @@ int beam_message_reply_failure(beam_message *request, uint32_t code, const void 
 	if (!size)
 		return fail_plainly(request_of(request->call), code);
 	put_u32(bytes, code);
-	return reply_send(request, iov, 2, NULL, 0, TX_LAST | TX_FAILED, deadline);
+	return reply_send(request, iov, 2, NULL, 0, TX_LAST | TX_FAILED, false, deadline);
 }

@@ -13,8 +13,8 @@
 static inline bool charge_plainly(struct sending *s)
 {
 	s->large = s->message.size > TX_WHOLE || s->message.n_iov > TX_OWN_PARTS;
-	return !s->large && !s->message.n_fds && !s->message.call && !sending_state(s->channel, &s->outbox->outlet) &&
-	       tx_charge_plain(&s->outbox->outlet, s->message.size);
+	return !s->large && !s->message.n_fds && !s->message.call && !s->outbox->outlet.losses.untold &&
+	       !sending_state(s->channel, &s->outbox->outlet) && tx_charge_plain(&s->outbox->outlet, s->message.size);
 }
 
 static void begin_claim(struct sending *s, struct claimant *claimant)
@@ -29,7 +29,7 @@ static inline int try_charge(struct sending *s, struct tx_claim *claim)
 {
 	struct tx *tx = &s->channel->link.writer.tx;
 	struct outlet *outlet = &s->outbox->outlet;
-	int r = sending_tell(s->channel, outlet);
+	int r = sending_begin(s->channel, outlet);
 
 	if (r)
 		return r;
@@ -135,7 +135,40 @@ int sending_send(struct sending *s)
 		write_pending(&s->channel->link);
 	rooms_show(s->channel);
 	pthread_mutex_unlock(&s->channel->link.writer.lock);
+	/* They went with the message: these numbers are no longer of use. */
+	if (!r && s->loose && !s->taken)
+		reaper_close(s->message.fds, s->message.n_fds);
 	return r;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	int first = *(const int *)a, second = *(const int *)b;
+
+	return (first > second) - (first < second);
+}
+
+bool sending_repeats(int *fds, size_t n)
+{
+	size_t i = 1;
+
+	qsort(fds, n, sizeof *fds, by_number);
+	while (i < n && fds[i] != fds[i - 1])
+		i++;
+	return i < n;
+}
+
+int sending_give(struct sending *s)
+{
+	int sorted[TX_ATTACHMENTS_MAX];
+
+	if (s->message.n_fds) {
+		memcpy(sorted, s->message.fds, s->message.n_fds * sizeof *sorted);
+		if (sending_repeats(sorted, s->message.n_fds))
+			return -EINVAL;
+	}
+	s->given = s->loose = true;
+	return 0;
 }
 
 void sending_rewind(struct sending *s)
@@ -174,7 +207,7 @@ int sending_prepare(struct sending *s, struct beam_channel *channel, struct outb
 	sending_rewind(s);
 	s->message.fds = fds;
 	s->message.n_fds = (unsigned)n_fds;
-	s->given = s->taken = false;
+	s->given = s->loose = s->taken = false;
 	s->message.overdraft = 0;
 	s->unkept = false;
 	s->message.call = NULL;
@@ -228,9 +261,11 @@ int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, c
 	struct sending s;
 	int r;
 
-	if (!topic || flags)
+	if (!topic || (flags & ~(unsigned)BEAM_SEND_GIVE_FDS))
 		return -EINVAL;
 	r = sending_prepare(&s, topic->channel, &topic->outbox, iov, n_iov, fds, n_fds, deadline);
+	if (!r && flags)
+		r = sending_give(&s);
 	return r < 0 ? r : sending_send(&s);
 }
 
@@ -238,7 +273,7 @@ int beam_topic_send(beam_topic *topic, const void *data, size_t size, unsigned f
 {
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 
-	return beam_topic_sendv(topic, &iov, 1, NULL, 0, flags, deadline);
+	return flags ? -EINVAL : beam_topic_sendv(topic, &iov, 1, NULL, 0, 0, deadline);
 }
 
 int beam_topic_send_message(beam_topic *topic, beam_message *message, unsigned flags, beam_deadline deadline)

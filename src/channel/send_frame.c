@@ -8,6 +8,36 @@
 #include <socket/socket.h>
 #include <string.h>
 
+/* ---- Waiting ------------------------------------------------------------------------------------------------------ */
+
+static void count_waiting(struct sending *s, bool waits)
+{
+	unsigned change = waits ? 1 : (unsigned)-1;
+
+	s->outbox->waiting_for_room += change;
+	s->channel->waiting_for_room += change;
+}
+
+static int wait_for_turn(struct sending *s, bool for_room, beam_deadline deadline)
+{
+	int r;
+
+	count_waiting(s, true);
+	r = write_wait(&s->channel->link, for_room, deadline);
+	count_waiting(s, false);
+	return r;
+}
+
+static int wait_for_socket(struct sending *s)
+{
+	int r;
+
+	count_waiting(s, true);
+	r = write_poll(&s->channel->link, baton_kick(&s->channel->link), s->deadline);
+	count_waiting(s, false);
+	return r;
+}
+
 /* ---- Sending ------------------------------------------------------------------------------------------------------------------- */
 
 int sending_append(struct sending *s)
@@ -15,6 +45,14 @@ int sending_append(struct sending *s)
 	struct tx_own *own = &s->message.own;
 	int duplicates[TX_ATTACHMENTS_MAX];
 
+	/* Every descriptor that the library holds is close-on-exec; and one that is not open is the caller's mistake. */
+	for (unsigned i = 0; s->loose && i < own->n_fds; i++) {
+		int r = socket_close_on_exec(own->fds[i]);
+
+		if (r < 0)
+			return r;
+	}
+	s->channel->link.writer.was_given |= s->loose;
 	if (s->given || !own->n_fds) {
 		tx_append(&s->channel->link.writer.tx, own, own->fds);
 		s->taken = s->given && own->n_fds;
@@ -64,7 +102,7 @@ int sending_write(struct sending *s)
 			if (own->done)
 				return 0;
 			/* It was not among what went. The lock was given up meanwhile. */
-			r = sending_tell(channel, own->outlet);
+			r = sending_state(channel, own->outlet);
 			if (r < 0)
 				return r;
 			continue;
@@ -82,8 +120,7 @@ int sending_write(struct sending *s)
 				continue;
 			return r;
 		}
-		r = deadline_passed(s->deadline) ? deadline_error(s->deadline)
-						 : write_poll(&channel->link, baton_kick(&channel->link), s->deadline);
+		r = deadline_passed(s->deadline) ? deadline_error(s->deadline) : wait_for_socket(s);
 		if (r == 1 || (r == 0 && !sending_state(channel, own->outlet)) || channel->link.writer.broken)
 			continue;
 		/* The deadline, or a close. A message whose last frame has begun will be completed from the reserve: it counts as sent. */
@@ -91,7 +128,7 @@ int sending_write(struct sending *s)
 			tx_leave(&channel->link.writer.tx, own);
 		if (own->done)
 			return 0;
-		return r < 0 ? r : sending_tell(channel, own->outlet);
+		return r < 0 ? r : sending_state(channel, own->outlet);
 	}
 }
 
@@ -108,7 +145,7 @@ static int send_frame(struct sending *s)
 	int r;
 
 	for (;;) {
-		r = sending_tell(channel, &s->outbox->outlet);
+		r = sending_state(channel, &s->outbox->outlet);
 		if (r < 0)
 			return r;
 		/* A socket that is known to be full is left to whoever watches it. */
@@ -124,7 +161,7 @@ static int send_frame(struct sending *s)
 			return r;
 		}
 		if (channel->link.writer.taken) {
-			r = write_wait(&channel->link, tx_own_size(&s->message.own) <= TX_LARGE && !s->unkept, s->deadline);
+			r = wait_for_turn(s, tx_own_size(&s->message.own) <= TX_LARGE && !s->unkept, s->deadline);
 			if (r < 0)
 				return r;
 			if (!r)
@@ -139,7 +176,7 @@ static int send_frame(struct sending *s)
 		until = deadline_earlier(
 		    s->deadline,
 		    deadline_in(channel->link.writer.retry_after ? channel->link.writer.retry_after : 1000 * 1000));
-		r = write_wait(&channel->link, false, until);
+		r = wait_for_turn(s, false, until);
 		if (r == 1)
 			write_release(&channel->link);
 		write_try_again(&channel->link);

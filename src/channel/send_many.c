@@ -25,7 +25,7 @@ static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_
 	struct sending s;
 
 	if (sending_prepare(&s, topic->channel, &topic->outbox, &iov, 1, item->fds, item->n_fds, deadline) < 0 ||
-	    !tx_run_fits(run, s.message.size, s.message.n_fds) || sending_state(s.channel, &topic->outbox.outlet) < 0 ||
+	    !tx_run_fits(run, s.message.size, s.message.n_fds) || topic->outbox.outlet.losses.untold ||
 	    sending_charge_now(&s) < 0)
 		return false;
 	if (s.message.overdraft) {
@@ -36,14 +36,22 @@ static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_
 	return true;
 }
 
+/* Those of messages that went are the library's to close. The lock is given up meanwhile, since a close may last. */
+static void reap_given(struct beam_channel *channel, const int *fds, size_t n)
+{
+	pthread_mutex_unlock(&channel->link.writer.lock);
+	reaper_close(fds, n);
+	pthread_mutex_lock(&channel->link.writer.lock);
+}
+
 /* Sends as many of the items as can go in one write: how many, or 0: send them one by one, which tells why. */
-static size_t send_run(beam_topic *topic, const struct beam_send_item *items, size_t n, beam_deadline deadline,
+static size_t send_run(beam_topic *topic, const struct beam_send_item *items, size_t n, bool give, beam_deadline deadline,
 		       unsigned char *bytes)
 {
 	struct beam_channel *channel = topic->channel;
 	struct tx_run run = {.bytes = bytes};
 	struct sending s = {.channel = channel, .outbox = &topic->outbox, .deadline = deadline};
-	size_t sent = 0;
+	size_t sent = 0, n_given = 0;
 
 	if (channel->link.writer.taken || channel->link.writer.full || channel->link.writer.broken)
 		return 0;
@@ -62,7 +70,10 @@ static size_t send_run(beam_topic *topic, const struct beam_send_item *items, si
 		s.message.size = items[i].size;
 		s.message.n_fds = (unsigned)items[i].n_fds;
 		sending_end(&s, i < sent ? 0 : -EAGAIN);
+		n_given += i < sent ? items[i].n_fds : 0;
 	}
+	if (give)
+		reap_given(channel, run.fds, n_given);
 	return sent;
 }
 
@@ -77,6 +88,27 @@ static void write_buffered(struct beam_channel *channel)
 	write_release(&channel->link);
 }
 
+/* 0, or -EINVAL: a descriptor is given twice, by one item or by two; or -ENOMEM. Those behind an item that cannot be sent do not count. */
+static int check_given(const struct beam_send_item *items, size_t n)
+{
+	size_t n_items = 0, n_fds = 0;
+	int *fds, r;
+
+	while (n_items < n && items[n_items].n_fds <= TX_ATTACHMENTS_MAX && (items[n_items].fds || !items[n_items].n_fds))
+		n_fds += items[n_items++].n_fds;
+	fds = sys_malloc((n_fds + 1) * sizeof *fds);
+	if (!fds)
+		return -ENOMEM;
+	n_fds = 0;
+	for (size_t i = 0; i < n_items; i++) {
+		for (size_t k = 0; k < items[i].n_fds; k++)
+			fds[n_fds++] = items[i].fds[k];
+	}
+	r = sending_repeats(fds, n_fds) ? -EINVAL : 0;
+	free(fds);
+	return r;
+}
+
 ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *items, size_t n, unsigned flags,
 			     beam_deadline deadline)
 {
@@ -86,21 +118,26 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *ite
 	size_t sent = 0, run;
 	int r = 0;
 
-	if (!topic || (n && !items) || flags)
+	if (!topic || (n && !items) || (flags & ~(unsigned)BEAM_SEND_GIVE_FDS))
 		return -EINVAL;
 	if (channel_foreign(topic->channel))
 		return -ECHILD;
+	if (flags)
+		r = check_given(items, n);
+	if (r < 0)
+		return r;
 	/* Without memory they go one by one. */
 	if (n > 1 && items[0].n_fds)
 		bytes = sys_malloc(TX_RUN);
 	pthread_mutex_lock(&topic->channel->link.writer.lock);
-	while (bytes && sent < n && (run = send_run(topic, items + sent, n - sent, deadline, bytes)))
+	while (bytes && sent < n && (run = send_run(topic, items + sent, n - sent, flags, deadline, bytes)))
 		sent += run;
 	while (sent < n) {
 		const struct beam_send_item *item = &items[sent];
 		struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
 
 		r = sending_prepare(&s, topic->channel, &topic->outbox, &iov, 1, item->fds, item->n_fds, deadline);
+		s.given = s.loose = flags;
 		if (!r)
 			r = send_buffered(&s);
 		if (r == -EAGAIN) {
@@ -112,8 +149,13 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *ite
 		}
 		if (r < 0)
 			break;
+		if (flags && !s.taken)
+			reap_given(topic->channel, item->fds, item->n_fds);
 		sent++;
 	}
+	/* Those that were sent hide it: the next send tells. */
+	if (r == -EIO && sent)
+		topic->outbox.outlet.losses.untold = true;
 	write_buffered(topic->channel);
 	rooms_show(topic->channel);
 	pthread_mutex_unlock(&topic->channel->link.writer.lock);

@@ -20,21 +20,19 @@ struct sending {
 	struct outbox *outbox;
 	beam_deadline deadline;
 	struct tx_message message;
-	/* The descriptors are the message's, to be taken rather than duplicated; taken. */
-	bool given, taken;
+	/* The descriptors are to be taken rather than duplicated: they are a message's, or `loose`, given by their numbers; taken. */
+	bool given, loose, taken;
 	/* It may take several frames. */
 	bool large;
 	/* There is no descriptor for a duplicate: the frame is not put into the buffer, but written from the caller's own. */
 	bool unkept;
 };
 
-/* Why nothing can be sent by an outlet; 0: it can. An error of a message accepted earlier is among the reasons; looking does not count as telling it. */
+/* Why nothing can be sent by an outlet; 0: it can. */
 static inline int sending_state(const struct beam_channel *channel, const struct outlet *outlet)
 {
 	if (channel->link.writer.send_error)
 		return channel->link.writer.send_error;
-	if (outlet->lost_error)
-		return outlet->lost_error;
 	if (!outlet->reset && !outlet->close_wanted)
 		return 0;
 	if (outlet_replies(outlet))
@@ -42,14 +40,14 @@ static inline int sending_state(const struct beam_channel *channel, const struct
 	return outlet->reset && outlet->reset_reason == RESET_REFUSED ? -ECONNREFUSED : -EPIPE;
 }
 
-/* The same, and it has been told. */
-static inline int sending_tell(struct beam_channel *channel, struct outlet *outlet)
+/* The same for a message that is about to begin: whoever asks first after a loss is told of it. */
+static inline int sending_begin(const struct beam_channel *channel, struct outlet *outlet)
 {
-	int r = sending_state(channel, outlet);
-
-	if (r && !channel->link.writer.send_error)
-		outlet->lost_error = 0;
-	return r;
+	if (outlet->losses.untold && !channel->link.writer.send_error) {
+		outlet->losses.untold = false;
+		return -EIO;
+	}
+	return sending_state(channel, outlet);
 }
 
 /* ---- send.c */
@@ -66,6 +64,11 @@ int sending_charge(struct sending *s);
 int sending_frames(struct sending *s);
 /* The end of a message that was charged: sent, or, with a negative result, not begun. Returns the result. */
 int sending_end(struct sending *s, int result);
+/* The descriptors are given by their numbers: they are the library's if the message goes, and else the caller's as before.
+ * -EINVAL: one of them stands there twice. */
+int sending_give(struct sending *s);
+/* True if one of these descriptors stands there twice. They are put in order. */
+bool sending_repeats(int *fds, size_t n);
 /* From credit to the last frame, with its lock. */
 int sending_send(struct sending *s);
 /* The same for a whole message, which is freed if it was sent; `iov` is the room for its

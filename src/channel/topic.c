@@ -91,7 +91,7 @@ static void add_statistics(struct beam_topic *topic, struct beam_statistics *sum
 	sum->messages_sent += outlet->messages;
 	sum->bytes_sent += outlet->bytes;
 	sum->attachments_sent += outlet->attachments;
-	sum->messages_lost += outlet->lost;
+	sum->messages_lost += outlet->losses.messages;
 	pthread_mutex_unlock(&topic->channel->link.writer.lock);
 }
 
@@ -333,6 +333,16 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 
 /* ---- Statistics ---------------------------------------------------------------------------------------------------------------- */
 
+/* Of an outbox, or of all, if it is NULL. The writer's lock is not held. */
+static void add_waiting(struct beam_channel *channel, const struct outbox *outbox, struct beam_statistics *sum)
+{
+	pthread_mutex_lock(&channel->link.writer.lock);
+	tx_count_waiting(&channel->link.writer.tx, outbox ? &outbox->outlet : NULL, &sum->waiting_for_credit,
+			 &sum->waiting_for_call);
+	sum->waiting_for_room = outbox ? outbox->waiting_for_room : channel->waiting_for_room;
+	pthread_mutex_unlock(&channel->link.writer.lock);
+}
+
 int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t size)
 {
 	WITHOUT_CANCELLATION;
@@ -343,7 +353,42 @@ int beam_topic_statistics(beam_topic *topic, struct beam_statistics *ret, size_t
 	if (channel_foreign(topic->channel))
 		return -ECHILD;
 	add_statistics(topic, &sum);
+	add_waiting(topic->channel, &topic->outbox, &sum);
 	options_give(ret, size, &sum, sizeof sum);
+	return 0;
+}
+
+static void give_losses(struct beam_channel *channel, const struct losses *losses, struct beam_losses *ret, size_t size)
+{
+	struct beam_losses known;
+
+	pthread_mutex_lock(&channel->link.writer.lock);
+	known = (struct beam_losses){losses->messages, losses->first_error, losses->last_error};
+	pthread_mutex_unlock(&channel->link.writer.lock);
+	options_give(ret, size, &known, sizeof known);
+}
+
+int beam_topic_losses(beam_topic *topic, struct beam_losses *ret, size_t size)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!topic || !ret)
+		return -EINVAL;
+	if (channel_foreign(topic->channel))
+		return -ECHILD;
+	give_losses(topic->channel, &topic->outbox.outlet.losses, ret, size);
+	return 0;
+}
+
+int beam_channel_losses(beam_channel *channel, struct beam_losses *ret, size_t size)
+{
+	WITHOUT_CANCELLATION;
+
+	if (!channel || !ret)
+		return -EINVAL;
+	if (channel_foreign(channel))
+		return -ECHILD;
+	give_losses(channel, &channel->link.writer.tx.losses, ret, size);
 	return 0;
 }
 
@@ -365,12 +410,14 @@ int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, 
 	sum.messages_sent += channel->replies.messages_sent;
 	sum.bytes_sent += channel->replies.bytes_sent;
 	sum.attachments_sent += channel->replies.attachments_sent;
-	sum.messages_lost += channel->replies.messages_lost;
+	/* Those of replies too, and of topics that were released with something on its way. */
+	sum.messages_lost = channel->link.writer.tx.losses.messages;
 	sum.messages_discarded = channel->discarded;
 	pthread_mutex_unlock(&channel->link.writer.lock);
 	sum.messages_received += atomic_load_explicit(&channel->replies_taken, memory_order_relaxed);
 	sum.bytes_received += atomic_load_explicit(&channel->reply_bytes_taken, memory_order_relaxed);
 	sum.attachments_received += atomic_load_explicit(&channel->reply_attachments_taken, memory_order_relaxed);
+	add_waiting(channel, NULL, &sum);
 	sum.attachments_lost = atomic_load_explicit(&channel->attachments_lost, memory_order_relaxed);
 	options_give(ret, size, &sum, sizeof sum);
 	return 0;

@@ -175,6 +175,8 @@ int link_wait_closed(struct link *link, beam_deadline deadline)
 	r = said_goodbye(link, NULL) ? 0 : write_until(link, said_goodbye, NULL, deadline);
 	if (link->writer.broken && !write_over(link))
 		r = broken_before_goodbye(link, deadline);
+	if (!r)
+		r = write_tell_losses(link);
 	pthread_mutex_unlock(&link->writer.lock);
 	return r;
 }

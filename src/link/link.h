@@ -89,6 +89,15 @@ static inline bool link_foreign(const struct link *link)
 	return link->process != process_id();
 }
 
+/* Everything has gone that can: -EIO if something of it was dropped, which is told once. */
+static inline int write_tell_losses(struct link *link)
+{
+	bool untold = link->writer.tx.losses.untold;
+
+	link->writer.tx.losses.untold = false;
+	return untold ? -EIO : 0;
+}
+
 /* Goodbye has been said: nothing is ever written again. */
 static inline bool write_over(const struct link *link)
 {

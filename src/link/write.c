@@ -5,6 +5,7 @@
 #include <base/sys.h>
 #include <link/link.h>
 #include <link/tuning.h>
+#include <socket/reaper.h>
 
 /* A thread that waits for the writing right, or only for room in the buffer. */
 struct writer {
@@ -13,10 +14,20 @@ struct writer {
 	bool for_room, granted, woken;
 };
 
-static void close_all(const int *fds, unsigned n)
+/*
+ * Of a duplicate the close is seldom the last, and so does not last. Of what was given it may well
+ * be. The lock is given up meanwhile.
+ */
+static void close_spent(struct link *link, const int *fds, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++)
+	bool was_given = link->writer.was_given;
+
+	pthread_mutex_unlock(&link->writer.lock);
+	if (was_given)
+		reaper_close(fds, n);
+	for (unsigned i = 0; !was_given && i < n; i++)
 		close(fds[i]);
+	pthread_mutex_lock(&link->writer.lock);
 }
 
 void write_nudge(struct link *link)
@@ -47,16 +58,13 @@ void write_try_again(struct link *link)
 static void drop_pending(struct link *link)
 {
 	int spent[2 * TX_FDS];
-	uint64_t lost = link->writer.tx.lost;
-	unsigned n = tx_drop(&link->writer.tx, spent);
+	uint64_t lost = link->writer.tx.losses.messages;
+	unsigned n = tx_drop(&link->writer.tx, link->writer.broken, spent);
 
-	if (link->writer.tx.lost != lost)
+	if (link->writer.tx.losses.messages != lost)
 		link->writer.truncated = true;
-	if (n) {
-		pthread_mutex_unlock(&link->writer.lock);
-		close_all(spent, n);
-		pthread_mutex_lock(&link->writer.lock);
-	}
+	if (n)
+		close_spent(link, spent, n);
 }
 
 static enum tx_failure failure_of(int error, unsigned n_fds)
@@ -120,9 +128,9 @@ enum written write_batch(struct link *link, struct tx_own *own, int *ret_error)
 
 		list_init(&unasked);
 		list_splice(&unasked, &tx->unasked);
-		/* Closing may take its time; the right is still ours. */
+		/* The right is still ours. */
+		close_spent(link, spent, n_spent);
 		pthread_mutex_unlock(&link->writer.lock);
-		close_all(spent, n_spent);
 		tx_tell_unasked(tx, &unasked);
 		pthread_mutex_lock(&link->writer.lock);
 	}
@@ -307,9 +315,5 @@ int write_flush(struct link *link, beam_deadline deadline)
 	flushed.generation = tx->fill->size ? tx->fill->generation : tx->fill->generation - 1;
 	flushed.batch = tx->batch.number;
 	r = write_until(link, is_flushed, &flushed, deadline);
-	if (!r && tx->lost_error) {
-		r = tx->lost_error;
-		tx->lost_error = 0;
-	}
-	return r;
+	return r ? r : write_tell_losses(link);
 }

@@ -34,6 +34,8 @@ struct link_writer {
 	int send_error, broken;
 	/* The connection broke with messages on their way that had been accepted. */
 	bool truncated;
+	/* Callers have given descriptors that stood in the buffer: their last close may be ours. */
+	bool was_given;
 	/* When the thread is to try again what failed for want of memory or descriptors in flight; how long it waits then. */
 	beam_deadline retry_at;
 	int64_t retry_after;

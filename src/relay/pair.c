@@ -100,10 +100,9 @@ int beam_topic_send_channel(beam_topic *topic, const void *data, size_t size, be
 	r = pair_make(&channel, &fd, options);
 	if (r < 0)
 		return r;
-	r = beam_topic_sendv(topic, &iov, 1, &fd, 1, 0, deadline);
+	r = beam_topic_sendv(topic, &iov, 1, &fd, 1, BEAM_SEND_GIVE_FDS, deadline);
 	if (r < 0)
 		return pair_give_up(channel, fd, r);
-	close(fd);
 	*ret = channel;
 	return 0;
 }

@@ -399,7 +399,8 @@ bool tx_hold(struct tx *tx, struct tx_own *own)
 	return held;
 }
 
-/* A whole message of the buffer is dropped: of a call nobody will hear, and a last reply leaves its call without an end. */
+/* A whole message of the buffer is dropped: of a call nobody will hear, and a last reply leaves its call without an end. Of any other the
+ * next sender is told, be it one that waits. */
 static void drop_message(struct tx *tx, const struct tx_record *record, int error)
 {
 	struct outlet *outlet = record->outlet;
@@ -408,9 +409,9 @@ static void drop_message(struct tx *tx, const struct tx_record *record, int erro
 
 	frame_decode(&frame, tx->drain->bytes + record->offset);
 	call = frame.kind == FRAME_DATA && frame.argument ? tx->calls[frame.argument] : NULL;
-	outlet->lost++;
-	tx->lost++;
-	tx->lost_error = error;
+	losses_add(&outlet->losses, 1, error);
+	losses_add(&tx->losses, 1, error);
+	tx->losses.untold = true;
 	if (call && tx_call_undone(tx, call)) {
 		call->error = error;
 		list_append(&tx->unasked, &call->due);
@@ -418,7 +419,8 @@ static void drop_message(struct tx *tx, const struct tx_record *record, int erro
 		outlet->end_error = REPLY_DROPPED;
 		tx_reopen(tx, outlet);
 	} else {
-		outlet->lost_error = error;
+		outlet->losses.untold = true;
+		tx_wake_outlet(tx, outlet);
 	}
 }
 

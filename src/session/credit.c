@@ -132,6 +132,12 @@ static bool topic_lets(const struct outlet *outlet, const struct tx_claim *claim
 	       outlet->limit_attachments - outlet->used_attachments >= claim->n_fds;
 }
 
+/* No id is free for the call, after others have taken what is reserved for them. */
+static bool lacks_call_id(const struct tx *tx, const struct tx_claim *claim, const struct before *before)
+{
+	return claim->call && tx->n_calls + before->calls >= most_calls(tx);
+}
+
 /* True if the claim may be charged. Else for what it keeps its turn is noted. */
 static bool lets_go(const struct tx *tx, struct tx_claim *claim, const struct before *before)
 {
@@ -140,7 +146,7 @@ static bool lets_go(const struct tx *tx, struct tx_claim *claim, const struct be
 	bool pool, attachments;
 
 	claim->turns = 0;
-	if (!topic_lets(outlet, claim) || (claim->call && tx->n_calls + before->calls >= most_calls(tx)))
+	if (!topic_lets(outlet, claim) || lacks_call_id(tx, claim, before))
 		return false;
 	pool = shared_lets(&tx->pool, outlet->held_pool, over, before->pool, !(before->turns & TURN_POOL));
 	attachments = shared_lets(&tx->attachments, outlet->held_attachments, claim->n_fds, before->attachments,
@@ -295,6 +301,20 @@ void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim)
 	 * something now. */
 	if (!list_empty(&tx->claims) && (stood || has_turn(tx, outlet)))
 		tx_wake_ready(tx);
+}
+
+void tx_count_waiting(const struct tx *tx, const struct outlet *outlet, uint64_t *ret_for_credit, uint64_t *ret_for_call)
+{
+	struct before before = {0};
+
+	*ret_for_credit = *ret_for_call = 0;
+	for (struct list *link = tx->claims.next; link != &tx->claims; link = link->next) {
+		const struct tx_claim *claim = list_entry(link, struct tx_claim, link);
+
+		if (!outlet || claim->outlet == outlet)
+			++*(lacks_call_id(tx, claim, &before) ? ret_for_call : ret_for_credit);
+		stands_before(&before, claim);
+	}
 }
 
 /* ---- Charging --------------------------------------------------------------------------------------------------- */

@@ -66,7 +66,7 @@ void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
 }
 
 /* Counts the messages in a buffer that will not go, and gives up their duplicates. */
-static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned gone, int *spent)
+static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned gone, int error, int *spent)
 {
 	unsigned n = buffer->n_fds - buffer->fd_at - gone;
 
@@ -77,9 +77,9 @@ static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned go
 		if ((frame.kind == FRAME_DATA || frame.kind == FRAME_REPLY) && !(frame.flags & FRAME_MORE)) {
 			struct outlet *outlet = tx->outlets[frame.id]; /* none of 0, which a reply has */
 
-			tx->lost++;
+			losses_add(&tx->losses, 1, error);
 			if (outlet)
-				outlet->lost++;
+				losses_add(&outlet->losses, 1, error);
 		}
 		buffer->at += 4 + frame.length;
 	}
@@ -90,18 +90,18 @@ static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned go
 	return n;
 }
 
-unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS])
+unsigned tx_drop(struct tx *tx, int error, int spent[2 * TX_FDS])
 {
 	/* What the kernel took of a batch that has begun is not known to have arrived: it counts as lost as a whole. Its descriptors are
 	 * spent already. */
-	unsigned n = drop_buffer(tx, tx->drain, tx->batch.begun ? tx->batch.run_fds : 0, spent);
+	unsigned n = drop_buffer(tx, tx->drain, tx->batch.begun ? tx->batch.run_fds : 0, error, spent);
 
-	n += drop_buffer(tx, tx->fill, 0, spent + n);
+	n += drop_buffer(tx, tx->fill, 0, error, spent + n);
 	tx->drained = tx->fill->generation;
-	if (tx->batch.active) {
+	if (tx->batch.active && tx->batch.n_reserved) {
+		losses_add(&tx->losses, tx->batch.n_reserved, error);
 		if (tx->batch.reserved)
-			tx->batch.reserved->lost += tx->batch.n_reserved;
-		tx->lost += tx->batch.n_reserved;
+			losses_add(&tx->batch.reserved->losses, tx->batch.n_reserved, error);
 	}
 	/* It is the last of its batch. */
 	tx->goodbye_sent = tx->goodbye_sent && !tx->batch.active;

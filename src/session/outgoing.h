@@ -26,6 +26,14 @@ static inline bool control_shared_due(const struct tx *tx)
 	return tx->due_pool || tx->due_attachments > (wanted ? 0 : tx->lent / 8);
 }
 
+static inline void losses_add(struct losses *losses, uint64_t messages, int error)
+{
+	if (!losses->messages)
+		losses->first_error = error;
+	losses->messages += messages;
+	losses->last_error = error;
+}
+
 /* Something is due that is of the channel and nothing else. */
 static inline bool control_channel_due(const struct tx *tx)
 {

@@ -43,6 +43,14 @@ enum {
 	TX_TAIL = 4 << 10,
 };
 
+/* Messages that were accepted and are lost: how many, why the first and the last of them are, and whether somebody has yet
+ * to be told. */
+struct losses {
+	uint64_t messages;
+	int first_error, last_error;
+	bool untold;
+};
+
 /* Where messages leave: one topic id of this side's, or the replies to one call of the other side's. What ends a topic is CLOSE; a call ends with
  * its last reply, or, if there is to be none, with END and an error. */
 struct outlet {
@@ -71,9 +79,8 @@ struct outlet {
 	uint32_t end_error;
 	/* The generation of the buffer that holds its last frame there; its last with descriptors. */
 	uint64_t buffered, buffered_fds;
-	/* A message that was accepted was dropped, for this reason; told once. */
-	int lost_error;
-	uint64_t messages, bytes, attachments, lost;
+	uint64_t messages, bytes, attachments;
+	struct losses losses;
 };
 
 /* A further frame of a message; its payload lies in one piece. */
@@ -229,9 +236,7 @@ struct tx {
 	bool careful;
 	/* The descriptors in flight are too many: the buffer waits, what needs no descriptor goes round it. */
 	bool held;
-	/* Messages accepted and never sent, and why the last of them was dropped: told once. */
-	uint64_t lost;
-	int lost_error;
+	struct losses losses;
 };
 
 /* Begins, with HELLO due; 0 or -ENOMEM. `capacity` is that of the outgoing buffer. */
@@ -328,6 +333,8 @@ static inline bool tx_charge_plain(struct outlet *outlet, size_t size)
 /* Stands in the line for another reason: HELLO has not come. */
 void tx_wait(struct tx *tx, struct outlet *outlet, struct tx_claim *claim);
 void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim);
+/* How many stand in the line to send on an outlet, or in all, if it is NULL: those who wait for the id of a call, and the others. */
+void tx_count_waiting(const struct tx *tx, const struct outlet *outlet, uint64_t *ret_for_credit, uint64_t *ret_for_call);
 /* Wakes those who can go on. */
 void tx_wake_ready(struct tx *tx);
 /* Wakes all who wait to send on an outlet, or all, if it is NULL. */
@@ -413,8 +420,8 @@ static inline void tx_tell_unasked(const struct tx *tx, struct list *calls)
 	tx->events->unasked(tx->owner, calls);
 }
 
-/* Nothing more can be written: counts what is lost; the duplicates still held go to `spent`; returns how many. */
-unsigned tx_drop(struct tx *tx, int spent[2 * TX_FDS]);
+/* Nothing more can be written, because of `error`: counts what is lost; the duplicates still held go to `spent`; returns how many. */
+unsigned tx_drop(struct tx *tx, int error, int spent[2 * TX_FDS]);
 
 /* For the session itself. Whence replies to a call of the other side's leave; also one whose END is in a batch, which may
  * yet be taken out: what comes for it meanwhile counts then. */

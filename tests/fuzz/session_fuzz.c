@@ -385,7 +385,7 @@ static bool write_some(struct tx_own *own, unsigned how)
 /* As the channel asks. */
 static bool may_send(struct outlet *outlet)
 {
-	outlet->lost_error = 0;
+	outlet->losses.untold = false;
 	return !mute && !outlet->reset && !outlet->close_wanted && !outlet->asking;
 }
 
@@ -673,7 +673,7 @@ static void end(void)
 	rx_finish(&rx);
 	must(!rx_holds_descriptors(&rx) || rx.n_holding);
 	rx_end(&rx);
-	fds_close(spent, tx_drop(&tx, spent));
+	fds_close(spent, tx_drop(&tx, -ECONNRESET, spent));
 	tx_end(&tx);
 	for (unsigned i = 0; i < REQUESTS; i++)
 		must(!requests[i]);

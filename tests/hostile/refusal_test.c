@@ -55,6 +55,7 @@ static void test_a_refused_descriptor_in_a_batch_loses_its_own_message_and_no_ot
 	struct beam_channel_options options = small_buffers();
 	struct io_uring_params parameters = {0};
 	struct beam_statistics statistics;
+	struct beam_losses losses;
 	beam_topic *bad = NULL, *good = NULL;
 	int file, ring = (int)syscall(SYS_io_uring_setup, 4, &parameters);
 
@@ -70,13 +71,17 @@ static void test_a_refused_descriptor_in_a_batch_loses_its_own_message_and_no_ot
 	check_int(send_with_fd(good, "after", file, BEAM_NOWAIT), 0);
 	expect_text_at_peer("before", 1);
 	expect_text_at_peer("after", 1);
-	check_int(beam_topic_send(bad, "next", 4, 0, soon()), -EINVAL);
+	check_int(beam_topic_send(bad, "next", 4, 0, soon()), -EIO);
 	check_int(beam_topic_send(bad, "the one after", 13, 0, soon()), 0);
 	expect_text_at_peer("the one after", 0);
-	check_int(beam_channel_flush(attack.channel, soon()), -EINVAL);
+	check_int(beam_channel_flush(attack.channel, soon()), -EIO);
 	check_int(beam_channel_flush(attack.channel, soon()), 0);
 	check_int(beam_topic_statistics(bad, &statistics, sizeof statistics), 0);
 	check_int(statistics.messages_lost, 1);
+	check_int(beam_topic_losses(bad, &losses, sizeof losses), 0);
+	check_int(losses.messages, 1);
+	check_int(losses.first_error, -EINVAL);
+	check_int(losses.last_error, -EINVAL);
 	check_int(beam_topic_statistics(good, &statistics, sizeof statistics), 0);
 	check_int(statistics.messages_lost, 0);
 	beam_topic_unref(bad);

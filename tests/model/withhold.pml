@@ -77,7 +77,7 @@
 #endif
 /*
  * The topic's window, and how much of it and of what is lent the reader withholds:
- * inlet_withhold(), shared_due().
+ * inlet_withhold(), control_shared_due().
  */
 #define WINDOW 4
 #define WITHHOLD 2

@@ -56,6 +56,8 @@ static void test_null_channels_and_results(void)
 	check_int(beam_channel_accept(ends.channel[0], NULL, soon()), -EINVAL);
 	check_int(beam_channel_statistics(NULL, &statistics, sizeof statistics), -EINVAL);
 	check_int(beam_channel_statistics(ends.channel[0], NULL, sizeof statistics), -EINVAL);
+	check_int(beam_channel_losses(NULL, &(struct beam_losses){0}, sizeof(struct beam_losses)), -EINVAL);
+	check_int(beam_channel_losses(ends.channel[0], NULL, sizeof(struct beam_losses)), -EINVAL);
 	check(topic == UNTOUCHED(beam_topic *));
 	expect_well(&ends);
 	ends_close(&ends);
@@ -342,6 +344,8 @@ static void test_bad_arguments_to_the_receiving_functions(void)
 	check_int(beam_topic_close_receive(NULL), -EINVAL);
 	check_int(beam_topic_statistics(NULL, &(struct beam_statistics){0}, sizeof(struct beam_statistics)), -EINVAL);
 	check_int(beam_topic_statistics(ends.topic[0], NULL, sizeof(struct beam_statistics)), -EINVAL);
+	check_int(beam_topic_losses(NULL, &(struct beam_losses){0}, sizeof(struct beam_losses)), -EINVAL);
+	check_int(beam_topic_losses(ends.topic[0], NULL, sizeof(struct beam_losses)), -EINVAL);
 	check(message == UNTOUCHED(beam_message *));
 	check_int(size, 77);
 	check_int(n_fds, 78);
@@ -405,6 +409,7 @@ static void test_every_function_after_close_says_what_the_header_says(void)
 	beam_message *message = NULL;
 	struct iovec iov = {(char[]){"x"}, 1};
 	struct beam_statistics statistics;
+	struct beam_losses losses;
 	struct beam_limits limits;
 	size_t size;
 	struct ends ends;
@@ -432,6 +437,11 @@ static void test_every_function_after_close_says_what_the_header_says(void)
 	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), 0);
 	check_int(beam_channel_statistics(ends.channel[0], &statistics, sizeof statistics), 0);
 	check_int(beam_topic_statistics(ends.topic[0], &statistics, sizeof statistics), 0);
+	check_int(beam_channel_losses(ends.channel[0], &losses, sizeof losses), 0);
+	check_int(losses.messages, 0);
+	check_int(beam_topic_losses(ends.topic[0], &losses, sizeof losses), 0);
+	check_int(losses.messages, 0);
+	check_int(losses.last_error, 0);
 	check(beam_channel_breach(ends.channel[0]) == NULL);
 	check_bytes(beam_message_data(message), "mine", 4);
 	beam_message_free(message);

@@ -341,7 +341,7 @@ static void test_what_is_no_call_cannot_be_answered(void)
 	message = take_request();
 	check_int(beam_call_receive(call, NULL, 0, soon()), -EINVAL);
 	check_int(beam_message_reply(message, NULL, 1, 0, soon()), -EINVAL);
-	check_int(beam_message_replyv(message, NULL, 0, NULL, 0, 2, soon()), -EINVAL);
+	check_int(beam_message_replyv(message, NULL, 0, NULL, 0, 1u << 30, soon()), -EINVAL);
 	check_int(beam_message_replyv(message, NULL, 0, &(int){-1}, 1, 0, soon()), -EBADF);
 	beam_message_free(message);
 	beam_call_unref(call);

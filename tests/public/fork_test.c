@@ -43,6 +43,7 @@ static int child_calls_everything(void *argument)
 	check_int(beam_channel_limits(channel, &limits, sizeof limits, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_accept(channel, &other, BEAM_FOREVER), -ECHILD);
 	check_int(beam_channel_statistics(channel, &statistics, sizeof statistics), -ECHILD);
+	check_int(beam_channel_losses(channel, &(struct beam_losses){0}, sizeof(struct beam_losses)), -ECHILD);
 	check_int(beam_topic_open(&other, channel, "other"), -ECHILD);
 	check_int(beam_topic_open(&other, channel, "topic"), -ECHILD);
 	check_int(beam_topic_send(topic, "x", 1, 0, BEAM_FOREVER), -ECHILD);
@@ -56,6 +57,7 @@ static int child_calls_everything(void *argument)
 	check_int(beam_topic_close_receive(topic), -ECHILD);
 	check_int(beam_topic_refuse(topic), -ECHILD);
 	check_int(beam_topic_statistics(topic, &statistics, sizeof statistics), -ECHILD);
+	check_int(beam_topic_losses(topic, &(struct beam_losses){0}, sizeof(struct beam_losses)), -ECHILD);
 	check(beam_channel_breach(channel) == NULL);
 	/* At once: none of them waits. */
 	check(now_ns() - begin < stretch(20000) * INT64_C(1000000));

@@ -74,7 +74,90 @@ void attachments_sent_on(void)
 	ends_finish(ends);
 }
 
+/* ---- Given away ------------------------------------------------------------------------------------------------------ */
+
+void attachments_given_by_number(void)
+{
+	struct ends *ends = ends_make(NULL);
+
+	if (!ends)
+		return;
+	for (int i = 0; i < 2; i++) {
+		struct flow *flow = &ends->flow[i];
+		beam_topic *from = ends->topic[i], *to = ends->topic[!i];
+
+		flow_send(flow, from, GIVEV, 100, 1);
+		flow_receive(flow, to);
+		flow_send(flow, from, GIVEV, 5000, 20);
+		flow_receive(flow, to);
+		flow_give_many(flow, from, 3, 50, 2);
+		flow_receive_many(flow, to, 8);
+		/* Of several frames. */
+		flow_send(flow, from, GIVEV, 100 << 10, 3);
+		flow_receive(flow, to);
+	}
+	ends_finish(ends);
+}
+
+/* As attachments_in_the_buffer(). */
+void attachments_given_in_the_buffer(void)
+{
+	struct beam_channel_options options = ends_options();
+	struct ends *ends;
+
+	options.socket_buffer_bytes = 4 << 10;
+	ends = ends_make(&options);
+	if (!ends)
+		return;
+	for (int i = 0; i < 8; i++)
+		flow_send_until(&ends->flow[0], ends->topic[0], i % 2 ? SENDV : GIVEV, 3000, (size_t)(i % 4),
+				strict ? soon() : BEAM_NOWAIT);
+	flow_give_many(&ends->flow[0], ends->topic[0], 8, 2000, 1);
+	ends_finish(ends);
+}
+
+void attachments_given_to_calls(void)
+{
+	struct ends *ends = ends_make(NULL);
+	beam_message *request = NULL, *reply = NULL;
+	beam_call *call = NULL;
+	int fds[2], r;
+
+	if (!ends)
+		return;
+	given_make(fds, 2);
+	r = beam_call_begin(&call, ends->topic[0], NULL, 0, fds, 2, BEAM_SEND_GIVE_FDS, soon());
+	if (!result_of(r, 0, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE))
+		given_take_back(fds, 2);
+	r = beam_topic_receive(ends->topic[1], &request, 0, soon());
+	if (r == 1 && beam_message_attachments(request) == 2) {
+		given_make(fds, 2);
+		r = beam_message_replyv(request, NULL, 0, fds, 2, BEAM_SEND_GIVE_FDS, soon());
+		if (!result_of(r, 0, -EIO, -ECANCELED, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE))
+			given_take_back(fds, 2);
+	}
+	beam_message_free(request);
+	if (call && beam_call_receive(call, &reply, 0, soon()) == 1)
+		check_int(beam_message_attachments(reply), 2);
+	check(!strict || reply != NULL);
+	beam_message_free(reply);
+	beam_call_unref(call);
+	ends_release(ends, 0);
+}
+
 /* ---- Queued ---------------------------------------------------------------------------------------------------------------------- */
+
+/* What is told of losses agrees. */
+static void check_losses(const struct ends *ends)
+{
+	struct beam_losses of_topic, of_channel;
+
+	check_int(beam_topic_losses(ends->topic[0], &of_topic, sizeof of_topic), 0);
+	check_int(beam_channel_losses(ends->channel[0], &of_channel, sizeof of_channel), 0);
+	check(of_topic.messages <= of_channel.messages);
+	check((of_topic.messages > 0) == (of_topic.first_error < 0 && of_topic.last_error < 0));
+	check(!strict || of_channel.messages == 0);
+}
 
 /* The socket is full, so that what follows has to wait in the buffer, with duplicates or with what was given. */
 void attachments_in_the_buffer(void)
@@ -93,7 +176,8 @@ void attachments_in_the_buffer(void)
 				strict ? soon() : BEAM_NOWAIT);
 	flow_send_many(&ends->flow[0], ends->topic[0], 8, 2000, 1);
 	r = beam_channel_flush(ends->channel[0], soon());
-	result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
+	result_of(r, 0, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
+	check_losses(ends);
 	ends_finish(ends);
 }
 

@@ -9,7 +9,7 @@ enum { CODE = BEAM_FAILURE_APPLICATION, CANCELLED = 100 };
 static unsigned char bulk[200000];
 
 /* What a call or an answer may be told besides its success; a caller that got no answer in time has cancelled. */
-#define SENDING -ECANCELED, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE, -EBADF, -EPERM, -EINVAL
+#define SENDING -EIO, -ECANCELED, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE, -EBADF, -EPERM, -EINVAL
 #define RECEIVING -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EREMOTEIO, -EMFILE, -EBADF, -EPERM, -EINVAL
 
 static beam_call *begin(struct ends *ends, size_t size, size_t n_fds)

@@ -163,6 +163,33 @@ static const int *descriptors(size_t n_fds)
 	return n_fds ? fds : NULL;
 }
 
+void given_make(int *ret_fds, size_t n_fds)
+{
+	for (size_t i = 0; i < n_fds; i++) {
+		ret_fds[i] = fcntl(attached[i % ATTACHED], F_DUPFD, 0);
+		require(ret_fds[i] >= 0);
+	}
+}
+
+void given_take_back(const int *fds, size_t n_fds)
+{
+	for (size_t i = 0; i < n_fds; i++) {
+		check_attachment(fds[i], i);
+		close(fds[i]);
+	}
+}
+
+static int give(beam_topic *topic, const struct iovec *iov, size_t n_fds, beam_deadline deadline)
+{
+	int fds[BEAM_MESSAGE_ATTACHMENTS_MAX], r;
+
+	given_make(fds, n_fds);
+	r = beam_topic_sendv(topic, iov, 1, fds, n_fds, BEAM_SEND_GIVE_FDS, deadline);
+	if (r < 0)
+		given_take_back(fds, n_fds);
+	return r;
+}
+
 int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t size, size_t n_fds, beam_deadline deadline)
 {
 	uint32_t number = flow->next++;
@@ -176,6 +203,7 @@ int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t s
 	case SEND: r = beam_topic_send(topic, bytes, size, 0, deadline); break;
 	case SENDV: r = beam_topic_sendv(topic, iov, 3, descriptors(n_fds), n_fds, 0, deadline); break;
 	case SEND_MESSAGE: r = send_message(topic, bytes, size, n_fds, deadline); break;
+	case GIVEV: r = give(topic, &(struct iovec){bytes, size}, n_fds, deadline); break;
 	case SEND_MANY:
 		r = (int)beam_topic_send_many(topic, &item, 1, 0, deadline);
 		check(r);
@@ -183,29 +211,31 @@ int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t s
 		break;
 	}
 	free(bytes);
-	if (result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM))
+	if (result_of(r, 0, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM))
 		note(flow->accepted, &flow->n_accepted, number, size);
 	return r;
 }
+
+enum { MANY = 64 };
 
 int flow_send(struct flow *flow, beam_topic *topic, enum way way, size_t size, size_t n_fds)
 {
 	return flow_send_until(flow, topic, way, size, n_fds, soon());
 }
 
-ssize_t flow_send_many(struct flow *flow, beam_topic *topic, size_t n, size_t size, size_t n_fds)
+static ssize_t send_many(struct flow *flow, beam_topic *topic, struct beam_send_item *items, size_t n, size_t n_fds,
+			 unsigned flags)
 {
-	struct beam_send_item items[64];
 	uint32_t first = flow->next;
+	size_t size = items[0].size;
 	ssize_t r;
 
-	require(n && n <= sizeof items / sizeof *items);
 	for (size_t i = 0; i < n; i++)
-		items[i] = (struct beam_send_item){compose(flow->next++, size, n_fds), size, descriptors(n_fds), n_fds};
-	r = beam_topic_send_many(topic, items, n, 0, soon());
+		items[i].data = compose(flow->next++, size, n_fds);
+	r = beam_topic_send_many(topic, items, n, flags, soon());
 	check(r != 0 && r <= (ssize_t)n);
 	if (r <= 0)
-		result_of(r, (ssize_t)n, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM);
+		result_of(r, (ssize_t)n, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM);
 	else
 		check(!strict || r == (ssize_t)n);
 	for (size_t i = 0; i < n; i++) {
@@ -213,6 +243,33 @@ ssize_t flow_send_many(struct flow *flow, beam_topic *topic, size_t n, size_t si
 			note(flow->accepted, &flow->n_accepted, first + (uint32_t)i, size);
 		free((void *)(uintptr_t)items[i].data);
 	}
+	return r;
+}
+
+ssize_t flow_send_many(struct flow *flow, beam_topic *topic, size_t n, size_t size, size_t n_fds)
+{
+	struct beam_send_item items[MANY];
+
+	require(n && n <= MANY);
+	for (size_t i = 0; i < n; i++)
+		items[i] = (struct beam_send_item){NULL, size, descriptors(n_fds), n_fds};
+	return send_many(flow, topic, items, n, n_fds, 0);
+}
+
+ssize_t flow_give_many(struct flow *flow, beam_topic *topic, size_t n, size_t size, size_t n_fds)
+{
+	struct beam_send_item items[MANY];
+	int fds[MANY][ATTACHED];
+	ssize_t r;
+
+	require(n && n <= MANY && n_fds <= ATTACHED);
+	for (size_t i = 0; i < n; i++) {
+		given_make(fds[i], n_fds);
+		items[i] = (struct beam_send_item){NULL, size, fds[i], n_fds};
+	}
+	r = send_many(flow, topic, items, n, n_fds, BEAM_SEND_GIVE_FDS);
+	for (size_t i = r > 0 ? (size_t)r : 0; i < n; i++)
+		given_take_back(fds[i], n_fds);
 	return r;
 }
 
@@ -373,7 +430,7 @@ int ends_close(beam_channel *channel)
 {
 	int r = beam_channel_close(channel, soon());
 
-	result_of(r, 0, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, -EPIPE);
+	result_of(r, 0, -EIO, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -ENOMEM, -EPIPE);
 	return r;
 }
 

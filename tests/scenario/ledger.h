@@ -42,8 +42,8 @@ void attached_close(void);
 /* A message object with the first `n_fds` of them in it, every second one given: 0, or an error. */
 int ledger_message(beam_message **ret, const unsigned char *bytes, size_t size, size_t n_fds);
 
-/* How a message is sent. */
-enum way { SEND, SENDV, SEND_MESSAGE, SEND_MANY };
+/* How a message is sent; GIVEV: as by SENDV, with descriptors that are given away. */
+enum way { SEND, SENDV, SEND_MESSAGE, SEND_MANY, GIVEV };
 
 /* One direction of a topic. */
 struct flow {
@@ -61,6 +61,11 @@ int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t s
 int flow_send(struct flow *flow, beam_topic *topic, enum way way, size_t size, size_t n_fds);
 /* Sends `n` messages at once by beam_topic_send_many(): how many went, or an error. */
 ssize_t flow_send_many(struct flow *flow, beam_topic *topic, size_t n, size_t size, size_t n_fds);
+/* The same, with descriptors that are given away. */
+ssize_t flow_give_many(struct flow *flow, beam_topic *topic, size_t n, size_t size, size_t n_fds);
+/* Duplicates of what may be attached, to be given away; still ours, since it failed: closes them. */
+void given_make(int *ret_fds, size_t n_fds);
+void given_take_back(const int *fds, size_t n_fds);
 /* Receives one, at most `n`, or one into a buffer; as the functions of the interface. */
 int flow_receive_until(struct flow *flow, beam_topic *topic, beam_deadline deadline);
 int flow_receive(struct flow *flow, beam_topic *topic);

@@ -34,6 +34,9 @@
 	EACH(attachments_borrowed_and_given)                                                                                   \
 	EACH(attachments_taken_and_left)                                                                                       \
 	EACH(attachments_sent_on)                                                                                              \
+	EACH(attachments_given_by_number)                                                                                      \
+	EACH(attachments_given_in_the_buffer)                                                                                  \
+	EACH(attachments_given_to_calls)                                                                                       \
 	EACH(attachments_in_the_buffer)                                                                                        \
 	EACH(credit_for_attachments)                                                                                           \
 	EACH(attachments_of_large_messages)                                                                                    \

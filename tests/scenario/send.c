@@ -28,7 +28,7 @@ void each_way_of_sending_and_receiving(void)
 		if (r == -EMSGSIZE)
 			flow_receive_into(flow, to, 1000);
 		r = beam_channel_flush(ends->channel[i], soon());
-		result_of(r, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
+		result_of(r, 0, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
 	}
 	ends_finish(ends);
 }

@@ -210,7 +210,9 @@ static void test_a_request_that_is_refused_in_the_buffer_is_told_to_its_caller(v
 	check(list_take_first(&mouth.tx.unasked) == &call.due);
 	check_int(call.error, -EPERM);
 	/* Not to the topic's next sender. */
-	check_int(a.lost_error, 0);
+	check(!a.losses.untold);
+	check_int(a.losses.messages, 1);
+	check_int(a.losses.first_error, -EPERM);
 	check_int(mouth.tx.n_calls, 0);
 	make(&call);
 	check_int(call.id, 1);
@@ -231,7 +233,7 @@ static void test_a_request_that_is_refused_though_it_was_answered_ends_with_its_
 	refuse_first();
 	check(list_empty(&mouth.tx.unasked));
 	check(tx_find_call(&mouth.tx, 1) == &call);
-	check_int(a.lost_error, -EPERM);
+	check(a.losses.untold);
 	tx_call_over(&mouth.tx, &call);
 	check_int(mouth.tx.n_calls, 0);
 	talk_end();
@@ -329,10 +331,10 @@ static void test_a_reply_that_ends_in_the_reserve_is_not_looked_at_when_its_call
 	tx_ended(&call);
 	tx_complete(&mouth.tx, &call, false);
 	check_int(mouth.n_released, 1);
-	check_int(tx_drop(&mouth.tx, spent), 0);
-	check_int(mouth.tx.lost, 1);
+	check_int(tx_drop(&mouth.tx, -ECONNRESET, spent), 0);
+	check_int(mouth.tx.losses.messages, 1);
 	/* Its memory is its owner's again. */
-	check_int(call.lost, 0);
+	check_int(call.losses.messages, 0);
 	talk_end();
 }
 

@@ -160,7 +160,7 @@ static void side_end(struct sim_side *side)
 		free(sender->run);
 		sender->message = NULL;
 	}
-	n = tx_drop(&side->tx, spent);
+	n = tx_drop(&side->tx, -ECONNRESET, spent);
 	for (unsigned i = 0; i < n; i++)
 		sim_fd_close(side, spent[i]);
 	for (struct sim_call *call = side->calls; call; call = call->next) {

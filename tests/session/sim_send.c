@@ -295,16 +295,19 @@ static void abandon(struct sim_side *side, struct sim_sender *sender)
 	}
 }
 
-/* As send_state() of the channel. */
-static bool may_send(struct sim_side *side, struct outlet *outlet)
+/* As sending_state() of the channel. */
+static bool may_send(const struct sim_side *side, const struct outlet *outlet)
 {
-	if (side->said_goodbye || side->broken)
-		return false;
-	if (outlet->lost_error) {
-		outlet->lost_error = 0;
-		return false;
-	}
-	return !outlet->reset && !outlet->close_wanted;
+	return !side->said_goodbye && !side->broken && !outlet->reset && !outlet->close_wanted;
+}
+
+/* As sending_begin(). */
+static bool may_begin(const struct sim_side *side, struct outlet *outlet)
+{
+	bool told = !outlet->losses.untold;
+
+	outlet->losses.untold = false;
+	return told && may_send(side, outlet);
 }
 
 /* It takes its place in the stream: what is there from `position` on comes after it. */
@@ -464,7 +467,7 @@ static bool charge(struct sim_side *side, struct sim_sender *sender)
 {
 	struct sim_message *message = sender->message;
 	struct outlet *outlet = &message->stream->outlet;
-	int r = may_send(side, outlet) ? 0 : -EPIPE;
+	int r = may_begin(side, outlet) ? 0 : -EPIPE;
 
 	if (!r)
 		r = tx_fits(&side->tx, outlet, message->size, message->n_fds);
@@ -542,7 +545,7 @@ void sim_begin_run(struct sim_side *side, struct sim_sender *sender, unsigned na
 {
 	struct sim_stream *stream = side->names[name];
 
-	if (side->writer != SIM_NOBODY || !may_send(side, &stream->outlet))
+	if (side->writer != SIM_NOBODY || !may_begin(side, &stream->outlet))
 		return;
 	*sender = (struct sim_sender){.own.outlet = &stream->outlet, .charged = true, .run = malloc(TX_RUN)};
 	require(sender->run != NULL);
@@ -680,7 +683,7 @@ void sim_break(struct sim_side *side)
 
 	side->broken = true;
 	release(side);
-	n = tx_drop(&side->tx, spent);
+	n = tx_drop(&side->tx, -ECONNRESET, spent);
 	for (unsigned i = 0; i < n; i++)
 		sim_fd_close(side, spent[i]);
 	if (sender) {

@@ -61,11 +61,13 @@ static void test_a_refused_descriptor_drops_its_own_frame_only(void)
 		check_string(events_sorted(heard()), events_sorted(expected));
 		/* All duplicates are given up, the bad one's too. */
 		check_int(mouth.n_spent, 4);
-		check_int(mouth.tx.lost, 1);
-		check_int(mouth.tx.lost_error, -EBADF);
-		check_int(a.lost + b.lost, 1);
-		check_int((a.lost ? &a : &b)->lost_error, -EBADF);
-		check_int((a.lost ? &b : &a)->lost_error, 0);
+		check_int(mouth.tx.losses.messages, 1);
+		check_int(mouth.tx.losses.first_error, -EBADF);
+		check(mouth.tx.losses.untold);
+		check_int(a.losses.messages + b.losses.messages, 1);
+		check_int((a.losses.messages ? &a : &b)->losses.last_error, -EBADF);
+		check((a.losses.messages ? &a : &b)->losses.untold);
+		check(!(a.losses.messages ? &b : &a)->losses.untold);
 		check_int(a.used_bytes + b.used_bytes, 4 * (MESSAGE_COST + 1));
 		check(!mouth.tx.careful);
 		check(!tx_pending(&mouth.tx));
@@ -88,8 +90,8 @@ static void test_all_descriptors_refused_leave_the_plain_frames(void)
 	write_refusing(own, 10, &by_own);
 	check(own->done);
 	check_string(mouth_text(&mouth), "data 2 c\ndata 1 e\n");
-	check_int(mouth.tx.lost, 3);
-	check_int(a.lost, 2);
+	check_int(mouth.tx.losses.messages, 3);
+	check_int(a.losses.messages, 2);
 	check_int(mouth.tx.attachments.used, 0);
 	check(!by_own);
 	talk_end();
@@ -112,7 +114,7 @@ static void test_the_writers_own_refused_descriptor_is_told_to_it(void)
 	tx_complete(&mouth.tx, &b, false);
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "credit 0 7 0 carries 1\ndata 1 a claims 1\ndata 2 b\n");
-	check_int(mouth.tx.lost, 0);
+	check_int(mouth.tx.losses.messages, 0);
 	talk_end();
 }
 
@@ -269,12 +271,15 @@ static void test_what_was_accepted_and_will_not_go_is_counted_and_its_duplicates
 		mouth_append(&mouth, &a, "three", fds + 3, 3);
 		if (first)
 			mouth_write(&mouth, NULL, first);
-		n = tx_drop(&mouth.tx, spent);
+		n = tx_drop(&mouth.tx, -ECONNRESET, spent);
 		check_int(mouth.n_spent + n, 6);
 		/* A batch that was not written whole counts as lost. */
-		check_int(mouth.tx.lost, first < 2 * 24 ? 3 : 1);
-		check_int(a.lost, first < 2 * 24 ? 2 : 1);
-		check_int(b.lost, first < 2 * 24 ? 1 : 0);
+		check_int(mouth.tx.losses.messages, first < 2 * 24 ? 3 : 1);
+		check_int(mouth.tx.losses.first_error, -ECONNRESET);
+		/* The end of the connection tells. */
+		check(!mouth.tx.losses.untold && !a.losses.untold);
+		check_int(a.losses.messages, first < 2 * 24 ? 2 : 1);
+		check_int(b.losses.messages, first < 2 * 24 ? 1 : 0);
 		check(!mouth.tx.batch.active);
 		talk_end();
 	}
@@ -296,9 +301,9 @@ static void test_duplicates_that_went_are_not_given_up_twice(void)
 	check_int(mouth_write(&mouth, NULL, 1), 1);
 	check_int(mouth.n_spent, 2);
 	check_bytes(mouth.spent, fds, 2 * sizeof(int));
-	check_int(tx_drop(&mouth.tx, spent), 3);
+	check_int(tx_drop(&mouth.tx, -ECONNRESET, spent), 3);
 	check_bytes(spent, fds + 2, 3 * sizeof(int));
-	check_int(mouth.tx.lost, 2);
+	check_int(mouth.tx.losses.messages, 2);
 	talk_end();
 }
 
@@ -315,9 +320,9 @@ static void test_a_message_that_ends_in_the_reserve_is_counted_too(void)
 		mouth_write(&mouth, &own, 5);
 		tx_leave(&mouth.tx, &own);
 		check(own.done);
-		check_int(tx_drop(&mouth.tx, spent), 0);
-		check_int(mouth.tx.lost, more ? 0 : 1);
-		check_int(a.lost, more ? 0 : 1);
+		check_int(tx_drop(&mouth.tx, -ECONNRESET, spent), 0);
+		check_int(mouth.tx.losses.messages, more ? 0 : 1);
+		check_int(a.losses.messages, more ? 0 : 1);
 		talk_end();
 	}
 }
@@ -339,7 +344,7 @@ static void test_a_refused_descriptor_is_found_in_a_buffer_that_is_used_again(vo
 	check_int(mouth.n_spent, 2);
 	check_int(mouth.spent[0], fds[0]);
 	check_int(mouth.spent[1], fds[1]);
-	check_int(mouth.tx.lost, 1);
+	check_int(mouth.tx.losses.messages, 1);
 	talk_end();
 }
 
@@ -354,7 +359,7 @@ static void test_a_goodbye_that_did_not_go_was_not_said(void)
 		check(tx_batch(&mouth.tx, NULL));
 		if (first)
 			mouth_write(&mouth, NULL, first);
-		check_int(tx_drop(&mouth.tx, spent), 0);
+		check_int(tx_drop(&mouth.tx, -ECONNRESET, spent), 0);
 		check_int(mouth.tx.goodbye_sent, first == FRAME_HEADER);
 		talk_end();
 	}

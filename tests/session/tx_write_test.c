@@ -211,8 +211,8 @@ static void leave_run(size_t n)
 	if (n == 1) {
 		int spent[2 * TX_FDS];
 
-		check_int(tx_drop(&mouth.tx, spent), 0);
-		check_int(a.lost, 3);
+		check_int(tx_drop(&mouth.tx, -ECONNRESET, spent), 0);
+		check_int(a.losses.messages, 3);
 	} else {
 		mouth_write_all(&mouth, NULL);
 		check_string(heard(),

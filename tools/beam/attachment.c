@@ -26,18 +26,11 @@ int sources_open(int fds[BEAM_MESSAGE_ATTACHMENTS_MAX])
 		if (fds[i] >= 0)
 			continue;
 		int error = -errno;
-		sources_close(fds, i);
 		if (source->path)
 			return say(CODE_ERROR, "%s: %s", source->path, strerror(-error));
 		return say(CODE_ERROR, "descriptor %d: %s", source->fd, strerror(-error));
 	}
 	return CODE_DONE;
-}
-
-void sources_close(const int *fds, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		close(fds[i]);
 }
 
 /* A file of tmpfs has seals, too; what tells a memfd from it is the name that the kernel gives it. */

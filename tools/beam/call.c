@@ -56,7 +56,7 @@ static int call_once(beam_channel *channel, struct input *input, const int *fds)
 	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
 	if (r >= 0) {
 		progress_begin_in_one("sending", size);
-		r = beam_call_begin(&call, topic, &payload, 1, fds, options.n_sources, 0, options.deadline);
+		r = beam_call_begin(&call, topic, &payload, 1, fds, options.n_sources, BEAM_SEND_GIVE_FDS, options.deadline);
 		progress_end();
 	}
 	if (r < 0)
@@ -79,7 +79,6 @@ static int call_run(void)
 		input.channel = channel;
 		code = call_once(channel, &input, fds);
 	}
-	sources_close(fds, options.n_sources);
 	return code;
 }
 

@@ -194,7 +194,6 @@ int wait_writable(int fd, beam_deadline deadline);
 
 /* Opens what was asked for by --file and --fd. @return a code */
 int sources_open(int fds[BEAM_MESSAGE_ATTACHMENTS_MAX]);
-void sources_close(const int *fds, size_t n);
 
 struct attachment {
 	const char *type;

@@ -29,6 +29,7 @@ static const char *text_of(int error)
 	case -ECONNRESET: return "the other side died";
 	case -ECONNREFUSED: return "the other side refuses this topic";
 	case -EPROTO: return "the other side broke the protocol";
+	case -EIO: return "messages that had been accepted were lost";
 	case -E2BIG: return "more attachments than the other side accepts";
 	default: return strerror(-error);
 	}
@@ -56,9 +57,12 @@ int say_error(int error, const char *what)
 
 int say_ended(beam_channel *channel, int error, const char *what)
 {
-	const char *rule = error == -EPROTO ? beam_channel_breach(channel) : NULL;
+	const char *why = error == -EPROTO ? beam_channel_breach(channel) : NULL;
+	struct beam_losses losses;
 
-	return say(code_of(error), "%s: %s%s%s", what, text_of(error), rule ? ": " : "", rule ? rule : "");
+	if (error == -EIO && beam_channel_losses(channel, &losses, sizeof losses) == 0)
+		why = strerror(-losses.last_error);
+	return say(code_of(error), "%s: %s%s%s", what, text_of(error), why ? ": " : "", why ? why : "");
 }
 
 int say_unsent(beam_channel *channel, int error, const char *what)

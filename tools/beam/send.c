@@ -29,7 +29,7 @@ static int send_one(beam_topic *topic, struct input *input, const int *fds)
 
 	if (r >= 0) {
 		progress_begin_in_one("sending", size);
-		r = beam_topic_sendv(topic, &payload, 1, fds, options.n_sources, 0, options.deadline);
+		r = beam_topic_sendv(topic, &payload, 1, fds, options.n_sources, BEAM_SEND_GIVE_FDS, options.deadline);
 		progress_end();
 	}
 	return r < 0 ? input_say(input, r, options.arguments[0]) : CODE_DONE;
@@ -52,7 +52,6 @@ static int run(void)
 		else
 			code = options.lines ? send_each_line(topic, &input) : send_one(topic, &input, fds);
 	}
-	sources_close(fds, options.n_sources);
 	/* What is lost on the way is lost for the topic, whoever notices first. */
 	return code == CODE_DONE ? endpoint_close(channel, options.arguments[0]) : code;
 }
