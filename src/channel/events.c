@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session tells the channel. The events of rx come on the thread that reads, with no lock held; those of tx under the writer's lock.
+ * What the session tells the channel. The events of rx come on the thread that reads, with no lock
+ * held; those of tx under the writer's lock.
  */
 #include <channel/sending.h>
 
-/* ---- From rx --------------------------------------------------------------------------------------------------------------- */
+/* ---- From rx --------------------------------------------------------------------------------- */
 
 static int on_hello(void *owner, const struct hello *hello)
 {
@@ -187,7 +188,8 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 	call_ended(owner, inlet, queue);
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments,
+			     bool overdraft)
 {
 	struct beam_channel *channel = owner;
 	const char *rule;
@@ -296,7 +298,7 @@ const struct rx_events channel_rx_events = {
     .lost = on_lost,
 };
 
-/* ---- From tx --------------------------------------------------------------------------------------------------------------- */
+/* ---- From tx --------------------------------------------------------------------------------- */
 
 static void on_wake(void *owner, struct tx_claim *claim)
 {

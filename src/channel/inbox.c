@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inboxes: what arrives waits here for receivers, and the credit for it goes back to the other side when it has been taken.
+ * Inboxes: what arrives waits here for receivers, and the credit for it goes back to the other
+ * side when it has been taken.
  */
 #include <channel/internal.h>
 
@@ -53,8 +54,11 @@ static bool holds_attachments(const struct beam_message *message)
 	return i < message->n_charged;
 }
 
-/* Credit that is returned only because the other side is short of attachments is of no use to it before those of the
- * message are settled. Then both are written at once. What may be withheld at most is the bound here too. */
+/*
+ * Credit that is returned only because the other side is short of attachments is of no use to it
+ * before those of the message are settled. Then both are written at once. What may be withheld at
+ * most is the bound here too.
+ */
 static bool can_wait(const struct inlet *inlet, const struct beam_message *message)
 {
 	return inlet->late || (!inlet->due_pool && inlet->due_bytes < inlet->withhold_bytes &&

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credit for attachments of the whole channel, both ways: what this side grants, lends and takes back, and what it gives back itself.
+ * Credit for attachments of the whole channel, both ways: what this side grants, lends and takes
+ * back, and what it gives back itself.
  */
 #include <session/tx.h>
 

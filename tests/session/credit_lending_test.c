@@ -389,7 +389,10 @@ static void test_the_channel_waits_for_the_credit_of_many_topics(void)
 	static struct inlet inlets[200];
 	const char *text, *channel;
 
-	/* As many as leave too little room for what is of the channel, and as many as need two batches. */
+	/*
+	 * As many as leave too little room for what is of the channel, and as
+	 * many as need two batches.
+	 */
 	for (uint32_t n = 80; n <= 200; n++) {
 		begin_granting(80);
 		owe_late(inlets, n);

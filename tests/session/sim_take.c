@@ -67,7 +67,8 @@ void sim_take(struct sim_side *side, struct sim_stream *stream)
 	if (!message)
 		return;
 	side->sim->moved = true;
-	sim_event(side, SIM_TAKES, "takes %zu bytes and %u descriptors of %s", message->size, message->n_fds, stream->name);
+	sim_event(side, SIM_TAKES, "takes %zu bytes and %u descriptors of %s", message->size, message->n_fds,
+		  stream->name);
 	inlet->queued--;
 	stream->queued_cost -= message->cost - message->overdraft;
 	side->queued_overdraft -= message->overdraft;
