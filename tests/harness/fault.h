@@ -105,7 +105,10 @@ struct fault_sweep {
 	bool once, sticky;   /* which sweeps; neither: both */
 	unsigned long times; /* how many in a row fail once; 0: 1 */
 	unsigned long limit; /* the last N; 0: 100,000 */
-	/* Its time, stretched; 0: 5,000, or 600 with a checker, which takes its time for each fault. */
+	/*
+	 * Its time, stretched; 0: 5,000, or 600 with a checker, which takes its time for each
+	 * fault.
+	 */
 	int milliseconds;
 	/*
 	 * Called before each run with no fault, to bring about what a run may leave or not: a
