@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Beam, with default options. "beam" sends and receives one message a call; "beam-many" gathers messages for
- * beam_topic_send_many() and takes what is there by beam_topic_receive_many(); "beam-watched" has, besides, a topic's descriptor, a selector and
- * a blocked call open on the channel. A lane is a topic.
+ * Beam, with default options. "beam" sends and receives one message a call; "beam-many" gathers
+ * messages for beam_topic_send_many() and takes what is there by beam_topic_receive_many();
+ * "beam-watched" has, besides, a topic's descriptor, a selector and a blocked call open on the
+ * channel. A lane is a topic.
  */
 #include "beside.h"
 #include "util.h"
@@ -65,7 +66,8 @@ static void open_watched(enum side side)
 	must(beam_topic_open(&watched.topic, channel, "watched"), "topic");
 	must(beam_topic_receive_fd(watched.topic), "descriptor");
 	must(beam_select_new(&watched.select), "selector");
-	must(beam_select_add_topic(watched.select, watched.topic, BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, NULL), "selector");
+	must(beam_select_add_topic(watched.select, watched.topic, BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, NULL),
+	     "selector");
 	must(-pthread_create(&watched.caller, NULL, call_in_vain, watched.topic), "thread");
 }
 
@@ -99,8 +101,9 @@ static void give(beam_message *message, struct received *ret)
 {
 	ret->data = beam_message_data(message);
 	ret->size = beam_message_size(message);
-	ret->fd =
-	    with.fds && beam_message_attachments(message) ? (int)must(beam_message_take_fd(message, 0), "attachment") : -1;
+	ret->fd = with.fds && beam_message_attachments(message)
+		      ? (int)must(beam_message_take_fd(message, 0), "attachment")
+		      : -1;
 	ret->owner = message;
 }
 
@@ -145,8 +148,8 @@ static size_t many(void)
 static void flush_many(unsigned lane)
 {
 	for (size_t sent = 0; sent < out.n;)
-		sent +=
-		    (size_t)must(beam_topic_send_many(topics[lane], out.items + sent, out.n - sent, 0, BEAM_FOREVER), "send");
+		sent += (size_t)must(
+		    beam_topic_send_many(topics[lane], out.items + sent, out.n - sent, 0, BEAM_FOREVER), "send");
 	out.n = 0;
 }
 
@@ -159,7 +162,8 @@ static void send_many(unsigned lane, const void *data, size_t size, int fd)
 	unsigned char *copy = out.bytes + out.n * with.size;
 	memcpy(copy, data, size);
 	out.fds[out.n] = fd;
-	out.items[out.n] = (struct beam_send_item){.data = copy, .size = size, .fds = &out.fds[out.n], .n_fds = fd >= 0};
+	out.items[out.n] =
+	    (struct beam_send_item){.data = copy, .size = size, .fds = &out.fds[out.n], .n_fds = fd >= 0};
 	if (++out.n == many())
 		flush_many(lane);
 }
@@ -167,8 +171,8 @@ static void send_many(unsigned lane, const void *data, size_t size, int fd)
 static void receive_many(unsigned lane, struct received *ret)
 {
 	if (in[lane].next == in[lane].n) {
-		in[lane].n =
-		    (size_t)must(beam_topic_receive_many(topics[lane], in[lane].messages, TAKE, 0, BEAM_FOREVER), "receive");
+		in[lane].n = (size_t)must(
+		    beam_topic_receive_many(topics[lane], in[lane].messages, TAKE, 0, BEAM_FOREVER), "receive");
 		in[lane].next = 0;
 		if (in[lane].n == 0)
 			die("the other process closed");

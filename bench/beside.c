@@ -23,7 +23,10 @@ static bool is_end(long r)
 	return r == -EPIPE || r == -ECONNRESET;
 }
 
-/* Sends until nothing has moved for a while, then waits in a send like everybody would, until the channel ends. */
+/*
+ * Sends until nothing has moved for a while, then waits in a send like everybody
+ * would, until the channel ends.
+ */
 static void *fill(void *argument)
 {
 	beam_topic *topic = argument;

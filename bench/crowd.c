@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A crowd: one thread runs many channels by an epoll loop and answers a call on each; another process asks, on one channel after the other, a few at
- * a time. What a call costs with 10, 1,000 and 10,000 channels, and what memory a channel takes that is idle. The same with plain sockets, a request and
- * an answer as one write each: what the kernel's own memory costs that has left the caches.
+ * A crowd: one thread runs many channels by an epoll loop and answers a call on each; another
+ * process asks, on one channel after the other, a few at a time. What a call costs with 10,
+ * 1,000 and 10,000 channels, and what memory a channel takes that is idle. The same with
+ * plain sockets, a request and an answer as one write each: what the kernel's own memory
+ * costs that has left the caches.
  */
 #include "util.h"
 #include <beam/beam.h>
@@ -48,7 +50,7 @@ static struct sockaddr_un address_of(pid_t server)
 	return address;
 }
 
-/* ---- Plain sockets --------------------------------------------------------------------------------------------------------- */
+/* ---- Plain sockets --------------------------------------------------------------------------- */
 
 static void write_plain(int socket, const void *data)
 {
@@ -79,7 +81,7 @@ static void ask_all_plain(struct member *members, size_t n, size_t calls)
 	}
 }
 
-/* ---- The one that asks ---------------------------------------------------------------------------------------------------- */
+/* ---- The one that asks ----------------------------------------------------------------------- */
 
 static void ask_all(struct member *members, size_t n, size_t calls)
 {
@@ -95,7 +97,8 @@ static void ask_all(struct member *members, size_t n, size_t calls)
 	for (size_t done = 0; done < calls; done += AT_ONCE) {
 		for (size_t i = 0; i < AT_ONCE; i++) {
 			payload[0] = done + i;
-			must(beam_call_begin(&asked[i], members[(done + i) % n].topic, &iov, 1, NULL, 0, 0, BEAM_FOREVER),
+			must(beam_call_begin(&asked[i], members[(done + i) % n].topic, &iov, 1, NULL, 0, 0,
+					     BEAM_FOREVER),
 			     "ask");
 		}
 		for (size_t i = 0; i < AT_ONCE; i++) {
@@ -133,7 +136,7 @@ static void ask(struct member *members, size_t n, bool plain, int start, int res
 	}
 }
 
-/* ---- The one that answers ------------------------------------------------------------------------------------------------- */
+/* ---- The one that answers -------------------------------------------------------------------- */
 
 static void answer(struct member *member, uint32_t shown)
 {
@@ -147,8 +150,9 @@ static void answer(struct member *member, uint32_t shown)
 	}
 	(void)!beam_channel_dispatch(member->channel, (int)shown);
 	while (beam_topic_receive(member->topic, &message, 0, BEAM_NOWAIT) == 1) {
-		must(beam_message_reply(message, beam_message_data(message), beam_message_size(message), 0, BEAM_NOWAIT),
-		     "answer");
+		must(
+		    beam_message_reply(message, beam_message_data(message), beam_message_size(message), 0, BEAM_NOWAIT),
+		    "answer");
 		beam_message_free(message);
 	}
 }
@@ -166,7 +170,10 @@ static size_t resident(void)
 	return strtoul(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* What is kept for use again goes when it is not used: a loop dispatches when the deadlines have passed. */
+/*
+ * What is kept for use again goes when it is not used: a loop dispatches when
+ * the deadlines have passed.
+ */
 static void settle(struct member *members, size_t n)
 {
 	for (unsigned times = 0; times < 3 && members->plain < 0; times++) {
@@ -223,7 +230,8 @@ static void run(size_t n, bool plain, int to)
 {
 	struct member *members = must_allocate(n * sizeof *members);
 	struct sockaddr_un address = address_of(getpid());
-	int start[2], result[2], status, listener = (int)must_sys(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+	int start[2], result[2], status,
+	    listener = (int)must_sys(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
 	struct figures figures;
 	pid_t asking;
 
@@ -283,8 +291,9 @@ int main(void)
 			}
 		}
 	}
-	printf("| channels | ns a call | x that at 10 | plain sockets, ns | x that at 10 | calls/s | bytes a channel |\n"
-	       "| --- | --- | --- | --- | --- | --- | --- |\n");
+	printf(
+	    "| channels | ns a call | x that at 10 | plain sockets, ns | x that at 10 | calls/s | bytes a channel |\n"
+	    "| --- | --- | --- | --- | --- | --- | --- |\n");
 	for (unsigned i = 0; i < CROWDS; i++) {
 		printf("| %zu ", crowds[i]);
 		for (unsigned plain = 0; plain < 2; plain++) {

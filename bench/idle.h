@@ -6,8 +6,11 @@
 #include "work.h"
 #include <sys/types.h>
 
-/* A side: a round trip, then nothing for some seconds. A counts what the threads of both did meanwhile but its own first one, which
- * counts. Where a thread waits for a message it does so until the process ends. */
+/*
+ * A side: a round trip, then nothing for some seconds. A counts what the threads of both did
+ * meanwhile but its own first one, which counts. Where a thread waits for a message it does
+ * so until the process ends.
+ */
 void idle_load(const struct work *work, const struct peer *peer, enum side side, pid_t other, unsigned seconds,
 	       struct outcome *ret);
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What tools/instructions counts: messages of 64 bytes from one channel to another of the same process, one way of sending after the other. */
+/*
+ * What tools/instructions counts: messages of 64 bytes from one channel to another of the same
+ * process, one way of sending after the other.
+ */
 #include "util.h"
 #include <beam/beam.h>
 #include <sys/socket.h>
@@ -24,8 +27,9 @@ static void send_many(void)
 	for (int i = 0; i < AT_ONCE; i++)
 		items[i] = (struct beam_send_item){payload, sizeof payload, NULL, 0};
 	for (ssize_t sent = 0; sent < AT_ONCE;)
-		sent += must((int)beam_topic_send_many(topics[0], items + sent, (size_t)(AT_ONCE - sent), 0, BEAM_FOREVER),
-			     "send_many");
+		sent +=
+		    must((int)beam_topic_send_many(topics[0], items + sent, (size_t)(AT_ONCE - sent), 0, BEAM_FOREVER),
+			 "send_many");
 }
 
 static void receive_all(void)

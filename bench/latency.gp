@@ -6,4 +6,5 @@ set ylabel "microseconds"
 set xrange [1:12000]
 set xtics ("0" 1, "50" 2, "90" 10, "99" 100, "99.9" 1000, "99.99" 10000)
 set format y "%g"
-plot for [i = 0:curves - 1] data index i using (1 / (1 - $1)):2 with linespoints lt int(word(types, i + 1)) ps 0.6 title columnheader(1)
+plot for [i = 0:curves - 1] data index i using (1 / (1 - $1)):2 \
+	with linespoints lt int(word(types, i + 1)) ps 0.6 title columnheader(1)

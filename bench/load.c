@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One way: A sends a first tenth to warm up, B acknowledges, A sends the rest, B acknowledges; the time is A's, from
- * the first message of the rest to its acknowledgement. Each message begins with its number and ends with a mark: B checks
- * how many came, their sizes and marks, their order if there is one, and else the sum of their numbers.
+ * One way: A sends a first tenth to warm up, B acknowledges, A sends the rest, B acknowledges; the
+ * time is A's, from the first message of the rest to its acknowledgement. Each message begins with
+ * its number and ends with a mark: B checks how many came, their sizes and marks, their order if
+ * there is one, and else the sum of their numbers.
  *
- * Round trips: A asks, B answers with the number that was asked, A checks it; the time of each is taken.
+ * Round trips: A asks, B answers with the number that was asked, A checks it;
+ * the time of each is taken.
  */
 #include "util.h"
 #include "work.h"
@@ -49,7 +51,8 @@ static void take(void *context, const struct received *received)
 	if ((received->fd >= 0) != work->fd)
 		die("%s: a descriptor too few or too many", peer->name);
 	memcpy(&share->last, received->data, sizeof share->last);
-	if (received->data[work->size - 1] != share->mark || (share->in_order && share->last != share->first + share->got))
+	if (received->data[work->size - 1] != share->mark ||
+	    (share->in_order && share->last != share->first + share->got))
 		die("%s: another message came than was sent", peer->name);
 	share->got++;
 	share->sum += share->last;
@@ -134,8 +137,8 @@ static void send_all(uint64_t count)
 	struct share shares[THREADS_MAX], answer = {.mark = ACKNOWLEDGEMENT};
 
 	for (unsigned i = 0; i < work->threads; i++)
-		shares[i] =
-		    (struct share){.lane = i % work->lanes, .first = count / work->threads * i, .count = count / work->threads};
+		shares[i] = (struct share){
+		    .lane = i % work->lanes, .first = count / work->threads * i, .count = count / work->threads};
 	in_threads(send_share, shares, work->threads);
 	take_messages(0, 1, &answer);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beam-bench: Beam beside other ways to send messages between two processes, in the same run. The rounds of all peers
- * are interleaved, so that what else the machine does hits all of them. The raw program is the measure.
+ * beam-bench: Beam beside other ways to send messages between two processes, in the same run. The
+ * rounds of all peers are interleaved, so that what else the machine does hits all of them. The
+ * raw program is the measure.
  */
 #include "calls.h"
 #include "report.h"
@@ -37,7 +38,16 @@ static bool chosen(const char *list, const char *name)
 
 static const char *const core_options[PLACES] = {"same", "split", "free"};
 
-enum { OPTION_QUICK = 256, OPTION_ROUNDS, OPTION_SECONDS, OPTION_IDLE, OPTION_CORES, OPTION_WORK, OPTION_PEER, OPTION_JSON };
+enum {
+	OPTION_QUICK = 256,
+	OPTION_ROUNDS,
+	OPTION_SECONDS,
+	OPTION_IDLE,
+	OPTION_CORES,
+	OPTION_WORK,
+	OPTION_PEER,
+	OPTION_JSON
+};
 
 static const struct argp_option known[] = {
     {"quick", OPTION_QUICK, NULL, 0, "One short round of everything, unpinned: that it works, not how fast", 0},
@@ -180,8 +190,11 @@ static void set_up(const struct work *work, const struct peer *peer, enum place 
 	if (work->kind != KIND_MEMORY)
 		cell->count = calibrate(work, peer, place);
 	for (unsigned i = 0; i < cell->n_series; i++)
-		cell->series[i] = (struct series){
-		    .work = work, .peer = peer, .place = place, .figure = figures[work->kind][i], .rounds = rounds_of(work)};
+		cell->series[i] = (struct series){.work = work,
+						  .peer = peer,
+						  .place = place,
+						  .figure = figures[work->kind][i],
+						  .rounds = rounds_of(work)};
 }
 
 /* What a cell is compared with: raw at the same work, or itself at the first work of its group. */
@@ -189,7 +202,8 @@ static void compare(struct cell *cell)
 {
 	for (unsigned i = 0; i < n_cells && cell->work->kind < KIND_IDLE; i++) {
 		bool raw = cells[i].work == cell->work && cells[i].peer == &peer_raw;
-		bool first = cells[i].work != cell->work && cells[i].work == cells[0].work && cells[i].peer == cell->peer;
+		bool first =
+		    cells[i].work != cell->work && cells[i].work == cells[0].work && cells[i].peer == cell->peer;
 		for (unsigned k = 0; (raw || first) && &cells[i] != cell && k < cell->n_series; k++)
 			cell->series[k].against = &cells[i].series[k];
 	}
@@ -215,7 +229,8 @@ static void count_calls(struct cell *cell, enum place place)
 	double one = run(cell->work, cell->peer, place, 1, true).calls;
 	double many = run(cell->work, cell->peer, place, cell->count, true).calls;
 	uint64_t messages = load_messages(cell->work, cell->count) - load_messages(cell->work, 1);
-	struct series series = {.work = cell->work, .peer = cell->peer, .place = place, .figure = FIGURE_CALLS, .rounds = 1};
+	struct series series = {
+	    .work = cell->work, .peer = cell->peer, .place = place, .figure = FIGURE_CALLS, .rounds = 1};
 	series.values[0] = (many - one) / (double)messages;
 	report_progress_end();
 	report_line(stdout, &series);
@@ -246,7 +261,8 @@ static void measure_group(const struct work *first, const struct work *end, enum
 	n_cells = 0;
 	for (const struct work *work = first; work < end; work++)
 		for (size_t i = 0; i < n_entries && work_chosen(work, place); i++)
-			if (entries[i].peer && peer_chosen(&entries[i]) && !run_impossible(work, entries[i].peer, place))
+			if (entries[i].peer && peer_chosen(&entries[i]) &&
+			    !run_impossible(work, entries[i].peer, place))
 				set_up(work, entries[i].peer, place);
 	if (n_cells == 0)
 		return;
@@ -312,8 +328,8 @@ static unsigned count_runs(void)
 
 int main(int argc, char **argv)
 {
-	static const struct argp argp = {known, parse_option, NULL, "Messages between two processes, by Beam and by others.\v",
-					 NULL,  help,         NULL};
+	static const struct argp argp = {
+	    known, parse_option, NULL, "Messages between two processes, by Beam and by others.\v", NULL, help, NULL};
 
 	argp_program_version = beam_version_string();
 	must(-argp_parse(&argp, argc, argv, 0, NULL, NULL), "options");

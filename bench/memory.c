@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an idle channel takes: two processes make one channel, then many more, and wait for each other's HELLO; or, if the work
- * has messages, open a topic on each, on which one goes to and fro. The first process looks into /proc/self/smaps before, and after they have been idle for a moment. A thread's stack is a private mapping next to its guard, which
- * is all that can be told from outside: the C library keeps the thread's own data at the upper end of it.
+ * What an idle channel takes: two processes make one channel, then many more, and wait for each
+ * other's HELLO; or, if the work has messages, open a topic on each, on which one goes to and fro.
+ * The first process looks into /proc/self/smaps before, and after they have been idle for a moment.
+ * A thread's stack is a private mapping next to its guard, which is all that can be told from
+ * outside: the C library keeps the thread's own data at the upper end of it.
  */
 #include "idle.h"
 #include "util.h"

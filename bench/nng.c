@@ -64,7 +64,8 @@ static void receive(unsigned lane, struct received *ret)
 
 	(void)lane;
 	check(nng_recvmsg(sock, &message, 0), "receive");
-	*ret = (struct received){.data = nng_msg_body(message), .size = nng_msg_len(message), .fd = -1, .owner = message};
+	*ret =
+	    (struct received){.data = nng_msg_body(message), .size = nng_msg_len(message), .fd = -1, .owner = message};
 }
 
 static void release(struct received *received)

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One messaging system behind a small interface, one file each. Everything a workload needs is here, so that all
- * systems do the same work in the same processes; work.c runs it.
+ * One messaging system behind a small interface, one file each. Everything a workload needs is
+ * here, so that all systems do the same work in the same processes; work.c runs it.
  *
- * A run is two processes: SIDE_A sends (and asks), SIDE_B receives (and answers). Anything that goes wrong ends the
- * process by die(), and with it the whole benchmark: a number that comes out is one of messages that all arrived.
+ * A run is two processes: SIDE_A sends (and asks), SIDE_B receives (and answers). Anything that
+ * goes wrong ends the process by die(), and with it the whole benchmark: a number that comes out is
+ * one of messages that all arrived.
  *
- * A system is used as its documentation recommends, with its defaults. Where those hand a message to a function of the
- * program's, it has dispatch(); where the program fetches one, receive() and release().
+ * A system is used as its documentation recommends, with its defaults. Where those hand a
+ * message to a function of the program's, it has dispatch(); where the program fetches
+ * one, receive() and release().
  */
 #ifndef BENCH_PEER_H
 #define BENCH_PEER_H
@@ -18,7 +20,9 @@
 
 enum side { SIDE_A, SIDE_B };
 
-/* The most lanes: independent streams of messages over the one connection, where a system has such. */
+/*
+ * The most lanes: independent streams of messages over the one connection, where a system has such.
+ */
 enum { LANES_MAX = 256 };
 
 /* What else goes on at the same connection meanwhile. */
@@ -50,11 +54,13 @@ struct peer {
 	const char *name;
 	const char *what; /* one line for --help */
 	bool passes_fds;
-	bool has_lanes;   /* else every lane is the same stream, with one receiver */
-	bool one_thread;  /* only one thread may send */
-	bool one_way;     /* not fit for round trips */
-	size_t size_max;  /* of a message; 0: enough for all workloads */
-	size_t in_flight; /* descriptors that it sends before they are received, and it fails if the user may not; 0: few */
+	bool has_lanes;  /* else every lane is the same stream, with one receiver */
+	bool one_thread; /* only one thread may send */
+	bool one_way;    /* not fit for round trips */
+	size_t size_max; /* of a message; 0: enough for all workloads */
+	/* Descriptors that it sends before they are received, and it fails if the user may not; 0:
+	 * few. */
+	size_t in_flight;
 
 	/* Once, before the two processes part. */
 	void (*prepare)(const struct settings *settings);
@@ -68,7 +74,10 @@ struct peer {
 	/* Nothing is on its way any more. */
 	void (*close)(enum side side);
 
-	/* `fd` is borrowed, until flush(), or -1 for none. What is sent may stay here until flush(). */
+	/*
+	 * `fd` is borrowed, until flush(), or -1 for none. What is sent may stay here until
+	 * flush().
+	 */
 	void (*send)(unsigned lane, const void *data, size_t size, int fd);
 	/* Sends what a thread sent on a lane; may be NULL. */
 	void (*flush)(unsigned lane);
@@ -76,7 +85,10 @@ struct peer {
 	/* One thread a lane. Blocks; what it gives is good until release(). */
 	void (*receive)(unsigned lane, struct received *ret);
 	void (*release)(struct received *received);
-	/* Or: blocks until `n` messages have come, and hands each to take(). No more than `n` are on their way. */
+	/*
+	 * Or: blocks until `n` messages have come, and hands each to take(). No more
+	 * than `n` are on their way.
+	 */
 	void (*dispatch)(uint64_t n, take_function *take, void *context);
 };
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Who takes part. A system whose library was not there is not linked: its weak symbol is NULL then. */
+/*
+ * Who takes part. A system whose library was not there is not linked: its weak symbol is NULL then.
+ */
 #include "peer.h"
 
 #pragma weak peer_zmq

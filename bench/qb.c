@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libqb: its IPC over shared memory. B is the service, with libqb's main loop; A is the client. A client that finds the
- * ring full asks again, as libqb's own benchmark does (tests/bmc.c), but lets others run in between.
+ * libqb: its IPC over shared memory. B is the service, with libqb's main loop; A is the client. A
+ * client that finds the ring full asks again, as libqb's own benchmark does (tests/bmc.c), but
+ * lets others run in between.
  */
 #include "peer.h"
 #include "util.h"
@@ -59,7 +60,8 @@ static void on_created(qb_ipcs_connection_t *c)
 static int32_t on_message(qb_ipcs_connection_t *c, void *data, size_t size)
 {
 	const struct qb_ipc_request_header *header = data;
-	struct received received = {.data = (unsigned char *)data + sizeof *header, .size = size - sizeof *header, .fd = -1};
+	struct received received = {
+	    .data = (unsigned char *)data + sizeof *header, .size = size - sizeof *header, .fd = -1};
 
 	(void)c;
 	if (header->id != REQUEST_ID || (size_t)header->size != size)
@@ -77,12 +79,14 @@ static int32_t add_job(enum qb_loop_priority priority, void *data, qb_loop_job_d
 	return qb_loop_job_add(loop, priority, data, function);
 }
 
-static int32_t add_fd(enum qb_loop_priority priority, int32_t fd, int32_t events, void *data, qb_ipcs_dispatch_fn_t function)
+static int32_t add_fd(enum qb_loop_priority priority, int32_t fd, int32_t events, void *data,
+		      qb_ipcs_dispatch_fn_t function)
 {
 	return qb_loop_poll_add(loop, priority, fd, events, data, function);
 }
 
-static int32_t change_fd(enum qb_loop_priority priority, int32_t fd, int32_t events, void *data, qb_ipcs_dispatch_fn_t function)
+static int32_t change_fd(enum qb_loop_priority priority, int32_t fd, int32_t events, void *data,
+			 qb_ipcs_dispatch_fn_t function)
 {
 	return qb_loop_poll_mod(loop, priority, fd, events, data, function);
 }
@@ -143,7 +147,8 @@ static void send_one(unsigned lane, const void *data, size_t size, int fd)
 	(void)lane;
 	(void)fd;
 	pthread_mutex_lock(&sending);
-	while ((n = self == SIDE_A ? qb_ipcc_sendv(client, iov, 2) : qb_ipcs_response_sendv(connection, iov, 2)) == -EAGAIN)
+	while ((n = self == SIDE_A ? qb_ipcc_sendv(client, iov, 2) : qb_ipcs_response_sendv(connection, iov, 2)) ==
+	       -EAGAIN)
 		sched_yield();
 	pthread_mutex_unlock(&sending);
 	must(n, "libqb: send");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What one writes by hand: a SOCK_STREAM socket pair, four bytes of length before each message, one sendmsg a message,
- * a buffered reader of 64 KiB. The measure of all others. "raw-batched" gathers what is sent into 64 KiB a sendmsg.
+ * What one writes by hand: a SOCK_STREAM socket pair, four bytes of length before each message, one
+ * sendmsg a message, a buffered reader of 64 KiB. The measure of all others. "raw-batched" gathers
+ * what is sent into 64 KiB a sendmsg.
  */
 #include "peer.h"
 #include "util.h"
@@ -57,7 +58,10 @@ static void write_all(struct msghdr *message)
 		ssize_t n = sendmsg(sock, message, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* A user who is not privileged may have as many descriptors under way as a process may have open. */
+		/*
+		 * A user who is not privileged may have as many descriptors under way
+		 * as a process may have open.
+		 */
 		if (n < 0 && errno == ETOOMANYREFS) {
 			sched_yield();
 			continue;

@@ -36,8 +36,8 @@ static const char *number(char text[16], enum figure figure, double value)
 
 void report_heading(FILE *out)
 {
-	fprintf(out, "%-27s %-9s %-11s %-9s %9s %9s %9s   %s\n", "work", "cores", "peer", "figure", "median", "min", "max",
-		"x raw, or alone (min-max)");
+	fprintf(out, "%-27s %-9s %-11s %-9s %9s %9s %9s   %s\n", "work", "cores", "peer", "figure", "median", "min",
+		"max", "x raw, or alone (min-max)");
 }
 
 void report_line(FILE *out, const struct series *series)
@@ -46,8 +46,8 @@ void report_line(FILE *out, const struct series *series)
 	double ratios[ROUNDS_MAX] = {0};
 	char a[16], b[16], c[16];
 
-	fprintf(out, "%-27s %-9s %-11s %-9s %9s %9s %9s", series->work->title, place_names[series->place], series->peer->name,
-		figure_titles[series->figure], number(a, series->figure, values.median),
+	fprintf(out, "%-27s %-9s %-11s %-9s %9s %9s %9s", series->work->title, place_names[series->place],
+		series->peer->name, figure_titles[series->figure], number(a, series->figure, values.median),
 		number(b, series->figure, values.least), number(c, series->figure, values.most));
 	if (series->against) {
 		for (unsigned i = 0; i < series->rounds; i++)
@@ -77,11 +77,12 @@ void report_progress(unsigned done, unsigned all, const struct work *work, enum 
 	if (done > 0)
 		snprintf(left, sizeof left, ", %.0f s left", passed / done * (all - done));
 	if (isatty(STDERR_FILENO)) {
-		fprintf(stderr, "\r\033[K[%u/%u] %s, %s: %s (%.0f s%s)", done, all, work->title, place_names[place], what,
-			passed, left);
+		fprintf(stderr, "\r\033[K[%u/%u] %s, %s: %s (%.0f s%s)", done, all, work->title, place_names[place],
+			what, passed, left);
 		shown = true;
 	} else if (work->group != last_group || place != last_place) {
-		fprintf(stderr, "[%u/%u] %s, %s (%.0f s%s)\n", done, all, work->title, place_names[place], passed, left);
+		fprintf(stderr, "[%u/%u] %s, %s (%.0f s%s)\n", done, all, work->title, place_names[place], passed,
+			left);
 	}
 	last_group = work->group;
 	last_place = place;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the rounds gave, as lines for people and as JSON for report.py. Absolute figures drift from run to run; ratios are
- * taken within a round, and only they are held against the goals.
+ * What the rounds gave, as lines for people and as JSON for report.py. Absolute figures drift from
+ * run to run; ratios are taken within a round, and only they are held against the goals.
  */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
@@ -30,7 +30,10 @@ struct series {
 	enum figure figure;
 	unsigned rounds;
 	double values[ROUNDS_MAX];
-	/* What the ratios are to, round by round: raw's, or the first of the group; NULL for that one itself. */
+	/*
+	 * What the ratios are to, round by round: raw's, or the first of the group;
+	 * NULL for that one itself.
+	 */
 	const struct series *against;
 };
 

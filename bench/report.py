@@ -22,7 +22,8 @@ BOTH = (ONE, TWO)
 # Those whose bytes go through a socket.
 SOCKETS = ("zmq", "nng", "nanomsg", "libuv", "sd-bus")
 
-# What is measured, as (work, peer, figure); what it is compared with, or None; the bound; and where.
+# What is measured, as (work, peer, figure); what it is compared with, or None; the bound; and the
+# places.
 GOALS = [
     ("W1 round trip, p50", ("w1", "beam", "p50"), ("w1", "raw", "p50"), "<=", 0.10, (TWO,)),
     ("W1 round trip, p99", ("w1", "beam", "p99"), ("w1", "raw", "p99"), "<=", 0.3, (TWO,)),
@@ -100,8 +101,8 @@ class Results:
         self.titles = {w["name"]: w["title"] for w in self.all["works"]}
         self.sizes = {w["name"]: w["size"] for w in self.all["works"]}
         # In the order of the works, the figures and the places.
-        self.rows = list(dict.fromkeys((w["name"], s["figure"], s["cores"])
-                                       for w in self.all["works"] for s in self.all["series"] if s["work"] == w["name"]))
+        self.rows = list(dict.fromkeys((w["name"], s["figure"], s["cores"]) for w in self.all["works"]
+                                       for s in self.all["series"] if s["work"] == w["name"]))
         # The same in every picture, whoever was there.
         self.types = {p["name"]: p["number"] for p in self.all["peers"]}
         measured = {s["peer"] for s in self.all["series"]}
@@ -134,7 +135,7 @@ class Results:
         return short(median(values))
 
     def goals(self):
-        """(title, compared with, bound, cores, median, least, most, met), in the order of the goals."""
+        """(title, compared with, bound, cores, ratios, met), in the order of the goals."""
         for title, what, against, sense, bound, places in GOALS:
             for cores in places:
                 ratios = self.ratios(what, against, cores)
@@ -156,10 +157,18 @@ def markdown_table(head, lines):
     return ["| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines]] + [""]
 
 
+def range_text(values, text):
+    """The median of the values, and the least and the most of them."""
+    return f"{text(median(values))} ({text(min(values))}–{text(max(values))})"
+
+
 def summary(results):
     head = ["work", "", "cores", *results.peers]
-    return head, [[results.titles[work], UNITS[figure], cores, *[results.cell(work, figure, cores, peer) for peer in results.peers]]
-                  for work, figure, cores in results.rows]
+    lines = []
+    for work, figure, cores in results.rows:
+        cells = [results.cell(work, figure, cores, peer) for peer in results.peers]
+        lines.append([results.titles[work], UNITS[figure], cores, *cells])
+    return head, lines
 
 
 def goal_lines(runs):
@@ -167,8 +176,7 @@ def goal_lines(runs):
     lines = []
     for goals in zip(*[results.goals() for results in runs]):
         title, other, bound, cores, *_ = goals[0]
-        measured = [f"{ratio_text(median(values))} ({ratio_text(min(values))}–{ratio_text(max(values))})" if values else "–"
-                    for *_, values, _ in goals]
+        measured = [range_text(ratios, ratio_text) if ratios else "–" for *_, ratios, _ in goals]
         met = [met for *_, met in goals if met is not None]
         if met:
             verdict = "met" if all(met) else f"met in {met.count(True)} of {len(met)}" if any(met) else "MISSED"
@@ -187,9 +195,8 @@ def spread_lines(results):
             ratios = results.ratios((work, peer, figure), (work, "raw", figure), cores) if peer != "raw" else None
             if figure not in ("rate", "p50", "p99"):
                 ratios = None
-            lines.append([results.titles[work], f"{cores}, {UNITS[figure]}", peer,
-                          f"{short(median(values))} ({short(min(values))}–{short(max(values))})",
-                          f"{ratio_text(median(ratios))} ({ratio_text(min(ratios))}–{ratio_text(max(ratios))})" if ratios else ""])
+            lines.append([results.titles[work], f"{cores}, {UNITS[figure]}", peer, range_text(values, short),
+                          range_text(ratios, ratio_text) if ratios else ""])
     return ["work", "where and what", "by", "median (min–max)", "× raw (min–max)"], lines
 
 
@@ -203,8 +210,8 @@ def notes(results):
 
 def machine(results):
     about = results.all["machine"]
-    return (f"Beam {about['beam']}, {about['day']}: {about['processor']}, {about['cores']} cores, Linux {about['kernel']}; "
-            f"{results.all['rounds']} rounds of {results.all['seconds']:g} s each")
+    return (f"Beam {about['beam']}, {about['day']}: {about['processor']}, {about['cores']} cores, "
+            f"Linux {about['kernel']}; {results.all['rounds']} rounds of {results.all['seconds']:g} s each")
 
 
 # ---- Pictures ----
@@ -232,7 +239,7 @@ def gnuplot(script, folder, name, curves, types, settings):
 
 
 def speed(results, work, figure, cores, peer):
-    """How many times as fast as raw: of a round trip's time the inverse. None if it was not measured."""
+    """How many times as fast as raw: of a round trip's time the inverse. None if not measured."""
     ratios = results.ratios((work, peer, figure), (work, "raw", figure), cores)
     if not ratios:
         return None
@@ -240,7 +247,8 @@ def speed(results, work, figure, cores, peer):
 
 
 def draw_overview(results, folder):
-    """A panel for each place, a line for each load, a point for each system: [name], or [] if there is nothing to show."""
+    """A panel for each place, a line for each load, a point for each system: [name], or [] if
+    there is nothing to show."""
     # More than two panels cannot be read.
     places = [cores for cores in (ONE, TWO, FREE) if speed(results, "w1", "p50", cores, "beam")][:2]
     # Beam comes last, so that its points are on top.
@@ -252,9 +260,14 @@ def draw_overview(results, folder):
     curves = [(peer, points or [("NaN", "NaN")]) for peer, points in curves]
     if not places:
         return []
-    labels = ", ".join(f'"{label}" {-i}' for i, (*_, label) in enumerate(OVERVIEW))
-    return [gnuplot("overview.gp", folder, "overview", curves, " ".join(str(results.types[peer]) for peer in peers),
-                    {"heading": "", "labels": labels, "places": " ".join(f'"{cores}"' for cores in places), "lowest": 0.4 - len(OVERVIEW)})]
+    variables = {
+        "heading": "",
+        "labels": ", ".join(f'"{label}" {-i}' for i, (*_, label) in enumerate(OVERVIEW)),
+        "places": " ".join(f'"{cores}"' for cores in places),
+        "lowest": 0.4 - len(OVERVIEW),
+    }
+    types = " ".join(str(results.types[peer]) for peer in peers)
+    return [gnuplot("overview.gp", folder, "overview", curves, types, variables)]
 
 
 def draw(results, folder):
@@ -262,15 +275,19 @@ def draw(results, folder):
     folder.mkdir(parents=True, exist_ok=True)
     names = draw_overview(results, folder)
     for cores in (ONE, TWO, FREE):
-        rates = [(peer, [(results.sizes[work], median(values[0])) for work in results.titles if work.startswith("w2-")
-                         for values in [[results.get((work, peer, "rate"), cores)]] if values[0]]) for peer in results.peers]
+        rates = []
+        for peer in results.peers:
+            measured = [(results.sizes[work], results.get((work, peer, "rate"), cores))
+                        for work in results.titles if work.startswith("w2-")]
+            rates.append((peer, [(size, median(values)) for size, values in measured if values]))
         latencies = [(item["peer"], [(p, us) for p, us in zip(item["percentiles"], item["us"]) if 0 < p < 1])
                      for item in results.all["latencies"] if item["work"] == "w1" and item["cores"] == cores]
         for kind, title, curves in (("throughput", "One way", rates), ("latency", "Round trip of 64 B", latencies)):
             curves = [curve for curve in curves if curve[1]]
             if curves:
-                names.append(gnuplot(f"{kind}.gp", folder, f"{kind}-{cores.replace(' ', '-')}", curves,
-                                     " ".join(str(results.types[peer]) for peer, _ in curves), {"heading": f"{title}, {cores}"}))
+                types = " ".join(str(results.types[peer]) for peer, _ in curves)
+                names.append(gnuplot(f"{kind}.gp", folder, f"{kind}-{cores.replace(' ', '-')}", curves, types,
+                                     {"heading": f"{title}, {cores}"}))
     return names
 
 
@@ -283,21 +300,23 @@ def wrapped(text, indent=""):
 
 def page(runs, folder, pictures):
     results = runs[0]
-    lines = ["<!-- Generated by tools/bench --markdown, which overwrites it: do not edit. -->", "", "# Figures of the benchmark", ""]
-    lines += wrapped("`tools/bench --markdown FILE` generates this page. [performance.md](../performance.md) says what the figures mean"
-                     " for a program. [development.md](development.md) says how they are measured and which goals are missed, and why.")
+    lines = ["<!-- Generated by tools/bench --markdown, which overwrites it: do not edit. -->", "",
+             "# Figures of the benchmark", ""]
+    lines += wrapped("`tools/bench --markdown FILE` generates this page. [performance.md](../performance.md) says what"
+                     " the figures mean for a program. [development.md](development.md) says how they are measured and"
+                     " which goals are missed, and why.")
     lines += ["", *wrapped(f"Measured with {machine(results)}."), "", "## Goals", ""]
     if len(runs) > 1:
-        lines += wrapped(f"{len(runs)} separate runs. Each cell is the median of the rounds of a run, with their minimum and maximum in"
-                         " parentheses. All other tables and the pictures show run 1.")
+        lines += wrapped(f"{len(runs)} separate runs. Each cell is the median of the rounds of a run, with their"
+                         " minimum and maximum in parentheses. All other tables and the pictures show run 1.")
         lines += [""]
     lines += markdown_table(*goal_lines(runs))
     lines += ["## Against the raw program", ""]
-    lines += wrapped("The raw column is absolute, and so are rows without a raw figure and rows that count system calls. Every other cell is"
-                     " a ratio to raw.")
+    lines += wrapped("The raw column is absolute, and so are rows without a raw figure and rows that count system"
+                     " calls. Every other cell is a ratio to raw.")
     lines += ["", *markdown_table(*summary(results))]
-    lines += wrapped("A dash means that the system was not measured with this load. W5 to W9 are loads for Beam, and some of them for raw."
-                     " The other reasons are:")
+    lines += wrapped("A dash means that the system was not measured with this load. W5 to W9 are loads for Beam, and"
+                     " some of them for raw. The other reasons are:")
     lines += ["", *[line for note in notes(results) for line in wrapped(f"- {note}", "  ")], ""]
     if pictures:
         lines += ["## Pictures", ""]
@@ -323,8 +342,8 @@ def main():
     print()
     for note in notes(results):
         print(note)
-    met = [met for *_, met in results.goals() if met is not None]
-    print(f"{met.count(True)} goals met, {met.count(False)} missed, {len(list(results.goals())) - len(met)} not measured")
+    met = [met for *_, met in results.goals()]
+    print(f"{met.count(True)} goals met, {met.count(False)} missed, {met.count(None)} not measured")
 
     pictures = draw(results, options.pictures) if options.pictures else []
     if options.markdown:

@@ -45,7 +45,8 @@ static json_t *machine(void)
 	gmtime_r(&now, &utc);
 	strftime(day, sizeof day, "%Y-%m-%d", &utc);
 	return must_json(json_pack("{ss ss sI ss ss}", "processor", model, "kernel", system.release, "cores",
-				   (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "day", day, "beam", beam_version_string()));
+				   (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "day", day, "beam",
+				   beam_version_string()));
 }
 
 void results_begin(unsigned rounds, double seconds)
@@ -57,15 +58,15 @@ void results_begin(unsigned rounds, double seconds)
 			must_set(json_array_append_new(peers, json_pack("{ss ss si}", "name", entries[i].name, "what",
 									entries[i].peer->what, "number", (int)i + 1)));
 	for (size_t i = 0; i < n_works; i++)
-		must_set(json_array_append_new(titles, json_pack("{ss ss si}", "name", works[i].name, "title", works[i].title,
-								 "size", (int)works[i].size)));
+		must_set(json_array_append_new(titles, json_pack("{ss ss si}", "name", works[i].name, "title",
+								 works[i].title, "size", (int)works[i].size)));
 	notes = must_json(json_array());
 	refusals = must_json(json_array());
 	all_series = must_json(json_array());
 	latencies = must_json(json_array());
-	root = must_json(json_pack("{so si sf so so so so so so}", "machine", machine(), "rounds", (int)rounds, "seconds",
-				   seconds, "peers", peers, "works", titles, "notes", notes, "cannot", refusals, "series",
-				   all_series, "latencies", latencies));
+	root = must_json(json_pack("{so si sf so so so so so so}", "machine", machine(), "rounds", (int)rounds,
+				   "seconds", seconds, "peers", peers, "works", titles, "notes", notes, "cannot",
+				   refusals, "series", all_series, "latencies", latencies));
 }
 
 void results_note(const char *name, const char *text)
@@ -75,7 +76,8 @@ void results_note(const char *name, const char *text)
 
 void results_cannot(const struct work *work, const struct peer *peer, const char *why)
 {
-	must_set(json_array_append_new(refusals, json_pack("{ss ss ss}", "work", work->name, "peer", peer->name, "why", why)));
+	must_set(json_array_append_new(refusals,
+				       json_pack("{ss ss ss}", "work", work->name, "peer", peer->name, "why", why)));
 }
 
 static json_t *numbers(const double *values, size_t n)
@@ -90,16 +92,18 @@ static json_t *numbers(const double *values, size_t n)
 void results_add(const struct series *series)
 {
 	must_set(json_array_append_new(all_series, json_pack("{ss ss ss ss so}", "work", series->work->name, "cores",
-							     place_names[series->place], "peer", series->peer->name, "figure",
-							     figure_names[series->figure], "values",
+							     place_names[series->place], "peer", series->peer->name,
+							     "figure", figure_names[series->figure], "values",
 							     numbers(series->values, series->rounds))));
 }
 
-void results_add_latency(const struct work *work, const struct peer *peer, enum place place, const double latency[PERCENTILES])
+void results_add_latency(const struct work *work, const struct peer *peer, enum place place,
+			 const double latency[PERCENTILES])
 {
-	must_set(json_array_append_new(
-	    latencies, json_pack("{ss ss ss so so}", "work", work->name, "cores", place_names[place], "peer", peer->name,
-				 "percentiles", numbers(percentiles, PERCENTILES), "us", numbers(latency, PERCENTILES))));
+	must_set(json_array_append_new(latencies,
+				       json_pack("{ss ss ss so so}", "work", work->name, "cores", place_names[place],
+						 "peer", peer->name, "percentiles", numbers(percentiles, PERCENTILES),
+						 "us", numbers(latency, PERCENTILES))));
 }
 
 void results_write(const char *path)

@@ -52,7 +52,10 @@ static void take_place(enum place place, enum side side)
 		pin(nth_cpu(place == PLACE_SPLIT && side == SIDE_B));
 }
 
-/* The kernel bounds what a user who is not privileged has in flight by the limit of the one who sends. */
+/*
+ * The kernel bounds what a user who is not privileged has in flight by the
+ * limit of the one who sends.
+ */
 static bool may_have_in_flight(size_t n)
 {
 	struct rlimit limit;
@@ -98,7 +101,8 @@ static unsigned start_busy(enum place place, pid_t *ret)
 {
 	unsigned n = 0;
 
-	for (int cpu; n < CORES_MAX && (place == PLACE_FREE || n <= (unsigned)place) && (cpu = nth_cpu((int)n)) >= 0; n++) {
+	for (int cpu; n < CORES_MAX && (place == PLACE_FREE || n <= (unsigned)place) && (cpu = nth_cpu((int)n)) >= 0;
+	     n++) {
 		ret[n] = fork_child();
 		if (ret[n] == 0) {
 			pin(cpu);
@@ -140,7 +144,10 @@ static bool ended_well(pid_t child)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* No child ends before A has what it measured: one that does has failed, and A would wait for ever for what it sends. */
+/*
+ * No child ends before A has what it measured: one that does has failed, and A would wait
+ * for ever for what it sends.
+ */
 static void on_child(int number)
 {
 	(void)number;
@@ -244,7 +251,8 @@ static void remove_folder(const char *folder)
 
 struct outcome run(const struct work *w, const struct peer *p, enum place place, uint64_t count, bool calls)
 {
-	struct outcome *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), outcome;
+	struct outcome *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
+		       outcome;
 	char folder[] = "/tmp/beam-bench-XXXXXX";
 
 	if (shared == MAP_FAILED)

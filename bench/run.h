@@ -10,7 +10,10 @@ extern const char *const place_names[PLACES];
 /* NULL, or why the peer cannot do this work, or not there. */
 const char *run_impossible(const struct work *work, const struct peer *peer, enum place place);
 
-/* `count` messages or round trips; for KIND_IDLE, seconds. Dies if anything goes wrong in any of the processes. */
+/*
+ * `count` messages or round trips; for KIND_IDLE, seconds. Dies if anything goes
+ * wrong in any of the processes.
+ */
 struct outcome run(const struct work *work, const struct peer *peer, enum place place, uint64_t count, bool calls);
 
 #endif

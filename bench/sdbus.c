@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sd-bus, without a bus: signals between the ends of a socket pair, one end the server, as sd_bus_set_server(3) has it.
- * A message that finds the socket full is queued; it is flushed before the next one, which bounds what waits.
+ * sd-bus, without a bus: signals between the ends of a socket pair, one end the server, as
+ * sd_bus_set_server(3) has it. A message that finds the socket full is queued; it is flushed before
+ * the next one, which bounds what waits.
  */
 #include "peer.h"
 #include "util.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libuv: a uv_pipe_t over a socket pair, four bytes of length before each message. A write is tried at once and queued
- * if the socket is full; then the loop runs until it has gone, which bounds what waits.
+ * libuv: a uv_pipe_t over a socket pair, four bytes of length before each message. A
+ * write is tried at once and queued if the socket is full; then the loop runs until it
+ * has gone, which bounds what waits.
  */
 #include "peer.h"
 #include "util.h"
@@ -76,7 +77,10 @@ static void written(uv_write_t *request, int status)
 	((struct pending *)request->data)->done = true;
 }
 
-/* It has the socket wait for room: the bytes stay ours meanwhile, since nobody returns before they went. */
+/*
+ * It has the socket wait for room: the bytes stay ours meanwhile, since nobody
+ * returns before they went.
+ */
 static void write_rest(uv_buf_t *buffers, unsigned n, uv_stream_t *handle)
 {
 	struct pending pending = {.done = false};
@@ -101,8 +105,8 @@ static void send_one(unsigned lane, const void *data, size_t size, int fd)
 		check(uv_pipe_open(&attached, (int)must_sys(dup(fd), "dup")), "attachment");
 		attached_open = true;
 	}
-	int n =
-	    handle ? uv_try_write2((uv_stream_t *)&pipe_, buffers, 2, handle) : uv_try_write((uv_stream_t *)&pipe_, buffers, 2);
+	int n = handle ? uv_try_write2((uv_stream_t *)&pipe_, buffers, 2, handle)
+		       : uv_try_write((uv_stream_t *)&pipe_, buffers, 2);
 	if (n == UV_EAGAIN) {
 		write_rest(buffers, 2, handle);
 		return;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Wayland's connection, by its public interface: A is a client and sends requests, B is the compositor and answers with
- * events; the interface is one of ours, with an array and, if there is one, a descriptor. What is sent stays in the
- * library's 4 KiB until it is flushed. It cannot wait for room when those are full, so they are flushed before, and if the
- * socket is full it is waited for, as wl_display_flush() asks.
+ * Wayland's connection, by its public interface: A is a client and sends requests, B is the
+ * compositor and answers with events; the interface is one of ours, with an array and, if there is
+ * one, a descriptor. What is sent stays in the library's 4 KiB until it is flushed. It cannot wait
+ * for room when those are full, so they are flushed before, and if the socket is full it is waited
+ * for, as wl_display_flush() asks.
  */
 #include "peer.h"
 #include "util.h"

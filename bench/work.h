@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The workloads, and what one side does in each (load.c); run.c runs both sides, placed on cores. */
+/*
+ * The workloads, and what one side does in each (load.c); run.c runs both sides, placed on cores.
+ */
 #ifndef BENCH_WORK_H
 #define BENCH_WORK_H
 
@@ -16,8 +18,10 @@ enum field { FIELD_ALL, FIELD_RAW_AND_BEAM, FIELD_BEAM };
 struct work {
 	const char *name;  /* for the command line */
 	const char *title; /* for people */
-	/* Works of one group follow each other in the table and have their rounds in turns: they are compared. Their first one
-	 * is what the others are compared with. */
+	/*
+	 * Works of one group follow each other in the table and have their rounds in turns: they
+	 * are compared. Their first one is what the others are compared with.
+	 */
 	const char *group;
 	enum kind kind;
 	enum field field;

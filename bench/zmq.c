@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ZeroMQ: PUSH to PULL over ipc://, a pair for each direction. Its sockets are for one thread each at a time
- * (zmq_socket(3)): a thread that sends has one of its own, with its own connection. What threads that ended leave is for
- * those that come: a socket that is closed soon after its connection was made can lose what was sent on it.
+ * ZeroMQ: PUSH to PULL over ipc://, a pair for each direction. Its sockets are for one thread each
+ * at a time (zmq_socket(3)): a thread that sends has one of its own, with its own connection. What
+ * threads that ended leave is for those that come: a socket that is closed soon after its
+ * connection was made can lose what was sent on it.
  */
 #include "peer.h"
 #include "util.h"

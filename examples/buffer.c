@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A picture of 16 MiB goes to another process without being copied: a child paints it into a shared buffer, its parent looks at it. */
+/*
+ * A picture of 16 MiB goes to another process without being copied: a child paints it into a shared
+ * buffer, its parent looks at it.
+ */
 #include <beam/beam.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,7 +53,8 @@ int main(void)
 
 		if (r == 0 && beam_buffer_size(picture) == (size_t)WIDTH * HEIGHT) {
 			const unsigned char *pixel = beam_buffer_data(picture);
-			printf("a picture of %d × %d, the last pixel is %d\n", WIDTH, HEIGHT, pixel[WIDTH * HEIGHT - 1]);
+			printf("a picture of %d × %d, the last pixel is %d\n", WIDTH, HEIGHT,
+			       pixel[WIDTH * HEIGHT - 1]);
 		} else {
 			printf("no picture: %s\n", r < 0 ? strerror(-r) : "of another size");
 		}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls: a server in another process answers with one reply, with many, with a file, or with a failure; and is told when its answer is
- * wanted no more.
+ * Calls: a server in another process answers with one reply, with many, with a file, or with a
+ * failure; and is told when its answer is wanted no more.
  */
 #include <beam/beam.h>
 #include <errno.h>
@@ -23,10 +23,11 @@ static void fail(const char *what, int error)
 
 static bool says(const beam_message *message, const char *word)
 {
-	return beam_message_size(message) == strlen(word) && memcmp(beam_message_data(message), word, strlen(word)) == 0;
+	return beam_message_size(message) == strlen(word) &&
+	       memcmp(beam_message_data(message), word, strlen(word)) == 0;
 }
 
-/* ---- The server ------------------------------------------------------------------------------------------------------- */
+/* ---- The server ------------------------------------------------------------------------------ */
 
 /* Squares for ever: until its caller has had enough. */
 static int count(beam_message *request)
@@ -91,7 +92,7 @@ static int serve(int socket)
 	return r < 0;
 }
 
-/* ---- The client ------------------------------------------------------------------------------------------------------- */
+/* ---- The client ------------------------------------------------------------------------------ */
 
 static beam_call *begin(beam_topic *topic, const char *word)
 {

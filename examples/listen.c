@@ -81,7 +81,8 @@ static int ask(const char *address, const char *text)
 	if (r == 0) {
 		r = beam_topic_send(lines, text, strlen(text), 0, beam_in_ms(5000));
 		if (r == 0)
-			r = beam_topic_receive_into(lines, line, sizeof line, &size, NULL, 0, NULL, 0, beam_in_ms(5000));
+			r = beam_topic_receive_into(lines, line, sizeof line, &size, NULL, 0, NULL, 0,
+						    beam_in_ms(5000));
 		beam_topic_unref(lines);
 	}
 	beam_channel_unref(channel);

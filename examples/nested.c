@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A channel over a channel: a client asks at the door for a conversation, which goes on when the door is closed. */
+/*
+ * A channel over a channel: a client asks at the door for a conversation, which goes
+ * on when the door is closed.
+ */
 #include <beam/beam.h>
 #include <stdio.h>
 #include <string.h>

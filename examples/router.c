@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A router between a client and a log: what begins with "log." goes on to the log, questions are answered here, and what nobody
- * wants is told. */
+/*
+ * A router between a client and a log: what begins with "log." goes on to the log, questions are
+ * answered here, and what nobody wants is told.
+ */
 #include <beam/beam.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -61,7 +63,8 @@ static int run(beam_router *router)
 	do {
 		r = beam_router_run(router, &failure, BEAM_ROUTER_UNTIL_ENDED, beam_in_ms(10000));
 		if (failure.message)
-			printf("dropped: %s: %s\n", failure.request ? "a reply" : beam_topic_name(failure.topic), strerror(-r));
+			printf("dropped: %s: %s\n", failure.request ? "a reply" : beam_topic_name(failure.topic),
+			       strerror(-r));
 		beam_message_free(failure.message);
 		beam_message_free(failure.request);
 		beam_topic_unref(failure.topic);

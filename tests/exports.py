@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds the library, its version map and its public headers to each other: each exports, lists and declares the same functions.
+"""Holds the library, its version map and its public headers to each other: each exports, lists and
+declares the same functions.
 
 usage: exports.py LIBRARY MAP HEADER...
 """

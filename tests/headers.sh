@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Compiles each public header alone, and all together, without a feature macro and without a warning: as C11, and as C++11 and C++20.
+# Compiles each public header alone, and all together, without a feature macro and without a
+# warning: as C11, and as C++11 and C++20.
 # usage: headers.sh INCLUDE-DIRECTORY C-COMPILER [C++-COMPILER]...
 set -euo pipefail
 
@@ -15,10 +16,12 @@ warnings=(-Wall -Wextra -Wconversion -Wshadow -Wundef -pedantic -pedantic-errors
 compiles() {
 	local cxx standard
 
-	"$cc" -x c -std=c11 -Wstrict-prototypes "${warnings[@]}" - <<<"$text$text" || { echo "$1: not C11 to $cc"; failed=1; }
+	"$cc" -x c -std=c11 -Wstrict-prototypes "${warnings[@]}" - <<<"$text$text" ||
+		{ echo "$1: not C11 to $cc"; failed=1; }
 	for cxx in "${compilers[@]}"; do
 		for standard in c++11 c++20; do
-			"$cxx" -x c++ "-std=$standard" "${warnings[@]}" - <<<"$text$text" || { echo "$1: not $standard to $cxx"; failed=1; }
+			"$cxx" -x c++ "-std=$standard" "${warnings[@]}" - <<<"$text$text" ||
+				{ echo "$1: not $standard to $cxx"; failed=1; }
 		done
 	done
 }

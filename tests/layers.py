@@ -30,26 +30,32 @@ ROOMS = {
 # Above the channel only its public header is known, and what it keeps ready for rooms above.
 CHANNEL_HEADERS = {"channel/hook.h"}
 
-# The session is a pure state machine, and a frame's codec is bytes in, bytes out: no lock, clock or system call.
+# The session is a pure state machine, and a frame's codec is bytes in, bytes out: no
+# lock, clock or system call.
 IMPURE = {
     "pthread.h", "threads.h", "signal.h", "time.h", "unistd.h", "fcntl.h", "poll.h", "sched.h",
-    "sys/socket.h", "sys/un.h", "sys/epoll.h", "sys/eventfd.h", "sys/mman.h", "sys/time.h", "sys/stat.h", "sys/syscall.h",
+    "sys/socket.h", "sys/un.h", "sys/epoll.h", "sys/eventfd.h", "sys/mman.h", "sys/time.h", "sys/stat.h",
+    "sys/syscall.h",
     "base/clock.h", "base/thread.h",
 }
 PURE_ROOMS = {"wire", "session"}
 
-# base/sys.h brings such headers along, and is allowed for malloc(); so the calls are looked for by name too.
+# base/sys.h brings such headers along, and is allowed for malloc(); so the calls
+# are looked for by name too.
 IMPURE_CALLS = re.compile(
-    r"(?<![\w.>])(?:sys_(?!malloc\b|calloc\b|realloc\b|tsearch\b)\w+|pthread_\w+|clock_\w+|condition_\w+|thread_start|(?:send|recv)msg|"
-    r"poll|ppoll|epoll_\w+|read|write|close|shutdown|fcntl|ioctl|dup[23]?|getpid|sleep|usleep|nanosleep)\s*\("
+    r"(?<![\w.>])(?:sys_(?!malloc\b|calloc\b|realloc\b|tsearch\b)\w+|pthread_\w+|clock_\w+|condition_\w+|"
+    r"thread_start|(?:send|recv)msg|poll|ppoll|epoll_\w+|read|write|close|shutdown|fcntl|ioctl|dup[23]?|getpid|sleep|usleep|nanosleep)\s*\("
 )
 
 # Only the socket room knows how descriptors travel; the seam has the two calls.
 CMSG = re.compile(r"\b(?:CMSG_\w+|SCM_\w+|struct\s+cmsghdr|msg_control(?:len)?|(?:send|recv)m?msg)\b")
 
-# Only wire and session know frames. The session's headers bring wire/frame.h along, so its names are looked for too.
+# Only wire and session know frames. The session's headers bring wire/frame.h along, so its
+# names are looked for too.
 FRAME_ROOMS = {"wire", "session"}
-FRAMES = re.compile(r"\b(?:FRAME_\w+|frame_(?:decode|encode|body|payload|padding|message|set_carried)\s*\(|struct\s+frame\b)")
+FRAMES = re.compile(
+    r"\b(?:FRAME_\w+|frame_(?:decode|encode|body|payload|padding|message|set_carried)\s*\(|struct\s+frame\b)"
+)
 
 # The link drives a connection, and does not know what for.
 OWNERS = re.compile(r"\b(?:beam_(?:channel|topic|call|message)\w*|message_queue\w*|inbox\w*|outbox\w*)\b")

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds each function to a name of its own, also if it is static: a breakpoint or a line of a profile shall mean one place.
+"""Holds each function to a name of its own, also if it is static: a breakpoint or a line of a
+profile shall mean one place.
 
 usage: names.py SOURCE-DIRECTORY...
 
@@ -12,7 +13,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-# From the start of a line to the brace at the start of another; what comes before the name is its type.
+# From the start of a line to the brace at the start of another; what comes
+# before the name is its type.
 DEFINITION = re.compile(r"^[a-z_][\w \t*]*?\b(\w+)\([^;{}]*\)\n\{", re.M)
 
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds the library to its seam: whatever of the C library it uses can be made to fail (src/base/sys.h), or is known not to.
+"""Holds the library to its seam: whatever of the C library it uses can be made to fail
+(src/base/sys.h), or is known not to.
 
 usage: seam.py LIBRARY SOURCE-DIRECTORY PRELOAD-SOURCE
 
-The library must import nothing else; what the seam has is called in no other place; and preload.c has all of it too.
+The library must import nothing else; what the seam has is called in no other place; and preload.c
+has all of it too.
 """
 
 import re
@@ -19,16 +21,18 @@ ALIASES = {"aligned_alloc": ["posix_memalign"], "atexit": ["__cxa_atexit"], "pth
 # What is not in the seam, and why it need not be.
 CANNOT_FAIL = {
     "has no failure to tell": """
-        __errno_location free memchr memcmp memcpy memmove memset strchr strrchr strcmp strcspn strlen strncmp strnlen getenv secure_getenv getpid pthread_self
-        __environ environ tdestroy qsort sched_yield pthread_equal __cmsg_nxthdr dl_iterate_phdr""",
+        __errno_location free memchr memcmp memcpy memmove memset strchr strrchr strcmp strcspn strlen strncmp strnlen
+        getenv secure_getenv getpid pthread_self __environ environ tdestroy qsort sched_yield pthread_equal
+        __cmsg_nxthdr dl_iterate_phdr""",
     "tells that there is none, or what the text says": "tfind tdelete strtol strtoull",
     "takes a format and a size of ours": "snprintf",
     "fails only for an argument that is wrong": """
-        clock_gettime sysconf sigemptyset sigfillset sigdelset pthread_sigmask pthread_setcancelstate timerfd_settime pthread_join pthread_mutex_lock
-        pthread_mutex_unlock pthread_cond_wait pthread_cond_timedwait""",
+        clock_gettime sysconf sigemptyset sigfillset sigdelset pthread_sigmask pthread_setcancelstate timerfd_settime
+        pthread_join pthread_mutex_lock pthread_mutex_unlock pthread_cond_wait pthread_cond_timedwait""",
     "needs no memory and no kernel, with our attributes": """
-        pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy pthread_cond_signal pthread_cond_broadcast
-        pthread_condattr_init pthread_condattr_setclock pthread_condattr_destroy pthread_attr_init pthread_attr_destroy
+        pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy pthread_cond_signal
+        pthread_cond_broadcast pthread_condattr_init pthread_condattr_setclock pthread_condattr_destroy
+        pthread_attr_init pthread_attr_destroy
         posix_spawn_file_actions_init posix_spawn_file_actions_destroy posix_spawnattr_init posix_spawnattr_setflags
         posix_spawnattr_setsigmask posix_spawnattr_setsigdefault posix_spawnattr_destroy""",
     "there is nothing left to be done about it": "close munmap",
@@ -46,8 +50,9 @@ def seam(header):
 
 
 def imported(library):
-    """What the library takes from others, without versions, and by one name for both widths of offsets."""
-    output = subprocess.run(["nm", "-D", "--undefined-only", library], check=True, capture_output=True, text=True).stdout
+    """What the library imports, without versions, and by one name for both widths of offsets."""
+    command = ["nm", "-D", "--undefined-only", library]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     names = {line.split()[-1].partition("@")[0] for line in output.splitlines()}
     return {re.sub("64$", "", name) for name in names if not NOT_OURS.match(name)}
 
@@ -72,9 +77,11 @@ def main():
     names = seam(source / "base/sys.h")
     symbols = {symbol for name in names for symbol in ALIASES.get(name, [name])}
     harmless = {name for listed in CANNOT_FAIL.values() for name in listed.split()}
-    wrong = [f"{library}: {name}() is not in the seam, and not known not to fail" for name in imported(library) - symbols - harmless]
+    unknown = imported(library) - symbols - harmless
+    not_preloaded = {name for name in symbols if not re.search(rf"\b{name}\(|, {name},\s*\(", preload)}
+    wrong = [f"{library}: {name}() is not in the seam, and not known not to fail" for name in unknown]
     wrong += [f"{name}() is in the seam, and said not to fail" for name in symbols & harmless]
-    wrong += [f"{sys.argv[3]}: no {name}()" for name in symbols if not re.search(rf"\b{name}\(|, {name},\s*\(", preload)]
+    wrong += [f"{sys.argv[3]}: no {name}()" for name in not_preloaded]
     wrong += called(source, names | {"posix_memalign"})
     print("\n".join(sorted(wrong)) if wrong else f"{len(names)} functions")
     sys.exit(1 if wrong or not names else 0)

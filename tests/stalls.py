@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs a command on a machine that stands still every now and then: on each processor a thread of real-time priority takes everything for
-some tenths of a second, again and again, as the host of a virtual machine does. A test that fails only so has a verdict that depends on time.
+"""Runs a command on a machine that stands still every now and then: on each processor a thread of
+real-time priority takes everything for some tenths of a second, again and again, as the host of a
+virtual machine does. A test that fails only so has a verdict that depends on time.
 As root: python3 tests/stalls.py [--milliseconds N] COMMAND [ARGUMENT...]"""
 
 import argparse

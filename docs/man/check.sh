@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Checks the man pages by the public headers: they render without a warning, every BEAM_API function has a page or an alias,
-# every alias names a page and a function that it documents, every synopsis and every example compiles. And the README's programs
-# are those of examples/hello.
+# Checks the man pages by the public headers: they render without a warning, every BEAM_API function
+# has a page or an alias, every alias names a page and a function that it documents, every synopsis
+# and every example compiles. And the README's programs are those of examples/hello.
 # The backquotes are scdoc's.
 # shellcheck disable=SC2016
 set -eu
@@ -32,7 +32,8 @@ for page in "$here"/*.scd; do
 	name=$(basename "$page" .scd)
 	scdoc <"$page" >"$scratch/page" || fail "$name: scdoc"
 	if command -v man >/dev/null; then
-		# A terminal may show ASCII alone; the result does not depend on the caller's environment.
+		# A terminal may show ASCII alone; the result does not depend on
+		# the caller's environment.
 		for locale in C C.UTF-8; do
 			LC_ALL=$locale MANWIDTH=80 man --warnings -l "$scratch/page" 2>"$scratch/warnings" >/dev/null
 			[ ! -s "$scratch/warnings" ] || fail "$name: in the locale $locale: $(cat "$scratch/warnings")"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The demo: two processes and one channel between them. One sends a tree of files from several threads
- * on several topics, as payloads and as open descriptors; the other receives from several threads. Both count what
- * passes and sum up checksums, and compare in the end. The consumer of one topic is slow on purpose: the finish times
- * show that no other topic waits for it.
+ * The demo: two processes and one channel between them. One sends a tree of files from several
+ * threads on several topics, as payloads and as open descriptors; the other receives from several
+ * threads. Both count what passes and sum up checksums, and compare in the end. The consumer of one
+ * topic is slow on purpose: the finish times show that no other topic waits for it.
  */
 #ifndef DEMO_H
 #define DEMO_H
@@ -22,10 +22,10 @@ enum { TOPIC_FILES, TOPIC_BUNDLES, TOPIC_DESCRIPTORS, TOPIC_SLOW, TOPICS };
 struct plan {
 	const char *name, *what;
 	unsigned senders, receivers; /* threads */
-	size_t parcel_bytes;         /* contents are gathered until a message has so many bytes; 0: one file a message */
-	unsigned parcel_fds;         /* files are sent open, so many a message; 0: their contents are sent */
-	bool sample;                 /* only every so many files: SLOW_MESSAGES, or up to twice as many */
-	unsigned pause_ms;           /* how long the receiver pauses after each message */
+	size_t parcel_bytes; /* contents are gathered until a message has so many bytes; 0: one file a message */
+	unsigned parcel_fds; /* files are sent open, so many a message; 0: their contents are sent */
+	bool sample;         /* only every so many files: SLOW_MESSAGES, or up to twice as many */
+	unsigned pause_ms;   /* how long the receiver pauses after each message */
 };
 
 enum { SLOW_MESSAGES = 400 };
@@ -72,8 +72,10 @@ struct parcel {
 	uint64_t files, content, sum;
 };
 
-/* Adds a file by its content, or open as an attachment; a content of over `limit` bytes is attached, too. False if it
- * can't be read. */
+/*
+ * Adds a file by its content, or open as an attachment; a content of over `limit` bytes is
+ * attached, too. False if it can't be read.
+ */
 bool parcel_add(struct parcel *parcel, const char *path, bool attach, size_t limit);
 
 /* Sends what was gathered, counts it and empties the parcel. */

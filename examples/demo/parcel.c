@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parcels. The payload of a message is a row of records: a header, the file's path, and its content unless that is to
- * be read from the message's next attachment. A checksum covers path and content; the sum of all checksums does not
- * depend on the order of arrival.
+ * Parcels. The payload of a message is a row of records: a header, the file's path, and its content
+ * unless that is to be read from the message's next attachment. A checksum covers path and content;
+ * the sum of all checksums does not depend on the order of arrival.
  */
 #include "demo.h"
 #include <errno.h>

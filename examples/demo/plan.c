@@ -4,7 +4,10 @@
 #include <stdio.h>
 
 const struct plan plans[TOPICS] = {
-    [TOPIC_FILES] = {.name = "files", .what = "the content of each file, one file per message", .senders = 3, .receivers = 3},
+    [TOPIC_FILES] = {.name = "files",
+		     .what = "the content of each file, one file per message",
+		     .senders = 3,
+		     .receivers = 3},
     [TOPIC_BUNDLES] = {.name = "bundles",
 		       .what = "the same contents, many files per message of about 8 MiB",
 		       .senders = 2,

@@ -79,7 +79,8 @@ static void report_speed(const struct totals totals[TOPICS], const double finish
 	}
 	if (messages == 0)
 		return;
-	printf("The topics without pauses finished after %.2f s, at %.0f MB/s and %.0f messages/s. The slow topic finished "
+	printf("The topics without pauses finished after %.2f s, at %.0f MB/s and %.0f messages/s. The slow topic "
+	       "finished "
 	       "after %.2f s.\n",
 	       quick, bytes / quick / 1e6, messages / quick, finished[TOPIC_SLOW]);
 }

@@ -49,8 +49,8 @@ void report_totals(const char *who, const struct totals totals[TOPICS], const do
 	       "finished");
 	for (int i = 0; i < TOPICS; i++) {
 		const struct totals *t = &totals[i];
-		printf("  %-10s %9" PRIu64 " %8" PRIu64 " %12" PRIu64 " %12" PRIu64 "  %016" PRIx64 " %6.2f s\n", plans[i].name,
-		       t->messages, t->files, t->bytes, t->descriptors, t->sum, finished[i]);
+		printf("  %-10s %9" PRIu64 " %8" PRIu64 " %12" PRIu64 " %12" PRIu64 "  %016" PRIx64 " %6.2f s\n",
+		       plans[i].name, t->messages, t->files, t->bytes, t->descriptors, t->sum, finished[i]);
 	}
 	fflush(stdout);
 }
@@ -78,7 +78,8 @@ void report_progress(const struct tally tallies[TOPICS], double since)
 		messages += tallies[i].messages;
 		bytes += tallies[i].bytes;
 	}
-	fprintf(stderr, "\r\033[K%.1f s  %" PRIu64 " messages, %" PRIu64 " MB", seconds() - since, messages, bytes / 1000000);
+	fprintf(stderr, "\r\033[K%.1f s  %" PRIu64 " messages, %" PRIu64 " MB", seconds() - since, messages,
+		bytes / 1000000);
 }
 
 void report_progress_end(void)

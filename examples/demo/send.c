@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The sending process: some threads a topic, which take the next files of the list as they come to them. */
+/*
+ * The sending process: some threads a topic, which take the next files of the
+ * list as they come to them.
+ */
 #include "demo.h"
 #include <errno.h>
 #include <pthread.h>
@@ -63,8 +66,10 @@ static void start(struct line *line, pthread_t *threads, beam_channel *channel, 
 		must(-pthread_create(&threads[i], NULL, sender, line), "thread");
 }
 
-/* The other side says that it has opened the topics. One that is opened and closed before, without a message, leaves nothing to
- * be received later. */
+/*
+ * The other side says that it has opened the topics. One that is opened and closed before, without
+ * a message, leaves nothing to be received later.
+ */
 static void wait_until_ready(beam_topic *summary)
 {
 	beam_message *message;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Accepts one channel, and prints each message of the topic "files" with the file that came with it. */
+/*
+ * Accepts one channel, and prints each message of the topic "files" with the file that came with
+ * it.
+ */
 #include <beam/beam.h>
 #include <stdio.h>
 #include <unistd.h>

@@ -19,7 +19,10 @@ static int earliest(struct service *services)
 	return least;
 }
 
-/* A turn, and what to wait for from now on. False: that service is over. poll's events have epoll's numbers. */
+/*
+ * A turn, and what to wait for from now on. False: that service is over. poll's
+ * events have epoll's numbers.
+ */
 static bool turn(int epoll, struct service *service, uint32_t events)
 {
 	int socket = beam_channel_loop_fd(service->channel);
@@ -48,7 +51,8 @@ static int run(int epoll, struct service *services)
 				left--;
 		}
 		for (int i = 0; i < CLIENTS; i++) {
-			if (services[i].channel && service_milliseconds(&services[i]) == 0 && !turn(epoll, &services[i], 0))
+			if (services[i].channel && service_milliseconds(&services[i]) == 0 &&
+			    !turn(epoll, &services[i], 0))
 				left--;
 		}
 	}

@@ -60,8 +60,8 @@ static int on_time(sd_event_source *source, uint64_t when, void *watched)
 static int watch(sd_event *event, struct watched *watched)
 {
 	beam_channel *channel = watched->service.channel;
-	int r = sd_event_add_io(event, &watched->io, beam_channel_loop_fd(channel), (uint32_t)beam_channel_loop_events(channel),
-				on_ready, watched);
+	int r = sd_event_add_io(event, &watched->io, beam_channel_loop_fd(channel),
+				(uint32_t)beam_channel_loop_events(channel), on_ready, watched);
 
 	if (r >= 0)
 		r = sd_event_add_time(event, &watched->time, CLOCK_MONOTONIC, 0, 1000, on_time, watched);

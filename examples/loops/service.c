@@ -10,7 +10,7 @@
 
 enum { WORDS = 10 };
 
-/* ---- Clients ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Clients --------------------------------------------------------------------------------- */
 
 static int ask(beam_topic *topic, int number)
 {
@@ -71,7 +71,7 @@ int clients_wait(void)
 	return failed;
 }
 
-/* ---- The service --------------------------------------------------------------------------------------------------------------- */
+/* ---- The service ----------------------------------------------------------------------------- */
 
 int service_open(struct service *service, int socket)
 {
@@ -93,7 +93,10 @@ static int answer(beam_topic *topic)
 	while ((r = beam_topic_receive_into(topic, word, sizeof word, &size, NULL, 0, NULL, 0, BEAM_NOWAIT)) == 1) {
 		for (size_t i = 0; i < size; i++)
 			word[i] = (char)toupper((unsigned char)word[i]);
-		/* A client that does not read its answers loses them; it must not keep the others waiting. */
+		/*
+		 * A client that does not read its answers loses them; it must
+		 * not keep the others waiting.
+		 */
 		if (beam_topic_send(topic, word, size, 0, BEAM_NOWAIT) < 0)
 			fprintf(stderr, "an answer was not sent\n");
 	}

@@ -121,26 +121,26 @@ struct beam_channel_options {
 };
 
 /** The defaults. */
-#define BEAM_CHANNEL_OPTIONS                                                                                                   \
-	{                                                                                                                      \
-		sizeof(struct beam_channel_options), /* size */                                                                \
-		    256,                             /* topics */                                                              \
-		    256,                             /* calls */                                                               \
-		    16 << 20,                        /* message_bytes */                                                       \
-		    64,                              /* message_attachments */                                                 \
-		    512 << 10,                       /* topic_window_bytes */                                                  \
-		    128,                             /* topic_window_attachments */                                            \
-		    64 << 20,                        /* pool_bytes */                                                          \
-		    0,                               /* attachments */                                                         \
-		    256 << 10,                       /* buffer_bytes */                                                        \
-		    1 << 20,                         /* socket_buffer_bytes */                                                 \
-		    30000,                           /* frame_timeout_ms */                                                    \
-		    5000,                            /* linger_ms */                                                           \
-		    BEAM_TOPICS_ACCEPT,              /* unknown_topics */                                                      \
-		    60,                              /* busy_poll_us */                                                        \
-		    0,                               /* dedicated_reader */                                                    \
-		    0,                               /* loop */                                                                \
-		    0,                               /* idle_timeout_ms */                                                     \
+#define BEAM_CHANNEL_OPTIONS                                                                                           \
+	{                                                                                                              \
+		sizeof(struct beam_channel_options), /* size */                                                        \
+		    256,                             /* topics */                                                      \
+		    256,                             /* calls */                                                       \
+		    16 << 20,                        /* message_bytes */                                               \
+		    64,                              /* message_attachments */                                         \
+		    512 << 10,                       /* topic_window_bytes */                                          \
+		    128,                             /* topic_window_attachments */                                    \
+		    64 << 20,                        /* pool_bytes */                                                  \
+		    0,                               /* attachments */                                                 \
+		    256 << 10,                       /* buffer_bytes */                                                \
+		    1 << 20,                         /* socket_buffer_bytes */                                         \
+		    30000,                           /* frame_timeout_ms */                                            \
+		    5000,                            /* linger_ms */                                                   \
+		    BEAM_TOPICS_ACCEPT,              /* unknown_topics */                                              \
+		    60,                              /* busy_poll_us */                                                \
+		    0,                               /* dedicated_reader */                                            \
+		    0,                               /* loop */                                                        \
+		    0,                               /* idle_timeout_ms */                                             \
 	}
 
 /**
@@ -197,12 +197,12 @@ struct beam_connect_options {
 };
 
 /** The defaults. */
-#define BEAM_CONNECT_OPTIONS                                                                                                   \
-	{                                                                                                                      \
-		sizeof(struct beam_connect_options), /* size */                                                                \
-		    NULL,                            /* channel */                                                             \
-		    0,                               /* wait_for_server */                                                     \
-		    (uid_t)-1,                       /* server_uid */                                                          \
+#define BEAM_CONNECT_OPTIONS                                                                                           \
+	{                                                                                                              \
+		sizeof(struct beam_connect_options), /* size */                                                        \
+		    NULL,                            /* channel */                                                     \
+		    0,                               /* wait_for_server */                                             \
+		    (uid_t)-1,                       /* server_uid */                                                  \
 	}
 
 /**

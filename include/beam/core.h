@@ -17,9 +17,9 @@
  * closed. The socket may be in blocking or non-blocking mode. On one socket, at most one thread may
  * send and at most one may receive at a time.
  *
- * If the deadline passes in the middle of a message on a stream, the call returns -ECONNABORTED. The
- * stream is then out of step: it is no longer known where the next message begins. It can only be
- * closed.
+ * If the deadline passes in the middle of a message on a stream, the call returns
+ * -ECONNABORTED. The stream is then out of step: it is no longer known where the next message
+ * begins. It can only be closed.
  */
 #ifndef BEAM_CORE_H
 #define BEAM_CORE_H
@@ -113,7 +113,8 @@ BEAM_API int beam_receive_bare(int socket, beam_message **ret, size_t limit, bea
  * @retval -EINVAL  `ret_fd` is NULL.
  * @retval -EMFILE, -ENFILE, -ENOMEM  There are no free descriptors or no memory for a pair.
  */
-BEAM_API int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_deadline deadline) BEAM_CHECKED;
+BEAM_API int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd,
+			    beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Creates a pair of connected Unix sockets, close-on-exec and in blocking mode.

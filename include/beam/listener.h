@@ -75,17 +75,17 @@ struct beam_listener_options {
 };
 
 /** The defaults. */
-#define BEAM_LISTENER_OPTIONS                                                                                                  \
-	{                                                                                                                      \
-		sizeof(struct beam_listener_options), /* size */                                                               \
-		    0600,                             /* mode */                                                               \
-		    4096,                             /* backlog */                                                            \
-		    1024,                             /* connections */                                                        \
-		    256,                              /* connections_per_uid */                                                \
-		    0,                                /* refuse_fds */                                                         \
-		    NULL,                             /* channel */                                                            \
-		    NULL,                             /* accept */                                                             \
-		    NULL,                             /* context */                                                            \
+#define BEAM_LISTENER_OPTIONS                                                                                          \
+	{                                                                                                              \
+		sizeof(struct beam_listener_options), /* size */                                                       \
+		    0600,                             /* mode */                                                       \
+		    4096,                             /* backlog */                                                    \
+		    1024,                             /* connections */                                                \
+		    256,                              /* connections_per_uid */                                        \
+		    0,                                /* refuse_fds */                                                 \
+		    NULL,                             /* channel */                                                    \
+		    NULL,                             /* accept */                                                     \
+		    NULL,                             /* context */                                                    \
 	}
 
 /**
@@ -139,7 +139,8 @@ BEAM_API int beam_listener_new(beam_listener **ret, const char *address,
  *                      is a connection.
  * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM  as for beam_listener_new()
  */
-BEAM_API int beam_listener_from_fd(beam_listener **ret, int fd, const struct beam_listener_options *options) BEAM_CHECKED;
+BEAM_API int beam_listener_from_fd(beam_listener **ret, int fd,
+				   const struct beam_listener_options *options) BEAM_CHECKED;
 
 /**
  * Listens on a socket that the service manager has opened for this process (LISTEN_PID, LISTEN_FDS
@@ -254,7 +255,8 @@ struct beam_listener_counters {
  * @retval -EINVAL  `listener` or `ret` is NULL.
  * @retval -ECHILD  This is a forked child.
  */
-BEAM_API int beam_listener_statistics(beam_listener *listener, struct beam_listener_counters *ret, size_t size) BEAM_CHECKED;
+BEAM_API int beam_listener_statistics(beam_listener *listener, struct beam_listener_counters *ret,
+				      size_t size) BEAM_CHECKED;
 
 BEAM_END
 

@@ -70,7 +70,8 @@ BEAM_API int beam_select_new(beam_select **ret) BEAM_CHECKED;
 BEAM_API beam_select *beam_select_ref(beam_select *select);
 
 /**
- * Releases a handle; with the last one the members are released too. Threads that wait have handles of their own.
+ * Releases a handle; with the last one the members are released too. Threads that wait
+ * have handles of their own.
  *
  * @param select  NULL is allowed and does nothing
  * @return NULL
@@ -85,7 +86,8 @@ BEAM_API beam_select *beam_select_unref(beam_select *select);
  * @retval 0        done
  * @retval -EINVAL  a NULL, or another `what`
  * @retval -EEXIST  it is a member already, for one of these; nothing was added
- * @retval -EMFILE, -ENFILE, -ENOMEM, -ENOSPC  no descriptor or memory for it (ENOSPC: /proc/sys/fs/epoll/max_user_watches)
+ * @retval -EMFILE, -ENFILE, -ENOMEM, -ENOSPC  no descriptor or memory for it (ENOSPC:
+ *                                             /proc/sys/fs/epoll/max_user_watches)
  * @retval -ECHILD  in a forked child
  */
 BEAM_API int beam_select_add_topic(beam_select *select, beam_topic *topic, unsigned what, void *tag) BEAM_CHECKED;
@@ -176,7 +178,8 @@ BEAM_API ssize_t beam_select_wait(beam_select *select, struct beam_select_ready 
 				  beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * The descriptor that is readable while a member is ready: for event loops, and for other selectors. It belongs to the selector.
+ * The descriptor that is readable while a member is ready: for event loops, and for other
+ * selectors. It belongs to the selector.
  *
  * @return a descriptor, or -EINVAL, -ECHILD
  */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What race checkers cannot see: hand-overs by C11 atomics. Helgrind knows of no atomics; it is told in builds with BEAM_HELGRIND.
+ * What race checkers cannot see: hand-overs by C11 atomics. Helgrind knows of no atomics; it is
+ * told in builds with BEAM_HELGRIND.
  *
- * TSan knows those that are compiled for it. It does not see the atomics of a library that is not, as this one usually is in a
- * program that is. But it sees the calls that the library makes into the C library, such as recvmsg() into memory that another
- * thread has read. So it would report races that are none. If TSan is in the program, it is told of the hand-overs: its functions
- * are weak here, and are NULL in all other programs.
+ * TSan knows those that are compiled for it. It does not see the atomics of a library that is not,
+ * as this one usually is in a program that is. But it sees the calls that the library makes into
+ * the C library, such as recvmsg() into memory that another thread has read. So it would report
+ * races that are none. If TSan is in the program, it is told of the hand-overs: its functions are
+ * weak here, and are NULL in all other programs.
  */
 #ifndef BASE_ANNOTATE_H
 #define BASE_ANNOTATE_H
@@ -32,8 +34,10 @@
 #define annotate_acquire(what) ((void)(what))
 #define annotate_atomic(object) ((void)(object))
 #else
-__attribute__((weak, visibility("default"))) void __tsan_acquire(void *address); /* NOLINT(bugprone-reserved-identifier) */
-__attribute__((weak, visibility("default"))) void __tsan_release(void *address); /* NOLINT(bugprone-reserved-identifier) */
+__attribute__((weak, visibility("default"))) void
+__tsan_acquire(void *address); /* NOLINT(bugprone-reserved-identifier) */
+__attribute__((weak, visibility("default"))) void
+__tsan_release(void *address); /* NOLINT(bugprone-reserved-identifier) */
 
 static inline void annotate_release(void *what)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Deadlines, all on CLOCK_MONOTONIC, so that a step of the system's clock neither hangs nor hurries anyone. */
+/*
+ * Deadlines, all on CLOCK_MONOTONIC, so that a step of the system's clock neither
+ * hangs nor hurries anyone.
+ */
 #include <base/clock.h>
 #include <errno.h>
 #include <limits.h>

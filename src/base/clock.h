@@ -46,7 +46,10 @@ static inline beam_deadline deadline_earlier(beam_deadline a, beam_deadline b)
 	return a.ns < b.ns ? a : b;
 }
 
-/* A condition variable that counts time by CLOCK_MONOTONIC. Needs no freeing on Linux, but condition_end() keeps the checkers exact. */
+/*
+ * A condition variable that counts time by CLOCK_MONOTONIC. Needs no freeing on Linux, but
+ * condition_end() keeps the checkers exact.
+ */
 void condition_init(pthread_cond_t *condition);
 void condition_end(pthread_cond_t *condition);
 

@@ -9,7 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Sets an eventfd: a wake-up that is lost is lost for good, so one that fails is tried once more. False: it is not set. */
+/*
+ * Sets an eventfd: a wake-up that is lost is lost for good, so one that fails is tried once
+ * more. False: it is not set.
+ */
 bool event_set(int fd);
 
 /* Guarded by its owner's lock. Without a descriptor, as it begins, it costs nothing. */

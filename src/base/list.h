@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A doubly linked list whose links lie in its members. An unlinked link points to itself, so that unlinking twice is harmless and
- * being linked can be asked.
+ * A doubly linked list whose links lie in its members. An unlinked link points to itself, so that
+ * unlinking twice is harmless and being linked can be asked.
  */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H

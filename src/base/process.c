@@ -45,7 +45,10 @@ bool process_heed(enum process_rank rank, const struct process_events *events)
 	return heeds_forks;
 }
 
-/* The first of the library to be loaded. Without memory for the end, the library's threads end with the process. */
+/*
+ * The first of the library to be loaded. Without memory for the end, the library's
+ * threads end with the process.
+ */
 __attribute__((constructor(101))) static void registry_begin(void)
 {
 	sys_atexit(at_end);

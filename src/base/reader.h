@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one way bytes from outside are parsed: a cursor that never passes the end. A read past it gives zeros and marks the reader
- * as failed, so that a parser reads all its fields and asks once. Numbers are big-endian.
+ * The one way bytes from outside are parsed: a cursor that never passes the end. A read past it
+ * gives zeros and marks the reader as failed, so that a parser reads all its fields and asks
+ * once. Numbers are big-endian.
  */
 #ifndef BASE_READER_H
 #define BASE_READER_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The seam: every call that can fail for a reason outside Beam goes through sys_NAME(), which has the name's own signature and
- * result. In a build with BEAM_FAULTS it first asks sys_fault() whether to fail instead; otherwise it is the call itself
- * and costs nothing.
+ * The seam: every call that can fail for a reason outside Beam goes through sys_NAME(), which has
+ * the name's own signature and result. In a build with BEAM_FAULTS it first asks sys_fault()
+ * whether to fail instead; otherwise it is the call itself and costs nothing.
  */
 #ifndef BASE_SYS_H
 #define BASE_SYS_H
@@ -119,9 +119,9 @@ static inline int sys_fcntl(int fd, int command, int argument)
 }
 
 /*
- * No descriptor that the library makes is one of the three standard ones, even if the program was started without these:
- * what the program prints would go into it. `fd` is close-on-exec or -1, and given away. The result is its number from
- * then on, or -1.
+ * No descriptor that the library makes is one of the three standard ones, even if the program was
+ * started without these: what the program prints would go into it. `fd` is close-on-exec or -1, and
+ * given away. The result is its number from then on, or -1.
  */
 enum { FD_FIRST = STDERR_FILENO + 1 };
 int fd_move_above_standard(int fd);
@@ -161,7 +161,10 @@ static inline ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flag
 #ifdef __GLIBC__
 	return sys_fault(SYS_SENDMSG) ? -1 : sendmsg(fd, message, flags);
 #else
-	/* musl's own copies the control messages, and has no room for 253 descriptors. The kernel needs no copy: padding is 0 (socket.c). */
+	/*
+	 * musl's own copies the control messages, and has no room for 253 descriptors. The kernel
+	 * needs no copy: padding is 0 (socket.c).
+	 */
 	return sys_fault(SYS_SENDMSG) ? -1 : syscall(SYS_sendmsg, fd, message, flags);
 #endif
 }
@@ -236,7 +239,10 @@ static inline int sys_chmod(const char *path, mode_t mode)
 	return sys_fault(SYS_CHMOD) ? -1 : chmod(path, mode);
 }
 
-/* Linux 6.6; no C library has it by itself. From pidfd_open() on, new system calls are numbered alike on every architecture. */
+/*
+ * Linux 6.6; no C library has it by itself. From pidfd_open() on, new system calls are numbered
+ * alike on every architecture.
+ */
 static inline int sys_fchmodat2(int folder, const char *path, mode_t mode, int flags)
 {
 	return sys_fault(SYS_FCHMODAT2) ? -1 : (int)syscall(SYS_pidfd_open + 18, folder, path, mode, flags);
@@ -343,7 +349,8 @@ static inline void *sys_tsearch(const void *key, void **root, int (*compare)(con
 }
 
 /* These four return the error, as the functions themselves do. */
-static inline int sys_pthread_create(pthread_t *ret, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
+static inline int sys_pthread_create(pthread_t *ret, const pthread_attr_t *attributes, void *(*run)(void *),
+				     void *argument)
 {
 	return sys_fault(SYS_PTHREAD_CREATE) ? errno : pthread_create(ret, attributes, run, argument);
 }
@@ -361,7 +368,8 @@ static inline int sys_posix_spawnp(pid_t *ret, const char *path, const posix_spa
 
 static inline int sys_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int to)
 {
-	return sys_fault(SYS_POSIX_SPAWN_FILE_ACTIONS_ADDDUP2) ? errno : posix_spawn_file_actions_adddup2(actions, fd, to);
+	return sys_fault(SYS_POSIX_SPAWN_FILE_ACTIONS_ADDDUP2) ? errno
+							       : posix_spawn_file_actions_adddup2(actions, fd, to);
 }
 
 #endif

@@ -2,10 +2,11 @@
 /*
  * Library threads and the number of the process.
  *
- * Invariants: a process without a number has no library threads, so that a forked child, whose number the kernel wiped, inherits
- * nothing that it would wait for; and of the threads that have ended few are not joined. One that ends joins
- * some that ended before, and only then may be joined itself: so the one that is waited for waits for nobody. In a chain, each waiting for the
- * one before, threads that end quickly after one another would pile up by thousands.
+ * Invariants: a process without a number has no library threads, so that a forked child, whose
+ * number the kernel wiped, inherits nothing that it would wait for; and of the threads that have
+ * ended few are not joined. One that ends joins some that ended before, and only then may be joined
+ * itself: so the one that is waited for waits for nobody. In a chain, each waiting for the one
+ * before, threads that end quickly after one another would pile up by thousands.
  */
 #include <base/annotate.h>
 #include <base/clock.h>
@@ -19,25 +20,32 @@
 #include <stdio.h>
 
 /*
- * How long the end of the process may take until it waits for threads no longer; how long it waits for them even if
- * others have used up that time, and for those that may hang; how many that have ended may wait to be joined.
+ * How long the end of the process may take until it waits for threads no longer; how long it waits
+ * for them even if others have used up that time, and for those that may hang; how many that have
+ * ended may wait to be joined.
  */
 enum { END_MS = 5000, END_SHORT_MS = 100, ENDED_MAX = 64 };
 
 /*
- * The stack of a thread. The C library's own size is mostly 8 MiB: far too much where memory is locked (mlockall(2)) or
- * addresses are limited (RLIMIT_AS). Our threads use less than 8 KiB of it. The rest is for what else can run in them: handlers
- * of signals, an allocator that takes the place of malloc(), a sanitizer.
+ * The stack of a thread. The C library's own size is mostly 8 MiB: far too much where memory is
+ * locked (mlockall(2)) or addresses are limited (RLIMIT_AS). Our threads use less than 8 KiB of it.
+ * The rest is for what else can run in them: handlers of signals, an allocator that takes the place
+ * of malloc(), a sanitizer.
  */
 enum { STACK_BYTES = 256 << 10 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* With what glibc puts into each stack besides: the thread-local variables of the program and its libraries. Those that
- * are loaded later have theirs elsewhere. */
+/*
+ * With what glibc puts into each stack besides: the thread-local variables of the program and its
+ * libraries. Those that are loaded later have theirs elsewhere.
+ */
 static size_t stack_bytes = STACK_BYTES;
 
-/* The number lies on a page of its own; `unnumbered` stands for it if there was no memory when the library was loaded. */
+/*
+ * The number lies on a page of its own; `unnumbered` stands for it if there was no memory
+ * when the library was loaded.
+ */
 static atomic_uint unnumbered;
 static atomic_uint *number = &unnumbered;
 
@@ -60,7 +68,10 @@ static void join_ended(void)
 		pthread_join(threads.ended[--threads.n_ended], NULL);
 }
 
-/* A fork with the lock in another thread's hands would leave it locked for ever in the child, which cannot join our threads either. */
+/*
+ * A fork with the lock in another thread's hands would leave it locked for ever in the child, which
+ * cannot join our threads either.
+ */
 static void threads_fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
@@ -88,7 +99,8 @@ static bool wait_for_end(bool all, beam_deadline deadline)
 	if (process_id() == 0)
 		return true;
 	pthread_mutex_lock(&lock);
-	while (threads.running > (all ? 0 : threads.expendable) && condition_wait(&threads.none_running, &lock, deadline) == 0)
+	while (threads.running > (all ? 0 : threads.expendable) &&
+	       condition_wait(&threads.none_running, &lock, deadline) == 0)
 		;
 	ended = threads.running == 0;
 	join_ended();
@@ -110,7 +122,10 @@ beam_deadline process_end_within(int64_t milliseconds)
 	return BEAM_DEADLINE(begin + milliseconds * 1000000);
 }
 
-/* The last of the library to run at the end of the process: by then the other rooms have told their threads to end. */
+/*
+ * The last of the library to run at the end of the process: by then the other rooms have
+ * told their threads to end.
+ */
 static void library_end(void)
 {
 	beam_deadline end = process_end_within(END_MS), least = beam_in_ms(END_SHORT_MS);
@@ -150,7 +165,10 @@ __attribute__((constructor(102))) static void library_begin(void)
 		munmap(page, sizeof *number);
 		return;
 	}
-	/* Also for children that fork handlers do not see, made by clone(2). Where it fails the handlers have to do. */
+	/*
+	 * Also for children that fork handlers do not see, made by clone(2). Where it
+	 * fails the handlers have to do.
+	 */
 	sys_madvise(page, sizeof *number, MADV_WIPEONFORK);
 	number = page;
 	annotate_atomic(number);
@@ -167,7 +185,10 @@ int process_prepare(void)
 		return -ENOMEM;
 	pthread_mutex_lock(&lock);
 	if (process_id() == 0) {
-		/* A new process: the parent's threads are not here, and those that waited will never leave the condition. */
+		/*
+		 * A new process: the parent's threads are not here, and those that waited will
+		 * never leave the condition.
+		 */
 		threads.running = threads.expendable = 0;
 		threads.n_ended = 0;
 		condition_init(&threads.none_running);
@@ -226,9 +247,10 @@ static void *thread_run(void *argument)
 }
 
 /*
- * Signals are handled in the program's threads. Those that a thread raises by what it does itself are not blocked: the
- * kernel kills a process that raises a blocked one, even if the program has a handler. A system call that a seccomp
- * filter of the program's traps raises SIGSYS, and a handler answers in its place.
+ * Signals are handled in the program's threads. Those that a thread raises by what it does itself
+ * are not blocked: the kernel kills a process that raises a blocked one, even if the program has
+ * a handler. A system call that a seccomp filter of the program's traps raises SIGSYS, and a
+ * handler answers in its place.
  */
 static void block_signals(sigset_t *ret_old)
 {

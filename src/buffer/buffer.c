@@ -2,12 +2,14 @@
 /*
  * Shared buffers: a memfd and one mapping of it.
  *
- * The mapping stays at one address all its life. It begins as a reservation, which the kernel refuses if the machine could never hold so much;
- * the memfd's pages, shared and writable, take its place; and sealing puts a private mapping of the same pages there, read-only, because the
- * kernel seals only what nobody can write to, and before Linux 6.7 it counts every shared mapping as such (F_SEAL_WRITE in fcntl(2)).
+ * The mapping stays at one address all its life. It begins as a reservation, which the kernel
+ * refuses if the machine could never hold so much; the memfd's pages, shared and writable, take its
+ * place; and sealing puts a private mapping of the same pages there, read-only, because the kernel
+ * seals only what nobody can write to, and before Linux 6.7 it counts every shared mapping as such
+ * (F_SEAL_WRITE in fcntl(2)).
  *
- * The writable mapping is not inherited by children (MADV_DONTFORK): theirs would keep the buffer from being sealed. So a child must not
- * touch those addresses either: something else may be there.
+ * The writable mapping is not inherited by children (MADV_DONTFORK): theirs would keep the buffer
+ * from being sealed. So a child must not touch those addresses either: something else may be there.
  */
 #include <base/sys.h>
 #include <base/thread.h>
@@ -20,11 +22,17 @@
 #endif
 
 enum {
-	/* What is sent is sealed with all there is; what came must be safe to read: it can neither be cut off nor changed. Of these only
-	 * F_SEAL_WRITE covers mappings that were made before: F_SEAL_FUTURE_WRITE does not. */
+	/*
+	 * What is sent is sealed with all there is; what came must be safe to read: it can neither
+	 * be cut off nor changed. Of these only F_SEAL_WRITE covers mappings that were made before:
+	 * F_SEAL_FUTURE_WRITE does not.
+	 */
 	SEALS_GIVEN = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
 	SEALS_NEEDED = F_SEAL_SHRINK | F_SEAL_WRITE,
-	/* A signal takes back all that one call has allocated: small calls get on in spite of many signals. */
+	/*
+	 * A signal takes back all that one call has allocated: small calls get on
+	 * in spite of many signals.
+	 */
 	ALLOCATE_STEP = 64 << 10,
 	STAT_BLOCK = 512,
 };
@@ -39,7 +47,10 @@ struct beam_buffer {
 	uint32_t process;
 };
 
-/* Maps the buffer where it is, in place of what is there; 0 or -ENOMEM: of one's own there is no other reason. */
+/*
+ * Maps the buffer where it is, in place of what is there; 0 or -ENOMEM: of one's own
+ * there is no other reason.
+ */
 static int map(struct beam_buffer *buffer, int protection, int flags)
 {
 	void *data = sys_mmap(buffer->data, buffer->size, protection, flags | MAP_FIXED, buffer->fd, 0);
@@ -63,7 +74,10 @@ static bool is_elsewhere(const struct beam_buffer *buffer)
 	return !buffer->sealed && buffer->process != process_id();
 }
 
-/* All pages are there, or none is: what is not allocated now would raise SIGBUS when it is filled in and memory is short. */
+/*
+ * All pages are there, or none is: what is not allocated now would raise SIGBUS when it is
+ * filled in and memory is short.
+ */
 static int allocate(int fd, size_t size)
 {
 	for (size_t done = 0; done < size;) {
@@ -77,7 +91,10 @@ static int allocate(int fd, size_t size)
 	return 0;
 }
 
-/* Not to be executed, where the kernel can promise that (Linux 6.3; it can also be told to make no others: vm.memfd_noexec). */
+/*
+ * Not to be executed, where the kernel can promise that (Linux 6.3; it can also be told to make no
+ * others: vm.memfd_noexec).
+ */
 static int make_memfd(void)
 {
 	int fd = sys_memfd_create("beam-buffer", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
@@ -193,9 +210,10 @@ int beam_message_add_buffer(beam_message *message, beam_buffer *buffer)
 /*
  * Tells the size of what is safe to map; else -EBADMSG, -EMSGSIZE.
  *
- * The seals are asked for first: that cannot wait for whoever serves the file, and where there are seals the other calls cannot, either. lseek()
- * could: SEEK_HOLE, which would find every hole, takes the lock of the file's offset, which a peer that reads the same file into memory
- * of its own making can hold for ever. So holes are counted only, by what lies in the file.
+ * The seals are asked for first: that cannot wait for whoever serves the file, and where there are
+ * seals the other calls cannot, either. lseek() could: SEEK_HOLE, which would find every hole,
+ * takes the lock of the file's offset, which a peer that reads the same file into memory of its own
+ * making can hold for ever. So holes are counted only, by what lies in the file.
  *
  * Huge pages are not ordinary memory: reserved by each who maps them, and mapped only whole.
  */
@@ -242,7 +260,8 @@ int beam_message_take_buffer(beam_message *message, size_t index, size_t max, be
 		free(buffer);
 		return r;
 	}
-	*buffer = (struct beam_buffer){.data = data, .size = size, .fd = beam_message_take_fd(message, index), .sealed = true};
+	*buffer = (struct beam_buffer){
+	    .data = data, .size = size, .fd = beam_message_take_fd(message, index), .sealed = true};
 	*ret = buffer;
 	return 0;
 }

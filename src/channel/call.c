@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls of this side's. A call is an inlet, by which its replies arrive, and an inbox, in which they wait. Its memory is counted: one for its
- * handles, and one while the session knows its id.
+ * Calls of this side's. A call is an inlet, by which its replies arrive, and an inbox, in which
+ * they wait. Its memory is counted: one for its handles, and one while the session knows its id.
  *
- * That one goes when the last reply has come; when the request turns out never to have gone; or with the channel. All of these happen on the thread that
- * reads, or to a call of which no reply has begun to come: so rx never looks at a call that is no more.
+ * That one goes when the last reply has come; when the request turns out never to have gone; or
+ * with the channel. All of these happen on the thread that reads, or to a call of which no reply
+ * has begun to come: so rx never looks at a call that is no more.
  */
 #include <beam/call.h>
 #include <channel/sending.h>
@@ -31,7 +32,7 @@ static void call_unref(struct beam_call *call)
 	channel_memory_unref(channel);
 }
 
-/* ---- What the session tells ------------------------------------------------------------------------------------------------ */
+/* ---- What the session tells ------------------------------------------------------------------ */
 
 void call_ended(struct beam_channel *channel, struct inlet *inlet, struct message_queue *queue)
 {
@@ -73,7 +74,10 @@ void calls_unasked(struct list *unasked)
 	}
 }
 
-/* The next call in flight after an id, held; or forgotten by the session, whose reference is the caller's then. */
+/*
+ * The next call in flight after an id, held; or forgotten by the session, whose
+ * reference is the caller's then.
+ */
 static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id, bool forget)
 {
 	struct tx *tx = &channel->link.writer.tx;
@@ -115,7 +119,7 @@ void calls_forget(struct beam_channel *channel)
 		call_unref(call);
 }
 
-/* ---- Making ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 /* Nobody wants its replies any more. What waits is thrown away, and the other side is told. */
 static void cancel(struct beam_call *call)
@@ -157,8 +161,11 @@ static struct beam_call *call_new(struct beam_channel *channel)
 	annotate_atomic(&call->memory);
 	call->handles = 1;
 	call->inlet.owner = &call->inbox;
-	/* A reply with as many attachments as it may have must always fit, once the queue is empty. */
-	inlet_withhold(&call->inlet, limits_base.topic_bytes, limits_base.topic_attachments, limits_base.topic_attachments);
+	/*
+	 * A reply with as many attachments as it may have must always fit, once the queue is empty.
+	 */
+	inlet_withhold(&call->inlet, limits_base.topic_bytes, limits_base.topic_attachments,
+		       limits_base.topic_attachments);
 	list_init(&call->inlet.due);
 	inbox_init(&call->inbox, channel, NOT_ENDED);
 	channel_memory_ref(channel);
@@ -179,7 +186,10 @@ static int call_send(struct sending *s, struct beam_message *message, beam_call 
 		*ret = call;
 		return 0;
 	}
-	/* One of which a part has gone gets an end from the other side, which the session waits for. */
+	/*
+	 * One of which a part has gone gets an end from the other side, which the session waits
+	 * for.
+	 */
 	if (!s->message.call || !call->inlet.id)
 		call_unref(call);
 	else
@@ -188,8 +198,8 @@ static int call_send(struct sending *s, struct beam_message *message, beam_call 
 	return r;
 }
 
-int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
-		    unsigned flags, beam_deadline deadline)
+int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds,
+		    size_t n_fds, unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct sending s;
@@ -203,7 +213,8 @@ int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov,
 	return r < 0 ? r : call_send(&s, NULL, ret);
 }
 
-int beam_call_begin_message(beam_call **ret, beam_topic *topic, beam_message *message, unsigned flags, beam_deadline deadline)
+int beam_call_begin_message(beam_call **ret, beam_topic *topic, beam_message *message, unsigned flags,
+			    beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct iovec iov;
@@ -216,7 +227,7 @@ int beam_call_begin_message(beam_call **ret, beam_topic *topic, beam_message *me
 	return r < 0 ? r : call_send(&s, message, ret);
 }
 
-/* ---- Its replies --------------------------------------------------------------------------------------------------------------- */
+/* ---- Its replies ----------------------------------------------------------------------------- */
 
 static void count_reply(struct beam_channel *channel, const struct beam_message *message)
 {
@@ -310,8 +321,8 @@ static int call_finish(beam_call *call, beam_message **ret, uint32_t *ret_failur
 	return r;
 }
 
-int beam_topic_callv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, beam_message **ret,
-		     uint32_t *ret_failure, unsigned flags, beam_deadline deadline)
+int beam_topic_callv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+		     beam_message **ret, uint32_t *ret_failure, unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	beam_call *call = NULL;

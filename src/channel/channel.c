@@ -20,7 +20,7 @@ const char *beam_version_string(void)
 	return TEXT(BEAM_VERSION_MAJOR) "." TEXT(BEAM_VERSION_MINOR) "." TEXT(BEAM_VERSION_PATCH);
 }
 
-/* ---- Memory ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 void channel_memory_ref(struct beam_channel *channel)
 {
@@ -54,7 +54,7 @@ void channel_memory_unref(struct beam_channel *channel)
 	channel_memory_unref_many(channel, 1);
 }
 
-/* ---- Making ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 static int channel_start(struct beam_channel *channel, int fd)
 {
@@ -136,7 +136,8 @@ static int take_socket(int fd)
 	return r < 0 ? r : socket_prepare(fd, type);
 }
 
-int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_options *options, struct channel_hook hook)
+int channel_new_with_hook(beam_channel **ret, int fd, const struct beam_channel_options *options,
+			  struct channel_hook hook)
 {
 	WITHOUT_CANCELLATION;
 	struct beam_channel_options taken;
@@ -174,7 +175,7 @@ int beam_channel_from_fd(beam_channel **ret, int fd, const struct beam_channel_o
 	return channel_new_with_hook(ret, fd, options, (struct channel_hook){NULL, NULL});
 }
 
-/* ---- Closing ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Closing --------------------------------------------------------------------------------- */
 
 int beam_channel_close(beam_channel *channel, beam_deadline deadline)
 {
@@ -283,7 +284,7 @@ beam_channel *beam_channel_unref(beam_channel *channel)
 	return NULL;
 }
 
-/* ---- Asking ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Asking ---------------------------------------------------------------------------------- */
 
 int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, size_t size, beam_deadline deadline)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels by connecting: whom to connect to, for how long to wait for it, and whom to accept as the one who answers.
+ * Channels by connecting: whom to connect to, for how long to wait for it, and whom to
+ * accept as the one who answers.
  */
 #include <base/options.h>
 #include <base/sys.h>
@@ -22,7 +23,10 @@ static bool may_be_starting(int error)
 	return error == -ENOENT || error == -ECONNREFUSED || error == -EACCES;
 }
 
-/* Nothing tells when an address, path or not, is taken to listen: it is tried again and again, ever more rarely. */
+/*
+ * Nothing tells when an address, path or not, is taken to listen: it is tried again
+ * and again, ever more rarely.
+ */
 static int connect_waiting(const char *address, beam_deadline deadline)
 {
 	int pause = PAUSE_MIN_MS, fd, r;
@@ -31,7 +35,10 @@ static int connect_waiting(const char *address, beam_deadline deadline)
 		fd = socket_connect(address, SOCK_STREAM, deadline);
 		if (!may_be_starting(fd))
 			return fd;
-		/* Permissions that are still missing are more likely never to come: the caller should know. */
+		/*
+		 * Permissions that are still missing are more likely never to
+		 * come: the caller should know.
+		 */
 		if (deadline_passed(deadline))
 			return fd == -EACCES ? fd : deadline_error(deadline);
 		r = socket_wait(-1, 0, -1, deadline_earlier(deadline, beam_in_ms(pause)));
@@ -73,7 +80,8 @@ int beam_channel_connect(beam_channel **ret, const char *address, const struct b
 		r = channel_take_options(&checked, taken.channel);
 	if (r < 0)
 		return r;
-	fd = taken.wait_for_server ? connect_waiting(address, deadline) : socket_connect(address, SOCK_STREAM, deadline);
+	fd =
+	    taken.wait_for_server ? connect_waiting(address, deadline) : socket_connect(address, SOCK_STREAM, deadline);
 	if (fd < 0)
 		return fd;
 	r = check_server(fd, taken.server_uid);

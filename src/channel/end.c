@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ends: what a link tells its channel, which is mostly of an end; and the end of the process, before which what channels have accepted
- * must be sent.
+ * Ends: what a link tells its channel, which is mostly of an end; and the end of the process,
+ * before which what channels have accepted must be sent.
  */
 #include <base/process.h>
 #include <channel/internal.h>
 
-/* ---- What the link tells ------------------------------------------------------------------------------------------------------------ */
+/* ---- What the link tells --------------------------------------------------------------------- */
 
 /* Every receiver is told, once what arrived has been taken. */
 static void on_reading_ended(void *owner, int end)
@@ -74,10 +74,12 @@ const struct link_events channel_link_events = {
     .unref = on_unref,
 };
 
-/* ---- The end of the process ---------------------------------------------------------------------------------------------------------- */
+/* ---- The end of the process ------------------------------------------------------------------ */
 
-/* Those that are being closed, and those that the program still holds, so that a checker of memory finds them held. The first list
- * belongs to the thread that ends the process. */
+/*
+ * Those that are being closed, and those that the program still holds, so that a checker of memory
+ * finds them held. The first list belongs to the thread that ends the process.
+ */
 static struct list closing = {&closing, &closing}, ended = {&ended, &ended};
 
 /* Each channel in turn is waited for so long. One whose loop runs no more goes on only then. */
@@ -105,7 +107,10 @@ static bool hold_channel(void *owner)
 	return channel_memory_ref_if_held(owner);
 }
 
-/* At the end of the process, before base waits for the threads: they end when their channels are closed. */
+/*
+ * At the end of the process, before base waits for the threads: they end when
+ * their channels are closed.
+ */
 static void channels_end(void)
 {
 	struct list *link;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session tells the channel. The events of rx come on the thread that reads, with no lock held; those of tx under the writer's lock.
+ * What the session tells the channel. The events of rx come on the thread that reads, with no lock
+ * held; those of tx under the writer's lock.
  */
 #include <channel/sending.h>
 
-/* ---- From rx --------------------------------------------------------------------------------------------------------------- */
+/* ---- From rx --------------------------------------------------------------------------------- */
 
 static int on_hello(void *owner, const struct hello *hello)
 {
@@ -187,7 +188,8 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 	call_ended(owner, inlet, queue);
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments,
+			     bool overdraft)
 {
 	struct beam_channel *channel = owner;
 	const char *rule;
@@ -199,25 +201,6 @@ static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t b
 	return rule;
 }
 
-/* Nothing is withheld any more from whoever is short of it. */
-static void return_all_withheld(struct beam_channel *channel)
-{
-	for (uint32_t id = 1; id <= channel->link.reader.rx.capacity_inlets; id++) {
-		struct inlet *inlet = channel->link.reader.rx.inlets[id];
-		struct inbox *inbox = inlet ? inlet->owner : NULL;
-
-		if (!inbox)
-			continue;
-		pthread_mutex_lock(&inbox->lock);
-		if (inlet->withheld_attachments) {
-			pthread_mutex_lock(&channel->link.writer.lock);
-			tx_return_withheld(&channel->link.writer.tx, inlet);
-			pthread_mutex_unlock(&channel->link.writer.lock);
-		}
-		pthread_mutex_unlock(&inbox->lock);
-	}
-}
-
 static void on_want(void *owner, uint32_t until)
 {
 	struct beam_channel *channel = owner;
@@ -226,7 +209,6 @@ static void on_want(void *owner, uint32_t until)
 	if (tx_wanted(&channel->link.writer.tx, until))
 		attachments_lend(&channel->link);
 	pthread_mutex_unlock(&channel->link.writer.lock);
-	return_all_withheld(channel);
 }
 
 static void on_returned(void *owner, uint32_t attachments)
@@ -316,7 +298,7 @@ const struct rx_events channel_rx_events = {
     .lost = on_lost,
 };
 
-/* ---- From tx --------------------------------------------------------------------------------------------------------------- */
+/* ---- From tx --------------------------------------------------------------------------------- */
 
 static void on_wake(void *owner, struct tx_claim *claim)
 {

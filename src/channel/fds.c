@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors for event loops: each shows something that a thread could wait for. They are made when they are first asked for, and from
- * then on input is read as it comes, though no thread waits.
+ * Descriptors for event loops: each shows something that a thread could wait for.
+ * They are made when they are first asked for, and from then on input is read as it
+ * comes, though no thread waits.
  */
 #include <beam/event.h>
 #include <channel/internal.h>

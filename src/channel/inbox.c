@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inboxes: what arrives waits here for receivers, and the credit for it goes back to the other side when it has been taken.
+ * Inboxes: what arrives waits here for receivers, and the credit for it goes back to the other
+ * side when it has been taken.
  */
 #include <channel/internal.h>
 
@@ -53,12 +54,15 @@ static bool holds_attachments(const struct beam_message *message)
 	return i < message->n_charged;
 }
 
-/* Credit that is returned only because the other side is short of attachments is of no use to it before those of the
- * message are settled. Then both are written at once. What may be withheld at most is the bound here too. */
+/*
+ * Credit that is returned only because the other side is short of attachments is of no use to it
+ * before those of the message are settled. Then both are written at once. What may be withheld at
+ * most is the bound here too.
+ */
 static bool can_wait(const struct inlet *inlet, const struct beam_message *message)
 {
-	return !inlet->due_pool && inlet->due_bytes < inlet->withhold_bytes &&
-	       inlet->due_attachments <= inlet->withhold_attachments && holds_attachments(message);
+	return inlet->late || (!inlet->due_pool && inlet->due_bytes < inlet->withhold_bytes &&
+			       inlet->due_attachments <= inlet->withhold_attachments && holds_attachments(message));
 }
 
 struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed)
@@ -71,23 +75,15 @@ struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed)
 	inbox->bytes += message->size;
 	inbox->attachments += message->n_fds;
 	inlet->queued--;
-	if (inlet->closed) {
-		/* Nothing more comes on it, but others wait for what it held. */
-		if (message->overdraft) {
-			pthread_mutex_lock(&channel->link.writer.lock);
-			tx_return(&channel->link.writer.tx, inlet, 0, 0, message->overdraft);
-			pthread_mutex_unlock(&channel->link.writer.lock);
-			owed->write = true;
-		}
-		if (!inlet->queued) {
-			inbox_inlet_done(channel, inlet);
-			owed->write = true;
-		}
-	} else if (inlet_took(inlet, message, atomic_load_explicit(&channel->link.writer.tx.wanted, memory_order_relaxed))) {
+	if (inlet_took(inlet, message)) {
 		pthread_mutex_lock(&channel->link.writer.lock);
 		tx_return_withheld(&channel->link.writer.tx, inlet);
 		owed->write |= !can_wait(inlet, message);
 		pthread_mutex_unlock(&channel->link.writer.lock);
+	}
+	if (inlet->closed && !inlet->queued) {
+		inbox_inlet_done(channel, inlet);
+		owed->write = true;
 	}
 	message->origin = NULL;
 	return message;

@@ -2,11 +2,13 @@
 /*
  * The channel from the inside: topics, calls, replies, and their queues, over a link.
  *
- * Locks, in the order in which they are taken: the reading right's (the link's, cold but for waiting), a channel's `lock` (names, handles:
- * cold), an inbox's `lock` (the queue of a topic or call), the writer's (the link's: everything that is sent, and outboxes). None is
- * held over a read or write of the socket, a poll, a close of what a peer chose, or code of the user's.
+ * Locks, in the order in which they are taken: the reading right's (the link's, cold but for
+ * waiting), a channel's `lock` (names, handles: cold), an inbox's `lock` (the queue of a topic or
+ * call), the writer's (the link's: everything that is sent, and outboxes). None is held over a read
+ * or write of the socket, a poll, a close of what a peer chose, or code of the user's.
  *
- * Memory is counted apart from handles: handles keep the connection, the memory count keeps the struct.
+ * Memory is counted apart from handles: handles keep the connection, the memory count keeps the
+ * struct.
  */
 #ifndef CHANNEL_INTERNAL_H
 #define CHANNEL_INTERNAL_H
@@ -47,7 +49,10 @@ struct beam_channel {
 	struct beam_statistics past;
 
 	/* Under the writer's lock of the link. */
-	/* Requests with a descriptor that shows that they were cancelled; senders of all outboxes that wait for room. */
+	/*
+	 * Requests with a descriptor that shows that they were cancelled; senders of all
+	 * outboxes that wait for room.
+	 */
 	struct list cancellable;
 	unsigned waiting_for_room;
 	uint64_t discarded;
@@ -67,7 +72,10 @@ struct inbox {
 	struct message_queue queue;
 	/* Readable while a receive would not wait. */
 	struct level receivable;
-	/* Nothing more comes as things are; nothing more is wanted, or ever was; what receivers are told when there is nothing, or NOT_ENDED. */
+	/*
+	 * Nothing more comes as things are; nothing more is wanted, or ever was; what receivers are
+	 * told when there is nothing, or NOT_ENDED.
+	 */
 	bool ended, reset, refused;
 	int end;
 	uint64_t messages, bytes, attachments, discarded;
@@ -76,7 +84,10 @@ struct inbox {
 /* Where messages leave; under the writer's lock. */
 struct outbox {
 	struct outlet outlet;
-	/* Readable while a small message would not wait; among the link's watchers if it has a descriptor. */
+	/*
+	 * Readable while a small message would not wait; among the link's
+	 * watchers if it has a descriptor.
+	 */
 	struct level room;
 	struct list of_rooms;
 	/* Senders that have credit and wait for room, or for another that writes. */
@@ -92,7 +103,10 @@ struct beam_topic {
 	struct list of_channel, unclaimed;
 
 	struct inbox inbox;
-	/* Under the inbox's lock: ids of the other side that bear this name and have not been answered with RESET; how many are open. */
+	/*
+	 * Under the inbox's lock: ids of the other side that bear this name and have not been
+	 * answered with RESET; how many are open.
+	 */
 	struct list inlets;
 	unsigned n_open;
 
@@ -150,15 +164,24 @@ int inbox_wait(struct inbox *inbox, beam_deadline deadline);
 struct owed {
 	bool write;
 };
-/* The first message of the queue, counted; its credit is withheld until there is enough of it. Its lock is held. */
+/*
+ * The first message of the queue, counted; its credit is withheld until there is
+ * enough of it. Its lock is held.
+ */
 struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed);
 /* Sends the credit that is due. No lock is held. */
 void inbox_settle(struct beam_channel *channel, const struct owed *owed);
 /* Reading has ended so: receivers are told, once what arrived has been taken. */
 void inbox_end_reading(struct inbox *inbox, int end);
-/* Messages thrown away: attachments closed, shared credit returned. The writer's lock is not held. Returns how many. */
+/*
+ * Messages thrown away: attachments closed, shared credit returned. The writer's lock is
+ * not held. Returns how many.
+ */
 size_t inbox_discard(struct beam_channel *channel, struct message_queue *queue);
-/* Everything that was in the queue from this inlet has been taken, and it brings no more. The inbox's lock is held. */
+/*
+ * Everything that was in the queue from this inlet has been taken, and it brings no more.
+ * The inbox's lock is held.
+ */
 void inbox_inlet_done(struct beam_channel *channel, struct inlet *inlet);
 
 void outbox_init(struct outbox *outbox);
@@ -166,7 +189,10 @@ void outbox_init(struct outbox *outbox);
 /* ---- call.c: calls of this side's. */
 /* The last reply to one has come: it ends the queue. By the holder of the reading right. */
 void call_ended(struct beam_channel *channel, struct inlet *inlet, struct message_queue *queue);
-/* Those requests were refused after they had been accepted. No lock is held, but perhaps the channel's. */
+/*
+ * Those requests were refused after they had been accepted. No lock is held,
+ * but perhaps the channel's.
+ */
 void calls_unasked(struct list *unasked);
 /* Reading has ended so: all are told. No lock is held. */
 void calls_end_reading(struct beam_channel *channel, int end);
@@ -193,7 +219,10 @@ static inline void requests_show(struct beam_channel *channel, struct outlet *ou
 /* ---- topic.c */
 void topic_memory_ref(struct beam_topic *topic);
 void topic_memory_unref(struct beam_topic *topic);
-/* The topic of a name, made if need be, without a handle. The channel's lock is held. NULL: no memory. */
+/*
+ * The topic of a name, made if need be, without a handle. The channel's lock is held. NULL: no
+ * memory.
+ */
 struct beam_topic *topic_find(struct beam_channel *channel, const char *name);
 struct beam_topic *topic_make(struct beam_channel *channel, const char *name);
 /* Takes a topic out of the names. The channel's lock is held. */

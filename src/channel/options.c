@@ -21,9 +21,9 @@ static bool is_within(const struct beam_channel_options *options, const struct b
 	return value >= bounds->least && value <= bounds->most;
 }
 
-#define BOUNDS(option, least, most)                                                                                            \
-	{                                                                                                                      \
-#option, offsetof(struct beam_channel_options, option), least, most                                            \
+#define BOUNDS(option, least, most)                                                                                    \
+	{                                                                                                              \
+#option, offsetof(struct beam_channel_options, option), least, most                                    \
 	}
 
 /* -EINVAL: one is out of its range, and `ret_name` takes which. */
@@ -65,7 +65,8 @@ static void fit(struct beam_channel_options *options, const struct beam_channel_
 		options->topic_window_attachments = options->message_attachments;
 }
 
-static int take_named(struct beam_channel_options *ret, const struct beam_channel_options *options, const char **ret_name)
+static int take_named(struct beam_channel_options *ret, const struct beam_channel_options *options,
+		      const char **ret_name)
 {
 	const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
 	int r;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who is at the other end. The credentials are noted when the channel is made; what is longer is asked of the kernel when it is wanted, so that
- * an idle channel keeps none of it. The socket is there as long as the channel is not finished, which the writer's lock guards; none of
- * the questions waits.
+ * Who is at the other end. The credentials are noted when the channel is made; what is longer
+ * is asked of the kernel when it is wanted, so that an idle channel keeps none of it. The
+ * socket is there as long as the channel is not finished, which the writer's lock guards;
+ * none of the questions waits.
  */
 #include <channel/internal.h>
 #include <socket/peer.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls of the other side's. A *request* is what is kept of one: its message holds it until it is freed, and the session until END has gone. Replies leave
- * by an outbox, as messages of a topic do.
+ * Calls of the other side's. A *request* is what is kept of one: its message holds it until it is
+ * freed, and the session until END has gone. Replies leave by an outbox, as messages of a topic do.
  */
 #include <beam/call.h>
 #include <channel/sending.h>
@@ -16,10 +16,16 @@ struct request {
 	 * it has a descriptor. */
 	struct level cancelled;
 	struct list of_cancellable;
-	/* Under the writer's lock: its message is there; the session knows it; how it ends if its message is freed. */
+	/*
+	 * Under the writer's lock: its message is there; the session knows it; how it
+	 * ends if its message is freed.
+	 */
 	bool held, known;
 	uint32_t error;
-	/* The reading right's, until the message is in a queue: it counts among the channel's memory. */
+	/*
+	 * The reading right's, until the message is in a queue: it counts among the channel's
+	 * memory.
+	 */
 	bool counted;
 };
 
@@ -115,7 +121,7 @@ void request_released(struct outlet *outlet)
 		free(request);
 }
 
-/* ---- Descriptors that show what its caller does ---------------------------------------------------------------------------- */
+/* ---- Descriptors that show what its caller does ---------------------------------------------- */
 
 static void show_cancelled(struct request *request)
 {
@@ -167,15 +173,15 @@ int beam_message_reply_fd(beam_message *request)
 	return outbox_fd(found->channel, &found->outbox);
 }
 
-/* ---- Answering ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Answering ------------------------------------------------------------------------------- */
 
 bool beam_message_is_call(const beam_message *message)
 {
 	return message && message->call;
 }
 
-static int reply_send(beam_message *message, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, uint8_t flags,
-		      bool give, beam_deadline deadline)
+static int reply_send(beam_message *message, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+		      uint8_t flags, bool give, beam_deadline deadline)
 {
 	struct request *request = request_of(message->call);
 	struct sending s;
@@ -204,7 +210,8 @@ int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n
 
 	if (!beam_message_is_call(request) || !reply_flags_known(flags & ~(unsigned)BEAM_SEND_GIVE_FDS))
 		return -EINVAL;
-	return reply_send(request, iov, n_iov, fds, n_fds, last_unless_more(flags), flags & BEAM_SEND_GIVE_FDS, deadline);
+	return reply_send(request, iov, n_iov, fds, n_fds, last_unless_more(flags), flags & BEAM_SEND_GIVE_FDS,
+			  deadline);
 }
 
 int beam_message_reply_message(beam_message *request, beam_message *message, unsigned flags, beam_deadline deadline)

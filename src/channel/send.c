@@ -7,7 +7,7 @@
 #include <limits.h>
 #include <string.h>
 
-/* ---- Credit -------------------------------------------------------------------------------------------------------------- */
+/* ---- Credit ---------------------------------------------------------------------------------- */
 
 /* True if it is charged. What ends sending is for the others to find. */
 static inline bool charge_plainly(struct sending *s)
@@ -19,8 +19,8 @@ static inline bool charge_plainly(struct sending *s)
 
 static void begin_claim(struct sending *s, struct claimant *claimant)
 {
-	claimant->claim =
-	    (struct tx_claim){.size = s->message.size, .n_fds = s->message.n_fds, .large = s->large, .call = s->message.call};
+	claimant->claim = (struct tx_claim){
+	    .size = s->message.size, .n_fds = s->message.n_fds, .large = s->large, .call = s->message.call};
 	list_init(&claimant->claim.link);
 	sleepers_init(&claimant->woken);
 }
@@ -78,7 +78,7 @@ int sending_charge(struct sending *s)
 	return r;
 }
 
-/* ---- Messages ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 int sending_end(struct sending *s, int result)
 {
@@ -252,10 +252,10 @@ int sending_send_message(struct sending *s, struct beam_message *message)
 	return 0;
 }
 
-/* ---- Of a topic ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Of a topic ------------------------------------------------------------------------------ */
 
-int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, unsigned flags,
-		     beam_deadline deadline)
+int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+		     unsigned flags, beam_deadline deadline)
 {
 	WITHOUT_CANCELLATION;
 	struct sending s;

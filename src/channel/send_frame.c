@@ -8,7 +8,7 @@
 #include <socket/socket.h>
 #include <string.h>
 
-/* ---- Waiting ------------------------------------------------------------------------------------------------------ */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 static void count_waiting(struct sending *s, bool waits)
 {
@@ -38,14 +38,17 @@ static int wait_for_socket(struct sending *s)
 	return r;
 }
 
-/* ---- Sending ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Sending --------------------------------------------------------------------------------- */
 
 int sending_append(struct sending *s)
 {
 	struct tx_own *own = &s->message.own;
 	int duplicates[TX_ATTACHMENTS_MAX];
 
-	/* Every descriptor that the library holds is close-on-exec; and one that is not open is the caller's mistake. */
+	/*
+	 * Every descriptor that the library holds is close-on-exec; and one that is not
+	 * open is the caller's mistake.
+	 */
 	for (unsigned i = 0; s->loose && i < own->n_fds; i++) {
 		int r = socket_close_on_exec(own->fds[i]);
 
@@ -77,10 +80,14 @@ bool sending_may_append(const struct sending *s)
 {
 	const struct tx *tx = &s->channel->link.writer.tx;
 
-	/* A message with descriptors may have to be dropped alone, if the kernel refuses them: it must be one frame. */
+	/*
+	 * A message with descriptors may have to be dropped alone, if the kernel refuses
+	 * them: it must be one frame.
+	 */
 	if (s->message.own.n_more || (s->message.own.n_fds && s->message.left) || s->unkept)
 		return false;
-	if (tx->held && (s->message.own.n_fds || s->message.own.outlet->buffered > tx->drained) && deadline_waits(s->deadline))
+	if (tx->held && (s->message.own.n_fds || s->message.own.outlet->buffered > tx->drained) &&
+	    deadline_waits(s->deadline))
 		return false;
 	return (tx_own_size(&s->message.own) <= TX_LARGE || !deadline_waits(s->deadline)) &&
 	       tx_append_fits(tx, &s->message.own);
@@ -123,7 +130,10 @@ int sending_write(struct sending *s)
 		r = deadline_passed(s->deadline) ? deadline_error(s->deadline) : wait_for_socket(s);
 		if (r == 1 || (r == 0 && !sending_state(channel, own->outlet)) || channel->link.writer.broken)
 			continue;
-		/* The deadline, or a close. A message whose last frame has begun will be completed from the reserve: it counts as sent. */
+		/*
+		 * The deadline, or a close. A message whose last frame has begun will be completed
+		 * from the reserve: it counts as sent.
+		 */
 		if (!tx_abandon(&channel->link.writer.tx, own))
 			tx_leave(&channel->link.writer.tx, own);
 		if (own->done)
@@ -155,7 +165,10 @@ static int send_frame(struct sending *s)
 			r = sending_append(s);
 			if (s->unkept)
 				continue;
-			/* A writer takes it along, or whoever watches for room; in a burst, the channel's thread. */
+			/*
+			 * A writer takes it along, or whoever watches for room; in a
+			 * burst, the channel's thread.
+			 */
 			if (!channel->link.writer.taken && !channel->link.writer.full)
 				write_nudge(&channel->link);
 			return r;

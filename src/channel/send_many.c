@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending several messages with as few writes as possible. Those with descriptors go in *runs*: many in one write from the caller's
- * descriptors, so that none is duplicated. Others are gathered in the buffer.
+ * Sending several messages with as few writes as possible. Those with descriptors go in
+ * *runs*: many in one write from the caller's descriptors, so that none is duplicated. Others
+ * are gathered in the buffer.
  */
 #include <base/sys.h>
 #include <channel/sending.h>
 
-/* Accepts a message into the buffer if that needs no waiting: 0, or -EAGAIN: send it the long way. */
+/*
+ * Accepts a message into the buffer if that needs no waiting: 0, or -EAGAIN: send it the long way.
+ */
 static int send_buffered(struct sending *s)
 {
 	int r = s->message.size > TX_SMALL ? -EAGAIN : sending_charge_now(s);
@@ -36,7 +39,10 @@ static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_
 	return true;
 }
 
-/* Those of messages that went are the library's to close. The lock is given up meanwhile, since a close may last. */
+/*
+ * Those of messages that went are the library's to close. The lock is given up
+ * meanwhile, since a close may last.
+ */
 static void reap_given(struct beam_channel *channel, const int *fds, size_t n)
 {
 	pthread_mutex_unlock(&channel->link.writer.lock);
@@ -44,9 +50,12 @@ static void reap_given(struct beam_channel *channel, const int *fds, size_t n)
 	pthread_mutex_lock(&channel->link.writer.lock);
 }
 
-/* Sends as many of the items as can go in one write: how many, or 0: send them one by one, which tells why. */
-static size_t send_run(beam_topic *topic, const struct beam_send_item *items, size_t n, bool give, beam_deadline deadline,
-		       unsigned char *bytes)
+/*
+ * Sends as many of the items as can go in one write: how many, or 0: send them
+ * one by one, which tells why.
+ */
+static size_t send_run(beam_topic *topic, const struct beam_send_item *items, size_t n, bool give,
+		       beam_deadline deadline, unsigned char *bytes)
 {
 	struct beam_channel *channel = topic->channel;
 	struct tx_run run = {.bytes = bytes};
@@ -88,13 +97,17 @@ static void write_buffered(struct beam_channel *channel)
 	write_release(&channel->link);
 }
 
-/* 0, or -EINVAL: a descriptor is given twice, by one item or by two; or -ENOMEM. Those behind an item that cannot be sent do not count. */
+/*
+ * 0, or -EINVAL: a descriptor is given twice, by one item or by two; or -ENOMEM. Those behind an
+ * item that cannot be sent do not count.
+ */
 static int check_given(const struct beam_send_item *items, size_t n)
 {
 	size_t n_items = 0, n_fds = 0;
 	int *fds, r;
 
-	while (n_items < n && items[n_items].n_fds <= TX_ATTACHMENTS_MAX && (items[n_items].fds || !items[n_items].n_fds))
+	while (n_items < n && items[n_items].n_fds <= TX_ATTACHMENTS_MAX &&
+	       (items[n_items].fds || !items[n_items].n_fds))
 		n_fds += items[n_items++].n_fds;
 	fds = sys_malloc((n_fds + 1) * sizeof *fds);
 	if (!fds)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A message on its way out: credit first, then the writing right or a place in the buffer, frame by frame. All of it under the writer's lock,
- * but for sending_prepare() and sending_send().
+ * A message on its way out: credit first, then the writing right or a place in the buffer, frame by
+ * frame. All of it under the writer's lock, but for sending_prepare() and sending_send().
  */
 #ifndef CHANNEL_SENDING_H
 #define CHANNEL_SENDING_H
@@ -20,11 +20,17 @@ struct sending {
 	struct outbox *outbox;
 	beam_deadline deadline;
 	struct tx_message message;
-	/* The descriptors are to be taken rather than duplicated: they are a message's, or `loose`, given by their numbers; taken. */
+	/*
+	 * The descriptors are to be taken rather than duplicated: they are a message's, or `loose`,
+	 * given by their numbers; taken.
+	 */
 	bool given, loose, taken;
 	/* It may take several frames. */
 	bool large;
-	/* There is no descriptor for a duplicate: the frame is not put into the buffer, but written from the caller's own. */
+	/*
+	 * There is no descriptor for a duplicate: the frame is not put into the buffer, but
+	 * written from the caller's own.
+	 */
 	bool unkept;
 };
 
@@ -56,16 +62,24 @@ int sending_prepare(struct sending *s, struct beam_channel *channel, struct outb
 		    size_t n_iov, const int *fds, size_t n_fds, beam_deadline deadline);
 /* Back to the first byte of the payload. */
 void sending_rewind(struct sending *s);
-/* Charges the message if there is credit for it: 0; -EAGAIN: it must wait; or why it cannot be sent. */
+/*
+ * Charges the message if there is credit for it: 0; -EAGAIN: it must wait; or why it cannot be
+ * sent.
+ */
 int sending_charge_now(struct sending *s);
 /* Charges the message, once there is credit for it. */
 int sending_charge(struct sending *s);
 /* The message is charged: all its frames. */
 int sending_frames(struct sending *s);
-/* The end of a message that was charged: sent, or, with a negative result, not begun. Returns the result. */
+/*
+ * The end of a message that was charged: sent, or, with a negative result, not
+ * begun. Returns the result.
+ */
 int sending_end(struct sending *s, int result);
-/* The descriptors are given by their numbers: they are the library's if the message goes, and else the caller's as before.
- * -EINVAL: one of them stands there twice. */
+/*
+ * The descriptors are given by their numbers: they are the library's if the message goes, and else
+ * the caller's as before. -EINVAL: one of them stands there twice.
+ */
 int sending_give(struct sending *s);
 /* True if one of these descriptors stands there twice. They are put in order. */
 bool sending_repeats(int *fds, size_t n);
@@ -81,9 +95,15 @@ int sending_send_message(struct sending *s, struct beam_message *message);
 /* ---- send_frame.c */
 /* Sends it: 0 when it is accepted. */
 int sending_frame(struct sending *s);
-/* True if the frame may go into the buffer, and fits. Large ones go past it, but for those that must not wait. */
+/*
+ * True if the frame may go into the buffer, and fits. Large ones go past it, but for
+ * those that must not wait.
+ */
 bool sending_may_append(const struct sending *s);
-/* Puts the frame into the buffer, where there is room: 0, or an error of duplicating its descriptors, with -EMFILE as `unkept`. */
+/*
+ * Puts the frame into the buffer, where there is room: 0, or an error of duplicating its
+ * descriptors, with -EMFILE as `unkept`.
+ */
 int sending_append(struct sending *s);
 /* The writing right is ours: writes the frame. 0: it is accepted. -EINPROGRESS: try again later. */
 int sending_write(struct sending *s);

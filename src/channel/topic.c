@@ -2,11 +2,12 @@
 /*
  * Topics: their names, handles and ends.
  *
- * A topic is a name with two directions: an outlet, of which it is told to the other side, and the inlets that the other side opened under
- * that name: one, or several while older ones, closed already, still have messages in the queue.
+ * A topic is a name with two directions: an outlet, of which it is told to the other side, and the
+ * inlets that the other side opened under that name: one, or several while older ones, closed
+ * already, still have messages in the queue.
  *
- * Its memory is counted: one for its place among the names (handles keep it there), one for its outlet until the id is free again, and
- * one for each inlet until it is closed.
+ * Its memory is counted: one for its place among the names (handles keep it there), one for its
+ * outlet until the id is free again, and one for each inlet until it is closed.
  */
 #include <base/options.h>
 #include <base/sys.h>
@@ -30,7 +31,7 @@ void topic_memory_unref(struct beam_topic *topic)
 	free(topic);
 }
 
-/* ---- Names --------------------------------------------------------------------------------------------------------------- */
+/* ---- Names ----------------------------------------------------------------------------------- */
 
 /* The tree holds the names; the topics are around them. */
 static int topic_by_name(const void *a, const void *b)
@@ -139,7 +140,10 @@ int beam_topic_open(beam_topic **ret, beam_channel *channel, const char *name)
 		return -ECHILD;
 	pthread_mutex_lock(&channel->lock);
 	topic = topic_find(channel, name);
-	/* While reading has not ended something may still arrive, even if nothing can be sent any more. */
+	/*
+	 * While reading has not ended something may still arrive, even if
+	 * nothing can be sent any more.
+	 */
 	if (!topic && channel->read_end != NOT_ENDED)
 		r = channel->read_end ? channel->read_end : -EPIPE;
 	if (!topic && !r) {
@@ -211,7 +215,7 @@ void *beam_topic_user_data(const beam_topic *topic)
 	return topic ? atomic_load_explicit(&topic->user_data, memory_order_acquire) : NULL;
 }
 
-/* ---- Ends ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Ends ------------------------------------------------------------------------------------ */
 
 static void close_outlet(struct beam_topic *topic)
 {
@@ -314,7 +318,10 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 	pthread_mutex_lock(&channel->lock);
 	last = --topic->handles == 0;
 	if (last) {
-		/* Whoever opens the name from here on gets another topic: this one must be known to be closing by then. */
+		/*
+		 * Whoever opens the name from here on gets another topic: this one must be
+		 * known to be closing by then.
+		 */
 		topic_forget(topic);
 		pthread_mutex_lock(&channel->link.writer.lock);
 		forgotten = tx_close(&channel->link.writer.tx, &topic->outbox.outlet);
@@ -331,7 +338,7 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 	return NULL;
 }
 
-/* ---- Statistics ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Statistics ------------------------------------------------------------------------------ */
 
 /* Of an outbox, or of all, if it is NULL. The writer's lock is not held. */
 static void add_waiting(struct beam_channel *channel, const struct outbox *outbox, struct beam_statistics *sum)

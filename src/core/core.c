@@ -2,9 +2,10 @@
 /*
  * The five functions of Go's beam, without any state.
  *
- * A stream is read in pieces that end where a message's header or payload ends, never beyond: so the descriptors that come with a read
- * are those of the message that is being read, and nothing has to be kept for the next call. A writer may send a message in any pieces as
- * long as its descriptor goes with the first; Go's sends the first header byte alone.
+ * A stream is read in pieces that end where a message's header or payload ends, never beyond: so
+ * the descriptors that come with a read are those of the message that is being read, and nothing
+ * has to be kept for the next call. A writer may send a message in any pieces as long as its
+ * descriptor goes with the first; Go's sends the first header byte alone.
  */
 #include <base/clock.h>
 #include <base/reader.h>
@@ -20,7 +21,10 @@
 
 enum {
 	HEADER = 4,
-	/* The first memory for a payload; it doubles as bytes arrive, whatever length was announced. */
+	/*
+	 * The first memory for a payload; it doubles as bytes arrive, whatever length was
+	 * announced.
+	 */
 	FIRST_ROOM = 64 << 10,
 	/* Between tries to do what no event announces. */
 	PAUSE_MIN_MS = 1,
@@ -237,7 +241,8 @@ static int read_payload(int socket, struct beam_message **ret, size_t size, beam
 
 	if (!message)
 		return -ENOMEM;
-	r = grows ? read_growing(socket, message, size, deadline) : read_rest(socket, message_room(message), size, deadline);
+	r = grows ? read_growing(socket, message, size, deadline)
+		  : read_rest(socket, message_room(message), size, deadline);
 	if (r < 0) {
 		message_free_shell(message);
 		return r;
@@ -259,7 +264,10 @@ static void attach(struct beam_message *message, const struct fd_group *group)
 		reaper_close(group->fds + 1, (size_t)group->n - 1);
 }
 
-/* A header, and the descriptors that came with its first byte: 1, 0 at the end, or an error; `group` is filled in all the same. */
+/*
+ * A header, and the descriptors that came with its first byte: 1, 0 at the end, or an error;
+ * `group` is filled in all the same.
+ */
 static int read_header(int socket, uint32_t *ret, struct fd_group *group, beam_deadline deadline)
 {
 	unsigned char header[HEADER];
@@ -341,7 +349,10 @@ static int take_packet(int socket, beam_message **ret, size_t limit, beam_deadli
 	bool reset = n == -ECONNRESET;
 	int r;
 
-	/* Of a peer that closed with packets unread the kernel tells before it gives the packets that came from it, and only once. */
+	/*
+	 * Of a peer that closed with packets unread the kernel tells before it gives the packets
+	 * that came from it, and only once.
+	 */
 	if (reset)
 		n = socket_peek(socket);
 	if (n < 0)

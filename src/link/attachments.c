@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attachments that came. Each takes a place in the process's table of descriptors from the moment it is read, so it is
- * charged to the link then, whether or not a message claims it. It is settled when the program has taken it, when it
- * has been closed, or if it was lost. Then the other side may send another one. So what a link has in the table is
- * bounded by what it grants, however long a close may last.
+ * Attachments that came. Each takes a place in the process's table of descriptors from the moment
+ * it is read, so it is charged to the link then, whether or not a message claims it. It is
+ * settled when the program has taken it, when it has been closed, or if it was lost. Then the
+ * other side may send another one. So what a link has in the table is bounded by what it grants,
+ * however long a close may last.
  *
- * A charged attachment keeps the memory of the link's owner, because messages may be held for longer than the link lives.
+ * A charged attachment keeps the memory of the link's owner, because messages may be held for
+ * longer than the link lives.
  */
 #include <link/lending.h>
 #include <link/link.h>

@@ -2,19 +2,22 @@
 /*
  * The reading right: who reads from the socket, for himself and for the others.
  *
- * Whoever waits for something takes the right if it lies free, and leads: reads until what he waits for has come, or his deadline has.
- * Then he passes it on to the waiter with the latest deadline. When nobody waits the link's thread stands by:
+ * Whoever waits for something takes the right if it lies free, and leads: reads until what he waits
+ * for has come, or his deadline has. Then he passes it on to the waiter with the latest deadline.
+ * When nobody waits the link's thread stands by:
  *
  *   WATCH  It watches for input, and reads. Only while nobody leads.
  *   REST   Somebody leads, and lets it watch again when he leaves.
- *   TICK   Somebody leads now and then, so often that letting it watch each time would cost too much. It looks every 10 ms whether
- *          anybody has led since: if nobody has, it watches; if the same one has all the time, it rests.
+ *   TICK   Somebody leads now and then, so often that letting it watch each time would cost too
+ *          much. It looks every 10 ms whether anybody has led since: if nobody has, it watches; if
+ *          the same one has all the time, it rests.
  *
- * So input is never left for more than two ticks, and only while no thread waits for anything on this link; and there are no ticks
- * when nothing is going on.
+ * So input is never left for more than two ticks, and only while no thread waits for anything on
+ * this link; and there are no ticks when nothing is going on.
  *
- * Whoever has been getting the messages, and has been back to wait for the next within microseconds, is *expected*: the right is left free for
- * him rather than handed over, and who leads steps down for him. If he stays away, a tick, a short one then, gives it to one who waits.
+ * Whoever has been getting the messages, and has been back to wait for the next within
+ * microseconds, is *expected*: the right is left free for him rather than handed over, and who
+ * leads steps down for him. If he stays away, a tick, a short one then, gives it to one who waits.
  */
 #include <base/sys.h>
 #include <link/tuning.h>
@@ -23,7 +26,7 @@
 /* A result that no call has. */
 enum { STEP_DOWN = 1 };
 
-/* ---- The right; its lock is held ------------------------------------------------------------------------------------------------ */
+/* ---- The right; its lock is held ------------------------------------------------------------- */
 
 static bool takes_often(struct baton *baton, int64_t now)
 {
@@ -42,7 +45,10 @@ static void set_tick(struct baton *baton, int64_t now)
 	baton->counted = 0;
 }
 
-/* What the link's thread watches for changes with the mode. 0 or -errno. A loop watches always: it is hardly waiting while somebody leads. */
+/*
+ * What the link's thread watches for changes with the mode. 0 or -errno. A loop watches always: it
+ * is hardly waiting while somebody leads.
+ */
 static int arm(struct link *link, bool armed)
 {
 	int r;
@@ -68,7 +74,10 @@ static void baton_watch(struct link *link)
 	arm(link, false);
 }
 
-/* From WATCH, because somebody leads from now on. If the watch could not be ended the link's thread is woken for nothing. */
+/*
+ * From WATCH, because somebody leads from now on. If the watch could not be ended the link's
+ * thread is woken for nothing.
+ */
 static void stop_watching(struct link *link)
 {
 	struct baton *baton = &link->reader.baton;
@@ -136,7 +145,7 @@ static bool pass_on(struct link *link)
 	return true;
 }
 
-/* ---- For the link's thread --------------------------------------------------------------------------------------------------- */
+/* ---- For the link's thread ------------------------------------------------------------------- */
 
 void baton_init(struct baton *baton)
 {
@@ -188,8 +197,10 @@ static void note_return(struct link *link)
 	}
 }
 
-/* Others wait, and the right lies free for whoever comes back: if nobody does, a tick will give it to one of them. False if the link's
- * thread cannot be told to tick. */
+/*
+ * Others wait, and the right lies free for whoever comes back: if nobody does, a tick will give it
+ * to one of them. False if the link's thread cannot be told to tick.
+ */
 static bool expect(struct link *link)
 {
 	struct baton *baton = &link->reader.baton;
@@ -311,7 +322,7 @@ void baton_close(struct link *link)
 	pthread_mutex_unlock(&baton->lock);
 }
 
-/* ---- Leading ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Leading --------------------------------------------------------------------------------- */
 
 static void sleep_until(struct link *link, beam_deadline deadline)
 {
@@ -348,8 +359,10 @@ static void look(struct link *link, beam_deadline deadline)
 	}
 }
 
-/* The right is this thread's, and no lock. Returns so, with 0, deadline_error(), or STEP_DOWN: what came was not for this thread, but for one
- * that sleeps, and may be better read by that one. */
+/*
+ * The right is this thread's, and no lock. Returns so, with 0, deadline_error(), or STEP_DOWN: what
+ * came was not for this thread, but for one that sleeps, and may be better read by that one.
+ */
 static int baton_lead(struct link *link, pthread_mutex_t *lock, struct sleepers *sleepers, uint64_t seen,
 		      beam_deadline deadline)
 {
@@ -401,7 +414,10 @@ static int sleep_among(struct baton *baton, struct waiter *waiter, struct sleepe
 	return waiter->woken ? 0 : r;
 }
 
-/* Makes room for whoever is woken by what comes, and is expected back soon, or is back already. The baton's lock is held. */
+/*
+ * Makes room for whoever is woken by what comes, and is expected back soon, or is back already.
+ * The baton's lock is held.
+ */
 static bool step_down(struct link *link, struct waiter *waiter)
 {
 	struct baton *baton = &link->reader.baton;

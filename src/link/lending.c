@@ -17,8 +17,10 @@ enum {
 	USUAL_TABLE = 1024,
 };
 
-/* How many are lent, and how many of these are open. The upper half is the process that they belong to: a forked child has
- * lent nothing. */
+/*
+ * How many are lent, and how many of these are open. The upper half is the process that they belong
+ * to: a forked child has lent nothing.
+ */
 static _Atomic uint64_t lent, opened;
 
 static uint32_t value_of(uint64_t counter)
@@ -53,9 +55,11 @@ uint32_t lending_most(void)
 	return most < MOST ? most : MOST;
 }
 
-/* How many descriptors are free and not promised to anybody. The kernel gives the lowest free number: what lies below it
- * is taken, and what lies above it mostly is not. The standard ones are not looked at: for a moment what the program prints
- * would go into the socket. */
+/*
+ * How many descriptors are free and not promised to anybody. The kernel gives the lowest free
+ * number: what lies below it is taken, and what lies above it mostly is not. The standard ones are
+ * not looked at: for a moment what the program prints would go into the socket.
+ */
 static uint32_t free_in_table(int fd, uint32_t size, uint32_t is_lent)
 {
 	int lowest = sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST);

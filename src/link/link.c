@@ -6,7 +6,7 @@
 #include <link/lending.h>
 #include <link/link.h>
 
-/* ---- Making ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 /* Checkers of races are told that these are atomic. */
 static void annotate_link(struct link *link)
@@ -111,14 +111,17 @@ int link_begin(struct link *link, int fd, const struct link_session *session)
 		close_fd(link->reader.kick);
 		return r;
 	}
-	/* HELLO is never waited for, and need not be waited with. Nothing is written before it is certain that the link stands. */
+	/*
+	 * HELLO is never waited for, and need not be waited with. Nothing is written before it is
+	 * certain that the link stands.
+	 */
 	pthread_mutex_lock(&link->writer.lock);
 	write_pending(link);
 	pthread_mutex_unlock(&link->writer.lock);
 	return 0;
 }
 
-/* ---- Closing ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Closing --------------------------------------------------------------------------------- */
 
 void link_close(struct link *link)
 {
@@ -146,8 +149,11 @@ static bool said_goodbye(struct link *link, const void *unused)
 	return write_over(link);
 }
 
-/* The connection broke before goodbye was said. An other side that had said its own wanted nothing more: if nothing was on its way to it,
- * nothing is amiss. Its goodbye may lie unread when the write fails. */
+/*
+ * The connection broke before goodbye was said. An other side that had said its own wanted
+ * nothing more: if nothing was on its way to it, nothing is amiss. Its goodbye may lie
+ * unread when the write fails.
+ */
 static int broken_before_goodbye(struct link *link, beam_deadline deadline)
 {
 	struct link_writer *writer = &link->writer;
@@ -199,7 +205,9 @@ void link_abort(struct link *link)
 	}
 	pthread_mutex_unlock(&link->writer.lock);
 	link->events->reading_ended(link->owner, -ECONNRESET);
-	/* Not before: whoever finds that the time is over lets the receivers see an end in order. */
+	/*
+	 * Not before: whoever finds that the time is over lets the receivers see an end in order.
+	 */
 	link_hurry(link);
 	baton_attend(link);
 }

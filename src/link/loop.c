@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Links without a thread: the program's loop waits for the socket itself and does what the thread would do, turn by turn. There are no ticks,
- * for the loop depends on being told of input, and no bursts. Such a link takes no descriptor but its socket; the others are made
- * when a thread waits (the kick) or the loop asks for the nudge.
+ * Links without a thread: the program's loop waits for the socket itself and does what the thread
+ * would do, turn by turn. There are no ticks, for the loop depends on being told of input, and no
+ * bursts. Such a link takes no descriptor but its socket; the others are made when a thread waits
+ * (the kick) or the loop asks for the nudge.
  *
- * If the loop lets go of a link while something is left to be sent, or the other side has yet to say goodbye, a thread takes over.
+ * If the loop lets go of a link while something is left to be sent, or the other side has yet to
+ * say goodbye, a thread takes over.
  */
 #include <link/link.h>
 #include <link/tuning.h>
@@ -16,7 +18,7 @@ short loop_events(const struct link *link)
 	return write_wants_room(link) ? (short)(input | POLLOUT) : input;
 }
 
-/* ---- Turns ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Turns ----------------------------------------------------------------------------------- */
 
 /* Does what there is to do; no lock is held. False: it is over. */
 static bool work(struct link *link, int shown)

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Polling before sleeping: to be woken costs more than all the rest of a short round trip. It is bounded, lets others run between two looks,
- * and is given up for a while when it does not pay: because nothing comes in time, or because those others keep the core.
+ * Polling before sleeping: to be woken costs more than all the rest of a short round trip. It is
+ * bounded, lets others run between two looks, and is given up for a while when it does not pay:
+ * because nothing comes in time, or because those others keep the core.
  */
 #include <link/link.h>
 #include <link/tuning.h>
 #include <sched.h>
 
-/* Lets others run. False if that took so long that somebody else has worked meanwhile: polling does not pay then. */
+/*
+ * Lets others run. False if that took so long that somebody else has worked meanwhile:
+ * polling does not pay then.
+ */
 static bool yield_shortly(int64_t *now)
 {
 	int64_t before = *now;
@@ -33,7 +37,10 @@ static void poll_failed(struct busy_poll *poll)
 	rarer(poll, &poll->interval);
 }
 
-/* Something came, but only after somebody else had worked. Once may be chance; those who share the core with us do it again. */
+/*
+ * Something came, but only after somebody else had worked. Once may be chance; those who share the
+ * core with us do it again.
+ */
 static void poll_was_captured(struct busy_poll *poll)
 {
 	poll->patient = poll->worth = 0;

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The links of this process, for a fork, after which the child must not hold the parent's sockets open. At the end of the process
- * their owners close them.
+ * The links of this process, for a fork, after which the child must not hold the parent's sockets
+ * open. At the end of the process their owners close them.
  */
 #include <base/process.h>
 #include <link/link.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list links = {&links, &links};
-/* The thread is started under the lock: a fork and the end of the process find a link that stands, or none. */
+/*
+ * The thread is started under the lock: a fork and the end of the process find a
+ * link that stands, or none.
+ */
 int process_add(struct link *link)
 {
 	int r = 0;
@@ -37,8 +40,11 @@ void process_remove(struct link *link)
 	pthread_mutex_unlock(&lock);
 }
 
-/* Forgets those of a parent that this process was made from by a clone(2), which no handler sees: their descriptors are
- * not its own any more. It may have closed all of them, and have opened others under the same numbers. */
+/*
+ * Forgets those of a parent that this process was made from by a clone(2), which no handler sees:
+ * their descriptors are not its own any more. It may have closed all of them, and have opened
+ * others under the same numbers.
+ */
 static void links_forget_foreign(void)
 {
 	struct list *next;
@@ -61,7 +67,10 @@ static void links_fork_ends_in_parent(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* The child's copies are of no use to it, and would keep the other side from seeing the parent's end. */
+/*
+ * The child's copies are of no use to it, and would keep the other side from seeing the parent's
+ * end.
+ */
 static void links_fork_ends_in_child(void)
 {
 	struct list *node;

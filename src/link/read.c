@@ -7,7 +7,9 @@
 #include <socket/reaper.h>
 #include <wire/breach.h>
 
-/* Descriptors that came for a message that is not whole are held for so long while nothing goes on. */
+/*
+ * Descriptors that came for a message that is not whole are held for so long while nothing goes on.
+ */
 enum { HOLD_MS = 5000 };
 
 void read_fail(struct link *link, int error, const char *breach)
@@ -34,7 +36,10 @@ void read_goodbye(struct link *link)
 	link->events->reading_ended(link->owner, 0);
 }
 
-/* What was accepted goes first, then our own goodbye: but not before all that came with the other side's has been judged. */
+/*
+ * What was accepted goes first, then our own goodbye: but not before all that came with the
+ * other side's has been judged.
+ */
 static void answer_goodbye(struct link *link)
 {
 	pthread_mutex_lock(&link->writer.lock);
@@ -64,7 +69,8 @@ static ssize_t read_once(struct link *link, bool *ret_dry)
 	}
 	/* Descriptors end a read, and more may follow them. */
 	*ret_dry = !group.n && !group.truncated && (size_t)n < iov[0].iov_len + (n_iov > 1 ? iov[1].iov_len : 0);
-	given = (struct rx_group){.n = (size_t)group.n, .fds = group.fds, .loss = group.truncated ? socket_loss_reason() : 0};
+	given = (struct rx_group){
+	    .n = (size_t)group.n, .fds = group.fds, .loss = group.truncated ? socket_loss_reason() : 0};
 	if (rx_took(rx, (size_t)n, &given) < 0) {
 		read_fail(link, rx->error, rx->breach);
 		return rx->error;
@@ -74,8 +80,10 @@ static ssize_t read_once(struct link *link, bool *ret_dry)
 	return n;
 }
 
-/* There is no more. The clock of a frame starts now, not while we are busy or stopped; and only what is not there at a look that began
- * `late`, after its time, has come too late. */
+/*
+ * There is no more. The clock of a frame starts now, not while we are busy or stopped; and only
+ * what is not there at a look that began `late`, after its time, has come too late.
+ */
 static void watch_stall(struct link *link, bool late)
 {
 	bool holds = rx_holds_descriptors(&link->reader.rx);
@@ -128,7 +136,10 @@ bool read_some(struct link *link)
 	while (!link->reader.over && n > 0 && !dry && total < READ_MOST) {
 		late = deadline_passed(link->reader.stalled_until);
 		n = read_once(link, &dry);
-		/* A peer that closes with something unread gives this error once; what it sent before may still be there. */
+		/*
+		 * A peer that closes with something unread gives this error once; what it sent
+		 * before may still be there.
+		 */
 		if (n == -ECONNRESET && !link->reader.reset_seen) {
 			link->reader.reset_seen = true;
 			n = 1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Those who wait for something of a link, and what brings a leader, who reads instead of sleeping, back from poll: a kick.
+ * Those who wait for something of a link, and what brings a leader, who reads instead of
+ * sleeping, back from poll: a kick.
  */
 #include <base/sys.h>
 #include <link/waiter.h>

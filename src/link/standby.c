@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The link's thread. It reads; it writes what was left because the socket was full, or because a writer may not be kept by the
- * traffic of others; it sees to what happens by time: frames that take too long, tries again, the end of lingering.
+ * The link's thread. It reads; it writes what was left because the socket was full, or because a
+ * writer may not be kept by the traffic of others; it sees to what happens by time: frames that
+ * take too long, tries again, the end of lingering.
  *
- * Reading is bounded between two looks at what is to be written, and writing to one batch between two reads: neither waits for the other.
+ * Reading is bounded between two looks at what is to be written, and writing to one batch between
+ * two reads: neither waits for the other.
  */
 #include <base/sys.h>
 #include <link/burst.h>
@@ -11,7 +13,7 @@
 
 enum { EVENTS = 2 };
 
-/* ---- Writing ----------------------------------------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 /* One batch, if nobody else writes. */
 static void standby_write_some(struct link *link)
@@ -24,12 +26,13 @@ static void standby_write_some(struct link *link)
 	pthread_mutex_unlock(&link->writer.lock);
 }
 
-/* ---- The end ------------------------------------------------------------------------------------------------------------- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 /* True when nothing is left to do but to let go. The writer's lock is held. */
 static bool is_over(const struct link *link)
 {
-	return deadline_passed(link->writer.linger_until) || (link->reader.over && (link->writer.broken || write_over(link)));
+	return deadline_passed(link->writer.linger_until) ||
+	       (link->reader.over && (link->writer.broken || write_over(link)));
 }
 
 void standby_finish(struct link *link, bool keeps)
@@ -37,7 +40,10 @@ void standby_finish(struct link *link, bool keeps)
 	baton_close(link);
 	link->events->reading_ended(link->owner, link->reader.reset_seen ? -ECONNRESET : 0);
 	pthread_mutex_lock(&link->writer.lock);
-	/* Writing is broken already, or there is no time left, which was set when the link was closed: then nothing more is accepted. */
+	/*
+	 * Writing is broken already, or there is no time left, which was set when the link was
+	 * closed: then nothing more is accepted.
+	 */
 	if (!write_over(link))
 		write_break(link, link->writer.send_error);
 	/* Whoever writes now leaves: the socket goes nowhere any more. */
@@ -61,13 +67,16 @@ void standby_finish(struct link *link, bool keeps)
 	link->events->finished(link->owner);
 }
 
-/* ---- The loop ------------------------------------------------------------------------------------------------------------- */
+/* ---- The loop -------------------------------------------------------------------------------- */
 
 int standby_watch(struct link *link)
 {
 	uint32_t events = 0;
 
-	/* Though it need not read, it is to hear once that the other side has closed: perhaps nobody leads. */
+	/*
+	 * Though it need not read, it is to hear once that the other side has
+	 * closed: perhaps nobody leads.
+	 */
 	if (!link->reader.over)
 		events = link->thread.armed ? EPOLLIN : link->thread.hung_up ? 0 : EPOLLRDHUP | EPOLLONESHOT;
 	if (write_wants_room(link))
@@ -86,7 +95,10 @@ static bool has_to_write(const struct link *link)
 	return link->writer.burst || tx_pending(&link->writer.tx);
 }
 
-/* When something is to be done because nothing has come: the other side is asked, or given up. The writer's lock is held. */
+/*
+ * When something is to be done because nothing has come: the other side is asked, or given up.
+ * The writer's lock is held.
+ */
 static beam_deadline silence_until(const struct link *link)
 {
 	int64_t half = (int64_t)link->options.idle_timeout_ms * 500000, heard;
@@ -182,7 +194,10 @@ static void set_idle_at(struct link *link, beam_deadline idle_at)
 	pthread_mutex_unlock(&link->writer.lock);
 }
 
-/* From the first input on it looks every now and then, until nothing has come since the last look. Who leads for long lets go himself. */
+/*
+ * From the first input on it looks every now and then, until nothing has come since the last look.
+ * Who leads for long lets go himself.
+ */
 static void trim_when_idle(struct link *link)
 {
 	unsigned activity = atomic_load_explicit(&link->reader.activity, memory_order_relaxed);
@@ -221,7 +236,10 @@ static bool standby_turn(struct link *link)
 	bool input = false;
 	int n;
 
-	/* It fails only for want of memory, and then the old watch stands: too much is watched, never too little for input. */
+	/*
+	 * It fails only for want of memory, and then the old watch stands: too much is watched,
+	 * never too little for input.
+	 */
 	pthread_mutex_lock(&link->writer.lock);
 	standby_watch(link);
 	pthread_mutex_unlock(&link->writer.lock);

@@ -22,7 +22,10 @@ int transport_wait(struct transport *transport, short events, int kick, beam_dea
 int transport_watch(struct transport *transport, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.fd = transport->fd};
-	/* A socket whose other end is closed is always ready (EPOLLHUP): to be woken for nothing it must be taken out. */
+	/*
+	 * A socket whose other end is closed is always ready (EPOLLHUP): to be woken for
+	 * nothing it must be taken out.
+	 */
 	int operation = !events ? EPOLL_CTL_DEL : transport->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
 	if (events == transport->watched)

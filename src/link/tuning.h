@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is tuned: how long, how often, how much. None of it decides whether a link is right, only how quick it is, and what it costs when
- * nothing goes on. Figures of the protocol and bounds that callers are promised are not here.
+ * What is tuned: how long, how often, how much. None of it decides whether a link is right, only
+ * how quick it is, and what it costs when nothing goes on. Figures of the protocol and bounds that
+ * callers are promised are not here.
  */
 #ifndef LINK_TUNING_H
 #define LINK_TUNING_H
@@ -28,9 +29,14 @@ enum {
 	POLL_FAILS = 3,
 	/* Trials grow rarer up to one in so many. */
 	POLL_RAREST = 1024,
-	/* So often running nothing is expected to be there at once, before that is looked at again. */
+	/*
+	 * So often running nothing is expected to be there at once, before that is looked at again.
+	 */
 	POLL_PATIENT = 16,
-	/* After so many times that polling was worth it, the next yield that takes long counts half as much. */
+	/*
+	 * After so many times that polling was worth it, the next yield that takes
+	 * long counts half as much.
+	 */
 	POLL_WORTH = 256,
 	/* Bytes that are read before others have their turn. */
 	READ_MOST = 256 << 10,
@@ -52,7 +58,10 @@ enum {
 	IDLE_NS = 20 * 1000 * 1000,
 	/* Without a descriptor to be kicked by, whoever waits looks again after so long. */
 	KICKLESS_NS = 10 * 1000 * 1000,
-	/* In loop mode, who waits for somebody else's turn, or cannot be woken, looks again after so long. */
+	/*
+	 * In loop mode, who waits for somebody else's turn, or cannot be woken,
+	 * looks again after so long.
+	 */
 	HELP_NS = 10 * 1000 * 1000,
 	/* When less can be lent than a peer wants it is tried again after so long, */
 	LEND_FIRST_NS = 1000 * 1000,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread that waits for something of a link: among the sleepers of what it waits for, and among the baton's waiters.
+ * A thread that waits for something of a link: among the sleepers of what it waits for, and
+ * among the baton's waiters.
  */
 #ifndef LINK_WAITER_H
 #define LINK_WAITER_H

@@ -54,7 +54,10 @@ void write_try_again(struct link *link)
 	write_wake_all(link);
 }
 
-/* Nothing more goes: counts what is lost. By the holder of the right, since a write may be under way. */
+/*
+ * Nothing more goes: counts what is lost. By the holder of the right, since a write may be under
+ * way.
+ */
 static void drop_pending(struct link *link)
 {
 	int spent[2 * TX_FDS];
@@ -78,7 +81,8 @@ static enum tx_failure failure_of(int error, unsigned n_fds)
 	return error == -EFAULT ? TX_NO_PAYLOAD : TX_DEAD;
 }
 
-static enum written write_failed(struct link *link, struct tx_own *own, int error, int spent[TX_FDS], unsigned *ret_spent)
+static enum written write_failed(struct link *link, struct tx_own *own, int error, int spent[TX_FDS],
+				 unsigned *ret_spent)
 {
 	enum tx_failure failure = failure_of(error, link->writer.tx.batch.n_fds);
 	enum written result = tx_failed(&link->writer.tx, own, error, failure, spent, ret_spent);
@@ -87,8 +91,10 @@ static enum written write_failed(struct link *link, struct tx_own *own, int erro
 		link->writer.full = true;
 	else if (failure == TX_PASSES)
 		write_retry(link);
-	/* Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when reading fails: a security module's
-	 * EACCES. */
+	/*
+	 * Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when
+	 * reading fails: a security module's EACCES.
+	 */
 	if (result == WRITTEN_BROKEN)
 		write_break(link, -ECONNRESET);
 	return result;
@@ -110,7 +116,8 @@ enum written write_batch(struct link *link, struct tx_own *own, int *ret_error)
 	if (!tx_batch(tx, own))
 		return WRITTEN_NOTHING;
 	pthread_mutex_unlock(&link->writer.lock);
-	n = transport_write(&link->transport, batch->iov + batch->first, batch->n - batch->first, batch->fds, batch->n_fds);
+	n = transport_write(&link->transport, batch->iov + batch->first, batch->n - batch->first, batch->fds,
+			    batch->n_fds);
 	pthread_mutex_lock(&link->writer.lock);
 	if (n < 0) {
 		result = write_failed(link, own, (int)n, spent, &n_spent);
@@ -157,7 +164,10 @@ void write_release(struct link *link)
 {
 	struct tx *tx = &link->writer.tx;
 
-	/* What others put into the buffer meanwhile is taken along once; a writer must not be kept by the traffic of others. */
+	/*
+	 * What others put into the buffer meanwhile is taken along once; a writer must not be kept
+	 * by the traffic of others.
+	 */
 	if (list_empty(&link->writer.waiting) && !link->writer.full && !link->writer.broken && tx_pending(tx))
 		write_batch(link, NULL, NULL);
 	if (link->writer.broken)
@@ -222,7 +232,8 @@ void write_pending(struct link *link)
 	write_release(link);
 }
 
-int write_until(struct link *link, bool (*done)(struct link *, const void *), const void *argument, beam_deadline deadline)
+int write_until(struct link *link, bool (*done)(struct link *, const void *), const void *argument,
+		beam_deadline deadline)
 {
 	enum written written = WRITTEN;
 	int r;
@@ -291,7 +302,7 @@ void write_break(struct link *link, int error)
 	}
 }
 
-/* ---- Flush -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Flush ----------------------------------------------------------------------------------- */
 
 struct flushed {
 	uint64_t generation, batch;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Accepting: a connection is taken from the socket, judged by limits and policy, and made a channel; or closed and counted, and the next one is
- * taken. No peer can end this, nor keep it busy: with a full table of descriptors a connection is taken by means of the reserve, and
- * where even that fails there is a pause.
+ * Accepting: a connection is taken from the socket, judged by limits and policy, and made a
+ * channel; or closed and counted, and the next one is taken. No peer can end this, nor keep it
+ * busy: with a full table of descriptors a connection is taken by means of the reserve, and where
+ * even that fails there is a pause.
  */
 #include <channel/hook.h>
 #include <listener/internal.h>
@@ -12,7 +13,7 @@
 
 enum { PAUSE_MS = 10, LABEL_MAX = 1024 };
 
-/* ---- Refusing ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Refusing -------------------------------------------------------------------------------- */
 
 static void listener_count(struct beam_listener *listener, uint64_t *counter)
 {
@@ -28,7 +29,7 @@ static void refuse(struct beam_listener *listener, int fd, uint64_t *counter)
 	reaper_close(&fd, 1);
 }
 
-/* ---- Taking from the socket ---------------------------------------------------------------------------------------------------- */
+/* ---- Taking from the socket ------------------------------------------------------------------ */
 
 /* A thread is about to use the socket: false if it is closed. */
 static bool listener_enter(struct beam_listener *listener)
@@ -51,7 +52,10 @@ static void listener_leave(struct beam_listener *listener)
 	pthread_mutex_unlock(&listener->lock);
 }
 
-/* A file of its own, so that it also helps where the system's table is the full one. The lock is held. */
+/*
+ * A file of its own, so that it also helps where the system's table is the full one. The lock is
+ * held.
+ */
 static void refill_reserve(struct beam_listener *listener)
 {
 	if (listener->reserve < 0)
@@ -64,12 +68,18 @@ static int accept_one(const struct beam_listener *listener)
 
 	if (fd >= 0)
 		return fd;
-	/* Without waiting the kernel says the same if nobody will ever come, and the socket stays readable. */
+	/*
+	 * Without waiting the kernel says the same if nobody will ever come, and
+	 * the socket stays readable.
+	 */
 	return error == EAGAIN && socket_hung_up(listener->fd) ? -EINVAL : -error;
 }
 
-/* No descriptor is free, which the kernel says whether or not somebody waits to be accepted: whoever does is let in by means of the reserve, and
- * out again. 0: somebody was. Else -errno; -EMFILE: the reserve is gone, to another thread. */
+/*
+ * No descriptor is free, which the kernel says whether or not somebody waits to be accepted:
+ * whoever does is let in by means of the reserve, and out again. 0: somebody was. Else -errno;
+ * -EMFILE: the reserve is gone, to another thread.
+ */
 static int shed(struct beam_listener *listener)
 {
 	int fd = -EMFILE, reserve;
@@ -142,7 +152,7 @@ static int listener_take(struct beam_listener *listener, int *ret, beam_deadline
 	return r;
 }
 
-/* ---- Counting by user ------------------------------------------------------------------------------------------------------------ */
+/* ---- Counting by user ------------------------------------------------------------------------ */
 
 static struct uid_count *find_uid(struct beam_listener *listener, uid_t uid)
 {
@@ -207,7 +217,7 @@ static void count_out(void *argument)
 	listener_memory_unref(listener);
 }
 
-/* ---- Judging ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Judging --------------------------------------------------------------------------------- */
 
 /* The supplementary groups, in memory of their own. */
 static int find_groups(int fd, gid_t **ret)
@@ -220,7 +230,10 @@ static int find_groups(int fd, gid_t **ret)
 	return *ret ? socket_peer_groups(fd, *ret, (size_t)n) : -ENOMEM;
 }
 
-/* What is not known is left out; what fails is told: nobody is judged by half of what there is to know. */
+/*
+ * What is not known is left out; what fails is told: nobody is judged by half
+ * of what there is to know.
+ */
 static int identify(int fd, const struct ucred *peer, struct beam_identity *ret, gid_t **groups, char label[LABEL_MAX])
 {
 	int n;

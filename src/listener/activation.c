@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Sockets that the service manager opened before it ran this program: descriptors from 3 on, told in the environment (sd_listen_fds(3)). */
+/*
+ * Sockets that the service manager opened before it ran this program: descriptors from 3 on, told
+ * in the environment (sd_listen_fds(3)).
+ */
 #include <listener/internal.h>
 #include <socket/socket.h>
 #include <string.h>
@@ -48,14 +51,17 @@ static bool has_name(int index, const char *name)
 	return names && length == strlen(name) && memcmp(names, name, length) == 0;
 }
 
-/* Services are also given what they have stored, sockets of other protocols, and accepted connections. */
+/*
+ * Services are also given what they have stored, sockets of other protocols,
+ * and accepted connections.
+ */
 static bool is_listening_stream(int fd)
 {
 	int listening = 0;
 	socklen_t size = sizeof listening;
 
-	return socket_type(fd) == SOCK_STREAM && sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 &&
-	       listening;
+	return socket_type(fd) == SOCK_STREAM &&
+	       sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
 }
 
 /* The kernel notes who called listen(2) last. */
@@ -68,9 +74,9 @@ static bool is_listened_by_another(int fd)
 }
 
 /*
- * The first that nobody has taken, and its flags. Descriptors come without close-on-exec, and taking one
- * sets it. sd_listen_fds(3) sets it on all of them. Then one is still free as long as another process was
- * the last to call listen(2) on it: beam_listener_from_fd() calls it too.
+ * The first that nobody has taken, and its flags. Descriptors come without close-on-exec, and
+ * taking one sets it. sd_listen_fds(3) sets it on all of them. Then one is still free as long as
+ * another process was the last to call listen(2) on it: beam_listener_from_fd() calls it too.
  */
 static int activation_find(const char *name, int n, int *ret_flags)
 {
@@ -107,7 +113,10 @@ int beam_listener_from_environment(beam_listener **ret, const char *name, const 
 
 	if (!ret)
 		return -EINVAL;
-	/* In a forked child there are none, and the lock may have been held by a thread that it does not have. */
+	/*
+	 * In a forked child there are none, and the lock may have been held by a
+	 * thread that it does not have.
+	 */
 	n = activation_count();
 	if (n == 0)
 		return -ENOENT;

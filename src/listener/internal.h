@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listener from the inside: a socket in its place, those who accept, and those whom they accepted, counted by user.
+ * The listener from the inside: a socket in its place, those who accept, and those whom they
+ * accepted, counted by user.
  *
- * One lock, held over nothing that waits and no code of the user's. `users` are the threads that use the socket now: it is closed when there
- * are none. The kick is set for good at close. Memory is counted apart from handles: each channel that was accepted keeps it, for its count.
+ * One lock, held over nothing that waits and no code of the user's. `users` are the threads that
+ * use the socket now: it is closed when there are none. The kick is set for good at close. Memory
+ * is counted apart from handles: each channel that was accepted keeps it, for its count.
  */
 #ifndef LISTENER_INTERNAL_H
 #define LISTENER_INTERNAL_H
@@ -34,7 +36,10 @@ struct beam_listener {
 	uint64_t memory;
 	unsigned users;
 	bool closed;
-	/* The socket; the descriptor for event loops; one that is given up when no other is free. -1: there is none. */
+	/*
+	 * The socket; the descriptor for event loops; one that is given up when no other
+	 * is free. -1: there is none.
+	 */
 	int fd, epoll, reserve;
 	struct list uids;
 	struct beam_listener_counters statistics;
@@ -56,8 +61,10 @@ static inline bool listener_foreign(const struct beam_listener *listener)
 
 /* ---- listener.c */
 void listener_memory_unref(struct beam_listener *listener);
-/* May be called by anyone who keeps the memory. Until the deadline, mostly CLOSE_MS from now, it waits for the socket to be closed, in which a peer
- * can have put what makes that last. */
+/*
+ * May be called by anyone who keeps the memory. Until the deadline, mostly CLOSE_MS from now, it
+ * waits for the socket to be closed, in which a peer can have put what makes that last.
+ */
 void listener_close(struct beam_listener *listener, beam_deadline deadline);
 
 /* ---- process.c: the listeners of this process, for fork and exit. */

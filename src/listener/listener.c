@@ -13,7 +13,7 @@
 #define SO_PASSRIGHTS 83
 #endif
 
-/* ---- Making ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 static int take_options(struct beam_listener *listener, const struct beam_listener_options *given)
 {
@@ -98,7 +98,10 @@ static int set_nonblocking(int fd)
 	return flags < 0 || sys_fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-/* Connections inherit it before they are accepted. Where the kernel does not know it the channels' limits have to do. */
+/*
+ * Connections inherit it before they are accepted. Where the kernel does not know it the
+ * channels' limits have to do.
+ */
 static void refuse_fds(int fd)
 {
 	int off = 0;
@@ -168,7 +171,7 @@ int beam_listener_from_fd(beam_listener **ret, int fd, const struct beam_listene
 	return 0;
 }
 
-/* ---- Holding -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Holding --------------------------------------------------------------------------------- */
 
 void listener_memory_unref(struct beam_listener *listener)
 {
@@ -210,7 +213,7 @@ beam_listener *beam_listener_unref(beam_listener *listener)
 	return NULL;
 }
 
-/* ---- Closing -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Closing --------------------------------------------------------------------------------- */
 
 void listener_close(struct beam_listener *listener, beam_deadline deadline)
 {
@@ -252,7 +255,7 @@ int beam_listener_close(beam_listener *listener)
 	return 0;
 }
 
-/* ---- Asking ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Asking ---------------------------------------------------------------------------------- */
 
 /* Both what makes it readable: who waits to be accepted, and that it is closed. */
 static int listener_watch(int epoll, int kick, int fd)

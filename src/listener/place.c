@@ -14,7 +14,10 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Removes what has this name, if it is this file, which is open: else another could have its number by now. */
+/*
+ * Removes what has this name, if it is this file, which is open: else another
+ * could have its number by now.
+ */
 static int remove_file(int folder, const char *name, const struct stat *file)
 {
 	struct stat now;
@@ -26,7 +29,9 @@ static int remove_file(int folder, const char *name, const struct stat *file)
 	return sys_unlinkat(folder, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* Where a file system is served by another process or machine these two wait, and a signal ends it. */
+/*
+ * Where a file system is served by another process or machine these two wait, and a signal ends it.
+ */
 static int open_file(int folder, const char *name, int flags)
 {
 	int fd;
@@ -47,7 +52,7 @@ static int lock_file(int fd)
 	return r;
 }
 
-/* ---- The lock --------------------------------------------------------------------------------------------------------------- */
+/* ---- The lock -------------------------------------------------------------------------------- */
 
 /* -ESTALE: it was locked, but is not the one of that name any more. */
 static int lock_hold(int fd, const struct place *place)
@@ -88,16 +93,22 @@ static void lock_release(struct place *place)
 
 	if (place->lock < 0)
 		return;
-	/* Removed while it is held: whoever has it open already finds that it is not the one of that name any more. */
+	/*
+	 * Removed while it is held: whoever has it open already finds that it is not the
+	 * one of that name any more.
+	 */
 	if (sys_fstat(place->lock, &held) == 0)
 		remove_file(place->folder, place->lock_name, &held);
 	close(place->lock);
 	place->lock = -1;
 }
 
-/* ---- The socket -------------------------------------------------------------------------------------------------------------- */
+/* ---- The socket ------------------------------------------------------------------------------ */
 
-/* A socket that nobody listens on was left by a server that died. The lock is held: no other server of ours is just about to listen. */
+/*
+ * A socket that nobody listens on was left by a server that died. The lock is held: no other server
+ * of ours is just about to listen.
+ */
 static int remove_if_stale(const struct place *place, const char *path, int file)
 {
 	struct stat found;
@@ -136,8 +147,10 @@ static int change_mode(int fd, mode_t mode)
 	snprintf(by_fd, sizeof by_fd, "/proc/self/fd/%d", fd);
 	if (sys_chmod(by_fd, mode) == 0)
 		return 0;
-	/* There may be no /proc, as in a chroot. fchmodat2() comes second, because filters of system
-	 * calls that are older than it may end the process. */
+	/*
+	 * There may be no /proc, as in a chroot. fchmodat2() comes second, because filters of
+	 * system calls that are older than it may end the process.
+	 */
 	if (sys_fchmodat2(fd, "", mode, AT_EMPTY_PATH) == 0)
 		return 0;
 	return errno == ENOSYS ? -EOPNOTSUPP : -errno;
@@ -154,12 +167,14 @@ static int set_mode_of(int fd, const struct stat *file, mode_t mode)
 }
 
 /*
- * The file gets the mode that its socket had when it was bound, less the umask: never more than was asked for, so only what the umask took
- * away has to be added. That is done to the very file, not to what may bear its name by then; and nobody can connect yet.
+ * The file gets the mode that its socket had when it was bound, less the umask: never more than was
+ * asked for, so only what the umask took away has to be added. That is done to the very file, not
+ * to what may bear its name by then; and nobody can connect yet.
  *
- * The socket is bound under its own name, not under another one to be renamed once it listens. That
- * name would be the server's address for getpeername() and ss(8), would be left by a server that dies
- * meanwhile, and might not fit. Clients that wait for a server wait out what they can see meanwhile.
+ * The socket is bound under its own name, not under another one to be renamed once it
+ * listens. That name would be the server's address for getpeername() and ss(8), would be left
+ * by a server that dies meanwhile, and might not fit. Clients that wait for a server wait out
+ * what they can see meanwhile.
  */
 static int set_mode(const struct place *place, const struct stat *file, mode_t mode)
 {
@@ -199,7 +214,7 @@ static int bind_file(struct place *place, int fd, const struct sockaddr_un *name
 	return set_mode(place, &file, mode);
 }
 
-/* ---- Taking and leaving ------------------------------------------------------------------------------------------------------- */
+/* ---- Taking and leaving ---------------------------------------------------------------------- */
 
 void place_none(struct place *place)
 {

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listeners of this process, for the two moments when all of them matter: a fork, after which the child must hold neither
- * the parent's sockets nor its locks, and the end of the process, at which the addresses are given up.
+ * The listeners of this process, for the two moments when all of them matter: a fork, after which
+ * the child must hold neither the parent's sockets nor its locks, and the end of the process, at
+ * which the addresses are given up.
  */
 #include <base/process.h>
 #include <listener/internal.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list listeners = {&listeners, &listeners};
-/* At the end of the process: those that the program still holds, so that a checker of memory finds them held. */
+/*
+ * At the end of the process: those that the program still holds, so that a checker
+ * of memory finds them held.
+ */
 static struct list ended = {&ended, &ended};
 
 void listener_process_add(struct beam_listener *listener)
@@ -25,8 +29,11 @@ void listener_process_remove(struct beam_listener *listener)
 	pthread_mutex_unlock(&lock);
 }
 
-/* Forgets those of a parent that this process was made from by a clone(2), which no handler sees: their descriptors
- * are not its own any more, and their locks may be in the hands of threads that are not here. */
+/*
+ * Forgets those of a parent that this process was made from by a clone(2), which no handler
+ * sees: their descriptors are not its own any more, and their locks may be in the hands of
+ * threads that are not here.
+ */
 static void listeners_forget_foreign(void)
 {
 	struct list *next;
@@ -54,7 +61,10 @@ static void listeners_fork_ends_in_parent(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* With the copies the address would stay taken after the parent's end: by the lock, by the abstract name, by a socket that nobody accepts on. */
+/*
+ * With the copies the address would stay taken after the parent's end: by the lock, by the abstract
+ * name, by a socket that nobody accepts on.
+ */
 static void listeners_fork_ends_in_child(void)
 {
 	struct list *link;

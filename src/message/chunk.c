@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Chunks: what a reader reads into and received messages look into. Blocks: what a large message lies in by itself. Both are used again
- * rather than freed, for fresh pages cost more than to fill them; what has not been used for a while its owner trims.
+ * Chunks: what a reader reads into and received messages look into. Blocks: what a large message
+ * lies in by itself. Both are used again rather than freed, for fresh pages cost more than to fill
+ * them; what has not been used for a while its owner trims.
  *
- * One allocation holds the chunk, its messages and, last, its bytes, so that a checker sees a write past their end. The pool is freed by
- * whoever lets go last, its owner or a chunk in use: both counts change under its lock, and whoever sees both at nothing is alone.
+ * One allocation holds the chunk, its messages and, last, its bytes, so that a checker sees a write
+ * past their end. The pool is freed by whoever lets go last, its owner or a chunk in use: both
+ * counts change under its lock, and whoever sees both at nothing is alone.
  *
- * A forked child leaves pools and chunks of its parent alone: a thread that is not there may have held the lock.
+ * A forked child leaves pools and chunks of its parent alone: a thread that is not
+ * there may have held the lock.
  */
 #include <base/annotate.h>
 #include <base/sys.h>
@@ -65,7 +68,10 @@ static size_t page_size(void)
 	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Frees a chunk, and gives its pages back: the C library would keep them. Whether that works does not matter. */
+/*
+ * Frees a chunk, and gives its pages back: the C library would keep them. Whether
+ * that works does not matter.
+ */
 static void chunk_free(struct chunk *chunk)
 {
 	size_t size = (size_t)(chunk->bytes + CHUNK_BYTES - (unsigned char *)chunk);
@@ -239,7 +245,7 @@ struct beam_message *message_view(struct chunk *chunk, const unsigned char *data
 	return message;
 }
 
-/* ---- Blocks ----------------------------------------------------------------------------------------------------------- */
+/* ---- Blocks ---------------------------------------------------------------------------------- */
 
 #ifndef BEAM_NO_VIEWS
 /* A kept block that is large enough, and not so large that it would be wasted. */

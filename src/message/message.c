@@ -204,7 +204,10 @@ int beam_message_give_fd(beam_message *message, int fd)
 
 	if (r < 0)
 		return r;
-	/* Every descriptor that Beam holds is close-on-exec; and this one shows now if it is not open. */
+	/*
+	 * Every descriptor that Beam holds is close-on-exec; and this one shows now if it is not
+	 * open.
+	 */
 	r = socket_close_on_exec(fd);
 	if (r < 0)
 		return r;

@@ -2,8 +2,9 @@
 /*
  * A message from the inside, and the chunks that received messages look into.
  *
- * A message's payload is its own memory, or a view into a chunk that it keeps alive. Messages that are views lie in their chunk too, so that
- * receiving allocates nothing: a chunk is freed, or used again, when its reader and every message in it have let go of it.
+ * A message's payload is its own memory, or a view into a chunk that it keeps alive. Messages that
+ * are views lie in their chunk too, so that receiving allocates nothing: a chunk is freed, or used
+ * again, when its reader and every message in it have let go of it.
  */
 #ifndef MESSAGE_MESSAGE_H
 #define MESSAGE_MESSAGE_H
@@ -27,21 +28,29 @@ struct beam_message {
 	_Alignas(8) struct beam_message *next;
 	const unsigned char *data;
 	size_t size;
-	/* The chunk this message lies in; NULL: it was allocated by itself, and its payload, if not behind it, is `owned`; or the block. */
+	/*
+	 * The chunk this message lies in; NULL: it was allocated by itself, and its payload, if not
+	 * behind it, is `owned`; or the block.
+	 */
 	struct chunk *chunk;
 	struct block *block;
 	unsigned char *owned;
 	/* Attachments: descriptors, or the negative errno that tells why one is not there. */
 	int *fds;
 	uint16_t n_fds, capacity_fds;
-	/* Made by beam_message_new(): the caller may write to it. The last reply to a call; a failure, whose payload begins with its code. */
+	/*
+	 * Made by beam_message_new(): the caller may write to it. The last reply to a call; a
+	 * failure, whose payload begins with its code.
+	 */
 	bool writable, last, failed;
 	int inline_fds[2];
 	/* What the session knows about a received message: whose credit it is, and how much. */
 	void *origin;
 	uint32_t cost, overdraft;
-	/* Whom the attachments that it came with, the first `n_charged`, are charged to until they have been taken or closed;
-	 * NULL: nobody. */
+	/*
+	 * Whom the attachments that it came with, the first `n_charged`, are charged to until they
+	 * have been taken or closed; NULL: nobody.
+	 */
 	struct reaper_account *account;
 	uint16_t n_charged;
 	struct message_call *call;
@@ -69,7 +78,10 @@ enum {
 	/* Chunks kept for use again, until the pool is trimmed; bytes in blocks that are. */
 	CHUNKS_KEPT = 12,
 	BLOCKS_KEPT = 8 << 20,
-	/* Payloads from here on get a block: what is smaller malloc() gives without asking the kernel for fresh pages. */
+	/*
+	 * Payloads from here on get a block: what is smaller malloc() gives without asking
+	 * the kernel for fresh pages.
+	 */
 	BLOCK_MIN = 16 << 10,
 };
 
@@ -81,14 +93,22 @@ struct chunk {
 	unsigned n_messages;
 	struct beam_message *messages;
 	unsigned char *bytes;
-	/* What consumers write lies on a cache line that the reader, who uses the rest, does not touch. */
+	/*
+	 * What consumers write lies on a cache line that the reader, who uses
+	 * the rest, does not touch.
+	 */
 	char apart[64];
-	/* One for the reader and one for each message, those not yet made included: making one costs no atomic operation. */
+	/*
+	 * One for the reader and one for each message, those not yet made included: making one
+	 * costs no atomic operation.
+	 */
 	atomic_uint references;
 };
 
-/* Where the chunks of a channel come from, and the blocks that large messages lie in; lives until the last of these and its owner have
- * let go of it. */
+/*
+ * Where the chunks of a channel come from, and the blocks that large messages lie in; lives until
+ * the last of these and its owner have let go of it.
+ */
 struct chunk_pool *chunk_pool_new(void);
 void chunk_pool_release(struct chunk_pool *pool);
 /* Frees what is kept for use again. */
@@ -103,7 +123,9 @@ void chunk_unref(struct chunk *chunk);
 /* A message lets go of it, and is no more. */
 void chunk_leave(struct chunk *chunk);
 
-/* True if nobody but the reader holds it. Then it is as new: it has room for CHUNK_MESSAGES again. */
+/*
+ * True if nobody but the reader holds it. Then it is as new: it has room for CHUNK_MESSAGES again.
+ */
 bool chunk_alone(struct chunk *chunk);
 
 /* True while messages may pin another chunk. */
@@ -115,7 +137,10 @@ struct beam_message *message_view(struct chunk *chunk, const unsigned char *data
 /* Begins a message whose payload of `size` bytes, not filled in, lies behind it. */
 void message_init(struct beam_message *message, size_t size);
 
-/* A message with memory of its own for `size` bytes, not filled in, and room for attachments; NULL: no memory. */
+/*
+ * A message with memory of its own for `size` bytes, not filled in, and room for
+ * attachments; NULL: no memory.
+ */
 struct beam_message *message_allocate(size_t size);
 
 /* The same, in memory that the pool keeps for use again if it is large. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From topic to topic. The message in hand is never only in a local variable while something can fail: it is the caller's at every return.
+ * From topic to topic. The message in hand is never only in a local variable while something can
+ * fail: it is the caller's at every return.
  */
 #include <base/clock.h>
 #include <base/thread.h>

@@ -11,7 +11,8 @@
  * before another may wait. So a source that was told is nobody else's, and one that has ended is
  * freed without anybody having heard of it:
  *
- *     IDLE  --something there-->  READY  --a thread takes it-->  in its turn  -->  IDLE, STALLED, or it has ended
+ *     IDLE  --something there-->  READY  --a thread takes it-->  in its turn
+ *     in its turn  -->  IDLE, STALLED, or it has ended
  *     STALLED  --room at the target, or time-->  READY
  *
  * A source of which the target has no room keeps one message and waits for that room, by itself:
@@ -102,10 +103,16 @@ struct beam_router {
 	unsigned handles;
 	pthread_mutex_t lock;
 	beam_select *select;
-	/* Routes, in the order in which they are asked: sinks last. The generation is counted up when one is removed. */
+	/*
+	 * Routes, in the order in which they are asked: sinks last. The generation is
+	 * counted up when one is removed.
+	 */
 	struct list routes;
 	uint64_t last_id, generation;
-	/* All sources; those in which there is something to do; those that wait for room; the memory of some that were removed. */
+	/*
+	 * All sources; those in which there is something to do; those that wait for room; the
+	 * memory of some that were removed.
+	 */
 	struct list sources, ready, stalled, gone;
 	/* A thread waits on the selector; the others wait here. */
 	bool leading;
@@ -119,16 +126,25 @@ struct beam_router {
 
 /* 0, -EINVAL or -ECHILD. */
 int router_check(const struct beam_router *router);
-/* Routes have changed: sources that wait for room try again, as they may go another way now. The lock is held. */
+/*
+ * Routes have changed: sources that wait for room try again, as they may go another
+ * way now. The lock is held.
+ */
 void router_reconsider(struct beam_router *router);
 /* After this time the timer's descriptor shows. The lock is held. */
 void router_set_timer(struct beam_router *router, long ms);
-/* What those who wait ask for may have changed: all of them look again, the one on the selector too. The lock is held. */
+/*
+ * What those who wait ask for may have changed: all of them look again, the one on the
+ * selector too. The lock is held.
+ */
 void router_changed(struct beam_router *router);
 
-/* ---- Routes ----------------------------------------------------------------------------------------------------------- */
+/* ---- Routes ---------------------------------------------------------------------------------- */
 
-/* The first route that wants a message that came on this topic, to be given back; NULL: none does. Calls predicates. */
+/*
+ * The first route that wants a message that came on this topic, to be given back; NULL:
+ * none does. Calls predicates.
+ */
 struct route *route_find(struct beam_router *router, const char *topic, const beam_message *message);
 void route_done(struct beam_router *router, struct route *route);
 /* True if there is still a route of this number. The lock is held. */
@@ -136,14 +152,16 @@ bool route_stands(const struct beam_router *router, uint64_t id);
 /* At the end of the router, of which nobody has a handle. */
 void routes_free(struct beam_router *router);
 
-/* ---- Sources ---------------------------------------------------------------------------------------------------------- */
+/* ---- Sources --------------------------------------------------------------------------------- */
 
 struct source *source_new(void *tag);
 void source_free(struct source *source);
 /* It is not waited for any more. The lock is held. */
 void source_unwatch(struct beam_router *router, struct source *source);
-/* After its turn, or when it is new, it waits for what its state says. True: it has ended, and is the caller's to free without
- * the lock, which is held. */
+/*
+ * After its turn, or when it is new, it waits for what its state says. True: it has ended, and is
+ * the caller's to free without the lock, which is held.
+ */
 bool source_settle(struct beam_router *router, struct source *source);
 /* A new one is among the router's from now on. If that of which it was made has been removed, it
  * goes with it; NULL: of none. */
@@ -151,8 +169,10 @@ void source_join(struct beam_router *router, struct source *made, const struct s
 /* Frees the memory of those that were removed. The lock is held, and nobody is on the selector. */
 void sources_free_gone(struct beam_router *router);
 
-/* A turn of a topic, which has messages, and of a channel or listener, which have topics or channels: sets the next state, and
- * tells what failed. */
+/*
+ * A turn of a topic, which has messages, and of a channel or listener, which have topics or
+ * channels: sets the next state, and tells what failed.
+ */
 int turn_of_topic(struct beam_router *router, struct source *source, beam_deadline deadline);
 int turn_accept(struct beam_router *router, struct source *source);
 

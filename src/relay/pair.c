@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels whose other end travels in a message. Each function makes everything that can fail before it gives anything away, so that a
- * failure leaves nothing but what was there.
+ * Channels whose other end travels in a message. Each function makes everything that can fail
+ * before it gives anything away, so that a failure leaves nothing but what was there.
  */
 #include <base/thread.h>
 #include <beam/core.h>

@@ -7,7 +7,7 @@
 #include <relay/internal.h>
 #include <string.h>
 
-/* ---- Life -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Life ------------------------------------------------------------------------------------ */
 
 /* One that is in no list any more. No lock is held: this calls back. */
 static void route_free(struct route *route)
@@ -43,7 +43,7 @@ void routes_free(struct beam_router *router)
 	free_all(&router->routes);
 }
 
-/* ---- Adding and removing ------------------------------------------------------------------------------------------------------- */
+/* ---- Adding and removing --------------------------------------------------------------------- */
 
 /* What is given, without what is not known here. */
 static int take_route(struct beam_route *ret, const struct beam_route *given)
@@ -155,7 +155,7 @@ bool route_stands(const struct beam_router *router, uint64_t id)
 	return find_id(router, id) != NULL;
 }
 
-/* ---- Finding -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Finding --------------------------------------------------------------------------------- */
 
 static bool name_fits(const struct route *route, const char *topic)
 {

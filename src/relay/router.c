@@ -15,7 +15,7 @@ int router_check(const struct beam_router *router)
 	return !router ? -EINVAL : router->process != process_id() ? -ECHILD : 0;
 }
 
-/* ---- Life ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Life ------------------------------------------------------------------------------------ */
 
 static int router_open_fds(struct beam_router *router)
 {
@@ -105,7 +105,7 @@ beam_router *beam_router_unref(beam_router *router)
 	return NULL;
 }
 
-/* ---- Waiting --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 void router_set_timer(struct beam_router *router, long ms)
 {
@@ -158,7 +158,10 @@ static void wake_stalled(struct beam_router *router, beam_topic *target)
 
 void router_reconsider(struct beam_router *router)
 {
-	/* The members for their targets stay in the selector, with handles of their own, until they show: another thread may have been told of them. */
+	/*
+	 * The members for their targets stay in the selector, with handles of their own, until they
+	 * show: another thread may have been told of them.
+	 */
 	for (struct list *link = router->stalled.next; link != &router->stalled; link = link->next) {
 		struct source *source = list_entry(link, struct source, link);
 
@@ -230,11 +233,12 @@ static int next_source(struct beam_router *router, struct source **ret, unsigned
 		}
 		if (r < 0)
 			return r;
-		r = router->leading ? condition_wait(&router->changed, &router->lock, deadline) : router_lead(router, deadline);
+		r = router->leading ? condition_wait(&router->changed, &router->lock, deadline)
+				    : router_lead(router, deadline);
 	}
 }
 
-/* ---- Running ---------------------------------------------------------------------------------------------------- */
+/* ---- Running --------------------------------------------------------------------------------- */
 
 static void router_tell(struct source *source, struct beam_router_failure *ret)
 {

@@ -141,10 +141,14 @@ void source_join(struct beam_router *router, struct source *made, const struct s
 
 static bool is_same(const struct source *source, const struct source *other)
 {
-	return source->channel == other->channel && source->topic == other->topic && source->listener == other->listener;
+	return source->channel == other->channel && source->topic == other->topic &&
+	       source->listener == other->listener;
 }
 
-/* True if there is a source like this; one that has its turn is not in the selector. The lock is held. */
+/*
+ * True if there is a source like this; one that has its turn is not in the
+ * selector. The lock is held.
+ */
 static bool is_source(const struct beam_router *router, const struct source *like)
 {
 	for (struct list *link = router->sources.next; link != &router->sources; link = link->next) {
@@ -167,7 +171,8 @@ static int router_add_source(struct beam_router *router, struct source *source)
 }
 
 /* One of the three. */
-static int router_add(struct beam_router *router, beam_channel *channel, beam_topic *topic, beam_listener *listener, void *tag)
+static int router_add(struct beam_router *router, beam_channel *channel, beam_topic *topic, beam_listener *listener,
+		      void *tag)
 {
 	int r = router_check(router);
 	struct source *source;
@@ -212,7 +217,9 @@ int beam_router_add_listener(beam_router *router, beam_listener *listener, void 
 
 /* ---- Removing -------------------------------------------------------------------------------- */
 
-/* True if it goes with what is removed: that itself, or a topic that was accepted of that channel. */
+/*
+ * True if it goes with what is removed: that itself, or a topic that was accepted of that channel.
+ */
 static bool goes_with(const struct source *source, const struct source *removed)
 {
 	return is_same(source, removed) || (source->accepted && beam_topic_channel(source->topic) == removed->channel);
@@ -230,8 +237,10 @@ static bool lingers(const struct beam_router *router, const struct source *remov
 	return false;
 }
 
-/* Marks those that go with what is removed, and moves them to `gone`, but for those of which a message is on its way. False:
- * there are none. The lock is held. */
+/*
+ * Marks those that go with what is removed, and moves them to `gone`, but for those of which a
+ * message is on its way. False: there are none. The lock is held.
+ */
 static bool mark_removed(struct beam_router *router, const struct source *removed, struct list *gone)
 {
 	struct list *link = router->sources.next;
@@ -258,7 +267,10 @@ static bool mark_removed(struct beam_router *router, const struct source *remove
 	return found;
 }
 
-/* Frees those that are in no list of the router's any more. The lock is held before and after, and not meanwhile. */
+/*
+ * Frees those that are in no list of the router's any more. The lock is held before and
+ * after, and not meanwhile.
+ */
 static void let_go(struct beam_router *router, struct list *gone)
 {
 	pthread_mutex_unlock(&router->lock);

@@ -148,8 +148,10 @@ int beam_channel_from_environment(beam_channel **ret, const struct beam_channel_
 	/* What is no number names none: it is compared with what this one's entry would be. */
 	fd = (int)strtol(text, &end, 10);
 	inode = strtoull(*end ? end + 1 : end, NULL, 10);
-	/* Of two threads one gets it, and a forked child knows that its parent has. Nobody looks at the
-	 * descriptor of a channel that was taken: it may be closed just then. */
+	/*
+	 * Of two threads one gets it, and a forked child knows that its parent has. Nobody looks at
+	 * the descriptor of a channel that was taken: it may be closed just then.
+	 */
 	before = atomic_exchange(&taken, inode);
 	if (before == inode)
 		return -ENOENT;

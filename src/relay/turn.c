@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* A source's turn: its messages are taken and delivered, or its topics accepted. No lock is held meanwhile. */
+/*
+ * A source's turn: its messages are taken and delivered, or its topics accepted.
+ * No lock is held meanwhile.
+ */
 #include <base/sys.h>
 #include <errno.h>
 #include <relay/internal.h>
 
-/* ---- Ways ---------------------------------------------------------------------------------------------------- */
+/* ---- Ways ------------------------------------------------------------------------------------ */
 
 static void way_free(struct way *way)
 {
@@ -67,7 +70,7 @@ static int find_way(struct source *source, const struct route *route, beam_topic
 	return 0;
 }
 
-/* ---- Delivering ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Delivering ------------------------------------------------------------------------------ */
 
 static int send_now(struct beam_router *router, struct source *source, beam_topic *topic, beam_deadline deadline)
 {
@@ -110,7 +113,7 @@ static int turn_deliver(struct beam_router *router, struct source *source, beam_
 	return r;
 }
 
-/* ---- Turns ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Turns ----------------------------------------------------------------------------------- */
 
 /* True if nothing more may be taken of it. */
 static bool turn_is_over(const struct beam_router *router, const struct source *source)

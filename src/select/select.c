@@ -25,7 +25,9 @@
 /* Events taken from the kernel at once; slots made at least. */
 enum { EVENTS = 64, SLOTS_MIN = 16 };
 
-/* Inside, what a member is tells the two apart that accept: this one is told as BEAM_SELECT_ACCEPT. */
+/*
+ * Inside, what a member is tells the two apart that accept: this one is told as BEAM_SELECT_ACCEPT.
+ */
 enum { MEMBER_LISTENER = 1 << 30 };
 
 struct slot {
@@ -73,7 +75,7 @@ static void release(const struct slot *slot)
 		beam_topic_unref(slot->object);
 }
 
-/* ---- Life ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Life ------------------------------------------------------------------------------------ */
 
 int beam_select_new(beam_select **ret)
 {
@@ -132,7 +134,7 @@ beam_select *beam_select_unref(beam_select *select)
 	return NULL;
 }
 
-/* ---- Members --------------------------------------------------------------------------------------------------------------- */
+/* ---- Members --------------------------------------------------------------------------------- */
 
 /* Room for a descriptor among the slots. The lock is held, as below. */
 static int reserve(struct beam_select *select, int fd)
@@ -163,7 +165,10 @@ static int add_locked(struct beam_select *select, int fd, uint32_t events, const
 		return r;
 	slot = &select->slots[fd];
 	event.data.u64 = (uint64_t)(slot->generation + 1) << 32 | (uint32_t)fd;
-	/* A descriptor that was closed without being removed is no member any more, whatever the slot says. */
+	/*
+	 * A descriptor that was closed without being removed is no member any
+	 * more, whatever the slot says.
+	 */
 	if (sys_epoll_ctl(select->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
 		return -errno;
 	*slot = (struct slot){.what = member->what,
@@ -330,7 +335,8 @@ int beam_select_add_fd(beam_select *select, int fd, short events, void *tag)
 	if (r < 0)
 		return r;
 	/* poll's events have epoll's numbers. */
-	return selector_add(select, fd < 0 ? -EBADF : fd, (uint16_t)events, (struct slot){.what = BEAM_SELECT_FD, .tag = tag});
+	return selector_add(select, fd < 0 ? -EBADF : fd, (uint16_t)events,
+			    (struct slot){.what = BEAM_SELECT_FD, .tag = tag});
 }
 
 int beam_select_remove_topic(beam_select *select, beam_topic *topic, unsigned what)
@@ -395,7 +401,7 @@ int beam_select_remove_fd(beam_select *select, int fd)
 	return r < 0 ? r : remove_fd(select, fd < 0 ? -EINVAL : fd, BEAM_SELECT_FD);
 }
 
-/* ---- Waiting --------------------------------------------------------------------------------------------------------------- */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 /* Those of the events whose members are still there. */
 static size_t selector_tell(struct beam_select *select, const struct epoll_event *events, size_t n,
@@ -429,7 +435,8 @@ ssize_t beam_select_wait(beam_select *select, struct beam_select_ready *ret, siz
 		return r < 0 ? r : -EINVAL;
 	for (;;) {
 		bool last = deadline_passed(deadline);
-		int got = sys_epoll_wait(select->epoll, events, n < EVENTS ? (int)n : EVENTS, beam_deadline_poll_ms(deadline));
+		int got = sys_epoll_wait(select->epoll, events, n < EVENTS ? (int)n : EVENTS,
+					 beam_deadline_poll_ms(deadline));
 		size_t told = got > 0 ? selector_tell(select, events, (size_t)got, ret) : 0;
 
 		if (told)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a batch is made: control, the outgoing buffer, the writer's own frame, in this order, so that everything on one topic goes in the
- * order it was accepted. OPEN goes before a topic's first message because control does; CLOSE and ABORT wait until
- * the topic has nothing left in the buffer.
+ * How a batch is made: control, the outgoing buffer, the writer's own frame, in this order,
+ * so that everything on one topic goes in the order it was accepted. OPEN goes before a
+ * topic's first message because control does; CLOSE and ABORT wait until the topic has
+ * nothing left in the buffer.
  *
- * The first frame of a batch with descriptors is their carrier (docs/protocol.md). Its header may be changed until a byte of the batch
- * has gone, and never after.
+ * The first frame of a batch with descriptors is their carrier (docs/protocol.md). Its header may
+ * be changed until a byte of the batch has gone, and never after.
  */
 #include <errno.h>
 #include <session/outgoing.h>
@@ -53,7 +54,7 @@ static void choose_run(struct tx *tx)
 	}
 }
 
-/* ---- Batches ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Batches --------------------------------------------------------------------------------- */
 
 bool tx_pending(const struct tx *tx)
 {
@@ -80,7 +81,10 @@ bool tx_pending(const struct tx *tx)
 	return false;
 }
 
-/* The writer's frame goes behind everything that must precede it, and only if its descriptors fit too. */
+/*
+ * The writer's frame goes behind everything that must precede it, and only if its descriptors fit
+ * too.
+ */
 static bool own_allowed(const struct tx *tx, const struct tx_own *own)
 {
 	const struct tx_batch *batch = &tx->batch;
@@ -97,10 +101,13 @@ static bool own_allowed(const struct tx *tx, const struct tx_own *own)
 	return batch->run == outgoing_left(tx->drain) && !tx->fill->size;
 }
 
-_Static_assert(TX_CONTROL + FRAME_HEADER + FRAME_SIZED_PREFIX + TX_WHOLE <= TX_UNDIVIDED, "control and a message in one piece");
+_Static_assert(TX_CONTROL + FRAME_HEADER + FRAME_SIZED_PREFIX + TX_WHOLE <= TX_UNDIVIDED,
+	       "control and a message in one piece");
 
-/* A frame that must not be divided goes behind the buffer's part only if the kernel takes both in one piece. If not, it makes
- * way for that part once, and then goes before the next. True: not yet. */
+/*
+ * A frame that must not be divided goes behind the buffer's part only if the kernel takes both in
+ * one piece. If not, it makes way for that part once, and then goes before the next. True: not yet.
+ */
 static bool makes_way(struct tx *tx, struct tx_own *own, size_t control)
 {
 	struct tx_batch *batch = &tx->batch;
@@ -299,8 +306,10 @@ static bool is_head(const struct tx_own *own, const struct iovec *iov)
 	return at >= (uintptr_t)own && at < (uintptr_t)(own + 1);
 }
 
-/* Puts what is left of the frame that has begun into the reserve, with zeros for its payload if it is `blank`. Returns how many
- * frames are behind it, none of which has begun. */
+/*
+ * Puts what is left of the frame that has begun into the reserve, with zeros for its payload if it
+ * is `blank`. Returns how many frames are behind it, none of which has begun.
+ */
 static unsigned reserve_rest(struct tx *tx, const struct tx_own *own, bool blank)
 {
 	struct tx_batch *batch = &tx->batch;
@@ -399,8 +408,10 @@ bool tx_hold(struct tx *tx, struct tx_own *own)
 	return held;
 }
 
-/* A whole message of the buffer is dropped: of a call nobody will hear, and a last reply leaves its call without an end. Of any other the
- * next sender is told, be it one that waits. */
+/*
+ * A whole message of the buffer is dropped: of a call nobody will hear, and a last reply leaves its
+ * call without an end. Of any other the next sender is told, be it one that waits.
+ */
 static void drop_message(struct tx *tx, const struct tx_record *record, int error)
 {
 	struct outlet *outlet = record->outlet;

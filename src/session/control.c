@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Control is state, not a queue: what is due is written down as frames when a batch is made. OPEN goes before a topic's first message
- * because control goes before messages; CLOSE and ABORT wait until the topic has nothing left in the buffer.
+ * Control is state, not a queue: what is due is written down as frames when a batch is made. OPEN
+ * goes before a topic's first message because control goes before messages; CLOSE and ABORT wait
+ * until the topic has nothing left in the buffer.
  */
 #include <session/outgoing.h>
 #include <string.h>
 
 /* A frame without payload, or with one of `payload` bytes to be filled in; NULL: no room. */
-static unsigned char *control_frame(struct tx *tx, size_t *size, uint8_t kind, uint8_t flags, uint32_t id, uint32_t argument,
-				    size_t payload)
+static unsigned char *control_frame(struct tx *tx, size_t *size, uint8_t kind, uint8_t flags, uint32_t id,
+				    uint32_t argument, size_t payload)
 {
 	unsigned char *frame = tx->control + *size;
 	size_t whole = FRAME_HEADER + payload + frame_padding(payload);
@@ -35,10 +36,13 @@ static bool control_credit(struct tx *tx, size_t *size, uint8_t flags, uint32_t 
 /* rx compares what is used with this: it must be there before the frame that tells the peer. */
 static void granted(_Atomic uint64_t *counter, uint32_t more)
 {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_release);
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
+			      memory_order_release);
 }
 
-/* Of the channel and nothing else. They come first but for one OPEN: there is room. */
+/* Of the channel and nothing else: at most so many bytes, for which there is room. */
+enum { CHANNEL_FRAMES = 5 * FRAME_HEADER + FRAME_CREDIT_BODY };
+
 static void control_channel(struct tx *tx, size_t *size)
 {
 	if (control_shared_due(tx)) {
@@ -79,7 +83,10 @@ static bool control_inlet_credit(struct tx *tx, size_t *size, struct inlet *inle
 	return true;
 }
 
-/* What an inlet owes; it stays in the list while it must wait for the buffer: no call is reset before it has been made. False: no room. */
+/*
+ * What an inlet owes; it stays in the list while it must wait for the buffer: no call is reset
+ * before it has been made. False: no room.
+ */
 static bool control_inlet(struct tx *tx, size_t *size, struct inlet *inlet)
 {
 	uint32_t id = inlet->replies ? 0 : inlet->id, call = inlet->replies ? inlet->id : 0;
@@ -140,7 +147,10 @@ static bool control_close(struct tx *tx, size_t *size, struct outlet *outlet)
 	return true;
 }
 
-/* What an outlet owes; it stays in the list while the rest must wait for the buffer. False: no room. */
+/*
+ * What an outlet owes; it stays in the list while the rest must wait for the buffer. False: no
+ * room.
+ */
 static bool control_outlet(struct tx *tx, size_t *size, struct outlet *outlet)
 {
 	if (outlet->open_due && !control_open(tx, size, outlet))
@@ -163,24 +173,34 @@ size_t control_make(struct tx *tx, const struct tx_own *own)
 {
 	size_t size = 0;
 	struct list *link, *next;
+	bool settles;
 
 	if (tx->goodbye_sent)
 		return 0;
 	if (own && own->outlet->open_due)
 		control_open(tx, &size, own->outlet);
-	control_channel(tx, &size);
+	settles = tx->due_attachments && control_shared_due(tx);
+	if (settles)
+		list_splice(&tx->due_inlets, &tx->late_inlets);
+	else
+		control_channel(tx, &size);
 	for (link = tx->due_inlets.next; link != &tx->due_inlets; link = next) {
 		next = link->next;
 		if (!control_inlet(tx, &size, list_entry(link, struct inlet, due)))
 			return size;
+	}
+	if (settles) {
+		if (TX_CONTROL - size < CHANNEL_FRAMES)
+			return size;
+		control_channel(tx, &size);
 	}
 	for (link = tx->due_outlets.next; link != &tx->due_outlets; link = next) {
 		next = link->next;
 		if (!control_outlet(tx, &size, list_entry(link, struct outlet, due)))
 			return size;
 	}
-	if (tx->goodbye_due && !tx->n_busy && list_empty(&tx->due_outlets) && !outgoing_left(tx->drain) && !tx->fill->size &&
-	    control_frame(tx, &size, FRAME_GOODBYE, 0, 0, 0, 0))
+	if (tx->goodbye_due && !tx->n_busy && list_empty(&tx->due_outlets) && !outgoing_left(tx->drain) &&
+	    !tx->fill->size && control_frame(tx, &size, FRAME_GOODBYE, 0, 0, 0, 0))
 		tx->goodbye_sent = true;
 	/* Names and ids that have become free: their OPEN goes with the next batch. */
 	tx_assign(tx);

@@ -2,17 +2,20 @@
 /*
  * Credit: whether a message may be sent, who waits until it may, and who goes on when credit comes.
  *
- * A message is charged to its topic, and to what all topics share: the pool, for the bytes that its topic's window has no
- * room for, and the channel's attachments. Topics that nobody drains must not take what the others need. So three quarters
- * of each share are kept for topics that hold little of it, at most 3/64: sixteen topics that are never drained leave as
- * much to the next one. The last quarter is anybody's. A message that is larger than that goes when nobody holds anything,
+ * A message is charged to its topic, and to what all topics share: the pool, for the bytes that its
+ * topic's window has no room for, and the channel's attachments. Topics that nobody drains must not
+ * take what the others need. So three quarters of each share are kept for topics that hold little
+ * of it, at most 3/64: sixteen topics that are never drained leave as much to the next one. The
+ * last quarter is anybody's. A message that is larger than that goes when nobody holds anything,
  * and until it has been taken the others have only what it leaves.
  *
- * Those who wait stand in one line, in the order in which they came. Whoever waits for the quarter that is anybody's, and
- * whose topic holds nothing, keeps its turn, so that smaller messages do not keep a large one waiting for ever. Whoever
- * waits for its own topic, or for others to take what its topic sent, holds up nobody.
+ * Those who wait stand in one line, in the order in which they came. Whoever waits for the quarter
+ * that is anybody's, and whose topic holds nothing, keeps its turn, so that smaller messages do not
+ * keep a large one waiting for ever. Whoever waits for its own topic, or for others to take what
+ * its topic sent, holds up nobody.
  *
- * Only those who can go on are woken. What they are about to take is reserved for them until they have looked.
+ * Only those who can go on are woken. What they are about to take is reserved for
+ * them until they have looked.
  */
 #include <base/sys.h>
 #include <errno.h>
@@ -20,7 +23,10 @@
 #include <wire/breach.h>
 
 enum {
-	/* Of 64 parts of a share so many are kept for topics that hold little of it, and so many are little. */
+	/*
+	 * Of 64 parts of a share so many are kept for topics that hold little of
+	 * it, and so many are little.
+	 */
 	PARTS = 64,
 	KEPT = 48,
 	LITTLE = KEPT / 16,
@@ -39,8 +45,10 @@ struct before {
 int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_t n_fds)
 {
 	const struct limits *peer = &tx->peer, *window = outlet->kind == FRAME_REPLY ? &limits_base : peer;
-	bool small = size <= peer->message_bytes && size + MESSAGE_COST <= (size_t)window->topic_bytes + peer->pool_bytes;
-	bool few = n_fds <= FRAME_CARRIED_MAX && n_fds <= peer->message_attachments && n_fds <= window->topic_attachments;
+	bool small =
+	    size <= peer->message_bytes && size + MESSAGE_COST <= (size_t)window->topic_bytes + peer->pool_bytes;
+	bool few =
+	    n_fds <= FRAME_CARRIED_MAX && n_fds <= peer->message_attachments && n_fds <= window->topic_attachments;
 
 	/* Whether attachments are wanted at all only HELLO tells. */
 	if (small && few && (tx->hello_came || !n_fds))
@@ -50,7 +58,7 @@ int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_
 	return small ? -E2BIG : -EMSGSIZE;
 }
 
-/* ---- What is shared --------------------------------------------------------------------------------------------- */
+/* ---- What is shared -------------------------------------------------------------------------- */
 
 static uint64_t held_of(const struct tx_shared *shared)
 {
@@ -68,8 +76,10 @@ static bool is_little(const struct tx_shared *shared, uint64_t n)
 	return n <= 1 || n <= total_of(shared) * LITTLE / PARTS;
 }
 
-/* How much must be free for a topic that holds `held` to take `n`, after others have taken what is reserved for
- * them. */
+/*
+ * How much must be free for a topic that holds `held` to take `n`, after others have taken
+ * what is reserved for them.
+ */
 static uint64_t room_needed(const struct tx_shared *shared, uint64_t held, uint64_t n, uint64_t reserved)
 {
 	if (is_little(shared, held + n) || (!held_of(shared) && !reserved))
@@ -77,7 +87,10 @@ static uint64_t room_needed(const struct tx_shared *shared, uint64_t held, uint6
 	return n + (total_of(shared) * KEPT + PARTS - 1) / PARTS;
 }
 
-/* True if a topic that holds `held` may take `n`, after others have taken what is reserved for them. */
+/*
+ * True if a topic that holds `held` may take `n`, after others have taken what is reserved for
+ * them.
+ */
 static bool shared_lets(const struct tx_shared *shared, uint64_t held, uint64_t n, uint64_t reserved, bool has_turn)
 {
 	uint64_t room = tx_room_of(shared);
@@ -105,7 +118,7 @@ static void credit_let_go(struct tx_shared *shared, uint64_t *held, uint64_t n)
 	shared->held -= n;
 }
 
-/* ---- Who may go ------------------------------------------------------------------------------------------------- */
+/* ---- Who may go ------------------------------------------------------------------------------ */
 
 static uint32_t most_calls(const struct tx *tx)
 {
@@ -124,11 +137,14 @@ static uint64_t overdraft_of(const struct outlet *outlet, size_t size)
 	return cost > left ? cost - left : 0;
 }
 
-/* On one topic messages of several frames and others do not mix, and those of one frame do not keep the larger ones
- * waiting for ever. */
+/*
+ * On one topic messages of several frames and others do not mix, and those of one frame do not keep
+ * the larger ones waiting for ever.
+ */
 static bool topic_lets(const struct outlet *outlet, const struct tx_claim *claim)
 {
-	return outlet->id && bytes_left(outlet) && !outlet->busy && !(claim->large ? outlet->n_sending : outlet->n_large) &&
+	return outlet->id && bytes_left(outlet) && !outlet->busy &&
+	       !(claim->large ? outlet->n_sending : outlet->n_large) &&
 	       outlet->limit_attachments - outlet->used_attachments >= claim->n_fds;
 }
 
@@ -158,8 +174,10 @@ static bool lets_go(const struct tx *tx, struct tx_claim *claim, const struct be
 	return pool && attachments;
 }
 
-/* True if what the claim waits for is attachments of the channel. Then the other side is told, unless it has yet to give
- * what it was asked for last. */
+/*
+ * True if what the claim waits for is attachments of the channel. Then the other side is told,
+ * unless it has yet to give what it was asked for last.
+ */
 static bool want_attachments(struct tx *tx, const struct tx_claim *claim)
 {
 	struct tx_shared *shared = &tx->attachments;
@@ -214,7 +232,7 @@ static bool has_turn(const struct tx *tx, const struct outlet *outlet)
 	return false;
 }
 
-/* ---- Waiting ---------------------------------------------------------------------------------------------------- */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 static void credit_wake(struct tx *tx, struct tx_claim *claim)
 {
@@ -303,7 +321,8 @@ void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim)
 		tx_wake_ready(tx);
 }
 
-void tx_count_waiting(const struct tx *tx, const struct outlet *outlet, uint64_t *ret_for_credit, uint64_t *ret_for_call)
+void tx_count_waiting(const struct tx *tx, const struct outlet *outlet, uint64_t *ret_for_credit,
+		      uint64_t *ret_for_call)
 {
 	struct before before = {0};
 
@@ -317,7 +336,7 @@ void tx_count_waiting(const struct tx *tx, const struct outlet *outlet, uint64_t
 	}
 }
 
-/* ---- Charging --------------------------------------------------------------------------------------------------- */
+/* ---- Charging -------------------------------------------------------------------------------- */
 
 /* Room for one more call: 0 or -ENOMEM. */
 static int room_for_call(struct tx *tx)
@@ -382,8 +401,8 @@ bool tx_has_credit(const struct tx *tx, const struct outlet *outlet, size_t size
 	const struct tx_claim claim = {.size = size};
 	const struct before before = all_before(tx, NULL);
 
-	return topic_lets(outlet, &claim) &&
-	       shared_lets(&tx->pool, outlet->held_pool, overdraft_of(outlet, size), before.pool, !(before.turns & TURN_POOL));
+	return topic_lets(outlet, &claim) && shared_lets(&tx->pool, outlet->held_pool, overdraft_of(outlet, size),
+							 before.pool, !(before.turns & TURN_POOL));
 }
 
 void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds, uint32_t overdraft)
@@ -411,7 +430,7 @@ void tx_forget_held(struct tx *tx, struct outlet *outlet)
 		tx_wake_ready(tx);
 }
 
-/* ---- What the peer says ------------------------------------------------------------------------------------------ */
+/* ---- What the peer says ---------------------------------------------------------------------- */
 
 /* What is refused is not kept: senders go on until the channel's end is known to them. */
 static bool grant(uint64_t *limit, uint64_t used, uint32_t more)
@@ -432,10 +451,14 @@ static const char *grant_outlet(struct tx *tx, struct outlet *outlet, uint32_t b
 	return NULL;
 }
 
-/* The pool's bytes that messages of this outlet took; NULL: whose it was is not said, or not known any more. */
+/*
+ * The pool's bytes that messages of this outlet took; NULL: whose it was is not
+ * said, or not known any more.
+ */
 static const char *grant_shared(struct tx *tx, struct outlet *outlet, uint32_t bytes, uint32_t attachments)
 {
-	if (!grant(&tx->pool.limit, tx->pool.used, bytes) || !grant(&tx->attachments.limit, tx->attachments.used, attachments))
+	if (!grant(&tx->pool.limit, tx->pool.used, bytes) ||
+	    !grant(&tx->attachments.limit, tx->attachments.used, attachments))
 		return BREACH_GRANT;
 	if (outlet)
 		credit_let_go(&tx->pool, &outlet->held_pool, bytes);

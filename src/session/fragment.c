@@ -5,9 +5,12 @@
 #include <session/fragment.h>
 #include <string.h>
 
-/* ---- One message -------------------------------------------------------------------------------------------------------------- */
+/* ---- One message ----------------------------------------------------------------------------- */
 
-/* Puts the next `most` bytes of the payload, or as many as lie in few enough pieces, into the frame. */
+/*
+ * Puts the next `most` bytes of the payload, or as many as lie in few enough pieces, into the
+ * frame.
+ */
 static void take_part(struct tx_message *message, size_t most)
 {
 	struct tx_own *own = &message->own;
@@ -32,7 +35,10 @@ static void take_part(struct tx_message *message, size_t most)
 	}
 }
 
-/* How much of what is left the next frame takes. What ends the message must not be divided, so it is a frame of its own. */
+/*
+ * How much of what is left the next frame takes. What ends the message must not be divided, so
+ * it is a frame of its own.
+ */
 static size_t next_part(const struct tx_message *message, size_t room)
 {
 	if (message->left <= TX_WHOLE)
@@ -99,7 +105,7 @@ void tx_message_frame(struct tx_message *message, bool several)
 	own->batched = own->begun = own->done = own->sent_some = false;
 }
 
-/* ---- Runs ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Runs ------------------------------------------------------------------------------------ */
 
 bool tx_run_fits(const struct tx_run *run, size_t size, size_t n_fds)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages on their way into frames. What the caller gave is borrowed until the message has gone, or was given up.
+ * Messages on their way into frames. What the caller gave is borrowed until the message
+ * has gone, or was given up.
  */
 #ifndef SESSION_FRAGMENT_H
 #define SESSION_FRAGMENT_H

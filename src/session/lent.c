@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credit for attachments of the whole channel, both ways: what this side grants, lends and takes back, and what it gives back itself.
+ * Credit for attachments of the whole channel, both ways: what this side grants, lends and takes
+ * back, and what it gives back itself.
  */
 #include <session/tx.h>
 
@@ -23,9 +24,14 @@ void tx_settled(struct tx *tx, uint32_t attachments)
 
 bool tx_wanted(struct tx *tx, uint32_t until)
 {
+	uint32_t missing;
+
 	tx->want_until = until;
 	tx->eager_until = until + tx->lent / 8;
-	return tx_short_of(tx) > 0;
+	missing = tx_short_of(tx);
+	if (atomic_load_explicit(&tx->wanted, memory_order_relaxed))
+		list_splice(&tx->due_inlets, &tx->late_inlets);
+	return missing > 0;
 }
 
 uint32_t tx_short_of(struct tx *tx)

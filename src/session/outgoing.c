@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The outgoing buffer: frames of messages that are accepted and not yet written, with duplicates of their descriptors. There are two, one
- * being filled while the other is drained.
+ * The outgoing buffer: frames of messages that are accepted and not yet written, with duplicates of
+ * their descriptors. There are two, one being filled while the other is drained.
  */
 #include <session/outgoing.h>
 #include <string.h>
@@ -92,8 +92,10 @@ static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned go
 
 unsigned tx_drop(struct tx *tx, int error, int spent[2 * TX_FDS])
 {
-	/* What the kernel took of a batch that has begun is not known to have arrived: it counts as lost as a whole. Its descriptors are
-	 * spent already. */
+	/*
+	 * What the kernel took of a batch that has begun is not known to have arrived: it counts as
+	 * lost as a whole. Its descriptors are spent already.
+	 */
 	unsigned n = drop_buffer(tx, tx->drain, tx->batch.begun ? tx->batch.run_fds : 0, error, spent);
 
 	n += drop_buffer(tx, tx->fill, 0, error, spent + n);

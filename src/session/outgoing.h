@@ -18,7 +18,10 @@ static inline size_t outgoing_left(const struct tx_buffer *buffer)
 	return buffer->size - buffer->at;
 }
 
-/* Credit for attachments of the whole channel is given back in lots, but at once while the other side is short of it. */
+/*
+ * Credit for attachments of the whole channel is given back in lots, but at once while the
+ * other side is short of it.
+ */
 static inline bool control_shared_due(const struct tx *tx)
 {
 	bool wanted = atomic_load_explicit(&tx->wanted, memory_order_relaxed);
@@ -47,9 +50,15 @@ static inline bool control_due(const struct tx *tx)
 	       !list_empty(&tx->unnamed) || tx->goodbye_due;
 }
 
-/* Writes down what is due, as much as there is room for; the topic of the writer's own frame first. Returns the size. */
+/*
+ * Writes down what is due, as much as there is room for; the topic of the writer's own
+ * frame first. Returns the size.
+ */
 size_t control_make(struct tx *tx, const struct tx_own *own);
-/* The last frame of a request, or of the last reply, is about to go: what answers it may come as soon as it has. */
+/*
+ * The last frame of a request, or of the last reply, is about to go: what answers it
+ * may come as soon as it has.
+ */
 static inline void outgoing_note_last(const struct tx_own *own)
 {
 	if (own->call && own->n_messages)

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The session's receiving half: its memory, and where to read to. How bytes become frames and messages is in rx_parse.c, what all other
- * frames say in rx_control.c.
+ * The session's receiving half: its memory, and where to read to. How bytes become frames and
+ * messages is in rx_parse.c, what all other frames say in rx_control.c.
  */
 #include <base/sys.h>
 #include <errno.h>
 #include <session/rx_parse.h>
 #include <string.h>
 
-/* What is read along behind a payload that is read to its place, when more of the same message follows: a header, and little that must be
- * copied. There is always so much room. */
+/*
+ * What is read along behind a payload that is read to its place, when more of the same message
+ * follows: a header, and little that must be copied. There is always so much room.
+ */
 enum { DIRECT_ALONG = RX_DIRECT_MIN };
 
 int rx_breach(struct rx *rx, const char *rule)
@@ -23,7 +25,7 @@ int rx_out_of_memory(struct rx *rx)
 	return rx->error = -ENOMEM;
 }
 
-/* ---- Beginning and end ---------------------------------------------------------------------------------------------- */
+/* ---- Beginning and end ----------------------------------------------------------------------- */
 
 int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *events, void *owner,
 	    _Atomic uint64_t *granted_pool, _Atomic uint64_t *granted_attachments)
@@ -93,7 +95,7 @@ void rx_end(struct rx *rx)
 	rx->capacity_inlets = 0;
 }
 
-/* ---- Where to read to ------------------------------------------------------------------------------------------------ */
+/* ---- Where to read to ------------------------------------------------------------------------ */
 
 /* A chunk with room at its end; what is unparsed moves to its front. */
 static int rx_make_room(struct rx *rx)
@@ -154,7 +156,7 @@ int rx_offer(struct rx *rx, struct iovec iov[RX_IOV])
 	return n;
 }
 
-/* ---- What is not whole yet ------------------------------------------------------------------------------------------- */
+/* ---- What is not whole yet ------------------------------------------------------------------- */
 
 bool rx_unfinished(const struct rx *rx)
 {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The receiving half of the session: bytes and descriptors in, events out. It parses frames, gives each descriptor to the message that
- * claims it, puts fragments together and judges the peer by every rule of the protocol. It belongs to one thread at a time, the
- * holder of the reading right, and takes no lock, makes no system call and does not look at a clock.
+ * The receiving half of the session: bytes and descriptors in, events out. It parses frames, gives
+ * each descriptor to the message that claims it, puts fragments together and judges the peer by
+ * every rule of the protocol. It belongs to one thread at a time, the holder of the reading right,
+ * and takes no lock, makes no system call and does not look at a clock.
  *
- * Reading goes: rx_offer() says where to read to, rx_took() what came; the events are given before rx_took() returns.
+ * Reading goes: rx_offer() says where to read to, rx_took() what came; the events are given
+ * before rx_took() returns.
  */
 #ifndef SESSION_RX_H
 #define SESSION_RX_H
@@ -14,7 +16,10 @@
 
 enum { RX_IOV = 2, RX_SLOTS = FRAME_CARRIED_MAX };
 
-/* Whom rx tells. Those that return a text may find that the peer broke a rule: the text is the rule. */
+/*
+ * Whom rx tells. Those that return a text may find that the peer broke a rule: the text is the
+ * rule.
+ */
 struct rx_events {
 	/* 0 or -ENOMEM. */
 	int (*hello)(void *owner, const struct hello *hello);
@@ -24,18 +29,33 @@ struct rx_events {
 	void (*messages)(void *owner, struct inlet *inlet, struct message_queue *queue);
 	/* The inlet brings no more. All its messages have been given before. */
 	void (*closed)(void *owner, struct inlet *inlet);
-	/* The message that was begun on an inlet was given up by its sender: its credit is to be returned. */
+	/*
+	 * The message that was begun on an inlet was given up by its sender: its
+	 * credit is to be returned.
+	 */
 	void (*aborted)(void *owner, struct inlet *inlet, const struct beam_message *message);
-	/* A call began: `ret` goes to its message, and is told if that is given up. 0, -EALREADY: the id is in use, or -ENOMEM. */
+	/*
+	 * A call began: `ret` goes to its message, and is told if that is given up. 0, -EALREADY:
+	 * the id is in use, or -ENOMEM.
+	 */
 	int (*called)(void *owner, uint32_t id, struct message_call **ret);
-	/* Where replies to a call of this side's arrive; NULL: there is no such call, or it has not been asked to its end. */
+	/*
+	 * Where replies to a call of this side's arrive; NULL: there is no such call, or it has
+	 * not been asked to its end.
+	 */
 	struct inlet *(*reply)(void *owner, uint32_t id);
 	/* The last reply to a call has come: it ends the queue, and rx has forgotten the inlet. */
 	void (*ended)(void *owner, struct inlet *inlet, struct message_queue *queue);
-	/* Credit for a topic, for the replies to a call, or for all, if both are 0. With `overdraft` the bytes are the
-	 * pool's, and come back from that topic or call. */
-	const char *(*credit)(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft);
-	/* The other side is short of attachments until so many have been granted, modulo 2^32; it gives some back unused. */
+	/*
+	 * Credit for a topic, for the replies to a call, or for all, if both are 0. With
+	 * `overdraft` the bytes are the pool's, and come back from that topic or call.
+	 */
+	const char *(*credit)(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments,
+			      bool overdraft);
+	/*
+	 * The other side is short of attachments until so many have been granted, modulo 2^32;
+	 * it gives some back unused.
+	 */
 	void (*want)(void *owner, uint32_t until);
 	void (*returned)(void *owner, uint32_t attachments);
 	/* The other side asks whether anybody is there, or answers. */
@@ -43,12 +63,17 @@ struct rx_events {
 	/* Of a topic for a reason; of the call `argument` if `id` is 0. */
 	const char *(*reset)(void *owner, uint32_t id, uint32_t argument);
 	void (*goodbye)(void *owner);
-	/* Descriptors were charged to the channel's attachments. Each is the owner's to count as settled, when the program
-	 * has taken it or when it has been closed. */
+	/*
+	 * Descriptors were charged to the channel's attachments. Each is the owner's to count as
+	 * settled, when the program has taken it or when it has been closed.
+	 */
 	void (*charged)(void *owner, size_t n);
 	/* Descriptors that nobody will take: the owner's to close. They were charged, or not. */
 	void (*discard)(void *owner, const int *fds, size_t n, bool charged);
-	/* Attachments that were charged could not be installed by the kernel: they are settled already. */
+	/*
+	 * Attachments that were charged could not be installed by the kernel:
+	 * they are settled already.
+	 */
 	void (*lost)(void *owner, size_t n);
 };
 
@@ -80,19 +105,28 @@ struct rx {
 
 	struct chunk_pool *pool;
 	struct chunk *chunk;
-	/* In the chunk: parsed up to `low`, filled up to `high`; bytes from `fresh` on came with the last read. */
+	/*
+	 * In the chunk: parsed up to `low`, filled up to `high`; bytes from `fresh`
+	 * on came with the last read.
+	 */
 	size_t low, high, fresh;
 	bool views;
 
 	/* A frame whose header has been judged and whose rest is still coming. */
 	bool in_frame;
 	struct frame frame;
-	/* Payload that is read straight into a message: how much is missing, then how much padding follows. */
+	/*
+	 * Payload that is read straight into a message: how much is missing, then
+	 * how much padding follows.
+	 */
 	struct inlet *direct;
 	size_t direct_left, padding_left;
 	bool direct_more;
 
-	/* Descriptors: of the last read, of the one in which the frame at `low` began, and those that frames may claim. */
+	/*
+	 * Descriptors: of the last read, of the one in which the frame at `low` began, and
+	 * those that frames may claim.
+	 */
 	struct rx_pending now, before;
 	int slots[RX_SLOTS];
 	size_t slot_low, slot_high;
@@ -110,14 +144,22 @@ struct rx {
 	int error;
 };
 
-/* Begins; 0 or -ENOMEM. The limits stay. The counters of what was granted to the pool and to all attachments are tx's. */
+/*
+ * Begins; 0 or -ENOMEM. The limits stay. The counters of what was granted to the pool and to
+ * all attachments are tx's.
+ */
 int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *events, void *owner,
 	    _Atomic uint64_t *granted_pool, _Atomic uint64_t *granted_attachments);
 
-/* Nothing more comes: descriptors that no message claims, and messages that are not whole, go to discard(). */
+/*
+ * Nothing more comes: descriptors that no message claims, and messages that are
+ * not whole, go to discard().
+ */
 void rx_finish(struct rx *rx);
 
-/* After rx_finish(): frees everything but what was given to the owner, and what belongs to calls. */
+/*
+ * After rx_finish(): frees everything but what was given to the owner, and what belongs to calls.
+ */
 void rx_end(struct rx *rx);
 
 /* Where to read to: the number of buffers (1 or 2), or -ENOMEM. */
@@ -138,7 +180,10 @@ static inline bool rx_holds_descriptors(const struct rx *rx)
 	return rx->n_holding || rx->slot_low != rx->slot_high || rx->before.n;
 }
 
-/* The number of the frame that is unfinished, or of the next one, to tell whether anything has gone on. */
+/*
+ * The number of the frame that is unfinished, or of the next one, to tell
+ * whether anything has gone on.
+ */
 uint64_t rx_frame_number(const struct rx *rx);
 
 #endif

@@ -88,7 +88,8 @@ int rx_take_credit(struct rx *rx, const unsigned char *body)
 
 	if (!bytes && !attachments)
 		return rx_breach(rx, BREACH_GRANT);
-	if ((rx->frame.id && rx->frame.argument) || (overdraft && (attachments || (!rx->frame.id && !rx->frame.argument))))
+	if ((rx->frame.id && rx->frame.argument) ||
+	    (overdraft && (attachments || (!rx->frame.id && !rx->frame.argument))))
 		return rx_breach(rx, BREACH_UNUSED);
 	if (rx->frame.argument > rx->limits->calls)
 		return rx_breach(rx, BREACH_CALL_ID);
@@ -96,7 +97,9 @@ int rx_take_credit(struct rx *rx, const unsigned char *body)
 	return rule ? rx_breach(rx, rule) : 0;
 }
 
-/* The other side gives credit for attachments back. It can only have what was granted and not used. */
+/*
+ * The other side gives credit for attachments back. It can only have what was granted and not used.
+ */
 int rx_take_return(struct rx *rx)
 {
 	uint32_t n = rx->frame.argument;

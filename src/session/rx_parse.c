@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How bytes become frames, and frames messages. A frame is judged in two steps: its header as soon as it is there (so that a length is
- * never believed and a large payload can be read straight to its place), the rest when it is complete.
+ * How bytes become frames, and frames messages. A frame is judged in two steps: its header as soon
+ * as it is there (so that a length is never believed and a large payload can be read straight to
+ * its place), the rest when it is complete.
  *
- * Whose are the descriptors of a read? Exactly one frame that begins among the bytes of that read carries them. Its header may end
- * in a later read: then the group waits in `before` until the header is whole.
+ * Whose are the descriptors of a read? Exactly one frame that begins among the bytes of that
+ * read carries them. Its header may end in a later read: then the group waits in `before`
+ * until the header is whole.
  */
 #include <errno.h>
 #include <session/rx_parse.h>
 #include <string.h>
 #include <wire/breach.h>
 
-/* ---- Descriptors ------------------------------------------------------------------------------------------------------ */
+/* ---- Descriptors ----------------------------------------------------------------------------- */
 
-/* The frame at `low` has just been decoded: it carries the group that came with its first byte, or nothing. */
+/*
+ * The frame at `low` has just been decoded: it carries the group that came with
+ * its first byte, or nothing.
+ */
 static int take_carried(struct rx *rx)
 {
 	bool now = rx->low >= rx->fresh;
@@ -21,7 +26,9 @@ static int take_carried(struct rx *rx)
 	size_t carried = rx->frame.carried, n_lost = 0;
 
 	if (!carried) {
-		/* A frame of this read may still follow and carry; none that began before it can. */
+		/*
+		 * A frame of this read may still follow and carry; none that began before it can.
+		 */
 		if (!now && group->n)
 			return rx_breach(rx, BREACH_DESCRIPTORS);
 		if (!now)
@@ -50,7 +57,10 @@ static int take_carried(struct rx *rx)
 	return 0;
 }
 
-/* All that could be parsed has been: a group that no frame of its read carries any more is nobody's. */
+/*
+ * All that could be parsed has been: a group that no frame of its read carries any more is
+ * nobody's.
+ */
 static int keep_group(struct rx *rx)
 {
 	size_t left = rx->high - rx->low;
@@ -73,7 +83,7 @@ static int keep_group(struct rx *rx)
 	return 0;
 }
 
-/* ---- Data ------------------------------------------------------------------------------------------------------------- */
+/* ---- Data ------------------------------------------------------------------------------------ */
 
 struct data {
 	struct inlet *inlet;
@@ -146,7 +156,10 @@ static int check_first(struct rx *rx, struct data *data, struct reader *payload)
 	return 0;
 }
 
-/* Charges the message's whole cost. What was granted may have grown just now, but never before it was written down. */
+/*
+ * Charges the message's whole cost. What was granted may have grown just now, but never
+ * before it was written down.
+ */
 static int charge(struct rx *rx, const struct data *data)
 {
 	struct inlet *inlet = data->inlet;
@@ -198,7 +211,9 @@ static inline void rx_deliver(struct rx *rx, struct inlet *inlet, struct beam_me
 	}
 }
 
-/* Judges a frame of a message of which at least SIZED's prefix is there, and charges a first one. */
+/*
+ * Judges a frame of a message of which at least SIZED's prefix is there, and charges a first one.
+ */
 static int judge_data(struct rx *rx, struct data *data, const unsigned char *body)
 {
 	const struct frame *frame = &rx->frame;
@@ -256,7 +271,10 @@ static void build(struct rx *rx, struct inlet *inlet, const unsigned char *bytes
 	}
 }
 
-/* A whole message in one frame that is in the chunk: a view, unless too many chunks are held already. */
+/*
+ * A whole message in one frame that is in the chunk: a view, unless too many chunks are held
+ * already.
+ */
 static int take_whole(struct rx *rx, const struct data *data)
 {
 	struct beam_message *message = rx->views ? message_view(rx->chunk, data->part, data->size) : NULL;
@@ -309,7 +327,7 @@ static int take_message(struct rx *rx, const unsigned char *body)
 	return 0;
 }
 
-/* ---- Parsing ------------------------------------------------------------------------------------------------------------ */
+/* ---- Parsing --------------------------------------------------------------------------------- */
 
 /* The header at `low`. */
 static int judge_header(struct rx *rx)
@@ -361,11 +379,15 @@ static int take_frame(struct rx *rx)
 	}
 }
 
-/* A large payload has begun to arrive: what is there is copied, the rest will be read straight to its place. True if so. */
+/*
+ * A large payload has begun to arrive: what is there is copied, the rest will be read straight
+ * to its place. True if so.
+ */
 static bool go_direct(struct rx *rx)
 {
 	const unsigned char *body = rx->chunk->bytes + rx->low + FRAME_HEADER;
-	size_t have = rx->high - rx->low - FRAME_HEADER, prefix = rx->frame.flags & FRAME_SIZED ? FRAME_SIZED_PREFIX : 0;
+	size_t have = rx->high - rx->low - FRAME_HEADER,
+	       prefix = rx->frame.flags & FRAME_SIZED ? FRAME_SIZED_PREFIX : 0;
 	struct data data;
 	size_t part;
 

@@ -8,7 +8,10 @@
 #include <session/rx.h>
 #include <wire/breach.h>
 
-/* Payloads from this size on are read straight into their message when the frame is not complete yet. */
+/*
+ * Payloads from this size on are read straight into their message when the
+ * frame is not complete yet.
+ */
 enum { RX_DIRECT_MIN = 4096 };
 
 /* Nothing more is taken: the other side broke a rule; there is no memory. Both return rx->error. */
@@ -28,7 +31,8 @@ static inline struct inlet *rx_open_inlet(struct rx *rx, uint32_t id)
 	struct inlet *inlet = rx_find_inlet(rx, id);
 
 	/* Closed, and its RESET gone: the id is free. */
-	if (!inlet || (inlet->state == INLET_CLOSED && atomic_load_explicit(&inlet->reset_sent, memory_order_acquire))) {
+	if (!inlet ||
+	    (inlet->state == INLET_CLOSED && atomic_load_explicit(&inlet->reset_sent, memory_order_acquire))) {
 		rx_breach(rx, BREACH_TOPIC_ID);
 		return NULL;
 	}

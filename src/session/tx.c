@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ids, and what is due. Credit is in credit.c; how batches are made is in batch.c, control.c and outgoing.c.
+ * Ids, and what is due. Credit is in credit.c; how batches are made is in batch.c,
+ * control.c and outgoing.c.
  */
 #include <base/annotate.h>
 #include <base/sys.h>
@@ -33,6 +34,7 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	list_init(&tx->claims);
 	list_init(&tx->unnamed);
 	list_init(&tx->due_inlets);
+	list_init(&tx->late_inlets);
 	list_init(&tx->due_outlets);
 	list_init(&tx->unasked);
 	atomic_init(&tx->granted_pool, own->pool_bytes);
@@ -46,7 +48,8 @@ int tx_init(struct tx *tx, const struct limits *own, size_t capacity, const stru
 	tx->capacity_outlets = limits_base.topics;
 	tx->next_id = 1;
 	tx->free_call = 1;
-	tx->control = sys_malloc(TX_CONTROL + 2 * (TX_FDS * (sizeof(struct tx_record) + sizeof(int)) + capacity + 8) + RESERVE);
+	tx->control =
+	    sys_malloc(TX_CONTROL + 2 * (TX_FDS * (sizeof(struct tx_record) + sizeof(int)) + capacity + 8) + RESERVE);
 	tx->outlets = sys_calloc((size_t)tx->capacity_outlets + 1, sizeof(struct outlet *));
 	if (!tx->control || !tx->outlets) {
 		tx_end(tx);
@@ -65,7 +68,7 @@ static void make_due(struct list *list, struct list *link)
 		list_append(list, link);
 }
 
-/* ---- Ids ------------------------------------------------------------------------------------------------------------- */
+/* ---- Ids ------------------------------------------------------------------------------------- */
 
 /* A name is open until its CLOSE goes out. */
 static bool name_taken(const struct tx *tx, const struct outlet *outlet)
@@ -194,7 +197,7 @@ bool tx_close(struct tx *tx, struct outlet *outlet)
 	return false;
 }
 
-/* ---- Calls of this side's --------------------------------------------------------------------------------------------- */
+/* ---- Calls of this side's -------------------------------------------------------------------- */
 
 struct inlet *tx_find_call(struct tx *tx, uint32_t id)
 {
@@ -229,7 +232,7 @@ bool tx_call_undone(struct tx *tx, struct inlet *call)
 	return true;
 }
 
-/* ---- Calls of the other side's ---------------------------------------------------------------------------------------- */
+/* ---- Calls of the other side's --------------------------------------------------------------- */
 
 struct outlet *tx_find_replies(const struct tx *tx, uint32_t id)
 {
@@ -240,7 +243,10 @@ int tx_open_replies(struct tx *tx, struct outlet *outlet, uint32_t id)
 {
 	struct outlet **replies, *before = tx_find_replies(tx, id);
 
-	/* The id of a call is free, as far as the other side can know, as soon as its END is in a batch. */
+	/*
+	 * The id of a call is free, as far as the other side can know, as soon
+	 * as its END is in a batch.
+	 */
 	if (before && !before->close_sent)
 		return -EALREADY;
 	replies = table_grow(tx->replies, &tx->capacity_replies, id, tx->own.calls);
@@ -276,7 +282,10 @@ void tx_reopen(struct tx *tx, struct outlet *outlet)
 	if (!outlet->close_sent)
 		return;
 	if (tx->replies[outlet->id] != outlet) {
-		/* The other side has begun a new call before it can have had this one's END: this one gets none. */
+		/*
+		 * The other side has begun a new call before it can have had this
+		 * one's END: this one gets none.
+		 */
 		outlet->close_wanted = true;
 		make_due(&tx->due_outlets, &outlet->due);
 		return;
@@ -302,7 +311,7 @@ void tx_let_go(struct tx *tx, struct outlet *outlet)
 		tx_release(tx, outlet);
 }
 
-/* ---- What the peer says ------------------------------------------------------------------------------------------------- */
+/* ---- What the peer says ---------------------------------------------------------------------- */
 
 int tx_hello(struct tx *tx, const struct hello *hello)
 {
@@ -324,7 +333,8 @@ int tx_hello(struct tx *tx, const struct hello *hello)
 		if (!outlet)
 			continue;
 		outlet->limit_bytes += peer->topic_bytes - tx->peer.topic_bytes;
-		outlet->limit_attachments = outlet->limit_attachments + peer->topic_attachments - tx->peer.topic_attachments;
+		outlet->limit_attachments =
+		    outlet->limit_attachments + peer->topic_attachments - tx->peer.topic_attachments;
 	}
 	/* Less than the base, too, for nothing that has attachments has gone before. */
 	tx->pool.limit += peer->pool_bytes - tx->peer.pool_bytes;
@@ -367,47 +377,12 @@ const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason)
 	return NULL;
 }
 
-/* ---- Answers -------------------------------------------------------------------------------------------------------------- */
+/* ---- The end of a message -------------------------------------------------------------------- */
 
-void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments, uint32_t pool)
-{
-	if (!bytes && !attachments && !pool)
-		return;
-	if (inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed)) {
-		tx_return_pool(tx, pool);
-		return;
-	}
-	inlet->due_bytes += bytes;
-	inlet->due_attachments += attachments;
-	inlet->due_pool += pool;
-	make_due(&tx->due_inlets, &inlet->due);
-}
-
-void tx_return_withheld(struct tx *tx, struct inlet *inlet)
-{
-	tx_return(tx, inlet, inlet->withheld_bytes, inlet->withheld_attachments, inlet->withheld_pool);
-	inlet->withheld_bytes = inlet->withheld_attachments = inlet->withheld_pool = 0;
-}
-
-void tx_return_pool(struct tx *tx, uint32_t pool)
-{
-	tx->due_pool += pool;
-}
-
-void tx_reset_inlet(struct tx *tx, struct inlet *inlet, enum reset_reason reason)
-{
-	if (inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed))
-		return;
-	inlet->reset_due = true;
-	inlet->reason = reason;
-	tx_return_pool(tx, inlet->due_pool);
-	inlet->due_bytes = inlet->due_attachments = inlet->due_pool = 0;
-	make_due(&tx->due_inlets, &inlet->due);
-}
-
-/* ---- The end of a message ---------------------------------------------------------------------------------------------- */
-
-/* Not of one that the end of the channel has let go of while it was busy: it is freed as soon as its topic is. */
+/*
+ * Not of one that the end of the channel has let go of while it was busy: it is
+ * freed as soon as its topic is.
+ */
 static void make_outlet_due(struct tx *tx, struct outlet *outlet)
 {
 	if (outlet->kind != FRAME_DATA || tx->outlets[outlet->id] == outlet)
@@ -448,7 +423,7 @@ void tx_give_up(struct tx *tx, struct tx_own *own)
 		tx_reopen(tx, own->outlet);
 }
 
-/* ---- The end ------------------------------------------------------------------------------------------------------------------ */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 /* Calls that have not been answered; those whose last reply had not got out of the buffer. */
 static void release_replies(struct tx *tx)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A queue of descriptors that somebody owns who is done with them: fds[first] to fds[end - 1]. Its user has a lock.
+ * A queue of descriptors that somebody owns who is done with them: fds[first] to fds[end
+ * - 1]. Its user has a lock.
  */
 #ifndef SOCKET_FD_QUEUE_H
 #define SOCKET_FD_QUEUE_H

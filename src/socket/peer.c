@@ -14,7 +14,10 @@
 /* More than there can be of either: NGROUPS_MAX, and the labels of any security module. */
 enum { BYTES_MAX = 1 << 20 };
 
-/* Asks for what has no fixed size: its size in bytes. One that does not fit in `size` is -ERANGE or, if none was given, told. */
+/*
+ * Asks for what has no fixed size: its size in bytes. One that does not fit in `size` is -ERANGE
+ * or, if none was given, told.
+ */
 static int socket_ask(int fd, int option, void *ret, size_t size)
 {
 	socklen_t length = (socklen_t)(size < BYTES_MAX ? size : BYTES_MAX);
@@ -41,7 +44,10 @@ int socket_peer_pidfd(int fd)
 
 	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
 		return pidfd;
-	/* Before Linux 6.5 there is no such question; before 6.16 a process that was waited for has none any more. */
+	/*
+	 * Before Linux 6.5 there is no such question; before 6.16 a process that was
+	 * waited for has none any more.
+	 */
 	return errno == ENOPROTOOPT || errno == ESRCH || errno == EINVAL ? -ENODATA : -errno;
 }
 

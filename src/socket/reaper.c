@@ -213,7 +213,8 @@ static void close_independent(const struct closer *closer)
 		reaper_begin_closing();
 		close(fd);
 		pthread_mutex_lock(&lock);
-	} while (++n < TURN && !closer->late && fd_queue_waiting(&reaper.independent) > 0 && coarse_now() - begin < TURN_NS);
+	} while (++n < TURN && !closer->late && fd_queue_waiting(&reaper.independent) > 0 &&
+		 coarse_now() - begin < TURN_NS);
 }
 
 static size_t close_some(const int *fds, size_t n)

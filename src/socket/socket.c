@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Unix sockets. Each fact about the kernel stands where the code rests on it; tests/socket holds them to it. */
+/*
+ * Unix sockets. Each fact about the kernel stands where the code rests on it;
+ * tests/socket holds them to it.
+ */
 #include <base/clock.h>
 #include <base/sys.h>
 #include <errno.h>
@@ -18,12 +21,16 @@
 /* More than any security module's label has. */
 enum { LABEL_MAX = 1024 };
 
-/* Room for every control message that can come with one read, asked for or not; what has no room is lost: descriptors,
- * credentials, a pidfd, a label, the times of a packet (SO_TIMESTAMPING), how much is left to read (SO_INQ). */
+/*
+ * Room for every control message that can come with one read, asked for or not; what has no room is
+ * lost: descriptors, credentials, a pidfd, a label, the times of a packet (SO_TIMESTAMPING), how
+ * much is left to read (SO_INQ).
+ */
 union control_in {
 	struct cmsghdr align;
-	char bytes[CMSG_SPACE(SOCKET_FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int)) +
-		   CMSG_SPACE(LABEL_MAX) + 2 * CMSG_SPACE(3 * sizeof(struct timespec)) + CMSG_SPACE(sizeof(int))];
+	char bytes[CMSG_SPACE(SOCKET_FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)) +
+		   CMSG_SPACE(sizeof(int)) + CMSG_SPACE(LABEL_MAX) + 2 * CMSG_SPACE(3 * sizeof(struct timespec)) +
+		   CMSG_SPACE(sizeof(int))];
 };
 
 union control_out {
@@ -59,8 +66,10 @@ static void group_add(struct fd_group *group, struct cmsghdr *control)
 		int fd;
 
 		memcpy(&fd, CMSG_DATA(control) + i * sizeof fd, sizeof fd);
-		/* Where the kernel has no descriptor it can say why, with -errno: of a pidfd, and with SO_RIGHTS_NOTRUNC of any. A lost
-		 * descriptor keeps its place. */
+		/*
+		 * Where the kernel has no descriptor it can say why, with -errno: of a pidfd, and
+		 * with SO_RIGHTS_NOTRUNC of any. A lost descriptor keeps its place.
+		 */
 		if (control->cmsg_type == SCM_RIGHTS &&
 		    group->n < SOCKET_FDS_MAX) /* GCOVR_EXCL_BR_LINE: a later kernel passes more */
 			group->fds[group->n++] = fd;
@@ -74,7 +83,10 @@ static void group_fill(struct fd_group *group, struct msghdr *message)
 	for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
 		if (control->cmsg_level != SOL_SOCKET)
 			continue;
-		/* A pidfd comes unasked for if whoever made the socket set SO_PASSPIDFD, which is inherited. */
+		/*
+		 * A pidfd comes unasked for if whoever made the socket set
+		 * SO_PASSPIDFD, which is inherited.
+		 */
 		if (control->cmsg_type == SCM_RIGHTS || control->cmsg_type == SCM_PIDFD)
 			group_add(group, control);
 		if (control->cmsg_type == SCM_CREDENTIALS)
@@ -84,9 +96,11 @@ static void group_fill(struct fd_group *group, struct msghdr *message)
 }
 
 /*
- * A stream read stops after a segment with descriptors, but may first merge plain bytes from before it: so the descriptors of a read
- * belong to some byte of it, not always the first. POLLIN may be followed by EAGAIN (an out-of-band byte): hence MSG_DONTWAIT. recvmsg can
- * block all the same if it drops a descriptor whose close does (SO_LINGER, FUSE) for want of a free slot: nothing helps against that.
+ * A stream read stops after a segment with descriptors, but may first merge plain bytes from
+ * before it: so the descriptors of a read belong to some byte of it, not always the first. POLLIN
+ * may be followed by EAGAIN (an out-of-band byte): hence MSG_DONTWAIT. recvmsg can block all the
+ * same if it drops a descriptor whose close does (SO_LINGER, FUSE) for want of a free slot:
+ * nothing helps against that.
  */
 ssize_t socket_read(int fd, const struct iovec *iov, size_t n_iov, struct fd_group *group)
 {
@@ -111,7 +125,10 @@ ssize_t socket_peek(int fd)
 	struct msghdr message = {0};
 	ssize_t n;
 
-	/* MSG_TRUNC: the packet's size, though nothing of it is read. Without room for control messages no descriptor is installed. */
+	/*
+	 * MSG_TRUNC: the packet's size, though nothing of it is read. Without room for control
+	 * messages no descriptor is installed.
+	 */
 	do
 		n = sys_recvmsg(fd, &message, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
 	while (n < 0 && errno == EINTR);
@@ -122,10 +139,11 @@ static void control_set_fds(struct msghdr *message, union control_out *control, 
 {
 	struct cmsghdr *header = &control->align;
 
-	*header =
-	    (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n_fds * sizeof *fds)};
+	*header = (struct cmsghdr){
+	    .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n_fds * sizeof *fds)};
 	memcpy(CMSG_DATA(header), fds, n_fds * sizeof *fds);
-	memset(CMSG_DATA(header) + n_fds * sizeof *fds, 0, CMSG_SPACE(n_fds * sizeof *fds) - CMSG_LEN(n_fds * sizeof *fds));
+	memset(CMSG_DATA(header) + n_fds * sizeof *fds, 0,
+	       CMSG_SPACE(n_fds * sizeof *fds) - CMSG_LEN(n_fds * sizeof *fds));
 	message->msg_control = control;
 	message->msg_controllen = CMSG_SPACE(n_fds * sizeof *fds);
 }
@@ -139,8 +157,8 @@ static bool is_stream(int fd)
 }
 
 /*
- * Descriptors come with the first byte of their sendmsg. n > 0 means that they went, whatever n; EAGAIN and the other errors that none
- * did. Up to SCM_MAX_FD (253) go at once.
+ * Descriptors come with the first byte of their sendmsg. n > 0 means that they went, whatever n;
+ * EAGAIN and the other errors that none did. Up to SCM_MAX_FD (253) go at once.
  */
 ssize_t socket_write(int fd, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds)
 {
@@ -164,13 +182,18 @@ ssize_t socket_write(int fd, const struct iovec *iov, size_t n_iov, const int *f
 
 bool socket_retry_later(int error)
 {
-	/* Descriptors in flight are counted per user, over all processes; nothing tells when there are fewer, or more memory. */
+	/*
+	 * Descriptors in flight are counted per user, over all processes; nothing tells when there
+	 * are fewer, or more memory.
+	 */
 	return error == -ETOOMANYREFS || error == -ENOBUFS || error == -ENOMEM;
 }
 
 bool socket_refused_fd(int error)
 {
-	/* Not open; one that cannot be passed (io_uring); the other end takes none (SO_PASSRIGHTS). */
+	/*
+	 * Not open; one that cannot be passed (io_uring); the other end takes none (SO_PASSRIGHTS).
+	 */
 	return error == -EBADF || error == -EINVAL || error == -EPERM;
 }
 
@@ -225,7 +248,10 @@ int socket_pass_credentials(int fd)
 {
 	int on = 1;
 
-	/* The kernel looks at it when a packet is read, too: one sent before bears (nobody's) credentials as well. */
+	/*
+	 * The kernel looks at it when a packet is read, too: one sent before bears
+	 * (nobody's) credentials as well.
+	 */
 	return sys_setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ? -errno : 0;
 }
 
@@ -242,7 +268,10 @@ void socket_peek_from_start(int fd)
 {
 	int off = -1;
 
-	/* With SO_PEEK_OFF a look begins in the middle of a packet. Kernels that do not know it have nothing to turn off. */
+	/*
+	 * With SO_PEEK_OFF a look begins in the middle of a packet. Kernels that do not know it
+	 * have nothing to turn off.
+	 */
 	sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof off);
 }
 
@@ -294,8 +323,9 @@ static int set_send_timeout(int fd, beam_deadline deadline)
 }
 
 /*
- * With the listener's backlog full a non-blocking connect gives EAGAIN, and poll does not tell when there is room: so a connect that
- * may wait is a blocking one, bounded by SO_SNDTIMEO. One that a signal interrupts has not begun.
+ * With the listener's backlog full a non-blocking connect gives EAGAIN, and poll does not tell when
+ * there is room: so a connect that may wait is a blocking one, bounded by SO_SNDTIMEO. One that a
+ * signal interrupts has not begun.
  */
 static int connect_until(int fd, const struct sockaddr_un *address, socklen_t size, beam_deadline deadline, bool waits)
 {
@@ -310,7 +340,10 @@ static int connect_until(int fd, const struct sockaddr_un *address, socklen_t si
 			break;
 		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
-		/* The limit is counted in the kernel's ticks: it may end a tick early, and signals that come faster would put it off for ever. */
+		/*
+		 * The limit is counted in the kernel's ticks: it may end a tick early, and signals
+		 * that come faster would put it off for ever.
+		 */
 		if (waits ? deadline_passed(deadline) : errno == EAGAIN)
 			return deadline_error(deadline);
 	}
@@ -395,7 +428,10 @@ int socket_duplicate(int fd)
 
 int socket_loss_reason(void)
 {
-	/* recvmsg does not say why; a descriptor that can be made shows that the table was not full. */
+	/*
+	 * recvmsg does not say why; a descriptor that can be made shows that the table was not
+	 * full.
+	 */
 	int probe = sys_eventfd(0, EFD_CLOEXEC);
 
 	if (probe < 0)

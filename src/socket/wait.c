@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting for a socket or a kick. Every wait of the library's for a descriptor is here, but for those of epoll.
+ * Waiting for a socket or a kick. Every wait of the library's for a descriptor is
+ * here, but for those of epoll.
  *
- * ppoll() takes no more entries than RLIMIT_NOFILE allows descriptors, and returns EINVAL otherwise. A program that wants
- * to open nothing more lowers that limit, often to 0, and keeps what it has open. select() is not held to the limit. Its sets
- * are made here, because an fd_set ends at 1,024.
+ * ppoll() takes no more entries than RLIMIT_NOFILE allows descriptors, and returns EINVAL
+ * otherwise. A program that wants to open nothing more lowers that limit, often to 0, and
+ * keeps what it has open. select() is not held to the limit. Its sets are made here,
+ * because an fd_set ends at 1,024.
  */
 #include <base/clock.h>
 #include <base/sys.h>
 #include <socket/socket.h>
 #include <string.h>
 
-/* How often a wait ends for a look at what select() cannot tell: that a socket hangs up that is full and written to. */
+/*
+ * How often a wait ends for a look at what select() cannot tell: that a socket hangs up
+ * that is full and written to.
+ */
 enum { LOOK_MS = 50, WORD_BITS = 8 * sizeof(unsigned long) };
 
 static void put(unsigned long *set, int fd)

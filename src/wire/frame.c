@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The frame header and HELLO, both ways. What a header alone can show to be wrong is found here; what depends on the state of a
- * channel is the session's to judge.
+ * The frame header and HELLO, both ways. What a header alone can show to be wrong is found here;
+ * what depends on the state of a channel is the session's to judge.
  */
 #include <string.h>
 #include <wire/breach.h>
@@ -92,8 +92,8 @@ const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEA
 		return BREACH_PADDING;
 	if ((!kind->id && ret->id) || (!kind->argument && ret->argument) || (!kind->claims && ret->claimed))
 		return BREACH_UNUSED;
-	if (frame_payload(ret) < kind->payload_min + payload_of_flags(ret->flags) || frame_payload(ret) > kind->payload_max ||
-	    ((ret->flags & FRAME_ABORT) && frame_payload(ret)))
+	if (frame_payload(ret) < kind->payload_min + payload_of_flags(ret->flags) ||
+	    frame_payload(ret) > kind->payload_max || ((ret->flags & FRAME_ABORT) && frame_payload(ret)))
 		return BREACH_PAYLOAD;
 	if ((word & FRAME_CARRIES) ? !ret->carried || ret->carried > FRAME_CARRIED_MAX || !kind->carrier : ret->carried)
 		return BREACH_CARRIER;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames of the channel protocol (docs/protocol.md): their numbers, their header, HELLO. Bytes in, fields out, and back; no state
- * and no system call.
+ * Frames of the channel protocol (docs/protocol.md): their numbers, their header, HELLO. Bytes in,
+ * fields out, and back; no state and no system call.
  */
 #ifndef WIRE_FRAME_H
 #define WIRE_FRAME_H
@@ -88,10 +88,16 @@ static inline size_t frame_payload(const struct frame *frame)
 	return frame_body(frame) - frame->padding;
 }
 
-/* Decodes FRAME_HEADER bytes. NULL, or the rule that they break (breach.h); checks what a header alone can show. */
+/*
+ * Decodes FRAME_HEADER bytes. NULL, or the rule that they break (breach.h); checks
+ * what a header alone can show.
+ */
 const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEADER]);
 
-/* Encodes the header of a frame with `payload` bytes; the padding follows from it. Returns the whole frame's size. */
+/*
+ * Encodes the header of a frame with `payload` bytes; the padding follows from it.
+ * Returns the whole frame's size.
+ */
 size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id,
 		    uint32_t argument, size_t payload);
 
@@ -108,10 +114,14 @@ static inline size_t frame_padding(size_t payload)
 
 /* What a side accepts, in the order of HELLO. */
 struct limits {
-	uint32_t topics, calls, message_bytes, message_attachments, topic_bytes, topic_attachments, pool_bytes, attachments;
+	uint32_t topics, calls, message_bytes, message_attachments, topic_bytes, topic_attachments, pool_bytes,
+	    attachments;
 };
 
-/* What holds until HELLO has come. No HELLO goes below it, but for the three numbers of attachments. */
+/*
+ * What holds until HELLO has come. No HELLO goes below it, but for the three numbers of
+ * attachments.
+ */
 extern const struct limits limits_base;
 
 struct hello {
@@ -120,8 +130,10 @@ struct hello {
 	struct limits limits;
 };
 
-/* What a side says of itself in HELLO: the attachments that it grants to the channel are wanted back when they are not in
- * use; it answers PING. */
+/*
+ * What a side says of itself in HELLO: the attachments that it grants to the channel are wanted
+ * back when they are not in use; it answers PING.
+ */
 enum { FEATURE_LENDS = 2, FEATURE_ANSWERS = 4 };
 
 enum { PROTOCOL_VERSION = 1, HELLO_PAYLOAD = 44, HELLO_PAYLOAD_MAX = 256, HELLO_FRAME = 64 };

@@ -15,7 +15,10 @@ static bool none(void *volatile memory)
 
 static void test_memory_that_there_is_not_is_null_with_and_without_a_fault(void)
 {
-	/* Not known to the compiler, which would warn. A quarter of 32 bits may be had; Valgrind minds what looks negative. */
+	/*
+	 * Not known to the compiler, which would warn. A quarter of 32 bits may be had; Valgrind
+	 * minds what looks negative.
+	 */
 	volatile size_t size = sizeof(size_t) == 8 ? SIZE_MAX / 4 : SIZE_MAX / 4 * 3;
 
 	if (under_sanitizer())
@@ -44,7 +47,7 @@ static void test_aligned_memory_may_be_of_any_size(void)
 	}
 }
 
-/* ---- Descriptors ------------------------------------------------------------------------------------------------------ */
+/* ---- Descriptors ----------------------------------------------------------------------------- */
 
 static int make_socket(void)
 {

@@ -30,7 +30,10 @@ static void test_every_thread_runs_once_and_is_joined(void)
 	int before;
 	atomic_uint n = 0;
 
-	/* A sanitizer may start a thread of its own with the first of ours. What has been joined may be seen for a moment still. */
+	/*
+	 * A sanitizer may start a thread of its own with the first of ours. What has been joined
+	 * may be seen for a moment still.
+	 */
 	require_int(thread_start(count, &n, "beam-test"), 0);
 	check(thread_end_all(BEAM_FOREVER));
 	before = threads_here();
@@ -118,7 +121,8 @@ static void test_a_thread_does_not_inherit_that_its_own_faults_are_blocked(void)
 	require_int(thread_start(look, &seen, "beam-test"), 0);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	check(thread_end_all(BEAM_FOREVER));
-	check(!sigismember(&seen.mask, SIGSEGV) && !sigismember(&seen.mask, SIGSYS) && sigismember(&seen.mask, SIGTERM));
+	check(!sigismember(&seen.mask, SIGSEGV) && !sigismember(&seen.mask, SIGSYS) &&
+	      sigismember(&seen.mask, SIGTERM));
 }
 
 static void test_a_thread_that_cannot_start_leaves_its_creators_signals_as_they_were(void)
@@ -222,7 +226,10 @@ struct cancelled {
 	atomic_bool waiting, told, passed;
 };
 
-/* Not inlined: of a frame that cancellation unwinds the address sanitizer of gcc 12 forgets to clear the bounds. */
+/*
+ * Not inlined: of a frame that cancellation unwinds the address sanitizer of gcc 12
+ * forgets to clear the bounds.
+ */
 __attribute__((noinline)) static void outlive_a_cancellation(struct cancelled *cancelled)
 {
 	WITHOUT_CANCELLATION;

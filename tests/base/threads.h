@@ -26,7 +26,10 @@ static inline void count(void *argument)
 	atomic_fetch_add(n, 1);
 }
 
-/* Threads that end when they are told, and linger then until they are let go: so they cannot be joined yet. */
+/*
+ * Threads that end when they are told, and linger then until they are let go: so
+ * they cannot be joined yet.
+ */
 struct lingering {
 	sem_t end, go;
 	atomic_bool leaving, ended;

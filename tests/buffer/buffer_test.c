@@ -17,7 +17,7 @@ static int next_fd(void)
 	return fd;
 }
 
-/* ---- Made and filled ------------------------------------------------------------------------------------------------------------ */
+/* ---- Made and filled ------------------------------------------------------------------------- */
 
 static void test_a_buffer_is_zero_and_all_its_memory_is_there(void)
 {
@@ -85,7 +85,7 @@ static void test_a_buffer_is_as_large_as_a_file_may_be_and_no_larger(void)
 	beam_buffer_free(buffer);
 }
 
-/* ---- Sealed ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- Sealed ---------------------------------------------------------------------------------- */
 
 static void test_a_sealed_buffer_stays_where_it_is_and_nobody_can_change_it(void)
 {
@@ -178,7 +178,7 @@ static void test_a_sealed_buffer_is_read_and_sent_by_many_threads(void)
 	beam_buffer_free(buffer);
 }
 
-/* ---- Taken ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Taken ----------------------------------------------------------------------------------- */
 
 static void test_what_is_taken_is_the_same_memory_read_only(void)
 {

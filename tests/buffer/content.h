@@ -35,7 +35,10 @@ static inline void free_message(beam_message *message)
 	check(reaper_drain(BEAM_FOREVER));
 }
 
-/* How many mappings of buffers there are; `permissions`, if not NULL, takes those of the last, as in "r--p". */
+/*
+ * How many mappings of buffers there are; `permissions`, if not NULL, takes those
+ * of the last, as in "r--p".
+ */
 static inline size_t count_mappings(char permissions[8])
 {
 	FILE *maps = fopen("/proc/self/maps", "re");

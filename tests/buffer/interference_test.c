@@ -5,7 +5,7 @@
 #include <harness/fault.h>
 #include <kernel/raw.h>
 
-/* ---- Cancellation ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Cancellation ---------------------------------------------------------------------------- */
 
 struct cancelled {
 	beam_message *message;
@@ -44,7 +44,7 @@ static void test_a_thread_that_is_cancelled_leaves_no_buffer_behind(void)
 	free_message(cancelled.message);
 }
 
-/* ---- Fork ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Fork ------------------------------------------------------------------------------------ */
 
 struct inherited {
 	beam_buffer *filled, *sealed;
@@ -102,7 +102,7 @@ static void test_a_child_keeps_no_buffer_from_being_sealed_and_has_only_what_was
 	close(inherited.go[1]);
 }
 
-/* ---- Faults ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- Faults ---------------------------------------------------------------------------------- */
 
 /* The rest of a life; what was filled in stays. */
 static void seal_and_pass(beam_buffer *buffer)
@@ -147,7 +147,10 @@ static void live(void)
 		beam_buffer_free(buffer);
 	}
 	check(reaper_drain(BEAM_FOREVER));
-	/* To Valgrind a thread that is there at the end of one run and not of another looks like lost memory. */
+	/*
+	 * To Valgrind a thread that is there at the end of one run and not of
+	 * another looks like lost memory.
+	 */
 	if (under_valgrind())
 		check(thread_end_all(BEAM_FOREVER));
 	check_int(count_mappings(NULL), 0);

@@ -4,7 +4,7 @@
 
 static const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
 
-/* ---- What else ends leading ------------------------------------------------------------------------------------------------------ */
+/* ---- What else ends leading ------------------------------------------------------------------ */
 
 static void test_a_reset_here_reaches_the_one_who_leads(void)
 {
@@ -149,7 +149,7 @@ static void test_an_idle_channel_lets_go_of_its_memory(void)
 	}
 }
 
-/* ---- Options ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- Options --------------------------------------------------------------------------------- */
 
 static void test_a_dedicated_reader_is_the_only_one(void)
 {

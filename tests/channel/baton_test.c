@@ -2,7 +2,7 @@
 /* The reading right: who reads, who stands by, and that nothing is left lying. */
 #include <channel/scene.h>
 
-/* ---- Leading ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Leading --------------------------------------------------------------------------------- */
 
 static void test_who_waits_leads_and_who_leaves_lets_the_thread_watch_again(void)
 {
@@ -27,7 +27,10 @@ static void test_a_look_with_a_deadline_that_has_passed_finds_what_is_in_the_soc
 
 		make_it_tick();
 		say(0, "here");
-		/* Nobody else reads it before the next tick, at which the channel's thread may just be doing so. */
+		/*
+		 * Nobody else reads it before the next tick, at which the channel's
+		 * thread may just be doing so.
+		 */
 		do
 			r = beam_topic_receive(topics[0], &message, 0, BEAM_NOWAIT);
 		while (r == -EAGAIN && view().taken);
@@ -61,7 +64,10 @@ static void test_one_who_leads_for_long_is_left_alone(void)
 	end();
 }
 
-/* Reading has ended between two ticks, and our own goodbye cannot be written yet: somebody else has the right to. */
+/*
+ * Reading has ended between two ticks, and our own goodbye cannot be written yet:
+ * somebody else has the right to.
+ */
 static bool ends_between_ticks(void)
 {
 	beam_message *message = NULL;
@@ -212,7 +218,7 @@ static void test_half_a_frame_goes_on_with_whoever_reads_next(void)
 	end();
 }
 
-/* ---- All at once ------------------------------------------------------------------------------------------------------------------- */
+/* ---- All at once ----------------------------------------------------------------------------- */
 
 static atomic_uint received;
 

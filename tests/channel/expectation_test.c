@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reading right lies free while others wait, because somebody who has been back quickly is expected: whoever gets the messages reads
- * them, and nobody is left waiting for one who does not come.
+ * The reading right lies free while others wait, because somebody who has been back
+ * quickly is expected: whoever gets the messages reads them, and nobody is left waiting
+ * for one who does not come.
  */
 #include <channel/scene.h>
 

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages with attachments, borrowed and given, at once and from the buffer, while all that can fail fails in turn. */
+/*
+ * Messages with attachments, borrowed and given, at once and from the buffer, while all
+ * that can fail fails in turn.
+ */
 #include <channel/sweep.h>
 #include <scenario/scenarios.h>
 
-/* Every call of a scenario, then what passes, then what lasts. What is attached is open meanwhile. */
+/*
+ * Every call of a scenario, then what passes, then what lasts. What is attached is open meanwhile.
+ */
 static void sweep_attached(void (*scenario)(void))
 {
 	attached_open();
@@ -64,8 +69,9 @@ static void test_attachments_of_large_messages(void)
 }
 
 /*
- * The kernel refuses a descriptor. Once: that message's sender is told, or, of those in the buffer, the frame is not found to be to blame when
- * it is tried alone. Always: those that had been accepted are dropped, counted, and told once.
+ * The kernel refuses a descriptor. Once: that message's sender is told, or, of those in the buffer,
+ * the frame is not found to be to blame when it is tried alone. Always: those that had been
+ * accepted are dropped, counted, and told once.
  */
 static void refuse(void)
 {

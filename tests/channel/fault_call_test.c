@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls while all that can fail fails in turn: whatever is told is documented, what comes is what was sent, and every call comes to an end. */
+/*
+ * Calls while all that can fail fails in turn: whatever is told is documented, what comes is what
+ * was sent, and every call comes to an end.
+ */
 #include <beam/call.h>
 #include <channel/sweep.h>
 #include <scenario/scenarios.h>

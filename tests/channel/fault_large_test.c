@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages of several frames, over a window, over the first limit, over what the socket takes at once, while all that can fail fails in turn. */
+/*
+ * Messages of several frames, over a window, over the first limit, over what the socket takes at
+ * once, while all that can fail fails in turn.
+ */
 #include <channel/sweep.h>
 #include <scenario/scenarios.h>
 

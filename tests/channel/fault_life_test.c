@@ -41,7 +41,10 @@ static void test_an_interrupted_thread_goes_on(void)
 	check(sweep_unnoticed(coming_and_going, FAULT(SYS_WRITE), EINTR) >= at_least(1));
 }
 
-/* The reaper's memory and thread, the watch on the socket, its shutdown: there is another way for each once the channel stands. */
+/*
+ * The reaper's memory and thread, the watch on the socket, its shutdown: there is another way for
+ * each once the channel stands.
+ */
 static void test_what_can_be_done_without_is_not_missed(void)
 {
 	check(sweep_unnoticed(coming_and_going, FAULT(SYS_EPOLL_CTL), ENOMEM) >= at_least(4));

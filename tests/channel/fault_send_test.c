@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Plain messages while all that can fail fails in turn; and what passes by itself, which nobody may notice. */
+/*
+ * Plain messages while all that can fail fails in turn; and what passes by
+ * itself, which nobody may notice.
+ */
 #include <channel/sweep.h>
 #include <scenario/scenarios.h>
 
@@ -30,15 +33,16 @@ static void test_credit_that_comes_back_does_not_notice_what_passes(void)
 
 static void test_a_burst(void)
 {
-	check(sweep_error(a_burst, FAULT_ALL & ~(FAULT(SYS_EPOLL_WAIT) | FAULT(SYS_SENDMSG) | FAULT(SYS_RECVMSG)), 0, true) >=
-	      at_least(25));
+	check(sweep_error(a_burst, FAULT_ALL & ~(FAULT(SYS_EPOLL_WAIT) | FAULT(SYS_SENDMSG) | FAULT(SYS_RECVMSG)), 0,
+			  true) >= at_least(25));
 	check(sweep_passing(a_burst) >= at_least(10));
 }
 
 static void test_two_threads_on_one_topic(void)
 {
 	check(sweep_error(two_threads_on_one_topic,
-			  FAULT_ALL & ~(FAULT(SYS_EPOLL_WAIT) | FAULT(SYS_SENDMSG) | FAULT(SYS_RECVMSG)), 0, true) > 25);
+			  FAULT_ALL & ~(FAULT(SYS_EPOLL_WAIT) | FAULT(SYS_SENDMSG) | FAULT(SYS_RECVMSG)), 0,
+			  true) > 25);
 	check(sweep_passing(two_threads_on_one_topic) >= at_least(10));
 }
 

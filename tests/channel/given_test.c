@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that are given away and have to wait in the buffer: nothing is duplicated, and whatever becomes of the message they are
- * closed once, unless the send fails. The channel has no thread, so that the test says when the buffer is written.
+ * Descriptors that are given away and have to wait in the buffer: nothing is duplicated, and
+ * whatever becomes of the message they are closed once, unless the send fails. The channel has no
+ * thread, so that the test says when the buffer is written.
  */
 #include <beam/call.h>
 #include <beam/event.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages that were accepted and are lost: who is told of it, what can be asked, and that nothing else is touched. The channel has no thread,
- * so that the test says when what stands in the buffer is written.
+ * Messages that were accepted and are lost: who is told of it, what can be asked, and that
+ * nothing else is touched. The channel has no thread, so that the test says when what stands
+ * in the buffer is written.
  */
 #include <beam/call.h>
 #include <beam/event.h>
@@ -75,7 +76,7 @@ static void expect_losses_of_channel(uint64_t messages, int first_error, int las
 	check_int(statistics.messages_lost, messages);
 }
 
-/* ---- Sends -------------------------------------------------------------------------------------------------------- */
+/* ---- Sends ----------------------------------------------------------------------------------- */
 
 static void test_one_send_on_the_topic_is_told_once_and_the_sums_stay(void)
 {
@@ -269,7 +270,7 @@ static void test_after_a_close_of_the_topic_the_loss_comes_first(void)
 	end();
 }
 
-/* ---- Calls and replies ---------------------------------------------------------------------------------------------- */
+/* ---- Calls and replies ----------------------------------------------------------------------- */
 
 static void test_of_a_lost_call_its_caller_is_told_and_no_sender(void)
 {
@@ -342,7 +343,7 @@ static void test_of_a_lost_last_reply_flush_tells(void)
 	end();
 }
 
-/* ---- The channel ---------------------------------------------------------------------------------------------------- */
+/* ---- The channel ----------------------------------------------------------------------------- */
 
 static void test_flush_tells_once_whatever_senders_were_told(void)
 {

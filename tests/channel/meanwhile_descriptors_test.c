@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between two steps of a thread another one takes some of its own: messages with attachments, whose descriptors must be duplicated if they
- * wait in the buffer.
+ * Between two steps of a thread another one takes some of its own: messages with attachments, whose
+ * descriptors must be duplicated if they wait in the buffer.
  */
 #include <channel/scene.h>
 #include <harness/fault.h>
 
-/* The first end of a connection knows the limits of the other one, and has said what it has to say of itself. */
+/*
+ * The first end of a connection knows the limits of the other one, and has said
+ * what it has to say of itself.
+ */
 static void ends_open_settled(struct ends *ends, const struct beam_channel_options *options)
 {
 	ends_open(ends, options);
-	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  0);
 	require_int(beam_channel_flush(ends->channel[0], soon()), 0);
 	check_within(20000, !is_written_to(ends->channel[0]));
 }
 
-/* ---- What the buffer holds ------------------------------------------------------------------------------------------------------------- */
+/* ---- What the buffer holds ------------------------------------------------------------------- */
 
 static pthread_t sender;
 
@@ -74,7 +78,7 @@ static void test_a_run_ends_where_its_descriptors_would_be_too_many(void)
 	ends_close(&ends);
 }
 
-/* ---- Without a free number for a duplicate ------------------------------------------------------------------------------------------ */
+/* ---- Without a free number for a duplicate --------------------------------------------------- */
 
 static void append_with_one_free_number(void *unused)
 {
@@ -83,7 +87,8 @@ static void append_with_one_free_number(void *unused)
 	(void)unused;
 	fault_only(FAULT(SYS_FCNTL));
 	fault_at(2, EMFILE, FAULT_ONCE);
-	check_int(beam_topic_sendv(topics[1], &iov, 1, (int[]){STDIN_FILENO, STDIN_FILENO}, 2, 0, BEAM_NOWAIT), -EMFILE);
+	check_int(beam_topic_sendv(topics[1], &iov, 1, (int[]){STDIN_FILENO, STDIN_FILENO}, 2, 0, BEAM_NOWAIT),
+		  -EMFILE);
 	check(fault_hit());
 	fault_off();
 }
@@ -114,8 +119,8 @@ static void *send_soon(void *argument)
 	struct sending_thread *sending = argument;
 	struct beam_send_item item = {"its own", 7, (int[]){STDIN_FILENO}, 1};
 
-	sending->result =
-	    sending->by_many ? (int)beam_topic_send_many(topics[1], &item, 1, 0, soon()) : send_stdin(1, "its own", soon());
+	sending->result = sending->by_many ? (int)beam_topic_send_many(topics[1], &item, 1, 0, soon())
+					   : send_stdin(1, "its own", soon());
 	return NULL;
 }
 

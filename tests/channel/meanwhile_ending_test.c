@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between two steps of a thread another one takes some of its own, brought about each time by what is run at a call of the first one's: at a
- * channel's end and the process's, in the turns of a loop, and where closing takes long.
+ * Between two steps of a thread another one takes some of its own, brought about each time by what
+ * is run at a call of the first one's: at a channel's end and the process's, in the turns of a
+ * loop, and where closing takes long.
  */
 #include <beam/event.h>
 #include <channel/scene.h>
@@ -12,7 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* ---- The end ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 static void *close_soon(void *ret)
 {
@@ -151,7 +152,7 @@ static void test_a_name_is_not_free_before_its_topic_is_known_to_be_closing(void
 	end();
 }
 
-/* ---- A fork ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- A fork ---------------------------------------------------------------------------------- */
 
 static atomic_int awaited = -1;
 
@@ -167,7 +168,10 @@ static void fork_with_number(int number)
 		syscall(SYS_close, other);
 	}
 	child = fork();
-	/* Killed if all is well: at an end of its own a checker of memory would miss the other threads' blocks. */
+	/*
+	 * Killed if all is well: at an end of its own a checker of memory would miss
+	 * the other threads' blocks.
+	 */
 	if (child == 0) {
 		if (fcntl(number, F_GETFD) >= 0)
 			raise(SIGKILL);
@@ -213,7 +217,7 @@ static void test_a_child_keeps_what_has_got_the_number_of_a_descriptor_that_the_
 	}
 }
 
-/* ---- Without a thread ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Without a thread ------------------------------------------------------------------------ */
 
 /* The other side takes nothing any more, and may still say something. */
 static void begin_deaf(void)
@@ -300,7 +304,7 @@ static void test_a_child_has_no_socket_of_a_channel_that_is_over_while_a_loop_ha
 	end();
 }
 
-/* ---- The end of the process ------------------------------------------------------------------------------------------------------------ */
+/* ---- The end of the process ------------------------------------------------------------------ */
 
 static int leave_what_another_thread_is_about_to_free(void *fd)
 {
@@ -331,7 +335,7 @@ static void test_the_end_leaves_a_channel_to_the_thread_that_frees_it(void)
 	raw_peer_close(&peer);
 }
 
-/* ---- Topics without a name ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Topics without a name ------------------------------------------------------------------- */
 
 enum { NAMED = 64, BEYOND = 2 };
 

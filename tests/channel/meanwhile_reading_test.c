@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between two steps of a thread another one takes some of its own, brought about each time by what is run at a call of the first one's: who
- * reads, and who is told to leave.
+ * Between two steps of a thread another one takes some of its own, brought about each time by what
+ * is run at a call of the first one's: who reads, and who is told to leave.
  */
 #include <channel/scene.h>
 #include <harness/fault.h>
@@ -16,7 +16,7 @@ static bool thread_sleeps(void)
 	return sleeps;
 }
 
-/* ---- The kick ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- The kick -------------------------------------------------------------------------------- */
 
 static void want_a_kick(void *ret)
 {
@@ -136,7 +136,7 @@ static void test_a_kick_for_good_is_not_taken_back_with_another_one(void)
 	end();
 }
 
-/* ---- The reading right ------------------------------------------------------------------------------------------------------------- */
+/* ---- The reading right ----------------------------------------------------------------------- */
 
 struct quiet {
 	pthread_mutex_t lock;
@@ -178,7 +178,10 @@ static void test_returns_that_go_on_being_quick_are_relied_on_sooner(void)
 	end();
 }
 
-/* One leads, and waits on the first topic; the other one waits on the second. Whoever leaves is expected back. */
+/*
+ * One leads, and waits on the first topic; the other one waits on the second.
+ * Whoever leaves is expected back.
+ */
 static void start_two(struct receiver *leader, struct receiver *other, unsigned most)
 {
 	begin_settled(NULL);
@@ -379,7 +382,7 @@ static void test_nobody_steps_down_for_one_who_was_back_for_a_look(void)
 	end();
 }
 
-/* ---- Reading that fails ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Reading that fails ---------------------------------------------------------------------- */
 
 static void read_fails(int error, int told)
 {

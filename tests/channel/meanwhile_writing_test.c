@@ -42,7 +42,10 @@ static void send_what_is_held(void *unused)
 	check_int(send_words(1, "behind it", BEAM_NOWAIT), 0);
 	check_int(send_words(2, "round it", soon()), 0);
 	hold(false);
-	/* What is large is for the buffer only if it must not wait; what may be refused and has several frames, never. */
+	/*
+	 * What is large is for the buffer only if it must not wait; what may be refused and
+	 * has several frames, never.
+	 */
 	check_int(send_bulk(3, PAST_THE_BUFFER, 0, BEAM_NOWAIT), 0);
 	check_int(send_bulk(3, PAST_THE_BUFFER, 0, beam_in_ms(1)), -ETIMEDOUT);
 	check_int(send_bulk(3, 200000, 1, BEAM_NOWAIT), -EAGAIN);
@@ -206,7 +209,10 @@ static void test_who_has_descriptors_waits_behind_those_that_are_too_many(void)
 	end();
 }
 
-/* Without a thread: a message stands in the buffer, begun for all the channel knows, and another of the same topic behind it. */
+/*
+ * Without a thread: a message stands in the buffer, begun for all the channel knows, and another of
+ * the same topic behind it.
+ */
 static void append_two(void *unused)
 {
 	(void)unused;
@@ -343,7 +349,9 @@ static void test_flushing_goes_on_after_what_passes(void)
 	begin_settled(NULL);
 	fault_meanwhile(SYS_SENDMSG, 1, flush_with_obstacles, &flushing);
 	check_int(send_words(0, "writing", soon()), 0);
-	/* Another writer comes first, unless this takes so long that it is tried again meanwhile. */
+	/*
+	 * Another writer comes first, unless this takes so long that it is tried again meanwhile.
+	 */
 	for (struct harness_wait wait = harness_wait_begin(20); !is_put_off() && harness_wait_more(&wait);)
 		;
 	check_int(send_words(2, "first", soon()), 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Payloads in memory that is not there, as of a file that somebody truncates while it is being sent. The sender's channel has no thread of its
- * own, so that nothing but the kernel reads a payload: what the library copies itself raises a signal, as any other access does.
+ * Payloads in memory that is not there, as of a file that somebody truncates while it is being
+ * sent. The sender's channel has no thread of its own, so that nothing but the kernel reads a
+ * payload: what the library copies itself raises a signal, as any other access does.
  */
 #include <channel/scene.h>
 #include <fcntl.h>
@@ -55,7 +56,10 @@ static void close_both(void)
 	unmap_file();
 }
 
-/* The next messages of both topics are these: nothing of another one arrives, and the channel goes on both ways. */
+/*
+ * The next messages of both topics are these: nothing of another one arrives, and the
+ * channel goes on both ways.
+ */
 static void expect_to_go_on(void)
 {
 	check_int(beam_channel_dispatch(ends.channel[0], POLLIN | POLLOUT), 1);
@@ -146,7 +150,8 @@ static void test_a_call_whose_payload_is_not_there_fails_and_the_next_one_is_ans
 		beam_call *call = NULL;
 
 		check_int(beam_call_begin(&call, ends.topic[0], &iov, 1, NULL, 0, 0, soon()), -EFAULT);
-		require_int(beam_call_begin(&call, ends.topic[0], &(struct iovec){payload, 3}, 1, NULL, 0, 0, soon()), 0);
+		require_int(beam_call_begin(&call, ends.topic[0], &(struct iovec){payload, 3}, 1, NULL, 0, 0, soon()),
+			    0);
 		require_int(beam_topic_receive(ends.topic[1], &request, 0, soon()), 1);
 		check_int(beam_message_size(request), 3);
 		check_int(beam_message_reply(request, "yes", 3, 0, soon()), 0);
@@ -166,7 +171,8 @@ static void test_after_a_reply_whose_payload_is_not_there_another_one_can_be_giv
 		beam_message *request = NULL, *reply = NULL;
 		beam_call *call = NULL;
 
-		require_int(beam_call_begin(&call, ends.topic[1], &(struct iovec){payload, 3}, 1, NULL, 0, 0, soon()), 0);
+		require_int(beam_call_begin(&call, ends.topic[1], &(struct iovec){payload, 3}, 1, NULL, 0, 0, soon()),
+			    0);
 		require_int(beam_topic_receive(ends.topic[0], &request, 0, soon()), 1);
 		check_int(beam_message_reply(request, cut(sizes[i], sizes[i] / 2), sizes[i], 0, soon()), -EFAULT);
 		check_int(beam_message_reply(request, "sorry", 5, 0, soon()), 0);
@@ -180,7 +186,7 @@ static void test_after_a_reply_whose_payload_is_not_there_another_one_can_be_giv
 	close_both();
 }
 
-/* ---- Beside the buffer -------------------------------------------------------------------------------------------------- */
+/* ---- Beside the buffer ----------------------------------------------------------------------- */
 
 /* What others have put into the buffer goes in the same write, or before it. */
 static void test_what_stands_in_the_buffer_goes_all_the_same(void)
@@ -214,7 +220,7 @@ static void test_what_stands_in_the_buffer_goes_all_the_same(void)
 	close_both();
 }
 
-/* ---- A message that has begun ------------------------------------------------------------------------------------------- */
+/* ---- A message that has begun ---------------------------------------------------------------- */
 
 struct sender {
 	pthread_t thread;
@@ -230,7 +236,10 @@ static void *send_all(void *argument)
 	return NULL;
 }
 
-/* A thread sends the whole file, and the socket is full before it is done; nobody reads. Returns the other end. */
+/*
+ * A thread sends the whole file, and the socket is full before it is done; nobody
+ * reads. Returns the other end.
+ */
 static int begin_to_send(struct sender *sender, beam_deadline deadline)
 {
 	struct beam_channel_options options = looped();
@@ -294,7 +303,7 @@ static void test_a_deadline_in_the_middle_of_a_message_reads_no_more_of_it(void)
 	close_both();
 }
 
-/* ---- Where it cannot be mended --------------------------------------------------------------------------------------- */
+/* ---- Where it cannot be mended --------------------------------------------------------------- */
 
 /* The program has asked for a buffer in which the last frame of a message has to be divided. */
 static void test_of_a_narrow_socket_the_channel_breaks(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Later kernels can say -errno where they have no descriptor (SO_RIGHTS_NOTRUNC), as they do of a pidfd. This program's own
- * recvmsg() answers as they would.
+ * Later kernels can say -errno where they have no descriptor (SO_RIGHTS_NOTRUNC), as they do of a
+ * pidfd. This program's own recvmsg() answers as they would.
  */
 #include <beam/core.h>
 #include <public/ends.h>
@@ -30,7 +30,8 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	ssize_t n = (ssize_t)syscall(SYS_recvmsg, fd, message, flags);
 
-	for (struct cmsghdr *control = CMSG_FIRSTHDR(message); n >= 0 && control; control = CMSG_NXTHDR(message, control)) {
+	for (struct cmsghdr *control = CMSG_FIRSTHDR(message); n >= 0 && control;
+	     control = CMSG_NXTHDR(message, control)) {
 		if (atomic_load(&loses) && control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_RIGHTS)
 			lose_some(control);
 	}
@@ -65,8 +66,8 @@ static void test_a_descriptor_that_is_an_error_is_a_lost_attachment(void)
 	for (int i = 0; i < TIMES; i++) {
 		beam_message *message = NULL;
 
-		check_int(beam_topic_sendv(ends.topic[0], &(struct iovec){(void *)(uintptr_t) "x", 1}, 1, fds, ATTACHMENTS, 0,
-					   soon()),
+		check_int(beam_topic_sendv(ends.topic[0], &(struct iovec){(void *)(uintptr_t) "x", 1}, 1, fds,
+					   ATTACHMENTS, 0, soon()),
 			  0);
 		require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 		expect_some_lost(message);

@@ -39,7 +39,8 @@ unsigned writers(void)
 	unsigned n = 0;
 
 	pthread_mutex_lock(&channel->link.writer.lock);
-	for (struct list *link = channel->link.writer.waiting.next; link != &channel->link.writer.waiting; link = link->next)
+	for (struct list *link = channel->link.writer.waiting.next; link != &channel->link.writer.waiting;
+	     link = link->next)
 		n++;
 	pthread_mutex_unlock(&channel->link.writer.lock);
 	return n;
@@ -123,7 +124,7 @@ unsigned fill(void)
 	return n;
 }
 
-/* ---- What the right is like ------------------------------------------------------------------------------------------------------ */
+/* ---- What the right is like ------------------------------------------------------------------ */
 
 struct view view(void)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A channel that is looked at from the inside; at the other end is a raw peer, so that what comes, comes when the test says so.
+ * A channel that is looked at from the inside; at the other end is a raw peer, so that what comes,
+ * comes when the test says so.
  */
 #ifndef CHANNEL_SCENE_H
 #define CHANNEL_SCENE_H
@@ -23,9 +24,15 @@ extern beam_topic *topics[TOPICS];
 struct beam_channel_options looped(void);
 
 void begin(const struct beam_channel_options *options);
-/* And all that the channel has to say of itself has been written: whoever writes next does so himself, and is the first. */
+/*
+ * And all that the channel has to say of itself has been written: whoever writes next does so
+ * himself, and is the first.
+ */
 void begin_settled(const struct beam_channel_options *options);
-/* The same with little room in the socket and the buffer, until the peer reads; NULL: the default options. */
+/*
+ * The same with little room in the socket and the buffer, until the peer reads;
+ * NULL: the default options.
+ */
 void begin_narrow(const struct beam_channel_options *options);
 void end(void);
 /* The peer sends a message: it is in the socket when this returns. */
@@ -48,7 +55,10 @@ struct view {
 
 struct view view(void);
 bool is(enum standby mode, bool taken);
-/* From how many quick returns on whoever leaves is expected back, and how many there were, for the rest of a test: however long ago. */
+/*
+ * From how many quick returns on whoever leaves is expected back, and how many there were, for the
+ * rest of a test: however long ago.
+ */
 void rely(unsigned returns, unsigned relied_from);
 unsigned relied_from(void);
 /* Nobody wakes for ten ticks. */
@@ -58,7 +68,10 @@ uint64_t queued(beam_topic *topic);
 void expect_nothing(beam_topic *topic);
 bool is_readable(int fd);
 
-/* How many wait for the writing right, or for room in the buffer; whether somebody writes, or something is left to write. */
+/*
+ * How many wait for the writing right, or for room in the buffer; whether somebody writes, or
+ * something is left to write.
+ */
 unsigned writers(void);
 bool is_written_to(beam_channel *of);
 

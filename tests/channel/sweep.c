@@ -30,7 +30,10 @@ void ledger_settle(void)
 {
 	check_within(20000, !thread_named("beam"));
 	check(reaper_drain(BEAM_FOREVER));
-	/* To Valgrind a thread that is there at the end of one run and not of another looks like lost memory. */
+	/*
+	 * To Valgrind a thread that is there at the end of one run and not of
+	 * another looks like lost memory.
+	 */
 	if (under_valgrind())
 		check(thread_end_all(BEAM_FOREVER));
 }
@@ -45,7 +48,10 @@ static void summon_reaper(void)
 		return;
 	}
 	reaper_close(&fd, 1);
-	/* It has begun, and given back what it was started with: memory that would hide as much of a run's. */
+	/*
+	 * It has begun, and given back what it was started with: memory that
+	 * would hide as much of a run's.
+	 */
 	check(reaper_drain(BEAM_FOREVER));
 }
 
@@ -113,7 +119,10 @@ unsigned long sweep_passing(void (*scenario)(void))
 	    {FAULT(SYS_SENDMSG), ETOOMANYREFS},
 	    {FAULT(SYS_RECVMSG), EINTR},
 	    {FAULT(SYS_RECVMSG), EAGAIN},
-	    /* Said once it does not mean that nothing more is there: a peer closed with something unread. */
+	    /*
+	     * Said once it does not mean that nothing more is there: a peer
+	     * closed with something unread.
+	     */
 	    {FAULT(SYS_RECVMSG), ECONNRESET},
 	    {FAULT(SYS_PPOLL), EINTR},
 	};

@@ -39,7 +39,8 @@ def pattern(size):
 
 
 def default_signals():
-    """Undoes what this process was started with: nohup has SIGHUP ignored, others SIGPIPE, and what is ignored is inherited."""
+    """Undoes what this process was started with: nohup has SIGHUP ignored, others SIGPIPE, and what
+    is ignored is inherited."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -48,7 +49,8 @@ def default_signals():
 class Running:
     """A command that was started; stdout and stderr go to files, so that no pipe can fill up."""
 
-    def __init__(self, case, arguments, stdin=subprocess.DEVNULL, env=None, stdout=None, stderr=None, preexec_fn=None, under=(), **more):
+    def __init__(self, case, arguments, stdin=subprocess.DEVNULL, env=None, stdout=None, stderr=None, preexec_fn=None,
+                 under=(), **more):
         def prepare():
             default_signals()
             if preexec_fn:
@@ -107,7 +109,8 @@ class Case(unittest.TestCase):
         if len(COMMAND) > 1:
             self.skipTest(why)
 
-    def needs_no_tsan(self, why="ThreadSanitizer delivers signals later, and then reports the threads that were not joined"):
+    def needs_no_tsan(self):
+        why = "ThreadSanitizer delivers signals later, and then reports the threads that were not joined"
         with open(COMMAND[-1], "rb") as program:
             if b"libtsan" in program.read():
                 self.skipTest(why)
@@ -144,7 +147,8 @@ class Case(unittest.TestCase):
             time.sleep(0.005)
 
     def connect(self, name):
-        """A connection to the command, which is about to listen there: between bind and listen its socket is there and refuses."""
+        """A connection to the command, which is about to listen there: between bind and listen its
+        socket is there and refuses."""
         connection = socket.socket(socket.AF_UNIX)
         self.addCleanup(connection.close)
         self.until(lambda: connection.connect_ex(self.path(name)) == 0, "a server")
@@ -152,7 +156,8 @@ class Case(unittest.TestCase):
 
     @contextlib.contextmanager
     def server(self, name="peer", **options):
-        """A listening socket of ours, and accept(), which gives a channel of the second implementation."""
+        """A listening socket of ours, and accept(), which gives a channel of the
+        second implementation."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(self.path(name))
         listener.listen(8)
@@ -177,8 +182,9 @@ class Case(unittest.TestCase):
 
     @contextlib.contextmanager
     def client(self, running, address, descriptors):
-        """A channel of the second implementation to a command that listens. Once the command has said how many attachments
-        it takes, it may have no more descriptors than `descriptors`. We keep what it lent us, for then it could lend no more."""
+        """A channel of the second implementation to a command that listens. Once the command has
+        said how many attachments it takes, it may have no more descriptors than `descriptors`. We
+        keep what it lent us, for then it could lend no more."""
         with socket.socket(socket.AF_UNIX) as connection:
             self.until(lambda: connection.connect_ex(address) == 0)
             with w.Channel(connection, give_back=False) as channel:
@@ -200,8 +206,8 @@ class Case(unittest.TestCase):
         self.leave(channel)
 
     def on_terminal(self, *arguments, stream="stdout", **more):
-        """A command with one of its streams on a terminal: (Running, a function that gives what the terminal got when it has ended,
-        or once that has a match of a pattern)."""
+        """A command with one of its streams on a terminal: (Running, a function that gives what the
+        terminal got when it has ended, or once that has a match of a pattern)."""
         master, slave = pty.openpty()
         self.addCleanup(os.close, master)
         running = self.start(*arguments, **{stream: slave}, **more)
@@ -232,5 +238,6 @@ def main():
     unittest.main(argv=sys.argv[:1] + arguments[split + 1:])
 
 
-__all__ = ["COMMAND", "Case", "DEADLINE", "DONE", "ENDED", "ERROR", "FAILED", "HERE", "PATIENCE", "UNREACHABLE", "USAGE", "json", "main",
-           "os", "pattern", "resource", "signal", "socket", "subprocess", "time", "unittest", "w"]
+__all__ = ["COMMAND", "Case", "DEADLINE", "DONE", "ENDED", "ERROR", "FAILED", "HERE", "PATIENCE", "UNREACHABLE",
+           "USAGE", "json", "main", "os", "pattern", "resource", "signal", "socket", "subprocess", "time",
+           "unittest", "w"]

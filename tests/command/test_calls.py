@@ -41,7 +41,8 @@ class Served(Case):
             with open(self.path("f%d" % i), "w") as file:
                 file.write("content %d\n" % i)
         self.shell('i=3; while [ $i -lt 63 ]; do cat /proc/self/fd/$i; i=$((i + 1)); done; ls /proc/$$/fd')
-        reply = self.call("x", *(word for i in range(60) for word in ("--file", "f%d" % i))).stdout.decode().splitlines()
+        run = self.call("x", *(word for i in range(60) for word in ("--file", "f%d" % i)))
+        reply = run.stdout.decode().splitlines()
         self.assertEqual(reply[:60], ["content %d" % i for i in range(60)])
         self.assertEqual(sorted(map(int, reply[60:])), list(range(63)))
 
@@ -59,11 +60,13 @@ class Served(Case):
 
     def test_more_attachments_than_a_server_with_few_descriptors_takes_are_an_error(self):
         self.serve("cat", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
-        self.assertIn("more attachments than the other side accepts", self.call("x", *["--file", "/"] * 25, code=ERROR).stderr)
+        run = self.call("x", *["--file", "/"] * 25, code=ERROR)
+        self.assertIn("more attachments than the other side accepts", run.stderr)
         self.assertEqual(self.call("x").stdout, b"x")
 
     def test_the_process_is_told_of_its_request_by_its_environment(self):
-        self.shell('echo $BEAM_TOPIC $BEAM_ATTACHMENTS $BEAM_PEER_UID $BEAM_PEER_PID', env={"BEAM_TOPIC": "of another request"})
+        self.shell('echo $BEAM_TOPIC $BEAM_ATTACHMENTS $BEAM_PEER_UID $BEAM_PEER_PID',
+                   env={"BEAM_TOPIC": "of another request"})
         run = self.call("x", "--file", "/", "--file", "/dev/null")
         topic, attachments, uid, pid = run.stdout.split()
         self.assertEqual((topic, int(attachments), int(uid)), (b"t", 2, os.getuid()))
@@ -218,14 +221,17 @@ class Callers(Case):
             channel.session.reply(call, b"look", [file.fileno()], end=True)
             self.push(channel)
             self.succeed(caller)
-            self.assertEqual(json.loads(caller.stdout)["attachments"], [{"type": "file", "size": 7, "saved": "saved/1"}])
+            attachments = json.loads(caller.stdout)["attachments"]
+            self.assertEqual(attachments, [{"type": "file", "size": 7, "saved": "saved/1"}])
         with open(self.path("saved/1"), "rb") as file:
             self.assertEqual(file.read(), b"content")
 
     def test_how_a_call_ends_is_an_exit_code(self):
         for end, code, text in (
-                (lambda channel, call: channel.session.reply_error(call, w.DROPPED), FAILED, "t: the other side has not answered"),
-                (lambda channel, call: channel.session.reply_error(call, w.CLOSED), ENDED, "t: the other side refuses this topic"),
+                (lambda channel, call: channel.session.reply_error(call, w.DROPPED), FAILED,
+                 "t: the other side has not answered"),
+                (lambda channel, call: channel.session.reply_error(call, w.CLOSED), ENDED,
+                 "t: the other side refuses this topic"),
                 (lambda channel, call: channel.session.reply_error(call, 256 + 77), FAILED, "t: failed with 77"),
                 (lambda channel, call: channel.session.goodbye(), ENDED, "t: the other side has closed"),
                 (lambda channel, call: channel.sock.shutdown(socket.SHUT_RDWR), ENDED, "t: the other side died")):

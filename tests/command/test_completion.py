@@ -17,9 +17,16 @@ class Completion(Case):
     def complete(self, *words):
         """What is offered for the last of the words after `beam`."""
         # The command is found by the name that was typed, as in a shell; a checker goes along.
-        script = "source %s\nbeam() { %s \"$@\"; }\nCOMP_WORDS=(beam %s)\nCOMP_CWORD=%d\n_beam\nprintf '%%s\\n' \"${COMPREPLY[@]}\"" % (
-            shlex.quote(COMPLETION), " ".join(map(shlex.quote, COMMAND)), " ".join(map(shlex.quote, words)), len(words))
-        run = subprocess.run(["bash", "-c", script], cwd=self.folder, stdout=subprocess.PIPE, check=True, timeout=PATIENCE)
+        script = "\n".join([
+            f"source {shlex.quote(COMPLETION)}",
+            f'beam() {{ {shlex.join(COMMAND)} "$@"; }}',
+            f"COMP_WORDS=(beam {shlex.join(words)})",
+            f"COMP_CWORD={len(words)}",
+            "_beam",
+            r'printf "%s\n" "${COMPREPLY[@]}"',
+        ])
+        run = subprocess.run(["bash", "-c", script], cwd=self.folder, stdout=subprocess.PIPE, check=True,
+                             timeout=PATIENCE)
         return sorted(run.stdout.decode().split())
 
     def options(self, *command):

@@ -12,17 +12,23 @@ class Usage(Case):
         self.needs_no_checker("argp ends the program without freeing what it has allocated")
 
     def test_wrong_usage_is_an_exit_code_of_its_own_and_says_where_help_is(self):
-        for arguments in ([], ["juggle"], ["send"], ["send", "address"], ["send", "a", "t", "m", "more"], ["receive", "a"],
-                          ["receive", "a", "t", "more"], ["send", "a", ""], ["send", "a", "x" * 256], ["connect", "a", "t", ""], ["connect"],
+        for arguments in ([], ["juggle"],
+                          ["send"], ["send", "address"], ["send", "a", "t", "m", "more"], ["receive", "a"],
+                          ["receive", "a", "t", "more"], ["send", "a", ""], ["send", "a", "x" * 256],
+                          ["connect", "a", "t", ""], ["connect"],
                           ["receive", "a", "t", "--count", "0"], ["receive", "a", "t", "--count", "-1"],
                           ["receive", "a", "t", "--count", " -1"], ["receive", "a", "t", "--count", "1x"],
                           ["receive", "a", "t", "--limit", "1K"], ["receive", "a", "t", "--limit", "2G"],
                           ["receive", "a", "t", "--limit", "17179869185G"],
                           ["send", "a", "t", "--deadline", "soon"], ["send", "a", "t", "--deadline", "-1"],
-                          ["send", "a", "t", "--deadline", "nan"], ["send", "a", "t", "--fd", "x"], ["send", "a", "t", "--fd", "-1"],
-                          ["send", "a", "t", "--unknown"], ["send", "a", "t", "m", "--lines"], ["send", "a", "t", "--lines", "--file", "f"],
-                          ["serve", "a", "t"], ["serve", "a", "t", "c", "--processes", "0"], ["serve", "a", "", "c"], ["call", "a"],
-                          ["listen", "a", "--mode", "800"], ["listen", "a", "--mode", "1777"], ["connect", "a", "--user", "nobody at all"],
+                          ["send", "a", "t", "--deadline", "nan"],
+                          ["send", "a", "t", "--fd", "x"], ["send", "a", "t", "--fd", "-1"],
+                          ["send", "a", "t", "--unknown"],
+                          ["send", "a", "t", "m", "--lines"], ["send", "a", "t", "--lines", "--file", "f"],
+                          ["serve", "a", "t"], ["serve", "a", "t", "c", "--processes", "0"], ["serve", "a", "", "c"],
+                          ["call", "a"],
+                          ["listen", "a", "--mode", "800"], ["listen", "a", "--mode", "1777"],
+                          ["connect", "a", "--user", "nobody at all"],
                           ["send", "a", "t"] + ["--fd", "0"] * 254,
                           ["help", "juggle"], ["juggle", "--help"], ["help", "send", "more"], ["-x"]):
             with self.subTest(arguments=arguments[:5]):
@@ -171,7 +177,8 @@ class OtherSide(Case):
     def test_standard_input_that_cannot_be_read_is_an_error_of_its_own(self):
         folder = os.open("/", os.O_RDONLY)
         self.addCleanup(os.close, folder)
-        for arguments in ["send", "peer", "t"], ["send", "peer", "t", "--lines"], ["call", "peer", "t"], ["connect", "peer"]:
+        for arguments in (["send", "peer", "t"], ["send", "peer", "t", "--lines"], ["call", "peer", "t"],
+                          ["connect", "peer"]):
             with self.subTest(arguments=arguments), self.server():
                 run = self.run_beam(*arguments, "--deadline", str(PATIENCE), stdin=folder)
                 self.assertEqual((run.code, run.stderr), (ERROR, "beam: standard input: Is a directory\n"))
@@ -232,7 +239,8 @@ class Signals(Case):
 
     def test_a_signal_that_was_ignored_stays_ignored(self):
         self.needs_no_checker()
-        server = self.start("receive", "--listen", "s", "t", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        server = self.start("receive", "--listen", "s", "t",
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
         self.until(lambda: os.path.exists(self.path("s")))
         server.process.send_signal(signal.SIGINT)
         self.succeed(self.run_beam("send", "s", "t", "m"))

@@ -48,17 +48,20 @@ class Messages(Case):
 
     def test_lines_longer_than_accepted_are_an_error_after_those_before_them(self):
         receiver = self.start("receive", "--listen", "r", "t", "--limit", "1M", "--lines")
-        sender = self.run_beam("send", "--wait", "--lines", "r", "t", data=b"before\n" + b"x" * (1 << 20) + b"x\n" + b"after\n")
+        sender = self.run_beam("send", "--wait", "--lines", "r", "t",
+                               data=b"before\n" + b"x" * (1 << 20) + b"x\n" + b"after\n")
         self.assertEqual(sender.code, ERROR)
         self.assertIn("more than the 1048576 bytes", sender.stderr)
         self.assertEqual(self.succeed(receiver).stdout, b"before\n")
 
     def send_too_long(self, hello_first):
-        """What the command says of a line that is too long, if it comes to the line after the peer's HELLO has come, or before the peer sends it."""
+        """What the command says of a line that is too long, if it comes to the line after the
+        peer's HELLO has come, or before the peer sends it."""
         limits = w.BASE._replace(message_bytes=(1 << 20) + 10, pool_bytes=4 << 20)
         # A line over 1 MiB is sent only once HELLO has come.
         first = b"x" * (limits.message_bytes if hello_first else 10)
-        with self.server(limits=limits, say_hello=False, auto_take=False, give_back=False) as accept, open(self.path("lines"), "w+b") as lines:
+        server = self.server(limits=limits, say_hello=False, auto_take=False, give_back=False)
+        with server as accept, open(self.path("lines"), "w+b") as lines:
             lines.write(first + b"\n" + b"y" * (limits.message_bytes + 1) + b"\n")
             lines.seek(0)
             sender = self.start("send", "--lines", "peer", "log", stdin=lines)
@@ -76,7 +79,8 @@ class Messages(Case):
     def test_too_long_a_line_is_told_alike_whether_hello_has_come_or_not(self):
         for hello_first in (True, False) * 5:
             with self.subTest(hello_first=hello_first):
-                self.assertIn("more than the 1048586 bytes that the other side accepts", self.send_too_long(hello_first))
+                message = self.send_too_long(hello_first)
+                self.assertIn("more than the 1048586 bytes that the other side accepts", message)
 
     def test_a_hundred_thousand_lines_arrive_in_order(self):
         data = b"".join(b"%d\n" % i for i in range(100000))
@@ -124,12 +128,13 @@ class Attachments(Case):
         pipe, pair = os.pipe(), socket.socketpair()
         sources = [memfd, pipe[0], pair[0].fileno()]
         receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--json")
-        self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "look", "--file", "file", "--fd", str(memfd), "--file", ".",
-                                   "--fd", str(pipe[0]), "--fd", str(pair[0].fileno()), "--file", "/dev/null", pass_fds=sources))
+        self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "look", "--file", "file",
+                                   "--fd", str(memfd), "--file", ".", "--fd", str(pipe[0]),
+                                   "--fd", str(pair[0].fileno()), "--file", "/dev/null", pass_fds=sources))
         self.succeed(receiver)
         self.assertEqual(json.loads(receiver.stdout), {"topic": "t", "size": 4, "payload": "look", "attachments": [
-            {"type": "file", "size": 1234}, {"type": "memfd", "size": 77}, {"type": "directory"}, {"type": "pipe"}, {"type": "socket"},
-            {"type": "device"}]})
+            {"type": "file", "size": 1234}, {"type": "memfd", "size": 77}, {"type": "directory"}, {"type": "pipe"},
+            {"type": "socket"}, {"type": "device"}]})
         for fd in (memfd, *pipe):
             os.close(fd)
         for end in pair:
@@ -152,7 +157,8 @@ class Attachments(Case):
         with open(self.path("saved/3"), "wb") as file:
             file.write(b"mine")
         receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--save", "saved")
-        self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", *(word for name in names for word in ("--file", name))))
+        files = [word for name in names for word in ("--file", name)]
+        self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", *files))
         self.succeed(receiver)
         for i, number in enumerate([1, 2] + list(range(4, 62))):
             with open(self.path("saved/%d" % number), "rb") as file:
@@ -166,7 +172,8 @@ class Attachments(Case):
             file.write(b"0123456789")
             file.seek(4)
             receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--save", "saved")
-            self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "--fd", str(file.fileno()), pass_fds=[file.fileno()]))
+            self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "--fd", str(file.fileno()),
+                                       pass_fds=[file.fileno()]))
             self.succeed(receiver)
             self.assertEqual(os.lseek(file.fileno(), 0, os.SEEK_CUR), 4)
         with open(self.path("saved/1"), "rb") as file:
@@ -189,26 +196,30 @@ class Attachments(Case):
         receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--save", b"saved\xff", "--json")
         self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "--file", os.path.abspath(__file__)))
         self.succeed(receiver)
-        self.assertEqual(base64.b64decode(json.loads(receiver.stdout)["attachments"][0]["saved_base64"]), b"saved\xff/1")
+        attachment = json.loads(receiver.stdout)["attachments"][0]
+        self.assertEqual(base64.b64decode(attachment["saved_base64"]), b"saved\xff/1")
 
     def test_a_pipe_that_never_ends_costs_the_deadline_and_leaves_no_half_file(self):
         reading, writing = os.pipe()
         os.write(writing, b"half")
         receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--save", "saved", "--deadline", "1")
-        self.run_beam("send", "--wait", "--deadline", "1", "@" + self.folder, "t", "--fd", str(reading), pass_fds=[reading])
+        self.run_beam("send", "--wait", "--deadline", "1", "@" + self.folder, "t", "--fd", str(reading),
+                      pass_fds=[reading])
         self.succeed(receiver, DEADLINE)
         self.assertEqual(os.listdir(self.path("saved")), [])
         os.close(reading)
         os.close(writing)
 
     def half_saved(self, *options, arguments=("receive", "--listen"), **more):
-        """A receiver that has saved the first four bytes of a pipe, which goes on: (it, the pipe's writer)."""
+        """A receiver that has saved the first four bytes of a pipe, which goes on:
+        (it, the pipe's writer)."""
         reading, writing = os.pipe()
         writing = os.fdopen(writing, "wb", 0)
         self.addCleanup(writing.close)
         writing.write(b"half")
         receiver = self.start(*arguments, "s", "t", "--save", "saved", *options, **more)
-        self.start("send", "--listen" if "--wait" in arguments else "--wait", "s", "t", "--fd", str(reading), pass_fds=[reading])
+        how = "--listen" if "--wait" in arguments else "--wait"
+        self.start("send", how, "s", "t", "--fd", str(reading), pass_fds=[reading])
         os.close(reading)
         self.until(lambda: self.saved_sizes() == [4], "the first half")
         return receiver, writing
@@ -233,7 +244,8 @@ class Attachments(Case):
         self.needs_no_checker()
         self.needs_no_tsan()
         for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1:
-            for arguments in ["receive", "--listen"], ["receive", "--wait"], ["connect", "--wait"], ["listen", "--keep"]:
+            for arguments in (["receive", "--listen"], ["receive", "--wait"], ["connect", "--wait"],
+                              ["listen", "--keep"]):
                 with self.subTest(number=number, arguments=arguments):
                     receiver, _ = self.half_saved(arguments=arguments,
                                                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
@@ -248,13 +260,15 @@ class Attachments(Case):
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19)))
         self.succeed(self.run_beam("send", "--wait", "s", "t", "--file", "large"))
         self.succeed(receiver, ERROR)
-        self.assertEqual(json.loads(receiver.stdout)["attachments"], [{"type": "file", "size": 1 << 20, "error": "File too large"}])
+        attachments = json.loads(receiver.stdout)["attachments"]
+        self.assertEqual(attachments, [{"type": "file", "size": 1 << 20, "error": "File too large"}])
         self.assertEqual(os.listdir(self.path("saved")), [])
 
     def test_what_can_not_be_saved_is_told_and_is_an_exit_code(self):
         writable = os.open(self.path("w"), os.O_WRONLY | os.O_CREAT)
         receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--save", "saved", "--json")
-        self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "--file", "/", "--fd", str(writable), pass_fds=[writable]))
+        self.succeed(self.run_beam("send", "--wait", "@" + self.folder, "t", "--file", "/", "--fd", str(writable),
+                                   pass_fds=[writable]))
         os.close(writable)
         self.succeed(receiver, ERROR)
         self.assertEqual([a["error"] for a in json.loads(receiver.stdout)["attachments"]],

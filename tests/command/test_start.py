@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the command is started with: standard descriptors, signals that are ignored or blocked, and process 1 of a container."""
+"""What the command is started with: standard descriptors, signals that are ignored or blocked, and
+process 1 of a container."""
 
 import contextlib
 import fcntl
@@ -66,7 +67,8 @@ class StandardDescriptors(Case):
     def test_a_server_without_standard_descriptors_serves(self):
         for choice in CHOICES:
             with self.subTest(closed=choice):
-                server = self.start("serve", "s", "t", "--", "sh", "-c", "cat; ls /proc/$$/fd", preexec_fn=without(choice))
+                server = self.start("serve", "s", "t", "--", "sh", "-c", "cat; ls /proc/$$/fd",
+                                    preexec_fn=without(choice))
                 run = self.succeed(self.run_beam("call", "--wait", "s", "t", "-", "--file", "/", data=b"hello\n"))
                 self.assertEqual(run.stdout, b"hello\n0\n1\n2\n3\n")
                 server.kill()
@@ -201,7 +203,8 @@ class Inherited(Case):
         self.needs_no_checker()
         for name in "HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "XCPU", "VTALRM", "PROF", "IO", "PWR":
             number = getattr(signal, "SIG" + name)
-            server = self.start("listen", "--keep", "s", "t", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+            server = self.start("listen", "--keep", "s", "t",
+                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
             self.until(lambda: os.path.exists(self.path("s")))
             server.process.send_signal(number)
             self.succeed(server, -number)
@@ -219,7 +222,8 @@ class Inherited(Case):
 
 
 class Process1(Case):
-    """The command as process 1 of a pid namespace, as in a container, with its processes as they are seen from outside."""
+    """The command as process 1 of a pid namespace, as in a container, with its processes as they
+    are seen from outside."""
 
     UNSHARE = ["unshare", "--pid", "--fork", "--kill-child"]
 
@@ -262,8 +266,8 @@ class Process1(Case):
         def is_there():
             return os.path.exists(self.path("s"))
         for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT:
-            for arguments in (["serve", "s", "t", "--", "cat"], ["listen", "s"], ["listen", "--keep", "s"], ["receive", "--listen", "s", "t"],
-                              ["send", "--listen", "s", "t", "m"]):
+            for arguments in (["serve", "s", "t", "--", "cat"], ["listen", "s"], ["listen", "--keep", "s"],
+                              ["receive", "--listen", "s", "t"], ["send", "--listen", "s", "t", "m"]):
                 with self.subTest(number=number, arguments=arguments):
                     running = self.ends(number, *arguments, ready=is_there)
                     self.assertEqual((running.stderr, os.listdir(self.folder)), ("", []))
@@ -271,7 +275,8 @@ class Process1(Case):
     def test_a_signal_ends_process_1_that_is_a_client(self):
         with self.server() as accept:
             for arguments in ["receive", "peer", "t"], ["connect", "peer"], ["call", "peer", "t", "x"]:
-                self.ends(signal.SIGTERM, *arguments, ready=lambda: accept().run(lambda c: c.session.hello, PATIENCE) or True)
+                self.ends(signal.SIGTERM, *arguments,
+                          ready=lambda: accept().run(lambda c: c.session.hello, PATIENCE) or True)
         self.ends(signal.SIGTERM, "send", "--wait", "none", "t", "m")
 
     def test_process_1_ends_with_the_commands_exit_code(self):

@@ -44,10 +44,12 @@ class Quoting(Case):
         self.assertEqual(self.show(text), b"log: " + text + b"\n")
 
     def test_what_turns_text_round_is_quoted(self):
-        self.assertEqual(self.show("a\u202eb\u2066c\u2026".encode()), rb"log: a\xe2\x80\xaeb\xe2\x81\xa6c" + "\u2026\n".encode())
+        self.assertEqual(self.show("a\u202eb\u2066c\u2026".encode()),
+                         rb"log: a\xe2\x80\xaeb\xe2\x81\xa6c" + "\u2026\n".encode())
 
     def test_what_only_looks_like_utf8_is_quoted(self):
-        for wrong in b"\xc0\x9b", b"\xe0\x80\x9b", b"\xed\xa0\x80", b"\xf0\x80\x80\x9b", b"\xf4\x90\x80\x80", b"\xe4\xbd", b"\xff":
+        for wrong in (b"\xc0\x9b", b"\xe0\x80\x9b", b"\xed\xa0\x80", b"\xf0\x80\x80\x9b", b"\xf4\x90\x80\x80",
+                      b"\xe4\xbd", b"\xff"):
             self.assertEqual(self.show(wrong), b"log: " + b"".join(b"\\x%02x" % byte for byte in wrong) + b"\n")
 
     def test_without_utf8_in_the_locale_nothing_above_ascii_reaches_the_terminal(self):
@@ -64,7 +66,8 @@ class Quoting(Case):
 
 class Lines(Case):
     def test_each_message_on_a_terminal_ends_its_line(self):
-        for options, shown in ([], b"one\ntwo\nthree\n"), (["--lines"], b"one\ntwo\nthree\n"), (["--raw"], b"onetwo\nthree"):
+        for options, shown in (([], b"one\ntwo\nthree\n"), (["--lines"], b"one\ntwo\nthree\n"),
+                               (["--raw"], b"onetwo\nthree")):
             with self.server() as accept:
                 receiver, output = self.on_terminal("receive", "peer", "log", *options)
                 self.send_from_peer(accept, [b"one", b"two\n", b"three"])
@@ -80,10 +83,12 @@ class Progress(Case):
         receiver, shown = self.on_terminal("receive", "--listen", "@" + self.folder, "t", "--raw", "--save", "saved",
                                            stream="stderr")
         with open(self.path("large"), "rb") as large:
-            sender, sent = self.on_terminal("send", "--wait", "@" + self.folder, "t", "-", "--file", "large", stdin=large, stream="stderr")
+            sender, sent = self.on_terminal("send", "--wait", "@" + self.folder, "t", "-", "--file", "large",
+                                            stdin=large, stream="stderr")
             self.assertRegex(sent(), rb"^\rreading: \d+\.\d MiB of 12\.0, \d+%, \d+\.\d MiB/s.*\r\x1b\[K$")
             self.succeed(sender)
-        self.assertRegex(shown(), rb"^\rsaving: \d+\.\d MiB of 12\.0, \d+%, \d+\.\d MiB/s.*\r\x1b\[Kbeam: attachment 1: ")
+        self.assertRegex(shown(), rb"^\rsaving: \d+\.\d MiB of 12\.0, \d+%, \d+\.\d MiB/s.*\r\x1b\[K"
+                                  rb"beam: attachment 1: ")
         self.succeed(receiver)
 
     LARGE = w.BASE._replace(message_bytes=16 << 20, pool_bytes=32 << 20)
@@ -92,7 +97,8 @@ class Progress(Case):
         with open(self.path("large"), "wb") as file:
             file.truncate(8 << 20)
         for command in "send", "call":
-            with self.subTest(command=command), self.server(limits=self.LARGE) as accept, open(self.path("large"), "rb") as large:
+            server = self.server(limits=self.LARGE)
+            with self.subTest(command=command), server as accept, open(self.path("large"), "rb") as large:
                 sender, shown = self.on_terminal(command, "peer", "t", "-", stdin=large, stream="stderr")
                 channel = accept()
                 channel.run(lambda c: c.session.hello, PATIENCE)
@@ -109,7 +115,8 @@ class Progress(Case):
             file.write((b"x" * 65535 + b"\n") * 512)
         receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--raw", stdout=subprocess.PIPE)
         with open(self.path("large"), "rb") as large, receiver.process.stdout as output:
-            sender, shown = self.on_terminal("send", "--wait", "@" + self.folder, "t", "--lines", stdin=large, stream="stderr")
+            sender, shown = self.on_terminal("send", "--wait", "@" + self.folder, "t", "--lines", stdin=large,
+                                             stream="stderr")
             self.assertEqual(len(output.read(5 << 20)), 5 << 20)
             receiver.process.send_signal(signal.SIGSTOP)
             shown(rb"\rsending: (\d+\.\d MiB), \d+\.\d MiB/s\x1b\[K\rsending: \1, \d+\.\d MiB/s\x1b\[K")
@@ -119,7 +126,8 @@ class Progress(Case):
     def test_of_a_pipe_there_is_no_percentage(self):
         receiver = self.start("receive", "--listen", "@" + self.folder, "t")
         reading, writing = os.pipe()
-        sender, sent = self.on_terminal("send", "--wait", "@" + self.folder, "t", "--lines", stdin=reading, stream="stderr")
+        sender, sent = self.on_terminal("send", "--wait", "@" + self.folder, "t", "--lines", stdin=reading,
+                                        stream="stderr")
         os.close(reading)
         for _ in range(100):
             os.write(writing, (b"x" * 65535) + b"\n")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program outside Beam, built against what was installed: two channels over a socket pair, a message with a descriptor, goodbye.
+ * A program outside Beam, built against what was installed: two channels over a socket pair, a
+ * message with a descriptor, goodbye.
  */
 #include <beam/beam.h>
 
@@ -10,20 +11,21 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TRY(call)                                                                                                              \
-	do {                                                                                                                   \
-		long long result_ = (call);                                                                                    \
-		if (result_ < 0) {                                                                                             \
-			fprintf(stderr, "%s: %s\n", #call, strerror((int)-result_));                                           \
-			return 1;                                                                                              \
-		}                                                                                                              \
+#define TRY(call)                                                                                                      \
+	do {                                                                                                           \
+		long long result_ = (call);                                                                            \
+		if (result_ < 0) {                                                                                     \
+			fprintf(stderr, "%s: %s\n", #call, strerror((int)-result_));                                   \
+			return 1;                                                                                      \
+		}                                                                                                      \
 	} while (0)
 
 int main(void)
 {
 	static const char text[] = "hello";
 	const struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
-	const struct beam_send_item item = {.data = text, .size = sizeof text, .fds = (int[]){STDIN_FILENO}, .n_fds = 1};
+	const struct beam_send_item item = {
+	    .data = text, .size = sizeof text, .fds = (int[]){STDIN_FILENO}, .n_fds = 1};
 	beam_deadline deadline = beam_in_ms(10000);
 	beam_channel *here, *there;
 	beam_topic *out, *in;

@@ -109,7 +109,10 @@ static void test_a_message_sent_in_part_at_the_deadline_aborts_the_stream(void)
 	free(data);
 }
 
-/* What the kernel says when a part has gone: that the other end is closed is told as it is, all else is an abort. */
+/*
+ * What the kernel says when a part has gone: that the other end is closed is told as it
+ * is, all else is an abort.
+ */
 static void test_a_failure_in_mid_message_is_told_apart_from_a_peer_that_closed(void)
 {
 	static const struct {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The core while all that can fail fails in turn: no descriptor left, no memory, no hang, and what it says is so. */
+/*
+ * The core while all that can fail fails in turn: no descriptor left, no memory, no
+ * hang, and what it says is so.
+ */
 #include <base/thread.h>
 #include <beam/core.h>
 #include <harness/fault.h>
@@ -15,7 +18,10 @@ static beam_deadline soon(void)
 	return beam_in_ms(5);
 }
 
-/* To Valgrind a thread that is there at the end of one run and not of another looks like lost memory. */
+/*
+ * To Valgrind a thread that is there at the end of one run and not of another looks like lost
+ * memory.
+ */
 static void settle(void)
 {
 	check(reaper_drain(BEAM_FOREVER));

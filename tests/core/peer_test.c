@@ -260,7 +260,8 @@ static void test_bad_arguments_are_refused(void)
 	pair_of(SOCK_SEQPACKET, pair);
 	check_int(beam_send_bare(pair[0], "x", 1, -1, BEAM_FOREVER), -EPROTOTYPE);
 	check_int(beam_receive_bare(pair[0], &message, 1, BEAM_FOREVER), -EPROTOTYPE);
-	check_int(beam_send(pair[0], more_than_a_packet_holds, sizeof more_than_a_packet_holds, -1, BEAM_FOREVER), -EMSGSIZE);
+	check_int(beam_send(pair[0], more_than_a_packet_holds, sizeof more_than_a_packet_holds, -1, BEAM_FOREVER),
+		  -EMSGSIZE);
 	close_both(pair);
 }
 

@@ -29,7 +29,7 @@ class Folders(unittest.TestCase):
         self.folder = Path(self.temporary.name)
 
     def show(self, *sizes):
-        """Runs the demo on the folder, and expects that both processes count the files of these sizes."""
+        """Runs the demo on the folder. Both processes must count the files of these sizes."""
         result = subprocess.run([*COMMAND, str(self.folder)], capture_output=True, text=True, check=False, timeout=300)
         self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout)
         n, total = len(sizes), sum(sizes)

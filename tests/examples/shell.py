@@ -4,10 +4,12 @@
 
 usage: shell.py FOLDER-OF-THE-COMMAND DOCUMENT...
 
-An example is a literal block of which a line begins with "$ beam" or pipes into it; in Markdown, the block has ```console before it. A block
-is one shell in an empty folder: lines that begin with "$ " are what is typed, lines that begin with "> " go on with it, and the others are what it prints,
+An example is a literal block of which a line begins with "$ beam" or pipes into it; in Markdown,
+the block has ```console before it. A block is one shell in an empty folder: lines that begin with
+"$ " are what is typed, lines that begin with "> " go on with it, and the others are what it prints,
 in this order, on both streams.
-Prints each example that prints something else, and exits 1 if there is any, or none at all in a document.
+Prints each example that prints something else, and exits 1 if there is any, or none at all in a
+document.
 """
 
 import os
@@ -46,8 +48,9 @@ def run(body, folder):
         attributes = termios.tcgetattr(slave)
         attributes[1] &= ~termios.OPOST
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
-        shell = subprocess.Popen(["bash", "-c", commands + "\nwait"], cwd=scratch, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
-                                 env={**os.environ, "PATH": "%s:%s" % (folder, os.environ["PATH"]), "LC_ALL": "C.UTF-8"})
+        environment = {**os.environ, "PATH": "%s:%s" % (folder, os.environ["PATH"]), "LC_ALL": "C.UTF-8"}
+        shell = subprocess.Popen(["bash", "-c", commands + "\nwait"], cwd=scratch, env=environment,
+                                 stdin=subprocess.DEVNULL, stdout=slave, stderr=slave)
         os.close(slave)
         printed = read_all(master)
         shell.wait(PATIENCE)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the beam command makes of what others wrote: its arguments, addresses, standard input, and messages on a terminal or as JSON. What is
- * accepted is within what the manual says; lines are those of the input, however it was cut; what is printed can be read back, and is nothing
- * that a terminal obeys.
+ * What the beam command makes of what others wrote: its arguments, addresses, standard input,
+ * and messages on a terminal or as JSON. What is accepted is within what the manual says;
+ * lines are those of the input, however it was cut; what is printed can be read back, and is
+ * nothing that a terminal obeys.
  *
  * The input: a byte that chooses the part; one that says how; and what it gets.
  */
@@ -17,11 +18,14 @@
 #include <socket/socket.h>
 #include <string.h>
 
-/* ---- Arguments ---------------------------------------------------------------------------------------------------- */
+/* ---- Arguments ------------------------------------------------------------------------------- */
 
 enum { WORDS = 32 };
 
-/* Instead of the C library's, which asks whatever the machine has been told to ask: there is one user. */
+/*
+ * Instead of the C library's, which asks whatever the machine has been told to ask: there is one
+ * user.
+ */
 int getpwnam_r(const char *name, struct passwd *entry, char *strings, size_t size, struct passwd **ret)
 {
 	(void)strings;
@@ -31,7 +35,10 @@ int getpwnam_r(const char *name, struct passwd *entry, char *strings, size_t siz
 	return 0;
 }
 
-/* Cuts a copy of the input at the ends of lines into the arguments of main(), which end with NULL. Returns how many. */
+/*
+ * Cuts a copy of the input at the ends of lines into the arguments of main(), which end
+ * with NULL. Returns how many.
+ */
 static int cut_into_words(char *text, char *words[WORDS + 1])
 {
 	static char name[] = "beam";
@@ -61,7 +68,8 @@ static void check_options(const struct command *command, beam_deadline begin)
 		must(options.sources[i].path || options.sources[i].fd >= 0);
 	must(options.patience >= -1 && options.deadline.ns >= begin.ns);
 	must((command->bit == SERVE || options.patience < 0) == (options.deadline.ns == BEAM_FOREVER.ns));
-	must(channel.message_bytes == options.limit && beam_channel_options_check(&channel, &(const char *){NULL}) == 0);
+	must(channel.message_bytes == options.limit &&
+	     beam_channel_options_check(&channel, &(const char *){NULL}) == 0);
 }
 
 /* Parses arguments as those of a command of which nothing was asked before. */
@@ -91,7 +99,10 @@ static void parse_options(unsigned how, char *text, size_t size)
 		check_options(command, begin);
 }
 
-/* What the manual says of numbers: digits, and perhaps a unit. False: it is none, or too large for 64 bits. */
+/*
+ * What the manual says of numbers: digits, and perhaps a unit. False: it is none,
+ * or too large for 64 bits.
+ */
 static bool read_number(const char *text, bool sized, uint64_t *ret)
 {
 	static const char units[] = "KMG";
@@ -125,8 +136,8 @@ static void parse_number(unsigned how, char *text, size_t size)
 	unsigned i = how % (sizeof numbers / sizeof numbers[0]);
 	bool serves = numbers[i].command == &command_serve;
 	uint64_t expected;
-	bool is_one =
-	    read_number(text, numbers[i].sized, &expected) && expected >= numbers[i].least && expected <= numbers[i].most;
+	bool is_one = read_number(text, numbers[i].sized, &expected) && expected >= numbers[i].least &&
+		      expected <= numbers[i].most;
 
 	(void)size;
 	strcpy(option, numbers[i].option);
@@ -140,7 +151,7 @@ static void parse_number(unsigned how, char *text, size_t size)
 	must(i != 3 || (options.n_sources == 1 && (uint64_t)options.sources[0].fd == expected));
 }
 
-/* ---- Addresses ---------------------------------------------------------------------------------------------------- */
+/* ---- Addresses ------------------------------------------------------------------------------- */
 
 static void parse_address(unsigned how, char *text, size_t size)
 {
@@ -159,7 +170,7 @@ static void parse_address(unsigned how, char *text, size_t size)
 	must(memcmp(address.sun_path + 1, text + 1, length) == 0);
 }
 
-/* ---- Standard input ----------------------------------------------------------------------------------------------- */
+/* ---- Standard input -------------------------------------------------------------------------- */
 
 /* Reading a packet is a read that brings so much; an empty one is the end. */
 static int read_from_packets(const char *text, size_t size, size_t cut)
@@ -198,7 +209,7 @@ static void read_input(unsigned how, char *text, size_t size)
 	input_free(&input);
 }
 
-/* ---- What is printed ---------------------------------------------------------------------------------------------- */
+/* ---- What is printed ------------------------------------------------------------------------- */
 
 /* UTF-8 or not, as the C library says it is said by the environment. */
 static void choose_locale(bool utf8)
@@ -211,7 +222,10 @@ static void choose_locale(bool utf8)
 	uselocale(locales[utf8]);
 }
 
-/* The character of two or three bytes that begins here, if one does: of C1, or one by which text is turned round. */
+/*
+ * The character of two or three bytes that begins here, if one does: of C1, or one by
+ * which text is turned round.
+ */
 static bool is_obeyed(const unsigned char *at, size_t left)
 {
 	unsigned point = 0;
@@ -220,7 +234,8 @@ static bool is_obeyed(const unsigned char *at, size_t left)
 		point = (at[0] & 0x1fu) << 6 | (at[1] & 0x3fu);
 	else if (left >= 3 && (at[0] & 0xf0) == 0xe0)
 		point = (at[0] & 0xfu) << 12 | (at[1] & 0x3fu) << 6 | (at[2] & 0x3fu);
-	return (point >= 0x80 && point < 0xa0) || (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
+	return (point >= 0x80 && point < 0xa0) || (point >= 0x202a && point <= 0x202e) ||
+	       (point >= 0x2066 && point <= 0x2069);
 }
 
 static void check_harmless(const char *text, size_t size, bool utf8, bool line)
@@ -291,11 +306,13 @@ static void check_base64(const char *text, const char *bytes, size_t size)
 
 		must((unsigned char)(two >> (4 - 2 * (i % 3))) == (unsigned char)bytes[i]);
 	}
-	must((size % 3 != 1 || strcmp(text + strlen(text) - 2, "==") == 0) && (size % 3 != 2 || text[strlen(text) - 1] == '='));
+	must((size % 3 != 1 || strcmp(text + strlen(text) - 2, "==") == 0) &&
+	     (size % 3 != 2 || text[strlen(text) - 1] == '='));
 }
 
 /* As text under its key if it is UTF-8, else as base64 under the other. */
-static void check_bytes_of(const json_t *object, const char *key, const char *base64_key, const char *bytes, size_t size)
+static void check_bytes_of(const json_t *object, const char *key, const char *base64_key, const char *bytes,
+			   size_t size)
 {
 	const json_t *plain = json_object_get(object, key), *encoded = json_object_get(object, base64_key);
 	json_t *text = json_stringn(bytes, size);
@@ -338,7 +355,8 @@ static void print_json(unsigned how, char *text, size_t size)
 	must(json_integer_value(json_object_get(object, "size")) == (json_int_t)payload);
 	must(json_array_size(json_object_get(object, "attachments")) == n);
 	if (n)
-		check_bytes_of(json_array_get(json_object_get(object, "attachments"), 0), "saved", "saved_base64", text, name);
+		check_bytes_of(json_array_get(json_object_get(object, "attachments"), 0), "saved", "saved_base64", text,
+			       name);
 	json_decref(object);
 	free(printed);
 	beam_message_free(message);
@@ -346,8 +364,8 @@ static void print_json(unsigned how, char *text, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const parts[])(unsigned how, char *text, size_t size) = {parse_options, parse_number, parse_address,
-									       read_input,    quote,        print_json};
+	static void (*const parts[])(unsigned how, char *text, size_t size) = {
+	    parse_options, parse_number, parse_address, read_input, quote, print_json};
 	char *text;
 
 	if (size < 2)

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The five functions of Go's beam on a real socket: bytes, how they are cut into segments or packets, and descriptors that come with some of
- * them, beside messages that are sent as they should be. What was written is kept, and each result of receiving is judged by it: payloads
- * byte by byte, attachments by the files that they are, errors by whether there is a reason. No descriptor may be left.
+ * The five functions of Go's beam on a real socket: bytes, how they are cut into segments or
+ * packets, and descriptors that come with some of them, beside messages that are sent as they
+ * should be. What was written is kept, and each result of receiving is judged by it: payloads
+ * byte by byte, attachments by the files that they are, errors by whether there is a reason.
+ * No descriptor may be left.
  *
- * The input: a byte of `enum manner`; one that chooses the limit; then steps, of a byte that says what is sent (`enum step`, and from bit 2
- * on how many descriptors go along), one that says how much, and the bytes.
+ * The input: a byte of `enum manner`; one that chooses the limit; then steps, of a byte that
+ * says what is sent (`enum step`, and from bit 2 on how many descriptors go along), one that
+ * says how much, and the bytes.
  */
 #include <beam/core.h>
 #include <errno.h>
@@ -33,7 +36,10 @@ enum {
 	/* The most descriptors on their way, and how many numbers are looked at afterwards. */
 	FDS = 128,
 	WATCHED = FDS + 32,
-	/* A step of this size is a large one if the limit is large, too: else it would be received byte by byte. */
+	/*
+	 * A step of this size is a large one if the limit is large, too: else it would
+	 * be received byte by byte.
+	 */
 	LARGE = 255,
 	LARGE_BYTES = 70000,
 	LARGE_LIMIT = 65536,
@@ -76,7 +82,7 @@ static void begin_once(void)
 	fault_at(1, EAGAIN, FAULT_STICKY);
 }
 
-/* ---- Sending ------------------------------------------------------------------------------------------------------ */
+/* ---- Sending --------------------------------------------------------------------------------- */
 
 static void write_down(const void *data, size_t size, unsigned fds, int file)
 {
@@ -158,7 +164,7 @@ static bool send_step(int socket, bool packets, bool large_ones, struct reader *
 	return true;
 }
 
-/* ---- Receiving ---------------------------------------------------------------------------------------------------- */
+/* ---- Receiving ------------------------------------------------------------------------------- */
 
 /* The first segment with descriptors that begins in [from, to); NULL: none does. */
 static const struct segment *carrier(size_t from, size_t to)
@@ -215,7 +221,8 @@ static void receive_packets(int socket, unsigned manner, size_t limit)
 		r = beam_receive(socket, &message, limit, BEAM_NOWAIT);
 		must(r == (packet->size > limit ? -EMSGSIZE : 1));
 		if (r == 1)
-			check_message(message, packet->at, packet->size, packet->n_fds ? packet : NULL, manner & NO_ROOM);
+			check_message(message, packet->at, packet->size, packet->n_fds ? packet : NULL,
+				      manner & NO_ROOM);
 	}
 	must(beam_receive(socket, &message, limit, BEAM_NOWAIT) == at_end(manner));
 }
@@ -267,13 +274,14 @@ static void receive_stream(int socket, unsigned manner, size_t limit)
 		must(!reader.failed && size <= limit);
 		must(manner & NO_ROOM || !carrier(at + 4, at + 4 + size));
 		must(manner & NO_ROOM || !carrier(at, at + 4) == !(header >> CARRIES_SHIFT));
-		check_message(message, at + 4, size, header >> CARRIES_SHIFT ? carrier(at, at + 4) : NULL, manner & NO_ROOM);
+		check_message(message, at + 4, size, header >> CARRIES_SHIFT ? carrier(at, at + 4) : NULL,
+			      manner & NO_ROOM);
 		at += 4 + size;
 	}
 	must(at == total ? r == at_end(manner) : deserved(r, at, manner, limit));
 }
 
-/* ---- All of it ---------------------------------------------------------------------------------------------------- */
+/* ---- All of it ------------------------------------------------------------------------------- */
 
 /* Which of the first numbers are open. */
 static void look_at_fds(bool ret_open[WATCHED])
@@ -287,7 +295,10 @@ static void look_at_fds(bool ret_open[WATCHED])
 		ret_open[i] = !(watched[i].revents & POLLNVAL);
 }
 
-/* Receives everything; if that is meant there is no room for a descriptor: every number below the sender's socket is taken. */
+/*
+ * Receives everything; if that is meant there is no room for a descriptor: every number below the
+ * sender's socket is taken.
+ */
 static void receive(int socket, int sender, unsigned manner, size_t limit)
 {
 	struct rlimit before, none;

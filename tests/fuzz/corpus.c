@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fuzz target without an engine, by any compiler: gives it each file of a folder once. Each input lies in memory of its own size, so that
- * a checker sees a step past its end.
+ * A fuzz target without an engine, by any compiler: gives it each file of a folder once. Each input
+ * lies in memory of its own size, so that a checker sees a step past its end.
  */
 #include <dirent.h>
 #include <fuzz/fuzz.h>

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A side of a channel, both halves of its session, whose other side is the fuzzer: it says bytes, cut into reads, with descriptors (numbers
- * here) beside some of them, and has this side open topics, send, call, reply, close and write, as much as a socket takes or refuses. The
- * session must judge everything; what it writes must be frames in an order that docs/protocol.md allows, carrying what was written with them;
- * and every descriptor must come back exactly once.
+ * A side of a channel, both halves of its session, whose other side is the fuzzer: it says bytes,
+ * cut into reads, with descriptors (numbers here) beside some of them, and has this side open
+ * topics, send, call, reply, close and write, as much as a socket takes or refuses. The session
+ * must judge everything; what it writes must be frames in an order that docs/protocol.md allows,
+ * carrying what was written with them; and every descriptor must come back exactly once.
  *
- * The input: steps, of a byte that says what happens and one that says how. Up to MOST a read of so many bytes, which follow, and one more; with
- * WHOLE of as many as there is room for: how is then the number of descriptors, from FDS_FROM on. Then what this side does (`enum deed`).
+ * The input: steps, of a byte that says what happens and one that says how. Up to MOST a read of so
+ * many bytes, which follow, and one more; with WHOLE of as many as there is room for: how is then
+ * the number of descriptors, from FDS_FROM on. Then what this side does (`enum deed`).
  */
 #include <base/annotate.h>
 #include <errno.h>
@@ -46,7 +48,10 @@ static struct rx rx;
 static struct tx tx;
 static bool mute;
 
-/* Each in memory of its own, at its place, until the session lets go of it: topics, this side's calls, and the other side's. */
+/*
+ * Each in memory of its own, at its place, until the session lets go of it: topics, this side's
+ * calls, and the other side's.
+ */
 static struct topic {
 	struct outlet outlet;
 	unsigned place;
@@ -109,7 +114,7 @@ static void request_free(struct request *request)
 	free(request);
 }
 
-/* ---- What the sending half tells ---------------------------------------------------------------------------------- */
+/* ---- What the sending half tells ------------------------------------------------------------- */
 
 static void on_wake(void *owner, struct tx_claim *claim)
 {
@@ -144,7 +149,7 @@ static const struct tx_events tx_events = {
     .released = on_released,
 };
 
-/* ---- What the receiving half tells -------------------------------------------------------------------------------- */
+/* ---- What the receiving half tells ----------------------------------------------------------- */
 
 /* Descriptors that were charged: they are closed, and settled at some later step. */
 static void close_charged(const int *fds, size_t n)
@@ -174,14 +179,15 @@ static int on_opened(void *owner, struct inlet *inlet)
 {
 	(void)owner;
 	must(*inlet->name && strlen(inlet->name) <= NAME_MAX_BYTES);
-	inlet_withhold(inlet, limits_base.topic_bytes, limits_base.topic_attachments, limits_base.message_attachments / 2);
+	inlet_withhold(inlet, limits_base.topic_bytes, limits_base.topic_attachments,
+		       limits_base.message_attachments / 2);
 	return 0;
 }
 
 /* Taken and thrown away: its credit goes back, or is withheld for a while. */
 static void return_credit(struct inlet *inlet, const struct beam_message *message)
 {
-	if (inlet_took(inlet, message, tx.wanted))
+	if (inlet_took(inlet, message))
 		tx_return_withheld(&tx, inlet);
 }
 
@@ -194,8 +200,8 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 	while ((message = message_queue_take(queue))) {
 		must(message->origin == inlet && message->size <= limits_base.message_bytes);
 		/* What goes beyond is a breach, after which what came before is still given out. */
-		must(rx.error ||
-		     (inlet->used_bytes <= inlet->granted_bytes && inlet->used_attachments <= inlet->granted_attachments));
+		must(rx.error || (inlet->used_bytes <= inlet->granted_bytes &&
+				  inlet->used_attachments <= inlet->granted_attachments));
 		/* All of it can be read. */
 		for (size_t i = 0; i < message->size; i++)
 			sum = (unsigned char)(sum + message->data[i]);
@@ -261,7 +267,8 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 	call_free(list_entry(inlet, struct call, inlet));
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments,
+			     bool overdraft)
 {
 	(void)owner;
 	must((bytes || attachments) && !(id && call) && (!overdraft || ((id || call) && !attachments)));
@@ -273,10 +280,6 @@ static void on_want(void *owner, uint32_t until)
 {
 	(void)owner;
 	tx_wanted(&tx, until);
-	for (uint32_t id = 1; id <= rx.capacity_inlets; id++) {
-		if (rx.inlets[id] && rx.inlets[id]->withheld_attachments)
-			tx_return_withheld(&tx, rx.inlets[id]);
-	}
 }
 
 static void on_returned(void *owner, uint32_t attachments)
@@ -344,7 +347,7 @@ static const struct rx_events rx_events = {
     .lost = on_lost,
 };
 
-/* ---- What this side does ------------------------------------------------------------------------------------------ */
+/* ---- What this side does --------------------------------------------------------------------- */
 
 /* Calls whose request was refused after it had been accepted. */
 static void take_unasked(void)
@@ -355,7 +358,10 @@ static void take_unasked(void)
 		call_free(list_entry(list_entry(link, struct inlet, due), struct call, inlet));
 }
 
-/* One write, of which a part goes, or that fails for a descriptor or for now. True: the frame of its own can still go. */
+/*
+ * One write, of which a part goes, or that fails for a descriptor or for now. True: the
+ * frame of its own can still go.
+ */
 static bool write_some(struct tx_own *own, unsigned how)
 {
 	struct tx_batch *batch = &tx.batch;
@@ -420,7 +426,10 @@ static bool append(struct tx_own *own)
 	return true;
 }
 
-/* By the buffer, or written for some turns, and then by the buffer, unless it is given up. True: it is accepted. */
+/*
+ * By the buffer, or written for some turns, and then by the buffer, unless it is given
+ * up. True: it is accepted.
+ */
 static bool send_frame(struct tx_own *own, unsigned how, struct reader *input)
 {
 	if (how & BY_BUFFER && append(own))
@@ -432,13 +441,17 @@ static bool send_frame(struct tx_own *own, unsigned how, struct reader *input)
 	return own->done || (!(how & GIVES_UP) && !own->outlet->close_sent && append(own));
 }
 
-/* Sends a message with up to three descriptors, which is the call at this place if that is not negative, if there is room and credit. */
+/*
+ * Sends a message with up to three descriptors, which is the call at this place if that is not
+ * negative, if there is room and credit.
+ */
 static void send_message(struct outlet *outlet, int place, unsigned how, struct reader *input)
 {
 	size_t size = (size_t)reader_u8(input) * (PAYLOAD / 256);
 	struct call *call = place < 0 ? NULL : zeros(sizeof *call);
 	struct tx_claim claim = {.size = size, .n_fds = how >> 2 & 3, .call = call ? &call->inlet : NULL};
-	struct tx_own own = {.outlet = outlet, .call = claim.call, .is_last = outlet->kind == FRAME_REPLY && how & LAST};
+	struct tx_own own = {
+	    .outlet = outlet, .call = claim.call, .is_last = outlet->kind == FRAME_REPLY && how & LAST};
 	uint32_t overdraft;
 	int fds[3], r = -EAGAIN;
 
@@ -472,7 +485,9 @@ static void send_message(struct outlet *outlet, int place, unsigned how, struct 
 	fds_close(fds, claim.n_fds);
 }
 
-/* One that waits looks once more, or a new one may have to wait. What it is charged is taken back. */
+/*
+ * One that waits looks once more, or a new one may have to wait. What it is charged is taken back.
+ */
 static void look(struct waiter *waiter)
 {
 	uint32_t overdraft;
@@ -609,14 +624,18 @@ static void act(enum deed deed, unsigned how, struct reader *input)
 	}
 }
 
-/* ---- What the other side says ------------------------------------------------------------------------------------- */
+/* ---- What the other side says ---------------------------------------------------------------- */
 
-/* One read: as many of the next bytes as were asked for and there is room for. False: it was the last. */
+/*
+ * One read: as many of the next bytes as were asked for and there is room for. False: it was the
+ * last.
+ */
 static bool read_once(size_t want, unsigned how, struct reader *input)
 {
 	struct iovec iov[RX_IOV];
 	int n_iov = rx_offer(&rx, iov), fds[RX_SLOTS];
-	struct rx_group group = {.n = how >= FDS_FROM ? how - FDS_FROM : 0, .fds = fds, .loss = how == LOSS ? -EMFILE : 0};
+	struct rx_group group = {
+	    .n = how >= FDS_FROM ? how - FDS_FROM : 0, .fds = fds, .loss = how == LOSS ? -EMFILE : 0};
 	size_t n = 0;
 
 	if (n_iov < 0 || !input->left)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames and HELLO. What is decoded and encoded again is the same, byte by byte; what is encoded and decoded again has the same fields; what
- * was judged good is so by the words of docs/protocol.md, said here once more.
+ * Frames and HELLO. What is decoded and encoded again is the same, byte by byte; what is encoded
+ * and decoded again has the same fields; what was judged good is so by the words of
+ * docs/protocol.md, said here once more.
  *
- * The input: frames, one behind the other, as on a socket. Each one's header also gives the fields of a frame that is encoded.
+ * The input: frames, one behind the other, as on a socket. Each one's header also gives the fields
+ * of a frame that is encoded.
  */
 #include <fuzz/fuzz.h>
 #include <string.h>
@@ -61,8 +63,8 @@ static void check_rules(const struct frame *frame)
 static void check_decoded(const struct frame *frame, const unsigned char header[FRAME_HEADER])
 {
 	unsigned char again[FRAME_HEADER];
-	size_t size =
-	    frame_encode(again, frame->kind, frame->flags, frame->claimed, frame->id, frame->argument, frame_payload(frame));
+	size_t size = frame_encode(again, frame->kind, frame->flags, frame->claimed, frame->id, frame->argument,
+				   frame_payload(frame));
 
 	frame_set_carried(again, frame->carried);
 	must(size == (size_t)frame->length + 4);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Plays the golden transcripts (README.md) to the Python implementation, each read in several ways."""
+"""Plays the golden transcripts (README.md) to the Python implementation, each read in many ways."""
 
 import glob
 import os
@@ -116,7 +116,8 @@ class Player:
             group = w.Group(fds, lost > 0)
         self.pending.append([bytes_of([word for word in words if "=" not in word]), group])
         if group:
-            # Numbers of descriptors may be used again once they are closed: read on before others are made.
+            # Numbers of descriptors may be used again once they are closed: read
+            # on before others are made.
             self.read()
 
     def read(self):
@@ -158,7 +159,8 @@ class Player:
             rest = (rest[0], name_text(rest[1]))
         elif kind in ("message", "reply"):
             message = rest[0]
-            attachments = ",".join("lost" if fd is w.LOST else str(self.numbers[fd]) for fd in message.attachments) or "-"
+            numbers = ["lost" if fd is w.LOST else str(self.numbers[fd]) for fd in message.attachments]
+            attachments = ",".join(numbers) or "-"
             self.given += message.attachments
             message.attachments = []
             tail = (len(message.payload), attachments, payload_text(message.payload))
@@ -166,7 +168,8 @@ class Player:
                 rest = (message.id, message.call) + tail
                 self.queued.setdefault(message.id, []).append(message)
             else:
-                rest = (message.call, "error" if message.error else "end" if message.end else "more", message.code or 0) + tail
+                end = "error" if message.error else "end" if message.end else "more"
+                rest = (message.call, end, message.code or 0) + tail
                 self.session.take(message)
         return " ".join(map(str, (kind,) + rest))
 
@@ -210,7 +213,8 @@ class Player:
         self.session.send(int(id), b"" if payload == ("-",) else bytes_of(payload), [self.null] * int(n), int(call))
 
     def do_reply(self, call, kind, n, *payload):
-        self.session.reply(int(call), b"" if payload == ("-",) else bytes_of(payload), [self.null] * int(n), kind == "end")
+        payload = b"" if payload == ("-",) else bytes_of(payload)
+        self.session.reply(int(call), payload, [self.null] * int(n), kind == "end")
 
     def do_error(self, call, code, *payload):
         self.session.reply_error(int(call), int(code), b"" if payload == ("-",) else bytes_of(payload))
@@ -274,7 +278,8 @@ class Golden(unittest.TestCase):
         n = 0
         for path in paths:
             for title, lines in cases(path):
-                large = sum(len(bytes_of(words[1:])) for words in lines if words[0] == "send" and "*" in "".join(words)) > 10000
+                repeated = [words[1:] for words in lines if words[0] == "send" and "*" in "".join(words)]
+                large = sum(len(bytes_of(words)) for words in repeated) > 10000
                 for how in ["whole", 1] if large else ["whole", "bytes"] + list(range(12)):
                     with self.subTest(file=os.path.basename(path), case=title, how=how):
                         before = os.listdir("/proc/self/fd")

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* The plan: which call fails, and how. Knows nothing of what is tested, so that it can be put before a library as it is shipped (preload.c). */
+/*
+ * The plan: which call fails, and how. Knows nothing of what is tested, so that it can be put
+ * before a library as it is shipped (preload.c).
+ */
 #include <harness/fault.h>
 
 #include <base/annotate.h>
 #include <stdatomic.h>
 
 /*
- * What each call can say when it fails, a likely one first: what its manual page names, but for what only a mistake of ours could bring about. And
- * what passes by itself, or there is another way for: said once, nobody who uses a channel may notice.
+ * What each call can say when it fails, a likely one first: what its manual page names, but for
+ * what only a mistake of ours could bring about. And what passes by itself, or there is another way
+ * for: said once, nobody who uses a channel may notice.
  */
 static const struct {
 	const char *name;
@@ -21,7 +25,9 @@ static const struct {
     [SYS_SOCKETPAIR] = {"socketpair", {EMFILE, ENFILE, ENOBUFS, ENOMEM}, {0}},
     [SYS_CONNECT] = {"connect", {ECONNREFUSED, ENOENT, EACCES, EPERM, EAGAIN, ENOTDIR, ELOOP, EPROTOTYPE}, {EINTR}},
     [SYS_SHUTDOWN] = {"shutdown", {ENOTCONN}, {0}},
-    [SYS_SENDMSG] = {"sendmsg", {EPIPE, ECONNRESET, EPERM, EBADF, EINVAL}, {EINTR, EAGAIN, ENOBUFS, ENOMEM, ETOOMANYREFS}},
+    [SYS_SENDMSG] = {"sendmsg",
+		     {EPIPE, ECONNRESET, EPERM, EBADF, EINVAL},
+		     {EINTR, EAGAIN, ENOBUFS, ENOMEM, ETOOMANYREFS}},
     [SYS_RECVMSG] = {"recvmsg", {ECONNRESET, ENOMEM}, {EINTR, EAGAIN}},
     [SYS_GETSOCKOPT] = {"getsockopt", {ENOBUFS, ENOMEM, ENOPROTOOPT}, {0}},
     [SYS_SETSOCKOPT] = {"setsockopt", {ENOMEM, ENOBUFS, ENOPROTOOPT, EPERM}, {0}},
@@ -63,7 +69,8 @@ static const struct {
 };
 
 /*
- * The plan. All loads and stores are relaxed: a lock, or anything that orders, would hide races of the library's own from the checkers.
+ * The plan. All loads and stores are relaxed: a lock, or anything that orders, would hide races of
+ * the library's own from the checkers.
  */
 static struct {
 	_Atomic uint64_t calls; /* of interest; 0: nothing is armed */
@@ -90,7 +97,10 @@ __attribute__((constructor)) static void prepare(void)
 	annotate_atomic(&meanwhile);
 }
 
-/* A call whose likely error is one of these can be told again and again that it is not yet time: for ever would be another machine, not a fault. */
+/*
+ * A call whose likely error is one of these can be told again and again that it is not yet time:
+ * for ever would be another machine, not a fault.
+ */
 static bool passes(enum sys_call call)
 {
 	return said[call].errors[0] == EINTR || (call == SYS_WRITE && said[call].errors[0] == EAGAIN);

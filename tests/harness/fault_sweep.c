@@ -17,8 +17,10 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
-/* Leaks. The checkers know best; without one the blocks of malloc() are counted here, under the names of libc's own functions,
- * which glibc alone offers. */
+/*
+ * Leaks. The checkers know best; without one the blocks of malloc() are counted here, under the
+ * names of libc's own functions, which glibc alone offers.
+ */
 
 #if ADDRESS_SANITIZER || THREAD_SANITIZER || !defined(__GLIBC__)
 static long count_blocks(void)
@@ -144,7 +146,10 @@ static unsigned long run(const struct fault_sweep *sweep, unsigned long n, bool 
 	return calls;
 }
 
-/* True if a run has left memory, also after a moment for threads that end: more blocks than before, or what a checker found. */
+/*
+ * True if a run has left memory, also after a moment for threads that end: more blocks than
+ * before, or what a checker found.
+ */
 static bool left_memory(long before)
 {
 	struct harness_wait wait = harness_wait_begin(20);
@@ -164,7 +169,10 @@ static long prepare_run(const struct fault_sweep *sweep)
 	return count_blocks();
 }
 
-/* A run that leaves memory may have filled a cache of libc's, of threads' stacks for one; one that does so each time has lost it. */
+/*
+ * A run that leaves memory may have filled a cache of libc's, of threads' stacks for one; one that
+ * does so each time has lost it.
+ */
 static void check_memory(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds,
 			 long before)
 {
@@ -184,8 +192,8 @@ static unsigned long injected, scenarios, left_out;
 static void tell_all(void)
 {
 	if (left_out)
-		printf("note: %s: %lu of %lu faults, then the time was over (BEAM_FAULT_SECONDS)\n", harness_suite(), injected,
-		       injected + left_out);
+		printf("note: %s: %lu of %lu faults, then the time was over (BEAM_FAULT_SECONDS)\n", harness_suite(),
+		       injected, injected + left_out);
 	printf("%lu faults injected in %lu scenarios\n", injected, scenarios);
 }
 
@@ -216,7 +224,10 @@ struct way {
 	bool done[LIMIT + 1];
 };
 
-/* The calls of a scenario with threads are not the same number every time: it is over when two beyond are not reached. */
+/*
+ * The calls of a scenario with threads are not the same number every time: it is over when
+ * two beyond are not reached.
+ */
 static unsigned long way_length(const struct way *way)
 {
 	unsigned long limit = way->sweep->limit ? way->sweep->limit : LIMIT, length = way->last + 2;
@@ -306,7 +317,8 @@ unsigned long fault_sweep_with(const struct fault_sweep *sweep)
 	expected = run(sweep, 0, false, fds);
 	fault_leaked();
 	if (sweep->once || both)
-		once = sweep_all(sweep, false, fds, expected, both && end != INT64_MAX ? begin + (end - begin) / 2 : end);
+		once =
+		    sweep_all(sweep, false, fds, expected, both && end != INT64_MAX ? begin + (end - begin) / 2 : end);
 	if (sweep->sticky || both)
 		sticky = sweep_all(sweep, true, fds, expected, end);
 	free(fds);

@@ -167,7 +167,8 @@ bool harness_check_string(const char *actual, const char *expected, const char *
 			     expected ? expected : "(NULL)");
 }
 
-bool harness_check_bytes(const void *actual, const void *expected, size_t size, const char *file, int line, const char *what)
+bool harness_check_bytes(const void *actual, const void *expected, size_t size, const char *file, int line,
+			 const char *what)
 {
 	const unsigned char *a = actual, *e = expected;
 
@@ -175,8 +176,8 @@ bool harness_check_bytes(const void *actual, const void *expected, size_t size, 
 		return harness_check(false, file, line, false, "%s is NULL", a ? "what is expected" : what);
 	for (size_t i = 0; i < size; i++)
 		if (a[i] != e[i])
-			return harness_check(false, file, line, false, "%s: byte %zu of %zu is 0x%02x, not 0x%02x", what, i,
-					     size, a[i], e[i]);
+			return harness_check(false, file, line, false, "%s: byte %zu of %zu is 0x%02x, not 0x%02x",
+					     what, i, size, a[i], e[i]);
 	return true;
 }
 
@@ -433,7 +434,10 @@ static void list(void)
 		puts(program.tests[i].name);
 }
 
-/* The options; where the filters begin, or -1: nothing is to be run, and `code` is the program's end. */
+/*
+ * The options; where the filters begin, or -1: nothing is to be run, and `code` is the program's
+ * end.
+ */
 static int read_options(int argc, char **argv, int *code)
 {
 	int at = 1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The harness on itself: what must fail does fail. The failing tests are a suite of their own, run as another process.
+ * The harness on itself: what must fail does fail. The failing tests are a suite of their
+ * own, run as another process.
  */
 #include <base/annotate.h>
 #include <harness/fault.h>
@@ -186,7 +187,8 @@ static void make_many_calls(void *argument)
 
 static unsigned long sweep_many_calls(int milliseconds)
 {
-	return fault_sweep_with(&(struct fault_sweep){.scenario = make_many_calls, .once = true, .milliseconds = milliseconds});
+	return fault_sweep_with(
+	    &(struct fault_sweep){.scenario = make_many_calls, .once = true, .milliseconds = milliseconds});
 }
 
 static void test_a_sweep_is_spread_at_any_time_and_complete_at_its_end(void)

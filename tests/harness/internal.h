@@ -17,7 +17,10 @@
 #define VALGRIND_COUNT_ERRORS 0
 #endif
 
-/* harness.c: whether a check has failed, asked without a lock at the end of a process; and nothing has failed in a child that begins. */
+/*
+ * harness.c: whether a check has failed, asked without a lock at the end of a process; and nothing
+ * has failed in a child that begins.
+ */
 bool harness_failed(void);
 void harness_begin_in_child(void);
 

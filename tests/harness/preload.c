@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Faults for a library as it is shipped: what stands before the C library, by LD_PRELOAD or by being linked first, and makes the calls of
- * libbeam fail as the plan says (fault.h). Only libbeam's own: where a call returns to tells whose it is. Besides it counts what libbeam has
+ * Faults for a library as it is shipped: what stands before the C library, by LD_PRELOAD or by
+ * being linked first, and makes the calls of libbeam fail as the plan says (fault.h). Only
+ * libbeam's own: where a call returns to tells whose it is. Besides it counts what libbeam has
  * taken and not given back, blocks of memory and mappings, and can cut its reads and writes short.
  *
- * For 64 bits and glibc, where openat() and openat64() are one, and malloc() goes by another name too.
+ * For 64 bits and glibc, where openat() and openat64() are one, and malloc()
+ * goes by another name too.
  */
 #include <harness/fault.h>
 
@@ -23,7 +25,7 @@ extern void *__libc_realloc(void *memory, size_t size);
 extern void *__libc_memalign(size_t alignment, size_t size);
 extern void __libc_free(void *memory);
 
-/* ---- Whose call it is ------------------------------------------------------------------------------------------------------------ */
+/* ---- Whose call it is ------------------------------------------------------------------------ */
 
 /* Where libbeam's code lies. */
 static struct {
@@ -47,7 +49,10 @@ static int find_library(struct dl_phdr_info *object, size_t size, void *unused)
 	return 1;
 }
 
-/* Looked for at the first call, not at load: libbeam's constructors are run before those of what stands before it. */
+/*
+ * Looked for at the first call, not at load: libbeam's constructors are run before those
+ * of what stands before it.
+ */
 static bool is_librarys(const void *caller)
 {
 	uintptr_t begin = atomic_load_explicit(&library.begin, memory_order_acquire);
@@ -66,28 +71,30 @@ static bool is_librarys(const void *caller)
 #define FAILS(call) (CALLED_BY_LIBRARY && sys_fault(call))
 
 /* The function of that name that would have been called. */
-#define NEXT(name)                                                                                                             \
-	__extension__({                                                                                                        \
-		static _Atomic(__typeof__(&name)) next;                                                                        \
-		__typeof__(&name) known = atomic_load_explicit(&next, memory_order_relaxed);                                   \
-		if (!known) {                                                                                                  \
-			known = (__typeof__(&name))(uintptr_t)dlsym(RTLD_NEXT, #name);                                         \
-			atomic_store_explicit(&next, known, memory_order_relaxed);                                             \
-		}                                                                                                              \
-		known;                                                                                                         \
+#define NEXT(name)                                                                                                     \
+	__extension__({                                                                                                \
+		static _Atomic(__typeof__(&name)) next;                                                                \
+		__typeof__(&name) known = atomic_load_explicit(&next, memory_order_relaxed);                           \
+		if (!known) {                                                                                          \
+			known = (__typeof__(&name))(uintptr_t)dlsym(RTLD_NEXT, #name);                                 \
+			atomic_store_explicit(&next, known, memory_order_relaxed);                                     \
+		}                                                                                                      \
+		known;                                                                                                 \
 	})
 
 /* A function that fails with -1, or another result, and errno. */
-#define SEAM(type, call, failure, name, parameters, arguments)                                                                 \
-	type name parameters                                                                                                   \
-	{                                                                                                                      \
-		return FAILS(call) ? failure : NEXT(name) arguments;                                                           \
+#define SEAM(type, call, failure, name, parameters, arguments)                                                         \
+	type name parameters                                                                                           \
+	{                                                                                                              \
+		return FAILS(call) ? failure : NEXT(name) arguments;                                                   \
 	}
 
-/* ---- Memory ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
-/* Blocks and mappings of libbeam's. A block bears a mark in its last word: who frees it is no sign, for the last call of a function of libbeam's
- * returns to that function's caller. */
+/*
+ * Blocks and mappings of libbeam's. A block bears a mark in its last word: who frees it is no sign,
+ * for the last call of a function of libbeam's returns to that function's caller.
+ */
 static atomic_long held;
 
 static uintptr_t *mark_of(void *memory)
@@ -212,7 +219,7 @@ bool fault_leaked(void)
 	return false;
 }
 
-/* ---- Short reads and writes -------------------------------------------------------------------------------------------------------- */
+/* ---- Short reads and writes ------------------------------------------------------------------ */
 
 static atomic_size_t short_reads, short_writes, longest;
 static atomic_uint turns;
@@ -239,8 +246,11 @@ static ssize_t note_length(ssize_t n)
 	return n;
 }
 
-/* To how many bytes this call of libbeam's is to be cut; 0: not. Each other one is, so that the rest follows whole: bytes sent one by one would
- * fill the socket, whose room is counted by segments, where one thread sends and then receives. */
+/*
+ * To how many bytes this call of libbeam's is to be cut; 0: not. Each other one is, so that the
+ * rest follows whole: bytes sent one by one would fill the socket, whose room is counted by
+ * segments, where one thread sends and then receives.
+ */
 static size_t cut(atomic_size_t *length)
 {
 	size_t bytes = atomic_load_explicit(length, memory_order_relaxed);
@@ -317,10 +327,11 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 	return n;
 }
 
-/* ---- The others, in the order of sys.h ---------------------------------------------------------------------------------------------- */
+/* ---- The others, in the order of sys.h ------------------------------------------------------- */
 
 SEAM(int, SYS_SOCKET, -1, socket, (int domain, int type, int protocol), (domain, type, protocol))
-SEAM(int, SYS_SOCKETPAIR, -1, socketpair, (int domain, int type, int protocol, int fds[2]), (domain, type, protocol, fds))
+SEAM(int, SYS_SOCKETPAIR, -1, socketpair, (int domain, int type, int protocol, int fds[2]),
+     (domain, type, protocol, fds))
 SEAM(int, SYS_CONNECT, -1, connect, (int fd, const struct sockaddr *address, socklen_t size), (fd, address, size))
 SEAM(int, SYS_SHUTDOWN, -1, shutdown, (int fd, int how), (fd, how))
 SEAM(int, SYS_GETSOCKOPT, -1, getsockopt, (int fd, int level, int option, void *value, socklen_t *size),
@@ -331,7 +342,8 @@ SEAM(int, SYS_GETSOCKNAME, -1, getsockname, (int fd, struct sockaddr *address, s
 SEAM(int, SYS_GETPEERNAME, -1, getpeername, (int fd, struct sockaddr *address, socklen_t *size), (fd, address, size))
 SEAM(int, SYS_BIND, -1, bind, (int fd, const struct sockaddr *address, socklen_t size), (fd, address, size))
 SEAM(int, SYS_LISTEN, -1, listen, (int fd, int backlog), (fd, backlog))
-SEAM(int, SYS_ACCEPT4, -1, accept4, (int fd, struct sockaddr *address, socklen_t *size, int flags), (fd, address, size, flags))
+SEAM(int, SYS_ACCEPT4, -1, accept4, (int fd, struct sockaddr *address, socklen_t *size, int flags),
+     (fd, address, size, flags))
 SEAM(int, SYS_FLOCK, -1, flock, (int fd, int operation), (fd, operation))
 SEAM(int, SYS_FSTATAT, -1, fstatat, (int folder, const char *path, struct stat *status, int flags),
      (folder, path, status, flags))
@@ -385,7 +397,10 @@ int openat(int folder, const char *path, int flags, ...)
 	return NEXT(openat)(folder, path, flags, mode);
 }
 
-/* What libbeam calls by number is fchmodat2() alone. Arguments that are not there are passed on as they are found. */
+/*
+ * What libbeam calls by number is fchmodat2() alone. Arguments that are not there are
+ * passed on as they are found.
+ */
 long syscall(long number, ...)
 {
 	va_list arguments;
@@ -414,13 +429,17 @@ int fcntl(int fd, int command, ...)
 	return NEXT(fcntl)(fd, command, argument);
 }
 
-/* What atexit() and pthread_atfork(), which are a part of every library, call. They are libbeam's by the object that they name. */
+/*
+ * What atexit() and pthread_atfork(), which are a part of every library, call. They are libbeam's
+ * by the object that they name.
+ */
 extern int __cxa_atexit(void (*run)(void *), void *argument, void *object);
 extern int __register_atfork(void (*before)(void), void (*parent)(void), void (*child)(void), void *object);
 
 int __cxa_atexit(void (*run)(void *), void *argument, void *object)
 {
-	return is_librarys((void *)(uintptr_t)run) && sys_fault(SYS_ATEXIT) ? -1 : NEXT(__cxa_atexit)(run, argument, object);
+	return is_librarys((void *)(uintptr_t)run) && sys_fault(SYS_ATEXIT) ? -1
+									    : NEXT(__cxa_atexit)(run, argument, object);
 }
 
 int __register_atfork(void (*before)(void), void (*parent)(void), void (*child)(void), void *object)

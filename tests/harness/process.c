@@ -24,8 +24,10 @@ bool process_spawned(void)
 extern void __gcov_dump(void) __attribute__((weak));
 extern void __gcov_reset(void) __attribute__((weak));
 
-/* The parent counts its own; and of its threads, in the midst of something, the rest will never be counted in the child. Before the library's
- * handlers of forks, which count. */
+/*
+ * The parent counts its own; and of its threads, in the midst of something, the rest will never be
+ * counted in the child. Before the library's handlers of forks, which count.
+ */
 __attribute__((constructor(101))) static void count_from_the_fork_on(void)
 {
 	if (__gcov_reset)
@@ -76,8 +78,11 @@ static bool other_threads_asleep(void)
 	return asleep;
 }
 
-/* AddressSanitizer forks its allocator's locks as they are: one that another thread holds just then is never free in the child. Threads
- * that sleep hold none; those that do not for long are left to their test. */
+/*
+ * AddressSanitizer forks its allocator's locks as they are: one that another thread holds
+ * just then is never free in the child. Threads that sleep hold none; those that do not for
+ * long are left to their test.
+ */
 static void wait_for_the_allocator(void)
 {
 	struct harness_wait wait = harness_wait_begin(100);
@@ -124,8 +129,11 @@ void process_exit(int code)
 	if (__gcov_dump)
 		__gcov_dump();
 	if (spawned && (under_valgrind() || THREAD_SANITIZER)) {
-		/* At an exit Valgrind would take the parent's memory, of which this is a copy, for leaked, and ThreadSanitizer threads that
-		 * have ended and that nobody has joined yet; another program has none. */
+		/*
+		 * At an exit Valgrind would take the parent's memory, of which this is a copy, for
+		 * leaked, and ThreadSanitizer threads that have ended and that nobody has joined
+		 * yet; another program has none.
+		 */
 		char command[] = "exit 000";
 
 		if (code == 0 && errors_of_child())

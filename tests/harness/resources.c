@@ -15,7 +15,10 @@ bool fd_open(int fd)
 	return readlink(path, link, sizeof link) >= 0;
 }
 
-/* The descriptor that an entry of /proc/self/fd stands for, or -1: none, or the one that the folder is read by. */
+/*
+ * The descriptor that an entry of /proc/self/fd stands for, or -1: none, or the one
+ * that the folder is read by.
+ */
 static int listed_fd(DIR *folder, const struct dirent *file)
 {
 	int fd = file->d_name[0] == '.' ? -1 : (int)strtol(file->d_name, NULL, 10);

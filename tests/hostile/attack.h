@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every attack begins and ends with: a channel of the library with a raw peer at its other end, and beside it a channel of two
- * honest ends that must go on whatever happens.
+ * What every attack begins and ends with: a channel of the library with a raw peer at its other
+ * end, and beside it a channel of two honest ends that must go on whatever happens.
  */
 #ifndef HOSTILE_ATTACK_H
 #define HOSTILE_ATTACK_H
@@ -23,7 +23,7 @@ struct attack {
 	struct ends honest;
 };
 
-/* ---- The honest channel -------------------------------------------------------------------------------------------------- */
+/* ---- The honest channel ---------------------------------------------------------------------- */
 
 /* A message with an attachment passes. */
 static inline void honest_goes_on(struct attack *attack)
@@ -41,9 +41,12 @@ static inline void honest_goes_on(struct attack *attack)
 	close(file);
 }
 
-/* ---- The attacked channel ------------------------------------------------------------------------------------------------ */
+/* ---- The attacked channel -------------------------------------------------------------------- */
 
-/* So many attachments are set aside: peers here do not ask for more, and few may be lent where the table is small. */
+/*
+ * So many attachments are set aside: peers here do not ask for more, and few may be lent
+ * where the table is small.
+ */
 static inline struct beam_channel_options attack_options(const struct beam_channel_options *options)
 {
 	struct beam_channel_options taken = BEAM_CHANNEL_OPTIONS;
@@ -104,7 +107,9 @@ static inline void attack_begin(struct attack *attack, const struct beam_channel
 	raw_peer_send(&attack->peer, &attack->out);
 }
 
-/* A peer that grants more than any test sends: what bounds a sender is the socket and the buffer. */
+/*
+ * A peer that grants more than any test sends: what bounds a sender is the socket and the buffer.
+ */
 static inline void attack_begin_generous(struct attack *attack, const struct beam_channel_options *options)
 {
 	size_t at;
@@ -117,7 +122,8 @@ static inline void attack_begin_generous(struct attack *attack, const struct bea
 			   limit == RAW_MESSAGE_ATTACHMENTS ? 253 : RAW_PLENTY);
 	raw_open(&attack->out, 1, "log");
 	raw_peer_send(&attack->peer, &attack->out);
-	check_int(beam_channel_limits(attack->channel, &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	check_int(beam_channel_limits(attack->channel, &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  0);
 }
 
 /* Options with which a peer that does not read is soon felt. */
@@ -168,8 +174,10 @@ static inline bool names_rule(const char *text, const char *rules)
 /* What had ended in order before the breach, and goes on telling so. */
 enum ended { ENDED_NOTHING, ENDED_TOPIC, ENDED_CHANNEL };
 
-/* What arrived whole is received, then the breach shows everywhere, and the peer sees the end without a goodbye. The number of messages
- * that were whole. */
+/*
+ * What arrived whole is received, then the breach shows everywhere, and the peer sees the end
+ * without a goodbye. The number of messages that were whole.
+ */
 static inline size_t expect_breach_after(struct attack *attack, const char *rules, enum ended ended)
 {
 	beam_message *message = NULL;
@@ -188,7 +196,10 @@ static inline size_t expect_breach_after(struct attack *attack, const char *rule
 	if (!names_rule(breach, rules))
 		fail("the breach is \"%s\", not \"%s\"", breach ? breach : "(none)", rules);
 	check_int(beam_topic_receive(attack->topic, &message, 0, BEAM_NOWAIT), ended ? 0 : -EPROTO);
-	/* What ended before does not tell of the breach: then it may be noticed here a moment later. */
+	/*
+	 * What ended before does not tell of the breach: then it may be noticed here a moment
+	 * later.
+	 */
 	if (ended)
 		check_within(20000, beam_channel_flush(attack->channel, soon()) == -EPROTO);
 	check_int(beam_topic_send(attack->topic, "x", 1, 0, soon()), ended == ENDED_CHANNEL ? -EPIPE : -EPROTO);
@@ -207,7 +218,10 @@ static inline size_t expect_breach(struct attack *attack, const char *rules)
 	return expect_breach_after(attack, rules, ENDED_NOTHING);
 }
 
-/* The same when it depends on what nobody has taken yet: nothing is received before the breach is there. */
+/*
+ * The same when it depends on what nobody has taken yet: nothing is received
+ * before the breach is there.
+ */
 static inline size_t expect_breach_untaken(struct attack *attack, const char *rules)
 {
 	check_within(20000, beam_channel_breach(attack->channel) != NULL);

@@ -7,8 +7,10 @@
 
 static struct attack attack;
 
-/* Sends what has been encoded, with the biting descriptor. The frame is completed only when the descriptor here is closed: else
- * this close might be the last one, and it would wait. */
+/*
+ * Sends what has been encoded, with the biting descriptor. The frame is completed only when the
+ * descriptor here is closed: else this close might be the last one, and it would wait.
+ */
 static void send_lingering(struct lingering *lingering)
 {
 	enum { PART = 8 };
@@ -98,7 +100,10 @@ static void test_sockets_sent_through_themselves_keep_nothing_alive(void)
 	int cycle[2];
 
 	attack_begin(&attack, NULL);
-	/* The peer's own end, through itself; then a pair of which each end lies unread in the other. */
+	/*
+	 * The peer's own end, through itself; then a pair of which each end
+	 * lies unread in the other.
+	 */
 	raw_text_with_fds(&attack.out, 1, "myself", 1);
 	raw_peer_send_fds(&attack.peer, &attack.out, &attack.peer.socket, 1);
 	expect_text_with_fds(attack.topic, "myself", 1);

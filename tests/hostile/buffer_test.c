@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a peer sends in the place of a shared buffer: what it could still change or cut off, what is not there, and what is no memory. It stays
- * in its message, and nothing is read of it.
+ * What a peer sends in the place of a shared buffer: what it could still change or cut off, what is
+ * not there, and what is no memory. It stays in its message, and nothing is read of it.
  */
 #include <hostile/attack.h>
 #include <kernel/stuck_reader.h>
@@ -11,7 +11,7 @@ enum { PAGE = 4096, SIZE = 4 * PAGE, ENOUGH = 1 << 30 };
 
 static struct attack attack;
 
-/* ---- Bait ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Bait ------------------------------------------------------------------------------------ */
 
 enum { ALL_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
@@ -160,12 +160,12 @@ struct bait {
 	int (*make)(void);
 };
 
-#define BAIT(name)                                                                                                             \
-	{                                                                                                                      \
-#name, name                                                                                                    \
+#define BAIT(name)                                                                                                     \
+	{                                                                                                              \
+#name, name                                                                                            \
 	}
 
-/* ---- What becomes of it ---------------------------------------------------------------------------------------------------------- */
+/* ---- What becomes of it ---------------------------------------------------------------------- */
 
 /* The peer sends a descriptor, which becomes ours. */
 static beam_message *send_bait(int fd)
@@ -289,7 +289,10 @@ static void test_where_no_attachment_came_there_is_no_buffer(void)
 	attack_end(&attack);
 }
 
-/* Pages behind its end make up for those that are not there; that is more than can be seen without waiting for the peer. */
+/*
+ * Pages behind its end make up for those that are not there; that is more than can be seen
+ * without waiting for the peer.
+ */
 static void test_what_hides_behind_the_end_takes_no_more_memory_than_was_accepted(void)
 {
 	beam_buffer *buffer = NULL;

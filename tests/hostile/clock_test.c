@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A machine whose clock is being set, forward and back, all the time. Every deadline of Beam is on CLOCK_MONOTONIC, so nothing may show.
- * This program's own clock_gettime(), gettimeofday() and time() stand before those of the C library: the library uses these too.
+ * A machine whose clock is being set, forward and back, all the time. Every deadline of Beam is on
+ * CLOCK_MONOTONIC, so nothing may show. This program's own clock_gettime(), gettimeofday() and
+ * time() stand before those of the C library: the library uses these too.
  */
 #include <hostile/attack.h>
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How the library conducts itself towards a peer that does not read, does not grant, goes away at a bad moment, or sends what no stream
- * should have.
+ * How the library conducts itself towards a peer that does not read, does not grant, goes away at a
+ * bad moment, or sends what no stream should have.
  */
 #include <hostile/attack.h>
 #include <signal.h>
@@ -30,7 +30,10 @@ static uint32_t fill_up(beam_topic *topic)
 	return n;
 }
 
-/* The peer reads messages with these numbers, in order; whatever else comes between them is passed over. */
+/*
+ * The peer reads messages with these numbers, in order; whatever else comes
+ * between them is passed over.
+ */
 static void expect_numbers(uint32_t from, uint32_t to)
 {
 	for (uint32_t number = from; number < to; number++) {
@@ -44,7 +47,7 @@ static void expect_numbers(uint32_t from, uint32_t to)
 	}
 }
 
-/* ---- A peer that does not read --------------------------------------------------------------------------------------------------- */
+/* ---- A peer that does not read --------------------------------------------------------------- */
 
 static void test_senders_to_a_peer_that_never_reads_wait_to_their_deadlines_and_memory_is_bounded(void)
 {
@@ -55,7 +58,10 @@ static void test_senders_to_a_peer_that_never_reads_wait_to_their_deadlines_and_
 	attack_begin_generous(&attack, &options);
 	before = allocated_bytes();
 	n = fill_up(attack.topic);
-	/* The buffer, the socket's (which the kernel doubles, and counts its own way), and the frames' headers. */
+	/*
+	 * The buffer, the socket's (which the kernel doubles, and counts its own
+	 * way), and the frames' headers.
+	 */
 	check(n > 0 && n * (size_t)1000 < 4 * (64 << 10) + 2 * (64 << 10));
 	check_int(try_number(attack.topic, n, beam_in_ms(20)), -ETIMEDOUT);
 	check_int(try_number(attack.topic, n, beam_in_ms(-5)), -ETIMEDOUT);
@@ -175,7 +181,10 @@ static void test_a_small_message_does_not_wait_for_a_large_one_on_another_topic(
 	attack_end(&attack);
 }
 
-/* The peer refuses the topic or says goodbye while a large message is under way: its sender gets `result`, and it is taken back. */
+/*
+ * The peer refuses the topic or says goodbye while a large message is under way: its sender gets
+ * `result`, and it is taken back.
+ */
 static void expect_taken_back(int result)
 {
 	struct beam_channel_options options = small_buffers();
@@ -263,7 +272,10 @@ static void test_a_topic_without_credit_waits_and_another_does_not(void)
 	attack_end(&attack);
 }
 
-/* The id of a topic that was opened under this name; requires that a topic of the name open before was closed first. */
+/*
+ * The id of a topic that was opened under this name; requires that a topic of the name
+ * open before was closed first.
+ */
 static void expect_closed_before_opened(uint32_t old, const char *name)
 {
 	struct raw_frame frame = {0};
@@ -289,7 +301,7 @@ static void test_a_name_opened_again_while_its_old_messages_wait_is_closed_on_th
 	attack_end(&attack);
 }
 
-/* ---- A peer that goes away ------------------------------------------------------------------------------------------------------- */
+/* ---- A peer that goes away ------------------------------------------------------------------- */
 
 /* The end shows everywhere, and goes on doing so. */
 static void expect_ended(int receive, int send)
@@ -399,7 +411,7 @@ static void test_half_a_shutdown_without_goodbye_is_a_crash(void)
 	attack_end(&attack);
 }
 
-/* ---- What no stream should have ------------------------------------------------------------------------------------------------- */
+/* ---- What no stream should have -------------------------------------------------------------- */
 
 static void test_an_out_of_band_byte_within_a_header_is_not_in_the_stream(void)
 {

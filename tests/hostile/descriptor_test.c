@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors from a peer that counts wrong, places them wrong, or hoards them. Whatever it does, none is left over (the harness counts),
- * and none reaches a message it does not belong to.
+ * Descriptors from a peer that counts wrong, places them wrong, or hoards them. Whatever it does,
+ * none is left over (the harness counts), and none reaches a message it does not belong to.
  */
 #include <fcntl.h>
 #include <hostile/attack.h>
@@ -30,7 +30,7 @@ static bool send_with(unsigned n_fds)
 	return raw_peer_send_fds(&attack.peer, &attack.out, same_fd, n_fds);
 }
 
-/* ---- In what number -------------------------------------------------------------------------------------------------------- */
+/* ---- In what number -------------------------------------------------------------------------- */
 
 /* A message that says it carries and claims `said`, sent with `sent`. */
 static void expect_wrong_number(unsigned said, unsigned sent)
@@ -158,11 +158,14 @@ static void test_more_attachments_in_a_message_than_accepted_are_a_breach(void)
 	same_fd_close();
 }
 
-/* ---- With which byte --------------------------------------------------------------------------------------------------------- */
+/* ---- With which byte ------------------------------------------------------------------------- */
 
 enum { MIDDLE = 24, THREE = 72 };
 
-/* Three messages of 24 bytes each on the wire; the one in the middle carries and claims a descriptor. */
+/*
+ * Three messages of 24 bytes each on the wire; the one in the middle carries and claims a
+ * descriptor.
+ */
 static void put_three(void)
 {
 	raw_text(&attack.out, 1, "first");
@@ -191,11 +194,14 @@ static bool all_three_came(void)
 {
 	struct beam_statistics statistics;
 
-	return beam_topic_statistics(attack.topic, &statistics, sizeof statistics) == 0 && statistics.messages_queued == 3;
+	return beam_topic_statistics(attack.topic, &statistics, sizeof statistics) == 0 &&
+	       statistics.messages_queued == 3;
 }
 
-/* False: the byte with the descriptor was not alone in its read. A read that has taken all there was may go on in the kernel with
- * what is sent at that moment. */
+/*
+ * False: the byte with the descriptor was not alone in its read. A read that has taken all there
+ * was may go on in the kernel with what is sent at that moment.
+ */
 static bool send_with_byte(size_t offset)
 {
 	static unsigned char bytes[THREE];
@@ -237,7 +243,10 @@ static void test_a_descriptor_with_any_byte_but_its_carriers_first_is_a_breach(v
 	same_fd_close();
 }
 
-/* When reads are not so exact, a descriptor near its carrier is taken for its own: it is, or it is a breach, nothing else. */
+/*
+ * When reads are not so exact, a descriptor near its carrier is taken for its own: it is, or it
+ * is a breach, nothing else.
+ */
 static void test_a_descriptor_near_its_carrier_is_its_own_or_a_breach(void)
 {
 	static unsigned char bytes[THREE];
@@ -322,7 +331,7 @@ static void test_a_carrier_whose_header_comes_in_two_parts_still_has_its_descrip
 	same_fd_close();
 }
 
-/* ---- How many wait --------------------------------------------------------------------------------------------------------- */
+/* ---- How many wait --------------------------------------------------------------------------- */
 
 static void test_more_attachments_than_a_topics_credit_are_a_breach(void)
 {
@@ -385,7 +394,9 @@ static void test_attachments_of_a_topic_that_was_reset_are_closed_and_their_cred
 	check_int(beam_topic_close_receive(attack.topic), 0);
 	frame = raw_peer_expect(&attack.peer, RAW_RESET);
 	check_int(frame.id, 1);
-	/* It may be held back for a while, but not so that the largest message could not be sent. */
+	/*
+	 * It may be held back for a while, but not so that the largest message could not be sent.
+	 */
 	for (int i = 0; i < 4; i++) {
 		raw_text_with_fds(&attack.out, 1, "too late", 16);
 		send_with(16);
@@ -401,7 +412,7 @@ static void test_attachments_of_a_topic_that_was_reset_are_closed_and_their_cred
 	same_fd_close();
 }
 
-/* ---- A full table -------------------------------------------------------------------------------------------------------------- */
+/* ---- A full table ---------------------------------------------------------------------------- */
 
 /* Leaves exactly `n` free descriptors. */
 static struct rlimit leave_free(unsigned n)

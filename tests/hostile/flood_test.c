@@ -8,7 +8,10 @@
 
 static struct attack attack;
 
-/* Memory that a flood may take besides what the limits allow: allocators round, and threads come and go. */
+/*
+ * Memory that a flood may take besides what the limits allow: allocators round, and threads come
+ * and go.
+ */
 enum { SLACK = 4 << 20 };
 
 static void expect_grown_at_most(size_t before, size_t now, size_t bound)
@@ -19,7 +22,7 @@ static void expect_grown_at_most(size_t before, size_t now, size_t bound)
 		fail("%zu KiB more, at most %zu expected", (now - before) >> 10, bound >> 10);
 }
 
-/* ---- Announcements ------------------------------------------------------------------------------------------------------------ */
+/* ---- Announcements --------------------------------------------------------------------------- */
 
 static void test_announced_lengths_cost_nothing_until_bytes_arrive(void)
 {
@@ -73,7 +76,7 @@ static void test_a_hello_of_enormous_limits_costs_nothing(void)
 	attack_end(&attack);
 }
 
-/* ---- Messages ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 static void test_more_bytes_than_a_topics_credit_are_a_breach(void)
 {
@@ -243,7 +246,8 @@ static void test_a_flooded_topic_leaves_nine_quiet_ones_alone(void)
 	}
 	attack_send(&attack);
 	/* Nobody takes what comes on the first; its window is full from now on. */
-	for (uint32_t used = 0; used + sizeof payload + RAW_MESSAGE_COST <= window; used += sizeof payload + RAW_MESSAGE_COST) {
+	for (uint32_t used = 0; used + sizeof payload + RAW_MESSAGE_COST <= window;
+	     used += sizeof payload + RAW_MESSAGE_COST) {
 		raw_data(&attack.out, 1, payload, sizeof payload);
 		attack_send(&attack);
 	}
@@ -259,7 +263,7 @@ static void test_a_flooded_topic_leaves_nine_quiet_ones_alone(void)
 	attack_end(&attack);
 }
 
-/* ---- Topics ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Topics ---------------------------------------------------------------------------------- */
 
 static void test_more_topics_than_accepted_are_a_breach(void)
 {
@@ -371,7 +375,7 @@ static void test_names_that_differ_in_little_are_found_as_quickly_as_others(void
 	attack_end(&attack);
 }
 
-/* ---- Control -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Control --------------------------------------------------------------------------------- */
 
 static void test_credit_by_single_bytes_takes_no_memory(void)
 {

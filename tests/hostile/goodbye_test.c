@@ -66,7 +66,10 @@ static void *send_large(void *payload)
 	return NULL;
 }
 
-/* The sender's own thread may be the one that writes the last byte, and the channel's thread must hear of it. */
+/*
+ * The sender's own thread may be the one that writes the last byte, and the
+ * channel's thread must hear of it.
+ */
 static void test_after_both_goodbyes_a_channel_lets_go_whoever_wrote_the_last(void)
 {
 	struct beam_channel_options options = small_buffers();

@@ -61,8 +61,8 @@ static void expect_cost(const char *what, struct cost before, size_t frames, siz
 	double switches = (double)(now.switches - before.switches) / (double)frames;
 
 	if (getenv("BEAM_MEASURE"))
-		printf("%s: %zu wait, %zu frames: %.2f stops of a thread and %.1f us of CPU a frame\n", what, n_waiters, frames,
-		       switches, (double)(now.cpu_us - before.cpu_us) / (double)frames);
+		printf("%s: %zu wait, %zu frames: %.2f stops of a thread and %.1f us of CPU a frame\n", what, n_waiters,
+		       frames, switches, (double)(now.cpu_us - before.cpu_us) / (double)frames);
 	if (now.switches - before.switches > (int64_t)(most * frames))
 		fail("%s: a thread stopped %.2f times a frame", what, switches);
 }

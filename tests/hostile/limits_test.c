@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Limits, against a peer that does not keep them: to the last byte is honest, one more is a breach. Attachments are in the descriptor suite,
- * topics and empty messages in the flood suite, honest senders in tests/public.
+ * Limits, against a peer that does not keep them: to the last byte is honest, one more is a
+ * breach. Attachments are in the descriptor suite, topics and empty messages in the flood suite,
+ * honest senders in tests/public.
  */
 #include <hostile/attack.h>
 
 static struct attack attack;
 
-/* ---- Messages ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 enum { MOST = (1 << 20) + 100, PART = 1 << 16 };
 
@@ -42,7 +43,7 @@ static void test_a_message_as_large_as_accepted_arrives_and_one_byte_more_is_a_b
 	attack_end(&attack);
 }
 
-/* ---- Credit ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Credit ---------------------------------------------------------------------------------- */
 
 /* Uses up the window of topic 1 with two messages; the second is one byte larger if so told. */
 static void use_up_window(uint32_t window, uint32_t more)
@@ -107,7 +108,7 @@ static void test_the_pool_is_lent_to_the_last_byte_and_one_more_is_a_breach(void
 	attack_end(&attack);
 }
 
-/* ---- Names ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Names ----------------------------------------------------------------------------------- */
 
 static void test_a_name_of_255_bytes_is_opened_and_one_of_256_is_a_breach(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Those who connect, and mean harm by it; and those who are connected to, and are not who they should be. Squatters on paths are in
- * listener/place.
+ * Those who connect, and mean harm by it; and those who are connected to, and are not who they
+ * should be. Squatters on paths are in listener/place.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -26,7 +26,7 @@ static void name_address(void)
 	snprintf(address, sizeof address, "%s", abstract_address());
 }
 
-/* ---- A flood, with the table full ------------------------------------------------------------------------------------------------ */
+/* ---- A flood, with the table full ------------------------------------------------------------ */
 
 enum { FLOOD = 200, FREE_SLOTS = 24 };
 
@@ -42,8 +42,8 @@ static void *serve(void *argument)
 {
 	struct server *server = argument;
 
-	while (server->n <= FLOOD &&
-	       (server->result = beam_listener_accept(server->listener, &server->channels[server->n], BEAM_FOREVER)) == 1)
+	while (server->n <= FLOOD && (server->result = beam_listener_accept(
+					  server->listener, &server->channels[server->n], BEAM_FOREVER)) == 1)
 		server->n++;
 	return NULL;
 }
@@ -145,7 +145,10 @@ static void test_a_flood_with_the_table_full_is_shed_and_the_server_goes_on(void
 	check(counts(server.listener).accepted > 0);
 	/* By the reserve, or let in where one descriptor was free and a channel takes more. */
 	check(counts(server.listener).over_descriptors + counts(server.listener).failed > FLOOD / 2);
-	/* Nobody was kept busy: for a connection some looks at the socket, beside one in 10 ms while nothing could be done. */
+	/*
+	 * Nobody was kept busy: for a connection some looks at the socket, beside one in 10 ms
+	 * while nothing could be done.
+	 */
 	waits = (int)((now_ns() - begin) / 10000000);
 	check(fault_calls() <= 4UL * FLOOD + 4UL * (unsigned)(waits + 1));
 	send_text(honest.topic[0], "goes on");
@@ -204,7 +207,7 @@ static void test_an_event_loop_is_not_kept_busy_by_a_full_table(void)
 	beam_listener_unref(listener);
 }
 
-/* ---- Descriptors in what nobody reads ---------------------------------------------------------------------------------------------- */
+/* ---- Descriptors in what nobody reads -------------------------------------------------------- */
 
 static int refuse_everybody(void *context, const struct beam_identity *identity)
 {
@@ -329,9 +332,12 @@ static void test_where_no_descriptors_are_wanted_a_sender_is_told(void)
 	beam_listener_unref(listener);
 }
 
-/* ---- Pids ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Pids ------------------------------------------------------------------------------------ */
 
-/* Connects and ends; a child of its own holds the connection until the socket's other end is closed. */
+/*
+ * Connects and ends; a child of its own holds the connection until the socket's other end is
+ * closed.
+ */
 static int child_leaves_its_connection(void *argument)
 {
 	const int *ends = argument;
@@ -423,7 +429,7 @@ static void test_a_pid_that_is_given_to_another_process_deceives_nobody_who_has_
 		skip("SO_PEERPIDFD is from Linux 6.5");
 }
 
-/* ---- Squatters ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Squatters ------------------------------------------------------------------------------- */
 
 /* Takes the name first, and says what came of it: the end, and not a byte. */
 static int child_squats(void *argument)
@@ -437,8 +443,9 @@ static int child_squats(void *argument)
 		require_int(setuid(65534), 0);
 	memcpy(name.sun_path, address, strlen(address));
 	name.sun_path[0] = '\0';
-	require_int(bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(address))),
-		    0);
+	require_int(
+	    bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(address))),
+	    0);
 	require_int(listen(fd, 1), 0);
 	check_int(write(ends[1], "l", 1), 1);
 	accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer without Beam: frames encoded by hand from docs/protocol.md alone, bytes and descriptors sent as a test likes, and what
- * comes back taken apart.
+ * A peer without Beam: frames encoded by hand from docs/protocol.md alone, bytes and descriptors
+ * sent as a test likes, and what comes back taken apart.
  */
 #ifndef HOSTILE_RAW_PEER_H
 #define HOSTILE_RAW_PEER_H
@@ -47,7 +47,7 @@ enum {
 	RAW_BASE_TOPIC_BYTES = 64 << 10,
 };
 
-/* ---- Bytes to be sent -------------------------------------------------------------------------------------------------- */
+/* ---- Bytes to be sent ------------------------------------------------------------------------ */
 
 struct raw_out {
 	size_t size;
@@ -81,7 +81,8 @@ static inline size_t raw_frame(struct raw_out *out, unsigned kind, unsigned flag
 {
 	static const unsigned char zero[8];
 	size_t at = out->size, padding = (size_t)-size & 7;
-	const unsigned char small[4] = {(unsigned char)kind, (unsigned char)(flags | padding << 5), (unsigned char)claimed, 0};
+	const unsigned char small[4] = {(unsigned char)kind, (unsigned char)(flags | padding << 5),
+					(unsigned char)claimed, 0};
 
 	raw_append_u32(out, (uint32_t)(RAW_HEADER - 4 + size + padding));
 	raw_append(out, small, sizeof small);
@@ -123,9 +124,9 @@ static inline size_t raw_hello(struct raw_out *out)
 {
 	size_t at = out->size;
 
-	raw_hex(out,
-		"0000003c 01 80 00 00 00000000 00000000"
-		"4265616d 01 000000 00000000 00000040 00000040 00100000 00000010 00010000 00000010 00100000 00000040 00000000");
+	raw_hex(out, "0000003c 01 80 00 00 00000000 00000000"
+		     "4265616d 01 000000 00000000 00000040 00000040 00100000 00000010 00010000 00000010 00100000 "
+		     "00000040 00000000");
 	return at;
 }
 
@@ -194,7 +195,7 @@ static inline void raw_goodbye(struct raw_out *out)
 	raw_frame(out, RAW_GOODBYE, 0, 0, 0, 0, NULL, 0);
 }
 
-/* ---- The peer ------------------------------------------------------------------------------------------------------------ */
+/* ---- The peer -------------------------------------------------------------------------------- */
 
 struct raw_peer {
 	int socket;
@@ -230,7 +231,10 @@ static inline void raw_peer_close(struct raw_peer *peer)
 	peer->socket = -1;
 }
 
-/* Sends it all and empties it, the descriptors with the first byte: true unless the other side has closed. Waits for room. */
+/*
+ * Sends it all and empties it, the descriptors with the first byte: true unless the other side
+ * has closed. Waits for room.
+ */
 static inline bool raw_peer_send_fds(struct raw_peer *peer, struct raw_out *out, const int *fds, size_t n_fds)
 {
 	struct harness_wait wait = harness_wait_begin(20000);

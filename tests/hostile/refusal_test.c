@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that the kernel refuses to pass on: a bad one, a peer that takes none, too many in flight. They cost their own message, or
- * its sender some time, and nobody else anything.
+ * Descriptors that the kernel refuses to pass on: a bad one, a peer that takes none, too many in
+ * flight. They cost their own message, or its sender some time, and nobody else anything.
  */
 #include <fcntl.h>
 #include <hostile/attack.h>
@@ -25,7 +25,7 @@ static void fill_socket(void)
 		require_int(beam_topic_send(attack.topic, filler, sizeof filler, 0, BEAM_NOWAIT), 0);
 }
 
-/* ---- A descriptor that the kernel does not pass ---------------------------------------------------------------------------------- */
+/* ---- A descriptor that the kernel does not pass ---------------------------------------------- */
 
 static int send_with_fd(beam_topic *topic, const char *text, int fd, beam_deadline deadline)
 {
@@ -110,7 +110,7 @@ static void test_a_peer_that_takes_no_descriptors_costs_only_the_messages_that_h
 	attack_end(&attack);
 }
 
-/* ---- Too many descriptors in flight ------------------------------------------------------------------------------------------------ */
+/* ---- Too many descriptors in flight ---------------------------------------------------------- */
 
 enum { IN_FLIGHT_LIMIT = 128, BATCH = 16 };
 

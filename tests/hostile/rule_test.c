@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer that breaks the rules of docs/protocol.md (section 12), one row for each way: whole messages
- * from before it are delivered, then the channel says which rule it was. Rules about descriptors are
- * in descriptor_test.c, those about credit in flood_test.c, those about time in trickle_test.c.
+ * A peer that breaks the rules of docs/protocol.md (section 12), one row for each way: whole
+ * messages from before it are delivered, then the channel says which rule it was. Rules
+ * about descriptors are in descriptor_test.c, those about credit in flood_test.c, those
+ * about time in trickle_test.c.
  */
 #include <hostile/attack.h>
 
-/* Frames in hexadecimal, as the protocol page writes them. Where a frame breaks two rules at once, or what it breaks depends on how far
- * the other side has come, either name is right. */
+/*
+ * Frames in hexadecimal, as the protocol page writes them. Where a frame breaks two rules at once,
+ * or what it breaks depends on how far the other side has come, either name is right.
+ */
 struct row {
 	const char *rules;
 	const char *what;
@@ -62,18 +65,22 @@ static const struct row rows[] = {
     {"payload", "SIZED with less than 8 bytes", "00000014 03 82 00 00 00000001 00000000 00000001 00000000"},
     {"payload", "SIZED with none", "0000000c 03 02 00 00 00000001 00000000"},
     {"payload", "ABORT with some",
-     "0000001c 03 83 00 00 00000001 00000000 0000000c 00000000 66726167 00000000 00000014 03 04 00 00 00000001 00000000 "
+     "0000001c 03 83 00 00 00000001 00000000 0000000c 00000000 66726167 00000000 00000014 03 04 00 00 00000001 "
+     "00000000 "
      "0000000000000000"},
-    {"fragment", "a first frame with MORE that brings nothing", "00000014 03 03 00 00 00000001 00000000 0000000c 00000000"},
+    {"fragment", "a first frame with MORE that brings nothing",
+     "00000014 03 03 00 00 00000001 00000000 0000000c 00000000"},
     {"fragment", "a frame that goes on and brings nothing",
-     "0000001c 03 83 00 00 00000001 00000000 0000000c 00000000 66726167 00000000 0000000c 03 01 00 00 00000001 00000000"},
+     "0000001c 03 83 00 00 00000001 00000000 0000000c 00000000 66726167 00000000 0000000c 03 01 00 00 00000001 "
+     "00000000"},
 
     {"carrier", "bit 31 and carried 0", "8000000c 03 00 00 00 00000001 00000000"},
     {"carrier", "carried without bit 31", "0000000c 03 00 00 01 00000001 00000000"},
     {"carrier", "carried 254", "8000000c 03 00 00 fe 00000001 00000000"},
 
     {"first", "a second HELLO",
-     "0000003c 01 80 00 00 00000000 00000000 4265616d 01 000000 00000000 00000040 00000040 00100000 00000010 00010000 00000010"
+     "0000003c 01 80 00 00 00000000 00000000 4265616d 01 000000 00000000 00000040 00000040 00100000 00000010 00010000 "
+     "00000010"
      "00100000 00000040 00000000"},
 
     {"goodbye", "a message after it",
@@ -82,7 +89,8 @@ static const struct row rows[] = {
      "0000000c 08 00 00 00 00000000 00000000 00000014 05 00 00 00 00000001 00000000 00000001 00000000"},
     {"goodbye", "another after it", "0000000c 08 00 00 00 00000000 00000000 0000000c 08 00 00 00 00000000 00000000"},
     {"goodbye", "in the middle of a message",
-     "0000001c 03 83 00 00 00000001 00000000 0000000c 00000000 66726167 00000000 0000000c 08 00 00 00 00000000 00000000"},
+     "0000001c 03 83 00 00 00000001 00000000 0000000c 00000000 66726167 00000000 0000000c 08 00 00 00 00000000 "
+     "00000000"},
 
     {"topic-id", "DATA for a topic never opened", "0000000c 03 00 00 00 00000009 00000000"},
     {"topic-id", "DATA for topic 0", "0000000c 03 00 00 00 00000000 00000000"},
@@ -116,12 +124,14 @@ static const struct row rows[] = {
      "00000014 03 01 00 00 00000001 00000007 6161616161616161"},
     {"fragment", "ABORT with nothing begun", "0000000c 03 04 00 00 00000001 00000000"},
     {"fragment", "CLOSE in the middle",
-     "0000001c 03 83 00 00 00000001 00000000 0000000c 00000000 66726167 00000000 0000000c 06 00 00 00 00000001 00000000"},
+     "0000001c 03 83 00 00 00000001 00000000 0000000c 00000000 66726167 00000000 0000000c 06 00 00 00 00000001 "
+     "00000000"},
     {"flags", "END in the middle",
      "0000001c 03 83 00 00 00000001 00000000 0000000c 00000000 66726167 00000000"
      "00000014 03 08 00 00 00000001 00000000 6161616161616161"},
 
-    {"message-size", "above what is accepted", "0000001c 03 83 00 00 00000001 00000000 01000001 00000000 66726167 00000000"},
+    {"message-size", "above what is accepted",
+     "0000001c 03 83 00 00 00000001 00000000 01000001 00000000 66726167 00000000"},
     {"message-size", "2 GiB", "0000001c 03 83 00 00 00000001 00000000 7fffffff 00000000 66726167 00000000"},
     {"message-size", "the last of all, whose cost passes 32 bits",
      "0000001c 03 83 00 00 00000001 00000000 ffffffff 00000000 66726167 00000000"},
@@ -143,8 +153,10 @@ static const struct row rows[] = {
 
     {"fragment", "SIZED without MORE and no overdraft",
      "0000001c 03 82 00 00 00000001 00000000 00000004 00000000 66726167 00000000"},
-    {"credit", "an overdraft of the whole cost", "0000001c 03 82 00 00 00000001 00000000 00000004 00000044 66726167 00000000"},
-    {"credit", "an overdraft of more than all", "0000001c 03 82 00 00 00000001 00000000 00000004 ffffffff 66726167 00000000"},
+    {"credit", "an overdraft of the whole cost",
+     "0000001c 03 82 00 00 00000001 00000000 00000004 00000044 66726167 00000000"},
+    {"credit", "an overdraft of more than all",
+     "0000001c 03 82 00 00 00000001 00000000 00000004 ffffffff 66726167 00000000"},
 
     {"grant", "nothing for a topic", "00000014 05 00 00 00 00000001 00000000 00000000 00000000"},
     {"grant", "nothing for the pool", "00000014 05 00 00 00 00000000 00000000 00000000 00000000"},
@@ -153,7 +165,8 @@ static const struct row rows[] = {
     {"grant", "too many bytes for the pool", "00000014 05 00 00 00 00000000 00000000 ffffffff 00000000"},
     {"grant", "too many attachments for the channel", "00000014 05 00 00 00 00000000 00000000 00000000 ffffffff"},
     {"grant", "too much in two parts",
-     "00000014 05 00 00 00 00000001 00000000 3ff00000 00000000 00000014 05 00 00 00 00000001 00000000 3ff00000 00000000"},
+     "00000014 05 00 00 00 00000001 00000000 3ff00000 00000000 00000014 05 00 00 00 00000001 00000000 3ff00000 "
+     "00000000"},
 
     {"reset", "of a topic never opened", "0000000c 07 00 00 00 00000009 00000001"},
     {"reset", "of the last id of all", "0000000c 07 00 00 00 ffffffff 00000001"},
@@ -164,7 +177,8 @@ static const struct row rows[] = {
     {"call-id", "a reply to the last id of all", "00000014 04 e8 00 00 00000000 ffffffff 34 00000000000000"},
     {"call-id", "a call above the limit", "0000000c 03 00 00 00 00000001 00000101"},
     {"call-id", "a call of the last id of all", "0000000c 03 00 00 00 00000001 ffffffff"},
-    {"call-id", "a call whose id is in use", "0000000c 03 00 00 00 00000001 00000001 0000000c 03 00 00 00 00000001 00000001"},
+    {"call-id", "a call whose id is in use",
+     "0000000c 03 00 00 00 00000001 00000001 0000000c 03 00 00 00 00000001 00000001"},
     {"call-id", "credit for a call above the limit", "00000014 05 00 00 00 00000000 00000101 00000001 00000000"},
     {"call-id", "reset of call 0", "0000000c 07 00 00 00 00000000 00000000"},
     {"call-id", "reset of a call above the limit", "0000000c 07 00 00 00 00000000 00000101"},
@@ -210,10 +224,10 @@ static void expect_rows(const char *rule)
 	check(n > 0);
 }
 
-#define RULE_TEST(name, rule)                                                                                                  \
-	static void name(void)                                                                                                 \
-	{                                                                                                                      \
-		expect_rows(rule);                                                                                             \
+#define RULE_TEST(name, rule)                                                                                          \
+	static void name(void)                                                                                         \
+	{                                                                                                              \
+		expect_rows(rule);                                                                                     \
 	}
 
 RULE_TEST(test_a_length_that_no_frame_has_is_a_breach, "length")
@@ -266,7 +280,7 @@ static void test_any_other_name_is_a_name(void)
 	attack_end(&attack);
 }
 
-/* ---- The beginning --------------------------------------------------------------------------------------------------------- */
+/* ---- The beginning --------------------------------------------------------------------------- */
 
 /* What the peer says first of all is a breach. */
 static void expect_bad_beginning(const char *rules)
@@ -285,8 +299,8 @@ static void test_a_first_frame_that_is_not_hello_is_a_breach(void)
 
 static void test_another_protocol_is_a_breach(void)
 {
-	static const char *const texts[] = {"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "SSH-2.0-OpenSSH_9.2p1 Debian\r\n",
-					    "a line of some text protocol\n"};
+	static const char *const texts[] = {"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+					    "SSH-2.0-OpenSSH_9.2p1 Debian\r\n", "a line of some text protocol\n"};
 
 	for (int i = 0; i < 3; i++) {
 		harness_context("text %d", i);

@@ -120,7 +120,10 @@ static void test_messages_that_are_routed_give_their_credit_back(void)
 
 /* ---- After the end, and in another process --------------------------------------------------- */
 
-/* Where there is no other channel, nor a thread of one that has yet to end and still has what it was lent. */
+/*
+ * Where there is no other channel, nor a thread of one that has yet to end and
+ * still has what it was lent.
+ */
 static uint32_t granted_to_a_new_channel(void)
 {
 	beam_channel *channels[2];
@@ -203,8 +206,8 @@ static int ends_while_messages_are_freed(void *unused)
 	for (size_t turn = 0; turn < scale(300) && !harness_failures(); turn++) {
 		begin(NULL);
 		/* Whatever the channels of the turn before still have. */
-		require(check_within(20000,
-				     creditor_want(&peer, 100) && creditor_read(&peer, 1) && peer.channel >= 2 * ATTACHMENTS));
+		require(check_within(20000, creditor_want(&peer, 100) && creditor_read(&peer, 1) &&
+						peer.channel >= 2 * ATTACHMENTS));
 		for (int i = 0; i < 2 * ATTACHMENTS; i++)
 			send_one();
 		for (int i = 0; i < 2 * ATTACHMENTS; i++)

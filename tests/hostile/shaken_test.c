@@ -166,7 +166,8 @@ static void test_no_signal_sent_to_the_process_is_handled_in_a_library_thread(vo
 	while ((task = readdir(folder))) {
 		unsigned long long blocked;
 
-		if (task->d_name[0] == '.' || atoi(task->d_name) == getpid() || !blocked_signals(task->d_name, &blocked))
+		if (task->d_name[0] == '.' || atoi(task->d_name) == getpid() ||
+		    !blocked_signals(task->d_name, &blocked))
 			continue;
 		for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
 			check(blocked & 1ull << (signals[i] - 1));

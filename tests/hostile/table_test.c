@@ -86,7 +86,10 @@ static void test_while_attachments_are_wanted_a_message_is_answered_in_one_write
 	end();
 }
 
-/* A message with one attachment, its payload of so many bytes in two frames, `over` of them from the pool. */
+/*
+ * A message with one attachment, its payload of so many bytes in two frames,
+ * `over` of them from the pool.
+ */
 static void send_large(uint32_t size, uint32_t over)
 {
 	static const char bytes[60000];
@@ -101,20 +104,25 @@ static void send_large(uint32_t size, uint32_t over)
 	check(creditor_flush(&peer, &file, 1));
 }
 
-/* Receives so many once the channel's thread sleeps, which otherwise would write what is due. If it does not sleep yet
- * nothing wrong is noticed. */
+/*
+ * Receives so many once the channel's thread sleeps, which otherwise would write what is due. If it
+ * does not sleep yet nothing wrong is noticed.
+ */
 static void receive_late(beam_message **kept, size_t n)
 {
 	struct beam_statistics statistics = {0};
 
-	check_within(20000,
-		     beam_topic_statistics(topic, &statistics, sizeof statistics) == 0 && statistics.messages_queued == n);
+	check_within(20000, beam_topic_statistics(topic, &statistics, sizeof statistics) == 0 &&
+				statistics.messages_queued == n);
 	poll(NULL, 0, 100);
 	for (size_t i = 0; i < n; i++)
 		kept[i] = receive();
 }
 
-/* Else a program that keeps what it receives would stop its topic, and those that wait for the pool. */
+/*
+ * Else a program that keeps what it receives would stop its topic, and those that wait for the
+ * pool.
+ */
 static void test_messages_that_are_kept_do_not_keep_the_credit_of_their_topic(void)
 {
 	struct beam_channel_options options = single_ones();

@@ -4,7 +4,9 @@
 
 static struct attack attack;
 
-/* A pause that the peer makes between two bytes: not for the outcome, only so that it is a trickle. */
+/*
+ * A pause that the peer makes between two bytes: not for the outcome, only so that it is a trickle.
+ */
 static void trickle_pause(void)
 {
 	poll(NULL, 0, 2);

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """A second implementation of Beam's protocol, written from docs/protocol.md alone.
 
-It exists to find out whether that page is complete and whether libbeam keeps to it, so it is strict where a library would be quick:
-every rule of the page is checked, and every credit is counted. It has no threads.
+It exists to find out whether that page is complete and whether libbeam keeps to it, so it is
+strict where a library would be quick: every rule of the page is checked, and every credit is
+counted. It has no threads.
 
     core_send(), core_receive()   single messages on any unix socket (section 1)
     encode(), decode()            a frame, a frame's header (section 2)
-    Parser                        bytes and groups of descriptors in, frames with attachments out (sections 2 and 4); pure
-    Session                       one side of a channel: frames in, events out, and what is to be written (sections 3 to 11); pure
+    Parser                        bytes and groups of descriptors in, frames with attachments out
+                                  (sections 2 and 4); pure
+    Session                       one side of a channel: frames in, events out, and what is to be
+                                  written (sections 3 to 11); pure
     Channel                       a Session on a socket, with deadlines
 
 Only the standard library is used.
@@ -39,8 +42,8 @@ DONE, UNWANTED, REFUSED = range(3)
 DROPPED, CLOSED = 1, 2
 ASKS, ANSWER = 0, 1
 
-RULES = ("length kind flags padding unused payload carrier first hello goodbye descriptors unclaimed claim topic-id name closed "
-         "fragment message-size attachments credit grant reset call-id timeout").split()
+RULES = ("length kind flags padding unused payload carrier first hello goodbye descriptors unclaimed claim topic-id "
+         "name closed fragment message-size attachments credit grant reset call-id timeout").split()
 
 Limits = collections.namedtuple(
     "Limits", "topics calls message_bytes message_attachments topic_bytes topic_attachments pool_bytes attachments")
@@ -100,7 +103,8 @@ def read_group(sock, size, flags=0):
 
 
 def core_send(sock, payload, fd=None, first=None):
-    """Sends a core message. `first`: how many bytes go with the descriptor, as the Go code does it with 1; None: as many as fit."""
+    """Sends a core message. `first`: how many bytes go with the descriptor, as the Go code does it
+    with 1; None: as many as fit."""
     fds = [] if fd is None else [fd]
     if sock.type == socket.SOCK_SEQPACKET:
         sock.sendmsg([payload], rights(fds), socket.MSG_NOSIGNAL)
@@ -174,8 +178,9 @@ class Frame:
 def encode(kind, flags=0, id=0, argument=0, payload=b"", claimed=0, carried=0):
     padding = -len(payload) % 8
     length = LENGTH_MIN + len(payload) + padding
-    header = struct.pack(">IBBBBII", length | (CARRIES if carried else 0), kind, flags | padding << 5, claimed, carried, id,
-                         argument)
+    if carried:
+        length |= CARRIES
+    header = struct.pack(">IBBBBII", length, kind, flags | padding << 5, claimed, carried, id, argument)
     return header + payload + bytes(padding)
 
 
@@ -247,7 +252,8 @@ def decode_hello(payload):
 
 
 class Parser:
-    """Bytes and groups in, frames with their attachments out. It owns the descriptors that it was fed and has not given out.
+    """Bytes and groups in, frames with their attachments out. It owns the descriptors that it was
+    fed and has not given out.
 
     `charge(carried, lost)` is called when a carrier's header has been read; it may raise a Breach.
     """
@@ -291,7 +297,8 @@ class Parser:
                     self.frame and self.frame.attachments)
 
     def feed(self, data, group=None):
-        """Generates the frames that are complete with these bytes. A Breach ends it, and the parser."""
+        """Generates the frames that are complete with these bytes. A Breach
+        ends it, and the parser."""
         if group and not group.fds and not group.truncated:
             group = None
         self.read = Parser.Read(group)
@@ -373,7 +380,8 @@ def signed(n):
 
 
 class Share(Window):
-    """What all messages that are sent use together: the pool, or the channel's attachments (section 7, "A fair sender")."""
+    """What all messages that are sent use together: the pool, or the channel's attachments
+    (section 7, "A fair sender")."""
 
     def __init__(self, granted):
         super().__init__(granted)
@@ -432,7 +440,8 @@ class Message:
         self.code = None
         self.stream = None
         self.charged = [0, 0]       # topic bytes and attachments
-        self.unsettled = sum(fd is not LOST for fd in self.attachments)     # in: attachments of the channel that it has used
+        # in: attachments of the channel that it has used
+        self.unsettled = sum(fd is not LOST for fd in self.attachments)
         self.answered = False       # in: the caller's own mark
         self.begun = False          # out: its first frame is made
         self.at = 0                 # out: how much of the payload is in frames
@@ -450,25 +459,31 @@ class Message:
 
 
 class Session:
-    """One side: fed with bytes, groups and the time; gives events and what is to be written. No system call but close().
+    """One side: fed with bytes, groups and the time; gives events and what is to be written.
+    No system call but close().
 
     Events are tuples in `events`, a deque that the caller empties:
 
-        ("hello", Hello)          ("open", id, name)          ("message", Message)       ("reply", Message)
-        ("abort", id, call)       ("abort-reply", call)       ("discard", id)            ("discard-reply", call)
-        ("credit", id, call, bytes, attachments)              ("overdraft", id, call, bytes)
-        ("closed", id)            ("reset", id, reason)       ("reset-call", call)       ("goodbye",)
-        ("want", argument)        ("return", n)               ("ping", "ask" or "answer")
-        ("end", "orderly", "crash" or "silence")
+        ("hello", Hello)                            ("open", id, name)
+        ("message", Message)                        ("reply", Message)
+        ("abort", id, call)                         ("abort-reply", call)
+        ("discard", id)                             ("discard-reply", call)
+        ("credit", id, call, bytes, attachments)    ("overdraft", id, call, bytes)
+        ("closed", id)                              ("goodbye",)
+        ("reset", id, reason)                       ("reset-call", call)
+        ("want", argument)                          ("return", n)
+        ("ping", "ask" or "answer")                 ("end", "orderly", "crash" or "silence")
 
-    A Message is the receiver's from then on; take() returns its credit. `breach` is the Breach that ended the reading, or None.
+    A Message is the receiver's from then on; take() returns its credit. `breach` is the Breach that
+    ended the reading, or None.
 
-    `withhold`: no credit is returned at all, as if nothing were taken. `lazy`: as much is withheld as the page allows.
-    `most_attachments`: up to so many are lent to the channel when it asks for more than its HELLO said.
+    `withhold`: no credit is returned at all, as if nothing were taken. `lazy`: as much is withheld
+    as the page allows. `most_attachments`: up to so many are lent to the channel when it asks for
+    more than its HELLO said.
     """
 
-    def __init__(self, limits=BASE, rng=None, fragment=BODY_MAX, frame_timeout=30.0, hold_timeout=5.0, idle_timeout=None,
-                 withhold=False, lazy=False, most_attachments=0, features=None, say_hello=True):
+    def __init__(self, limits=BASE, rng=None, fragment=BODY_MAX, frame_timeout=30.0, hold_timeout=5.0,
+                 idle_timeout=None, withhold=False, lazy=False, most_attachments=0, features=None, say_hello=True):
         self.limits, self.rng = limits, rng or random.Random(1)
         self.fragment, self.withhold, self.lazy = fragment, withhold, lazy
         self.frame_timeout, self.hold_timeout, self.idle_timeout = frame_timeout, hold_timeout, idle_timeout
@@ -531,7 +546,8 @@ class Session:
         return True
 
     def close_unfinished(self):
-        """The channel has ended: descriptors that nobody claimed, and those of messages that are not whole, are closed."""
+        """The channel has ended: descriptors that nobody claimed, and those of messages that are
+        not whole, are closed."""
         self.parser.close()
         for stream in list(self.in_topics.values()) + list(self.out_calls.values()):
             if stream.message:
@@ -585,9 +601,12 @@ class Session:
 
     def frame(self, frame):
         require((frame.kind == HELLO) == (self.hello is None), "first")
-        {HELLO: self.on_hello, OPEN: self.on_open, DATA: self.on_data, REPLY: self.on_reply, CREDIT: self.on_credit,
-         CLOSE: self.on_close, RESET: self.on_reset, GOODBYE: self.on_goodbye, WANT: self.on_want, RETURN: self.on_return,
-         PING: self.on_ping}[frame.kind](frame)
+        handlers = {
+            HELLO: self.on_hello, OPEN: self.on_open, DATA: self.on_data, REPLY: self.on_reply,
+            CREDIT: self.on_credit, CLOSE: self.on_close, RESET: self.on_reset, GOODBYE: self.on_goodbye,
+            WANT: self.on_want, RETURN: self.on_return, PING: self.on_ping,
+        }
+        handlers[frame.kind](frame)
 
     def on_hello(self, frame):
         self.hello = decode_hello(frame.payload)
@@ -601,7 +620,8 @@ class Session:
         self.events.append(("hello", self.hello))
 
     def on_open(self, frame):
-        require(1 <= frame.id <= self.limits.topics and frame.id not in self.in_topics, "topic-id", "it may not be opened")
+        may_open = 1 <= frame.id <= self.limits.topics and frame.id not in self.in_topics
+        require(may_open, "topic-id", "it may not be opened")
         name = frame.payload
         require(1 <= len(name) <= 255 and 0 not in name and name not in self.in_names, "name")
         topic = Stream(frame.id, 0, self.limits.topic_bytes, self.limits.topic_attachments)
@@ -626,13 +646,15 @@ class Session:
             self.give_back(message, topic.state == "open")
         elif message is None:
             if frame.argument and frame.argument not in self.in_calls:
-                call = self.in_calls[frame.argument] = Stream(0, frame.argument, BASE.topic_bytes, BASE.topic_attachments)
+                call = Stream(0, frame.argument, BASE.topic_bytes, BASE.topic_attachments)
+                self.in_calls[frame.argument] = call
                 call.state = "asking"
         else:
             if message.call:
                 call = self.in_calls.get(message.call)
                 if call is None:
-                    call = self.in_calls[message.call] = Stream(0, message.call, BASE.topic_bytes, BASE.topic_attachments)
+                    call = Stream(0, message.call, BASE.topic_bytes, BASE.topic_attachments)
+                    self.in_calls[message.call] = call
                 call.state = "waiting"
             if topic.state == "reset":
                 message.close()
@@ -671,7 +693,8 @@ class Session:
                 self.events.append(("discard-reply", frame.argument))
 
     def assemble(self, stream, frame, argument):
-        """Takes a frame of a message in: the message if it is whole now, or aborted; None if it is not."""
+        """Takes a frame of a message in: the message if it is whole now, or
+        aborted; None if it is not."""
         message, payload = stream.message, frame.payload
         if frame.flags & ABORT:
             require(not frame.claimed, "claim", "ABORT claims none")
@@ -710,7 +733,8 @@ class Session:
         """Checks that there was credit for a message that begins to arrive."""
         cost, n = message.cost, len(message.attachments)
         try:
-            require(message.overdraft < cost or cost == message.overdraft == 0, "credit", "nothing charged to the topic")
+            is_charged = message.overdraft < cost or cost == message.overdraft == 0
+            require(is_charged, "credit", "nothing charged to the topic")
             message.stream = stream
             message.charged = [cost - message.overdraft, n]
             stream.bytes.used += cost - message.overdraft
@@ -813,7 +837,8 @@ class Session:
     # Returning credit
 
     def take(self, message, descriptors=True):
-        """A message has been taken, and its descriptors with it, unless settle() is to say so later: its credit is due."""
+        """A message has been taken, and its descriptors with it, unless settle() is to say so
+        later: its credit is due."""
         stream = message.stream
         if descriptors:
             self.settle(message)
@@ -825,7 +850,8 @@ class Session:
             self.give_back(message, stream.state == "waiting")
 
     def settle(self, message):
-        """Its descriptors have been taken by the program, or closed: the channel may have others."""
+        """Its descriptors have been taken by the program, or closed: the
+        channel may have others."""
         self.due[1] += message.unsettled
         message.unsettled = 0
 
@@ -855,8 +881,9 @@ class Session:
         call = stream.argument
         window = BASE if call else self.limits
         spare = 0 if call else min(window.topic_attachments // 2, window.topic_attachments - window.message_attachments)
-        return (self.lazy and 2 * stream.due[0] < window.topic_bytes and stream.due[1] <= (0 if self.wanted else spare) and
-                not stream.due[2])
+        most = 0 if self.wanted else spare
+        return (self.lazy and 2 * stream.due[0] < window.topic_bytes and stream.due[1] <= most
+                and not stream.due[2])
 
     def make_credit(self):
         """Writes what is due, unless it is withheld."""
@@ -890,7 +917,8 @@ class Session:
     # Sending
 
     def raw(self, frame, fds=()):
-        """Puts a frame in line as it is. `fds` are those that it claims; they stay the caller's until they are written."""
+        """Puts a frame in line as it is. `fds` are those that it claims; they stay the caller's
+        until they are written."""
         self.out.append((bytearray(frame), list(fds)))
 
     def open(self, name):
@@ -906,7 +934,8 @@ class Session:
         return id
 
     def send(self, id, payload, fds=(), call=0):
-        """Queues a message. Its descriptors stay the caller's, but are used until `out` is empty."""
+        """Queues a message. Its descriptors stay the caller's, but are used until `out`
+        is empty."""
         topic = self.out_topics[id]
         if topic.state == "reset":
             return False
@@ -971,7 +1000,8 @@ class Session:
         self.ping_wanted = bool(self.hello and self.hello.features & ANSWERS)
 
     def give_back_unused(self):
-        """Gives back attachments of the channel that are lent and that nobody here waits for. True if there were any."""
+        """Gives back attachments of the channel that are lent and that nobody here waits for.
+        True if there were any."""
         n = self.out_attachments.room
         if not self.hello or not self.hello.features & LENDS or n <= 0 or self.waiting or self.goodbye_wanted:
             return False
@@ -1004,7 +1034,8 @@ class Session:
             stream.ended = False
 
     def pump(self, most=1 << 20):
-        """Makes frames out of what is queued, as far as credit goes and until about `most` bytes are in line."""
+        """Makes frames out of what is queued, as far as credit goes and until about
+        `most` bytes are in line."""
         if self.goodbye_made:
             return
         self.lend()
@@ -1048,7 +1079,8 @@ class Session:
                 self.forget(self.out_topics.pop(topic.id))
             else:
                 self.close_if_empty(topic)
-        if self.goodbye_wanted and not any(s.queue for s in list(self.out_topics.values()) + list(self.in_calls.values())):
+        streams = list(self.out_topics.values()) + list(self.in_calls.values())
+        if self.goodbye_wanted and not any(s.queue for s in streams):
             self.raw(encode(GOODBYE))
             self.goodbye_made = True
 
@@ -1110,7 +1142,8 @@ class Session:
         return True
 
     def may_go(self, stream, cost, n):
-        """Whether there is credit, by the rules for a fair sender. If not: for what the stream keeps its turn; what is wanted."""
+        """Whether there is credit, by the rules for a fair sender. If not: for what the stream
+        keeps its turn; what is wanted."""
         stream.turns = set()
         room = stream.bytes.room
         if room <= 0 or stream.attachments.room < n:
@@ -1132,7 +1165,8 @@ class Session:
         return free
 
     def want_attachments(self, share, short):
-        """WANT, if it is that what is missing, and if what was asked for before has been granted."""
+        """WANT, if it is that what is missing, and if what was asked for before has been
+        granted."""
         if short > 0 and signed(self.want - share.granted) <= 0:
             self.want = (share.granted + 4 * short) % (1 << 32)
             self.raw(encode(WANT, 0, 0, self.want))
@@ -1155,8 +1189,9 @@ class Session:
     # Writing
 
     def batch(self, most=256 << 10, ahead=False):
-        """What the next sendmsg is to have: bytes and descriptors, or (b"", []). `ahead`: the first frame carries, though only a
-        later one claims; else plain frames go without descriptors first."""
+        """What the next sendmsg is to have: bytes and descriptors, or (b"", []). `ahead`:
+        the first frame carries, though only a later one claims; else plain frames go
+        without descriptors first."""
         if self.rest:
             return self.rest, []
         frames, fds, size = [], [], 0
@@ -1185,7 +1220,8 @@ class Session:
 
 
 class Channel:
-    """A Session on a socket. step() does what can be done now; run() goes on until something has happened, or fails at a deadline."""
+    """A Session on a socket. step() does what can be done now; run() goes on until something has
+    happened, or fails at a deadline."""
 
     def __init__(self, sock, limits=BASE, rng=None, auto_take=True, ragged=False, give_back=True, **options):
         self.sock = sock
@@ -1289,7 +1325,8 @@ class Channel:
         return True
 
     def run(self, until, seconds=30):
-        """Steps until `until(self)` is true. A breach by the other side is raised, unless `until` sees it first."""
+        """Steps until `until(self)` is true. A breach by the other side is raised, unless
+        `until` sees it first."""
         end = time.monotonic() + seconds
         while not until(self):
             if self.session.breach:

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages whose content the other implementation knows: what they are made of, and whether it came. */
+/*
+ * Messages whose content the other implementation knows: what they are made of, and whether it
+ * came.
+ */
 #ifndef INTEROP_CONTENT_H
 #define INTEROP_CONTENT_H
 

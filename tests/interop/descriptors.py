@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What tests with descriptors share: files that can be told from others, and that each test leaves none."""
+"""What tests with descriptors share: files that can be told from others, and that
+each test leaves none."""
 
 import os
 import struct

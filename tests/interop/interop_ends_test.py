@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""libbeam and the Python implementation talk to each other: options, and how topics, calls and channels end.
+"""libbeam and the Python implementation talk to each other: options, and how
+topics, calls and channels end.
 
     interop_ends_test.py COMMAND... [-- UNITTEST-ARGUMENT...]
 
@@ -122,7 +123,8 @@ class Ends(Descriptors):
             self.assertEqual(peer.ask("release", "t"), [0])
             self.assertEqual(peer.ask("open", "t"), [0])
             peer.tell("send", "t", 1000, 0, 20000)
-            # It is sent once we read again; that it waited until then is likely, and nothing depends on it.
+            # It is sent once we read again; that it waited until then is likely,
+            # and nothing depends on it.
             time.sleep(0.2)
             peer.channel = held
             self.assertEqual(peer.answer(), [0])
@@ -300,7 +302,8 @@ class Ends(Descriptors):
                 self.assertEqual(peer.ask("take", "t", 5000), [1, 3, "right", 0, 0])
                 self.assertEqual(peer.ask("fail", 256 + size, size), [0])
                 message = reply()
-                self.assertEqual((message.error, message.code, bytes(message.payload)), (True, 256 + size, pattern(size)))
+                self.assertEqual((message.error, message.code, bytes(message.payload)),
+                                 (True, 256 + size, pattern(size)))
             session.send(id, pattern(3), call=7)
             self.assertEqual(peer.ask("take", "t", 5000), [1, 3, "right", 0, 0])
             session.reset_call(7)
@@ -349,7 +352,8 @@ class Ends(Descriptors):
             first = peer.ask("receive", "t", 5000)
             self.assertEqual(first, [1, 5, "right", 200, -errno.EMFILE])
             self.assertEqual(peer.ask("receive", "t", 5000)[:4], [1, 6, "right", 3])
-            # What was not taken is closed by a thread of the library's, in its own time: looked for again and again, with a bound.
+            # What was not taken is closed by a thread of the library's, in its own time: looked for
+            # again and again, with a bound.
             for _ in range(100 * PATIENCE):
                 channel.session.send(id, pattern(7), [self.null] * 3)
                 answer = peer.ask("receive", "t", 5000)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""libbeam in a process of its own, which tests of both implementations talk to: peer.c's program."""
+"""libbeam in a process of its own (peer.c), which tests of both implementations talk to."""
 
 import os
 import resource
@@ -20,10 +20,13 @@ PATIENCE = max(30, int(os.environ.get("BEAM_TEST_TIMEOUT", 60)) // 2)
 #: By how much limits in time are stretched.
 SLOWNESS = PATIENCE // 30
 
-OPTIONS = "topics calls message_bytes message_attachments topic_window_bytes topic_window_attachments pool_bytes attachments".split()
-#: What a channel with default options announces, but for `attachments`, which are lent: they follow from RLIMIT_NOFILE.
+OPTIONS = ["topics", "calls", "message_bytes", "message_attachments", "topic_window_bytes",
+           "topic_window_attachments", "pool_bytes", "attachments"]
+#: What a channel with default options announces, but for `attachments`, which are lent: they
+#: follow from RLIMIT_NOFILE.
 DEFAULTS = w.Limits(256, 256, 16 << 20, 64, 512 << 10, 128, 64 << 20, 0)
-#: With this payload a message leaves 64 bytes of a topic's window of 64 KiB. Of the next message all but these are overdraft.
+#: With this payload a message leaves 64 bytes of a topic's window of 64 KiB. Of the next message
+#: all but these are overdraft.
 ALMOST = 65536 - 64 - 64
 
 LARGE = w.Limits(256, 256, 16 << 20, 253, 1 << 20, 506, 64 << 20, 1012)
@@ -45,8 +48,12 @@ class Peer:
             if kind == socket.SOCK_SEQPACKET:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         arguments = COMMAND + [mode, str(other.fileno())] + ["%s=%d" % item for item in options.items()]
-        self.process = subprocess.Popen(arguments, pass_fds=[other.fileno()], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        preexec_fn=files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))))
+
+        def limit_files():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+        self.process = subprocess.Popen(arguments, pass_fds=[other.fileno()], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, preexec_fn=limit_files if files else None)
         other.close()
         self.sock.settimeout(PATIENCE)
         self.channel = None

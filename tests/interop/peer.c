@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libbeam's side of the interoperability tests: a program on one end of a socket that the test made, whose other end speaks another
- * implementation. It uses the public interface only.
+ * libbeam's side of the interoperability tests: a program on one end of a socket that the test
+ * made, whose other end speaks another implementation. It uses the public interface only.
  *
  *     peer MODE FD [OPTION=NUMBER ...]
  *
  *     core-echo     sends back every core message, with its attachment
  *     bare-echo     the same, bare
- *     channel-echo  sends back every message on a topic of the same name, with its attachments, a thread for each topic
- *     channel-drain receives everything and throws it away
- *     channel-send  sends count=N messages of size=N bytes with fds=N descriptors on the topic "send"
- *     channel       does what it is told on standard input, a command a line, and prints the result of each
+ *     channel-echo  sends back every message on a topic of the same name, with its
+ *                   attachments, a thread for each topic
+ *     channel-drain  receives everything and throws it away
+ *     channel-send  sends count=N messages of size=N bytes with fds=N
+ *                   descriptors on the topic "send"
+ *     channel       does what it is told on standard input, a command a line, and
+ *                   prints the result of each
  *
- * The options are the fields of struct beam_channel_options. At the end it prints "end RESULT BREACH".
+ * The options are the fields of struct beam_channel_options. At the end it
+ * prints "end RESULT BREACH".
  */
 #include <beam/beam.h>
 #include <errno.h>
@@ -54,7 +58,7 @@ static struct {
     {"fds", &load.fds},
 };
 
-/* ---- Core ----------------------------------------------------------------------------------------------------------- */
+/* ---- Core ------------------------------------------------------------------------------------ */
 
 static int core_echo(int fd, bool bare)
 {
@@ -67,15 +71,17 @@ static int core_echo(int fd, bool bare)
 		if (r <= 0)
 			return r;
 		attachment = beam_message_attachments(message) ? beam_message_peek_fd(message, 0) : -1;
-		r = bare ? beam_send_bare(fd, beam_message_data(message), beam_message_size(message), attachment, BEAM_FOREVER)
-			 : beam_send(fd, beam_message_data(message), beam_message_size(message), attachment, BEAM_FOREVER);
+		r = bare ? beam_send_bare(fd, beam_message_data(message), beam_message_size(message), attachment,
+					  BEAM_FOREVER)
+			 : beam_send(fd, beam_message_data(message), beam_message_size(message), attachment,
+				     BEAM_FOREVER);
 		beam_message_free(message);
 		if (r < 0)
 			return r;
 	}
 }
 
-/* ---- Echo and drain --------------------------------------------------------------------------------------------------- */
+/* ---- Echo and drain -------------------------------------------------------------------------- */
 
 static bool draining;
 
@@ -115,7 +121,7 @@ static int serve(beam_channel *channel)
 	return r;
 }
 
-/* ---- Sending ------------------------------------------------------------------------------------------------------------ */
+/* ---- Sending --------------------------------------------------------------------------------- */
 
 /* A message with our pattern and, as attachments, /dev/null. */
 /* What is made of a message that the tests know: its bytes, its attachments. */
@@ -166,7 +172,7 @@ static int send_load(beam_channel *channel)
 	return r;
 }
 
-/* ---- Commands ------------------------------------------------------------------------------------------------------------ */
+/* ---- Commands -------------------------------------------------------------------------------- */
 
 static struct {
 	char name[BEAM_TOPIC_NAME_MAX + 1];
@@ -281,7 +287,8 @@ static int fail_request(uint32_t code, size_t size)
 	struct content content;
 
 	content_begin(&content, size, 0);
-	return content_end(&content, beam_message_reply_failure(request, code, content.bytes, size, 0, beam_in_ms(5000)));
+	return content_end(&content,
+			   beam_message_reply_failure(request, code, content.bytes, size, 0, beam_in_ms(5000)));
 }
 
 /* Commands on these: VERB NUMBER [NUMBER NUMBER]. False: there is no such command. */
@@ -420,7 +427,7 @@ static int follow_commands(beam_channel *channel)
 	return r;
 }
 
-/* ---- Main ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Main ------------------------------------------------------------------------------------ */
 
 static void set(const char *argument)
 {

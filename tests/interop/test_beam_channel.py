@@ -47,7 +47,8 @@ class Channels(Descriptors):
             rng = random.Random(seed)
             limits = [rng.choice((w.BASE, self.LARGE)) for _ in range(2)]
             fragment = rng.choice((9, 1000, 30000, w.BODY_MAX))
-            with Pair({"limits": limits[0]}, {"limits": limits[1]}, seed, ragged=rng.random() < 0.8, fragment=fragment) as p:
+            with Pair({"limits": limits[0]}, {"limits": limits[1]}, seed, ragged=rng.random() < 0.8,
+                      fragment=fragment) as p:
                 sent = {p.a: {}, p.b: {}}
                 keep = []
                 for channel in p.a, p.b:
@@ -57,7 +58,8 @@ class Channels(Descriptors):
                 for i in range(60):
                     channel = rng.choice((p.a, p.b))
                     id = rng.choice(list(sent[channel]))
-                    size = rng.choice((0, 1, 7, 8, 100, 5000, 70000 if fragment > 500 else 300, 900000 if fragment > 2000 else 1000))
+                    size = rng.choice((0, 1, 7, 8, 100, 5000, 70000 if fragment > 500 else 300,
+                                       900000 if fragment > 2000 else 1000))
                     fds = [file_with(1000 * i + k) for k in range(rng.choice((0, 0, 0, 1, 3, 16)))]
                     payload = rng.randbytes(size)
                     keep += fds
@@ -140,7 +142,8 @@ class Channels(Descriptors):
                 if do < 0.2 and name not in names:
                     session.open(name)
                 elif do < 0.6 and live:
-                    session.send(rng.choice(live).id, bytes(rng.choice((0, 10, 3000))), [self.null] * rng.choice((0, 0, 2)))
+                    id, payload = rng.choice(live).id, bytes(rng.choice((0, 10, 3000)))
+                    session.send(id, payload, [self.null] * rng.choice((0, 0, 2)))
                 elif do < 0.7 and live:
                     session.close(rng.choice(live).id)
                 elif do < 0.75 and incoming:

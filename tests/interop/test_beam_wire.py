@@ -202,7 +202,8 @@ class Sides(unittest.TestCase):
         session.take(second)
         self.assertEqual(self.written(session), [w.encode(w.CREDIT, 0, 1, 0, struct.pack(">II", 65536, 0)),
                                                  w.encode(w.CREDIT, w.OVERDRAFT, 1, 0, struct.pack(">II", 100, 0))])
-        session.feed(w.encode(w.DATA, w.SIZED, 1, 0, struct.pack(">II", 100, 100) + bytes(100)) + w.encode(w.CLOSE, 0, 1))
+        data = w.encode(w.DATA, w.SIZED, 1, 0, struct.pack(">II", 100, 100) + bytes(100))
+        session.feed(data + w.encode(w.CLOSE, 0, 1))
         session.take([e[1] for e in session.events if e[0] == "message"][-1])
         self.assertEqual(self.written(session), [w.encode(w.CREDIT, 0, 0, 0, struct.pack(">II", 100, 0)),
                                                  w.encode(w.RESET, 0, 1, w.DONE)])
@@ -238,7 +239,8 @@ class Sides(unittest.TestCase):
 
 
 class ParserOnAModelSocket(Descriptors):
-    """Random frames in random sendmsgs, read at random borders as the kernel does it: every attachment goes to its message."""
+    """Random frames in random sendmsgs, read at random borders as the kernel does it: every
+    attachment goes to its message."""
 
     def run_once(self, seed):
         rng = random.Random(seed)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, fifth part: a descriptor that a peer chose can make close, recvmsg and fstat wait for as long as the peer
- * likes. Two such descriptors: a TCP socket with SO_LINGER and unsent data, and a file of a FUSE file system whose server is the peer.
+ * The kernel's contract, fifth part: a descriptor that a peer chose can make close, recvmsg and
+ * fstat wait for as long as the peer likes. Two such descriptors: a TCP socket with SO_LINGER and
+ * unsent data, and a file of a FUSE file system whose server is the peer.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -14,7 +15,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-/* ---- SO_LINGER ---------------------------------------------------------------------------------------------------------- */
+/* ---- SO_LINGER ------------------------------------------------------------------------------- */
 
 /* SO_LINGER counts whole seconds; a close that took this long has waited. */
 enum { LINGER_SECONDS = 1, WAITED_MS = 900 };
@@ -112,7 +113,7 @@ static void test_a_receive_that_drops_a_descriptor_can_wait_in_spite_of_dontwait
 	close(ends[1]);
 }
 
-/* ---- FUSE ----------------------------------------------------------------------------------------------------------------- */
+/* ---- FUSE ------------------------------------------------------------------------------------ */
 
 enum { CHILD_SKIPS = 77 };
 
@@ -147,7 +148,8 @@ static bool fuse_mount(struct fuse *fuse)
 static void fuse_reply(struct fuse *fuse, int error, const void *body, size_t size)
 {
 	const struct fuse_in_header *request = (const void *)fuse->request;
-	struct fuse_out_header header = {.len = (uint32_t)(sizeof header + size), .error = error, .unique = request->unique};
+	struct fuse_out_header header = {
+	    .len = (uint32_t)(sizeof header + size), .error = error, .unique = request->unique};
 	struct iovec iov[2] = {{&header, sizeof header}, {(void *)(uintptr_t)body, size}};
 
 	check_int(writev(fuse->device, iov, body ? 2 : 1), header.len);

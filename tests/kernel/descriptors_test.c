@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, first part: with which bytes of a stream descriptors arrive. The protocol's rule of the carrier rests on it
- * (docs/protocol.md). No code of Beam is in here: a kernel that behaves otherwise fails these tests, not Beam's.
+ * The kernel's contract, first part: with which bytes of a stream descriptors arrive. The
+ * protocol's rule of the carrier rests on it (docs/protocol.md). No code of Beam is in here: a
+ * kernel that behaves otherwise fails these tests, not Beam's.
  */
 #include <fcntl.h>
 #include <harness/harness.h>
@@ -266,7 +267,10 @@ static void fuzz_send(const struct pair *pair, struct carriers *carriers, struct
 	carriers->sent += n;
 }
 
-/* A read has the descriptors of exactly the sends that begin in it, and of those there is at most one. */
+/*
+ * A read has the descriptors of exactly the sends that begin in it, and of
+ * those there is at most one.
+ */
 static void fuzz_receive(const struct pair *pair, struct carriers *carriers, struct rng *rng)
 {
 	struct iovec iov[2] = {{bytes, 1 + (rng_below(rng, 4) ? rng_below(rng, 300) : rng_below(rng, 70000))},

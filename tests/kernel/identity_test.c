@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, fourth part: who is at the other end, and who we are ourselves after a fork.
+ * The kernel's contract, fourth part: who is at the other end, and who we are ourselves after a
+ * fork.
  */
 #include <fcntl.h>
 #include <harness/harness.h>
@@ -22,7 +23,9 @@ static struct ucred credentials(int socket)
 	return peer;
 }
 
-/* Waits in another process, as the holder of a socket's other end, until the parent closes its own. */
+/*
+ * Waits in another process, as the holder of a socket's other end, until the parent closes its own.
+ */
 static int child_holds(void *argument)
 {
 	int *ends = argument;
@@ -109,7 +112,8 @@ static int child_asks_from_a_namespace(void *socket)
 static void test_who_is_outside_of_the_pid_namespace_has_the_pid_0(void)
 {
 	struct sockaddr_un address;
-	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), accepted, result, listener = listen_abstract(&address);
+	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), accepted, result,
+	    listener = listen_abstract(&address);
 
 	require_int(connect(client, (struct sockaddr *)&address, sizeof address), 0);
 	accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, fifth part: sockets that listen, the files they are bound to, and who their clients see.
+ * The kernel's contract, fifth part: sockets that listen, the files they are bound to,
+ * and who their clients see.
  */
 #include <fcntl.h>
 #include <harness/harness.h>

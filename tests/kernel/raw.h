@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Raw unix sockets for tests that go round Beam: one sendmsg and one recvmsg with descriptors, and files that can be told apart.
- * Results are 0 or more, or -errno.
+ * Raw unix sockets for tests that go round Beam: one sendmsg and one recvmsg with descriptors, and
+ * files that can be told apart. Results are 0 or more, or -errno.
  */
 #ifndef KERNEL_RAW_H
 #define KERNEL_RAW_H
@@ -21,7 +21,8 @@
 enum { RAW_FDS_MAX = 253 };
 
 /* One sendmsg. */
-static inline ssize_t raw_sendv(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds, int flags)
+static inline ssize_t raw_sendv(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
+				int flags)
 {
 	union {
 		char bytes[CMSG_SPACE((RAW_FDS_MAX + 1) * sizeof(int))];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, second part: a send with descriptors goes whole or not at all, and why it may not go.
+ * The kernel's contract, second part: a send with descriptors goes whole or not at
+ * all, and why it may not go.
  */
 #include <fcntl.h>
 #include <harness/harness.h>
@@ -29,7 +30,9 @@ static void close_pair(const int ends[2])
 	close(ends[1]);
 }
 
-/* Expects `expected`, and that nothing has come of it: the next read gives what the next send sent. */
+/*
+ * Expects `expected`, and that nothing has come of it: the next read gives what the next send sent.
+ */
 static void expect_refusal(const int ends[2], const int *fds, size_t n_fds, int expected)
 {
 	struct raw_group group;
@@ -123,7 +126,7 @@ static void test_a_listener_without_passrights_hands_that_on_before_accept(void)
 	close(good);
 }
 
-/* ---- Payloads that are not in memory ---------------------------------------------------------------------------------- */
+/* ---- Payloads that are not in memory --------------------------------------------------------- */
 
 /* Bytes that can be read, and behind them as many that cannot: the file ends between the two. */
 static char *half_a_file(size_t size)
@@ -176,7 +179,7 @@ static void test_a_longer_send_takes_what_comes_before_the_piece_that_cannot_be_
 	munmap(half, 2 * HALF);
 }
 
-/* ---- Descriptors in flight: counted per user, limited by RLIMIT_NOFILE ---------------------------------------------- */
+/* ---- Descriptors in flight: counted per user, limited by RLIMIT_NOFILE ----------------------- */
 
 enum { IN_FLIGHT_LIMIT = 64, BATCH = 16 };
 
@@ -200,7 +203,10 @@ static ssize_t send_batch(int socket, int fd)
 	return raw_send(socket, "x", 1, fds, BATCH, 0);
 }
 
-/* Puts descriptors in flight until the kernel says that there are too many; how many sends that took. */
+/*
+ * Puts descriptors in flight until the kernel says that there are too many; how many sends that
+ * took.
+ */
 static int fill_flight(int socket, int fd)
 {
 	int n = 0;

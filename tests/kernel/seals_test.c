@@ -113,7 +113,7 @@ static void test_memory_behind_the_end_of_a_file_counts_as_in_it(void)
 	close(fd);
 }
 
-/* ---- What waits for a reader ------------------------------------------------------------------------------------------------------ */
+/* ---- What waits for a reader ----------------------------------------------------------------- */
 
 struct seeker {
 	int fd;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread that reads a file into a page that never comes (userfaultfd(2)), and so holds the lock of the file's offset for as long as a test
- * likes. A peer can do the same with a page of a FUSE file, without any privilege.
+ * A thread that reads a file into a page that never comes (userfaultfd(2)), and so holds the lock
+ * of the file's offset for as long as a test likes. A peer can do the same with a page of a FUSE
+ * file, without any privilege.
  */
 #ifndef KERNEL_STUCK_READER_H
 #define KERNEL_STUCK_READER_H
@@ -17,7 +18,10 @@
 enum { STUCK_PAGE = 4096 };
 
 struct stuck_reader {
-	/* The file once more: descriptors made by open() have a lock for their offset, that of memfd_create() has none. */
+	/*
+	 * The file once more: descriptors made by open() have a lock for their offset, that
+	 * of memfd_create() has none.
+	 */
 	int file;
 	int faults;
 	void *page;
@@ -32,8 +36,10 @@ static inline void *stuck_read(void *argument)
 	return NULL;
 }
 
-/* Reads a page of a memfd, which has that much; the thread is in the middle of it when this returns. Skips where that can't be done; `fd` is
- * then closed. */
+/*
+ * Reads a page of a memfd, which has that much; the thread is in the middle of it when this
+ * returns. Skips where that can't be done; `fd` is then closed.
+ */
 static inline void stuck_reader_start(struct stuck_reader *reader, int fd)
 {
 	struct uffdio_api api = {.api = UFFD_API};

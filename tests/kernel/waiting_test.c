@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, third part: what readiness promises, what wakes a reader, and how the end of a stream shows.
+ * The kernel's contract, third part: what readiness promises, what wakes a reader, and how
+ * the end of a stream shows.
  */
 #include <fcntl.h>
 #include <harness/harness.h>
@@ -66,7 +67,7 @@ static void test_an_out_of_band_byte_is_not_in_the_stream(void)
 	close_pair(ends);
 }
 
-/* ---- A blocked reader ------------------------------------------------------------------------------------------------ */
+/* ---- A blocked reader ------------------------------------------------------------------------ */
 
 struct reader {
 	int socket;
@@ -124,7 +125,9 @@ static void test_close_does_not_wake_a_blocked_reader(void)
 
 	open_pair(ends);
 	thread = reader_begin(&reader, ends[1]);
-	/* By the system call, since ThreadSanitizer takes this for the mistake that it mostly is. */
+	/*
+	 * By the system call, since ThreadSanitizer takes this for the mistake that it mostly is.
+	 */
 	check_int(syscall(SYS_close, ends[1]), 0);
 	/* It still waits, on a socket that has no number any more, and gets what comes. */
 	check_int(send(ends[0], "!", 1, MSG_NOSIGNAL), 1);
@@ -148,7 +151,7 @@ static void test_shutdown_wakes_a_blocked_reader(void)
 	close_pair(ends);
 }
 
-/* ---- The end ----------------------------------------------------------------------------------------------------------- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 static void test_a_peer_that_closes_with_data_unread_gives_what_it_sent_then_econnreset_once_then_the_end(void)
 {
@@ -234,7 +237,7 @@ static void test_the_end_of_a_stream_comes_when_its_last_descriptor_closes_in_fl
 	close_pair(carrier);
 }
 
-/* ---- Packets ------------------------------------------------------------------------------------------------------------ */
+/* ---- Packets --------------------------------------------------------------------------------- */
 
 /* Reads an empty packet, then the end: whether credentials came with each. */
 static void expect_packet_then_end(bool passcred)
@@ -265,7 +268,7 @@ static void test_with_passcred_an_empty_packet_has_credentials_and_the_end_has_n
 	expect_packet_then_end(true);
 }
 
-/* ---- epoll -------------------------------------------------------------------------------------------------------------- */
+/* ---- epoll ----------------------------------------------------------------------------------- */
 
 static int epoll_now(int epoll)
 {

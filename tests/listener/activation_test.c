@@ -248,7 +248,10 @@ static int child_calls_sd_listen_fds(void *argument)
 	bad.backlog = 0;
 	check_int(beam_listener_from_environment(&none, "b", &bad), -EINVAL);
 	check_int(fcntl(FIRST + 1, F_GETFD), FD_CLOEXEC);
-	/* What is not known of a socket is no reason to take it: its domain and type, whether it listens, who listens. */
+	/*
+	 * What is not known of a socket is no reason to take it: its domain and type,
+	 * whether it listens, who listens.
+	 */
 	for (unsigned long n = 1; n <= 4; n++) {
 		fault_only(FAULT(SYS_GETSOCKOPT));
 		fault_at(n, ENOBUFS, FAULT_STICKY);

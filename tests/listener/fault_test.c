@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listening, accepting and connecting while all that can fail fails in turn; and accepting while descriptors are short for long.
+ * Listening, accepting and connecting while all that can fail fails in turn; and accepting while
+ * descriptors are short for long.
  */
 #include <base/thread.h>
 #include <harness/fault.h>
@@ -12,14 +13,17 @@ static struct spot spot;
 static const char *address;
 static struct beam_channel_options short_lived = BEAM_CHANNEL_OPTIONS;
 
-/* ---- Sweeps ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Sweeps ---------------------------------------------------------------------------------- */
 
 static beam_deadline shortly(void)
 {
 	return beam_in_ms(stretch(5));
 }
 
-/* To Valgrind a thread that is there at the end of one run and not of another looks like lost memory. */
+/*
+ * To Valgrind a thread that is there at the end of one run and not of another looks like lost
+ * memory.
+ */
 static void settle(void)
 {
 	/* Of the channels' threads none is left to free memory later. */
@@ -138,8 +142,8 @@ static void sweep(void (*scenario)(void), unsigned long at_least)
 	unsigned long n;
 
 	short_lived.linger_ms = 5;
-	n = fault_sweep_with(
-	    &(struct fault_sweep){.scenario = run_plain, .argument = &scenario, .only = FAULT_ALL & ~FAULT(SYS_EPOLL_WAIT)});
+	n = fault_sweep_with(&(struct fault_sweep){
+	    .scenario = run_plain, .argument = &scenario, .only = FAULT_ALL & ~FAULT(SYS_EPOLL_WAIT)});
 	check(n >= at_least);
 }
 
@@ -192,7 +196,7 @@ static void test_a_socket_that_cannot_be_taken_stays_the_callers(void)
 	spot_end(&spot);
 }
 
-/* ---- For long ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- For long -------------------------------------------------------------------------------- */
 
 /* Neither is there a descriptor, nor can one be had in place of the reserve. */
 static void starve(int error)
@@ -213,7 +217,10 @@ static void expect_patience(int error)
 	for (int i = 0; i < 5; i++)
 		check_int(beam_listener_accept(listener, &channel, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_listener_accept(listener, &channel, beam_in_ms(50)), -ETIMEDOUT);
-	/* Each turn takes 10 ms, and at most two looks for a descriptor at the socket, two for the reserve. */
+	/*
+	 * Each turn takes 10 ms, and at most two looks for a descriptor at the
+	 * socket, two for the reserve.
+	 */
 	check(fault_calls() <= 4 * (6 + (unsigned long)((now_ns() - begin) / 10000000)));
 	fault_off();
 	check_int(beam_listener_accept(listener, &channel, soon()), 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The folder of a socket: found once, and used until the listener is closed, whatever becomes of the working directory, of the path to it and
- * of the descriptor that the path went through; with and without /proc.
+ * The folder of a socket: found once, and used until the listener is closed, whatever becomes
+ * of the working directory, of the path to it and of the descriptor that the path went
+ * through; with and without /proc.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -189,7 +190,7 @@ static void test_a_path_longer_than_an_address_is_reached_through_a_descriptor(v
 	spot_end(&spot);
 }
 
-/* ---- Without /proc ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Without /proc --------------------------------------------------------------------------- */
 
 /* True if the kernel can set permissions without /proc. */
 static bool has_fchmodat2(void)

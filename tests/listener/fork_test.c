@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A child of a process that listens has none of the descriptors that the library has for its listeners and for those who connected, in whatever
- * state they are: it could keep an address from being used again, and a peer from seeing the parent's end.
+ * A child of a process that listens has none of the descriptors that the library has for its
+ * listeners and for those who connected, in whatever state they are: it could keep an address from
+ * being used again, and a peer from seeing the parent's end.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -39,7 +40,10 @@ static int child_listens(void *argument)
 
 	(void)argument;
 	check(check_fds(&before));
-	/* The parent's listeners are forgotten: what this one opens is its own, and a child of its own has none of it. */
+	/*
+	 * The parent's listeners are forgotten: what this one opens is its own, and a child
+	 * of its own has none of it.
+	 */
 	spot_make(&spot);
 	listener = listen_at(spot.path, NULL);
 	expect_clean_child();
@@ -97,7 +101,10 @@ static void test_a_child_has_no_descriptor_of_those_who_connected(void)
 	close(refused);
 	require_int(beam_channel_connect(&waiting, spot.path, NULL, soon()), 0);
 	expect_clean_child();
-	/* Without the listener, which they keep in memory. Those who still waited would end, each when its thread gets to it. */
+	/*
+	 * Without the listener, which they keep in memory. Those who still waited would end, each
+	 * when its thread gets to it.
+	 */
 	require_int(beam_listener_accept(listener, &late, soon()), 1);
 	beam_listener_unref(listener);
 	expect_clean_child();

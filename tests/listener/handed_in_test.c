@@ -61,7 +61,8 @@ static void expect_refused(int fd, int expected)
 static void test_what_cannot_listen_is_refused_and_stays_the_callers(void)
 {
 	int pair[2], other[2], datagram = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int unbound = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), internet = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int unbound = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    internet = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int packets = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct beam_listener_options bad = BEAM_LISTENER_OPTIONS;
 	beam_listener *listener = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the policy is told of who connects, by kernels that know more or less than the one that is running: this program's own getsockopt() answers
- * for them.
+ * What the policy is told of who connects, by kernels that know more or less than the one that is
+ * running: this program's own getsockopt() answers for them.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -31,7 +31,10 @@ static bool outside;
 
 static const struct answer *answer_to(int option)
 {
-	return option == SO_PEERGROUPS ? &groups : option == SO_PEERSEC ? &label : option == SO_PEERPIDFD ? &pidfd : NULL;
+	return option == SO_PEERGROUPS  ? &groups
+	       : option == SO_PEERSEC   ? &label
+	       : option == SO_PEERPIDFD ? &pidfd
+					: NULL;
 }
 
 int getsockopt(int fd, int level, int option, void *value, socklen_t *size)
@@ -54,7 +57,7 @@ int getsockopt(int fd, int level, int option, void *value, socklen_t *size)
 	return answer->error || !fits ? -1 : 0;
 }
 
-/* ---- Asking ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Asking ---------------------------------------------------------------------------------- */
 
 struct seen {
 	int asked, pidfd;

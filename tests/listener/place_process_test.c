@@ -85,7 +85,10 @@ static int child_races(struct race *race, int which)
 
 		check(r == 0 || r == -EADDRINUSE);
 		check_int(write(race->told[which][1], &(char){r == 0 ? 'w' : 'l'}, 1), 1);
-		/* Until the other one has tried, too; then, every other time, as the dead would leave it. */
+		/*
+		 * Until the other one has tried, too; then, every other time,
+		 * as the dead would leave it.
+		 */
 		check_int(read(race->go[which][0], &byte, 1), 1);
 		if (byte == 'k' && r == 0)
 			process_exit(0);

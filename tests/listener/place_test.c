@@ -91,7 +91,10 @@ static void test_what_is_no_socket_is_left_alone(void)
 	require_int(mkfifo(spot.path, 0600), 0);
 	expect_untouched();
 	unlink(spot.path);
-	/* To nowhere, where binding would make it appear if it were followed; and to a socket that could be replaced. */
+	/*
+	 * To nowhere, where binding would make it appear if it were followed; and to a
+	 * socket that could be replaced.
+	 */
 	require_int(symlink(target, spot.path), 0);
 	expect_untouched();
 	check(!exists(target));
@@ -224,7 +227,10 @@ static void test_the_permissions_are_never_wider_than_asked_for(void)
 	spot_make(&spot);
 	options.mode = watch.wanted;
 	thread = thread_spawn(watch_mode, &watch);
-	/* In each turn it is looked at: with one processor the other thread would else have its turns only while no socket is there. */
+	/*
+	 * In each turn it is looked at: with one processor the other thread would else have its
+	 * turns only while no socket is there.
+	 */
 	for (unsigned turn = 0; turn < 100 && !harness_failures(); turn++) {
 		unsigned seen = atomic_load(&watch.seen);
 		beam_listener *listener;
@@ -262,7 +268,10 @@ static void test_with_no_umask_the_permissions_are_there_from_the_first(void)
 	spot_end(&spot);
 }
 
-/* Puts one thing after the other in the place: links to a file that is not to be touched, and nothing; the lock is taken away. */
+/*
+ * Puts one thing after the other in the place: links to a file that is not to be touched, and
+ * nothing; the lock is taken away.
+ */
 struct swapper {
 	atomic_bool stop;
 	char victim[80], link[80];
@@ -292,7 +301,10 @@ static void test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it(
 	struct swapper swapper = {.stop = false};
 	struct stat victim;
 	pthread_t thread;
-	/* Where processors are busy with something else a turn can take long: then fewer have to do, but for one that succeeds. */
+	/*
+	 * Where processors are busy with something else a turn can take long: then fewer have to
+	 * do, but for one that succeeds.
+	 */
 	int64_t end = now_ns() + INT64_C(10000000000);
 	size_t listened = 0;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A policy that does not return, which the manual forbids: the connection that it judged is leaked, and that is all.
+ * A policy that does not return, which the manual forbids: the connection that it judged
+ * is leaked, and that is all.
  */
 #include <public/listening.h>
 #include <setjmp.h>

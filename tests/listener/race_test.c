@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Connections, forks and closing, all at once: whoever connects is served or disconnected, and nothing is left of anyone.
+ * Connections, forks and closing, all at once: whoever connects is served or disconnected, and
+ * nothing is left of anyone.
  */
 #include <public/listening.h>
 #include <stdatomic.h>
@@ -113,7 +114,7 @@ static void test_connections_to_a_listener_that_stays_are_all_served(void)
 	run_round(address, connections() + 1);
 }
 
-/* ---- One address, many who want it ------------------------------------------------------------------------------------------------- */
+/* ---- One address, many who want it ----------------------------------------------------------- */
 
 struct rivals {
 	atomic_int holders, won;
@@ -155,7 +156,7 @@ static void test_of_many_who_listen_and_close_one_at_a_time_has_the_address(void
 	spot_end(&spot);
 }
 
-/* ---- Closing by many, and asking meanwhile ----------------------------------------------------------------------------------------- */
+/* ---- Closing by many, and asking meanwhile --------------------------------------------------- */
 
 static void *close_it(void *argument)
 {
@@ -196,7 +197,7 @@ static void test_a_listener_may_be_closed_and_asked_by_many_at_once(void)
 	}
 }
 
-/* ---- Forks ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Forks ----------------------------------------------------------------------------------- */
 
 static int child_ends(void *argument)
 {

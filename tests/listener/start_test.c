@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A server that starts, seen by a client that waits for it: all that its address goes through until somebody listens there is waited out.
+ * A server that starts, seen by a client that waits for it: all that its address goes through until
+ * somebody listens there is waited out.
  */
 #include <fcntl.h>
 #include <harness/fault.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Somebody who changes the place of a socket between two steps of the one who takes it, at the worst moment each time: this program's own
- * fstatat(), connect() and flock() let him.
+ * Somebody who changes the place of a socket between two steps of the one who takes it, at the
+ * worst moment each time: this program's own fstatat(), connect() and flock() let him.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -12,7 +12,10 @@
 static struct spot spot;
 static char victim[80], aside[80];
 
-/* What happens once, before and after a look at the place, before a connection, before a lock; what happens each time before a lock. */
+/*
+ * What happens once, before and after a look at the place, before a connection, before a lock; what
+ * happens each time before a lock.
+ */
 static void (*before_stat)(void), (*after_stat)(void), (*before_connect)(void), (*before_flock)(void),
     (*before_each_flock)(void);
 
@@ -82,7 +85,7 @@ static void end(void)
 	spot_end(&spot);
 }
 
-/* ---- The socket -------------------------------------------------------------------------------------------------------------- */
+/* ---- The socket ------------------------------------------------------------------------------ */
 
 static void put_symlink(void)
 {
@@ -104,7 +107,10 @@ static void put_socket(void)
 
 static void (*const puts_there[])(void) = {put_symlink, put_hard_link, put_socket};
 
-/* Listening with a mode of which the umask takes something fails, and what has been put there is as it was. */
+/*
+ * Listening with a mode of which the umask takes something fails, and what has
+ * been put there is as it was.
+ */
 static void expect_untouched(void (**moment)(void), void (*put)(void), mode_t mode)
 {
 	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
@@ -193,7 +199,7 @@ static void test_a_file_of_the_same_number_on_another_file_system_is_not_taken_f
 	end();
 }
 
-/* ---- The lock ----------------------------------------------------------------------------------------------------------------- */
+/* ---- The lock -------------------------------------------------------------------------------- */
 
 static int rival;
 

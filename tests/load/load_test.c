@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The library was loaded when there was no memory: it has no page for the number of the process, so forks would not be noticed. Whatever
- * must notice them is not made, for want of memory, now or later; the rest works.
+ * The library was loaded when there was no memory: it has no page for the number of the process,
+ * so forks would not be noticed. Whatever must notice them is not made, for want of memory, now
+ * or later; the rest works.
  */
 #include <base/thread.h>
 #include <beam/buffer.h>
@@ -10,7 +11,9 @@
 #include <harness/fault.h>
 #include <public/listening.h>
 
-/* Before the library's own constructor: it has the same priority, and comes later in the program. */
+/*
+ * Before the library's own constructor: it has the same priority, and comes later in the program.
+ */
 __attribute__((constructor(101))) static void loading_begins(void)
 {
 	fault_only(FAULT(SYS_MMAP));

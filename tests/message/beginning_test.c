@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the library cannot get when it is loaded, and what is left without it. Each test runs in a program of its own: this one once more, told by
- * its environment which call is to fail before main().
+ * What the library cannot get when it is loaded, and what is left without it. Each test
+ * runs in a program of its own: this one once more, told by its environment which call
+ * is to fail before main().
  */
 #include <base/thread.h>
 #include <harness/fault.h>

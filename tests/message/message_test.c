@@ -305,7 +305,10 @@ static void make_a_message(void)
 			file = -1;
 		beam_message_free(message);
 		check(reaper_drain(BEAM_FOREVER));
-		/* To Valgrind a thread that is there at the end of one run and not of another looks like lost memory. */
+		/*
+		 * To Valgrind a thread that is there at the end of one run and not of
+		 * another looks like lost memory.
+		 */
 		if (under_valgrind())
 			check(thread_end_all(BEAM_FOREVER));
 	} else {

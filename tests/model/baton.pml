@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reading right and the channel's thread, function by function as src/link/baton.c and src/link/standby.c have them; the models
- * include it. A model says what waits, what comes and what becomes of it:
+ * The reading right and the channel's thread, function by function as src/link/baton.c
+ * and src/link/standby.c have them; the models include it. A model says what waits, what
+ * comes and what becomes of it:
  *
- *   WAITERS, GROUP(w)          threads that wait, numbered from 0; in which `struct sleepers` each waits
- *   INPUT, take_input()        whether something is in the socket; takes it out, into the reader's hands
- *   IN_HAND, deliver(by)       whether something of it is still to be passed on; passes one thing on
+ *   WAITERS, GROUP(w)          threads that wait, numbered from 0; in which `struct sleepers` each
+ *                              waits
+ *   INPUT, take_input()        whether something is in the socket; takes it out, into the reader's
+ *                              hands
+ *   IN_HAND, deliver(by)       whether something of it is still to be passed on; passes one on
  *   TO_WRITE, IS_OVER          has_to_write() and is_over() of standby.c
  *   standby_looks(), WAKES, standby_wakes(), standby_writes(), standby_finish()
- *                              what the thread does besides reading: before it waits, what else wakes it, then, last of all
+ *                              what the thread does besides reading: before it waits, what else
+ *                              wakes it, then, last of all
  *
- * What is atomic here is done under one lock there, or under locks that are held together. Between two such steps everybody else may run.
+ * What is atomic here is done under one lock there, or under locks that are held together. Between
+ * two such steps everybody else may run.
  *
- * Time is not counted. Whatever has a deadline may find it passed at any moment, and need not: a tick, a waiter's own deadline. Two things
- * are known of it: a timeout that ran out does mean that its time has come, unless it has been put off meanwhile (`renewed`); and between two
- * ticks more than 50 microseconds pass (`fresh`). Numbers that only judge what is worth while (how often somebody has taken over, or been
- * back in time) are left open: both answers are tried.
+ * Time is not counted. Whatever has a deadline may find it passed at any moment, and need not: a
+ * tick, a waiter's own deadline. Two things are known of it: a timeout that ran out does mean that
+ * its time has come, unless it has been put off meanwhile (`renewed`); and between two ticks more
+ * than 50 microseconds pass (`fresh`). Numbers that only judge what is worth while (how often
+ * somebody has taken over, or been back in time) are left open: both answers are tried.
  *
  * Calls that may fail do so FAULTS times, at any place.
  *
@@ -31,9 +37,13 @@ mtype = { WOKE_NOBODY, WOKE_SOMEBODY, WOKE_AND_BACK };
 mtype = { CHANGED, STEP_DOWN, TIMEOUT };
 
 /* struct waiter. `stale`: its sleepers have changed since it began to wait. */
-bool listed[WAITERS], waiting[WAITERS], leading[WAITERS], woken[WAITERS], granted[WAITERS], passed_over[WAITERS], stale[WAITERS];
-/* struct baton. `led`: somebody has begun to lead since the last tick; `fresh`: somebody may have stopped waiting a moment ago;
- * `reliable`: returns >= relied_from; `renewed`: tick_at is later than the thread knows. */
+bool listed[WAITERS], waiting[WAITERS], leading[WAITERS], woken[WAITERS], granted[WAITERS],
+	passed_over[WAITERS], stale[WAITERS];
+/*
+ * struct baton. `led`: somebody has begun to lead since the last tick; `fresh`: somebody may
+ * have stopped waiting a moment ago; `reliable`: returns >= relied_from; `renewed`: tick_at is
+ * later than the thread knows.
+ */
 mtype mode = WATCH;
 bool taken, over, led, fresh = true, reliable, renewed; /* somebody may have been here before */
 byte dependents;
@@ -74,7 +84,7 @@ inline may_fail()
 	fi
 }
 
-/* ---- Waking ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Waking ---------------------------------------------------------------------------------- */
 
 inline wake(x)
 {
@@ -141,7 +151,7 @@ inline nudge()
 	fi
 }
 
-/* ---- The right; its lock is held --------------------------------------------------------------------------------------------- */
+/* ---- The right; its lock is held ------------------------------------------------------------- */
 
 inline set_tick()
 {
@@ -251,7 +261,10 @@ inline pass_on()
 
 #define IS_EXPECTED (reliable && mode != WATCH && !dependents)
 
-/* expect(): the right lies free, and a tick will find it so. It fails only where there is no thread. */
+/*
+ * expect(): the right lies free, and a tick will find it so. It fails only
+ * where there is no thread.
+ */
 inline expect()
 {
 	if
@@ -377,9 +390,12 @@ inline fall_asleep(me)
 #endif
 }
 
-/* ---- Reading ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
-/* read_some(). The reader works without a lock; what it passes on, it passes on under the lock of whom it is for. */
+/*
+ * read_some(). The reader works without a lock; what it passes on, it passes on under
+ * the lock of whom it is for.
+ */
 inline read_some(by, came)
 {
 	atomic {
@@ -443,7 +459,10 @@ inline stopped_waiting(me)
 	stale[me] = true /* as ever between two waits */
 }
 
-/* baton_wait(). `limited`: there is a deadline; `passed`: it has passed; r is set. stale[me] was cleared under the sleepers' lock. */
+/*
+ * baton_wait(). `limited`: there is a deadline; `passed`: it has passed; r is set. stale[me] was
+ * cleared under the sleepers' lock.
+ */
 inline baton_wait(me)
 {
 	if /* note_return(): this may cross with who leads */
@@ -498,7 +517,7 @@ end_sleep:	if
 	od
 }
 
-/* ---- The thread ----------------------------------------------------------------------------------------------------------------- */
+/* ---- The thread ------------------------------------------------------------------------------ */
 
 /* turn() and standby_work(). */
 active proctype the_thread()
@@ -536,7 +555,10 @@ end_wait:  atomic {
 		input = watched && INPUT;
 		nudged = false;
 		busy = false;
-		/* It may be time though something else woke it, and may not be though it was: it was put off. */
+		/*
+		 * It may be time though something else woke it, and may not be
+		 * though it was: it was put off.
+		 */
 		if
 		:: !due || renewed -> due = false
 		:: due || timed || renewed -> due = true

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a channel: a receiver waits or leads, a sender writes or waits, somebody closes, and the other side answers, stays silent or dies.
- * Who keeps whom from leaving, and who uses the socket after it is gone?
+ * The end of a channel: a receiver waits or leads, a sender writes or waits, somebody closes,
+ * and the other side answers, stays silent or dies. Who keeps whom from leaving, and who uses
+ * the socket after it is gone?
  *
- * The socket takes one batch, and the next when the other side has read it. Lingering ends at some time. With POLITE it never does: then the other
- * side reads on until it says goodbye or dies, as it will, and that alone must end the channel. NO_RECEIVER and NO_SENDER leave them out.
+ * The socket takes one batch, and the next when the other side has read it. Lingering ends at some
+ * time. With POLITE it never does: then the other side reads on until it says goodbye or dies, as
+ * it will, and that alone must end the channel. NO_RECEIVER and NO_SENDER leave them out.
  *
- * Shown, for every order of things: nobody reads, writes or waits for the socket once it is released; the right to write is one thread's; what
- * is pending is never without somebody who will write it; once it is closed everybody leaves, and the thread finishes; all becomes quiet.
+ * Shown, for every order of things: nobody reads, writes or waits for the socket once it is
+ * released; the right to write is one thread's; what is pending is never without somebody who will
+ * write it; once it is closed everybody leaves, and the thread finishes; all becomes quiet.
  */
 #define WAITERS 1
 #define THE_THREAD WAITERS
@@ -120,7 +123,8 @@ inline write_batch(what, own)
 		if
 		:: broken -> what = BROKEN
 		:: !broken && !TX_PENDING && !own -> what = NOTHING
-		:: else -> what = WRITTEN; assert(!writes); writes = true; with_goodbye = goodbye_due; with_pending = pending
+		:: else -> what = WRITTEN; assert(!writes); writes = true;
+			with_goodbye = goodbye_due; with_pending = pending
 		fi
 	}
 	if
@@ -145,7 +149,10 @@ inline write_batch(what, own)
 /* write_release() */
 inline write_release(what)
 {
-	atomic { what = (!queued[0] && !queued[1] && !queued[2] && !is_full && !broken && TX_PENDING -> WRITTEN : NOTHING) }
+	atomic {
+		what = (!queued[0] && !queued[1] && !queued[2] && !is_full && !broken && TX_PENDING ->
+			WRITTEN : NOTHING)
+	}
 	if
 	:: what == WRITTEN -> write_batch(what, false)
 	:: else

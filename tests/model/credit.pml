@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Senders wait for credit while others read; credit comes, and may cross with a close. Is any of them forgotten?
+ * Senders wait for credit while others read; credit comes, and may cross with a close.
+ * Is any of them forgotten?
  *
- * Two senders and, with WAITERS=3, a receiver that reads for them. Each sender sends MESSAGES messages. Each message costs one of its
- * topic's credit, which is WINDOW; with LARGE it costs one of the pool besides, which is two, in use at first. The senders have a topic each
- * (TOPICS=2) or one together. The other side gives back what was used, or, with STINGY, some of it. With CLOSE somebody closes meanwhile,
- * with GOODBYE the other side says goodbye when it likes.
+ * Two senders and, with WAITERS=3, a receiver that reads for them. Each sender sends MESSAGES
+ * messages. Each message costs one of its topic's credit, which is WINDOW; with LARGE it costs one
+ * of the pool besides, which is two, in use at first. The senders have a topic each (TOPICS=2) or
+ * one together. The other side gives back what was used, or, with STINGY, some of it. With CLOSE
+ * somebody closes meanwhile, with GOODBYE the other side says goodbye when it likes.
  *
- * Claims stand in one line, as in src/session/credit.c. Here one message needs as much as another; how much is left for whom, and what
- * the reader holds back, is the matter of withhold.pml.
+ * Claims stand in one line, as in src/session/credit.c. Here one message needs as much as another;
+ * how much is left for whom, and what the reader holds back, is the matter of withhold.pml.
  *
- * Shown, for every order of things: no more is used than was given; when all is quiet no sender waits for credit that is there, and after a
- * close, of either side, no thread waits at all; all becomes quiet.
+ * Shown, for every order of things: no more is used than was given; when all is quiet no
+ * sender waits for credit that is there, and after a close, of either side, no thread waits
+ * at all; all becomes quiet.
  */
 #ifndef WAITERS
 #define WAITERS 2
@@ -31,12 +34,17 @@
 #define GROUP(w) (w)
 #define RECEIVER SENDERS
 
-/* struct tx. `claims`: the senders whose claims are the first and the second in the line, plus one. Of each claim: it has been woken and
- * has not looked yet; it keeps its turn. */
+/*
+ * struct tx. `claims`: the senders whose claims are the first and the second in the line, plus one.
+ * Of each claim: it has been woken and has not looked yet; it keeps its turn.
+ */
 byte credit[TOPICS] = WINDOW, pool;
 byte claim_first, claim_second;
 bool claim_woken[SENDERS], turn[SENDERS];
-/* On their way: frames to the other side; CREDIT from it, in the socket and in the reader's hands; the pool's behind the topics'. */
+/*
+ * On their way: frames to the other side; CREDIT from it, in the socket and in the reader's hands;
+ * the pool's behind the topics'.
+ */
 byte sent[TOPICS + 1], socket[TOPICS + 1], hand[TOPICS + 1];
 bool goodbye, hand_goodbye, send_error, ended;
 
@@ -64,7 +72,7 @@ inline take_input()
 	}
 }
 
-/* ---- credit.c ---------------------------------------------------------------------------------------------------------------- */
+/* ---- credit.c -------------------------------------------------------------------------------- */
 
 #define STANDS(w) (claim_first == w + 1 || claim_second == w + 1)
 /* At most one of a topic is woken at a time. */
@@ -208,7 +216,10 @@ inline unclaim(me)
 	fi
 }
 
-/* tx_charge(). fits: it is charged. What is reserved for a claim that was woken may be taken by a sender that has not waited. */
+/*
+ * tx_charge(). fits: it is charged. What is reserved for a claim that was woken may be taken by a
+ * sender that has not waited.
+ */
 inline charge(me)
 {
 	fits = LETS_GO(me, 0, claim_first == me + 1 || !claim_first || !turn[claim_first - 1]);

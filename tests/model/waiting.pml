@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Receivers wait, lead, step down and leave; messages come; nothing else happens. What is left lying?
+ * Receivers wait, lead, step down and leave; messages come; nothing else
+ * happens. What is left lying?
  *
- * Each receiver makes CALLS calls, with or without a deadline, and then never comes back. The other side sends MESSAGES messages at most, each
- * to whatever topic, and with GOODBYE says goodbye. Our own goodbye never gets through, so that the thread never finishes. A topic may be reset from
+ * Each receiver makes CALLS calls, with or without a deadline, and then never comes back. The other
+ * side sends MESSAGES messages at most, each to whatever topic, and with GOODBYE says goodbye. Our
+ * own goodbye never gets through, so that the thread never finishes. A topic may be reset from
  * outside, and a descriptor for event loops may come and go.
  *
- * Shown, for every order of things: one reader at a time; nothing is left in the socket, and nobody sleeps over what is his, when all is
- * quiet; all becomes quiet: no ticks for ever, no handing round for ever (no cycle).
+ * Shown, for every order of things: one reader at a time; nothing is left in the socket, and nobody
+ * sleeps over what is his, when all is quiet; all becomes quiet: no ticks for ever, no handing
+ * round for ever (no cycle).
  */
 #ifndef WAITERS
 #define WAITERS 2

@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credit for attachments of the whole channel: the reader holds some of it back, the sender says when it is short of it. Does anybody wait
- * for what the reader holds back, or for what is there?
+ * Credit for attachments of the whole channel: the reader holds some of it back, the sender says
+ * when it is short of it. Does anybody wait for what the reader holds back, or for what is there?
  *
- * Three senders wait and are woken as src/session/credit.c has it, function by function; the reader takes messages and settles attachments
- * as inbox.c, attachments.c and control.c have it. Who reads and how a thread sleeps is the matter of credit.pml; here a sender that waits
- * goes on when it has been woken. What is atomic is done under the writer's lock.
+ * Three senders wait and are woken as src/session/credit.c has it, function by function; the reader
+ * takes messages and settles attachments as inbox.c, attachments.c and control.c have it. Who reads
+ * and how a thread sleeps is the matter of credit.pml; here a sender that waits goes on when it has
+ * been woken. What is atomic is done under the writer's lock.
  *
- * The numbers are small, so the rule of isolation is scaled: of 8 parts 4 are kept for topics that hold little, which is 1 part. So of 8
- * attachments one is little, and half of them are anybody's. Nobody drains the topic UNDRAINED. The reader keeps KEEP attachments, or
- * fewer, and settles all others at any time after their message was taken. It has MORE attachments that it may lend.
+ * The numbers are small, so the rule of isolation is scaled: of 8 parts 4 are kept for topics that
+ * hold little, which is 1 part. So of 8 attachments one is little, and half of them are anybody's.
+ * Nobody drains the topic UNDRAINED. The reader keeps KEEP attachments, or fewer, and settles all
+ * others at any time after their message was taken. It has MORE attachments that it may lend.
  *
- * Shown, for every order of things: no more is used than was granted; when all is quiet no sender waits that may go, none waits that the
- * rule of isolation promises room for, counted by what nobody has taken rather than by what the sender believes, and while a sender is
- * short of attachments nothing is held back from it; all becomes quiet.
+ * Shown, for every order of things: no more is used than was granted; when all is quiet no sender
+ * waits that may go, none waits that the rule of isolation promises room for, counted by what
+ * nobody has taken rather than by what the sender believes, and while a sender is short of
+ * attachments nothing is held back from it; all becomes quiet.
  */
 
-/* A sender's topic, how many attachments a message of it has, how many messages it sends, whether they take several frames. */
+/*
+ * A sender's topic, how many attachments a message of it has, how many messages it sends, whether
+ * they take several frames.
+ */
 #ifndef T1
 #define T1 1
 #endif
@@ -69,7 +75,10 @@
 #ifndef LITTLE
 #define LITTLE 1
 #endif
-/* The topic's window, and how much of it and of what is lent the reader withholds: inlet_withhold(), control_shared_due(). */
+/*
+ * The topic's window, and how much of it and of what is lent the reader withholds:
+ * inlet_withhold(), control_shared_due().
+ */
 #define WINDOW 4
 #define WITHHOLD 2
 #define WITHHOLD_PART 4
@@ -78,8 +87,11 @@ mtype = { WANT, RETURN, CLOSE, CREDIT, TOPIC_CREDIT, RESET };
 chan to_reader = [12] of { mtype, byte };
 chan to_sender = [10] of { mtype, byte, byte };
 
-/* The sender's side, struct tx: attachments.limit and .used; by topic what is left of its window, held_attachments, busy, n_sending,
- * n_large, n_woken. `line`: the claims in their order, sender by sender. */
+/*
+ * The sender's side, struct tx: attachments.limit and .used; by topic what is left of its
+ * window, held_attachments, busy, n_sending, n_large, n_woken. `line`: the claims in
+ * their order, sender by sender.
+ */
 byte limit = LENT, used, want = LENT, give_back;
 byte left[TOPICS] = WINDOW, held[TOPICS], n_sending[TOPICS], n_large[TOPICS], n_woken[TOPICS];
 bool busy[TOPICS], closed[TOPICS], want_due, active_lately, told_once;
@@ -88,8 +100,12 @@ bool stands[SENDERS], waits[SENDERS], woken[SENDERS], turn[SENDERS];
 /* The channel's thread has been told that there is something to write. */
 bool nudged;
 
-/* The reader's side: messages that nobody has taken, by their sender; attachments whose message was taken; what topics withhold; what is due. */
-byte queued[SENDERS], unsettled, keeps, withheld[TOPICS], topic_due[TOPICS], due, granted = LENT, lent = LENT, want_until = LENT;
+/*
+ * The reader's side: messages that nobody has taken, by their sender; attachments whose message was
+ * taken; what topics withhold; what is due.
+ */
+byte queued[SENDERS], unsettled, keeps, withheld[TOPICS], topic_due[TOPICS], due,
+	granted = LENT, lent = LENT, want_until = LENT;
 byte ledger = MORE;
 bool wanted, lend_later, inlet_closed[TOPICS];
 
@@ -101,18 +117,21 @@ hidden byte at, other, k, turns_before, ok, asked;
 #define HELD (held[0] + held[1] + held[2])
 #define TOTAL (ROOM + HELD)
 #define IS_LITTLE(n, total) ((n) * PARTS <= (total) * LITTLE)
-#define NEEDED(h, n, all_held, total) ((IS_LITTLE((h) + (n), total) || !(all_held)) -> (n) : (n) + ((total) * KEPT + PARTS - 1) / PARTS)
+#define NEEDED(h, n, all_held, total) \
+	((IS_LITTLE((h) + (n), total) || !(all_held)) -> (n) : (n) + ((total) * KEPT + PARTS - 1) / PARTS)
 
-/* ---- credit.c ----------------------------------------------------------------------------------------------------------------- */
+/* ---- credit.c -------------------------------------------------------------------------------- */
 
-#define TOPIC_LETS(w) (!closed[TOPIC(w)] && !busy[TOPIC(w)] && !(IS_LARGE(w) -> n_sending[TOPIC(w)] : n_large[TOPIC(w)]) && \
-		       left[TOPIC(w)] >= N(w))
+#define TOPIC_LETS(w) \
+	(!closed[TOPIC(w)] && !busy[TOPIC(w)] && !(IS_LARGE(w) -> n_sending[TOPIC(w)] : n_large[TOPIC(w)]) && \
+	 left[TOPIC(w)] >= N(w))
 #define SENDER_NEEDS(w) NEEDED(held[TOPIC(w)], N(w), HELD, TOTAL)
 
 #ifdef BREAK_OLD_POLICY
 #define SHARED_LETS(w, reserved, has_turn) (ROOM >= N(w) + (reserved))
 #else
-#define SHARED_LETS(w, reserved, has_turn) (((has_turn) || IS_LITTLE(held[TOPIC(w)] + N(w), TOTAL)) && ROOM >= (reserved) + SENDER_NEEDS(w))
+#define SHARED_LETS(w, reserved, has_turn) \
+	(((has_turn) || IS_LITTLE(held[TOPIC(w)] + N(w), TOTAL)) && ROOM >= (reserved) + SENDER_NEEDS(w))
 #endif
 
 /* ok: the claim may be charged. */
@@ -270,7 +289,10 @@ inline unclaim(w)
 	fi
 }
 
-/* tx_charge(). ok: it is charged. Who has not waited takes what is there, though it may be reserved for one who was woken. */
+/*
+ * tx_charge(). ok: it is charged. Who has not waited takes what is there, though it may be
+ * reserved for one who was woken.
+ */
 inline charge(w)
 {
 	at = 0;
@@ -296,7 +318,7 @@ inline write_control()
 	nudged = false
 }
 
-/* ---- The sender's side ---------------------------------------------------------------------------------------------------------- */
+/* ---- The sender's side ----------------------------------------------------------------------- */
 
 /* sending_send() */
 proctype sender(byte me)
@@ -353,7 +375,8 @@ gone:
 #ifdef CLOSES
 	/* tx_close(), whose CLOSE goes at once. */
 	if
-	:: me == CLOSES -> atomic { closed[TOPIC(me)] = true; assert(nfull(to_reader)); to_reader ! CLOSE(me); write_control() }
+	:: me == CLOSES ->
+		atomic { closed[TOPIC(me)] = true; assert(nfull(to_reader)); to_reader ! CLOSE(me); write_control() }
 	:: else
 	fi
 #endif
@@ -411,7 +434,7 @@ end:	do
 	od
 }
 
-/* ---- The reader's side ---------------------------------------------------------------------------------------------------------- */
+/* ---- The reader's side ----------------------------------------------------------------------- */
 
 /* tx_short_of() */
 #ifdef BREAK_WANT_ENDS_HOLDING
@@ -558,7 +581,7 @@ init {
 	}
 }
 
-/* ---- When all is quiet ---------------------------------------------------------------------------------------------------------- */
+/* ---- When all is quiet ----------------------------------------------------------------------- */
 
 /* What nobody has taken, whether or not the sender knows. */
 #define TRULY_HELD (queued[0] * N0 + queued[1] * N1 + queued[2] * N2)

@@ -8,7 +8,7 @@
 #include <poll.h>
 #include <public/listening.h>
 
-/* ---- Limits and policy --------------------------------------------------------------------------------------------------------------- */
+/* ---- Limits and policy ----------------------------------------------------------------------- */
 
 static void expect_refusal(beam_listener *listener, const char *address)
 {
@@ -64,7 +64,8 @@ static int child_connects_as_another(void *argument)
 {
 	int fd;
 
-	if (setgroups(2, (gid_t[]){1234, 5678}) < 0 || setresgid(65533, 65533, 65533) < 0 || setresuid(65534, 65534, 65534) < 0)
+	if (setgroups(2, (gid_t[]){1234, 5678}) < 0 || setresgid(65533, 65533, 65533) < 0 ||
+	    setresuid(65534, 65534, 65534) < 0)
 		return 77;
 	fd = raw_connect(argument);
 	require(fd >= 0);
@@ -231,7 +232,7 @@ static void test_the_groups_of_another_user_are_seen_by_policy_and_channel(void)
 	beam_listener_unref(policy.listener);
 }
 
-/* ---- Asking the channel ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Asking the channel ---------------------------------------------------------------------- */
 
 static void test_of_a_socket_pair_no_more_is_told_than_by_its_credentials(void)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bad input, continued: descriptors that are not what a function takes, and bad arguments to the core and message functions.
+ * Bad input, continued: descriptors that are not what a function takes, and bad arguments to the
+ * core and message functions.
  */
 #include <beam/beam.h>
 #include <fcntl.h>
@@ -13,7 +14,7 @@
 /* What results are filled with before a call that must not touch them. */
 #define UNTOUCHED(type) ((type)(uintptr_t)0xbea3)
 
-/* ---- Descriptors that are not what they should be ---------------------------------------------------------------------------- */
+/* ---- Descriptors that are not what they should be -------------------------------------------- */
 
 enum fd_kind {
 	FD_MINUS_ONE,
@@ -168,7 +169,7 @@ static void test_descriptors_that_are_no_connected_unix_sockets_are_named_for_wh
 	}
 }
 
-/* ---- Core ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Core ------------------------------------------------------------------------------------ */
 
 static void test_bad_arguments_to_the_core_functions(void)
 {
@@ -234,7 +235,7 @@ static void test_a_socket_pair_of_another_type_is_refused(void)
 	check_int(ends[1], -78);
 }
 
-/* ---- Messages ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 static void test_bad_arguments_to_the_message_functions(void)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bad input, continued: options out of range, that do not fit together, or of another header; addresses where nobody answers.
+ * Bad input, continued: options out of range, that do not fit together, or of another header;
+ * addresses where nobody answers.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -11,7 +12,7 @@
 /* What results are filled with before a call that must not touch them. */
 #define UNTOUCHED(type) ((type)(uintptr_t)0xbea3)
 
-/* ---- Options ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Options --------------------------------------------------------------------------------- */
 
 /* Options that another test would find good, with one field changed. */
 struct option_row {
@@ -89,8 +90,8 @@ static void test_an_option_out_of_its_range_is_refused_and_its_ends_are_not(void
 static void test_zero_means_what_the_header_says_where_it_is_allowed(void)
 {
 	for (size_t i = 0; i < sizeof option_rows / sizeof option_rows[0]; i++) {
-		bool allowed =
-		    strcmp(option_rows[i].name, "message_attachments") == 0 || strcmp(option_rows[i].name, "attachments") == 0;
+		bool allowed = strcmp(option_rows[i].name, "message_attachments") == 0 ||
+			       strcmp(option_rows[i].name, "attachments") == 0;
 
 		check_int(with_option(&option_rows[i], 0), allowed ? 0 : -EINVAL);
 	}
@@ -196,7 +197,7 @@ static void test_options_of_an_older_or_newer_header_are_understood_or_refused(v
 	check_int(with_options(&older), -EINVAL);
 }
 
-/* ---- Connecting ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Connecting ------------------------------------------------------------------------------ */
 
 static int connect_to(const char *address, const struct beam_channel_options *options, beam_deadline deadline)
 {
@@ -212,7 +213,10 @@ static int connect_to(const char *address, const struct beam_channel_options *op
 	return r;
 }
 
-/* A listening socket with a name of this process's own, which is written to `name` as beam_channel_connect() takes it. */
+/*
+ * A listening socket with a name of this process's own, which is written to `name` as
+ * beam_channel_connect() takes it.
+ */
 static int listen_abstract(int backlog, char name[64])
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -220,7 +224,8 @@ static int listen_abstract(int backlog, char name[64])
 	int size = snprintf(name, 64, "@beam-test-bad-input-%d", (int)getpid());
 
 	memcpy(address.sun_path + 1, name + 1, (size_t)size - 1);
-	require_int(bind(listener, (struct sockaddr *)&address, (socklen_t)(sizeof address.sun_family + (size_t)size)), 0);
+	require_int(bind(listener, (struct sockaddr *)&address, (socklen_t)(sizeof address.sun_family + (size_t)size)),
+		    0);
 	require_int(listen(listener, backlog), 0);
 	return listener;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bad input to the functions of channels and topics: the documented error, nothing written to the results, nothing lost, nothing left open.
- * Descriptors, messages and the core functions are in bad_input_core_test.c, options and addresses in bad_input_options_test.c.
+ * Bad input to the functions of channels and topics: the documented error, nothing written to the
+ * results, nothing lost, nothing left open. Descriptors, messages and the core functions are in
+ * bad_input_core_test.c, options and addresses in bad_input_options_test.c.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -11,13 +12,14 @@
 /* What results are filled with before a call that must not touch them. */
 #define UNTOUCHED(type) ((type)(uintptr_t)0xbea3)
 
-/* ---- Channels ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Channels -------------------------------------------------------------------------------- */
 
 /* Both ends, with the other side's limits known to the first. */
 static void ends_open_known(struct ends *ends)
 {
 	ends_open(ends, NULL);
-	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	check_int(beam_channel_limits(ends->channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  0);
 }
 
 /* After all the bad input: a good message passes, and no other comes before it. */
@@ -109,7 +111,7 @@ static void test_bad_names_of_topics(void)
 	ends_close(&ends);
 }
 
-/* ---- Sending ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Sending --------------------------------------------------------------------------------- */
 
 static void test_bad_payloads_are_not_sent(void)
 {
@@ -242,7 +244,8 @@ static void test_more_descriptors_than_go_in_one_write_go_in_several(void)
 	/* One topic may hold a quarter. */
 	options.attachments = 4 * MESSAGES * PER_MESSAGE;
 	ends_open(&ends, &options);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  0);
 	for (int i = 0; i < PER_MESSAGE; i++)
 		fds[i] = file;
 	for (int i = 0; i < MESSAGES; i++)
@@ -267,7 +270,8 @@ static void test_what_goes_beyond_the_topics_window_goes_with_credit_of_the_pool
 	file = raw_file();
 	options.topic_window_bytes = 64 << 10;
 	ends_open(&ends, &options);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  0);
 	for (int i = 0; i < MESSAGES; i++)
 		items[i] = (struct beam_send_item){data, SIZE, &file, 1};
 	check_int(beam_topic_send_many(ends.topic[0], items, MESSAGES, 0, soon()), MESSAGES);
@@ -319,7 +323,7 @@ static void test_send_many_tells_how_many_went_before_the_bad_one(void)
 	ends_close(&ends);
 }
 
-/* ---- Receiving ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Receiving ------------------------------------------------------------------------------- */
 
 static void test_bad_arguments_to_the_receiving_functions(void)
 {
@@ -367,13 +371,15 @@ static void test_deadlines_that_have_passed_look_once(void)
 		harness_context("deadline %zu", i);
 		check_int(beam_topic_receive(ends.topic[1], &message, 0, past[i]), -ETIMEDOUT);
 		check_int(beam_topic_receive_many(ends.topic[1], &message, 1, 0, past[i]), -ETIMEDOUT);
-		check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, 0, past[i]), -ETIMEDOUT);
+		check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, 0, past[i]),
+			  -ETIMEDOUT);
 		check_int(beam_channel_accept(ends.channel[1], &topic, past[i]), -ETIMEDOUT);
 		/* What can be done at once is done. */
 		check_int(beam_channel_flush(ends.channel[0], soon()), 0);
 		check_int(beam_channel_flush(ends.channel[0], past[i]), 0);
-		check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), past[i]),
-			  0);
+		check_int(
+		    beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), past[i]),
+		    0);
 		check_int(beam_topic_send(ends.topic[0], "x", 1, 0, past[i]), 0);
 		check_within(20000, beam_topic_receive(ends.topic[1], &message, 0, past[i]) == 1);
 		beam_message_free(message);
@@ -400,7 +406,7 @@ static void test_deadlines_are_absolute_and_do_not_overflow(void)
 	check(beam_in_ms(-before / 1000000).ns != BEAM_NOWAIT.ns);
 }
 
-/* ---- After the end ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- After the end --------------------------------------------------------------------------- */
 
 static void test_every_function_after_close_says_what_the_header_says(void)
 {

@@ -5,7 +5,7 @@
  */
 #include <public/calls.h>
 
-/* ---- Cancelling ------------------------------------------------------------------------------------------------------------ */
+/* ---- Cancelling ------------------------------------------------------------------------------ */
 
 static void *wait_for_reply(void *call)
 {
@@ -88,7 +88,8 @@ static void test_the_deadline_cancels_the_call(void)
 	check_int(beam_topic_call(ends.topic[0], "x", 1, &reply, 0, BEAM_NOWAIT), -EAGAIN);
 	for (int i = 0; i < 2; i++) {
 		request = take_request();
-		check_within(20000, beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()) == -ECANCELED);
+		check_within(20000,
+			     beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()) == -ECANCELED);
 		beam_message_free(request);
 	}
 	check(reply == NULL);
@@ -113,7 +114,7 @@ static void test_the_first_of_several_replies_is_that_of_a_plain_call(void)
 	ends_close(&ends);
 }
 
-/* ---- Limits ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Limits ---------------------------------------------------------------------------------- */
 
 static void *begin_one_more(void *unused)
 {
@@ -155,7 +156,7 @@ static void test_a_call_waits_until_the_other_side_takes_one_more(void)
 	ends_close(&ends);
 }
 
-/* ---- The end ----------------------------------------------------------------------------------------------------------------- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 static void test_closing_the_channel_wakes_the_caller(void)
 {
@@ -195,7 +196,10 @@ static void test_replies_that_came_before_the_end_come_first(void)
 	ends_close(&ends);
 }
 
-/* The other end of a channel, in another process, that takes one call, sends a part of the answer, and dies. */
+/*
+ * The other end of a channel, in another process, that takes one call, sends a
+ * part of the answer, and dies.
+ */
 static int take_and_die(void *fd)
 {
 	beam_channel *channel;

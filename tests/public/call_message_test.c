@@ -55,7 +55,8 @@ static void answer(beam_message *request)
 	else if (iov.iov_len && verb[0] == 'd') /* drop */
 		return;
 	else if (beam_message_attachments(request))
-		check_int(beam_message_replyv(request, &iov, 1, (int[]){beam_message_peek_fd(request, 0)}, 1, 0, soon()), 0);
+		check_int(
+		    beam_message_replyv(request, &iov, 1, (int[]){beam_message_peek_fd(request, 0)}, 1, 0, soon()), 0);
 	else
 		check_int(beam_message_replyv(request, &iov, 1, NULL, 0, 0, soon()), 0);
 }
@@ -344,9 +345,9 @@ static void pass_on(beam_message *request)
 	if (r == 1) {
 		check_int(beam_message_reply_message(request, reply, 0, soon()), 0);
 	} else if (check_int(r, -EREMOTEIO)) {
-		check_int(
-		    beam_message_reply_failure(request, code, beam_message_data(reply), beam_message_size(reply), 0, soon()),
-		    0);
+		check_int(beam_message_reply_failure(request, code, beam_message_data(reply), beam_message_size(reply),
+						     0, soon()),
+			  0);
 		beam_message_free(reply);
 	}
 	if (file >= 0)

@@ -2,7 +2,7 @@
 /* Calls: one reply, many, none, and who may answer. */
 #include <public/calls.h>
 
-/* ---- One reply ---------------------------------------------------------------------------------------------------------- */
+/* ---- One reply ------------------------------------------------------------------------------- */
 
 /* Answers each call with its own text, until the topic ends. */
 static void *echo(void *topic)
@@ -10,7 +10,8 @@ static void *echo(void *topic)
 	beam_message *request;
 
 	while (beam_topic_receive(topic, &request, 0, BEAM_FOREVER) == 1) {
-		check_int(beam_message_reply(request, beam_message_data(request), beam_message_size(request), 0, soon()), 0);
+		check_int(
+		    beam_message_reply(request, beam_message_data(request), beam_message_size(request), 0, soon()), 0);
 		beam_message_free(request);
 	}
 	return NULL;
@@ -139,8 +140,10 @@ static void test_attachments_go_both_ways(void)
 		check_int(beam_call_begin(&call, ends.topic[0], &iov, 1, fds, 3, 0, soon()), 0);
 		request = take_request();
 		check_int(beam_message_attachments(request), 3);
-		check_int(beam_message_replyv(request, &iov, 1, fds, BEAM_REPLY_ATTACHMENTS_MAX + 1, 0, soon()), -E2BIG);
-		check_int(beam_message_replyv(request, &iov, 1, fds, BEAM_REPLY_ATTACHMENTS_MAX, BEAM_REPLY_MORE, soon()), 0);
+		check_int(beam_message_replyv(request, &iov, 1, fds, BEAM_REPLY_ATTACHMENTS_MAX + 1, 0, soon()),
+			  -E2BIG);
+		check_int(
+		    beam_message_replyv(request, &iov, 1, fds, BEAM_REPLY_ATTACHMENTS_MAX, BEAM_REPLY_MORE, soon()), 0);
 		check_int(beam_call_receive(call, &reply, 0, soon()), 1);
 		check_int(beam_message_attachments(reply), BEAM_REPLY_ATTACHMENTS_MAX);
 		fd = beam_message_take_fd(reply, 15);
@@ -157,7 +160,7 @@ static void test_attachments_go_both_ways(void)
 	ends_close(&ends);
 }
 
-/* ---- Several replies ------------------------------------------------------------------------------------------------------ */
+/* ---- Several replies ------------------------------------------------------------------------- */
 
 static void test_a_stream_of_replies_comes_in_order_and_ends(void)
 {
@@ -239,7 +242,7 @@ static void test_replies_that_nobody_takes_hold_up_their_callee_and_nobody_else(
 	ends_close(&ends);
 }
 
-/* ---- Failures --------------------------------------------------------------------------------------------------------------- */
+/* ---- Failures -------------------------------------------------------------------------------- */
 
 static void test_a_failure_says_its_code_and_more_after_the_replies_before_it(void)
 {
@@ -348,7 +351,7 @@ static void test_what_is_no_call_cannot_be_answered(void)
 	ends_close(&ends);
 }
 
-/* ---- The answer ------------------------------------------------------------------------------------------------------------ */
+/* ---- The answer ------------------------------------------------------------------------------ */
 
 static void *answer_later(void *request)
 {

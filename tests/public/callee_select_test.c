@@ -9,7 +9,7 @@
 
 enum { BOTH = BEAM_SELECT_CANCELLED | BEAM_SELECT_SEND };
 
-/* ---- In selectors ---------------------------------------------------------------------------------------------------------- */
+/* ---- In selectors ---------------------------------------------------------------------------- */
 
 static beam_select *selector;
 
@@ -148,7 +148,7 @@ static void test_many_callees_wait_for_room_in_one_selector_and_none_spins(void)
 	ends_close(&ends);
 }
 
-/* ---- Freed ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Freed ----------------------------------------------------------------------------------- */
 
 static int stop;
 static _Atomic pid_t sleepers[2];

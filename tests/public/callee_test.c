@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-/* ---- Cancelled ------------------------------------------------------------------------------------------------------------- */
+/* ---- Cancelled ------------------------------------------------------------------------------- */
 
 static void by_cancelling(beam_call *call)
 {
@@ -39,7 +39,8 @@ static void by_closing_here(beam_call *call)
 	beam_call_unref(call);
 }
 
-static void (*const ends_of_calls[])(beam_call *) = {by_cancelling, by_releasing, by_closing, by_aborting, by_closing_here};
+static void (*const ends_of_calls[])(beam_call *) = {by_cancelling, by_releasing, by_closing, by_aborting,
+						     by_closing_here};
 enum { ENDS_OF_CALLS = sizeof ends_of_calls / sizeof *ends_of_calls };
 
 static _Atomic int64_t began;
@@ -195,7 +196,7 @@ static void test_a_channel_that_a_loop_runs_shows_it_when_it_is_dispatched(void)
 	ends_close(&ends);
 }
 
-/* ---- Room to reply --------------------------------------------------------------------------------------------------------- */
+/* ---- Room to reply --------------------------------------------------------------------------- */
 
 static void test_room_to_reply_shows_exactly_while_there_is_some(void)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How channels and topics end: half-closing, closing, crashing, lingering; and that nothing is lost by it.
+ * How channels and topics end: half-closing, closing, crashing, lingering; and
+ * that nothing is lost by it.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -23,7 +24,7 @@ static int send_until_it_ends(beam_topic *topic)
 	return r;
 }
 
-/* ---- Topics end --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Topics end ------------------------------------------------------------------------------ */
 
 static void test_a_closed_topic_ends_for_its_receivers_after_all_that_was_sent(void)
 {
@@ -121,7 +122,10 @@ static void test_a_topic_that_was_accepted_can_be_refused(void)
 static void test_the_last_handle_closes_a_topic_both_ways(void)
 {
 	ends_open(&ends, NULL);
-	/* Before this the other side's name might come to nobody, and its messages wait for somebody. */
+	/*
+	 * Before this the other side's name might come to nobody, and its
+	 * messages wait for somebody.
+	 */
 	send_text(ends.topic[1], "open on both sides");
 	expect_text(ends.topic[0], "open on both sides");
 	send_text(ends.topic[0], "sent before");
@@ -193,7 +197,7 @@ static void test_a_name_opened_and_released_by_many_threads_of_both_sides_breaks
 	ends_close(&ends);
 }
 
-/* ---- Closing ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Closing --------------------------------------------------------------------------------- */
 
 static void *close_many_times(void *unused)
 {
@@ -264,8 +268,8 @@ static void test_topics_and_messages_outlive_their_channel(void)
 	send_text(ends.topic[0], "second");
 	require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 	topic = beam_topic_ref(ends.topic[1]);
-	check_within(20000,
-		     beam_topic_statistics(topic, &statistics, sizeof statistics) == 0 && statistics.messages_queued == 1);
+	check_within(20000, beam_topic_statistics(topic, &statistics, sizeof statistics) == 0 &&
+				statistics.messages_queued == 1);
 	ends_close(&ends);
 	/* The last channel handle has closed the channel. */
 	check_int(beam_topic_send(topic, "x", 1, 0, soon()), -EPIPE);
@@ -310,7 +314,7 @@ static void test_a_channel_without_handles_is_found_by_its_topic_and_not_revived
 	ends_close(&ends);
 }
 
-/* ---- Nothing is lost ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Nothing is lost ------------------------------------------------------------------------- */
 
 enum { BURST = 20000 };
 
@@ -481,7 +485,9 @@ static const struct test tests[] = {
 
 int main(int argc, char **argv)
 {
-	/* What test_a_program_that_sends_a_burst_… runs; the return from here is what it is about. */
+	/*
+	 * What test_a_program_that_sends_a_burst_… runs; the return from here is what it is about.
+	 */
 	if (argc == 3 && strcmp(argv[1], "--burst") == 0)
 		return burst(3, strtoull(argv[2], NULL, 10));
 	return harness_main("public/channel-end", tests, sizeof tests / sizeof tests[0], argc, argv);

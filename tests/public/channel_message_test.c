@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is in a message arrives as it was sent: every size, in every form of sending and receiving, and each attachment with its own message.
+ * What is in a message arrives as it was sent: every size, in every form of sending and receiving,
+ * and each attachment with its own message.
  */
 #include <beam/beam.h>
 #include <fcntl.h>
@@ -34,7 +35,7 @@ static void test_messages_of_every_size_around_the_edges_arrive_whole(void)
 	ends_close(&ends);
 }
 
-/* ---- Forms of sending and receiving ---------------------------------------------------------------------------------------------- */
+/* ---- Forms of sending and receiving ---------------------------------------------------------- */
 
 static void test_several_buffers_are_one_message(void)
 {
@@ -101,7 +102,8 @@ static void test_send_many_stops_at_the_deadline_and_tells_how_many_went(void)
 	ends_open(&ends, &options);
 	for (size_t i = 0; i < 2000; i++)
 		items[i] = (struct beam_send_item){payload, sizeof payload, NULL, 0};
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  0);
 	sent = beam_topic_send_many(ends.topic[0], items, 2000, 0, beam_in_ms(50));
 	check(sent > 0 && sent < 2000);
 	check_int(beam_topic_send_many(ends.topic[0], items, 1, 0, BEAM_NOWAIT), -EAGAIN);
@@ -146,7 +148,7 @@ static void test_a_message_that_does_not_fit_stays_and_tells_what_it_needs(void)
 	ends_close(&ends);
 }
 
-/* ---- Attachments -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Attachments ----------------------------------------------------------------------------- */
 
 enum { FILES = 32 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What can be asked of a channel and its topics: who the peer is, what it accepts, what was counted.
+ * What can be asked of a channel and its topics: who the peer is, what it
+ * accepts, what was counted.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -143,7 +144,8 @@ static void test_limits_that_never_came_are_not_waited_for_after_a_close(void)
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	require_int(beam_channel_from_fd(&channel, fds[0], NULL), 0);
 	check_int(beam_channel_close(channel, soon()), 0);
-	check_int(beam_channel_limits(channel, &(struct beam_limits){0}, sizeof(struct beam_limits), BEAM_FOREVER), -EPIPE);
+	check_int(beam_channel_limits(channel, &(struct beam_limits){0}, sizeof(struct beam_limits), BEAM_FOREVER),
+		  -EPIPE);
 	beam_channel_unref(channel);
 	close(fds[1]);
 }

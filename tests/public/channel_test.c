@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What channels and topics promise: messages once, in order, without waiting for what others do. Their contents are in
- * channel_message_test.c, their ends in channel_end_test.c, what can be asked of them in channel_state_test.c.
+ * What channels and topics promise: messages once, in order, without waiting for what others do.
+ * Their contents are in channel_message_test.c, their ends in channel_end_test.c, what can be asked
+ * of them in channel_state_test.c.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -10,7 +11,7 @@
 
 static struct ends ends;
 
-/* ---- Topics --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Topics ---------------------------------------------------------------------------------- */
 
 static void test_two_sides_that_open_a_name_share_a_topic_in_both_directions(void)
 {
@@ -135,7 +136,7 @@ static void test_a_channel_can_refuse_topics_that_it_has_not_opened(void)
 	ends_close(&ends);
 }
 
-/* ---- Order ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Order ----------------------------------------------------------------------------------- */
 
 enum { SENDERS = 4 };
 
@@ -211,7 +212,7 @@ static void test_each_message_goes_to_exactly_one_of_several_receivers(void)
 	ends_close(&ends);
 }
 
-/* ---- Waiting ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 static void test_a_receive_waits_as_long_as_it_is_told(void)
 {
@@ -305,7 +306,8 @@ static size_t fill_window(beam_topic *topic)
 	size_t n = 0;
 	int r;
 
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  0);
 	while ((r = beam_topic_send(topic, payload, sizeof payload, 0, beam_in_ms(stretch(200)))) == 0)
 		n++;
 	check_int(r, -ETIMEDOUT);
@@ -366,7 +368,7 @@ static void test_a_thread_that_is_cancelled_finishes_its_call_first(void)
 	ends_close(&ends);
 }
 
-/* ---- Slow and quick ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Slow and quick -------------------------------------------------------------------------- */
 
 static void test_a_slow_topic_does_not_hold_up_fifteen_others_and_memory_stays_within_the_windows(void)
 {

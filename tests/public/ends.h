@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two channels, the ends of one connection, with a topic open on both; and the few sends, receives and looks at threads that the tests of
- * the public interface are made of.
+ * Two channels, the ends of one connection, with a topic open on both; and the few sends, receives
+ * and looks at threads that the tests of the public interface are made of.
  */
 #ifndef PUBLIC_ENDS_H
 #define PUBLIC_ENDS_H
@@ -21,7 +21,10 @@ static inline beam_deadline soon(void)
 	return beam_in_ms(stretch(20000));
 }
 
-/* The second channel has the options, NULL for the defaults, and opens its topic before the first does. */
+/*
+ * The second channel has the options, NULL for the defaults, and opens its
+ * topic before the first does.
+ */
 static inline void ends_open(struct ends *ends, const struct beam_channel_options *options)
 {
 	int fds[2];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a process whose peers do not read, or whose descriptors do not let themselves be closed: it takes one time for
- * all of them together, and those that do read get everything.
+ * The end of a process whose peers do not read, or whose descriptors do not let themselves be
+ * closed: it takes one time for all of them together, and those that do read get everything.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -44,7 +44,7 @@ static void fill(int fd, struct beam_channel_options *options)
 		check_int(beam_topic_send(topic, payload, sizeof payload, 0, BEAM_NOWAIT), 0);
 }
 
-/* ---- Peers that do not read ------------------------------------------------------------------------------------------ */
+/* ---- Peers that do not read ------------------------------------------------------------------ */
 
 static int leave_stalled_peers(void *unused)
 {
@@ -72,7 +72,10 @@ static void test_peers_that_do_not_read_are_waited_for_together(void)
 	check(took < STALLED * LINGER_MS / 2);
 }
 
-/* The parent's ends, whose other ends are channels of the child: STALLED that nobody reads, and one that is read. */
+/*
+ * The parent's ends, whose other ends are channels of the child: STALLED that nobody
+ * reads, and one that is read.
+ */
 struct peers {
 	int theirs[STALLED + 1], ours[STALLED + 1];
 };
@@ -127,7 +130,7 @@ static void test_one_that_reads_gets_everything_though_others_do_not_read(void)
 	check_int(process_wait(child), 0);
 }
 
-/* ---- A close that lasts ---------------------------------------------------------------------------------------------- */
+/* ---- A close that lasts ---------------------------------------------------------------------- */
 
 struct hung {
 	int fd, go;

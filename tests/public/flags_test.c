@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Flags: whatever sends, receives, calls, replies or forwards refuses those that it does not know, and has done nothing then.
+ * Flags: whatever sends, receives, calls, replies or forwards refuses those that it does not know,
+ * and has done nothing then.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -57,8 +58,10 @@ static void test_a_receive_with_unknown_flags_leaves_the_message(void)
 	for (size_t i = 0; i < UNKNOWN; i++) {
 		check_int(beam_topic_receive(ends.topic[1], &message, unknown[i], soon()), -EINVAL);
 		check_int(beam_topic_receive_many(ends.topic[1], &message, 1, unknown[i], soon()), -EINVAL);
-		check_int(beam_topic_receive_into(ends.topic[1], &byte, 1, &size, NULL, 0, NULL, unknown[i], soon()), -EINVAL);
-		check_int(beam_topic_forward(ends.topic[1], ends.topic[0], &message, 1, NULL, unknown[i], soon()), -EINVAL);
+		check_int(beam_topic_receive_into(ends.topic[1], &byte, 1, &size, NULL, 0, NULL, unknown[i], soon()),
+			  -EINVAL);
+		check_int(beam_topic_forward(ends.topic[1], ends.topic[0], &message, 1, NULL, unknown[i], soon()),
+			  -EINVAL);
 	}
 	check(message == NULL);
 	check_int(beam_topic_receive_into(ends.topic[1], &byte, 1, &size, NULL, 0, NULL, 0, soon()), 1);
@@ -83,7 +86,8 @@ static void test_a_call_or_reply_with_unknown_flags_changes_nothing(void)
 	for (size_t i = 0; i < UNKNOWN; i++) {
 		check_int(beam_message_reply(request, "x", 1, unknown[i], soon()), -EINVAL);
 		check_int(beam_message_replyv(request, NULL, 0, NULL, 0, unknown[i], soon()), -EINVAL);
-		check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, unknown[i], soon()), -EINVAL);
+		check_int(beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION, NULL, 0, unknown[i], soon()),
+			  -EINVAL);
 	}
 	check_int(beam_message_reply(request, "one of two", 10, BEAM_REPLY_MORE, soon()), 0);
 	check_int(beam_message_reply(request, "the last", 8, 0, soon()), 0);

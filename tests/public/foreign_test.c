@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sockets that come from elsewhere, with options that whoever made them has set: what Beam accepts serves as any other does.
+ * Sockets that come from elsewhere, with options that whoever made them has set: what Beam accepts
+ * serves as any other does.
  */
 #include <fcntl.h>
 #include <public/ends.h>
@@ -47,7 +48,11 @@ static const struct option options[] = {
 /* Flags of a descriptor instead. */
 static const int flags[] = {O_NONBLOCK, O_ASYNC, O_NONBLOCK | O_ASYNC};
 
-enum { N_OPTIONS = sizeof options / sizeof *options, N_FLAGS = sizeof flags / sizeof *flags, N_WAYS = N_OPTIONS + N_FLAGS + 1 };
+enum {
+	N_OPTIONS = sizeof options / sizeof *options,
+	N_FLAGS = sizeof flags / sizeof *flags,
+	N_WAYS = N_OPTIONS + N_FLAGS + 1
+};
 
 static atomic_uint signals;
 
@@ -81,7 +86,7 @@ static void make_pair(int type, size_t way, int pair[2])
 		set_options(pair[i], way);
 }
 
-/* ---- Channels ------------------------------------------------------------------------------------------------------------ */
+/* ---- Channels -------------------------------------------------------------------------------- */
 
 /* As many descriptors as a message may have by default, in one group. */
 static void exchange_attachments(beam_topic *from, beam_topic *to)
@@ -148,7 +153,7 @@ static void test_a_channel_serves_whatever_options_its_socket_has(void)
 	}
 }
 
-/* ---- Single messages ---------------------------------------------------------------------------------------------------- */
+/* ---- Single messages ------------------------------------------------------------------------- */
 
 static void expect_message(int socket, size_t size, size_t n_fds)
 {
@@ -163,7 +168,10 @@ static void expect_message(int socket, size_t size, size_t n_fds)
 	beam_message_free(message);
 }
 
-/* Messages of all sizes that a socket with the smallest buffer takes, with and without a descriptor. */
+/*
+ * Messages of all sizes that a socket with the smallest buffer takes, with and without a
+ * descriptor.
+ */
 static void exchange_messages(int from, int to)
 {
 	static const char bytes[2000];
@@ -219,7 +227,7 @@ static void test_a_packet_over_the_limit_is_refused_whatever_is_set_later(void)
 	}
 }
 
-/* ---- Sockets of which one way is shut -------------------------------------------------------------------------------- */
+/* ---- Sockets of which one way is shut -------------------------------------------------------- */
 
 static void test_a_channel_over_a_socket_that_is_shut_ends_at_once(void)
 {
@@ -239,7 +247,8 @@ static void test_a_channel_over_a_socket_that_is_shut_ends_at_once(void)
 		}
 		for (int end = 0; end < 2; end++) {
 			if (ends.topic[end])
-				check_int(beam_topic_receive(ends.topic[end], &(beam_message *){NULL}, 0, soon()), -ECONNRESET);
+				check_int(beam_topic_receive(ends.topic[end], &(beam_message *){NULL}, 0, soon()),
+					  -ECONNRESET);
 		}
 		ends_close(&ends);
 	}

@@ -18,7 +18,7 @@ static void in_child(int (*run)(void *argument))
 	all_close();
 }
 
-/* ---- What the child can not do ---------------------------------------------------------------------------------------------------- */
+/* ---- What the child can not do --------------------------------------------------------------- */
 
 static int child_calls_everything(void *argument)
 {
@@ -95,7 +95,7 @@ static void test_releasing_in_the_child_does_nothing_to_the_parent(void)
 	in_child(child_releases_everything);
 }
 
-/* ---- Descriptors --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Descriptors ----------------------------------------------------------------------------- */
 
 static int child_looks_at_descriptors(void *argument)
 {
@@ -183,7 +183,7 @@ static void test_a_program_that_is_executed_inherits_none(void)
 	all_close();
 }
 
-/* ---- The child's own channels ----------------------------------------------------------------------------------------------------- */
+/* ---- The child's own channels ---------------------------------------------------------------- */
 
 static void test_the_child_can_make_channels_of_its_own(void)
 {
@@ -208,7 +208,7 @@ static void test_the_childs_child_is_treated_like_a_child(void)
 	in_child(child_forks_again);
 }
 
-/* ---- Storms -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Storms ---------------------------------------------------------------------------------- */
 
 static atomic_bool forking;
 

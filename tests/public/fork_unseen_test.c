@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* ---- The child's own channels ----------------------------------------------------------------------------------------------------- */
+/* ---- The child's own channels ---------------------------------------------------------------- */
 
 /* A fork that no handler sees: the system call alone. */
 static pid_t fork_unseen(void)
@@ -71,7 +71,7 @@ static void test_a_child_that_no_handler_saw_leaves_address_and_channels_to_its_
 	spot_end(&spot);
 }
 
-/* ---- Files of the child's own -------------------------------------------------------------------------------------------------- */
+/* ---- Files of the child's own ---------------------------------------------------------------- */
 
 /* As many as there may be descriptors of the parent's, so that some have the same numbers. */
 enum { FILES = 96 };
@@ -103,7 +103,10 @@ static void own_begin(void)
 	require(mkdtemp(own.folder) != NULL);
 }
 
-/* As a daemon begins: closes everything, and opens what it wants. What it writes is in memory until it ends. */
+/*
+ * As a daemon begins: closes everything, and opens what it wants. What it writes
+ * is in memory until it ends.
+ */
 static void own_open(void)
 {
 	char path[64];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * BEAM_SEND_GIVE_FDS: on success the descriptors are the library's, which closes them; on any error all of them are still the
- * caller's.
+ * BEAM_SEND_GIVE_FDS: on success the descriptors are the library's, which closes them; on any error
+ * all of them are still the caller's.
  */
 #include <fcntl.h>
 #include <public/ends.h>
@@ -126,7 +126,8 @@ static void test_a_large_message_that_is_given_up_leaves_them(void)
 	make_fds(&fd, 1);
 	ends_open(&ends, NULL);
 	/* Nobody receives, so it runs out of time between two frames, or before the first. */
-	require_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	require_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		    0);
 	while (beam_topic_send(ends.topic[0], (char[LARGE]){0}, LARGE, 0, beam_in_ms(20)) == 0)
 		;
 	check_int(give(ends.topic[0], &fd, 1, LARGE, beam_in_ms(1)), -ETIMEDOUT);
@@ -148,7 +149,8 @@ static void test_of_many_those_that_were_sent_are_taken(void)
 			items[i] = (struct beam_send_item){"item", 4, &fds[i], 1};
 		if (bad < FEW)
 			items[bad].data = NULL;
-		check_int(beam_topic_send_many(ends.topic[0], items, FEW, BEAM_SEND_GIVE_FDS, soon()), bad ? bad : -EINVAL);
+		check_int(beam_topic_send_many(ends.topic[0], items, FEW, BEAM_SEND_GIVE_FDS, soon()),
+			  bad ? bad : -EINVAL);
 		expect_taken(fds, (unsigned)bad);
 		expect_ours(fds + bad, (unsigned)(FEW - bad));
 		for (int i = 0; i < bad; i++)
@@ -209,14 +211,16 @@ static void test_calls_and_replies_take_theirs(void)
 
 	ends_open(&ends, NULL);
 	make_fds(fds, FEW);
-	check_int(beam_call_begin(&call, ends.topic[0], NULL, 0, (int[]){fds[0], fds[0]}, 2, BEAM_SEND_GIVE_FDS, soon()),
-		  -EINVAL);
+	check_int(
+	    beam_call_begin(&call, ends.topic[0], NULL, 0, (int[]){fds[0], fds[0]}, 2, BEAM_SEND_GIVE_FDS, soon()),
+	    -EINVAL);
 	check_int(beam_call_begin(&call, ends.topic[0], NULL, 0, fds, 2, BEAM_SEND_GIVE_FDS | 1, soon()), -EINVAL);
 	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, fds, 2, BEAM_SEND_GIVE_FDS, soon()), 0);
 	expect_taken(fds, 2);
 	require_int(beam_topic_receive(ends.topic[1], &request, 0, soon()), 1);
 	check_int(beam_message_attachments(request), 2);
-	check_int(beam_message_replyv(request, NULL, 0, (int[]){fds[2], fds[2]}, 2, BEAM_SEND_GIVE_FDS, soon()), -EINVAL);
+	check_int(beam_message_replyv(request, NULL, 0, (int[]){fds[2], fds[2]}, 2, BEAM_SEND_GIVE_FDS, soon()),
+		  -EINVAL);
 	check_int(beam_message_reply(request, NULL, 0, BEAM_SEND_GIVE_FDS, soon()), -EINVAL);
 	check_int(beam_message_replyv(request, NULL, 0, fds + 2, 1, BEAM_REPLY_MORE | BEAM_SEND_GIVE_FDS, soon()), 0);
 	expect_taken(fds + 2, 1);

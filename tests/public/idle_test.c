@@ -120,7 +120,8 @@ static int turn(beam_channel *channel)
 
 	if (item.fd < 0 || beam_channel_loop_deadline(channel, &deadline) < 0)
 		return 0;
-	require(poll(&item, 1, beam_deadline_poll_ms(deadline.ns < beam_in_ms(20).ns ? deadline : beam_in_ms(20))) >= 0);
+	require(poll(&item, 1, beam_deadline_poll_ms(deadline.ns < beam_in_ms(20).ns ? deadline : beam_in_ms(20))) >=
+		0);
 	return beam_channel_dispatch(channel, item.revents);
 }
 

@@ -105,7 +105,8 @@ static void pool_of(size_t size)
 	int r;
 
 	ends_open(&ends, NULL);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  0);
 	drain = thread_spawn(field_drains, ends.topic[1]);
 	for (int i = 0; i < SLOW; i++) {
 		snprintf(name, sizeof name, "slow %d", i);

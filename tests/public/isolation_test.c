@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sixteen topics or calls that nobody drains leave a further one its share of what all of them have
- * in common, the channel's attachments and the pool: 3/64, as long as none of them was sent a message
- * that needs more than a quarter. Two processes, for each has a table of descriptors of its own,
- * with which the limits of a channel grow and shrink.
+ * in common, the channel's attachments and the pool: 3/64, as long as none of them was sent a
+ * message that needs more than a quarter. Two processes, for each has a table of descriptors of its
+ * own, with which the limits of a channel grow and shrink.
  */
 #include <poll.h>
 #include <public/sharing.h>
@@ -76,7 +76,8 @@ static void lane_close(struct lane *lane)
 
 static int lane_receive(struct lane *lane, beam_message **ret)
 {
-	return lane->call ? beam_call_receive(lane->call, ret, 0, soon()) : beam_topic_receive(lane->topic, ret, 0, soon());
+	return lane->call ? beam_call_receive(lane->call, ret, 0, soon())
+			  : beam_topic_receive(lane->topic, ret, 0, soon());
 }
 
 /* What a lane's own window takes, and how many attachments it may have there. */
@@ -113,8 +114,10 @@ static bool fill_with(struct lane *lane, size_t size, size_t n_fds)
 	do
 		r = lane_send(lane, size, n_fds, beam_in_ms(stretch(10)));
 	while (r == 0);
-	/* Duplicates of what has to wait take descriptors here, too. Beside the quick one the other side may be through, and
-	 * gone before its goodbye has been read. */
+	/*
+	 * Duplicates of what has to wait take descriptors here, too. Beside the quick one the other
+	 * side may be through, and gone before its goodbye has been read.
+	 */
 	if (r != -EMFILE && r != -EPIPE && !(now.at_once && r == -ECONNRESET))
 		check_int(r, -ETIMEDOUT);
 	return r == -ETIMEDOUT || r == -EMFILE;
@@ -242,7 +245,8 @@ static void call_for_replies(void)
 		struct iovec iov = {&i, sizeof i};
 
 		if (is_call(i))
-			require_int(beam_call_begin(&side.lanes[i].call, side.calls, &iov, 1, NULL, 0, 0, in_time()), 0);
+			require_int(beam_call_begin(&side.lanes[i].call, side.calls, &iov, 1, NULL, 0, 0, in_time()),
+				    0);
 	}
 }
 

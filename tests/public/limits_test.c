@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Limits, as an honest sender meets them: what the other side accepts goes, to the last byte and the last descriptor, and what is one more is
- * refused or waits. The same limits against a sender that does not keep them are in tests/hostile.
+ * Limits, as an honest sender meets them: what the other side accepts goes, to the last byte and
+ * the last descriptor, and what is one more is refused or waits. The same limits against a sender
+ * that does not keep them are in tests/hostile.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -19,7 +20,8 @@ static beam_deadline briefly(void)
 static void open_limited(const struct beam_channel_options *options)
 {
 	ends_open(&ends, options);
-	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
+	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
+		  0);
 }
 
 /* The next message has this size and so many attachments. */
@@ -34,7 +36,7 @@ static void expect(beam_topic *topic, size_t size, size_t n_fds)
 	beam_message_free(message);
 }
 
-/* ---- One message ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- One message ----------------------------------------------------------------------------- */
 
 /* Sends in every way there is, borrowed: 0, or the error that all of them give. */
 static int send_in_every_way(const void *data, size_t size, const int *fds, size_t n_fds)
@@ -121,12 +123,15 @@ static void test_where_no_attachments_are_accepted_not_one_goes(void)
 	close(file);
 }
 
-/* ---- What waits on one topic ------------------------------------------------------------------------------------------------------------ */
+/* ---- What waits on one topic ----------------------------------------------------------------- */
 
 /* A message costs 64 bytes besides its payload. */
 enum { COST = 1000, PAYLOAD = COST - 64 };
 
-/* Sends until credit is used up, and returns how many went; then neither one more goes nor waiting helps. */
+/*
+ * Sends until credit is used up, and returns how many went; then neither one
+ * more goes nor waiting helps.
+ */
 static size_t send_until_full(beam_topic *topic, size_t size, const int *fds, size_t n_fds)
 {
 	static const char payload[PAYLOAD];
@@ -186,7 +191,7 @@ static void test_a_topics_attachments_are_used_to_the_last_and_no_further(void)
 	close(file);
 }
 
-/* ---- What waits on the channel ---------------------------------------------------------------------------------------------------------- */
+/* ---- What waits on the channel --------------------------------------------------------------- */
 
 static void test_the_channels_attachments_are_used_to_the_last_and_no_further(void)
 {
@@ -223,7 +228,10 @@ static void test_the_pool_is_used_to_the_last_byte_that_a_topic_may_have(void)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	const size_t window = 64 << 10, pool = 1 << 20, first = pool - 100;
-	/* Nearly all goes to the first, for nobody else holds any. The second may have a little beside it: 3 of 64. */
+	/*
+	 * Nearly all goes to the first, for nobody else holds any. The second may have a
+	 * little beside it: 3 of 64.
+	 */
 	const size_t second = window + pool * 3 / 64 - 64;
 	char *data = calloc(1, pool);
 	beam_topic *other = NULL, *taker = NULL;
@@ -249,7 +257,7 @@ static void test_the_pool_is_used_to_the_last_byte_that_a_topic_may_have(void)
 	free(data);
 }
 
-/* ---- Topics ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Topics ---------------------------------------------------------------------------------- */
 
 static void test_as_many_topics_as_the_other_side_accepts_go_and_one_more_waits_for_its_turn(void)
 {
@@ -295,7 +303,10 @@ static void test_a_topic_that_is_refused_costs_its_own_sender_only(void)
 	open_limited(&options);
 	require_int(beam_topic_open(&known[1], ends.channel[1], "opened in time"), 0);
 	require_int(beam_topic_open(&refused, ends.channel[0], "unknown"), 0);
-	/* What goes before the refusal has come back is thrown away there; its attachments are closed. */
+	/*
+	 * What goes before the refusal has come back is thrown away there; its attachments are
+	 * closed.
+	 */
 	while ((r = beam_topic_sendv(refused, NULL, 0, &file, 1, 0, soon())) == 0)
 		;
 	check_int(r, -ECONNREFUSED);

@@ -7,7 +7,7 @@
 
 static struct spot spot;
 
-/* ---- Addresses ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Addresses ------------------------------------------------------------------------------- */
 
 static void exchange_at(const char *address)
 {
@@ -105,9 +105,9 @@ static void test_bad_input_is_refused(void)
 	check_int(beam_listener_new(&listener, "", NULL), -EINVAL);
 	check_int(beam_listener_new(&listener, longer, NULL), -ENAMETOOLONG);
 	check_int(beam_listener_new(&listener, "/nowhere/at/all", NULL), -ENOENT);
-#define REFUSED(field, value)                                                                                                  \
-	bad = options;                                                                                                         \
-	bad.field = value;                                                                                                     \
+#define REFUSED(field, value)                                                                                          \
+	bad = options;                                                                                                 \
+	bad.field = value;                                                                                             \
 	check_int(beam_listener_new(&listener, abstract_address(), &bad), -EINVAL);
 	REFUSED(size, 0)
 	REFUSED(mode, 01000)
@@ -155,7 +155,7 @@ static void test_statistics_are_given_to_older_and_newer_programs(void)
 	beam_listener_unref(listener);
 }
 
-/* ---- Accepting ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Accepting ------------------------------------------------------------------------------- */
 
 static void test_accepting_waits_until_its_deadline(void)
 {
@@ -347,7 +347,7 @@ static void test_as_many_wait_as_the_backlog_has_room_for_and_one_more(void)
 	beam_listener_unref(listener);
 }
 
-/* ---- Fork ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Fork ------------------------------------------------------------------------------------ */
 
 static int child_uses_listener(void *argument)
 {

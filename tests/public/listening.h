@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses that no other test has, and the two sides of a connection to one: for tests of listeners.
+ * Addresses that no other test has, and the two sides of a connection to one: for tests of
+ * listeners.
  */
 #ifndef PUBLIC_LISTENING_H
 #define PUBLIC_LISTENING_H

@@ -37,11 +37,15 @@ static int milliseconds_until(beam_deadline deadline)
 	return left <= 0 ? 0 : (int)(left / 1000000) + 1;
 }
 
-/* A turn of the loop, as a program would write it, which also waits for another descriptor, if there is one: what dispatch tells. */
+/*
+ * A turn of the loop, as a program would write it, which also waits for another descriptor, if
+ * there is one: what dispatch tells.
+ */
 static int turn_or(beam_channel *channel, int fd)
 {
-	struct pollfd items[2] = {{.fd = beam_channel_loop_fd(channel), .events = (short)beam_channel_loop_events(channel)},
-				  {.fd = fd, .events = POLLIN}};
+	struct pollfd items[2] = {
+	    {.fd = beam_channel_loop_fd(channel), .events = (short)beam_channel_loop_events(channel)},
+	    {.fd = fd, .events = POLLIN}};
 	beam_deadline deadline;
 
 	require(items[0].fd >= 0);
@@ -149,7 +153,10 @@ static void *send_much(void *argument)
 	return NULL;
 }
 
-/* The loop runs the channel while other threads send on it, and takes what comes both ways, until both have closed. */
+/*
+ * The loop runs the channel while other threads send on it, and takes what comes both
+ * ways, until both have closed.
+ */
 static void test_threads_use_a_channel_while_a_loop_runs_it(void)
 {
 	uint64_t expected[2] = {0, 0}, number;
@@ -164,12 +171,15 @@ static void test_threads_use_a_channel_while_a_loop_runs_it(void)
 			size_t size;
 			int r;
 
-			while ((r = beam_topic_receive_into(ends.topic[i], &number, sizeof number, &size, NULL, 0, NULL, 0,
-							    BEAM_NOWAIT)) == 1)
+			while ((r = beam_topic_receive_into(ends.topic[i], &number, sizeof number, &size, NULL, 0, NULL,
+							    0, BEAM_NOWAIT)) == 1)
 				check_int(number, expected[i]++);
 			ended[i] = r == 0;
 		}
-		/* What comes to the other end shows there, and that is not waited for: the thread's is the pace. */
+		/*
+		 * What comes to the other end shows there, and that is not waited for:
+		 * the thread's is the pace.
+		 */
 		if (!ended[0])
 			check_int(nudged_turn(ends.channel[0]), 1);
 		else

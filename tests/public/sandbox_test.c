@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Programs that put themselves into a sandbox, or that were started without what most programs have. Each is a process of
- * its own, because it cannot leave what it has entered.
+ * Programs that put themselves into a sandbox, or that were started without what most programs
+ * have. Each is a process of its own, because it cannot leave what it has entered.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -41,7 +41,7 @@ static void exchange(struct ends *ends)
 	}
 }
 
-/* ---- System calls that a filter traps -------------------------------------------------------------------------------- */
+/* ---- System calls that a filter traps -------------------------------------------------------- */
 
 static atomic_int trapped;
 
@@ -88,7 +88,7 @@ static void test_a_trapped_system_call_of_a_library_thread_is_answered_by_the_pr
 	in_sandbox(trap_what_threads_do, NULL);
 }
 
-/* ---- Memory ---------------------------------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 enum { PAIRS = 16, ADDRESSES = 48 << 20 };
 
@@ -129,7 +129,7 @@ static void test_channels_take_few_addresses(void)
 	in_sandbox(open_many_with_few_addresses, NULL);
 }
 
-/* ---- A limit of descriptors below what is open ------------------------------------------------------------------------ */
+/* ---- A limit of descriptors below what is open ----------------------------------------------- */
 
 enum { WAIT_MS = 200, SIZE = 15000 };
 
@@ -225,7 +225,7 @@ static void test_what_is_open_is_waited_for_though_nothing_more_may_be_opened(vo
 		in_sandbox(wait_without_descriptors, &most);
 }
 
-/* ---- Standard descriptors that are closed ----------------------------------------------------------------------------- */
+/* ---- Standard descriptors that are closed ---------------------------------------------------- */
 
 /* What the program prints goes nowhere, and nothing has taken the place of what it has not. */
 static void expect_no_standard_descriptors(void)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A listener among the members of a selector: ready while somebody waits to be accepted, and once it is closed. */
+/*
+ * A listener among the members of a selector: ready while somebody waits to be
+ * accepted, and once it is closed.
+ */
 #include <beam/select.h>
 #include <public/listening.h>
 

@@ -182,7 +182,8 @@ static void test_room_to_send_is_told_apart_from_messages(void)
 	unsigned seen = 0;
 
 	open_all();
-	check_int(beam_select_add_topic(selector, ends[0].topic[1], BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, &ends[0]), 0);
+	check_int(beam_select_add_topic(selector, ends[0].topic[1], BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, &ends[0]),
+		  0);
 	check_int(beam_select_wait(selector, ready, 4, soon()), 1);
 	check_int(ready[0].what, BEAM_SELECT_SEND);
 	send_text(ends[0].topic[0], "one");
@@ -276,7 +277,10 @@ static void test_plain_descriptors_and_other_selectors_are_members_too(void)
 	close_all();
 }
 
-/* However much room there is for them, so many are told at once that the others soon get their turn. */
+/*
+ * However much room there is for them, so many are told at once that the others soon get their
+ * turn.
+ */
 static void test_more_than_can_be_told_at_once_are_told_in_turn(void)
 {
 	enum { MANY = 100 };

@@ -117,8 +117,8 @@ static void test_a_program_has_the_callers_environment_or_the_one_that_is_given(
 {
 	char *const given[] = {(char[]){"BEAM_SPAWN_TEST=given"}, NULL}, *const empty[] = {NULL};
 	/* Others of its name are replaced, and similar names are not. */
-	char *const stray[] = {(char[]){"BEAM_CHANNEL=1:2"}, (char[]){"BEAM_CHANNELS=x"}, (char[]){"BEAM_SPAWN_TEST=stray"},
-			       (char[]){"BEAM_CHANNEL=3:4"}, NULL};
+	char *const stray[] = {(char[]){"BEAM_CHANNEL=1:2"}, (char[]){"BEAM_CHANNELS=x"},
+			       (char[]){"BEAM_SPAWN_TEST=stray"}, (char[]){"BEAM_CHANNEL=3:4"}, NULL};
 
 	setenv("BEAM_SPAWN_TEST", "caller's", 1);
 	check_int(run("--variables", "caller's", NULL), 0);

@@ -177,7 +177,8 @@ static void *reply_often(void *request)
 	static const char bytes[60 << 10];
 
 	for (unsigned i = 1; i <= REPLIES; i++)
-		check_int(beam_message_reply(request, bytes, sizeof bytes, i < REPLIES ? BEAM_REPLY_MORE : 0, soon()), 0);
+		check_int(beam_message_reply(request, bytes, sizeof bytes, i < REPLIES ? BEAM_REPLY_MORE : 0, soon()),
+			  0);
 	return NULL;
 }
 

@@ -118,7 +118,7 @@ static void test_a_crash_wakes_everyone(void)
 	ends_close(&ends);
 }
 
-/* ---- Abort ----------------------------------------------------------------------------------------------------------- */
+/* ---- Abort ----------------------------------------------------------------------------------- */
 
 static void abort_here(void)
 {
@@ -224,8 +224,8 @@ static void expect_messages(beam_topic *topic)
 {
 	struct beam_statistics statistics;
 
-	check_within(20000,
-		     beam_topic_statistics(topic, &statistics, sizeof statistics) == 0 && statistics.messages_received > 10);
+	check_within(20000, beam_topic_statistics(topic, &statistics, sizeof statistics) == 0 &&
+				statistics.messages_received > 10);
 }
 
 static void *abort_many_times(void *of)

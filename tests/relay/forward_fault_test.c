@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Forwarding while all that can fail fails in turn: what was received is sent, in order, or in hand. */
+/*
+ * Forwarding while all that can fail fails in turn: what was received is sent, in order, or in
+ * hand.
+ */
 #include <kernel/raw.h>
 #include <relay/sweep.h>
 
@@ -87,8 +90,8 @@ static void forward(void)
 	if ((int)ends_open(&source) & (int)ends_open(&target)) {
 		accepted = send_all(source.topic[0], file);
 		for (int turns = 0; turns < MESSAGES && moved < (size_t)accepted; turns++) {
-			int r = beam_topic_forward(source.topic[1], target.topic[0], &held, (size_t)accepted - moved, &n, 0,
-						   shortly());
+			int r = beam_topic_forward(source.topic[1], target.topic[0], &held, (size_t)accepted - moved,
+						   &n, 0, shortly());
 
 			moved += n;
 			check(r == 1 || r < 0);

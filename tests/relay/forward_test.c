@@ -5,7 +5,7 @@
  */
 #include <relay/line.h>
 
-/* ---- Moving -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Moving ---------------------------------------------------------------------------------- */
 
 static void test_messages_move_in_order_until_the_source_ends(void)
 {
@@ -96,7 +96,7 @@ static void test_a_topic_forwarded_to_itself_is_an_echo(void)
 	ends_close(&ends);
 }
 
-/* ---- Many, with attachments ------------------------------------------------------------------------------------------------------ */
+/* ---- Many, with attachments ------------------------------------------------------------------ */
 
 struct producer {
 	beam_topic *topic;
@@ -109,8 +109,8 @@ static void *produce(void *argument)
 	struct producer *producer = argument;
 
 	for (uint64_t i = 0; i < producer->n && !harness_failures(); i++)
-		check_int(beam_topic_sendv(producer->topic, &(struct iovec){&i, sizeof i}, 1, &producer->files[i % FILES], 1, 0,
-					   soon()),
+		check_int(beam_topic_sendv(producer->topic, &(struct iovec){&i, sizeof i}, 1,
+					   &producer->files[i % FILES], 1, 0, soon()),
 			  0);
 	check_int(beam_topic_close_send(producer->topic), 0);
 	return NULL;

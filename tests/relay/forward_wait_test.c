@@ -4,7 +4,7 @@
 #include <relay/line.h>
 #include <sys/resource.h>
 
-/* ---- Waiting ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 static void test_without_messages_it_waits_until_its_deadline(void)
 {
@@ -128,7 +128,8 @@ static void *move_all(void *argument)
 	struct line *line = argument;
 	beam_message *held = NULL;
 
-	check_int(beam_topic_forward(line->source.topic[1], line->target.topic[0], &held, SIZE_MAX, NULL, 0, soon()), 0);
+	check_int(beam_topic_forward(line->source.topic[1], line->target.topic[0], &held, SIZE_MAX, NULL, 0, soon()),
+		  0);
 	check(held == NULL);
 	return NULL;
 }
@@ -163,7 +164,7 @@ static void test_several_threads_move_each_message_once(void)
 	line_close(&line);
 }
 
-/* ---- Ends -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Ends ------------------------------------------------------------------------------------ */
 
 static void test_a_source_that_died_gives_what_it_sent_and_then_its_error(void)
 {

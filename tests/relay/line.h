@@ -5,8 +5,10 @@
 
 #include <hostile/attack.h>
 
-/* A source, something in the middle, a target: what is sent on source.topic[0] and forwarded from source.topic[1] to target.topic[0] comes out
- * of target.topic[1]. */
+/*
+ * A source, something in the middle, a target: what is sent on source.topic[0] and forwarded from
+ * source.topic[1] to target.topic[0] comes out of target.topic[1].
+ */
 struct line {
 	struct ends source, target;
 	beam_message *held;

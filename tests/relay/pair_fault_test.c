@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels over channels while all that can fail fails in turn: all or nothing, and nothing left over. */
+/*
+ * Channels over channels while all that can fail fails in turn: all or nothing, and nothing left
+ * over.
+ */
 #include <relay/sweep.h>
 
 static void make_a_pair(void)

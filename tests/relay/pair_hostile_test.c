@@ -70,7 +70,8 @@ static int internet(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t size = sizeof address;
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	require_int(bind(listener, (struct sockaddr *)&address, size), 0);
 	require_int(listen(listener, 1), 0);
@@ -185,7 +186,10 @@ static void test_a_channel_sent_through_itself_ends_and_nothing_else_does(void)
 	self.topic[0] = open_topic(self.channel[0]);
 	self.topic[1] = open_topic(self.channel[1]);
 	expect_exchange(&self);
-	/* Both sides have all that was said: what the second channel over the same socket says is a second HELLO. */
+	/*
+	 * Both sides have all that was said: what the second channel over the same
+	 * socket says is a second HELLO.
+	 */
 	check_int(beam_topic_sendv(self.topic[0], NULL, 0, &duplicate, 1, 0, soon()), 0);
 	close(duplicate);
 	message = receive(self.topic[1]);

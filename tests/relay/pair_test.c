@@ -16,7 +16,7 @@ static struct ends ends_of(beam_channel *a, beam_channel *b)
 	return (struct ends){{a, b}, {open_topic(a), open_topic(b)}};
 }
 
-/* ---- Ends ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Ends ------------------------------------------------------------------------------------ */
 
 static void test_a_pair_is_the_two_ends_of_one_channel(void)
 {
@@ -209,7 +209,7 @@ static void test_a_message_takes_ends_beside_other_attachments(void)
 	close(file);
 }
 
-/* ---- Ends that come to nothing ---------------------------------------------------------------------------------------------- */
+/* ---- Ends that come to nothing --------------------------------------------------------------- */
 
 static void test_an_end_that_nobody_takes_ends_the_kept_channel(void)
 {
@@ -260,7 +260,7 @@ static void test_a_full_message_takes_no_more_ends(void)
 	beam_message_free(message);
 }
 
-/* ---- Bad input ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Bad input ------------------------------------------------------------------------------- */
 
 static void test_bad_input_gives_einval_and_makes_nothing(void)
 {

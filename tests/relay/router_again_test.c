@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The router where something cannot be done at once: it is done again, and nothing is forgotten or done twice. */
+/*
+ * The router where something cannot be done at once: it is done again, and nothing
+ * is forgotten or done twice.
+ */
 #include <poll.h>
 #include <relay/scene.h>
 
 enum { NS_PER_MS = 1000000 };
 
-/* ---- Faults ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Faults ---------------------------------------------------------------------------------- */
 
 static void test_what_can_not_be_watched_is_looked_at_in_a_while(void)
 {
@@ -32,7 +35,10 @@ static void test_what_can_not_be_watched_is_looked_at_in_a_while(void)
 	end(&scene);
 }
 
-/* All that was sent and opened before has come, both ways: what the channels' threads do is not to fail. */
+/*
+ * All that was sent and opened before has come, both ways: what the channels'
+ * threads do is not to fail.
+ */
 static void settle(struct ends *ends)
 {
 	for (int i = 0; i < 2; i++) {
@@ -132,7 +138,7 @@ static void test_a_timer_that_can_not_be_read_is_read_later(void)
 	end(&scene);
 }
 
-/* ---- Bounds -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Bounds ---------------------------------------------------------------------------------- */
 
 static bool has_room(beam_topic *topic)
 {
@@ -151,7 +157,10 @@ static void expect_bytes(beam_topic *topic, const void *bytes, size_t size)
 	beam_message_free(message);
 }
 
-/* Its topic has room, so it is tried; but what is large needs the channel's pool besides, which another topic's message has used up. */
+/*
+ * Its topic has room, so it is tried; but what is large needs the channel's pool besides, which
+ * another topic's message has used up.
+ */
 static void test_a_large_message_that_does_not_go_before_the_deadline_goes_later(void)
 {
 	enum { LARGE = 900 << 10 };

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The router while all that can fail fails in turn: every message is delivered, handed back or still waits; nothing is left over. */
+/*
+ * The router while all that can fail fails in turn: every message is delivered, handed back or
+ * still waits; nothing is left over.
+ */
 #include <kernel/raw.h>
 #include <relay/sweep.h>
 
 enum { MESSAGES = 3, TURNS = 8 };
 
-/* ---- Making and changing ----------------------------------------------------------------------------------------------------- */
+/* ---- Making and changing --------------------------------------------------------------------- */
 
 static int refuse(void *argument, const char *topic, beam_message *message)
 {
@@ -50,7 +53,7 @@ static void test_routers_and_routes_are_made_whole_or_not_at_all(void)
 	check(sweep(make_and_change) >= at_least(6));
 }
 
-/* ---- Running ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Running --------------------------------------------------------------------------------- */
 
 struct ends {
 	beam_channel *channel[2];
@@ -136,7 +139,10 @@ static void test_every_message_is_delivered_handed_back_or_waits(void)
 	check(sweep(route_everything) >= at_least(150));
 }
 
-/* What cannot be watched for want of memory or descriptors is looked at again: nothing is forgotten. */
+/*
+ * What cannot be watched for want of memory or descriptors is looked at again: nothing is
+ * forgotten.
+ */
 static void route_in_the_end(void)
 {
 	beam_channel *in[2], *out[2];

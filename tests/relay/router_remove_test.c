@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Sources that are removed at awkward moments: told and not looked at yet, ready, without room, in the midst of an accept. */
+/*
+ * Sources that are removed at awkward moments: told and not looked at yet, ready, without room,
+ * in the midst of an accept.
+ */
 #include <dlfcn.h>
 #include <public/listening.h>
 #include <relay/scene.h>
@@ -189,7 +192,8 @@ static void test_a_removal_waits_for_the_room_of_a_message(void)
 	sent = fill(&scene, scene.in.topic[0]);
 	check_int(beam_router_remove_topic(scene.router, scene.in.topic[1], BEAM_NOWAIT), -EAGAIN);
 	thread = thread_spawn(remove_in_thread, NULL);
-	while (beam_router_remove_topic(scene.router, scene.in.topic[1], BEAM_NOWAIT) != -ENOENT && !harness_failures()) {
+	while (beam_router_remove_topic(scene.router, scene.in.topic[1], BEAM_NOWAIT) != -ENOENT &&
+	       !harness_failures()) {
 		if (queued(scene.out.topic[1]) && receive_number(scene.out.topic[1], &number) == 1)
 			check_int(number, received++);
 		run_for_a_moment(&scene);

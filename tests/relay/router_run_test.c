@@ -6,7 +6,7 @@
 #include <relay/scene.h>
 #include <stdatomic.h>
 
-/* ---- Room ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Room ------------------------------------------------------------------------------------ */
 
 static void test_a_target_without_room_stalls_its_own_sources_and_no_others(void)
 {
@@ -230,7 +230,7 @@ static void test_with_the_router_goes_what_waits_for_room(void)
 	end(&scene);
 }
 
-/* ---- Threads ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Threads --------------------------------------------------------------------------------- */
 
 enum { THREADS = 4, TOPICS = 8 };
 
@@ -419,7 +419,9 @@ static void test_a_handler_that_takes_its_time_holds_up_its_own_source_alone(voi
 		send_text(quick, "word");
 		expect_text(scene.out.topic[1], "word");
 	}
-	/* It can be removed while it is in use: what else would have gone there goes another way. */
+	/*
+	 * It can be removed while it is in use: what else would have gone there goes another way.
+	 */
 	check_int(beam_router_remove_route(scene.router, id), 0);
 	slower = open_topic(scene.in.channel[0], "slower");
 	send_text(slower, "word");
@@ -464,9 +466,10 @@ static void test_routes_come_and_go_while_it_runs(void)
 	from = open_topic(scene.in.channel[0], "0");
 	for (unsigned i = 0; i < n && !harness_failures(); i++) {
 		/* Of a name that does not come, and one that does. */
-		uint64_t other = add(
-		    scene.router, (struct beam_route){
-				      .name = "1", .handle = count_message, .argument = &n_released, .release = count_release});
+		uint64_t other =
+		    add(scene.router,
+			(struct beam_route){
+			    .name = "1", .handle = count_message, .argument = &n_released, .release = count_release});
 		uint64_t ids[2] = {other, add(scene.router, (struct beam_route){.match = wants_long,
 										.handle = count_message,
 										.argument = &n_released,
@@ -484,7 +487,7 @@ static void test_routes_come_and_go_while_it_runs(void)
 	end(&scene);
 }
 
-/* ---- Ends ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Ends ------------------------------------------------------------------------------------ */
 
 static void test_asked_to_end_with_its_sources_a_router_ends_when_there_are_none(void)
 {

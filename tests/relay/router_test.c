@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The router's routes: every message goes where the first that wants it says, or is in the caller's hand. */
+/*
+ * The router's routes: every message goes where the first that wants it says,
+ * or is in the caller's hand.
+ */
 #include <hostile/attack.h>
 #include <relay/scene.h>
 
-/* ---- Routes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Routes ---------------------------------------------------------------------------------- */
 
 static void test_a_message_goes_by_name_prefix_or_predicate_and_else_to_the_sink(void)
 {
@@ -31,7 +34,9 @@ static void test_a_message_goes_by_name_prefix_or_predicate_and_else_to_the_sink
 	send_text(news, "by prefix");
 	expect_routed(&scene, to[1], "by prefix");
 	send_text(scene.in.topic[0], "by predicate");
-	/* "topic" was opened here before it was a source: it is not among those that are accepted. */
+	/*
+	 * "topic" was opened here before it was a source: it is not among those that are accepted.
+	 */
 	require_int(beam_router_add_topic(scene.router, scene.in.topic[1], &tag), 0);
 	expect_routed(&scene, to[2], "by predicate");
 	send_text(scene.in.topic[0], "other");
@@ -105,8 +110,8 @@ static void test_a_route_to_a_channel_takes_all_topics_to_theirs_with_their_ends
 		close(file);
 	}
 	check_int(beam_topic_close_send(from[1]), 0);
-	check_within(20000,
-		     run_for_a_moment(&scene) && beam_topic_receive(to[1], &(beam_message *){NULL}, 0, BEAM_NOWAIT) == 0);
+	check_within(20000, run_for_a_moment(&scene) &&
+				beam_topic_receive(to[1], &(beam_message *){NULL}, 0, BEAM_NOWAIT) == 0);
 	check_int(beam_topic_receive(to[0], &(beam_message *){NULL}, 0, BEAM_NOWAIT), -EAGAIN);
 	for (int i = 0; i < 3; i++) {
 		beam_topic_unref(from[i]);
@@ -188,7 +193,7 @@ static void test_when_one_of_two_routes_of_a_topic_is_removed_the_others_topic_s
 	attack_end(&attack);
 }
 
-/* ---- Handlers ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Handlers -------------------------------------------------------------------------------- */
 
 static void released(void *argument)
 {
@@ -283,8 +288,8 @@ static void test_a_handler_may_remove_its_own_route_which_is_released_once_it_ha
 
 	begin(&scene);
 	self.router = scene.router;
-	self.id =
-	    add(scene.router, (struct beam_route){.handle = replace_itself, .argument = &self, .release = reflexive_released});
+	self.id = add(scene.router,
+		      (struct beam_route){.handle = replace_itself, .argument = &self, .release = reflexive_released});
 	from = open_topic(scene.in.channel[0], "a");
 	send_text(from, "one");
 	send_text(from, "two");
@@ -316,10 +321,10 @@ static void test_a_predicate_that_removes_its_own_route_leaves_the_message_to_th
 
 	begin(&scene);
 	self.router = scene.router;
-	self.id =
-	    add(scene.router,
-		(struct beam_route){
-		    .match = remove_itself, .topic = scene.out.topic[0], .argument = &self, .release = reflexive_released});
+	self.id = add(scene.router, (struct beam_route){.match = remove_itself,
+							.topic = scene.out.topic[0],
+							.argument = &self,
+							.release = reflexive_released});
 	add(scene.router, (struct beam_route){.handle = handle, .argument = &handler});
 	require_int(beam_router_add_topic(scene.router, scene.in.topic[1], &tag), 0);
 	send_text(scene.in.topic[0], "one");
@@ -331,7 +336,7 @@ static void test_a_predicate_that_removes_its_own_route_leaves_the_message_to_th
 	end(&scene);
 }
 
-/* ---- Bad input ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Bad input ------------------------------------------------------------------------------- */
 
 static int add_bad(struct scene *scene, struct beam_route route)
 {

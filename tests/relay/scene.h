@@ -6,7 +6,10 @@
 #include <harness/fault.h>
 #include <public/ends.h>
 
-/* What is sent on topics of in.channel[0] comes to the router, which has in.channel[1] as its source, and leaves by out.channel[0]. */
+/*
+ * What is sent on topics of in.channel[0] comes to the router, which has in.channel[1] as its
+ * source, and leaves by out.channel[0].
+ */
 struct scene {
 	beam_router *router;
 	struct ends in, out;
@@ -161,7 +164,10 @@ static inline int handle(void *argument, const char *topic, beam_message *messag
 	return 0;
 }
 
-/* Which calls of the selectors and threads of this process were made while a router ran for a while. */
+/*
+ * Which calls of the selectors and threads of this process were made while a router ran for a
+ * while.
+ */
 static inline unsigned long turns_while_running(struct scene *scene, int milliseconds)
 {
 	struct beam_router_failure failure;

@@ -9,7 +9,8 @@
 static void start_a_program(void)
 {
 	struct beam_channel_options options = options_of_sweeps();
-	char *const argv[] = {(char[]){"true"}, NULL}, *const envp[] = {(char[]){"BEAM_CHANNEL=1"}, (char[]){"A=B"}, NULL};
+	char *const argv[] = {(char[]){"true"}, NULL}, *const envp[] = {(char[]){"BEAM_CHANNEL=1"}, (char[]){"A=B"},
+									NULL};
 	beam_channel *channel = NULL;
 	pid_t pid = 0;
 	int r = beam_spawn(&channel, &pid, "true", argv, envp, &options);

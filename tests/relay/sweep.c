@@ -9,7 +9,10 @@ static void run_and_settle(void *argument)
 
 	(*scenario)();
 	check(reaper_drain(BEAM_FOREVER));
-	/* To Valgrind a thread that is there at the end of one run and not of another looks like lost memory. */
+	/*
+	 * To Valgrind a thread that is there at the end of one run and not of
+	 * another looks like lost memory.
+	 */
 	if (under_valgrind())
 		check(thread_end_all(BEAM_FOREVER));
 }

@@ -10,7 +10,10 @@
 /* Every call of a scenario fails in turn, once and from then on. How many there were. */
 unsigned long sweep(void (*scenario)(void));
 
-/* What a sweep that is worth its name returns: `n`, but half of it with a checker, where messages are smaller. */
+/*
+ * What a sweep that is worth its name returns: `n`, but half of it with a checker,
+ * where messages are smaller.
+ */
 unsigned long at_least(unsigned long n);
 
 /* So short that a sweep can afford it. */

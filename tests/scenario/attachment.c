@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages with attachments, borrowed and given, at once and from the buffer, while all that can fail fails in turn. */
+/*
+ * Messages with attachments, borrowed and given, at once and from the buffer, while all
+ * that can fail fails in turn.
+ */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
 
-/* ---- One at a time ----------------------------------------------------------------------------------------------------------- */
+/* ---- One at a time --------------------------------------------------------------------------- */
 
 void attachments_borrowed_and_given(void)
 {
@@ -74,7 +77,7 @@ void attachments_sent_on(void)
 	ends_finish(ends);
 }
 
-/* ---- Given away ------------------------------------------------------------------------------------------------------ */
+/* ---- Given away ------------------------------------------------------------------------------ */
 
 void attachments_given_by_number(void)
 {
@@ -145,7 +148,7 @@ void attachments_given_to_calls(void)
 	ends_release(ends, 0);
 }
 
-/* ---- Queued ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Queued ---------------------------------------------------------------------------------- */
 
 /* What is told of losses agrees. */
 static void check_losses(const struct ends *ends)
@@ -159,7 +162,10 @@ static void check_losses(const struct ends *ends)
 	check(!strict || of_channel.messages == 0);
 }
 
-/* The socket is full, so that what follows has to wait in the buffer, with duplicates or with what was given. */
+/*
+ * The socket is full, so that what follows has to wait in the buffer, with
+ * duplicates or with what was given.
+ */
 void attachments_in_the_buffer(void)
 {
 	struct beam_channel_options options = ends_options();
@@ -216,4 +222,4 @@ void attachments_of_large_messages(void)
 	ends_finish(ends);
 }
 
-/* ---- Refused ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- Refused --------------------------------------------------------------------------------- */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls while all that can fail fails in turn: whatever is told is documented, what comes is what was sent, and every call comes to an end. */
+/*
+ * Calls while all that can fail fails in turn: whatever is told is documented, what comes is what
+ * was sent, and every call comes to an end.
+ */
 #include <beam/call.h>
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
@@ -8,7 +11,10 @@ enum { CODE = BEAM_FAILURE_APPLICATION, CANCELLED = 100 };
 
 static unsigned char bulk[200000];
 
-/* What a call or an answer may be told besides its success; a caller that got no answer in time has cancelled. */
+/*
+ * What a call or an answer may be told besides its success; a caller that got no
+ * answer in time has cancelled.
+ */
 #define SENDING -EIO, -ECANCELED, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE, -EBADF, -EPERM, -EINVAL
 #define RECEIVING -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EREMOTEIO, -EMFILE, -EBADF, -EPERM, -EINVAL
 
@@ -80,7 +86,7 @@ static void end(beam_call *call, int good)
 	beam_call_unref(call);
 }
 
-/* ---- One by one ------------------------------------------------------------------------------------------------------------------ */
+/* ---- One by one ------------------------------------------------------------------------------ */
 
 /* The first is answered, all others fail. */
 static void *answer_and_fail(void *argument)
@@ -146,7 +152,7 @@ void a_call_and_its_reply(void)
 	ends_release(ends, 1);
 }
 
-/* ---- Answers of every kind ---------------------------------------------------------------------------------------------------- */
+/* ---- Answers of every kind ------------------------------------------------------------------- */
 
 void answers_of_every_kind(void)
 {
@@ -184,7 +190,7 @@ void answers_of_every_kind(void)
 	ends_release(ends, 1);
 }
 
-/* ---- Large ones, and many at once ----------------------------------------------------------------------------------------------- */
+/* ---- Large ones, and many at once ------------------------------------------------------------ */
 
 static void *serve(void *argument)
 {
@@ -236,9 +242,12 @@ void large_calls_and_many_at_once(void)
 	ends_release(ends, 2);
 }
 
-/* ---- Refused descriptors -------------------------------------------------------------------------------------------------------- */
+/* ---- Refused descriptors --------------------------------------------------------------------- */
 
-/* Descriptors that the kernel refuses when the turn of the buffer comes: of a request, of a last reply, of one that is not the last. */
+/*
+ * Descriptors that the kernel refuses when the turn of the buffer comes: of a request, of a last
+ * reply, of one that is not the last.
+ */
 void calls_that_wait_in_the_buffer(void)
 {
 	struct ends *ends = ends_make(NULL);

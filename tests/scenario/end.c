@@ -5,9 +5,12 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
-/* ---- Topics ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Topics ---------------------------------------------------------------------------------- */
 
-/* Closed by its sender, opened anew, and closed again: each time what was accepted comes before the end. */
+/*
+ * Closed by its sender, opened anew, and closed again: each time what was
+ * accepted comes before the end.
+ */
 void topics_closed_and_opened_again(void)
 {
 	struct ends *ends = ends_make(NULL);
@@ -119,7 +122,7 @@ void a_topic_that_is_refused(void)
 	ends_finish(ends);
 }
 
-/* ---- Channels ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Channels -------------------------------------------------------------------------------- */
 
 /* One side closes with messages on their way; the other takes them, then is told of the end. */
 static void close_with_messages(int side)
@@ -177,7 +180,7 @@ void a_channel_that_is_left(void)
 	ends_release(ends, 0);
 }
 
-/* ---- Peers -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Peers ----------------------------------------------------------------------------------- */
 
 /* One channel, and the bare socket of its other side. */
 struct lone {
@@ -261,7 +264,7 @@ void a_peer_that_breaks_the_protocol(void)
 	lone_end(&lone);
 }
 
-/* ---- Those who wait ------------------------------------------------------------------------------------------------------------ */
+/* ---- Those who wait -------------------------------------------------------------------------- */
 
 struct waiter {
 	struct ends *ends;
@@ -302,7 +305,10 @@ static void *wait_to_accept(void *argument)
 	return NULL;
 }
 
-/* What wakes them: this side's close, the other side's, an abort, or the end of what they wait on. None of it may fail to. */
+/*
+ * What wakes them: this side's close, the other side's, an abort, or the end of what they wait
+ * on. None of it may fail to.
+ */
 enum waking { CLOSE_HERE, CLOSE_THERE, ABORT_HERE, TOPIC_HERE };
 
 static void wake(struct ends *ends, enum waking waking)

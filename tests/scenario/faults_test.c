@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every scenario, with every call of it failing in turn: once and from then on, with each error that the call can give. Linked twice, with the seam
- * and with the library as it is shipped and preload.c before it.
+ * Every scenario, with every call of it failing in turn: once and from then on, with each
+ * error that the call can give. Linked twice, with the seam and with the library as it is
+ * shipped and preload.c before it.
  *
- * Each fault has a process of its own, in which nothing of the library has run before: so what is done once is done in it too, and a crash or a
- * hang is one finding. There the scenario is played with the fault and then, as if nothing had been, without any; after that the process
- * must hold what one holds in which both went well. What failed is played again alone with BEAM_FAULT=FAULT, as it is told.
+ * Each fault has a process of its own, in which nothing of the library has run before: so what is
+ * done once is done in it too, and a crash or a hang is one finding. There the scenario is played
+ * with the fault and then, as if nothing had been, without any; after that the process must hold
+ * what one holds in which both went well. What failed is played again alone with
+ * BEAM_FAULT=FAULT, as it is told.
  */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
@@ -13,8 +16,11 @@
 
 enum { RUN_MS = 10, SHORT_MS = 1, HANG_SECONDS = 30 };
 
-/* How a scenario goes wrong: the `n`th call of a function, SYS_CALLS: of all, fails with the error that is this one of its list. 0: it does not.
- * Or, with a length, every other read or write takes no more than that: this is no error, and nobody may notice. */
+/*
+ * How a scenario goes wrong: the `n`th call of a function, SYS_CALLS: of all, fails with the error
+ * that is this one of its list. 0: it does not. Or, with a length, every other read or write takes
+ * no more than that: this is no error, and nobody may notice.
+ */
 struct fault {
 	enum sys_call call;
 	unsigned long n;
@@ -37,7 +43,7 @@ static struct fault fault;
 static long baseline;
 static unsigned long injected, scenarios, turn;
 
-/* ---- For the scenarios ------------------------------------------------------------------------------------------------------------- */
+/* ---- For the scenarios ----------------------------------------------------------------------- */
 
 bool strict;
 static beam_deadline run_until;
@@ -49,13 +55,16 @@ beam_deadline soon(void)
 	return strict || least.ns > run_until.ns ? least : run_until;
 }
 
-/* Any error that was injected may be told, but for those that say only that a call is to be made again. */
+/*
+ * Any error that was injected may be told, but for those that say only that a
+ * call is to be made again.
+ */
 bool excused(long long result)
 {
 	return result != -EINTR && result < 0 && fault_gave((int)-result);
 }
 
-/* ---- In a process of its own ------------------------------------------------------------------------------------------------------- */
+/* ---- In a process of its own ----------------------------------------------------------------- */
 
 static bool goes_unnoticed(void)
 {
@@ -100,7 +109,10 @@ static void settle(const struct fd_snapshot *fds)
 	check_fds(fds);
 }
 
-/* What is held once the reaper, which lingers with its memory, is gone. Without preload.c libc's own is counted with it, which it keeps for later. */
+/*
+ * What is held once the reaper, which lingers with its memory, is gone. Without preload.c libc's
+ * own is counted with it, which it keeps for later.
+ */
 static long held_at_rest(long before)
 {
 	check_within(10000, !thread_named("beam-reaper"));
@@ -151,7 +163,7 @@ static int play(void *unused)
 	exit(harness_failures() ? 1 : 0);
 }
 
-/* ---- One by one -------------------------------------------------------------------------------------------------------------------- */
+/* ---- One by one ------------------------------------------------------------------------------ */
 
 /* Which fault it is, said with every failure. */
 static void tell_fault(void)
@@ -166,9 +178,10 @@ static void tell_fault(void)
 	else if (fault.lasting == FAULT_EACH_OTHER)
 		harness_context("BEAM_FAULT=%d,1,0,%d: every other call interrupted", SYS_CALLS, FAULT_EACH_OTHER);
 	else
-		harness_context("BEAM_FAULT=%d,%lu,%u,%d: call %lu of %s(), %s %s", (int)fault.call, fault.n, fault.choice,
-				(int)fault.lasting, fault.n, fault.call == SYS_CALLS ? "all" : fault_name(fault.call),
-				fault.call == SYS_CALLS ? "" : errno_name(fault_error(fault.call, fault.choice)), lasting);
+		harness_context(
+		    "BEAM_FAULT=%d,%lu,%u,%d: call %lu of %s(), %s %s", (int)fault.call, fault.n, fault.choice,
+		    (int)fault.lasting, fault.n, fault.call == SYS_CALLS ? "all" : fault_name(fault.call),
+		    fault.call == SYS_CALLS ? "" : errno_name(fault_error(fault.call, fault.choice)), lasting);
 }
 
 static bool play_apart(void)
@@ -193,7 +206,9 @@ static unsigned long number_of(const char *variable, unsigned long otherwise)
 	return given ? strtoul(given, NULL, 10) : otherwise;
 }
 
-/* Of all faults each `step`th is injected, from the `first` on: several processes can share them. */
+/*
+ * Of all faults each `step`th is injected, from the `first` on: several processes can share them.
+ */
 static unsigned long step, first;
 
 static void inject(struct fault next)
@@ -204,8 +219,11 @@ static void inject(struct fault next)
 	play_apart();
 }
 
-/* What only says that a call is to be made again, though there is something to be had, does not last: that would be another machine. Nor does
- * a full socket, which must say so once the other side is gone. */
+/*
+ * What only says that a call is to be made again, though there is something to be had,
+ * does not last: that would be another machine. Nor does a full socket, which must say so
+ * once the other side is gone.
+ */
 static bool can_last(enum sys_call call, int error)
 {
 	bool transfers = call == SYS_RECVMSG || call == SYS_SENDMSG || call == SYS_WRITE;
@@ -237,7 +255,10 @@ static void inject_all(void)
 	inject((struct fault){SYS_CALLS, 1, 0, FAULT_EACH_OTHER, 0});
 	for (enum sys_call call = 0; call < SYS_CALLS; call++)
 		inject_into(call, good.calls_of[call]);
-	/* The session's own tests cut everywhere; this is the socket's side of it, which the seam cannot cut. */
+	/*
+	 * The session's own tests cut everywhere; this is the socket's side of it,
+	 * which the seam cannot cut.
+	 */
 	for (size_t length = 1; length < good.longest; length = next_length(length)) {
 		inject((struct fault){SYS_RECVMSG, 1, 0, FAULT_ONCE, length});
 		inject((struct fault){SYS_SENDMSG, 1, 0, FAULT_ONCE, length});
@@ -267,10 +288,10 @@ static void play_all(void (*run)(void))
 	play_apart();
 }
 
-#define SCENARIO_TEST(name)                                                                                                    \
-	static void test_##name(void)                                                                                          \
-	{                                                                                                                      \
-		play_all(name);                                                                                                \
+#define SCENARIO_TEST(name)                                                                                            \
+	static void test_##name(void)                                                                                  \
+	{                                                                                                              \
+		play_all(name);                                                                                        \
 	}
 SCENARIOS(SCENARIO_TEST)
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages of several frames, over a window, over the first limit, over what the socket takes at once, while all that can fail fails in turn. */
+/*
+ * Messages of several frames, over a window, over the first limit, over what the socket takes at
+ * once, while all that can fail fails in turn.
+ */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
 
@@ -23,7 +26,10 @@ void large_messages(void)
 		ends_send_to_reader(ends, send_large);
 }
 
-/* Nobody reads, and there is less credit than the message needs: its sender gives up, and the topic goes on without it. */
+/*
+ * Nobody reads, and there is less credit than the message needs: its sender gives up, and the
+ * topic goes on without it.
+ */
 void large_messages_given_up(void)
 {
 	struct beam_channel_options options = ends_options();
@@ -39,7 +45,8 @@ void large_messages_given_up(void)
 	/* Not to be sent is what is to happen to some of them. */
 	strict = false;
 	for (int i = 0; i < 6; i++)
-		flow_send_until(&ends->flow[0], ends->topic[0], SEND, 300 << 10, 0, i % 2 ? BEAM_NOWAIT : beam_in_ms(1));
+		flow_send_until(&ends->flow[0], ends->topic[0], SEND, 300 << 10, 0,
+				i % 2 ? BEAM_NOWAIT : beam_in_ms(1));
 	strict = was_strict;
 	while (ends->flow[0].n_received < ends->flow[0].n_accepted && flow_receive(&ends->flow[0], ends->topic[1]) == 1)
 		;

@@ -24,7 +24,7 @@ bool ledger_result(long long result, long long good, const char *call, const int
 	return false;
 }
 
-/* ---- Messages ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 void attached_open(void)
 {
@@ -135,7 +135,8 @@ int ledger_message(beam_message **ret, const unsigned char *bytes, size_t size, 
 	return r;
 }
 
-static int send_message(beam_topic *topic, const unsigned char *bytes, size_t size, size_t n_fds, beam_deadline deadline)
+static int send_message(beam_topic *topic, const unsigned char *bytes, size_t size, size_t n_fds,
+			beam_deadline deadline)
 {
 	beam_message *message = NULL;
 	int r = ledger_message(&message, bytes, size, n_fds);
@@ -190,7 +191,8 @@ static int give(beam_topic *topic, const struct iovec *iov, size_t n_fds, beam_d
 	return r;
 }
 
-int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t size, size_t n_fds, beam_deadline deadline)
+int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t size, size_t n_fds,
+		    beam_deadline deadline)
 {
 	uint32_t number = flow->next++;
 	unsigned char *bytes = compose(number, size, n_fds);
@@ -235,7 +237,8 @@ static ssize_t send_many(struct flow *flow, beam_topic *topic, struct beam_send_
 	r = beam_topic_send_many(topic, items, n, flags, soon());
 	check(r != 0 && r <= (ssize_t)n);
 	if (r <= 0)
-		result_of(r, (ssize_t)n, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, n_fds ? -EMFILE : -ENOMEM);
+		result_of(r, (ssize_t)n, -EIO, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM,
+			  n_fds ? -EMFILE : -ENOMEM);
 	else
 		check(!strict || r == (ssize_t)n);
 	for (size_t i = 0; i < n; i++) {
@@ -359,7 +362,7 @@ void flow_check(const struct flow *flow)
 		check_int(flow->n_received, flow->n_accepted);
 }
 
-/* ---- Ends ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- Ends ------------------------------------------------------------------------------------ */
 
 struct beam_channel_options ends_options(void)
 {
@@ -379,9 +382,9 @@ beam_channel *ends_channel(int fd, const struct beam_channel_options *options)
 	struct beam_channel_options defaults = ends_options();
 	beam_channel *channel = NULL;
 	/* ENOBUFS and ENOTCONN: what the fault says of getsockopt() and getpeername(). */
-	bool made =
-	    ledger_result(beam_channel_from_fd(&channel, fd, options ? options : &defaults), 0, "beam_channel_from_fd()",
-			  (const int[]){-EMFILE, -ENFILE, -ENOMEM, -EAGAIN, -ENOBUFS, -ENOTCONN, LEDGER_LAST});
+	bool made = ledger_result(beam_channel_from_fd(&channel, fd, options ? options : &defaults), 0,
+				  "beam_channel_from_fd()",
+				  (const int[]){-EMFILE, -ENFILE, -ENOMEM, -EAGAIN, -ENOBUFS, -ENOTCONN, LEDGER_LAST});
 
 	check(made == (channel != NULL));
 	if (!made) {

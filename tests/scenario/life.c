@@ -103,7 +103,8 @@ static void keep_and_find(struct ends *ends, int side)
 	check(beam_channel_user_data(channel) == &ends->flow[side]);
 	check(beam_topic_user_data(ends->topic[side]) == channel);
 	check_int(beam_deadline_poll_ms(BEAM_FOREVER), -1);
-	check_int(beam_channel_options_check(&(struct beam_channel_options)BEAM_CHANNEL_OPTIONS, &(const char *){NULL}), 0);
+	check_int(beam_channel_options_check(&(struct beam_channel_options)BEAM_CHANNEL_OPTIONS, &(const char *){NULL}),
+		  0);
 }
 
 void a_channel_that_is_asked(void)
@@ -122,7 +123,7 @@ void a_channel_that_is_asked(void)
 	ends_finish(ends);
 }
 
-/* ---- A listener --------------------------------------------------------------------------------------------------------------- */
+/* ---- A listener ------------------------------------------------------------------------------ */
 
 static int listen_here(char address[64])
 {
@@ -133,8 +134,9 @@ static int listen_here(char address[64])
 	/* With nobody in the backlog accept() must not wait. */
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	require(listener >= 0);
-	require_int(
-	    bind(listener, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)size)), 0);
+	require_int(bind(listener, (struct sockaddr *)&name,
+			 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)size)),
+		    0);
 	require_int(listen(listener, 8), 0);
 	return listener;
 }
@@ -144,7 +146,10 @@ static void check_peer(beam_channel *channel)
 	struct beam_peer peer = {0};
 	int r = beam_channel_peer(channel, &peer);
 
-	/* ENOBUFS and ENOTCONN: what the faults say of getsockname(), getpeername() and getsockopt(). */
+	/*
+	 * ENOBUFS and ENOTCONN: what the faults say of getsockname(),
+	 * getpeername() and getsockopt().
+	 */
 	if (result_of(r, 0, -ENOBUFS, -ENOTCONN)) {
 		check_int(peer.pid, getpid());
 		check_int(peer.uid, getuid());
@@ -152,7 +157,10 @@ static void check_peer(beam_channel *channel)
 	}
 }
 
-/* The other side's first topic. An OPEN that waits in the buffer with its topic's first message may be overtaken by another. */
+/*
+ * The other side's first topic. An OPEN that waits in the buffer with its topic's first message
+ * may be overtaken by another.
+ */
 static bool accept_first(struct ends *ends)
 {
 	for (int i = 0; i < 2; i++) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Listening, connecting and accepting: whoever connects becomes a channel or is disconnected and counted, and nothing is left in the file system. */
+/*
+ * Listening, connecting and accepting: whoever connects becomes a channel or is disconnected and
+ * counted, and nothing is left in the file system.
+ */
 #include <beam/listener.h>
 #include <fcntl.h>
 #include <scenario/ledger.h>
@@ -120,7 +123,7 @@ void listening_at_an_abstract_name(void)
 	listen_and_serve(abstract_address(), NULL, 0);
 }
 
-/* ---- In the file system ------------------------------------------------------------------------------------------------------------ */
+/* ---- In the file system ---------------------------------------------------------------------- */
 
 /* A folder of its own, and a path in it. */
 struct spot {
@@ -135,7 +138,10 @@ static void spot_make(struct spot *spot)
 	snprintf(spot->lock, sizeof spot->lock, "%s.lock", spot->path);
 }
 
-/* What could not be removed is stale, and would be replaced the next time; else nothing may be left. */
+/*
+ * What could not be removed is stale, and would be replaced the next time; else nothing may be
+ * left.
+ */
 static void spot_end(const struct spot *spot)
 {
 	bool left = unlink(spot->path) == 0;
@@ -180,7 +186,7 @@ void a_stale_socket_that_is_replaced(void)
 	spot_end(&spot);
 }
 
-/* ---- Handed in --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Handed in ------------------------------------------------------------------------------- */
 
 /* Serves on a socket of the caller's, made a listener by `make`, and unlinks it. */
 static void serve_handed_in(const struct spot *spot, int fd, int (*make)(beam_listener **ret, int fd))

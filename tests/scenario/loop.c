@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Descriptors for event loops, and channels that a loop runs, while all that can fail fails in turn. */
+/*
+ * Descriptors for event loops, and channels that a loop runs, while all that can fail fails in
+ * turn.
+ */
 #include <beam/event.h>
 #include <poll.h>
 #include <scenario/ledger.h>
@@ -54,7 +57,8 @@ void a_channel_run_by_a_loop(void)
 	ask_for_fd(beam_channel_loop_nudge_fd(ends->channel[1]));
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
 	flow_send(&ends->flow[1], ends->topic[1], SENDV, 100, 1);
-	for (until = soon(); now_ns() < until.ns && beam_topic_receive(ends->topic[1], &message, 0, BEAM_NOWAIT) == -EAGAIN;)
+	for (until = soon();
+	     now_ns() < until.ns && beam_topic_receive(ends->topic[1], &message, 0, BEAM_NOWAIT) == -EAGAIN;)
 		for (int i = 0; i < 2; i++)
 			turn(ends->channel[i]);
 	if (message)

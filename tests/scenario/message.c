@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages and shared buffers that are made by hand, each step of which may fail and leaves things as they were. */
+/*
+ * Messages and shared buffers that are made by hand, each step of which may fail and
+ * leaves things as they were.
+ */
 #include <beam/buffer.h>
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
@@ -96,8 +99,8 @@ void a_buffer_sent_and_taken(void)
 
 	if (ends && result_of(beam_message_new(&message, "for you", 7), 0, -ENOMEM)) {
 		bool sent = result_of(beam_message_add_buffer(message, buffer), 0, -EBUSY, -ENOMEM, -EMFILE) &&
-			    result_of(beam_topic_send_message(ends->topic[0], message, 0, soon()), 0, -EAGAIN, -ETIMEDOUT,
-				      -EPIPE, -ECONNRESET, -ENOMEM);
+			    result_of(beam_topic_send_message(ends->topic[0], message, 0, soon()), 0, -EAGAIN,
+				      -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM);
 
 		if (!sent)
 			beam_message_free(message);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels that travel as attachments, and messages that are moved on: all or nothing, in order, and nothing left over. */
+/*
+ * Channels that travel as attachments, and messages that are moved on: all or nothing, in
+ * order, and nothing left over.
+ */
 #include <beam/listener.h>
 #include <beam/pair.h>
 #include <beam/router.h>
@@ -11,7 +14,7 @@ enum { MESSAGES = 4, TURNS = 8 };
 #define MAKING -E2BIG, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN
 #define SENDING -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE
 
-/* ---- Channels over channels -------------------------------------------------------------------------------------------------------- */
+/* ---- Channels over channels ------------------------------------------------------------------ */
 
 void a_pair_of_channels(void)
 {
@@ -80,7 +83,7 @@ void a_channel_sent_on_a_topic(void)
 	ends_release(ends, 0);
 }
 
-/* ---- From topic to topic ------------------------------------------------------------------------------------------------------------ */
+/* ---- From topic to topic --------------------------------------------------------------------- */
 
 /* Sends messages with an attachment; how many went. */
 static int send_some(struct ends *ends)
@@ -92,7 +95,10 @@ static int send_some(struct ends *ends)
 	return n;
 }
 
-/* What comes out at the end of `to` is what went in at the beginning of `from`, as far as it was moved. */
+/*
+ * What comes out at the end of `to` is what went in at the beginning of `from`, as far as it was
+ * moved.
+ */
 static void compare(struct ends *from, struct ends *to)
 {
 	to->flow[0] = from->flow[0];
@@ -114,7 +120,8 @@ void messages_forwarded(void)
 	int accepted = from && to ? send_some(from) : 0;
 
 	for (int turns = 0; turns < TURNS && moved < (size_t)accepted; turns++) {
-		int r = beam_topic_forward(from->topic[1], to->topic[0], &held, (size_t)accepted - moved, &n, 0, soon());
+		int r =
+		    beam_topic_forward(from->topic[1], to->topic[0], &held, (size_t)accepted - moved, &n, 0, soon());
 
 		moved += n;
 		result_of(r, 1, SENDING, -ENOENT);
@@ -129,7 +136,7 @@ void messages_forwarded(void)
 		ends_release(to, 0);
 }
 
-/* ---- By routes ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- By routes ------------------------------------------------------------------------------- */
 
 static int wants_all(void *argument, const char *topic, const beam_message *message)
 {
@@ -146,8 +153,11 @@ static void count_release(void *argument)
 /* The first route is removed again; the second leads from one pair to the other. */
 static bool add_routes(beam_router *router, struct ends *from, struct ends *to, int *released)
 {
-	struct beam_route none = {
-	    .size = sizeof none, .match = wants_all, .topic = to->topic[0], .argument = released, .release = count_release};
+	struct beam_route none = {.size = sizeof none,
+				  .match = wants_all,
+				  .topic = to->topic[0],
+				  .argument = released,
+				  .release = count_release};
 	struct beam_route all = {.size = sizeof all, .prefix = "to", .channel = to->channel[0]};
 	uint64_t id = 0;
 
@@ -157,7 +167,8 @@ static bool add_routes(beam_router *router, struct ends *from, struct ends *to, 
 	check_int(*released, 1);
 	return result_of(beam_router_add_route(router, &all, NULL), 0, -ENOMEM) &&
 	       result_of(beam_router_add_topic(router, from->topic[1], from), 0, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC) &&
-	       result_of(beam_router_add_channel(router, from->channel[1], from), 0, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC);
+	       result_of(beam_router_add_channel(router, from->channel[1], from), 0, -EMFILE, -ENFILE, -ENOMEM,
+			 -ENOSPC);
 }
 
 /* True if a message could not be delivered. A router whose sources have not ended runs until its
@@ -257,7 +268,8 @@ static void answer(beam_router *router, beam_topic *topic)
 	check_int(beam_message_size(request), word.iov_len);
 	check_int(beam_message_attachments(request), 1);
 	for (unsigned more = BEAM_REPLY_MORE;; more = 0) {
-		result_of(beam_message_replyv(request, &word, 1, attached, 1, more, soon()), 0, SENDING, -ECANCELED, -EALREADY);
+		result_of(beam_message_replyv(request, &word, 1, attached, 1, more, soon()), 0, SENDING, -ECANCELED,
+			  -EALREADY);
 		if (!more)
 			break;
 	}
@@ -297,7 +309,8 @@ void calls_by_routes(void)
 		struct beam_route all = {.size = sizeof all, .channel = to->channel[0]};
 
 		if (result_of(beam_router_add_route(router, &all, NULL), 0, -ENOMEM) &&
-		    result_of(beam_router_add_topic(router, from->topic[1], from), 0, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC) &&
+		    result_of(beam_router_add_topic(router, from->topic[1], from), 0, -EMFILE, -ENFILE, -ENOMEM,
+			      -ENOSPC) &&
 		    result_of(beam_call_begin(&call, from->topic[0], &word, 1, attached, 1, 0, soon()), 0, SENDING)) {
 			answer(router, to->topic[1]);
 			receive_answer(router, call);

@@ -65,8 +65,8 @@ static void select_all(beam_select *select, struct ends *ends)
 		beam_topic_unref(other);
 		check_int(beam_select_remove_channel(select, ends->channel[1]), 0);
 	}
-	if (result_of(beam_call_begin(&call, ends->topic[1], NULL, 0, NULL, 0, 0, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
-		      -ECONNRESET, -ENOMEM)) {
+	if (result_of(beam_call_begin(&call, ends->topic[1], NULL, 0, NULL, 0, 0, soon()), 0, -EAGAIN, -ETIMEDOUT,
+		      -EPIPE, -ECONNRESET, -ENOMEM)) {
 		if (added(beam_select_add_call(select, call, &call))) {
 			check_int(beam_call_cancel(call), 0);
 			expect(select, &call, BEAM_SELECT_REPLY);
@@ -87,16 +87,17 @@ static void select_request(beam_select *select, struct ends *ends)
 	beam_message *request = NULL;
 	beam_call *call = NULL;
 
-	if (!result_of(beam_call_begin(&call, ends->topic[0], NULL, 0, NULL, 0, 0, soon()), 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
-		       -ECONNRESET, -ENOMEM))
+	if (!result_of(beam_call_begin(&call, ends->topic[0], NULL, 0, NULL, 0, 0, soon()), 0, -EAGAIN, -ETIMEDOUT,
+		       -EPIPE, -ECONNRESET, -ENOMEM))
 		return;
-	if (result_of(beam_topic_receive(ends->topic[1], &request, 0, soon()), 1, 0, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET,
-		      -ENOMEM)) {
+	if (result_of(beam_topic_receive(ends->topic[1], &request, 0, soon()), 1, 0, -EAGAIN, -ETIMEDOUT, -EPIPE,
+		      -ECONNRESET, -ENOMEM)) {
 		int cancelled = beam_message_cancelled_fd(request), room = beam_message_reply_fd(request);
 
 		added(cancelled < 0 ? cancelled : 0);
 		added(room < 0 ? room : 0);
-		if (added(beam_select_add_message(select, request, BEAM_SELECT_CANCELLED | BEAM_SELECT_SEND, &request))) {
+		if (added(
+			beam_select_add_message(select, request, BEAM_SELECT_CANCELLED | BEAM_SELECT_SEND, &request))) {
 			expect(select, &request, BEAM_SELECT_SEND);
 			check_int(beam_select_remove_message(select, request, BEAM_SELECT_SEND), 0);
 			check_int(beam_call_cancel(call), 0);

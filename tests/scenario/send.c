@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Plain messages while all that can fail fails in turn; and what passes by itself, which nobody may notice. */
+/*
+ * Plain messages while all that can fail fails in turn; and what passes by
+ * itself, which nobody may notice.
+ */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
 
-/* ---- Each way of sending and of receiving -------------------------------------------------------------------------------------- */
+/* ---- Each way of sending and of receiving ---------------------------------------------------- */
 
 void each_way_of_sending_and_receiving(void)
 {
@@ -33,7 +36,7 @@ void each_way_of_sending_and_receiving(void)
 	ends_finish(ends);
 }
 
-/* ---- Credit and bursts ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Credit and bursts ----------------------------------------------------------------------- */
 
 static void send_windows(struct flow *flow, beam_topic *topic)
 {

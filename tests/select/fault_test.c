@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Selectors while all that can fail fails in turn. The channels stand before, and have nothing to do. */
+/*
+ * Selectors while all that can fail fails in turn. The channels stand before, and have nothing to
+ * do.
+ */
 #include <base/thread.h>
 #include <harness/fault.h>
 #include <public/ends.h>

@@ -34,7 +34,7 @@ static void make(struct inlet *call)
 	mouth_forget(&mouth);
 }
 
-/* ---- The caller ------------------------------------------------------------------------------------------------------------ */
+/* ---- The caller ------------------------------------------------------------------------------ */
 
 static void test_a_call_takes_the_lowest_free_id(void)
 {
@@ -259,7 +259,7 @@ static void test_a_reset_of_a_call_waits_for_its_request_that_is_held(void)
 	talk_end();
 }
 
-/* ---- What arrives ------------------------------------------------------------------------------------------------------------- */
+/* ---- What arrives ---------------------------------------------------------------------------- */
 
 static void say_reply(uint8_t flags, uint32_t call, const char *text)
 {

@@ -157,8 +157,10 @@ static void test_what_comes_while_the_last_reply_is_in_a_batch_counts_if_that_le
 	talk_end();
 }
 
-/* The last frame of a reply is in a batch, so its id is free, and the other side uses it again before it can know; then the frame leaves the
- * batch. */
+/*
+ * The last frame of a reply is in a batch, so its id is free, and the other side uses it again
+ * before it can know; then the frame leaves the batch.
+ */
 static void reuse_early(bool large)
 {
 	struct outlet call, next;

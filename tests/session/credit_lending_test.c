@@ -281,11 +281,11 @@ static void inlet_begin(bool replies)
 	inlet.replies = replies;
 }
 
-static bool took(uint32_t cost, uint32_t overdraft, unsigned n_fds, bool wanted)
+static bool took(uint32_t cost, uint32_t overdraft, unsigned n_fds)
 {
 	const struct beam_message message = {.cost = cost, .overdraft = overdraft, .n_fds = (uint16_t)n_fds};
 
-	return inlet_took(&inlet, &message, wanted);
+	return inlet_took(&inlet, &message);
 }
 
 static void test_half_of_a_window_is_withheld_and_never_what_a_message_may_need(void)
@@ -304,25 +304,118 @@ static void test_what_was_taken_is_returned_in_lots_but_overdraft_at_once(void)
 {
 	inlet_begin(false);
 	inlet_withhold(&inlet, 1000, 40, 16);
-	check(!took(499, 0, 0, false));
-	check(took(1, 0, 0, false));
+	check(!took(499, 0, 0));
+	check(took(1, 0, 0));
 	mouth_init_after_hello(&mouth);
 	tx_return_withheld(&mouth.tx, &inlet);
 	check_string(said(), "credit 5 500 0\n");
-	check(!took(64, 0, 20, false));
-	check(took(64, 0, 1, false));
+	check(took(64, 0, 20));
+	tx_return_withheld(&mouth.tx, &inlet);
+	check(!tx_pending(&mouth.tx));
+	check_string(said(), "");
+	check(took(64, 0, 1));
 	tx_return_withheld(&mouth.tx, &inlet);
 	check_string(said(), "credit 5 128 21\n");
-	check(!took(64, 0, 1, false));
-	check(took(64, 0, 0, true));
+	/* Nothing is wanted of the bytes. */
+	mouth.tx.wanted = true;
+	check(!took(64, 0, 0));
+	check(took(64, 0, 1));
 	tx_return_withheld(&mouth.tx, &inlet);
 	check_string(said(), "credit 5 128 1\n");
-	/* Nothing is wanted of the bytes. */
-	check(!took(64, 0, 0, true));
-	check(took(100, 30, 0, false));
+	mouth.tx.wanted = false;
+	check(took(100, 30, 0));
 	tx_return_withheld(&mouth.tx, &inlet);
-	check_string(said(), "credit 5 134 0\noverdraft 5 30 0\n");
+	check_string(said(), "credit 5 70 0\noverdraft 5 30 0\n");
 	check_int(mouth.tx.granted_pool, limits_base.pool_bytes + 30);
+	mouth_end(&mouth);
+}
+
+/* Inlets that owe credit for one attachment each, which may wait. */
+static void owe_late(struct inlet *inlets, uint32_t n)
+{
+	memset(inlets, 0, n * sizeof *inlets);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct beam_message message = {.cost = 64, .n_fds = 1};
+
+		inlet_init(&inlets[i], i + 1);
+		inlet_withhold(&inlets[i], 65536, 40, 16);
+		check(inlet_took(&inlets[i], &message));
+		tx_return_withheld(&mouth.tx, &inlets[i]);
+	}
+}
+
+static void test_a_topic_has_its_attachments_back_before_the_channel_has(void)
+{
+	struct inlet inlets[2];
+
+	begin_granting(80);
+	owe_late(inlets, 2);
+	tx_settled(&mouth.tx, 10);
+	check(!tx_pending(&mouth.tx));
+	tx_settled(&mouth.tx, 1);
+	check_string(said(), "credit 1 64 1\ncredit 2 64 1\ncredit 0 0 11\n");
+	end();
+}
+
+static void test_whoever_lacks_attachments_gets_those_of_topics_too(void)
+{
+	struct inlet inlets[2];
+
+	begin_granting(80);
+	owe_late(inlets, 2);
+	check(!tx_wanted(&mouth.tx, 5));
+	check(!tx_pending(&mouth.tx));
+	check(!tx_wanted(&mouth.tx, 80));
+	check_string(said(), "credit 1 64 1\ncredit 2 64 1\n");
+	end();
+}
+
+static void test_a_reset_does_not_wait_and_ends_what_waited(void)
+{
+	struct inlet inlets[2];
+
+	begin_granting(80);
+	owe_late(inlets, 2);
+	tx_reset_inlet(&mouth.tx, &inlets[1], RESET_DONE);
+	check(tx_pending(&mouth.tx));
+	check_string(said(), "reset 2 done\n");
+	tx_settled(&mouth.tx, 11);
+	check_string(said(), "credit 1 64 1\ncredit 0 0 11\n");
+	end();
+}
+
+static void test_the_channel_waits_for_the_credit_of_many_topics(void)
+{
+	static struct inlet inlets[200];
+	const char *text, *channel;
+
+	/*
+	 * As many as leave too little room for what is of the channel, and as
+	 * many as need two batches.
+	 */
+	for (uint32_t n = 80; n <= 200; n++) {
+		begin_granting(80);
+		owe_late(inlets, n);
+		tx_settled(&mouth.tx, 11);
+		text = said();
+		channel = strstr(text, "credit 0 0 11\n");
+		check(channel && channel[strlen("credit 0 0 11\n")] == 0);
+		for (uint32_t i = 0; i < n; i++)
+			check(!list_linked(&inlets[i].due));
+		end();
+	}
+}
+
+static void test_nobody_needs_the_bytes_of_a_topic_that_is_closed(void)
+{
+	mouth_init_after_hello(&mouth);
+	inlet_begin(false);
+	inlet_withhold(&inlet, 1000, 40, 16);
+	inlet.closed = true;
+	check(!took(600, 0, 0));
+	check(took(600, 0, 21));
+	tx_return_withheld(&mouth.tx, &inlet);
+	check_string(said(), "credit 5 0 21\n");
 	mouth_end(&mouth);
 }
 
@@ -436,6 +529,11 @@ static const struct test tests[] = {
     TEST(test_what_is_wanted_of_this_side_passes_2_to_the_32),
     TEST(test_half_of_a_window_is_withheld_and_never_what_a_message_may_need),
     TEST(test_what_was_taken_is_returned_in_lots_but_overdraft_at_once),
+    TEST(test_a_topic_has_its_attachments_back_before_the_channel_has),
+    TEST(test_whoever_lacks_attachments_gets_those_of_topics_too),
+    TEST(test_a_reset_does_not_wait_and_ends_what_waited),
+    TEST(test_the_channel_waits_for_the_credit_of_many_topics),
+    TEST(test_nobody_needs_the_bytes_of_a_topic_that_is_closed),
     TEST(test_overdraft_is_returned_as_that_of_its_topic_or_call),
     TEST(test_overdraft_of_what_has_ended_is_the_pools),
     TEST(test_overdraft_of_a_call_that_is_over_is_the_pools),

@@ -181,7 +181,10 @@ static void test_the_end_of_a_topic_that_held_something_wakes_who_waits_for_that
 	tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
 	check_int(mouth.wakes, 0);
 	mouth_write_all(&mouth, NULL);
-	/* The reply still waits to be taken: it takes room, and nobody may have all of the pool beside it. */
+	/*
+	 * The reply still waits to be taken: it takes room, and nobody may have
+	 * all of the pool beside it.
+	 */
 	check_int(mouth.wakes, 0);
 	check_int(mouth.tx.pool.unowned, 1);
 	check_string(credit(0, 1, 0), NULL);

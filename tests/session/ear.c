@@ -77,7 +77,8 @@ static int on_hello(void *owner, const struct hello *hello)
 	const struct limits *l = &hello->limits;
 
 	note(ear, "hello %u %u %u %u %u %u %u %u %u %u\n", hello->version, hello->features, l->topics, l->calls,
-	     l->message_bytes, l->message_attachments, l->topic_bytes, l->topic_attachments, l->pool_bytes, l->attachments);
+	     l->message_bytes, l->message_attachments, l->topic_bytes, l->topic_attachments, l->pool_bytes,
+	     l->attachments);
 	return ear->tx ? tx_hello(ear->tx, hello) : 0;
 }
 
@@ -157,7 +158,8 @@ static void give_back(struct ear *ear, const struct inlet *inlet, const struct b
 	else if (inlet->closed)
 		tx_return(ear->tx, message->origin, 0, 0, message->overdraft);
 	else
-		tx_return(ear->tx, message->origin, message->cost - message->overdraft, message->n_fds, message->overdraft);
+		tx_return(ear->tx, message->origin, message->cost - message->overdraft, message->n_fds,
+			  message->overdraft);
 }
 
 static void on_messages(void *owner, struct inlet *inlet, struct message_queue *queue)
@@ -293,7 +295,8 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 		ear->asked[inlet->id] = NULL;
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments,
+			     bool overdraft)
 {
 	struct ear *ear = owner;
 	const char *rule = ear->answer;

@@ -32,17 +32,26 @@ struct ear {
 	bool keep;
 	struct message_queue taken;
 
-	/* Calls by id: the other side's that are not over; and where, without a sending half, replies to its own arrive. */
+	/*
+	 * Calls by id: the other side's that are not over; and where, without a sending half,
+	 * replies to its own arrive.
+	 */
 	struct ear_call *calls[EAR_CALLS + 1];
 	struct inlet *asked[EAR_CALLS + 1];
 
 	char *text;
 	size_t size, capacity;
-	/* Descriptors: those that came and those that the kernel dropped; how often each was seen again. */
+	/*
+	 * Descriptors: those that came and those that the kernel dropped; how
+	 * often each was seen again.
+	 */
 	size_t came, lost;
 	/* Of those that were charged, how many are not settled. */
 	size_t charged;
-	/* What the other side asked for and gave back last; how often it asked whether anybody is there. */
+	/*
+	 * What the other side asked for and gave back last; how often it asked
+	 * whether anybody is there.
+	 */
 	uint32_t wanted, returned;
 	unsigned asked_whether_there;
 	unsigned char *seen_fds;
@@ -53,7 +62,10 @@ struct ear {
 /* 0 or -ENOMEM. */
 int ear_init(struct ear *ear, const struct limits *limits);
 int ear_init_with(struct ear *ear, const struct limits *limits, struct tx *tx);
-/* Ends it, and checks that each descriptor that came has come out again, once: delivered or discarded. */
+/*
+ * Ends it, and checks that each descriptor that came has come out again, once: delivered or
+ * discarded.
+ */
 void ear_end(struct ear *ear);
 
 /* One read of what was said: rx_took()'s result, or 1 if there was nothing left. */
@@ -64,8 +76,10 @@ int ear_listen(struct ear *ear, const struct speech *speech, size_t most);
 /* What was written down since the last time. */
 const char *ear_text(const struct ear *ear);
 void ear_forget(struct ear *ear);
-/* Such a text with the events that have no order among each other, those of different topics, sorted apart: how they were
- * read shows in their order. Static memory, two texts at a time. */
+/*
+ * Such a text with the events that have no order among each other, those of different topics,
+ * sorted apart: how they were read shows in their order. Static memory, two texts at a time.
+ */
 const char *events_sorted(const char *text);
 
 /* The rule that was broken, without its explanation; "" if none was. */

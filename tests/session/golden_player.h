@@ -47,7 +47,7 @@ struct player {
 	bool timed_out;
 };
 
-/* ---- The text ---------------------------------------------------------------------------------------------------- */
+/* ---- The text -------------------------------------------------------------------------------- */
 
 struct words {
 	char *at[1024];
@@ -119,7 +119,7 @@ static inline uint32_t number(const struct words *words, size_t i)
 	return (uint32_t)strtoul(words->at[i], NULL, 10);
 }
 
-/* ---- What arrives ------------------------------------------------------------------------------------------------ */
+/* ---- What arrives ---------------------------------------------------------------------------- */
 
 static inline size_t next_read(struct player *player)
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The golden transcripts (tests/golden/README.md), played to both halves of the session, each read in several ways.
+ * The golden transcripts (tests/golden/README.md), played to both halves of the session,
+ * each read in several ways.
  */
 #include <glob.h>
 #include <session/golden_player.h>
 
-/* ---- What the side under test does ------------------------------------------------------------------------------- */
+/* ---- What the side under test does ----------------------------------------------------------- */
 
 static struct outlet *outlet_of(struct player *player, uint32_t id)
 {
@@ -46,7 +47,8 @@ static void do_message(struct player *player, const struct words *words)
 		player->calls[call].id = call;
 	}
 	do_send(player, words,
-		(struct waiting){.outlet = outlet_of(player, number(words, 2)), .call = call ? &player->calls[call] : NULL});
+		(struct waiting){.outlet = outlet_of(player, number(words, 2)),
+				 .call = call ? &player->calls[call] : NULL});
 }
 
 static struct outlet *replies_of(struct player *player, uint32_t id)
@@ -183,10 +185,11 @@ static bool send_waiting(struct player *player, const struct waiting *waiting)
 		if (at + left < waiting->size)
 			flags |= FRAME_MORE;
 		if (sized)
-			mouth_first_frame(&own, waiting->outlet, flags, (uint32_t)waiting->size, overdraft, waiting->payload,
-					  left, fds, waiting->n_fds);
+			mouth_first_frame(&own, waiting->outlet, flags, (uint32_t)waiting->size, overdraft,
+					  waiting->payload, left, fds, waiting->n_fds);
 		else
-			mouth_frame(&own, waiting->outlet, flags, waiting->payload + at, left, fds, at ? 0 : waiting->n_fds);
+			mouth_frame(&own, waiting->outlet, flags, waiting->payload + at, left, fds,
+				    at ? 0 : waiting->n_fds);
 		if (waiting->call)
 			mouth_call(&own, waiting->call);
 		own.is_last = waiting->flags & FRAME_END;
@@ -269,7 +272,7 @@ static void on_out(struct player *player, const struct words *words)
 	mouth_forget(mouth);
 }
 
-/* ---- Cases ------------------------------------------------------------------------------------------------------- */
+/* ---- Cases ----------------------------------------------------------------------------------- */
 
 struct golden_case {
 	char *title;

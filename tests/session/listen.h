@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What tests of the receiving half begin with: a speech that is added to, and an ear that has heard the first of it. */
+/*
+ * What tests of the receiving half begin with: a speech that is added to, and an ear that
+ * has heard the first of it.
+ */
 #ifndef SESSION_LISTEN_H
 #define SESSION_LISTEN_H
 

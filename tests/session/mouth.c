@@ -97,8 +97,8 @@ static void make_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags,
 	tx_frame(outlet, own->head, flags, (uint8_t)n_fds, 0, prefix + size);
 }
 
-void mouth_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, const void *payload, size_t size, const int *fds,
-		 unsigned n_fds)
+void mouth_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, const void *payload, size_t size,
+		 const int *fds, unsigned n_fds)
 {
 	make_frame(own, outlet, flags, 0, payload, size, fds, n_fds);
 }

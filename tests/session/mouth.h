@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sending half whose writes are written down as a speech, to be looked at frame by frame or listened to.
+ * A sending half whose writes are written down as a speech, to be looked at
+ * frame by frame or listened to.
  */
 #ifndef SESSION_MOUTH_H
 #define SESSION_MOUTH_H
@@ -39,16 +40,21 @@ int mouth_hear_hello(struct mouth *mouth, const struct limits *limits);
 /* A topic: opened, and what that makes written and forgotten. */
 void mouth_open(struct mouth *mouth, struct outlet *outlet, const char *name);
 
-/* A frame of `size` bytes of a text, charged already; `total` is given for the first of a message that needs it, else 0. */
-void mouth_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, const void *payload, size_t size, const int *fds,
-		 unsigned n_fds);
+/*
+ * A frame of `size` bytes of a text, charged already; `total` is given for the first of a
+ * message that needs it, else 0.
+ */
+void mouth_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, const void *payload, size_t size,
+		 const int *fds, unsigned n_fds);
 void mouth_first_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, uint32_t total, uint32_t overdraft,
 		       const void *payload, size_t size, const int *fds, unsigned n_fds);
 
 /* The frame is of this call's request. */
 void mouth_call(struct tx_own *own, struct inlet *call);
 
-/* Charges a message of one frame, or one that may take more, which must be possible; the overdraft. */
+/*
+ * Charges a message of one frame, or one that may take more, which must be possible; the overdraft.
+ */
 uint32_t mouth_charge(struct mouth *mouth, struct outlet *outlet, size_t size, size_t n_fds);
 uint32_t mouth_charge_large(struct mouth *mouth, struct outlet *outlet, size_t size, size_t n_fds);
 
@@ -61,7 +67,10 @@ size_t mouth_write(struct mouth *mouth, struct tx_own *own, size_t most);
 void mouth_write_all(struct mouth *mouth, struct tx_own *own);
 void mouth_forget(struct mouth *mouth);
 
-/* What was said, a frame a line: "open 1 log", "data 1 hello", "data 1 more sized 12/0 frag claims 2 carries 3", … */
+/*
+ * What was said, a frame a line: "open 1 log", "data 1 hello", "data 1 more sized 12/0
+ * frag claims 2 carries 3", …
+ */
 const char *mouth_text(const struct mouth *mouth);
 /* The same of a batch that was made and not written. */
 const char *mouth_batch_text(const struct mouth *mouth);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every rule that a peer can break, in every way that is known: found by its name, at whichever bytes the reads are cut,
- * with all that came whole before it delivered and no descriptor left.
+ * Every rule that a peer can break, in every way that is known: found by its name, at whichever
+ * bytes the reads are cut, with all that came whole before it delivered and no descriptor left.
  */
 #include <session/wrong_frames.h>
 #include <session/wrong_states.h>
 
-/* ---- Ways to go wrong ---------------------------------------------------------------------------- */
+/* ---- Ways to go wrong ------------------------------------------------------------------------ */
 
-#define WAY(function)                                                                                                          \
-	{                                                                                                                      \
-#function, function                                                                                            \
+#define WAY(function)                                                                                                  \
+	{                                                                                                              \
+#function, function                                                                                    \
 	}
 
 static const struct way {
@@ -148,7 +148,7 @@ static const struct way {
     WAY(call_id_above_the_limit_in_credit),
 };
 
-/* ---- Played ------------------------------------------------------------------------------------------------------ */
+/* ---- Played ---------------------------------------------------------------------------------- */
 
 static const char *const rules[] = {
     BREACH_LENGTH,      BREACH_KIND,     BREACH_FLAGS, BREACH_PADDING, BREACH_UNUSED,      BREACH_PAYLOAD,
@@ -312,11 +312,12 @@ static void test_any_bytes_at_all_are_judged_without_harm(void)
 
 			speech_send_fds(&speech, (unsigned)rng_below(&rng, 3), 0);
 			speech_frame(&speech, (uint8_t)rng_below(&rng, 9), (uint8_t)rng_below(&rng, 32),
-				     (uint8_t)rng_below(&rng, 3), id, (uint32_t)rng_below(&rng, 3), "12345678901234567890",
-				     rng_below(&rng, 20));
+				     (uint8_t)rng_below(&rng, 3), id, (uint32_t)rng_below(&rng, 3),
+				     "12345678901234567890", rng_below(&rng, 20));
 		}
 		while (flips--)
-			speech.bytes[HELLO_FRAME + rng_below(&rng, speech.size - HELLO_FRAME)] = (unsigned char)rng_u64(&rng);
+			speech.bytes[HELLO_FRAME + rng_below(&rng, speech.size - HELLO_FRAME)] =
+			    (unsigned char)rng_u64(&rng);
 		ear_listen(&ear, &speech, 1 + rng_below(&rng, 200));
 		ear_end(&ear);
 		speech_end(&speech);

@@ -2,7 +2,7 @@
 /* The receiving half: the life of ids, credit, calls, and frames that are not complete. */
 #include <session/listen.h>
 
-/* ---- Ids --------------------------------------------------------------------------------------------------------- */
+/* ---- Ids ------------------------------------------------------------------------------------- */
 
 static void sent_reset(uint32_t id)
 {
@@ -103,7 +103,7 @@ static void test_what_comes_after_ones_own_reset_obeys_all_rules(void)
 	listen_end();
 }
 
-/* ---- Credit ------------------------------------------------------------------------------------------------------ */
+/* ---- Credit ---------------------------------------------------------------------------------- */
 
 static void test_exactly_what_was_granted_may_be_used(void)
 {
@@ -148,7 +148,7 @@ static void test_sums_of_credit_pass_2_to_the_32_and_go_on(void)
 	listen_end();
 }
 
-/* ---- Calls ------------------------------------------------------------------------------------------------------- */
+/* ---- Calls ----------------------------------------------------------------------------------- */
 
 static void test_a_call_is_in_use_until_its_end_has_gone(void)
 {
@@ -199,7 +199,7 @@ static void test_a_call_that_is_aborted_is_still_owed_its_end(void)
 	listen_end();
 }
 
-/* ---- Frames that are not complete -------------------------------------------------------------------------------- */
+/* ---- Frames that are not complete ------------------------------------------------------------ */
 
 static void test_an_unfinished_frame_has_a_number_of_its_own_until_it_is_complete(void)
 {
@@ -227,7 +227,7 @@ static void test_an_unfinished_frame_has_a_number_of_its_own_until_it_is_complet
 	listen_end();
 }
 
-/* ---- Attachments of the channel ---------------------------------------------------------------------------------- */
+/* ---- Attachments of the channel -------------------------------------------------------------- */
 
 static void test_overdraft_is_told_from_other_credit(void)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The receiving half: what was said is heard the same however it is read, and descriptors reach the
- * messages that claim them. Ids, credit and calls are in rx_state_test.c, memory in rx_memory_test.c,
- * the channel's attachments in rx_attachments_test.c, the rules that a peer can break in
- * rx_breach_test.c.
+ * messages that claim them. Ids, credit and calls are in rx_state_test.c, memory in
+ * rx_memory_test.c, the channel's attachments in rx_attachments_test.c, the rules that a peer can
+ * break in rx_breach_test.c.
  */
 #include <harness/fault.h>
 #include <session/listen.h>
 
-/* ---- Read in every way ------------------------------------------------------------------------------------------- */
+/* ---- Read in every way ----------------------------------------------------------------------- */
 
 /* Everything that a peer may say, in little. */
 static void say_all_kinds(void)
@@ -53,7 +53,10 @@ static void say_descriptors(void)
 	speech_frame(&speech, FRAME_DATA, 0, 1, 1, 0, "y", 1);
 }
 
-/* Short writes, also within headers: what follows comes in sendmsg calls of its own, with the next descriptors behind. */
+/*
+ * Short writes, also within headers: what follows comes in sendmsg calls of its own, with
+ * the next descriptors behind.
+ */
 static void say_short_writes(void)
 {
 	struct speech whole;
@@ -132,9 +135,10 @@ static void test_all_kinds_of_frames_are_heard(void)
 	require_int(ear_listen(&ear, &speech, SIZE_MAX), 0);
 	check_string(
 	    events_sorted(ear_text(&ear)),
-	    events_sorted("hello 1 0 64 64 1048576 16 65536 16 1048576 64\nopen 1 log\nopen 2 b\ncredit 0 0 5 6\nabort 1 0\n"
-			  "reset 1 1\nmessage 2 0 6 - 616263646566\nclosed 2\nmessage 1 0 5 - 68656c6c6f\nmessage 1 0 0 - -\n"
-			  "message 1 0 3 - 78797a\nmessage 1 9 4 - 63616c6c\ngoodbye\n"));
+	    events_sorted(
+		"hello 1 0 64 64 1048576 16 65536 16 1048576 64\nopen 1 log\nopen 2 b\ncredit 0 0 5 6\nabort 1 0\n"
+		"reset 1 1\nmessage 2 0 6 - 616263646566\nclosed 2\nmessage 1 0 5 - 68656c6c6f\nmessage 1 0 0 - -\n"
+		"message 1 0 3 - 78797a\nmessage 1 9 4 - 63616c6c\ngoodbye\n"));
 	ear_end(&ear);
 	speech_end(&speech);
 }
@@ -239,7 +243,8 @@ static void test_fragments_of_every_size_make_one_message(void)
 					put_u32(first, (uint32_t)total);
 					put_u32(first + 4, 0);
 					memcpy(first + 8, payload, some);
-					speech_frame(&speech, FRAME_DATA, FRAME_MORE | FRAME_SIZED, 0, id, 0, first, 8 + some);
+					speech_frame(&speech, FRAME_DATA, FRAME_MORE | FRAME_SIZED, 0, id, 0, first,
+						     8 + some);
 				}
 			}
 			at += some;
@@ -261,7 +266,7 @@ static void test_fragments_of_every_size_make_one_message(void)
 	}
 }
 
-/* ---- Descriptors ------------------------------------------------------------------------------------------------- */
+/* ---- Descriptors ----------------------------------------------------------------------------- */
 
 static void test_one_frame_may_carry_for_many_and_claim_none_itself(void)
 {
@@ -309,7 +314,8 @@ static void test_every_number_of_lost_ones_shows_in_the_messages_that_claimed_th
 		for (unsigned i = 0; i < 3; i++) {
 			sprintf(expected + strlen(expected), "message 1 0 1 ");
 			for (unsigned k = 2 * i; k < 2 * i + 2; k++)
-				sprintf(expected + strlen(expected), k < 6 - lost ? "%s%u" : "%slost", k % 2 ? "," : "", k + 1);
+				sprintf(expected + strlen(expected), k < 6 - lost ? "%s%u" : "%slost", k % 2 ? "," : "",
+					k + 1);
 			sprintf(expected + strlen(expected), " 78\n");
 			speech_frame(&speech, FRAME_DATA, 0, 2, 1, 0, "x", 1);
 		}
@@ -401,8 +407,8 @@ static void test_memory_may_fail_at_every_call(void)
 	for (size_t i = 0; i < sizeof say / sizeof *say; i++) {
 		void (*one)(void) = say[i];
 
-		check(fault_sweep_with(&(struct fault_sweep){.scenario = hear_all, .argument = &one, .only = FAULT_MEMORY}) >=
-		      5);
+		check(fault_sweep_with(
+			  &(struct fault_sweep){.scenario = hear_all, .argument = &one, .only = FAULT_MEMORY}) >= 5);
 	}
 }
 

@@ -36,7 +36,8 @@ static inline struct limits limits_of(uint32_t attachments)
 
 static inline void hear_hello(uint32_t attachments, uint32_t features)
 {
-	const struct hello hello = {.version = PROTOCOL_VERSION, .features = features, .limits = limits_of(attachments)};
+	const struct hello hello = {
+	    .version = PROTOCOL_VERSION, .features = features, .limits = limits_of(attachments)};
 
 	check_int(tx_hello(&mouth.tx, &hello), 0);
 }

@@ -34,7 +34,7 @@ size_t sim_size(struct sim *sim, size_t most)
 	return size < most ? size : most;
 }
 
-/* ---- The world --------------------------------------------------------------------------------------------------- */
+/* ---- The world ------------------------------------------------------------------------------- */
 
 static uint32_t some_more(struct sim *sim, uint32_t base, uint32_t more)
 {
@@ -70,7 +70,10 @@ static void choose_limits(struct sim *sim, struct limits *limits)
 	}
 }
 
-/* What it grants may be lent, and less than a message may need; more of it, up to so many, when it is wanted. */
+/*
+ * What it grants may be lent, and less than a message may need; more of it, up to
+ * so many, when it is wanted.
+ */
 static void choose_lending(struct sim_side *side)
 {
 	struct sim *sim = side->sim;
@@ -100,8 +103,9 @@ static void side_begin(struct sim *sim, unsigned index)
 	features = side->tx.features | (sim_chance(sim, 50) ? 0 : FEATURE_ANSWERS);
 	require_int(tx_init(&side->tx, &side->limits, (16 << 10) + sim_size(sim, 48 << 10), &sim_tx_events, side), 0);
 	side->tx.features = features;
-	require_int(
-	    rx_init(&side->rx, &side->limits, &sim_rx_events, side, &side->tx.granted_pool, &side->tx.granted_attachments), 0);
+	require_int(rx_init(&side->rx, &side->limits, &sim_rx_events, side, &side->tx.granted_pool,
+			    &side->tx.granted_attachments),
+		    0);
 	/* A socket of a few hundred bytes, or what they mostly are. */
 	sim_pipe_init(&sim->pipes[index], sim->bulky            ? 256 << 10
 					  : sim_chance(sim, 20) ? 256 + sim_size(sim, 64 << 10)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The simulator's world: two sides, each with both halves of a session, a model socket between them that does what the
- * kernel may do, and threads that send and receive, all of them turns of one random sequence. Descriptors are numbers
- * that are never used twice.
+ * The simulator's world: two sides, each with both halves of a session, a model socket between them
+ * that does what the kernel may do, and threads that send and receive, all of them turns of one
+ * random sequence. Descriptors are numbers that are never used twice.
  */
 #ifndef SESSION_SIM_H
 #define SESSION_SIM_H
@@ -22,74 +22,74 @@ enum {
 	SIM_PATTERN = 1 << 20,
 };
 
-/* ---- What happens --------------------------------------------------------------------------------------------------- */
+/* ---- What happens ---------------------------------------------------------------------------- */
 
 /* Each is counted, and told in a story. */
-#define SIM_EVENTS(X)                                                                                                          \
-	X(OPENS, "topics opened")                                                                                              \
-	X(CLOSES, "topics closed")                                                                                             \
-	X(RESETS, "topics reset by their reader")                                                                              \
-	X(REFUSES, "topics refused at once")                                                                                   \
-	X(RELEASED, "ids given back")                                                                                          \
-	X(BEGINS, "messages begun")                                                                                            \
-	X(WAITS, "waits for credit or an id")                                                                                  \
-	X(OVERDRAFT, "messages paid from the pool")                                                                            \
-	X(APPENDS, "frames put into the buffer")                                                                               \
-	X(RUNS, "runs of several messages in one write")                                                                       \
-	X(FRAGMENTS, "messages in several frames")                                                                             \
-	X(ACCEPTED, "messages accepted")                                                                                       \
-	X(ABORTED, "messages aborted")                                                                                         \
-	X(NOT_SENT, "messages not sent")                                                                                       \
-	X(CALLS, "calls accepted")                                                                                             \
-	X(REPLIES, "replies accepted")                                                                                         \
-	X(ENDS_CALL, "calls ended without a last reply")                                                                       \
-	X(CANCELS, "calls cancelled")                                                                                          \
-	X(CANCELS_EARLY, "calls cancelled before they were heard of")                                                          \
-	X(CALL_OVER, "calls over")                                                                                             \
-	X(WRITES, "writes")                                                                                                    \
-	X(WRITES_PART, "writes cut short")                                                                                     \
-	X(FULL, "writes refused: EAGAIN")                                                                                      \
-	X(TOO_MANY, "writes refused: ETOOMANYREFS")                                                                            \
-	X(NO_BUFFERS, "writes refused: ENOBUFS")                                                                               \
-	X(BAD_FD, "writes refused: EBADF")                                                                                     \
-	X(BROKEN_PIPE, "writes refused: EPIPE")                                                                                \
-	X(SPLIT, "writes that arrive in several segments")                                                                     \
-	X(HELD, "buffers held for their descriptors")                                                                          \
-	X(DROPPED, "accepted messages dropped for their descriptors")                                                          \
-	X(READS, "reads")                                                                                                      \
-	X(READS_MERGED, "reads of several segments")                                                                           \
-	X(READS_PART, "reads of a part of a segment")                                                                          \
-	X(READS_STOPPED, "reads stopped behind descriptors")                                                                   \
-	X(READS_FDS, "reads with descriptors")                                                                                 \
-	X(LOST, "reads with descriptors lost: EMFILE, EACCES")                                                                 \
-	X(LOST_ALL, "reads with all descriptors lost")                                                                         \
-	X(ARRIVES, "messages arrived")                                                                                         \
-	X(GIVEN_UP, "aborted messages that arrived in part")                                                                   \
-	X(TAKES, "messages taken")                                                                                             \
-	X(DISCARDS, "messages thrown away")                                                                                    \
-	X(CREDIT, "credit for a topic")                                                                                        \
-	X(CREDIT_CALL, "credit for replies")                                                                                   \
-	X(CREDIT_ALL, "credit for the pool and attachments")                                                                   \
-	X(CREDIT_OVERDRAFT, "overdraft of a topic or call returned")                                                           \
-	X(NEGLECTS, "topics and calls that nobody drains")                                                                     \
-	X(KEEPS, "descriptors that are kept for long")                                                                         \
-	X(STUCK, "descriptors whose close does not end")                                                                       \
-	X(WANTS, "attachments wanted")                                                                                         \
-	X(LENDS, "attachments lent")                                                                                           \
-	X(GIVES_BACK, "attachments given back")                                                                                \
-	X(PINGS, "questions whether anybody is there")                                                                         \
-	X(PONGS, "answers to that")                                                                                            \
-	X(RESTS, "times that all came to rest")                                                                                \
-	X(WAITS_RIGHTLY, "senders that wait then, as they must")                                                               \
-	X(TRIMS, "readers trimmed")                                                                                            \
-	X(GOODBYE, "goodbyes")                                                                                                 \
-	X(FORGES, "frames forged by a hostile side")                                                                           \
-	X(SPOILS, "bytes spoiled by it")                                                                                       \
-	X(CUTS, "segments cut out by it")                                                                                      \
-	X(ROBS, "descriptors added or taken away by it")                                                                       \
-	X(BREACH, "breaches found")                                                                                            \
-	X(DIES, "sides killed")                                                                                                \
-	X(STOPS, "schedules stopped in the middle")                                                                            \
+#define SIM_EVENTS(X)                                                                                                  \
+	X(OPENS, "topics opened")                                                                                      \
+	X(CLOSES, "topics closed")                                                                                     \
+	X(RESETS, "topics reset by their reader")                                                                      \
+	X(REFUSES, "topics refused at once")                                                                           \
+	X(RELEASED, "ids given back")                                                                                  \
+	X(BEGINS, "messages begun")                                                                                    \
+	X(WAITS, "waits for credit or an id")                                                                          \
+	X(OVERDRAFT, "messages paid from the pool")                                                                    \
+	X(APPENDS, "frames put into the buffer")                                                                       \
+	X(RUNS, "runs of several messages in one write")                                                               \
+	X(FRAGMENTS, "messages in several frames")                                                                     \
+	X(ACCEPTED, "messages accepted")                                                                               \
+	X(ABORTED, "messages aborted")                                                                                 \
+	X(NOT_SENT, "messages not sent")                                                                               \
+	X(CALLS, "calls accepted")                                                                                     \
+	X(REPLIES, "replies accepted")                                                                                 \
+	X(ENDS_CALL, "calls ended without a last reply")                                                               \
+	X(CANCELS, "calls cancelled")                                                                                  \
+	X(CANCELS_EARLY, "calls cancelled before they were heard of")                                                  \
+	X(CALL_OVER, "calls over")                                                                                     \
+	X(WRITES, "writes")                                                                                            \
+	X(WRITES_PART, "writes cut short")                                                                             \
+	X(FULL, "writes refused: EAGAIN")                                                                              \
+	X(TOO_MANY, "writes refused: ETOOMANYREFS")                                                                    \
+	X(NO_BUFFERS, "writes refused: ENOBUFS")                                                                       \
+	X(BAD_FD, "writes refused: EBADF")                                                                             \
+	X(BROKEN_PIPE, "writes refused: EPIPE")                                                                        \
+	X(SPLIT, "writes that arrive in several segments")                                                             \
+	X(HELD, "buffers held for their descriptors")                                                                  \
+	X(DROPPED, "accepted messages dropped for their descriptors")                                                  \
+	X(READS, "reads")                                                                                              \
+	X(READS_MERGED, "reads of several segments")                                                                   \
+	X(READS_PART, "reads of a part of a segment")                                                                  \
+	X(READS_STOPPED, "reads stopped behind descriptors")                                                           \
+	X(READS_FDS, "reads with descriptors")                                                                         \
+	X(LOST, "reads with descriptors lost: EMFILE, EACCES")                                                         \
+	X(LOST_ALL, "reads with all descriptors lost")                                                                 \
+	X(ARRIVES, "messages arrived")                                                                                 \
+	X(GIVEN_UP, "aborted messages that arrived in part")                                                           \
+	X(TAKES, "messages taken")                                                                                     \
+	X(DISCARDS, "messages thrown away")                                                                            \
+	X(CREDIT, "credit for a topic")                                                                                \
+	X(CREDIT_CALL, "credit for replies")                                                                           \
+	X(CREDIT_ALL, "credit for the pool and attachments")                                                           \
+	X(CREDIT_OVERDRAFT, "overdraft of a topic or call returned")                                                   \
+	X(NEGLECTS, "topics and calls that nobody drains")                                                             \
+	X(KEEPS, "descriptors that are kept for long")                                                                 \
+	X(STUCK, "descriptors whose close does not end")                                                               \
+	X(WANTS, "attachments wanted")                                                                                 \
+	X(LENDS, "attachments lent")                                                                                   \
+	X(GIVES_BACK, "attachments given back")                                                                        \
+	X(PINGS, "questions whether anybody is there")                                                                 \
+	X(PONGS, "answers to that")                                                                                    \
+	X(RESTS, "times that all came to rest")                                                                        \
+	X(WAITS_RIGHTLY, "senders that wait then, as they must")                                                       \
+	X(TRIMS, "readers trimmed")                                                                                    \
+	X(GOODBYE, "goodbyes")                                                                                         \
+	X(FORGES, "frames forged by a hostile side")                                                                   \
+	X(SPOILS, "bytes spoiled by it")                                                                               \
+	X(CUTS, "segments cut out by it")                                                                              \
+	X(ROBS, "descriptors added or taken away by it")                                                               \
+	X(BREACH, "breaches found")                                                                                    \
+	X(DIES, "sides killed")                                                                                        \
+	X(STOPS, "schedules stopped in the middle")                                                                    \
 	X(ENDS, "schedules ended in order")
 
 enum sim_event {
@@ -100,15 +100,15 @@ enum sim_event {
 };
 
 /* Rules that the world can be told to break now and then, to see that it is found. */
-#define SIM_RULES(X)                                                                                                           \
-	X(SEGMENT, "segment", "the socket loses a segment")                                                                    \
-	X(CREDIT, "credit", "CREDIT is not heard")                                                                             \
-	X(GRANT, "grant", "more credit is returned than was used")                                                             \
-	X(TWICE, "twice", "a message arrives twice")                                                                           \
-	X(ORDER, "order", "two messages of a topic change places")                                                             \
-	X(MERGE, "merge", "a read goes on behind descriptors")                                                                 \
-	X(SILENT, "silent", "descriptors are lost without a word")                                                             \
-	X(LEAK, "leak", "a descriptor is not closed")                                                                          \
+#define SIM_RULES(X)                                                                                                   \
+	X(SEGMENT, "segment", "the socket loses a segment")                                                            \
+	X(CREDIT, "credit", "CREDIT is not heard")                                                                     \
+	X(GRANT, "grant", "more credit is returned than was used")                                                     \
+	X(TWICE, "twice", "a message arrives twice")                                                                   \
+	X(ORDER, "order", "two messages of a topic change places")                                                     \
+	X(MERGE, "merge", "a read goes on behind descriptors")                                                         \
+	X(SILENT, "silent", "descriptors are lost without a word")                                                     \
+	X(LEAK, "leak", "a descriptor is not closed")                                                                  \
 	X(WITHHOLD, "withhold", "credit is withheld though the other side is short of it")
 
 enum sim_rule {
@@ -119,7 +119,7 @@ enum sim_rule {
 	    SIM_N_RULES
 };
 
-/* ---- Descriptors ------------------------------------------------------------------------------------------------- */
+/* ---- Descriptors ----------------------------------------------------------------------------- */
 
 /* An open file, as an attachment of one message. */
 struct sim_file {
@@ -135,7 +135,7 @@ struct sim_fd {
 	bool open;
 };
 
-/* ---- Messages ---------------------------------------------------------------------------------------------------- */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 enum sim_fate {
 	FATE_WAITS,   /* not in the stream yet */
@@ -156,7 +156,10 @@ struct sim_message {
 	bool last, failed;
 };
 
-/* One life of a topic, from its OPEN to the end of its id; or the replies to one call. Seen from both sides. */
+/*
+ * One life of a topic, from its OPEN to the end of its id; or the replies to one
+ * call. Seen from both sides.
+ */
 struct sim_stream {
 	struct sim_stream *next;
 	struct sim_call *replies_to;
@@ -183,13 +186,16 @@ struct sim_call {
 	struct inlet inlet;
 	struct message_call handle;
 	struct sim_stream *replies;
-	/* The callee has taken the request and may answer; somebody is answering; END has come, or never will. */
+	/*
+	 * The callee has taken the request and may answer; somebody is answering;
+	 * END has come, or never will.
+	 */
 	bool open, answering, over;
 	/* Its request was accepted; the caller wants no more of it. */
 	bool asked, cancelled;
 };
 
-/* ---- The socket -------------------------------------------------------------------------------------------------- */
+/* ---- The socket ------------------------------------------------------------------------------ */
 
 struct sim_segment {
 	unsigned char *bytes;
@@ -205,7 +211,7 @@ struct sim_pipe {
 	size_t queued, capacity;
 };
 
-/* ---- Threads ----------------------------------------------------------------------------------------------------- */
+/* ---- Threads --------------------------------------------------------------------------------- */
 
 struct sim_sender {
 	struct sim_message *message;
@@ -214,7 +220,10 @@ struct sim_sender {
 	unsigned n_more;
 	unsigned char *run;
 	struct tx_claim claim;
-	/* It waits for credit, and is woken by the session alone. Its number among those who began to wait. */
+	/*
+	 * It waits for credit, and is woken by the session alone. Its number
+	 * among those who began to wait.
+	 */
 	uint64_t since;
 	bool asleep, charged, listed, begun;
 	size_t left;
@@ -237,8 +246,10 @@ struct sim_side {
 	struct tx tx;
 	struct rx rx;
 	bool said_goodbye, heard_goodbye, hello_came;
-	/* Its process is gone; it hears nothing more and says what it likes; nothing can be written any more; nothing is read any more, for
-	 * the other side broke a rule. */
+	/*
+	 * Its process is gone; it hears nothing more and says what it likes; nothing can be written
+	 * any more; nothing is read any more, for the other side broke a rule.
+	 */
 	bool dead, hostile, broken, over;
 
 	struct sim_stream *streams;
@@ -260,14 +271,18 @@ struct sim_side {
 	/* Of the other side's streams: what of the pool waits to be taken, and what has left them;
 	 * attachments that were settled. */
 	uint64_t queued_overdraft, gone_overdraft, gone_fds;
-	/* Attachments that came and are not settled. Its program keeps some for long; some are closed,
-	 * and that never ends. */
+	/*
+	 * Attachments that came and are not settled. Its program keeps some for long; some are
+	 * closed, and that never ends.
+	 */
 	bool keeps, sticky;
 	uint64_t charged, n_stuck;
 	int *kept;
 	size_t n_kept, capacity_kept;
-	/* Of attachments: lent besides what HELLO granted; given back; the most that it can lend; it
-	 * lends all that it can when there is nothing else to do. */
+	/*
+	 * Of attachments: lent besides what HELLO granted; given back; the most that it can lend;
+	 * it lends all that it can when there is nothing else to do.
+	 */
 	uint64_t lent, returned;
 	uint32_t most;
 	bool generous;
@@ -288,7 +303,10 @@ struct sim {
 	size_t n_files, capacity_files;
 	struct sim_fd *fds;
 	size_t n_fds, capacity_fds;
-	/* What kind of a world it is: messages are large, have many descriptors, or are taken slowly, so that credit runs out; side B turns hostile. */
+	/*
+	 * What kind of a world it is: messages are large, have many descriptors, or are taken
+	 * slowly, so that credit runs out; side B turns hostile.
+	 */
 	bool bulky, laden, lazy, wicked;
 	/* There are few attachments; some topics and calls are drained by nobody, until all must
 	 * come to its end. */
@@ -308,7 +326,8 @@ extern unsigned char sim_pattern[2 * SIM_PATTERN];
 /* The schedule is told, an event a line. */
 extern bool sim_told;
 /* Counts an event of a side's, and tells it: the text may be NULL, if it is no story of its own. */
-void sim_event(struct sim_side *side, enum sim_event event, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void sim_event(struct sim_side *side, enum sim_event event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static inline struct sim_side *sim_other(const struct sim_side *side)
 {
@@ -347,7 +366,10 @@ static inline bool sim_breaks(struct sim *sim, enum sim_rule rule)
 /* From 0 to `most`, small numbers as often as large ones. */
 size_t sim_size(struct sim *sim, size_t most);
 
-/* sim.c: a world begins as its tape wants it; it ends whatever it was at, and must have closed all descriptors. */
+/*
+ * sim.c: a world begins as its tape wants it; it ends whatever it was at, and must
+ * have closed all descriptors.
+ */
 void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken);
 void sim_end(struct sim *sim);
 
@@ -373,7 +395,10 @@ void sim_pipe_empty(struct sim *sim, struct sim_pipe *pipe);
 struct sim_segment *sim_segment_new(struct sim_side *from, size_t size, const int *fds, unsigned n_fds);
 /* Takes one out. */
 void sim_segment_cut(struct sim *sim, struct sim_pipe *pipe, struct sim_segment **at);
-/* As socket_write() and socket_read(); `ret_files` are new descriptors of the reader's. -EAGAIN: nothing. */
+/*
+ * As socket_write() and socket_read(); `ret_files` are new descriptors of the
+ * reader's. -EAGAIN: nothing.
+ */
 ssize_t sim_pipe_write(struct sim_side *from, const struct iovec *iov, size_t n_iov, const int *fds, unsigned n_fds);
 ssize_t sim_pipe_read(struct sim_side *to, const struct iovec *iov, size_t n_iov, int ret_fds[FRAME_CARRIED_MAX],
 		      struct rx_group *ret);

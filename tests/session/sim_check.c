@@ -12,13 +12,15 @@ static void check_counters(const struct sim_side *side)
 	unsigned busy = 0;
 
 	check(tx->pool.used <= tx->pool.limit && tx->pool.limit - tx->pool.used <= CREDIT_MAX);
-	check(tx->attachments.used <= tx->attachments.limit && tx->attachments.limit - tx->attachments.used <= CREDIT_MAX);
+	check(tx->attachments.used <= tx->attachments.limit &&
+	      tx->attachments.limit - tx->attachments.used <= CREDIT_MAX);
 	check(tx->fill->size <= tx->capacity && tx->drain->at <= tx->drain->size);
 	check(tx->fill->n_fds <= TX_FDS && tx->drain->n_fds <= TX_FDS);
 	for (const struct sim_stream *stream = side->streams; stream; stream = stream->next) {
 		const struct outlet *outlet = &stream->outlet;
 
-		check(outlet->used_bytes <= outlet->limit_bytes && outlet->used_attachments <= outlet->limit_attachments);
+		check(outlet->used_bytes <= outlet->limit_bytes &&
+		      outlet->used_attachments <= outlet->limit_attachments);
 		busy += outlet->busy;
 		pool += stream->released ? 0 : outlet->held_pool;
 		attachments += stream->released ? 0 : outlet->held_attachments;
@@ -33,7 +35,10 @@ static void check_counters(const struct sim_side *side)
 	check_int(tx->n_busy, busy);
 }
 
-/* From what the one side took to what it granted, and from there to what the other thinks that it has, nothing is added. */
+/*
+ * From what the one side took to what it granted, and from there to what the other thinks that
+ * it has, nothing is added.
+ */
 static void check_credit_of(struct sim_side *reader, struct sim_stream *stream)
 {
 	const struct outlet *outlet = &stream->outlet;
@@ -55,13 +60,15 @@ static void check_credit_from(struct sim_side *reader)
 	uint64_t pool = tx->granted_pool, fds = tx->granted_attachments;
 
 	for (uint32_t id = 1; id <= reader->rx.capacity_inlets; id++)
-		pool += reader->rx.inlets[id] ? reader->rx.inlets[id]->due_pool + reader->rx.inlets[id]->withheld_pool : 0;
+		pool +=
+		    reader->rx.inlets[id] ? reader->rx.inlets[id]->due_pool + reader->rx.inlets[id]->withheld_pool : 0;
 	for (const struct sim_call *call = reader->calls; call; call = call->next)
 		pool += call->over ? 0 : call->inlet.due_pool + call->inlet.withheld_pool;
 	check_int(pool + tx->due_pool, reader->limits.pool_bytes + reader->gone_overdraft);
 	check_int(fds + tx->due_attachments, sim_granted(reader) + reader->gone_fds);
 	check(writer->tx.pool.limit <= pool && (!writer->hello_came || writer->tx.attachments.limit <= fds));
-	check(reader->rx.used_pool <= writer->tx.pool.used && reader->rx.used_attachments <= writer->tx.attachments.used);
+	check(reader->rx.used_pool <= writer->tx.pool.used &&
+	      reader->rx.used_attachments <= writer->tx.attachments.used);
 	for (struct sim_stream *stream = writer->streams; stream; stream = stream->next) {
 		/* As long as the inlet is this stream's. */
 		if (stream->opened && !stream->ended && stream->inlet->owner == stream)
@@ -83,7 +90,10 @@ static unsigned message_fds(const struct beam_message *message)
 	return message ? count_fds(message->fds, message->n_fds) : 0;
 }
 
-/* Each open descriptor of a side is a sender's, or the session's, to be sent or just come, or waits to be taken. */
+/*
+ * Each open descriptor of a side is a sender's, or the session's, to be sent or just
+ * come, or waits to be taken.
+ */
 static void check_fds_of(const struct sim_side *side)
 {
 	const struct sim_side *other = &side->sim->sides[1 - side->index];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hostile side: what its session writes goes on, and among it comes what none would write: frames made up from small numbers, which often
- * are somebody's id, bytes changed, segments cut out, descriptors added or taken away. It hears nothing any more. The other side must
- * find the breach, or lose nothing but what it was sent: its windows hold, and it closes what came.
+ * A hostile side: what its session writes goes on, and among it comes what none would write: frames
+ * made up from small numbers, which often are somebody's id, bytes changed, segments cut out,
+ * descriptors added or taken away. It hears nothing any more. The other side must find the breach,
+ * or lose nothing but what it was sent: its windows hold, and it closes what came.
  */
 #include <session/sim.h>
 
@@ -11,10 +12,13 @@ static uint32_t some_number(struct sim *sim)
 {
 	static const uint32_t edges[] = {0, 1, 64, 65535, CREDIT_MAX, INT32_MAX, UINT32_MAX};
 
-	return sim_chance(sim, 20) ? edges[sim_choose(sim, sizeof edges / sizeof *edges)] : (uint32_t)sim_choose(sim, 8);
+	return sim_chance(sim, 20) ? edges[sim_choose(sim, sizeof edges / sizeof *edges)]
+				   : (uint32_t)sim_choose(sim, 8);
 }
 
-/* True where a frame may begin: the last write was a whole batch's, and what became of it is known. */
+/*
+ * True where a frame may begin: the last write was a whole batch's, and what became of it is known.
+ */
 static bool at_boundary(const struct sim_side *side)
 {
 	return !side->tx.batch.begun && !(side->writer != SIM_NOBODY && side->phase == SIM_WRITTEN);
@@ -40,8 +44,9 @@ static void forge(struct sim_side *side)
 {
 	struct sim *sim = side->sim;
 	size_t payload = 4 * sim_choose(sim, 8), body = payload + frame_padding(payload);
-	static const uint8_t kinds[] = {FRAME_DATA,  FRAME_REPLY, FRAME_CREDIT, FRAME_CLOSE,  FRAME_RESET, FRAME_GOODBYE,
-					FRAME_HELLO, FRAME_OPEN,  FRAME_WANT,   FRAME_RETURN, FRAME_PING};
+	static const uint8_t kinds[] = {FRAME_DATA,  FRAME_REPLY,   FRAME_CREDIT, FRAME_CLOSE,
+					FRAME_RESET, FRAME_GOODBYE, FRAME_HELLO,  FRAME_OPEN,
+					FRAME_WANT,  FRAME_RETURN,  FRAME_PING};
 	uint8_t kind = kinds[sim_choose(sim, sizeof kinds)], flags = 0;
 	unsigned char *to;
 	int fds[4];

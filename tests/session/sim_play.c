@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A schedule: opens, sends, takes, closes, resets, deadlines, refused descriptors, goodbyes in every order that its tape has, and then an end
- * in order, or death. After each turn nothing may be out of order, lost, twice, or beyond what was granted; at the end nothing may be
- * left undone, and every descriptor closed once.
+ * A schedule: opens, sends, takes, closes, resets, deadlines, refused descriptors, goodbyes in
+ * every order that its tape has, and then an end in order, or death. After each turn nothing may be
+ * out of order, lost, twice, or beyond what was granted; at the end nothing may be left undone, and
+ * every descriptor closed once.
  */
 #include <session/sim.h>
 
-/* ---- Steps ------------------------------------------------------------------------------------------------------- */
+/* ---- Steps ----------------------------------------------------------------------------------- */
 
 static struct sim_stream *any_stream(struct sim_side *side)
 {
@@ -193,9 +194,12 @@ static void step(struct sim_side *side)
 		sim_goodbye(side);
 }
 
-/* ---- The end ----------------------------------------------------------------------------------------------------- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
-/* All that can be done is done: nobody begins anything new. Calls are ended, or wait for their answers. */
+/*
+ * All that can be done is done: nobody begins anything new. Calls are ended, or wait for their
+ * answers.
+ */
 static void settle(struct sim *sim, bool end_calls)
 {
 	int turns = 0;
@@ -235,8 +239,8 @@ static bool nothing_is_left(struct sim *sim)
 
 		for (unsigned k = 0; k < SIM_SENDERS; k++) {
 			if (side->senders[k].message)
-				fail("side %c, sender %u of %s waits for ever: %zu bytes and %u descriptors", 'A' + i, k,
-				     side->senders[k].message->stream->name, side->senders[k].message->size,
+				fail("side %c, sender %u of %s waits for ever: %zu bytes and %u descriptors", 'A' + i,
+				     k, side->senders[k].message->stream->name, side->senders[k].message->size,
 				     side->senders[k].message->n_fds);
 		}
 		check(!tx_pending(&side->tx));
@@ -260,7 +264,8 @@ static void check_credit(const struct sim_side *side)
 	const struct sim_side *other = &side->sim->sides[1 - side->index];
 
 	check_int(side->tx.pool.limit - side->tx.pool.used, other->limits.pool_bytes);
-	check_int(side->tx.attachments.limit - side->tx.attachments.used + other->tx.due_attachments, sim_granted(other));
+	check_int(side->tx.attachments.limit - side->tx.attachments.used + other->tx.due_attachments,
+		  sim_granted(other));
 	check(!side->unanswered);
 }
 
@@ -268,7 +273,8 @@ static void check_all_released(const struct sim_side *side)
 {
 	for (const struct sim_stream *stream = side->streams; stream; stream = stream->next) {
 		if (!stream->released)
-			fail("side %c: %s, id %u, is not free", 'A' + (int)side->index, stream->name, stream->outlet.id);
+			fail("side %c: %s, id %u, is not free", 'A' + (int)side->index, stream->name,
+			     stream->outlet.id);
 	}
 	for (const struct sim_call *call = side->calls; call; call = call->next)
 		check(call->over);
@@ -277,7 +283,10 @@ static void check_all_released(const struct sim_side *side)
 	check_int(side->tx.n_closing, 0);
 }
 
-/* Whoever still has a call to answer has heard if nobody wants the answer. After a goodbye nothing is said. */
+/*
+ * Whoever still has a call to answer has heard if nobody wants the answer. After
+ * a goodbye nothing is said.
+ */
 static void check_cancelled(const struct sim_side *side)
 {
 	for (const struct sim_call *call = side->calls; call && !side->said_goodbye; call = call->next)
@@ -354,7 +363,10 @@ static void end_in_order(struct sim *sim)
 	nothing_is_left(sim);
 }
 
-/* One side's process is killed: what it had written is there, what it had not read is not, and the other side comes to rest. */
+/*
+ * One side's process is killed: what it had written is there, what it had not read is not, and the
+ * other side comes to rest.
+ */
 static void end_by_death(struct sim *sim)
 {
 	struct sim_side *dead = &sim->sides[sim_choose(sim, 2)], *side = sim_other(dead);

@@ -58,7 +58,8 @@ static int on_opened(void *owner, struct inlet *inlet)
 	neglect(side, stream);
 	inlet->owner = stream;
 	inlet->queued = 0;
-	inlet_withhold(inlet, side->limits.topic_bytes, side->limits.topic_attachments, side->limits.message_attachments);
+	inlet_withhold(inlet, side->limits.topic_bytes, side->limits.topic_attachments,
+		       side->limits.message_attachments);
 	inlet->closed = inlet->discard = false;
 	if (!side->sim->calm && sim_chance(side->sim, 5)) {
 		sim_event(side, SIM_REFUSES, "refuses %s, id %u", stream->name, inlet->id);
@@ -86,7 +87,8 @@ static void check_message(struct sim_side *side, struct sim_stream *stream, stru
 {
 	struct sim_message *expected = next_of(stream);
 
-	sim_event(side, SIM_ARRIVES, "hears %zu bytes and %u descriptors on %s", message->size, message->n_fds, stream->name);
+	sim_event(side, SIM_ARRIVES, "hears %zu bytes and %u descriptors on %s", message->size, message->n_fds,
+		  stream->name);
 	side->sim->bytes += message->size;
 	if (betrayed(side))
 		return;
@@ -188,7 +190,8 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 	struct sim_side *side = owner;
 	struct sim_stream *stream = inlet->owner;
 
-	sim_event(side, SIM_GIVEN_UP, "hears that a message of %zu bytes on %s is given up", message->size, stream->name);
+	sim_event(side, SIM_GIVEN_UP, "hears that a message of %zu bytes on %s is given up", message->size,
+		  stream->name);
 	if (!betrayed(side))
 		check_aborted(stream, inlet, message);
 	if (inlet->discard)
@@ -268,7 +271,8 @@ static void on_ended(void *owner, struct inlet *inlet, struct message_queue *que
 	tx_call_over(&side->tx, inlet);
 }
 
-static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft)
+static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments,
+			     bool overdraft)
 {
 	struct sim_side *side = owner;
 
@@ -277,8 +281,8 @@ static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t b
 		  : call    ? SIM_CREDIT_CALL
 		  : id      ? SIM_CREDIT
 			    : SIM_CREDIT_ALL,
-		  "gets credit for %u bytes%s, %u descriptors, %s %u", bytes, overdraft ? " of the pool" : "", attachments,
-		  call ? "call" : "topic", call ? call : id);
+		  "gets credit for %u bytes%s, %u descriptors, %s %u", bytes, overdraft ? " of the pool" : "",
+		  attachments, call ? "call" : "topic", call ? call : id);
 	if (sim_breaks(side->sim, SIM_BREAK_CREDIT))
 		return NULL;
 	if (call)
@@ -308,17 +312,8 @@ static void on_want(void *owner, uint32_t until)
 	struct sim_side *side = owner;
 
 	sim_event(side, SIM_WANTS, "hears that attachments are wanted, until %u are granted", until);
-	tx_wanted(&side->tx, until);
-	if (sim_breaks(side->sim, SIM_BREAK_WITHHOLD)) {
-		side->tx.wanted = false;
-		return;
-	}
-	for (uint32_t id = 1; id <= side->rx.capacity_inlets; id++) {
-		struct inlet *inlet = side->rx.inlets[id];
-
-		if (inlet && inlet->owner && inlet->withheld_attachments)
-			tx_return_withheld(&side->tx, inlet);
-	}
+	if (!sim_breaks(side->sim, SIM_BREAK_WITHHOLD))
+		tx_wanted(&side->tx, until);
 }
 
 static void on_returned(void *owner, uint32_t attachments)
@@ -417,7 +412,8 @@ bool sim_read(struct sim_side *side)
 		return false;
 	}
 	require(n > 0);
-	sim_event(side, SIM_READS, "reads %zd bytes, %zu descriptors%s", n, group.n, group.loss ? " and some were lost" : "");
+	sim_event(side, SIM_READS, "reads %zd bytes, %zu descriptors%s", n, group.n,
+		  group.loss ? " and some were lost" : "");
 	side->sim->moved = true;
 	if (rx_took(&side->rx, (size_t)n, &group) < 0) {
 		const char *rule = side->rx.breach ? side->rx.breach : "no memory";

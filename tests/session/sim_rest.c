@@ -6,8 +6,10 @@
  */
 #include <session/sim.h>
 
-/* What topics and calls share, as it is: the part that is free, and what lies in queues. Attachments of
- * those that have ended count no more. */
+/*
+ * What topics and calls share, as it is: the part that is free, and what lies in queues.
+ * Attachments of those that have ended count no more.
+ */
 struct share {
 	uint64_t free, held, largest;
 	unsigned holders;
@@ -135,7 +137,8 @@ static bool waits_for_its_own(const struct sim_side *side, const struct sim_send
 	if (!stream->outlet.id || (message->call && side->tx.n_calls >= side->tx.peer.calls))
 		return true;
 	require(stream->opened && stream->inlet->owner == stream);
-	return waits_for_large(side, sender) || !bytes_left(side, stream) || attachments_left(side, stream) < message->n_fds;
+	return waits_for_large(side, sender) || !bytes_left(side, stream) ||
+	       attachments_left(side, stream) < message->n_fds;
 }
 
 /* One that waits has a reason, or could go on. */
@@ -156,16 +159,19 @@ static void check_waits(struct sim_side *side, const struct sim_sender *sender, 
 	pool_lets = lets(&pool, holds_pool, overdraft, turns->pool);
 	attachments_let = lets(&attachments, holds, message->n_fds, turns->attachments);
 	if (pool_lets && attachments_let)
-		fail("side %c: sender %td of %s could go on, and waits: %zu bytes and %u descriptors", 'A' + (int)side->index,
-		     sender - side->senders, message->stream->name, message->size, message->n_fds);
+		fail("side %c: sender %td of %s could go on, and waits: %zu bytes and %u descriptors",
+		     'A' + (int)side->index, sender - side->senders, message->stream->name, message->size,
+		     message->n_fds);
 	/* Where nothing but queues has taken of a share the promise holds. */
 	if (!pool_lets && !holds_pool)
 		check(!is_promised(&pool, overdraft));
-	if (!attachments_let && !holds && attachments.free + attachments.held == reader->limits.attachments && !reader->lent &&
-	    !reader->returned && !reader->keeps && !reader->sticky)
+	if (!attachments_let && !holds && attachments.free + attachments.held == reader->limits.attachments &&
+	    !reader->lent && !reader->returned && !reader->keeps && !reader->sticky)
 		check(!is_promised(&attachments, message->n_fds));
-	/* It has said what it wants, and got what there is. Whoever waits for the pool, too, says it when
-	 * that has come. */
+	/*
+	 * It has said what it wants, and got what there is. Whoever waits for the pool, too,
+	 * says it when that has come.
+	 */
 	if (pool_lets && !lets(&attachments, holds, message->n_fds, false) && reader->generous)
 		check(sim_granted(reader) >= reader->most);
 	turns->pool |= !pool_lets && !holds_pool && overdraft <= pool.free + pool.held;

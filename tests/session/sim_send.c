@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What senders and the holder of the writing right do, a turn at a time, as the channel does it: between two turns
- * anything may happen that the writer's lock would allow.
+ * What senders and the holder of the writing right do, a turn at a time, as the channel does it:
+ * between two turns anything may happen that the writer's lock would allow.
  */
 #include <session/sim.h>
 
-/* ---- Topics ------------------------------------------------------------------------------------------------------ */
+/* ---- Topics ---------------------------------------------------------------------------------- */
 
 static struct sim_stream *stream_of(struct outlet *outlet)
 {
@@ -106,7 +106,7 @@ void sim_end_stream(struct sim_side *side, struct sim_stream *stream)
 	}
 }
 
-/* ---- Messages ---------------------------------------------------------------------------------------------------- */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 /* A size that can be sent at some time. */
 static size_t choose_size(struct sim_side *side, const struct sim_stream *stream)
@@ -138,11 +138,15 @@ static struct sim_message *message_new(struct sim_side *side, struct sim_stream 
 		message->size = SIM_PATTERN;
 	message->pattern = sim_choose(sim, SIM_PATTERN);
 	if (attachments && sim_chance(sim, sim->tight ? 70 : 40))
-		message->n_fds = 1 + (unsigned)(sim->laden ? sim_choose(sim, attachments) : sim_size(sim, attachments - 1));
+		message->n_fds =
+		    1 + (unsigned)(sim->laden ? sim_choose(sim, attachments) : sim_size(sim, attachments - 1));
 	return message;
 }
 
-/* What the message brings is the sender's until it is done; at times the kernel will refuse one of them. */
+/*
+ * What the message brings is the sender's until it is done; at times the kernel will refuse one of
+ * them.
+ */
 static void open_files(struct sim_side *side, struct sim_sender *sender, struct sim_message *message)
 {
 	unsigned refused = sim_chance(side->sim, 5) ? (unsigned)sim_choose(side->sim, message->n_fds) : message->n_fds;
@@ -164,18 +168,21 @@ static void begin(struct sim_side *side, struct sim_sender *sender, struct sim_m
 	*sender = (struct sim_sender){.message = message,
 				      .left = message->size,
 				      .part = sim_chance(sim, 70) ? 1 + sim_size(sim, FRAME_BODY_MAX) : FRAME_BODY_MAX};
-	/* Thousands of tiny frames are no test of anything, and a failure's code must be in the first. */
+	/*
+	 * Thousands of tiny frames are no test of anything, and a failure's
+	 * code must be in the first.
+	 */
 	if (sender->part < message->size / 20 + 4)
 		sender->part = message->size / 20 + 4;
-	sender->claim =
-	    (struct tx_claim){.size = message->size,
-			      .n_fds = message->n_fds,
-			      .large = message->size > sender->part || message->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX,
-			      .call = message->call ? &message->call->inlet : NULL};
+	sender->claim = (struct tx_claim){.size = message->size,
+					  .n_fds = message->n_fds,
+					  .large = message->size > sender->part ||
+						   message->size > FRAME_BODY_MAX - FRAME_SIZED_PREFIX,
+					  .call = message->call ? &message->call->inlet : NULL};
 	list_init(&sender->claim.link);
 	open_files(side, sender, message);
-	sim_event(side, SIM_BEGINS, "sender %td: %zu bytes and %u descriptors on %s%s", sender - side->senders, message->size,
-		  message->n_fds, message->stream->name,
+	sim_event(side, SIM_BEGINS, "sender %td: %zu bytes and %u descriptors on %s%s", sender - side->senders,
+		  message->size, message->n_fds, message->stream->name,
 		  message->call   ? ", a call"
 		  : message->last ? ", the last"
 				  : "");
@@ -264,7 +271,8 @@ static void finish(struct sim_side *side, struct sim_sender *sender, enum sim_fa
 	memset(sender, 0, sizeof *sender);
 }
 
-static void uncharge(struct sim_side *side, struct sim_sender *sender, const struct sim_message *message, uint32_t overdraft)
+static void uncharge(struct sim_side *side, struct sim_sender *sender, const struct sim_message *message,
+		     uint32_t overdraft)
 {
 	struct outlet *outlet = &message->stream->outlet;
 
@@ -336,7 +344,7 @@ static void list_messages(struct sim_sender *sender, size_t position)
 		list_message(sender->more[i], position + 1 + i);
 }
 
-/* ---- Frames ------------------------------------------------------------------------------------------------------ */
+/* ---- Frames ---------------------------------------------------------------------------------- */
 
 /* The payload in a few pieces. */
 static void set_parts(struct sim *sim, struct tx_own *own, const unsigned char *from, size_t size)
@@ -369,8 +377,8 @@ static void add_more(struct sim_side *side, struct sim_sender *sender)
 
 		if (size > FRAME_BODY_MAX)
 			size = FRAME_BODY_MAX;
-		more->part =
-		    (struct iovec){(void *)(uintptr_t)(sim_pattern + message->pattern + (message->size - sender->left)), size};
+		more->part = (struct iovec){
+		    (void *)(uintptr_t)(sim_pattern + message->pattern + (message->size - sender->left)), size};
 		more->padding = frame_padding(size);
 		sender->left -= size;
 		tx_frame(own->outlet, more->head, sender->left ? FRAME_MORE : 0, 0, call_of(message), size);
@@ -460,7 +468,7 @@ static void append(struct sim_side *side, struct sim_sender *sender)
 	frame_done(side, sender);
 }
 
-/* ---- Senders ----------------------------------------------------------------------------------------------------- */
+/* ---- Senders --------------------------------------------------------------------------------- */
 
 /* True once the message is charged. */
 static bool charge(struct sim_side *side, struct sim_sender *sender)
@@ -489,7 +497,8 @@ static bool charge(struct sim_side *side, struct sim_sender *sender)
 	tx_unclaim(&side->tx, outlet, &sender->claim);
 	sender->charged = true;
 	if (sender->overdraft)
-		sim_event(side, SIM_OVERDRAFT, "sender %td: %u bytes from the pool", sender - side->senders, sender->overdraft);
+		sim_event(side, SIM_OVERDRAFT, "sender %td: %u bytes from the pool", sender - side->senders,
+			  sender->overdraft);
 	make_frame(side, sender);
 	return true;
 }
@@ -520,8 +529,10 @@ static bool add_to_run(struct sim_side *side, struct sim_sender *sender, struct 
 {
 	struct outlet *outlet = &message->stream->outlet;
 	struct tx_claim claim = {.size = message->size, .n_fds = message->n_fds};
-	struct tx_own one = {
-	    .outlet = outlet, .head_size = FRAME_HEADER, .payload = message->size, .padding = frame_padding(message->size)};
+	struct tx_own one = {.outlet = outlet,
+			     .head_size = FRAME_HEADER,
+			     .payload = message->size,
+			     .padding = frame_padding(message->size)};
 	uint32_t overdraft;
 	int r;
 
@@ -574,8 +585,8 @@ void sim_begin_run(struct sim_side *side, struct sim_sender *sender, unsigned na
 	sender->own.fds = sender->fds;
 	sender->own.n_fds = sender->n_fds;
 	sender->own.n_messages = 1 + sender->n_more;
-	sim_event(side, SIM_RUNS, "sender %td: %u messages in one write, with %u descriptors, on %s", sender - side->senders,
-		  sender->own.n_messages, sender->n_fds, stream->name);
+	sim_event(side, SIM_RUNS, "sender %td: %u messages in one write, with %u descriptors, on %s",
+		  sender - side->senders, sender->own.n_messages, sender->n_fds, stream->name);
 	side->writer = (int)(sender - side->senders);
 	side->phase = SIM_MAKE;
 }
@@ -588,14 +599,16 @@ void sim_give_up(struct sim_side *side, unsigned number)
 		abandon(side, sender);
 }
 
-/* ---- Writing ----------------------------------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 static void release(struct sim_side *side)
 {
 	side->writer = SIM_NOBODY;
 }
 
-/* The sender lets go of the right; a frame that has begun counts as sent. True if it was the last. */
+/*
+ * The sender lets go of the right; a frame that has begun counts as sent. True if it was the last.
+ */
 static bool leave(struct sim_side *side, struct sim_sender *sender)
 {
 	tx_leave(&side->tx, &sender->own);
@@ -667,7 +680,8 @@ static void refused(struct sim_side *side, const int *spent, unsigned n)
 	check_int(n, message->n_fds);
 	check_int(message->fate, FATE_COMES);
 	message->fate = FATE_GONE;
-	sim_event(side, SIM_DROPPED, "%zu bytes of %s are dropped for their descriptors", message->size, message->stream->name);
+	sim_event(side, SIM_DROPPED, "%zu bytes of %s are dropped for their descriptors", message->size,
+		  message->stream->name);
 	if (message->call) {
 		check(list_take_first(&side->tx.unasked) == &message->call->inlet.due);
 		message->call->over = true;
@@ -677,7 +691,8 @@ static void refused(struct sim_side *side, const int *spent, unsigned n)
 
 void sim_break(struct sim_side *side)
 {
-	struct sim_sender *sender = side->writer >= 0 && side->writer < SIM_SENDERS ? &side->senders[side->writer] : NULL;
+	struct sim_sender *sender =
+	    side->writer >= 0 && side->writer < SIM_SENDERS ? &side->senders[side->writer] : NULL;
 	int spent[2 * TX_FDS];
 	unsigned n;
 

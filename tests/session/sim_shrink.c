@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a schedule that fails is made small: turns are left out, many at once and then fewer; then numbers are made 0, or as small
- * as they can be; and again, for the one makes room for the other; in the end two turns at once. Whatever still fails is kept.
+ * How a schedule that fails is made small: turns are left out, many at once and then fewer; then
+ * numbers are made 0, or as small as they can be; and again, for the one makes room for the other;
+ * in the end two turns at once. Whatever still fails is kept.
  */
 #include <session/sim_tape.h>
 
@@ -29,7 +30,9 @@ static bool try(struct shrinking *s)
 	return s->smaller = true;
 }
 
-/* Where turn `number` begins, with its mark; where the end does, or the tape, if there are no more. */
+/*
+ * Where turn `number` begins, with its mark; where the end does, or the tape, if there are no more.
+ */
 static size_t place_of(const struct tape *tape, size_t number)
 {
 	size_t i = 0;
@@ -133,7 +136,8 @@ static void drop_zeros(struct tape *tape)
 	tape->n = n;
 }
 
-unsigned tape_shrink(struct tape *tape, bool (*fails)(struct tape *tape, void *argument), void *argument, unsigned tries)
+unsigned tape_shrink(struct tape *tape, bool (*fails)(struct tape *tape, void *argument), void *argument,
+		     unsigned tries)
 {
 	struct shrinking s = {.tape = tape, .trial = tape_new(), .fails = fails, .argument = argument, .most = tries};
 

@@ -199,7 +199,10 @@ ssize_t sim_pipe_write(struct sim_side *from, const struct iovec *iov, size_t n_
 	return (ssize_t)n;
 }
 
-/* The descriptors of a segment become the reader's, all but some of the last, if the kernel drops these. */
+/*
+ * The descriptors of a segment become the reader's, all but some of the last,
+ * if the kernel drops these.
+ */
 static void pass_files(struct sim_side *to, struct sim_segment *segment, int *ret_fds, struct rx_group *ret)
 {
 	struct sim *sim = to->sim;
@@ -238,7 +241,10 @@ static void scatter(const struct iovec **iov, size_t *at, const unsigned char *f
 	}
 }
 
-/* A read takes what is there, also of several segments, but goes no further than the first that brought descriptors. */
+/*
+ * A read takes what is there, also of several segments, but goes no further than the first
+ * that brought descriptors.
+ */
 ssize_t sim_pipe_read(struct sim_side *to, const struct iovec *iov, size_t n_iov, int ret_fds[FRAME_CARRIED_MAX],
 		      struct rx_group *ret)
 {

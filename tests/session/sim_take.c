@@ -63,28 +63,23 @@ void sim_take(struct sim_side *side, struct sim_stream *stream)
 {
 	struct beam_message *message = message_queue_take(&stream->queue);
 	struct inlet *inlet = stream->inlet;
-	bool wanted = side->tx.wanted;
 
 	if (!message)
 		return;
 	side->sim->moved = true;
-	sim_event(side, SIM_TAKES, "takes %zu bytes and %u descriptors of %s", message->size, message->n_fds, stream->name);
+	sim_event(side, SIM_TAKES, "takes %zu bytes and %u descriptors of %s", message->size, message->n_fds,
+		  stream->name);
 	inlet->queued--;
 	stream->queued_cost -= message->cost - message->overdraft;
 	side->queued_overdraft -= message->overdraft;
 	stream->gone_cost += message->cost - message->overdraft;
 	stream->gone_fds += message->n_fds;
 	side->gone_overdraft += message->overdraft;
-	if (wanted && sim_breaks(side->sim, SIM_BREAK_WITHHOLD))
-		wanted = false;
 	inlet->withheld_bytes += sim_breaks(side->sim, SIM_BREAK_GRANT);
-	if (inlet->closed) {
-		tx_return(&side->tx, inlet, 0, 0, message->overdraft);
-		if (!inlet->queued)
-			inlet_done(side, inlet);
-	} else if (inlet_took(inlet, message, wanted)) {
+	if (inlet_took(inlet, message))
 		tx_return_withheld(&side->tx, inlet);
-	}
+	if (inlet->closed && !inlet->queued)
+		inlet_done(side, inlet);
 	if (message->call)
 		list_entry(message->call, struct sim_call, handle)->open = true;
 	use_message(side, message);

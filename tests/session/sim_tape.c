@@ -25,7 +25,7 @@ void tape_copy(struct tape *to, const struct tape *from)
 	memcpy(to->numbers, from->numbers, from->n * sizeof *from->numbers);
 }
 
-/* ---- Choosing ---------------------------------------------------------------------------------------------------- */
+/* ---- Choosing -------------------------------------------------------------------------------- */
 
 void tape_record(struct tape *tape, uint64_t schedule)
 {
@@ -85,7 +85,7 @@ size_t tape_turns(const struct tape *tape)
 	return n;
 }
 
-/* ---- As text ----------------------------------------------------------------------------------------------------- */
+/* ---- As text --------------------------------------------------------------------------------- */
 
 void tape_print(const struct tape *tape, FILE *to)
 {

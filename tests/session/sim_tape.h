@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every choice of a schedule, as a list of numbers: those that make the world, those of each turn, those of the end. Played again it is the
- * same schedule; with numbers taken out or made smaller it is another, simpler one, for a turn that asks for more numbers than it has
- * gets 0, and 0 is always the least: nothing fails, nothing is split, as small as can be.
+ * Every choice of a schedule, as a list of numbers: those that make the world, those of each turn,
+ * those of the end. Played again it is the same schedule; with numbers taken out or made smaller it
+ * is another, simpler one, for a turn that asks for more numbers than it has gets 0, and 0 is
+ * always the least: nothing fails, nothing is split, as small as can be.
  *
  * Written down: "5 0 3, 0 945, 1 650 2. 7": commas before turns, a full stop before the end.
  */
@@ -50,7 +51,11 @@ void tape_print(const struct tape *tape, FILE *to);
 /* False if it is not a tape. */
 bool tape_parse(struct tape *tape, const char *text);
 
-/* Makes a tape that fails smaller, until nothing smaller that is tried fails, or so much has been tried. Returns how often. */
-unsigned tape_shrink(struct tape *tape, bool (*fails)(struct tape *tape, void *argument), void *argument, unsigned tries);
+/*
+ * Makes a tape that fails smaller, until nothing smaller that is tried fails, or so much has been
+ * tried. Returns how often.
+ */
+unsigned tape_shrink(struct tape *tape, bool (*fails)(struct tape *tape, void *argument), void *argument,
+		     unsigned tries);
 
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two sessions over a model socket, in ten thousand schedules. One that fails is made smaller, and what is left is told step by step.
+ * Two sessions over a model socket, in ten thousand schedules. One that fails is made smaller, and
+ * what is left is told step by step.
  *
- *     --schedules N     plays so many, and tells how often each event happened; --from I: beginning with this one
- *     --schedule I      tells this one; BEAM_SEED is a part of it
- *     --choices TEXT    tells the one that these choices make
- *     --break RULE      breaks a rule of the model now and then, to see that it is found
+ *     --schedules N     plays so many, and tells how often each event happened; --from I: beginning
+ *     with this one --schedule I      tells this one; BEAM_SEED is a part of it --choices TEXT
+ *     tells the one that these choices make --break RULE      breaks a rule of the model now and
+ *     then, to see that it is found
  */
 #include <session/sim.h>
 #include <sys/wait.h>
@@ -29,7 +30,7 @@ static struct {
 /* What is being played, for whoever looks after the process that plays it. */
 static struct tape *playing;
 
-/* ---- A schedule in a process of its own -------------------------------------------------------------------------- */
+/* ---- A schedule in a process of its own ------------------------------------------------------ */
 
 struct performance {
 	struct tape *tape;
@@ -85,7 +86,7 @@ static void explain(struct tape *tape, enum sim_rule broken)
 	printf("\"%s%s\n", broken ? " --break " : "", broken ? rules[broken].word : "");
 }
 
-/* ---- Tests ------------------------------------------------------------------------------------------------------- */
+/* ---- Tests ----------------------------------------------------------------------------------- */
 
 static void tell_counts(const struct sim *sums)
 {
@@ -95,8 +96,8 @@ static void tell_counts(const struct sim *sums)
 #undef TEXT
 	};
 
-	printf("%llu schedules, %llu turns, %llu MiB\n", (unsigned long long)wanted.schedules, (unsigned long long)sums->steps,
-	       (unsigned long long)(sums->bytes >> 20));
+	printf("%llu schedules, %llu turns, %llu MiB\n", (unsigned long long)wanted.schedules,
+	       (unsigned long long)sums->steps, (unsigned long long)(sums->bytes >> 20));
 	for (unsigned i = 0; i < SIM_N_EVENTS; i++)
 		printf("%12llu  %s\n", (unsigned long long)sums->counts[i], texts[i]);
 }
@@ -140,8 +141,8 @@ static void test_a_broken_rule_is_found_and_told_in_a_few_turns(void)
 		while (!fails(tape, &rule) && check(++schedule < 1000));
 		before = tape_turns(tape);
 		tries = tape_shrink(tape, fails, &rule, TRIES);
-		printf("%s: schedule %llu, %zu turns, after %u tries %zu\n", rules[rule].text, (unsigned long long)schedule,
-		       before, tries, tape_turns(tape));
+		printf("%s: schedule %llu, %zu turns, after %u tries %zu\n", rules[rule].text,
+		       (unsigned long long)schedule, before, tries, tape_turns(tape));
 		check(tape_turns(tape) <= FEW);
 	}
 	tape_free(tape);
@@ -152,13 +153,13 @@ static const struct test tests[] = {
     TEST(test_a_broken_rule_is_found_and_told_in_a_few_turns),
 };
 
-/* ---- The program ------------------------------------------------------------------------------------------------- */
+/* ---- The program ----------------------------------------------------------------------------- */
 
 static int usage(void)
 {
-	fprintf(stderr,
-		"usage: [--break RULE] [--from I] [--schedules N | --schedule I | --choices TEXT] or what every suite takes\n"
-		"rules:\n");
+	fprintf(stderr, "usage: [--break RULE] [--from I] [--schedules N | --schedule I | --choices TEXT] or what "
+			"every suite takes\n"
+			"rules:\n");
 	for (enum sim_rule rule = 1; rule < SIM_N_RULES; rule++)
 		fprintf(stderr, "  %-10s %s\n", rules[rule].word, rules[rule].text);
 	return 2;

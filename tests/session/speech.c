@@ -46,8 +46,8 @@ size_t speech_put(struct speech *speech, const void *bytes, size_t size)
 	return at;
 }
 
-static size_t put_frame(struct speech *speech, uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id, uint32_t argument,
-			size_t payload)
+static size_t put_frame(struct speech *speech, uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id,
+			uint32_t argument, size_t payload)
 {
 	static const unsigned char zero[8];
 	const struct saying *saying = &speech->sayings[speech->n_sayings - 1];
@@ -105,12 +105,12 @@ size_t speech_bulk(struct speech *speech, uint32_t id, uint8_t flags, size_t siz
 	return at;
 }
 
-size_t speech_sized(struct speech *speech, uint8_t flags, uint8_t claimed, uint32_t id, uint32_t argument, uint32_t total,
-		    uint32_t overdraft, const char *text)
+size_t speech_sized(struct speech *speech, uint8_t flags, uint8_t claimed, uint32_t id, uint32_t argument,
+		    uint32_t total, uint32_t overdraft, const char *text)
 {
 	size_t size = strlen(text);
-	size_t at =
-	    put_frame(speech, FRAME_DATA, (uint8_t)(flags | FRAME_SIZED), claimed, id, argument, FRAME_SIZED_PREFIX + size);
+	size_t at = put_frame(speech, FRAME_DATA, (uint8_t)(flags | FRAME_SIZED), claimed, id, argument,
+			      FRAME_SIZED_PREFIX + size);
 	unsigned char *payload = speech->bytes + at + FRAME_HEADER;
 
 	put_u32(payload, total);
@@ -161,7 +161,10 @@ static size_t saying_end(const struct speech *speech, size_t i)
 	return i + 1 < speech->n_sayings ? speech->sayings[i + 1].at : speech->size;
 }
 
-/* How far a read from `at` may go, and whose descriptors it brings: a saying's number, or n_sayings. */
+/*
+ * How far a read from `at` may go, and whose descriptors it brings: a saying's number, or
+ * n_sayings.
+ */
 static size_t reach(const struct speech *speech, size_t at, size_t most, size_t *ret_saying)
 {
 	size_t end = speech->size - at < most ? speech->size : at + most;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What tests of the sending half begin with: a mouth that has said HELLO, two open topics, and an ear for what it says. */
+/*
+ * What tests of the sending half begin with: a mouth that has said HELLO, two open topics,
+ * and an ear for what it says.
+ */
 #ifndef SESSION_TALK_H
 #define SESSION_TALK_H
 
@@ -14,7 +17,10 @@ extern const int fds[FRAME_CARRIED_MAX];
 void talk_begin(void);
 void talk_end(void);
 
-/* Listens to all that was said, as the other side would: what it heard, or the rule it found broken. */
+/*
+ * Listens to all that was said, as the other side would: what it heard, or the rule it found
+ * broken.
+ */
 const char *heard(void);
 
 /* A writer's frame that is a whole message, charged. One of four that are used in turn. */

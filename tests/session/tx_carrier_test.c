@@ -13,8 +13,9 @@ static void test_the_first_frame_of_a_batch_carries_for_all(void)
 	own = own_frame(&b, "three", 3);
 	tx_return_pool(&mouth.tx, 1);
 	mouth_write_all(&mouth, own);
-	check_string(mouth_text(&mouth),
-		     "credit 0 1 0 carries 6\ndata 1 plain\ndata 2 two claims 2\ndata 1 one claims 1\ndata 2 three claims 3\n");
+	check_string(
+	    mouth_text(&mouth),
+	    "credit 0 1 0 carries 6\ndata 1 plain\ndata 2 two claims 2\ndata 1 one claims 1\ndata 2 three claims 3\n");
 	check_bytes(mouth.fds, ((const int[]){10, 11, 12, 10, 11, 12}), 6 * sizeof(int));
 	/* The buffer's were duplicates; the writer's are its own. */
 	check_int(mouth.n_spent, 3);
@@ -53,7 +54,10 @@ static void test_a_frame_that_left_its_batch_carries_nothing_any_more(void)
 	own = own_frame(&a, "x", 1);
 	check(tx_batch(&mouth.tx, own));
 	check_string(mouth_batch_text(&mouth), "data 1 x claims 1 carries 1\n");
-	/* The socket was full, so the frame goes into the buffer instead; by then there is control before it. */
+	/*
+	 * The socket was full, so the frame goes into the buffer instead; by then
+	 * there is control before it.
+	 */
 	tx_leave(&mouth.tx, own);
 	check(!own->batched);
 	tx_append(&mouth.tx, own, fds);

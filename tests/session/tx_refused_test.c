@@ -4,7 +4,10 @@
 
 /* Refused descriptors */
 
-/* Writes as a kernel would that does not pass the descriptor `bad`: what the session was left with goes to spent. */
+/*
+ * Writes as a kernel would that does not pass the descriptor `bad`: what the session
+ * was left with goes to spent.
+ */
 static void write_refusing(struct tx_own *own, int bad, bool *ret_own)
 {
 	for (;;) {
@@ -293,7 +296,10 @@ static void test_duplicates_that_went_are_not_given_up_twice(void)
 	talk_begin();
 	mouth_append(&mouth, &a, "one", fds, 2);
 	mouth_append(&mouth, &b, "two", fds + 2, 3);
-	/* One of them is refused, so they go frame by frame; the connection breaks within the first. */
+	/*
+	 * One of them is refused, so they go frame by frame; the connection breaks within the
+	 * first.
+	 */
 	check(tx_batch(&mouth.tx, NULL));
 	check(!tx_refused(&mouth.tx, NULL, -EBADF, spent, &n));
 	check_int(n, 0);

@@ -96,8 +96,9 @@ static void test_all_that_is_due_goes_at_once_if_it_fits(void)
 	tx_return_pool(&mouth.tx, 2);
 	tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
 	mouth_write(&mouth, NULL, SIZE_MAX);
-	check_string(mouth_text(&mouth), "credit 0 2 0\ncredit 5 1 0\nreset 6 unwanted\nopen 3 c\nopen 4 d\nclose 1\nclose 2\n"
-					 "reply 9 end 1\n");
+	check_string(mouth_text(&mouth),
+		     "credit 0 2 0\ncredit 5 1 0\nreset 6 unwanted\nopen 3 c\nopen 4 d\nclose 1\nclose 2\n"
+		     "reply 9 end 1\n");
 	check(!tx_pending(&mouth.tx));
 	talk_end();
 }

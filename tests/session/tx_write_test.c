@@ -57,7 +57,10 @@ static void test_a_batch_arrives_whole_after_a_short_write_at_every_length(void)
 	}
 }
 
-/* The writer leaves after `first` bytes; then others go on: the thread, or a writer with a frame of its own. */
+/*
+ * The writer leaves after `first` bytes; then others go on: the thread, or a
+ * writer with a frame of its own.
+ */
 static void leave_after(bool buffer_fds, bool own_fds, size_t first, bool other)
 {
 	struct tx_own *own = short_write_batch(buffer_fds, own_fds), *next = NULL;
@@ -130,7 +133,10 @@ static void append_bulk(struct outlet *outlet)
 	tx_append(&mouth.tx, &frame, NULL);
 }
 
-/* After so many batches, each of which leaves the buffer full again, it goes, and before what was appended later. */
+/*
+ * After so many batches, each of which leaves the buffer full again, it goes, and
+ * before what was appended later.
+ */
 static void make_way(uint64_t after, unsigned batches)
 {
 	static const unsigned char bulk[30000];
@@ -182,7 +188,10 @@ static void test_having_made_way_it_still_goes_with_what_is_before_it_if_both_fi
 	talk_end();
 }
 
-/* Whole messages that go as one, with a descriptor each: once a byte has gone all descriptors have, and all must follow. */
+/*
+ * Whole messages that go as one, with a descriptor each: once a byte has gone all descriptors
+ * have, and all must follow.
+ */
 static void leave_run(size_t n)
 {
 	static unsigned char bytes[512];
@@ -249,7 +258,10 @@ static struct tx_own *three_frames(void)
 
 enum { THREE_BEFORE = 24, THREE_FIRST = 16 + 8 + 8, THREE_MORE = 24 };
 
-/* The writer leaves after `n` bytes: 0 to 3 of its frames have begun. It goes on later, or gives the message up. */
+/*
+ * The writer leaves after `n` bytes: 0 to 3 of its frames have begun. It goes on
+ * later, or gives the message up.
+ */
 static void leave_three_frames(size_t n, bool goes_on)
 {
 	struct tx_own *own = three_frames();

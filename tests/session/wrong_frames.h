@@ -9,7 +9,8 @@
 
 #include <session/listen.h>
 
-static inline void put(uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id, uint32_t argument, const char *payload)
+static inline void put(uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id, uint32_t argument,
+		       const char *payload)
 {
 	speech_frame(&speech, kind, flags, claimed, id, argument, payload, strlen(payload));
 }
@@ -297,7 +298,10 @@ static inline void descriptors_for_two_carriers(void)
 }
 static inline void descriptors_for_the_second_frame_of_a_sendmsg_are_right_but_not_twice(void)
 {
-	/* The carrier is the second frame of a read that brings both: that is how a kernel merges. A third is too many. */
+	/*
+	 * The carrier is the second frame of a read that brings both: that is how a kernel
+	 * merges. A third is too many.
+	 */
 	speech_data(&speech, 1, "x");
 	bring(1, 0, 1, 1);
 	bring(1, 0, 0, 0);

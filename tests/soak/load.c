@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* What both ends of every channel do at random: the same on each side, so that all that is sent finds a receiver. */
+/*
+ * What both ends of every channel do at random: the same on each side, so that all that
+ * is sent finds a receiver.
+ */
 #include "soak.h"
 
-enum { WAIT_MS = 5, PAYLOAD_MAX = 300000, STREAM = 5, FAILURE = 300, BUFFER_BYTES = 65536, ATTACHMENTS = 4, EXTRA_TOPICS = 8 };
+enum {
+	WAIT_MS = 5,
+	PAYLOAD_MAX = 300000,
+	STREAM = 5,
+	FAILURE = 300,
+	BUFFER_BYTES = 65536,
+	ATTACHMENTS = 4,
+	EXTRA_TOPICS = 8
+};
 
 /* Open in every process. */
 static const int attached[ATTACHMENTS] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, STDIN_FILENO};
@@ -32,7 +43,7 @@ static long usual(struct load *load, long r)
 	return r;
 }
 
-/* ---- Messages: bytes that follow from their number -------------------------------------------------------------------------- */
+/* ---- Messages: bytes that follow from their number ------------------------------------------- */
 
 static beam_message *make(struct rng *rng)
 {
@@ -75,7 +86,7 @@ static void finish(struct load *load, struct rng *rng, beam_message *message)
 	beam_message_free(message);
 }
 
-/* ---- Deeds ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Deeds ----------------------------------------------------------------------------------- */
 
 static void give(struct load *load, struct rng *rng, beam_topic *topic, beam_message *message)
 {
@@ -156,8 +167,8 @@ static void serve(struct load *load, struct rng *rng)
 		usual(load, beam_message_reply_failure(request, FAILURE, NULL, 0, 0, shortly(rng)));
 	} else if (rng_chance(rng, 80)) {
 		for (size_t n = rng_below(rng, STREAM); n && r == 0; n--)
-			r = usual(load, beam_message_replyv(request, &iov, 1, attached, rng_below(rng, 3), BEAM_REPLY_MORE,
-							    shortly(rng)));
+			r = usual(load, beam_message_replyv(request, &iov, 1, attached, rng_below(rng, 3),
+							    BEAM_REPLY_MORE, shortly(rng)));
 		if (r == 0)
 			usual(load, beam_message_reply(request, iov.iov_base, iov.iov_len, 0, shortly(rng)));
 	}

@@ -7,7 +7,10 @@ enum {
 	/* Turns of a thread on a channel of a traveller's or a mortal's. */
 	TURNS = 200,
 	LINGER_MS = 1000,
-	/* What may stay allocated in a process that is quiet again: what the C library keeps for itself. */
+	/*
+	 * What may stay allocated in a process that is quiet again: what the C
+	 * library keeps for itself.
+	 */
 	SLACK_BYTES = 256 << 10,
 };
 
@@ -19,7 +22,7 @@ static struct beam_channel_options options(void)
 	return options;
 }
 
-/* ---- Servers ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Servers --------------------------------------------------------------------------------- */
 
 struct guest {
 	struct soak *soak;
@@ -74,7 +77,7 @@ static void serve_at(struct soak *soak, const char *address)
 	check_within(20000, !atomic_load(&here));
 }
 
-/* ---- Clients ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Clients --------------------------------------------------------------------------------- */
 
 /* Once, to whoever serves there now: true if somebody did. */
 static bool visit(struct soak *soak, const char *address, struct rng *rng, unsigned turns)
@@ -108,7 +111,7 @@ static void reside(struct soak *soak, struct rng *rng)
 	check(atomic_load(&soak->enough));
 }
 
-/* ---- Each process ----------------------------------------------------------------------------------------------------------- */
+/* ---- Each process ---------------------------------------------------------------------------- */
 
 static size_t threads(void)
 {

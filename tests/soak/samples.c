@@ -5,8 +5,11 @@
 
 const char *const measure_names[MEASURES] = {"KiB", "allocated", "descriptors", "threads"};
 
-/* How much larger the last third may be than the one before: what three of four are above, by a tenth and by what is nothing to speak of.
- * What is never given back raises the quiet moments too; the busy ones, in which many attachments were taken out at once, depend on the machine. */
+/*
+ * How much larger the last third may be than the one before: what three of four are above, by a
+ * tenth and by what is nothing to speak of. What is never given back raises the quiet moments too;
+ * the busy ones, in which many attachments were taken out at once, depend on the machine.
+ */
 static const uint64_t slack[MEASURES] = {2048, 1024, 16, 8};
 
 /* The number behind a word of /proc/PID/status. */
@@ -99,7 +102,8 @@ void samples_tell(const struct samples *samples, const char *name)
 	}
 }
 
-bool samples_write(const struct samples *samples, size_t n, const char *const *names, unsigned seconds, const char *path)
+bool samples_write(const struct samples *samples, size_t n, const char *const *names, unsigned seconds,
+		   const char *path)
 {
 	FILE *file = fopen(path, "we");
 

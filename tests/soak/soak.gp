@@ -14,6 +14,7 @@ titles = "'memory of its own, MiB' 'of it allocated, MiB' 'open descriptors' 'th
 do for [m = 0:3] {
 	set title word(titles, m + 1)
 	if (m == 3) { set xlabel "seconds" }
-	plot for [p = 0:2] data skip 1 using 1:(column(2 + 4 * p + m) / (m < 2 ? 1024 : 1)) with lines lt p + 1 title word(names, p + 1)
+	plot for [p = 0:2] data skip 1 using 1:(column(2 + 4 * p + m) / (m < 2 ? 1024 : 1)) \
+		with lines lt p + 1 title word(names, p + 1)
 }
 unset multiplot

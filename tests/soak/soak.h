@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The soak's inside. Processes under a mixed load, some of which are killed at random, all over channels that they connect to listeners:
+ * The soak's inside. Processes under a mixed load, some of which are killed at random, all over
+ * channels that they connect to listeners:
  *
  *   server       is there all the time, and accepts
  *   resident     a client of the server, over one channel all the time
  *   traveller    a client that connects again and again, to servers that are killed
  *   mortals      clients of the server, and servers of the traveller, that are killed and replaced
  *
- * The first three are looked at: what they have in memory, open, and running must not grow. When all is quiet in the end they
- * look themselves whether they are as they began.
+ * The first three are looked at: what they have in memory, open, and running must not grow. When
+ * all is quiet in the end they look themselves whether they are as they began.
  */
 #ifndef SOAK_H
 #define SOAK_H
@@ -20,16 +21,16 @@
 enum role { SERVER, RESIDENT, TRAVELLER, OBSERVED, MORTAL_CLIENT = OBSERVED, MORTAL_SERVER };
 
 /* What is counted, in all processes together. */
-#define SOAK_COUNTS(X)                                                                                                         \
-	X(KILLED, "processes killed")                                                                                          \
-	X(CHANNELS, "channels accepted")                                                                                       \
-	X(BROKEN, "channels broken")                                                                                           \
-	X(SENT, "messages sent")                                                                                               \
-	X(RECEIVED, "messages received")                                                                                       \
-	X(ATTACHED, "attachments received")                                                                                    \
-	X(BUFFERS, "shared buffers mapped")                                                                                    \
-	X(CALLS, "calls")                                                                                                      \
-	X(ANSWERED, "replies")                                                                                                 \
+#define SOAK_COUNTS(X)                                                                                                 \
+	X(KILLED, "processes killed")                                                                                  \
+	X(CHANNELS, "channels accepted")                                                                               \
+	X(BROKEN, "channels broken")                                                                                   \
+	X(SENT, "messages sent")                                                                                       \
+	X(RECEIVED, "messages received")                                                                               \
+	X(ATTACHED, "attachments received")                                                                            \
+	X(BUFFERS, "shared buffers mapped")                                                                            \
+	X(CALLS, "calls")                                                                                              \
+	X(ANSWERED, "replies")                                                                                         \
 	X(TOPICS, "topics accepted")
 
 enum soak_count {
@@ -46,7 +47,10 @@ struct soak {
 	/* Servers forget a descriptor now and then. */
 	bool leak;
 	_Atomic uint64_t counts[N_COUNTS];
-	/* What malloc() has given out in those that are observed, told by themselves; in the end, how much more than at the beginning. */
+	/*
+	 * What malloc() has given out in those that are observed, told by themselves; in the end,
+	 * how much more than at the beginning.
+	 */
 	_Atomic uint64_t allocated[OBSERVED];
 };
 
@@ -57,7 +61,10 @@ static inline void count(struct soak *soak, enum soak_count what)
 
 /* ---- load.c ---- */
 
-/* What two threads do on a channel until it is over, or there have been so many turns of each, or it is enough; then lets go of it. */
+/*
+ * What two threads do on a channel until it is over, or there have been so many turns of each, or
+ * it is enough; then lets go of it.
+ */
 void load_run(struct soak *soak, beam_channel *channel, struct rng *rng, unsigned turns);
 
 /* ---- roles.c ---- */
@@ -74,7 +81,10 @@ int life_run(void *life);
 
 enum { SAMPLES = 240, MEASURES = 4 };
 
-/* Of one process: KiB of memory of its own, and of that what is allocated; open descriptors; threads. */
+/*
+ * Of one process: KiB of memory of its own, and of that what is allocated; open descriptors;
+ * threads.
+ */
 struct samples {
 	size_t n;
 	uint64_t values[SAMPLES][MEASURES];
@@ -87,6 +97,7 @@ bool samples_take(struct samples *samples, pid_t process, uint64_t allocated);
 int samples_growth(const struct samples *samples, bool with_memory);
 void samples_tell(const struct samples *samples, const char *name);
 /* Columns: seconds, then each measure of each process. */
-bool samples_write(const struct samples *samples, size_t n, const char *const *names, unsigned seconds, const char *path);
+bool samples_write(const struct samples *samples, size_t n, const char *const *names, unsigned seconds,
+		   const char *path);
 
 #endif

@@ -83,13 +83,14 @@ static void direct(struct cast *cast, unsigned length_s)
 	int64_t begin = now_ns(), length = length_s * INT64_C(1000000000), kill_at = begin;
 	unsigned long long before = 0;
 
-	for (int64_t now = begin; (now < begin + length || !seen_all(cast->soak)) && !harness_failures(); now = now_ns()) {
+	for (int64_t now = begin; (now < begin + length || !seen_all(cast->soak)) && !harness_failures();
+	     now = now_ns()) {
 		if (now >= kill_at) {
 			replace(cast, OBSERVED + (unsigned)rng_below(&rng, MORTALS));
 			kill_at = now + (int64_t)rng_below(&rng, 2 * KILL_MS) * 1000000;
 		}
-		for (unsigned i = 0; i < OBSERVED && now - begin >= (int64_t)cast->samples[OBSERVED - 1].n * (length / SAMPLES);
-		     i++)
+		for (unsigned i = 0;
+		     i < OBSERVED && now - begin >= (int64_t)cast->samples[OBSERVED - 1].n * (length / SAMPLES); i++)
 			check(samples_take(&cast->samples[i], cast->processes[i], cast->soak->allocated[i]) ||
 			      cast->samples[i].n == SAMPLES);
 		if (done(cast->soak) != before)
@@ -116,7 +117,8 @@ static void tell(const struct cast *cast)
 	};
 
 	for (unsigned i = 0; i < N_COUNTS; i++)
-		printf("%llu %s%s", (unsigned long long)cast->soak->counts[i], texts[i], i + 1 < N_COUNTS ? ", " : "\n");
+		printf("%llu %s%s", (unsigned long long)cast->soak->counts[i], texts[i],
+		       i + 1 < N_COUNTS ? ", " : "\n");
 	for (unsigned i = 0; i < OBSERVED; i++) {
 		samples_tell(&cast->samples[i], names[i]);
 		printf("%-10s %-12s when all is quiet: %lld bytes more than at the beginning\n", "", "allocated",

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Who is at the other end. The security module that gives a label is played here: most machines have none. */
+/*
+ * Who is at the other end. The security module that gives a label is played
+ * here: most machines have none.
+ */
 #include <harness/fault.h>
 #include <harness/harness.h>
 #include <socket/peer.h>

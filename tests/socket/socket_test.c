@@ -51,7 +51,8 @@ static void test_bytes_and_descriptors_travel_together_and_are_close_on_exec(voi
 
 static void test_several_buffers_are_filled_and_emptied_in_order(void)
 {
-	struct iovec out[] = {{.iov_base = (char[]){'a', 'b'}, .iov_len = 2}, {0}, {.iov_base = (char[]){'c'}, .iov_len = 1}};
+	struct iovec out[] = {
+	    {.iov_base = (char[]){'a', 'b'}, .iov_len = 2}, {0}, {.iov_base = (char[]){'c'}, .iov_len = 1}};
 	char first[1], second[4];
 	struct iovec in[] = {{.iov_base = first, .iov_len = 1}, {.iov_base = second, .iov_len = 4}};
 	int pair[2];

@@ -42,8 +42,9 @@ static inline int listening(int type, const char *address)
 	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
 	memcpy(name.sun_path + 1, address + 1, strlen(address) - 1);
-	require_int(bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(address))),
-		    0);
+	require_int(
+	    bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(address))),
+	    0);
 	require_int(listen(fd, 0), 0);
 	return fd;
 }

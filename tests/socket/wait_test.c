@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting where ppoll() takes no descriptors: the limit of descriptors is lower than what is waited for. All waits are as
- * ever, and take few calls.
+ * Waiting where ppoll() takes no descriptors: the limit of descriptors is lower than what is waited
+ * for. All waits are as ever, and take few calls.
  */
 #include <base/clock.h>
 #include <harness/fault.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls under stress: on several channels threads of both sides call, answer, cancel, run out of time and close, at random. Each reply must be the next
- * of its own call; each result one that is documented; each call must come to an end.
+ * Calls under stress: on several channels threads of both sides call, answer, cancel, run out of
+ * time and close, at random. Each reply must be the next of its own call; each result one that is
+ * documented; each call must come to an end.
  */
 #include <public/ends.h>
 #include <stdatomic.h>
@@ -54,7 +55,7 @@ static beam_deadline some_time(struct worker *worker)
 	return chance == 0 ? BEAM_NOWAIT : chance == 1 ? beam_in_ms((int64_t)rng_below(&worker->rng, 3)) : soon();
 }
 
-/* ---- The callee ------------------------------------------------------------------------------------------------------------ */
+/* ---- The callee ------------------------------------------------------------------------------ */
 
 static int answer(struct worker *worker, beam_message *message, const struct request *request)
 {
@@ -62,8 +63,9 @@ static int answer(struct worker *worker, beam_message *message, const struct req
 
 	for (uint32_t i = 0; i < request->replies && !r; i++) {
 		bool last = i + 1 == request->replies && !request->fails;
-		struct iovec iov[] = {
-		    {(void *)(uintptr_t)&request->number, sizeof request->number}, {&i, sizeof i}, {bulk, request->size}};
+		struct iovec iov[] = {{(void *)(uintptr_t)&request->number, sizeof request->number},
+				      {&i, sizeof i},
+				      {bulk, request->size}};
 		int fd = STDERR_FILENO;
 
 		r = beam_message_replyv(message, iov, 3, &fd, request->attached, last ? 0 : BEAM_REPLY_MORE, soon());
@@ -96,7 +98,7 @@ static void *callee_run(void *argument)
 	return NULL;
 }
 
-/* ---- The caller ------------------------------------------------------------------------------------------------------------ */
+/* ---- The caller ------------------------------------------------------------------------------ */
 
 static void check_reply(const struct request *request, uint32_t i, beam_message *reply)
 {
@@ -188,7 +190,7 @@ static void *caller_run(void *argument)
 	return NULL;
 }
 
-/* ---- Rounds ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Rounds ---------------------------------------------------------------------------------- */
 
 static void start(struct worker *worker, struct pair *pair, int side, unsigned number, void *(*run)(void *))
 {

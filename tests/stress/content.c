@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a message is: a piece of one long random text, at a place and of a length that follow from the round's seed and
- * the message's name; and attachments, drawn likewise from some hundred files made once. To check a message is to
- * compare memory and ask fstat(2).
+ * What a message is: a piece of one long random text, at a place and of a length that follow from
+ * the round's seed and the message's name; and attachments, drawn likewise from some hundred files
+ * made once. To check a message is to compare memory and ask fstat(2).
  */
 #include "stress.h"
 #include <fcntl.h>
@@ -105,7 +105,8 @@ static uint64_t content_bytes(struct content *ret, const struct plan *plan, uint
 	return key;
 }
 
-void content_of(struct content *ret, const struct plan *plan, unsigned side, unsigned sender, unsigned topic, uint64_t number)
+void content_of(struct content *ret, const struct plan *plan, unsigned side, unsigned sender, unsigned topic,
+		uint64_t number)
 {
 	uint64_t key = content_bytes(ret, plan, name_of(side, sender, topic, number), topic_is_solo(topic));
 
@@ -143,9 +144,10 @@ static bool identify(const struct side *side, unsigned topic, const struct arriv
 	memcpy(&head, arrival->data, sizeof head);
 	*ret_sender = (unsigned)(head >> 56) & 0x3f;
 	*ret_number = head & 0xffffffffffff;
-	return side_check(
-	    side, *ret_sender < senders && *ret_number < STREAM_MAX && head == name_of(other, *ret_sender, topic, *ret_number),
-	    "topic %u: head %016llx of no message", topic, (unsigned long long)head);
+	return side_check(side,
+			  *ret_sender < senders && *ret_number < STREAM_MAX &&
+			      head == name_of(other, *ret_sender, topic, *ret_number),
+			  "topic %u: head %016llx of no message", topic, (unsigned long long)head);
 }
 
 /* The same open file, and now and then also what is in it. */
@@ -184,8 +186,8 @@ bool content_check(const struct side *side, unsigned topic, const struct arrival
 		return false;
 	for (unsigned i = 0; i < content.n_fds; i++)
 		if (!side_check(side, same_file(attachment(key, i), arrival->fds[i], key),
-				"message %016llx: attachment %u of %u (%d) is another file", (unsigned long long)name, i,
-				content.n_fds, arrival->fds[i]))
+				"message %016llx: attachment %u of %u (%d) is another file", (unsigned long long)name,
+				i, content.n_fds, arrival->fds[i]))
 			return false;
 	return true;
 }

@@ -131,8 +131,9 @@ static int receiving_process(void *socket)
 	check_int(statistics.attachments_lost, 0);
 	check_int(statistics.attachments_received, count.attachments);
 	if (getenv("BEAM_FLOOD_SECONDS"))
-		printf("a table of %u, %s: %zu messages with %zu attachments in %.0f s, %zu lost\n", (unsigned)now.table,
-		       now.takes ? "taken" : "freed", count.messages, count.attachments, now.seconds, count.lost);
+		printf("a table of %u, %s: %zu messages with %zu attachments in %.0f s, %zu lost\n",
+		       (unsigned)now.table, now.takes ? "taken" : "freed", count.messages, count.attachments,
+		       now.seconds, count.lost);
 	beam_topic_unref(topic);
 	beam_channel_unref(channel);
 	leave_process();

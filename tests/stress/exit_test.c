@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that sends a burst and returns from main, without closing anything, loses nothing. The program is this one,
- * started with arguments; the test is its peer, and counts.
+ * A program that sends a burst and returns from main, without closing anything, loses nothing. The
+ * program is this one, started with arguments; the test is its peer, and counts.
  */
 #include <beam/beam.h>
 #include <fcntl.h>
@@ -106,8 +106,8 @@ static int program(char **arguments)
 static pid_t start_program(int socket, const struct burst *b)
 {
 	char numbers[5][16], ending[2] = {b->ending, '\0'};
-	char *arguments[] = {self, (char[]){"--program"}, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], ending,
-			     NULL};
+	char *arguments[] = {
+	    self, (char[]){"--program"}, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], ending, NULL};
 	pid_t pid;
 	int inherited = fcntl(socket, F_DUPFD, 10); /* without close-on-exec */
 
@@ -167,8 +167,10 @@ static void receive_burst(beam_topic *in, const struct burst *b)
 		check_int(next[i], i < senders ? b->messages : 0);
 }
 
-/* `wait_first`: what the program sends must fit in the first windows and the kernel, for nobody takes any of it before
- * it has ended. */
+/*
+ * `wait_first`: what the program sends must fit in the first windows and the kernel, for nobody
+ * takes any of it before it has ended.
+ */
 static void loses_nothing(const struct burst *b, bool wait_first)
 {
 	beam_channel *channel;

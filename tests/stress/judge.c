@@ -3,13 +3,13 @@
  * The contract, held against what the threads wrote down:
  *
  *  - per sender and topic, what came is a gap-free prefix of what was accepted, each message once;
- *  - it is all of it if nobody cut it off: the receiver neither reset the topic nor closed the channel nor was killed,
- *    nor was the sender;
+ *  - it is all of it if nobody cut it off: the receiver neither reset the topic nor closed the
+ *    channel nor was killed, nor was the sender;
  *  - a close that was not hindered says that it succeeded.
  *
- * A killed process leaves two inaccuracies: what it had sent is counted as accepted only when the send had returned,
- * and what it had received is counted as received only when it had been checked; where several threads receive that may
- * leave gaps.
+ * A killed process leaves two inaccuracies: what it had sent is counted as accepted only when the
+ * send had returned, and what it had received is counted as received only when it had been checked;
+ * where several threads receive that may leave gaps.
  */
 #include "stress.h"
 
@@ -30,22 +30,26 @@ static void judge_stream(const struct journal *journal, unsigned from, unsigned 
 	uint64_t most = side->killed ? started : accepted, gaps = 0;
 
 	if (other->killed && !topic_is_solo(topic)) {
-		/* What each thread had taken out and not checked, and what was checked and not counted. */
+		/*
+		 * What each thread had taken out and not checked, and what was checked and not
+		 * counted.
+		 */
 		gaps = (uint64_t)MANY * journal->plan.receivers[!from];
 		received = bits_set(stream, STREAM_MAX);
 	} else if (other->killed) {
 		received = bits_set(stream, STREAM_MAX);
 	}
-	harness_check(received <= most, __FILE__, __LINE__, false, "side %u, sender %u, topic %u: %llu came of %llu", from,
-		      sender, topic, (unsigned long long)received, (unsigned long long)most);
+	harness_check(received <= most, __FILE__, __LINE__, false, "side %u, sender %u, topic %u: %llu came of %llu",
+		      from, sender, topic, (unsigned long long)received, (unsigned long long)most);
 	uint64_t end = received + gaps < STREAM_MAX ? received + gaps : STREAM_MAX;
-	harness_check(bits_set(stream, end) == received && bits_set(stream, STREAM_MAX) == received, __FILE__, __LINE__, false,
-		      "side %u, sender %u, topic %u: the %llu that came are no prefix", from, sender, topic,
+	harness_check(bits_set(stream, end) == received && bits_set(stream, STREAM_MAX) == received, __FILE__, __LINE__,
+		      false, "side %u, sender %u, topic %u: the %llu that came are no prefix", from, sender, topic,
 		      (unsigned long long)received);
 	if (side->killed || other->killed || other->topic_reset[topic] || other->channel_closed)
 		return;
-	harness_check(received == accepted, __FILE__, __LINE__, false, "side %u, sender %u, topic %u: only %llu came of %llu",
-		      from, sender, topic, (unsigned long long)received, (unsigned long long)accepted);
+	harness_check(received == accepted, __FILE__, __LINE__, false,
+		      "side %u, sender %u, topic %u: only %llu came of %llu", from, sender, topic,
+		      (unsigned long long)received, (unsigned long long)accepted);
 }
 
 /* -EPIPE: the other side had closed first. */

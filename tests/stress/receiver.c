@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A receiving thread: whatever comes on a random one of its topics, by a random one of the ways to receive, until all
- * have ended. */
+/*
+ * A receiving thread: whatever comes on a random one of its topics, by a random one of the ways to
+ * receive, until all have ended.
+ */
 #include "stress.h"
 #include <poll.h>
 
@@ -12,8 +14,11 @@ struct receiver {
 	unsigned char *buffer;             /* PAYLOAD_MAX */
 };
 
-/* For ever only where nothing else is left to receive: a topic without a receiver may hold what all topics need, the
- * pool and the attachments of the channel, and so the message that a patient receiver waits for. */
+/*
+ * For ever only where nothing else is left to receive: a topic without a receiver may hold what
+ * all topics need, the pool and the attachments of the channel, and so the message that a
+ * patient receiver waits for.
+ */
 static beam_deadline random_deadline(struct receiver *r)
 {
 	if (r->n_topics == 1)
@@ -34,10 +39,10 @@ static void take(struct receiver *r, unsigned topic, const struct arrival *arriv
 	uint64_t bit = UINT64_C(1) << number % 64, before = atomic_fetch_or(&stream->seen[number / 64], bit);
 	side_check(side, !(before & bit), "topic %u, sender %u: message %llu came twice", topic, sender,
 		   (unsigned long long)number);
-	side_check(side, number >= r->next[sender][topic], "topic %u, sender %u: message %llu after %llu", topic, sender,
-		   (unsigned long long)number, (unsigned long long)r->next[sender][topic]);
-	side_check(side, number < atomic_load(&stream->started), "topic %u, sender %u: message %llu was never sent", topic,
-		   sender, (unsigned long long)number);
+	side_check(side, number >= r->next[sender][topic], "topic %u, sender %u: message %llu after %llu", topic,
+		   sender, (unsigned long long)number, (unsigned long long)r->next[sender][topic]);
+	side_check(side, number < atomic_load(&stream->started), "topic %u, sender %u: message %llu was never sent",
+		   topic, sender, (unsigned long long)number);
 	r->next[sender][topic] = number + 1;
 	atomic_fetch_add(&stream->received, 1);
 	atomic_fetch_add(&side->mine->received_bytes, arrival->size);
@@ -48,8 +53,8 @@ static void take(struct receiver *r, unsigned topic, const struct arrival *arriv
 /* Its attachments are taken or left to be freed with it. */
 static void take_message(struct receiver *r, unsigned topic, beam_message *message)
 {
-	struct arrival arrival = {beam_message_data(message), beam_message_size(message), beam_message_attachments(message),
-				  NULL};
+	struct arrival arrival = {beam_message_data(message), beam_message_size(message),
+				  beam_message_attachments(message), NULL};
 	int fds[ATTACHMENTS_MAX];
 	bool own = rng_chance(&r->rng, 50);
 
@@ -77,7 +82,8 @@ static ssize_t receive_one(struct receiver *r, unsigned topic, beam_deadline dea
 static ssize_t receive_many(struct receiver *r, unsigned topic, beam_deadline deadline)
 {
 	beam_message *messages[MANY];
-	ssize_t n = beam_topic_receive_many(r->side->topics[topic], messages, 1 + rng_below(&r->rng, MANY), 0, deadline);
+	ssize_t n =
+	    beam_topic_receive_many(r->side->topics[topic], messages, 1 + rng_below(&r->rng, MANY), 0, deadline);
 
 	for (ssize_t i = 0; i < n; i++)
 		take_message(r, topic, messages[i]);
@@ -89,14 +95,14 @@ static ssize_t receive_into(struct receiver *r, unsigned topic, beam_deadline de
 {
 	size_t capacity = rng_chance(&r->rng, 30) ? rng_below(&r->rng, 256) : PAYLOAD_MAX, size = 0, n_fds = 0;
 	int fds[ATTACHMENTS_MAX];
-	int result = beam_topic_receive_into(r->side->topics[topic], r->buffer, capacity, &size, fds, ATTACHMENTS_MAX, &n_fds,
-					     0, deadline);
+	int result = beam_topic_receive_into(r->side->topics[topic], r->buffer, capacity, &size, fds, ATTACHMENTS_MAX,
+					     &n_fds, 0, deadline);
 
 	if (result == -EMSGSIZE) {
 		side_check(r->side, size > capacity && size <= PAYLOAD_MAX && n_fds <= ATTACHMENTS_MAX,
 			   "receive_into: EMSGSIZE for %zu bytes in %zu, %zu attachments", size, capacity, n_fds);
-		result = beam_topic_receive_into(r->side->topics[topic], r->buffer, PAYLOAD_MAX, &size, fds, ATTACHMENTS_MAX,
-						 &n_fds, 0, deadline);
+		result = beam_topic_receive_into(r->side->topics[topic], r->buffer, PAYLOAD_MAX, &size, fds,
+						 ATTACHMENTS_MAX, &n_fds, 0, deadline);
 	}
 	if (result <= 0)
 		return result;
@@ -121,25 +127,30 @@ static bool not_received(struct receiver *r, unsigned at, ssize_t result, beam_d
 
 	switch (result) {
 	case 0:
-		side_check(side, may_end(side, r->topics[at]), "receive: topic %u ended, but nobody closed it", r->topics[at]);
+		side_check(side, may_end(side, r->topics[at]), "receive: topic %u ended, but nobody closed it",
+			   r->topics[at]);
 		r->topics[at] = r->topics[--r->n_topics];
 		return true;
 	case -EAGAIN:
 	case -ETIMEDOUT:
-		return side_check(
-		    side, result == (deadline.ns == BEAM_NOWAIT.ns ? -EAGAIN : -ETIMEDOUT) && deadline.ns != BEAM_FOREVER.ns,
-		    "receive: %s for another deadline", errno_name((int)-result));
+		return side_check(side,
+				  result == (deadline.ns == BEAM_NOWAIT.ns ? -EAGAIN : -ETIMEDOUT) &&
+				      deadline.ns != BEAM_FOREVER.ns,
+				  "receive: %s for another deadline", errno_name((int)-result));
 	case -ECONNRESET:
 		side_check(side, atomic_load(&side->theirs->killed), "receive: ECONNRESET of a peer that lives");
 		r->topics[at] = r->topics[--r->n_topics];
 		return true;
-	default: return side_failed(side, "receive on topic %u: %zd (%s)", r->topics[at], result, strerror((int)-result));
+	default:
+		return side_failed(side, "receive on topic %u: %zd (%s)", r->topics[at], result,
+				   strerror((int)-result));
 	}
 }
 
 static bool turn(struct receiver *r)
 {
-	static ssize_t (*const ways[])(struct receiver *, unsigned, beam_deadline) = {receive_one, receive_many, receive_into};
+	static ssize_t (*const ways[])(struct receiver *, unsigned, beam_deadline) = {receive_one, receive_many,
+										      receive_into};
 	unsigned at = (unsigned)rng_below(&r->rng, r->n_topics);
 	beam_deadline deadline = random_deadline(r);
 	ssize_t n;

@@ -10,7 +10,8 @@
 
 struct journal *journal_new(const struct plan *plan)
 {
-	struct journal *journal = mmap(NULL, sizeof *journal, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct journal *journal =
+	    mmap(NULL, sizeof *journal, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	require(journal != MAP_FAILED);
 	journal->plan = *plan;
@@ -37,7 +38,8 @@ bool side_failed_at(const struct side *side, const char *file, int line, const c
 	if (!atomic_exchange(&side->journal->broken, true)) {
 		const char *breach = beam_channel_breach(side->channel);
 
-		harness_check(false, file, line, false, "%s%s%s", text, breach ? "; breach: " : "", breach ? breach : "");
+		harness_check(false, file, line, false, "%s%s%s", text, breach ? "; breach: " : "",
+			      breach ? breach : "");
 	}
 	return false;
 }
@@ -74,7 +76,8 @@ static void act(struct side *side, const struct action *action)
 		break;
 	case ACTION_CLOSE_CHANNEL:
 		atomic_store(&side->mine->channel_closed, true);
-		atomic_store(&side->mine->action_close_result, beam_channel_close(side->channel, beam_in_ms(stretch(10000))));
+		atomic_store(&side->mine->action_close_result,
+			     beam_channel_close(side->channel, beam_in_ms(stretch(10000))));
 		atomic_store(&side->mine->action_closed, true);
 		break;
 	case ACTION_DIE: kill_side(side->journal, side->index); break;
@@ -182,8 +185,8 @@ static void check_loss_is_told(struct side *side, beam_topic *topic)
 	int sent = beam_topic_send(topic, "x", 1, 0, beam_in_ms(stretch(10000)));
 	int flushed = beam_channel_flush(side->channel, beam_in_ms(stretch(10000)));
 
-	side_check(side, sent == -ECONNRESET || flushed == -ECONNRESET, "the peer is dead, but send says %d and flush %d", sent,
-		   flushed);
+	side_check(side, sent == -ECONNRESET || flushed == -ECONNRESET,
+		   "the peer is dead, but send says %d and flush %d", sent, flushed);
 	sent = beam_topic_send(topic, "x", 1, 0, beam_in_ms(stretch(10000)));
 	side_check(side, sent == -ECONNRESET, "the peer is dead, but send says %d", sent);
 }
@@ -199,7 +202,8 @@ static bool any_reset(const struct side *side)
 static bool ended_early(const struct side *side)
 {
 	for (unsigned i = 0; i < SIDES; i++)
-		if (atomic_load(&side->journal->sides[i].channel_closed) || atomic_load(&side->journal->sides[i].killed))
+		if (atomic_load(&side->journal->sides[i].channel_closed) ||
+		    atomic_load(&side->journal->sides[i].killed))
 			return true;
 	return false;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A sending thread: the next message of a random one of its topics, by a random one of the ways to send, until a random
- * deadline. */
+/*
+ * A sending thread: the next message of a random one of its topics, by a random one of the ways to
+ * send, until a random deadline.
+ */
 #include "stress.h"
 #include <fcntl.h>
 
@@ -76,7 +78,8 @@ static ssize_t send_message(struct sender *s, beam_topic *topic, const struct co
 	}
 	r = beam_topic_send_message(topic, message, 0, deadline);
 	if (r < 0) {
-		side_check(s->side, beam_message_attachments(message) == content->n_fds, "a message not sent lost attachments");
+		side_check(s->side, beam_message_attachments(message) == content->n_fds,
+			   "a message not sent lost attachments");
 		beam_message_free(message);
 	}
 	return one(r);
@@ -119,7 +122,9 @@ static ssize_t send_some(struct sender *s, unsigned topic, uint64_t number, size
 		return send_pieces(s, handle, &content, deadline);
 	case 1: return send_pieces(s, handle, &content, deadline);
 	case 2: return send_message(s, handle, &content, deadline);
-	default: r = send_many(s, topic, number, n, deadline); return r != 0 ? r : send_pieces(s, handle, &content, deadline);
+	default:
+		r = send_many(s, topic, number, n, deadline);
+		return r != 0 ? r : send_pieces(s, handle, &content, deadline);
 	}
 }
 
@@ -158,9 +163,10 @@ static bool not_sent(struct sender *s, unsigned at, ssize_t error, beam_deadline
 	case -EAGAIN:
 	case -ETIMEDOUT:
 		atomic_fetch_add(&side->mine->timeouts, 1);
-		return side_check(
-		    side, error == (deadline.ns == BEAM_NOWAIT.ns ? -EAGAIN : -ETIMEDOUT) && deadline.ns != BEAM_FOREVER.ns,
-		    "send: %s for another deadline", errno_name((int)-error));
+		return side_check(side,
+				  error == (deadline.ns == BEAM_NOWAIT.ns ? -EAGAIN : -ETIMEDOUT) &&
+				      deadline.ns != BEAM_FOREVER.ns,
+				  "send: %s for another deadline", errno_name((int)-error));
 	case -EPIPE:
 		drop_topic(s, at);
 		atomic_fetch_add(&side->mine->pipes, 1);
@@ -200,14 +206,18 @@ static bool turn(struct sender *s)
 	return true;
 }
 
-/* After a reset the loss is told at the latest when the topic's credit is used up. Nobody receives these. */
+/*
+ * After a reset the loss is told at the latest when the topic's credit is used
+ * up. Nobody receives these.
+ */
 static void probe_reset_topics(struct side *side)
 {
 	static const char bytes[4096];
 
 	for (unsigned topic = 0; topic < TOPICS; topic++) {
 		int r = 0;
-		if (!atomic_load(&side->theirs->topic_reset_done[topic]) || atomic_load(&side->mine->topic_closed[topic]))
+		if (!atomic_load(&side->theirs->topic_reset_done[topic]) ||
+		    atomic_load(&side->mine->topic_closed[topic]))
 			continue;
 		for (int i = 0; i < 512 && r == 0; i++)
 			r = beam_topic_send(side->topics[topic], bytes, sizeof bytes, 0, beam_in_ms(stretch(10000)));

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sixty-four threads of a server: over eight channels, both ends of each, they call, answer, select, send, receive, dispatch and close at random.
- * Whoever closes a channel puts another in its place. What arrives is what was sent, an answer answers its own request, nobody waits beyond his
- * deadline, and nothing is left at the end. BEAM_SERVER_SECONDS says for how long: a minute under ThreadSanitizer, a few seconds else.
+ * Sixty-four threads of a server: over eight channels, both ends of each, they call, answer,
+ * select, send, receive, dispatch and close at random. Whoever closes a channel puts another in its
+ * place. What arrives is what was sent, an answer answers its own request, nobody waits beyond his
+ * deadline, and nothing is left at the end. BEAM_SERVER_SECONDS says for how long: a minute under
+ * ThreadSanitizer, a few seconds else.
  */
 #include <beam/beam.h>
 #include <fcntl.h>
@@ -38,7 +40,7 @@ static void count(enum count what)
 	atomic_fetch_add_explicit(&counted[what], 1, memory_order_relaxed);
 }
 
-/* ---- Links ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Links ----------------------------------------------------------------------------------- */
 
 static void link_open(struct link *link, struct rng *rng)
 {
@@ -109,7 +111,7 @@ static void link_replace(struct rng *rng)
 	count(CLOSED);
 }
 
-/* ---- What is sent: a length and bytes that follow from it ------------------------------------------------------------------------ */
+/* ---- What is sent: a length and bytes that follow from it ------------------------------------ */
 
 static size_t make(struct rng *rng, unsigned char *payload)
 {
@@ -128,18 +130,21 @@ static void check_payload(const beam_message *message)
 		check_int(data[i], size % 251);
 }
 
-/* A documented result of a call that may not have been in time, or whose channel may have been closed meanwhile. */
+/*
+ * A documented result of a call that may not have been in time, or whose channel may
+ * have been closed meanwhile.
+ */
 static bool is_usual(long r)
 {
 	return r >= 0 || r == -EAGAIN || r == -ETIMEDOUT || r == -EPIPE || r == -ECONNRESET;
 }
 
-#define check_usual(call)                                                                                                      \
-	__extension__({                                                                                                        \
-		long r_ = (call);                                                                                              \
-		if (!is_usual(r_))                                                                                             \
-			fail("%s is %ld", #call, r_);                                                                          \
-		r_;                                                                                                            \
+#define check_usual(call)                                                                                              \
+	__extension__({                                                                                                \
+		long r_ = (call);                                                                                      \
+		if (!is_usual(r_))                                                                                     \
+			fail("%s is %ld", #call, r_);                                                                  \
+		r_;                                                                                                    \
 	})
 
 static beam_deadline shortly(struct rng *rng)
@@ -147,7 +152,7 @@ static beam_deadline shortly(struct rng *rng)
 	return rng_chance(rng, 30) ? BEAM_NOWAIT : beam_in_ms((int64_t)rng_below(rng, WAIT_MS));
 }
 
-/* ---- What threads do ---------------------------------------------------------------------------------------------------------- */
+/* ---- What threads do ------------------------------------------------------------------------- */
 
 /* All replies to a request are the request itself. */
 static void await_replies(struct rng *rng, beam_call *call, size_t size)
@@ -186,13 +191,17 @@ static void ask(struct rng *rng, const struct end *end)
 		}
 		return;
 	}
-	if (check_usual(beam_call_begin(&call, end->calls, &iov, 1, &attached, rng_chance(rng, 20), 0, shortly(rng))) < 0)
+	if (check_usual(beam_call_begin(&call, end->calls, &iov, 1, &attached, rng_chance(rng, 20), 0, shortly(rng))) <
+	    0)
 		return;
 	count(CALLS);
 	await_replies(rng, call, iov.iov_len);
 	if (rng_chance(rng, 20)) {
 		check_int(beam_call_cancel(call), 0);
-		/* Unless its last reply came just before: then it stays as it is. Nothing more is waited for in either case. */
+		/*
+		 * Unless its last reply came just before: then it stays as it is. Nothing more is
+		 * waited for in either case.
+		 */
 		while ((r = beam_call_receive(call, &reply, 0, BEAM_NOWAIT)) == 1)
 			beam_message_free(reply);
 		check(r != -EAGAIN);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One topic of sixteen is never drained while the others are busy: they lose nothing and wait for nobody, the slow
- * one's senders wait, and what waits for its receiver stays within its window. The receiver is a process of its own, so
- * that its memory can be told.
+ * One topic of sixteen is never drained while the others are busy: they lose nothing and wait for
+ * nobody, the slow one's senders wait, and what waits for its receiver stays within its window. The
+ * receiver is a process of its own, so that its memory can be told.
  */
 #include "leave.h"
 #include <beam/beam.h>
@@ -68,8 +68,8 @@ static void *send_slow(void *unused)
 	bool was_full = false;
 
 	while (atomic_load(&shared->accepted) < SLOW_MAX && !atomic_load(&shared->quick_done)) {
-		int r =
-		    send_numbered(topics[SLOW], now.slow_size, now.slow_fds, atomic_load(&shared->accepted), beam_in_ms(20));
+		int r = send_numbered(topics[SLOW], now.slow_size, now.slow_fds, atomic_load(&shared->accepted),
+				      beam_in_ms(20));
 		if (r == 0) {
 			atomic_fetch_add(&shared->accepted, 1);
 			continue;
@@ -106,7 +106,10 @@ static int sending_process(void *socket)
 		require((fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
 	require_int(sem_init(&full, 0, 0), 0);
 	open_all(&channel, ((int *)socket)[1]);
-	/* Else a first message could go beyond the small window that holds until then, and a second beyond the rest. */
+	/*
+	 * Else a first message could go beyond the small window that holds until then, and
+	 * a second beyond the rest.
+	 */
 	require_int(beam_channel_limits(channel, &limits, sizeof limits, beam_in_ms(stretch(10000))), 0);
 	for (unsigned i = 0; i < TOPICS; i++)
 		threads[i] = thread_spawn(i == SLOW ? send_slow : send_quick, (void *)(uintptr_t)i);
@@ -161,7 +164,10 @@ static struct beam_statistics statistics(void)
 	return s;
 }
 
-/* What waits is what was accepted, and no more than the window allows: all but the last message of it fit. */
+/*
+ * What waits is what was accepted, and no more than the window allows: all but
+ * the last message of it fit.
+ */
 static void check_window(const struct beam_channel_options *options)
 {
 	size_t cost = now.slow_size + COST;
@@ -189,7 +195,10 @@ static size_t peak_bytes(void)
 	return kib * 1024;
 }
 
-/* Windows, pool, pinned chunks, the message that each quick receiver has in hand, whose credit is given back, and the threads' stacks. */
+/*
+ * Windows, pool, pinned chunks, the message that each quick receiver has in hand, whose credit is
+ * given back, and the threads' stacks.
+ */
 static void check_memory(size_t before, const struct beam_channel_options *options)
 {
 	size_t bound = (size_t)TOPICS * options->topic_window_bytes + options->pool_bytes + 32 * 65536 +
@@ -197,7 +206,10 @@ static void check_memory(size_t before, const struct beam_channel_options *optio
 
 	if (under_sanitizer() || under_valgrind())
 		return;
-	/* glibc 2.36 leaves holes behind blocks that are aligned, the more the smaller its heaps are. */
+	/*
+	 * glibc 2.36 leaves holes behind blocks that are aligned, the more the smaller its heaps
+	 * are.
+	 */
 	if (sizeof(void *) == 4)
 		bound *= 2;
 	check(peak_bytes() - before <= bound);

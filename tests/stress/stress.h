@@ -2,14 +2,15 @@
 /*
  * The stress test's inside.
  *
- * A round is a channel between two sides, in one process or in two, with 8 sending and 8 receiving threads that are all
- * on one direction or shared by both. Each sender numbers its messages on each topic. What a message is, follows from
- * the round's seed, its side, sender, topic and number alone (content.c), so that a receiver knows each byte and each
- * attachment that it must find. What the threads do is written into a journal in shared memory, which outlives a killed
- * process; judge.c holds it against the contract.
+ * A round is a channel between two sides, in one process or in two, with 8 sending and 8 receiving
+ * threads that are all on one direction or shared by both. Each sender numbers its messages on each
+ * topic. What a message is, follows from the round's seed, its side, sender, topic and number alone
+ * (content.c), so that a receiver knows each byte and each attachment that it must find. What the
+ * threads do is written into a journal in shared memory, which outlives a killed process; judge.c
+ * holds it against the contract.
  *
- * At random moments, which are counts of messages and never times, somebody closes or resets a topic, closes the
- * channel, or kills a process.
+ * At random moments, which are counts of messages and never times, somebody closes or resets a
+ * topic, closes the channel, or kills a process.
  */
 #ifndef STRESS_H
 #define STRESS_H
@@ -31,7 +32,14 @@ enum {
 };
 
 /* What happens to a side when so many messages went through its threads. */
-enum action_kind { ACTION_NONE, ACTION_CLOSE_TOPIC, ACTION_RESET_TOPIC, ACTION_CLOSE_CHANNEL, ACTION_DIE, ACTION_KILL_OTHER };
+enum action_kind {
+	ACTION_NONE,
+	ACTION_CLOSE_TOPIC,
+	ACTION_RESET_TOPIC,
+	ACTION_CLOSE_CHANNEL,
+	ACTION_DIE,
+	ACTION_KILL_OTHER
+};
 
 struct action {
 	enum action_kind kind;
@@ -45,7 +53,10 @@ struct plan {
 	bool small_limits;  /* the least that the options allow, else the defaults */
 	bool accept_topics; /* side 1 opens what side 0 opened by beam_channel_accept() */
 	bool meet_first;    /* nobody sends before both sides have opened their topics */
-	/* Who reads: those who wait, with polling or without; the channel's thread; a loop of the side's. */
+	/*
+	 * Who reads: those who wait, with polling or without; the channel's
+	 * thread; a loop of the side's.
+	 */
 	enum { READ_POLLING, READ_SLEEPING, READ_DEDICATED, READ_LOOP, READ_WAYS } reading[SIDES];
 	bool by_fds[SIDES]; /* receivers wait for the topics' descriptors, too */
 	unsigned senders[SIDES], receivers[SIDES];
@@ -70,7 +81,8 @@ struct side_journal {
 	_Atomic int64_t left;   /* to be sent */
 	_Atomic uint64_t turns; /* messages sent and received, for the actions */
 	atomic_uint senders_working;
-	_Atomic uint64_t sent, sent_bytes, sent_attachments, received, received_bytes, received_attachments, timeouts, pipes;
+	_Atomic uint64_t sent, sent_bytes, sent_attachments, received, received_bytes, received_attachments, timeouts,
+	    pipes;
 	atomic_bool action_closed; /* the close that was an action has returned */
 	_Atomic int action_close_result, close_result;
 };
@@ -118,7 +130,8 @@ static inline bool topic_is_solo(unsigned topic)
 	return topic < SOLO_TOPICS;
 }
 
-void content_of(struct content *ret, const struct plan *plan, unsigned side, unsigned sender, unsigned topic, uint64_t number);
+void content_of(struct content *ret, const struct plan *plan, unsigned side, unsigned sender, unsigned topic,
+		uint64_t number);
 size_t content_size(const struct content *content);
 void content_copy(const struct content *content, void *to);
 
@@ -129,7 +142,10 @@ struct arrival {
 	const int *fds;
 };
 
-/* Finds out which message of the other side this is, and compares. False if it is none, after a failed check. */
+/*
+ * Finds out which message of the other side this is, and compares. False if it is
+ * none, after a failed check.
+ */
 bool content_check(const struct side *side, unsigned topic, const struct arrival *arrival, unsigned *ret_sender,
 		   uint64_t *ret_number);
 
@@ -152,11 +168,17 @@ void round_run(struct journal *journal);
 /* A thread of a side has sent or received `n` messages: does what is due. */
 void side_turn(struct side *side, uint64_t n);
 
-/* A side's part of a topic's end, also said in the journal. Waits until the other side has opened its topics: of one
- * that was opened and closed before that, without a message, it would never hear. */
+/*
+ * A side's part of a topic's end, also said in the journal. Waits until the other side
+ * has opened its topics: of one that was opened and closed before that, without a
+ * message, it would never hear.
+ */
 void side_close_topic(struct side *side, unsigned topic);
 
-/* A check of a side: the first that fails is told and stops the round; what fails then is most often its consequence. */
+/*
+ * A check of a side: the first that fails is told and stops the round; what fails then is
+ * most often its consequence.
+ */
 #define side_check(side, condition, ...) ((condition) ? true : side_failed(side, __VA_ARGS__))
 #define side_failed(side, ...) side_failed_at(side, __FILE__, __LINE__, __VA_ARGS__)
 bool side_failed_at(const struct side *side, const char *file, int line, const char *format, ...)

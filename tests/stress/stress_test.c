@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many threads, many topics, all sizes, and peers that close, reset and die. A short run by default; `--full` sends
- * half a million messages (a tenth under sanitizers, a hundredth under Valgrind). Each run takes another seed, which it
- * tells; BEAM_SEED repeats it.
+ * Many threads, many topics, all sizes, and peers that close, reset and die. A short run by
+ * default; `--full` sends half a million messages (a tenth under sanitizers, a hundredth under
+ * Valgrind). Each run takes another seed, which it tells; BEAM_SEED repeats it.
  *
  * Tests of two processes come first: a fork should find no threads of the library in this one.
  */
@@ -37,7 +37,8 @@ static void plan_directions(struct plan *plan, struct rng *rng, uint64_t n)
 
 static struct plan plan_new(struct rng *rng, uint64_t n)
 {
-	struct plan plan = {.seed = rng_u64(rng), .small_limits = rng_chance(rng, 40), .accept_topics = rng_chance(rng, 50)};
+	struct plan plan = {
+	    .seed = rng_u64(rng), .small_limits = rng_chance(rng, 40), .accept_topics = rng_chance(rng, 50)};
 
 	for (unsigned i = 0; i < SIDES; i++) {
 		plan.reading[i] = (unsigned)rng_below(rng, READ_WAYS);
@@ -47,7 +48,10 @@ static struct plan plan_new(struct rng *rng, uint64_t n)
 	return plan;
 }
 
-/* When so many messages have gone through a side that something happens: some time in its life, if its topics live as long. */
+/*
+ * When so many messages have gone through a side that something happens: some time in its life,
+ * if its topics live as long.
+ */
 static uint64_t moment(const struct plan *plan, struct rng *rng)
 {
 	return rng_below(rng, (size_t)(plan->messages[0] + plan->messages[1]) / 2);
@@ -86,9 +90,13 @@ static void run_plan(unsigned number, const struct plan *plan)
 	journal_free(journal);
 }
 
-/* Rounds, each made by `change` from a random plan, until a share of all messages was sent: a round that is cut short
- * has less than it might. They are numbered from `first`: what a round does follows from the seed and its number. */
-static void run_rounds(unsigned first, unsigned percent, bool two_processes, void (*change)(struct plan *, struct rng *))
+/*
+ * Rounds, each made by `change` from a random plan, until a share of all messages was sent: a round
+ * that is cut short has less than it might. They are numbered from `first`: what a round does
+ * follows from the seed and its number.
+ */
+static void run_rounds(unsigned first, unsigned percent, bool two_processes,
+		       void (*change)(struct plan *, struct rng *))
 {
 	uint64_t share = messages * percent / 100, n = share / ROUNDS < ROUND_MIN ? ROUND_MIN : share / ROUNDS;
 	unsigned i = 0;
@@ -105,8 +113,8 @@ static void run_rounds(unsigned first, unsigned percent, bool two_processes, voi
 		run_plan(first + i, &plan);
 	}
 	content_close();
-	printf("%u rounds: %" PRIu64 " messages, %" PRIu64 " MB, %" PRIu64 " attachments; %" PRIu64 " sends timed out, %" PRIu64
-	       " found their topic closed\n",
+	printf("%u rounds: %" PRIu64 " messages, %" PRIu64 " MB, %" PRIu64 " attachments; %" PRIu64
+	       " sends timed out, %" PRIu64 " found their topic closed\n",
 	       i, totals.messages, totals.bytes / 1000000, totals.attachments, totals.timeouts, totals.pipes);
 }
 
@@ -210,7 +218,8 @@ static void choose_seed(void)
 	if (getenv("BEAM_SEED"))
 		return;
 	clock_gettime(CLOCK_REALTIME, &now);
-	snprintf(text, sizeof text, "%llu", (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec);
+	snprintf(text, sizeof text, "%llu",
+		 (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec);
 	setenv("BEAM_SEED", text, 1);
 }
 

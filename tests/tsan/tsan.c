@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that was compiled for TSan and uses a library that was not: TSan must have nothing to report. It ends this program
- * with 66 otherwise. Many threads receive from one topic, so that memory that one has read is filled anew by another.
+ * A program that was compiled for TSan and uses a library that was not: TSan must have nothing to
+ * report. It ends this program with 66 otherwise. Many threads receive from one topic, so that
+ * memory that one has read is filled anew by another.
  */
 #include <beam/beam.h>
 #include <pthread.h>

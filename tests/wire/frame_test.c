@@ -237,8 +237,11 @@ static void test_only_data_and_replies_claim(void)
 
 static void test_ids_and_arguments_stand_only_where_there_are_any(void)
 {
-	static const bool has_id[KINDS + 1] = {
-	    [FRAME_OPEN] = true, [FRAME_DATA] = true, [FRAME_CREDIT] = true, [FRAME_CLOSE] = true, [FRAME_RESET] = true};
+	static const bool has_id[KINDS + 1] = {[FRAME_OPEN] = true,
+					       [FRAME_DATA] = true,
+					       [FRAME_CREDIT] = true,
+					       [FRAME_CLOSE] = true,
+					       [FRAME_RESET] = true};
 	static const bool has_argument[KINDS + 1] = {
 	    [FRAME_DATA] = true, [FRAME_REPLY] = true,  [FRAME_CREDIT] = true, [FRAME_RESET] = true,
 	    [FRAME_WANT] = true, [FRAME_RETURN] = true, [FRAME_PING] = true};

@@ -58,8 +58,8 @@ static void test_each_value_of_hello_comes_back_in_its_own_place(void)
 static void test_limits_from_their_minimum_or_0_for_attachments_to_2_to_the_30_are_accepted(void)
 {
 	for (int i = 0; i < LIMITS; i++) {
-		const uint32_t values[] = {0,          1,         base[i] - 1, base[i], base[i] + 1, 1 << 30, (1 << 30) + 1,
-					   0x80000000, 0xffffffff};
+		const uint32_t values[] = {
+		    0, 1, base[i] - 1, base[i], base[i] + 1, 1 << 30, (1 << 30) + 1, 0x80000000, 0xffffffff};
 
 		for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
 			bool attachments = i == 3 || i == 5 || i == 7;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attachments: opening what is sent, telling and saving what was received. A received descriptor is a file that the other side chose:
- * nothing is believed of it, and reading it can take as long as it likes.
+ * Attachments: opening what is sent, telling and saving what was received. A received
+ * descriptor is a file that the other side chose: nothing is believed of it, and reading it can
+ * take as long as it likes.
  */
 #include "command.h"
 #include <errno.h>
@@ -33,7 +34,9 @@ int sources_open(int fds[BEAM_MESSAGE_ATTACHMENTS_MAX])
 	return CODE_DONE;
 }
 
-/* A file of tmpfs has seals, too; what tells a memfd from it is the name that the kernel gives it. */
+/*
+ * A file of tmpfs has seals, too; what tells a memfd from it is the name that the kernel gives it.
+ */
 static bool is_memfd(int fd)
 {
 	char link[64], name[16];
@@ -95,7 +98,10 @@ static void catch_signals(void)
 	caught = true;
 }
 
-/* Copies a file from its start without moving its place, which the other side shares; of a pipe or socket what comes until its end. */
+/*
+ * Copies a file from its start without moving its place, which the other side shares; of a pipe or
+ * socket what comes until its end.
+ */
 static int copy(int from, bool sized, int to)
 {
 	static char bytes[256 << 10];

@@ -56,7 +56,8 @@ static int call_once(beam_channel *channel, struct input *input, const int *fds)
 	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
 	if (r >= 0) {
 		progress_begin_in_one("sending", size);
-		r = beam_call_begin(&call, topic, &payload, 1, fds, options.n_sources, BEAM_SEND_GIVE_FDS, options.deadline);
+		r = beam_call_begin(&call, topic, &payload, 1, fds, options.n_sources, BEAM_SEND_GIVE_FDS,
+				    options.deadline);
 		progress_end();
 	}
 	if (r < 0)
@@ -87,8 +88,8 @@ const struct command command_call = {
     .name = "call",
     .arguments = "ADDRESS TOPIC [MESSAGE|-]",
     .purpose = "Send a request and print its replies",
-    .details =
-	"Without MESSAGE, or with -, the request is all of standard input; with attachments and without MESSAGE it is empty.",
+    .details = "Without MESSAGE, or with -, the request is all of standard input; with attachments and without MESSAGE "
+	       "it is empty.",
     .least = 2,
     .most = 3,
     .run = call_run,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beam: the library from the shell. A file for each subcommand, and one for each thing that they share; built on the public headers
- * alone.
+ * beam: the library from the shell. A file for each subcommand, and one for each thing that they
+ * share; built on the public headers alone.
  *
- * Functions that return a code return one of enum code, what the program ends with; they have said on stderr what went wrong.
+ * Functions that return a code return one of enum code, what the program ends with; they have said
+ * on stderr what went wrong.
  */
 #ifndef BEAM_COMMAND_H
 #define BEAM_COMMAND_H
@@ -66,24 +67,30 @@ extern struct options {
 } options;
 
 /* -h, which argp does not know; the parser calls argp_state_help(). */
-#define OPTION_H                                                                                                               \
-	{                                                                                                                      \
-		NULL, 'h', NULL, OPTION_HIDDEN, NULL, -1                                                                       \
+#define OPTION_H                                                                                                       \
+	{                                                                                                              \
+		NULL, 'h', NULL, OPTION_HIDDEN, NULL, -1                                                               \
 	}
 
-/* Fills in `options`; ends the program if they are wrong or help was asked for, unless argp's `flags` say otherwise. @return 0 or -EINVAL */
+/*
+ * Fills in `options`; ends the program if they are wrong or help was asked for, unless argp's
+ * `flags` say otherwise. @return 0 or -EINVAL
+ */
 int options_parse(const struct command *command, int argc, char **argv, unsigned flags);
 
 /* ---- The start (start.c) ---- */
 
 /* Signals from outside that end a program unless it does something about them. */
-#define ENDING_SIGNALS                                                                                                         \
-	{                                                                                                                      \
-		SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGSTKFLT, SIGXCPU, SIGVTALRM, SIGPROF, SIGIO,    \
-		    SIGPWR                                                                                                     \
+#define ENDING_SIGNALS                                                                                                 \
+	{                                                                                                              \
+		SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGSTKFLT, SIGXCPU, SIGVTALRM, SIGPROF,   \
+		    SIGIO, SIGPWR                                                                                      \
 	}
 
-/* Puts what the command was started with in order: standard descriptors, and the duties of process 1 of a container. Before all else. */
+/*
+ * Puts what the command was started with in order: standard descriptors, and the duties of process
+ * 1 of a container. Before all else.
+ */
 void start_up(void);
 
 /* Whether nothing was open there when the command started. */
@@ -117,7 +124,10 @@ int endpoint_close(beam_channel *channel, const char *what);
 void channel_release(beam_channel **channel);
 void topic_release(beam_topic **topic);
 
-/* Listens at the address. If a signal ends the program `before` is called, NULL or not, and the socket's file removed. @return a code */
+/*
+ * Listens at the address. If a signal ends the program `before` is called, NULL or not, and the
+ * socket's file removed. @return a code
+ */
 int listening_begin(void (*before)(void));
 
 /* Waits for a client. @return a code */
@@ -127,7 +137,10 @@ int listening_accept(beam_channel **ret);
 void listening_stop(int code);
 void listening_end(void);
 
-/* Removes the socket's file and does what is to be done `before` the end, if the command listens; the command ends now. From any thread. */
+/*
+ * Removes the socket's file and does what is to be done `before` the end, if the command listens;
+ * the command ends now. From any thread.
+ */
 void listening_abandon(void);
 
 /* ---- Processes that serve requests (process.c) ---- */
@@ -145,7 +158,10 @@ int processes_begin(unsigned most);
 /* Waits until there is room for one more. @return what processes_serve() wants to know */
 size_t processes_wait(void);
 
-/* Runs the command and sends what it prints as the reply, if one is asked for; the room is free then. */
+/*
+ * Runs the command and sends what it prints as the reply, if one is asked for; the room is free
+ * then.
+ */
 void processes_serve(size_t room, const struct request *request);
 
 /* Ends all that run. */
@@ -164,22 +180,30 @@ struct input {
 };
 
 /* Standard input; the channel is to be set. */
-#define INPUT                                                                                                                  \
-	{                                                                                                                      \
-		.fd = STDIN_FILENO, .stop = -1, .deadline = options.deadline                                                   \
+#define INPUT                                                                                                          \
+	{                                                                                                              \
+		.fd = STDIN_FILENO, .stop = -1, .deadline = options.deadline                                           \
 	}
 
-/* The next line without its end, valid until the next call. @return 1; 0 at the end; a negative errno, -EMSGSIZE if it is longer
- * than the other side accepts, -ECANCELED. */
+/*
+ * The next line without its end, valid until the next call. @return 1; 0 at the end; a negative
+ * errno, -EMSGSIZE if it is longer than the other side accepts, -ECANCELED.
+ */
 int input_line(struct input *input, const char **ret, size_t *ret_size);
 
 /* Everything; as above, but always 1. */
 int input_whole(struct input *input, const char **ret, size_t *ret_size);
 
-/* What is to be sent: `text`, or everything if that is - or if there is neither a text nor an attachment. As above. */
+/*
+ * What is to be sent: `text`, or everything if that is - or if there is neither a text
+ * nor an attachment. As above.
+ */
 int input_payload(struct input *input, const char *text, const char **ret, size_t *ret_size);
 
-/* Says what went wrong with standard input, or else with a message that was not sent: `error` as of say_unsent(). @return a code */
+/*
+ * Says what went wrong with standard input, or else with a message that was not sent: `error` as of
+ * say_unsent(). @return a code
+ */
 int input_say(const struct input *input, int error, const char *what);
 
 void input_free(struct input *input);
@@ -206,7 +230,10 @@ struct attachment {
 /* What a received message's attachment is; saves it if that was asked for. @return a code */
 int attachment_take(const beam_message *message, size_t index, struct attachment *ret);
 
-/* Removes what is saved in part; the command ends now. From any thread, and from handlers of signals. */
+/*
+ * Removes what is saved in part; the command ends now. From any thread, and
+ * from handlers of signals.
+ */
 void saving_abandon(void);
 
 /* ---- Standard output and standard error (stream.c, output.c, json.c, quote.c) ---- */
@@ -227,7 +254,10 @@ int output_messages(beam_topic *topic, bool with_name, beam_message **messages, 
 int json_message(FILE *out, const char *topic, const beam_message *message, const struct attachment *attachments,
 		 bool terminal);
 
-/* Prints text that a peer chose so that a terminal takes nothing of it for a command; of `line` also the ends of lines are quoted. */
+/*
+ * Prints text that a peer chose so that a terminal takes nothing of it for a command; of `line`
+ * also the ends of lines are quoted.
+ */
 void print_quoted(FILE *out, const void *text, size_t size, bool line);
 
 /* ---- Progress, on a terminal, of what is large (progress.c) ---- */

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
-# Completion for bash: subcommands, their options as they tell them by --help, and addresses that there are.
+# Completion for bash: subcommands, their options as they tell them by --help, and
+# addresses that there are.
 
 _beam() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} words
 	COMPREPLY=()
 
 	if [ "$COMP_CWORD" -eq 1 ] || { [ "$COMP_CWORD" -eq 2 ] && [ "$command" = help ]; }; then
-		words=$("${COMP_WORDS[0]}" --help 2>/dev/null | sed -n 's/^  \([a-z]\+\) .*/\1/p; s/^  \(-., \|    \)\(--[a-z]\+\).*/\2/p')
+		words=$("${COMP_WORDS[0]}" --help 2>/dev/null |
+			sed -n 's/^  \([a-z]\+\) .*/\1/p; s/^  \(-., \|    \)\(--[a-z]\+\).*/\2/p')
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 		return
 	fi
@@ -24,7 +26,8 @@ _beam() {
 	esac
 	case $current in
 	-*)
-		words=$("${COMP_WORDS[0]}" "$command" --help 2>/dev/null | sed -n 's/^  \(-., \|    \)\(--[a-z]\+\).*/\2/p')
+		words=$("${COMP_WORDS[0]}" "$command" --help 2>/dev/null |
+			sed -n 's/^  \(-., \|    \)\(--[a-z]\+\).*/\2/p')
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 		;;
 	@*)

@@ -11,7 +11,10 @@ struct beam_channel_options endpoint_options(void)
 	struct beam_channel_options channel = BEAM_CHANNEL_OPTIONS;
 
 	channel.message_bytes = options.limit;
-	/* Whoever gives us so long does not want us to wait for ever so long for a goodbye afterwards. */
+	/*
+	 * Whoever gives us so long does not want us to wait for ever so long
+	 * for a goodbye afterwards.
+	 */
 	int left = beam_deadline_poll_ms(options.deadline);
 	if (left >= 0 && (uint32_t)left < channel.linger_ms)
 		channel.linger_ms = (uint32_t)left;

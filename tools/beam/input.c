@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Standard input, or another stream, as messages. What every other side accepts is read at once; only for more it is asked how much it accepts, because that is
- * known only when it has taken the connection.
+ * Standard input, or another stream, as messages. What every other side accepts is read at
+ * once; only for more it is asked how much it accepts, because that is known only when it
+ * has taken the connection.
  */
 #include "command.h"
 #include <errno.h>
@@ -47,8 +48,9 @@ static int grow(struct input *input)
 	if (input->most == 0)
 		input->most = SURE;
 	if (input->end - input->begin > input->most) {
-		int r = input->most > SURE ? -EMSGSIZE
-					   : beam_channel_limits(input->channel, &limits, sizeof limits, input->deadline);
+		int r = input->most > SURE
+			    ? -EMSGSIZE
+			    : beam_channel_limits(input->channel, &limits, sizeof limits, input->deadline);
 		if (r < 0)
 			return r;
 		input->most = limits.message_bytes;
@@ -143,7 +145,8 @@ int input_payload(struct input *input, const char *text, const char **ret, size_
 		return 1;
 	}
 	input->progress = true;
-	progress_begin("reading", fstat(input->fd, &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0);
+	progress_begin("reading",
+		       fstat(input->fd, &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0);
 	int r = input_whole(input, ret, ret_size);
 	progress_end();
 	return r;

@@ -65,7 +65,8 @@ static int print_without_del(const char *text, size_t size, void *out)
 	return 0;
 }
 
-int json_message(FILE *out, const char *topic, const beam_message *message, const struct attachment *attachments, bool terminal)
+int json_message(FILE *out, const char *topic, const beam_message *message, const struct attachment *attachments,
+		 bool terminal)
 {
 	size_t n = beam_message_attachments(message), size = beam_message_size(message);
 	json_t *object = json_object(), *array = n ? json_array() : NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Being the server. If a signal ends the program, the socket's file goes first: a thread waits for the signals that do, and lets them do it
- * afterwards, so that whoever waits for this process sees what ended it.
+ * Being the server. If a signal ends the program, the socket's file goes first: a thread waits
+ * for the signals that do, and lets them do it afterwards, so that whoever waits for this
+ * process sees what ended it.
  */
 #include "command.h"
 #include <pthread.h>
@@ -12,7 +13,9 @@ static struct {
 	void (*before)(void);
 	pthread_t thread;
 	sigset_t awaited, others;
-	/* Held while the listener is closed, so that the program does not end in the midst of it. */
+	/*
+	 * Held while the listener is closed, so that the program does not end in the midst of it.
+	 */
 	pthread_mutex_t stopping;
 	int code;
 } listening = {.stopping = PTHREAD_MUTEX_INITIALIZER};

@@ -28,7 +28,8 @@ static char *help(int key, const char *text, void *input)
 	fputs("Subcommands:\n", out);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->purpose);
-	fputs("  help      Print the options of a subcommand\n\nADDRESS is a path, or @ and an abstract name. `beam SUBCOMMAND "
+	fputs("  help      Print the options of a subcommand\n\nADDRESS is a path, or @ and an abstract name. `beam "
+	      "SUBCOMMAND "
 	      "--help` prints the options, `man beam` has the rest.\n",
 	      out);
 	fclose(out);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Received messages on standard output. Payloads are printed as they are, but on a terminal, which would obey what is in them; names of
- * topics are quoted in any case, because they stand in one line with what follows.
+ * Received messages on standard output. Payloads are printed as they are, but on a terminal,
+ * which would obey what is in them; names of topics are quoted in any case, because they stand in
+ * one line with what follows.
  */
 #include "command.h"
 #include <pthread.h>
@@ -29,8 +30,8 @@ static void print_payload(const char *text, size_t size, bool terminal)
 		putchar('\n');
 }
 
-static int print_message(const char *topic, bool with_name, const beam_message *message, const struct attachment *attachments,
-			 bool terminal)
+static int print_message(const char *topic, bool with_name, const beam_message *message,
+			 const struct attachment *attachments, bool terminal)
 {
 	const void *data = beam_message_data(message);
 	size_t size = beam_message_size(message);
@@ -55,9 +56,9 @@ static void note(const struct attachment *attachment, size_t index)
 
 	if (attachment->sized)
 		snprintf(size, sizeof size, ", %lld bytes", (long long)attachment->size);
-	say(0, "attachment %zu: %s%s%s%s%s%s", index + 1, attachment->type, size, attachment->saved ? ", saved as " : "",
-	    attachment->saved ? attachment->saved : "", attachment->error ? ": " : "",
-	    attachment->error ? strerror(-attachment->error) : "");
+	say(0, "attachment %zu: %s%s%s%s%s%s", index + 1, attachment->type, size,
+	    attachment->saved ? ", saved as " : "", attachment->saved ? attachment->saved : "",
+	    attachment->error ? ": " : "", attachment->error ? strerror(-attachment->error) : "");
 }
 
 static int output_message(beam_topic *topic, bool with_name, const beam_message *message, bool terminal)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that serves a request: the payload is a file on its standard input, attachments are its descriptors from 3 on, and no other of ours is
- * open in it. Each has a process group of its own, so that what it has started goes with it when it is killed.
+ * A process that serves a request: the payload is a file on its standard input, attachments are its
+ * descriptors from 3 on, and no other of ours is open in it. Each has a process group of its own,
+ * so that what it has started goes with it when it is killed.
  */
 #include "command.h"
 #include <errno.h>
@@ -69,7 +70,10 @@ static void process_leave(size_t room)
 	pthread_mutex_unlock(&processes.lock);
 }
 
-/* Takes the lock. After a signal this process is about to end, and its end is what those hear who wait for a reply: nobody goes on. */
+/*
+ * Takes the lock. After a signal this process is about to end, and its end is what those hear who
+ * wait for a reply: nobody goes on.
+ */
 static void processes_enter(void)
 {
 	pthread_mutex_lock(&processes.lock);
@@ -90,7 +94,7 @@ void processes_end(void)
 	pthread_mutex_unlock(&processes.lock);
 }
 
-/* ---- Beginning ------------------------------------------------------------------------------------------------------------ */
+/* ---- Beginning ------------------------------------------------------------------------------- */
 
 /* What a process begins with. */
 struct start {
@@ -202,7 +206,10 @@ static int spawn(pid_t *ret, struct start *start)
 	sigfillset(&all_signals);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attributes);
-	/* What the command was started with is not passed on: a shell cannot undo that SIGPIPE is ignored. */
+	/*
+	 * What the command was started with is not passed on: a shell cannot
+	 * undo that SIGPIPE is ignored.
+	 */
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setsigdefault(&attributes, &all_signals);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
@@ -228,7 +235,7 @@ static int process_begin(size_t room, struct start *start)
 	return r;
 }
 
-/* ---- Ending --------------------------------------------------------------------------------------------------------------- */
+/* ---- Ending ---------------------------------------------------------------------------------- */
 
 /* Waits until the process has ended. Before Linux 5.3 only its output keeps to the deadline. */
 static int process_wait_for_end(pid_t pid, int stop, beam_deadline deadline)
@@ -240,9 +247,12 @@ static int process_wait_for_end(pid_t pid, int stop, beam_deadline deadline)
 	return r;
 }
 
-/* Waits for the process, or kills it if something went wrong or the deadline passes. When nobody
- * wants its reply any more it gets SIGTERM and loses its output, and has the rest of its time to end.
- * @return its status, as a shell tells it */
+/*
+ * Waits for the process, or kills it if something went wrong or the deadline passes.
+ * When nobody wants its reply any more it gets SIGTERM and loses its output, and has
+ * the rest of its time to end.
+ * @return its status, as a shell tells it
+ */
 static int end(size_t room, int error, struct input *output)
 {
 	pid_t pid = processes.rooms[room];
@@ -304,8 +314,8 @@ static void process_reply(beam_message *request, int status, const struct input 
 {
 	beam_deadline deadline = beam_in_ms(REPLY_MS);
 	int r = status == 0 ? beam_message_reply(request, output->data, output->end, 0, deadline)
-			    : beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION + (uint32_t)status, output->data,
-							 output->end, 0, deadline);
+			    : beam_message_reply_failure(request, BEAM_FAILURE_APPLICATION + (uint32_t)status,
+							 output->data, output->end, 0, deadline);
 
 	if (r < 0 && r != -EPIPE && r != -ECONNRESET && r != -ECANCELED)
 		say_unsent(output->channel, r, options.arguments[0]);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A line on stderr that is written over, if that is a terminal and some MiB have passed; and nothing otherwise. The stream's own lock guards it, so
- * that what is said from other threads finds a clean line. It is written by who moves the bytes, and by a thread of its own when nothing moves.
- * The numbers have a lock besides: checkers of threads know nothing of a stream's.
+ * A line on stderr that is written over, if that is a terminal and some MiB have passed; and
+ * nothing otherwise. The stream's own lock guards it, so that what is said from other threads finds
+ * a clean line. It is written by who moves the bytes, and by a thread of its own when nothing
+ * moves. The numbers have a lock besides: checkers of threads know nothing of a stream's.
  */
 #include "command.h"
 #include <pthread.h>
@@ -52,7 +53,8 @@ static void show(beam_deadline now)
 		fprintf(stderr, " of %.1f, %d%%", mebibytes(progress.total),
 			(int)((double)progress.done * 100 / (double)progress.total));
 	if (!progress.in_one && now.ns > progress.begun.ns)
-		fprintf(stderr, ", %.1f MiB/s", mebibytes(progress.done) / ((double)(now.ns - progress.begun.ns) / 1e9));
+		fprintf(stderr, ", %.1f MiB/s",
+			mebibytes(progress.done) / ((double)(now.ns - progress.begun.ns) / 1e9));
 	fputs("\033[K", stderr);
 	fflush(stderr);
 }

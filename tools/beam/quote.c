@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Text of a peer's on a terminal. What a terminal obeys (control characters, also those of eight bits), what turns text round, and
- * what is no text at all is printed as \xNN, byte by byte.
+ * Text of a peer's on a terminal. What a terminal obeys (control characters, also those of eight
+ * bits), what turns text round, and what is no text at all is printed as \xNN, byte by byte.
  */
 #include "command.h"
 #include <langinfo.h>
@@ -41,7 +41,9 @@ static bool is_harmless(const unsigned char *at, size_t size, bool line)
 		return false;
 	if (size == 2)
 		return at[0] != 0xc2 || at[1] >= 0xa0; /* U+0080 to U+009F */
-	/* U+202A to U+202E and U+2066 to U+2069, by which text is made to read otherwise than it is */
+	/*
+	 * U+202A to U+202E and U+2066 to U+2069, by which text is made to read otherwise than it is
+	 */
 	return memcmp(at, "\xe2\x80", 2) != 0 ? memcmp(at, "\xe2\x81", 2) != 0 || at[2] < 0xa6 || at[2] > 0xa9
 					      : at[2] < 0xaa || at[2] > 0xae;
 }

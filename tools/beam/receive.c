@@ -14,8 +14,8 @@ static int receive_all(beam_channel *channel, beam_topic *topic)
 	int code = CODE_DONE;
 
 	while (topic && left > 0) {
-		ssize_t n =
-		    beam_topic_receive_many(topic, messages, left < AT_ONCE ? (size_t)left : AT_ONCE, 0, options.deadline);
+		ssize_t n = beam_topic_receive_many(topic, messages, left < AT_ONCE ? (size_t)left : AT_ONCE, 0,
+						    options.deadline);
 		if (n < 0)
 			return say_ended(channel, (int)n, options.arguments[0]);
 		if (n == 0)
@@ -28,8 +28,9 @@ static int receive_all(beam_channel *channel, beam_topic *topic)
 		left -= (uint64_t)n;
 	}
 	if (options.count && left)
-		return say(CODE_ENDED, "%s: the other side has closed after %llu of %llu messages", options.arguments[0],
-			   (unsigned long long)(options.count - left), (unsigned long long)options.count);
+		return say(CODE_ENDED, "%s: the other side has closed after %llu of %llu messages",
+			   options.arguments[0], (unsigned long long)(options.count - left),
+			   (unsigned long long)options.count);
 	return code;
 }
 

@@ -43,7 +43,8 @@ int say(int code, const char *format, ...)
 	flockfile(stderr);
 	progress_end();
 	fputs("beam: ", stderr);
-	vfprintf(stderr, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): of a file that is compiled twice */
+	vfprintf(stderr, format,
+		 arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): of a file that is compiled twice */
 	putc('\n', stderr);
 	funlockfile(stderr);
 	va_end(arguments);
@@ -69,11 +70,15 @@ int say_unsent(beam_channel *channel, int error, const char *what)
 {
 	struct beam_limits limits;
 
-	/* It is refused because of the other side's HELLO. The thread that reads HELLO tells the senders first, and the limits may be known only a moment
-	 * later: to wait for them takes no longer than that. */
+	/*
+	 * It is refused because of the other side's HELLO. The thread that reads HELLO tells
+	 * the senders first, and the limits may be known only a moment later: to wait for them
+	 * takes no longer than that.
+	 */
 	if (error != -EMSGSIZE || beam_channel_limits(channel, &limits, sizeof limits, BEAM_FOREVER) < 0)
 		return say_ended(channel, error, what);
-	return say(CODE_ERROR,
-		   "%s: more than the %u bytes that the other side accepts in a message; --file passes a file of any size",
-		   what, limits.message_bytes);
+	return say(
+	    CODE_ERROR,
+	    "%s: more than the %u bytes that the other side accepts in a message; --file passes a file of any size",
+	    what, limits.message_bytes);
 }

@@ -61,8 +61,8 @@ const struct command command_send = {
     .name = "send",
     .arguments = "ADDRESS TOPIC [MESSAGE|-]",
     .purpose = "Send a message",
-    .details =
-	"Without MESSAGE, or with -, the message is all of standard input; with attachments and without MESSAGE it is empty.",
+    .details = "Without MESSAGE, or with -, the message is all of standard input; with attachments and without MESSAGE "
+	       "it is empty.",
     .least = 2,
     .most = 3,
     .run = run,

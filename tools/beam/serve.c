@@ -2,8 +2,9 @@
 /*
  * beam serve: a process for each request.
  *
- * A thread for each client accepts its topics, one for the topic that is served receives, and one for each request waits for its process. The second
- * waits for room before it goes on, with one request in hand: further ones wait in the topic's window, and their senders when that is full.
+ * A thread for each client accepts its topics, one for the topic that is served receives, and one
+ * for each request waits for its process. The second waits for room before it goes on, with one
+ * request in hand: further ones wait in the topic's window, and their senders when that is full.
  */
 #include "command.h"
 #include <pthread.h>
@@ -25,7 +26,8 @@ static struct work *work_new(beam_channel *channel, beam_topic *topic, beam_mess
 	if (!work)
 		beam_message_free(message);
 	else
-		*work = (struct work){.channel = beam_channel_ref(channel), .topic = beam_topic_ref(topic), .message = message};
+		*work = (struct work){
+		    .channel = beam_channel_ref(channel), .topic = beam_topic_ref(topic), .message = message};
 	return work;
 }
 
@@ -118,9 +120,10 @@ const struct command command_serve = {
     .name = "serve",
     .arguments = "ADDRESS TOPIC -- COMMAND...",
     .purpose = "Run a process for each request",
-    .details = "The request is its standard input, its standard output the reply; attachments are descriptors from 3 on. An "
-	       "exit status other than 0 "
-	       "fails the call.",
+    .details =
+	"The request is its standard input, its standard output the reply; attachments are descriptors from 3 on. An "
+	"exit status other than 0 "
+	"fails the call.",
     .least = 3,
     .most = UINT16_MAX,
     .run = serve_run,

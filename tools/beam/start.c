@@ -11,8 +11,11 @@
 
 static bool was_closed[STDERR_FILENO + 1];
 
-/* A standard descriptor that is closed would become a socket or a file of ours, and what is printed would be written into
- * it. A descriptor of O_PATH takes its place, which needs no device: reading and writing it fail with EBADF, as before. */
+/*
+ * A standard descriptor that is closed would become a socket or a file of ours, and what is printed
+ * would be written into it. A descriptor of O_PATH takes its place, which needs no device: reading
+ * and writing it fail with EBADF, as before.
+ */
 static void occupy_standard_descriptors(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
@@ -33,7 +36,10 @@ bool descriptor_was_closed(int fd)
 	return fd >= STDIN_FILENO && fd <= STDERR_FILENO && was_closed[fd];
 }
 
-/* Passes signals on to the command and waits for all children, its own and those that it was given, until the command ends. */
+/*
+ * Passes signals on to the command and waits for all children, its own and those that it was
+ * given, until the command ends.
+ */
 static _Noreturn void be_init(pid_t command, const sigset_t *all)
 {
 	int number, status;
@@ -48,9 +54,12 @@ static _Noreturn void be_init(pid_t command, const sigset_t *all)
 	}
 }
 
-/* The kernel gives process 1 of a container no default actions: a signal that would end another process does nothing. And
- * it makes process 1, or a subreaper (prctl(2)), the parent of every process whose own parent has ended. So the command
- * becomes a child, and its parent does nothing else but that. */
+/*
+ * The kernel gives process 1 of a container no default actions: a signal that would end
+ * another process does nothing. And it makes process 1, or a subreaper (prctl(2)), the parent
+ * of every process whose own parent has ended. So the command becomes a child, and its parent
+ * does nothing else but that.
+ */
 static void leave_process_1(void)
 {
 	int is_subreaper = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Standard output and standard error. Whoever shares them may have made them non-blocking, and whoever reads them may have
- * stopped: a write waits, and no longer than until the deadline.
+ * Standard output and standard error. Whoever shares them may have made them non-blocking, and
+ * whoever reads them may have stopped: a write waits, and no longer than until the deadline.
  */
 #include "command.h"
 #include <errno.h>
@@ -11,7 +11,10 @@
 #include <string.h>
 
 static struct {
-	/* Whether a reader that has gone ends the command, as it does unless whoever started it has SIGPIPE ignored. */
+	/*
+	 * Whether a reader that has gone ends the command, as it does unless whoever
+	 * started it has SIGPIPE ignored.
+	 */
 	bool ends_by_sigpipe;
 	/* Of standard output: the first negative errno, and whether it has been reported. */
 	atomic_int error;

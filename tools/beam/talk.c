@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beam connect and beam listen: what comes is printed, and the lines of standard input are sent, at the same time.
+ * beam connect and beam listen: what comes is printed, and the lines of standard input
+ * are sent, at the same time.
  *
- * A thread prints each topic, one waits for topics that the other side opens, one reads standard input; who started them waits until it is
- * over: when the channel has ended, or when standard input has and the other side has closed the topics, too. All topics are opened before
- * any is closed: of two such commands at most one can then miss that an empty topic was closed, and the other ends both.
+ * A thread prints each topic, one waits for topics that the other side opens, one reads
+ * standard input; who started them waits until it is over: when the channel has ended, or when
+ * standard input has and the other side has closed the topics, too. All topics are opened
+ * before any is closed: of two such commands at most one can then miss that an empty topic was
+ * closed, and the other ends both.
  */
 #include "command.h"
 #include <errno.h>
@@ -51,7 +54,10 @@ static void ended(struct talk *talk, bool *what, int error)
 	pthread_mutex_unlock(&talk->lock);
 }
 
-/* Each printer that ends sees to the end of the one before: a peer opens and closes topics as long as it likes. */
+/*
+ * Each printer that ends sees to the end of the one before: a peer opens and closes
+ * topics as long as it likes.
+ */
 static void printer_ended(struct talk *talk, int error)
 {
 	pthread_mutex_lock(&talk->lock);
@@ -148,8 +154,10 @@ static void *talk_lines(void *argument)
 	return NULL;
 }
 
-/* Opens the topics and prints them. On a channel that has ended already only those can be opened that have something to print; how it has ended
- * will be told by who accepts topics. */
+/*
+ * Opens the topics and prints them. On a channel that has ended already only those can be opened
+ * that have something to print; how it has ended will be told by who accepts topics.
+ */
 static int open_topics(struct talk *talk, char *const *names, size_t n)
 {
 	talk->n_topics = n;
@@ -230,7 +238,8 @@ static int talk(beam_channel *channel, bool with_input)
 					    : open_topics(&talk, unnamed, 1);
 	close_topics(&talk, with_input);
 	bool accepts = r == 0 && (r = talk_start(&talk, &acceptor, talk_topics, &talk.accepting)) == 0;
-	bool reads = r == 0 && with_input && talk.topics[0] && (r = talk_start(&talk, &reader, talk_lines, &talk.reading)) == 0;
+	bool reads =
+	    r == 0 && with_input && talk.topics[0] && (r = talk_start(&talk, &reader, talk_lines, &talk.reading)) == 0;
 	int code = wait_until_over(&talk, r);
 	/* The reader may wait for standard input for ever. */
 	if (reads)
@@ -265,9 +274,9 @@ const struct command command_connect = {
     .name = "connect",
     .arguments = "ADDRESS [TOPIC...]",
     .purpose = "Print what comes, and send the lines of standard input",
-    .details =
-	"Lines are sent on the first TOPIC, and all are printed; without one, lines are sent on \"stdin\", and whatever topic "
-	"the other side opens is printed.",
+    .details = "Lines are sent on the first TOPIC, and all are printed; without one, lines are sent on \"stdin\", and "
+	       "whatever topic "
+	       "the other side opens is printed.",
     .least = 1,
     .most = 1 + UINT16_MAX,
     .run = run_connect,
@@ -285,8 +294,10 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-/* Goes on until a signal or the deadline ends the program; what one client does is no end of it. Without standard output there
- * is nothing to go on for. */
+/*
+ * Goes on until a signal or the deadline ends the program; what one client does is no end of it.
+ * Without standard output there is nothing to go on for.
+ */
 static int keep(void)
 {
 	pthread_attr_t detached;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Names what gcovr found that no test reaches: lines, and branches of lines. Fails if there is any."""
+"""Names what gcovr found that no test reaches: lines, and branches of lines.
+Fails if there is any."""
 
 import json
 import sys

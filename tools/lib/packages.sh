@@ -21,8 +21,8 @@ need_packages() {
 	echo "installing Debian packages: ${missing[*]}"
 	log=$(mktemp)
 	if ! { "${as_root[@]}" apt-get update -q &&
-		"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"; } \
-		>"$log" 2>&1 </dev/null; then
+		"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -q --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
 		cat "$log"
 		rm -f "$log"
 		echo "could not install these Debian packages: ${missing[*]}" >&2
@@ -36,8 +36,8 @@ need_packages() {
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build)
 TEST_PACKAGES=("${BUILD_PACKAGES[@]}" libcunit1-dev zlib1g-dev libjansson-dev libuv1-dev libglib2.0-dev libsystemd-dev
 	python3 pkg-config scdoc man-db binutils)
-BENCH_PACKAGES=("${BUILD_PACKAGES[@]}" pkg-config python3 libjansson-dev libzmq3-dev libnng-dev libnanomsg-dev libuv1-dev libsystemd-dev
-	libwayland-dev libqb-dev gnuplot-nox)
+BENCH_PACKAGES=("${BUILD_PACKAGES[@]}" pkg-config python3 libjansson-dev libzmq3-dev libnng-dev libnanomsg-dev
+	libuv1-dev libsystemd-dev libwayland-dev libqb-dev gnuplot-nox)
 MODEL_PACKAGES=(gcc libc6-dev spin)
 FUZZ_PACKAGES=("${TEST_PACKAGES[@]}" clang libclang-rt-14-dev afl++)
 COVERAGE_PACKAGES=("${TEST_PACKAGES[@]}" gcovr)

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <wire/frame.h>
 
-/* ---- Descriptors -------------------------------------------------------------------------------------------------- */
+/* ---- Descriptors ----------------------------------------------------------------------------- */
 
 /* None is a real one. */
 enum { FD_FIRST = 100000, FDS = 4096 };
@@ -40,12 +40,15 @@ int fds_left(void)
 	return FDS - next_fd;
 }
 
-/* ---- Frames ------------------------------------------------------------------------------------------------------- */
+/* ---- Frames ---------------------------------------------------------------------------------- */
 
 enum { IDS = 1024 };
 
-/* A header of which some has come, the descriptors that came with its first byte, and how much of its frame follows; and what it amounts to:
- * which topics are open, and how many calls of each id have not been answered to their end. */
+/*
+ * A header of which some has come, the descriptors that came with its first byte, and how much of
+ * its frame follows; and what it amounts to: which topics are open, and how many calls of each id
+ * have not been answered to their end.
+ */
 static struct {
 	unsigned char header[FRAME_HEADER];
 	size_t n_header, body;
