@@ -50,10 +50,13 @@ void source_free(struct source *source)
 
 void sources_free_gone(struct beam_router *router)
 {
-	struct list *link;
+	struct list *link, *next;
 
-	while ((link = list_take_first(&router->gone)))
+	for (link = router->gone.next; link != &router->gone; link = next) {
+		next = link->next;
 		free(list_entry(link, struct source, of_router));
+	}
+	list_init(&router->gone);
 }
 
 /* ---- Waiting --------------------------------------------------------------------------------- */

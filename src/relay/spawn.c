@@ -102,7 +102,7 @@ int beam_spawn(beam_channel **ret, pid_t *ret_pid, const char *path, char *const
 {
 	WITHOUT_CANCELLATION;
 	beam_channel *channel;
-	pid_t pid;
+	pid_t pid = -1;
 	int fd, r;
 
 	if (!ret || !ret_pid || !path || !argv)
