@@ -43,8 +43,8 @@ int say(int code, const char *format, ...)
 	flockfile(stderr);
 	progress_end();
 	fputs("beam: ", stderr);
-	vfprintf(stderr, format,
-		 arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): of a file that is compiled twice */
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): of a file that is compiled twice */
+	vfprintf(stderr, format, arguments);
 	putc('\n', stderr);
 	funlockfile(stderr);
 	va_end(arguments);
