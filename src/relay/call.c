@@ -77,11 +77,9 @@ int call_watch(struct beam_router *router, struct source *source)
 {
 	int r;
 
-	if (source->for_room) {
-		int fd = beam_message_reply_fd(source->request);
-
-		return fd < 0 ? fd : beam_select_add_fd(router->select, fd, POLLIN, source);
-	}
+	/* Without a descriptor it fails, too. */
+	if (source->for_room)
+		return beam_select_add_fd(router->select, beam_message_reply_fd(source->request), POLLIN, source);
 	r = beam_select_add_call(router->select, source->call, source);
 	if (r < 0)
 		return r;

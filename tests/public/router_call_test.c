@@ -229,6 +229,93 @@ static void test_of_a_failure_whose_text_the_caller_does_not_accept_the_code_com
 	end();
 }
 
+static void run_a_moment(void)
+{
+	struct beam_router_failure failure;
+
+	check_int(beam_router_run(router, &failure, 0, beam_in_ms(5)), -ETIMEDOUT);
+}
+
+static bool has_something(beam_call *call)
+{
+	struct pollfd item = {.fd = beam_call_receive_fd(call), .events = POLLIN};
+
+	require(item.fd >= 0);
+	run_a_moment();
+	return poll(&item, 1, 0) == 1;
+}
+
+/* A call that the router has sent on, and its request. */
+static beam_call *call_on(beam_message **ret)
+{
+	beam_call *call = call_text("question");
+
+	*ret = NULL;
+	run_until_taken(ret);
+	return call;
+}
+
+static void answer_with(beam_message *request, size_t reply, unsigned flags, size_t failure)
+{
+	if (reply)
+		check_int(beam_message_reply(request, bulk, reply, flags, soon()), 0);
+	if (failure)
+		check_int(beam_message_reply_failure(request, CODE, bulk, failure, 0, soon()), 0);
+	beam_message_free(request);
+}
+
+static void expect_bytes(beam_call *call, size_t size)
+{
+	beam_message *reply = NULL;
+
+	check_within(20000, has_something(call));
+	if (check_int(beam_call_receive(call, &reply, 0, soon()), 1))
+		check_int(beam_message_size(reply), size);
+	beam_message_free(reply);
+}
+
+/*
+ * The time of a run is up while it sends: what was in hand goes with a later run. What waits has no
+ * room beside the first reply, and all of it has room together.
+ */
+static void test_what_has_no_room_at_its_caller_goes_when_there_is(void)
+{
+	enum { FULL = 1 << 20, LARGE = 160 << 10, WINDOW = 63 << 10, TEXT = 50 << 10 };
+	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
+	beam_call *full, *replied, *failed, *both;
+	beam_message *request;
+
+	options.message_bytes = options.pool_bytes = FULL;
+	begin_with(&options, NULL);
+	fill_bulk();
+	full = call_on(&request);
+	answer_with(request, FULL, 0, 0);
+	check_within(20000, has_something(full));
+	replied = call_on(&request);
+	answer_with(request, LARGE, 0, 0);
+	failed = call_on(&request);
+	answer_with(request, 0, 0, LARGE);
+	both = call_on(&request);
+	answer_with(request, WINDOW, BEAM_REPLY_MORE, TEXT);
+	check_within(20000, has_something(both));
+	for (int i = 0; i < 20; i++)
+		run_a_moment();
+	check(!has_something(replied));
+	check(!has_something(failed));
+	expect_bytes(full, FULL);
+	expect_bytes(replied, LARGE);
+	check_within(20000, has_something(failed));
+	expect_failed(failed, CODE, bulk, LARGE);
+	expect_bytes(both, WINDOW);
+	check_within(20000, has_something(both));
+	expect_failed(both, CODE, bulk, TEXT);
+	beam_call_unref(full);
+	beam_call_unref(replied);
+	beam_call_unref(failed);
+	beam_call_unref(both);
+	end();
+}
+
 static void test_a_call_that_is_dropped_is_dropped(void)
 {
 	beam_message *request;
@@ -399,6 +486,7 @@ static const struct test tests[] = {
     TEST(test_large_calls_and_replies_go_on_too),
     TEST(test_a_failure_comes_back_with_its_code_and_text),
     TEST(test_of_a_failure_whose_text_the_caller_does_not_accept_the_code_comes_back),
+    TEST(test_what_has_no_room_at_its_caller_goes_when_there_is),
     TEST(test_a_call_that_is_dropped_is_dropped),
     TEST(test_a_reply_that_the_caller_does_not_accept_is_handed_out_with_the_call),
     TEST(test_each_of_many_callers_gets_its_own_replies),
