@@ -128,9 +128,9 @@ beam_deadline process_end_within(int64_t milliseconds)
  */
 static void library_end(void)
 {
-	beam_deadline end = process_end_within(END_MS), least = beam_in_ms(END_SHORT_MS);
+	int64_t end = process_end_within(END_MS).ns, least = beam_in_ms(END_SHORT_MS).ns;
 
-	wait_for_end(false, end.ns > least.ns ? end : least);
+	wait_for_end(false, BEAM_DEADLINE(end > least ? end : least));
 	wait_for_end(true, beam_in_ms(END_SHORT_MS));
 }
 
