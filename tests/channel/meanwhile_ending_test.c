@@ -155,6 +155,7 @@ static void test_a_name_is_not_free_before_its_topic_is_known_to_be_closing(void
 /* ---- A fork ---------------------------------------------------------------------------------- */
 
 static atomic_int awaited = -1;
+static atomic_bool forks;
 
 /* Another file has got the number of what the channel has just closed, and the process forks: the
  * child must not close that file. */
@@ -180,6 +181,7 @@ static void fork_with_number(int number)
 	check_int(waitpid(child, &status, 0), child);
 	check_int(status, SIGKILL);
 	syscall(SYS_close, number);
+	atomic_store(&forks, false);
 	atomic_store(&awaited, -1);
 }
 
@@ -193,9 +195,12 @@ __attribute__((constructor)) static void find_close(void)
 /* Before the C library's, or a checker's, which must know of it. */
 int close(int fd)
 {
+	/* Before it is closed: afterwards another thread may get that number, and await it. */
+	bool is_awaited = fd == atomic_load(&awaited);
 	int r = next_close ? next_close(fd) : (int)syscall(SYS_close, fd);
 
-	if (r == 0 && fd == atomic_load(&awaited))
+	/* In the child it would go round. */
+	if (r == 0 && is_awaited && !atomic_exchange(&forks, true))
 		fork_with_number(fd);
 	return r;
 }
