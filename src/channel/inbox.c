@@ -61,8 +61,7 @@ static bool holds_attachments(const struct beam_message *message)
  */
 static bool can_wait(const struct inlet *inlet, const struct beam_message *message)
 {
-	return inlet->late || (!inlet->due_pool && inlet->due_bytes < inlet->withhold_bytes &&
-			       inlet->due_attachments <= inlet->withhold_attachments && holds_attachments(message));
+	return inlet->late || (inlet_owes_little(inlet) && holds_attachments(message));
 }
 
 struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed)

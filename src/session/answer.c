@@ -17,8 +17,6 @@ static void make_inlet_due(struct tx *tx, struct inlet *inlet, bool now)
 
 void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t attachments, uint32_t pool)
 {
-	bool late;
-
 	if (!bytes && !attachments && !pool)
 		return;
 	if (inlet->reset_due || atomic_load_explicit(&inlet->reset_sent, memory_order_relaxed)) {
@@ -28,9 +26,7 @@ void tx_return(struct tx *tx, struct inlet *inlet, uint32_t bytes, uint32_t atta
 	inlet->due_bytes += bytes;
 	inlet->due_attachments += attachments;
 	inlet->due_pool += pool;
-	late = !inlet->due_pool && inlet->due_bytes < inlet->withhold_bytes &&
-	       inlet->due_attachments <= inlet->withhold_attachments;
-	make_inlet_due(tx, inlet, !late || atomic_load_explicit(&tx->wanted, memory_order_relaxed));
+	make_inlet_due(tx, inlet, !inlet_owes_little(inlet) || atomic_load_explicit(&tx->wanted, memory_order_relaxed));
 }
 
 void tx_return_withheld(struct tx *tx, struct inlet *inlet)

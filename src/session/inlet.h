@@ -92,6 +92,13 @@ static inline bool inlet_took(struct inlet *inlet, const struct beam_message *me
 	return inlet->withheld_pool || inlet->withheld_bytes >= inlet->withhold_bytes || inlet->withheld_attachments;
 }
 
+/* What is due of it is so little that no sender of its topic can need it yet. */
+static inline bool inlet_owes_little(const struct inlet *inlet)
+{
+	return !inlet->due_pool && inlet->due_bytes < inlet->withhold_bytes &&
+	       inlet->due_attachments <= inlet->withhold_attachments;
+}
+
 /*
  * Tables of objects by id, from 1 on: makes room up to `id`, which is within `most`, and for some
  * more. Returns where the table is now; NULL: no memory, and it is as it was.

@@ -1,71 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* What tests of calls send, take, reply and expect. */
+/* Calls of one channel: the first end calls on its topic, and the second answers. */
 #ifndef PUBLIC_CALLS_H
 #define PUBLIC_CALLS_H
 
-#include <public/ends.h>
-
-enum { CODE = BEAM_FAILURE_APPLICATION + 7 };
+#include <public/replies.h>
 
 static struct ends ends;
 
 static inline beam_call *call_text(const char *text)
 {
-	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
-	beam_call *call = NULL;
-
-	require_int(beam_call_begin(&call, ends.topic[0], &iov, 1, NULL, 0, 0, soon()), 0);
-	return call;
+	return call_on_topic(ends.topic[0], text, strlen(text));
 }
 
 static inline beam_message *take_request(void)
 {
-	beam_message *request = NULL;
-
-	require_int(beam_topic_receive(ends.topic[1], &request, 0, soon()), 1);
-	check(beam_message_is_call(request));
-	return request;
-}
-
-static inline void reply_text(beam_message *request, const char *text, unsigned flags)
-{
-	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
-
-	check_int(beam_message_replyv(request, &iov, 1, NULL, 0, flags, soon()), 0);
-}
-
-static inline void expect_reply(beam_call *call, const char *text)
-{
-	beam_message *reply = NULL;
-
-	if (!check_int(beam_call_receive(call, &reply, 0, soon()), 1))
-		return;
-	check(!beam_message_is_call(reply));
-	if (check_int(beam_message_size(reply), strlen(text)))
-		check_bytes(beam_message_data(reply), text, strlen(text));
-	beam_message_free(reply);
-}
-
-static inline void expect_end(beam_call *call, int result)
-{
-	beam_message *reply = NULL;
-
-	check_int(beam_call_receive(call, &reply, 0, soon()), result);
-	check(reply == NULL);
+	return take_request_of(ends.topic[1]);
 }
 
 static inline void expect_failure(beam_call *call, uint32_t code, const char *text)
 {
-	const void *data = NULL;
-	size_t size = 99;
-	uint32_t told = 0;
-
-	expect_end(call, -EREMOTEIO);
-	check_int(beam_call_failure(call, NULL, NULL, NULL), 0);
-	check_int(beam_call_failure(call, &told, &data, &size), 0);
-	check_int(told, code);
-	if (check_int(size, strlen(text)))
-		check_bytes(data, text, size);
+	expect_failed(call, code, text, strlen(text));
 }
 
 #endif

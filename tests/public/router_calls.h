@@ -4,10 +4,10 @@
 #define PUBLIC_ROUTER_CALLS_H
 
 #include <poll.h>
-#include <public/ends.h>
+#include <public/replies.h>
 #include <stdatomic.h>
 
-enum { THREADS = 3, CODE = BEAM_FAILURE_APPLICATION + 7 };
+enum { THREADS = 3 };
 
 /* Calls on in.topic[0] come to the router, which has in.topic[1] as its source, and leave by
  * out.channel[0]. */
@@ -87,11 +87,7 @@ static inline void end_running(void)
 
 static inline beam_call *call_bytes(const void *data, size_t size)
 {
-	struct iovec iov = {(void *)(uintptr_t)data, size};
-	beam_call *call = NULL;
-
-	require_int(beam_call_begin(&call, in.topic[0], &iov, 1, NULL, 0, 0, soon()), 0);
-	return call;
+	return call_on_topic(in.topic[0], data, size);
 }
 
 static inline beam_call *call_text(const char *text)
@@ -101,48 +97,7 @@ static inline beam_call *call_text(const char *text)
 
 static inline beam_message *take_request(void)
 {
-	beam_message *request = NULL;
-
-	require_int(beam_topic_receive(out.topic[1], &request, 0, soon()), 1);
-	check(beam_message_is_call(request));
-	return request;
-}
-
-static inline void reply_text(beam_message *request, const char *text, unsigned flags)
-{
-	check_int(beam_message_reply(request, text, strlen(text), flags, soon()), 0);
-}
-
-static inline void expect_reply(beam_call *call, const char *text)
-{
-	beam_message *reply = NULL;
-
-	if (!check_int(beam_call_receive(call, &reply, 0, soon()), 1))
-		return;
-	if (check_int(beam_message_size(reply), strlen(text)))
-		check_bytes(beam_message_data(reply), text, strlen(text));
-	beam_message_free(reply);
-}
-
-static inline void expect_end(beam_call *call, int result)
-{
-	beam_message *reply = NULL;
-
-	check_int(beam_call_receive(call, &reply, 0, soon()), result);
-	check(reply == NULL);
-}
-
-static inline void expect_failed(beam_call *call, uint32_t code, const void *text, size_t n)
-{
-	const void *data = NULL;
-	size_t size = SIZE_MAX;
-	uint32_t told = 0;
-
-	expect_end(call, -EREMOTEIO);
-	check_int(beam_call_failure(call, &told, &data, &size), 0);
-	check_int(told, code);
-	if (check_int(size, n))
-		check_bytes(data, text, n);
+	return take_request_of(out.topic[1]);
 }
 
 static inline void expect_dropped(beam_call *call)
