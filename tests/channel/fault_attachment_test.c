@@ -36,11 +36,13 @@ static void test_attachments_that_are_sent_on(void)
 
 static void test_attachments_that_are_given_by_number(void)
 {
+	needs_descriptors(1024);
 	sweep_attached(attachments_given_by_number);
 }
 
 static void test_attachments_that_are_given_and_wait_in_the_buffer(void)
 {
+	needs_descriptors(1024);
 	sweep_attached(attachments_given_in_the_buffer);
 }
 
