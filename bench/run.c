@@ -253,11 +253,13 @@ struct outcome run(const struct work *w, const struct peer *p, enum place place,
 {
 	struct outcome *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
 		       outcome;
-	char folder[] = "/tmp/beam-bench-XXXXXX";
+	const char *temporary = getenv("TMPDIR");
+	char folder[64];
 
 	if (shared == MAP_FAILED)
 		die("no memory");
-	must_sys(mkdtemp(folder) ? 0 : -1, "folder");
+	snprintf(folder, sizeof folder, "%s/beam-bench-XXXXXX", temporary ? temporary : "/tmp");
+	must_sys(mkdtemp(folder) ? 0 : -1, folder);
 	work = w;
 	peer = p;
 	fflush(NULL);

@@ -45,12 +45,13 @@ static int accept_one(int listener, const char *path)
 
 static int both(const char *folder)
 {
-	char private[] = "/tmp/beam-demo.XXXXXX";
-	char path[sizeof private + sizeof "/socket"];
+	const char *temporary = getenv("TMPDIR");
+	char private[64], path[sizeof private + sizeof "/socket"];
 	struct tree tree;
 	int status = 0;
 
 	tree_walk(&tree, folder);
+	snprintf(private, sizeof private, "%s/beam-demo.XXXXXX", temporary ? temporary : "/tmp");
 	must_sys(mkdtemp(private) ? 0 : -1, private);
 	snprintf(path, sizeof path, "%s/socket", private);
 	int listener = listen_at(path);

@@ -166,6 +166,14 @@ int64_t now_ns(void);
 size_t open_fds(void);
 bool fd_open(int fd);
 
+/*
+ * A folder, or an empty open file, that belongs to the test. It is made in $TMPDIR, or in /tmp if
+ * that is not set or would make the path longer than the address of a socket may be.
+ */
+enum { FOLDER_SIZE = 64 };
+void folder_make(char folder[FOLDER_SIZE]);
+int file_make(char path[FOLDER_SIZE]);
+
 /* The descriptors of this process at some time, to compare with later. */
 struct fd_snapshot {
 	size_t n;

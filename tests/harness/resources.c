@@ -1,8 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /* What this process has: descriptors and memory. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <harness/internal.h>
 #include <malloc.h>
+
+/* Files */
+
+static void template_of_files(char path[FOLDER_SIZE])
+{
+	static const char name[] = "beam-test-XXXXXX";
+	const char *folder = getenv("TMPDIR");
+
+	if (!folder || folder[0] != '/' || strlen(folder) + sizeof "/" + sizeof name > FOLDER_SIZE)
+		folder = "/tmp";
+	snprintf(path, FOLDER_SIZE, "%s/%s", folder, name);
+}
+
+void folder_make(char folder[FOLDER_SIZE])
+{
+	template_of_files(folder);
+	require(mkdtemp(folder) != NULL);
+}
+
+int file_make(char path[FOLDER_SIZE])
+{
+	int fd;
+
+	template_of_files(path);
+	fd = mkostemp(path, O_CLOEXEC);
+	require(fd >= 0);
+	return fd;
+}
 
 /* Descriptors */
 

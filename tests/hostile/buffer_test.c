@@ -123,8 +123,8 @@ static int device(void)
 
 static int plain_file(void)
 {
-	char path[] = "/tmp/beam-test-XXXXXX";
-	int fd = mkostemp(path, O_CLOEXEC);
+	char path[FOLDER_SIZE];
+	int fd = file_make(path);
 
 	require_int(unlink(path), 0);
 	require_int(ftruncate(fd, SIZE), 0);

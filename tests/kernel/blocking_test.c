@@ -120,7 +120,7 @@ enum { CHILD_SKIPS = 77 };
 /* A file system that is one file, and we are its server. */
 struct fuse {
 	int device;
-	char path[64];
+	char path[FOLDER_SIZE];
 	/* The victim says here how far it has come. */
 	int progress[2];
 	_Alignas(struct fuse_in_header) char request[FUSE_MIN_READ_BUFFER];
@@ -129,16 +129,12 @@ struct fuse {
 static bool fuse_mount(struct fuse *fuse)
 {
 	char options[96];
-	int file;
 
 	fuse->device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fuse->device < 0 || unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, "") < 0)
 		return false;
 	snprintf(options, sizeof options, "fd=%d,rootmode=100600,user_id=0,group_id=0", fuse->device);
-	file = mkostemp(strcpy(fuse->path, "/tmp/beam-fuse-XXXXXX"), O_CLOEXEC);
-	if (file < 0)
-		return false;
-	close(file);
+	close(file_make(fuse->path));
 	if (mount("beam-test", fuse->path, "fuse", MS_NOSUID | MS_NODEV, options) == 0)
 		return true;
 	unlink(fuse->path);

@@ -10,13 +10,12 @@
 #include <sys/resource.h>
 #include <sys/un.h>
 
-static char folder[32];
+static char folder[FOLDER_SIZE];
 static struct sockaddr_un address;
 
 static void make_folder(void)
 {
-	snprintf(folder, sizeof folder, "/tmp/beam-test-XXXXXX");
-	require(mkdtemp(folder) != NULL);
+	folder_make(folder);
 	address = (struct sockaddr_un){.sun_family = AF_UNIX};
 	snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", folder);
 }

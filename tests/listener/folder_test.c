@@ -56,7 +56,8 @@ static void test_a_relative_path_is_left_where_it_was_after_the_working_director
 		spot_make(&spot);
 		other_make(&other);
 		require_int(chdir(spot.folder), 0);
-		snprintf(path, sizeof path, "%s%s", prefixes[i], i == 2 ? spot.path + strlen("/tmp/") : "socket");
+		snprintf(path, sizeof path, "%s%s", prefixes[i],
+			 i == 2 ? spot.path + (strrchr(spot.folder, '/') + 1 - spot.folder) : "socket");
 		listener = listen_at(path, NULL);
 		check(exists(spot.path) && exists(spot.lock));
 		require_int(chdir(other.spot.folder), 0);

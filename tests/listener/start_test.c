@@ -54,7 +54,7 @@ static void *wait_for_server(void *argument)
 static void test_who_waits_for_a_server_waits_through_all_it_does_to_start(void)
 {
 	struct spot spot;
-	char folder[64], address[80];
+	char folder[FOLDER_SIZE + 8], address[80];
 	struct client client = {.address = address, .result = -1};
 	pthread_t thread;
 	unsigned before;

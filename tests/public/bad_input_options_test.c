@@ -262,11 +262,11 @@ static void test_bad_addresses_to_connect(void)
 
 static void test_a_server_that_speaks_packets_or_is_gone_is_no_server(void)
 {
-	char folder[] = "/tmp/beam-test-XXXXXX";
+	char folder[FOLDER_SIZE];
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
-	require(mkdtemp(folder) != NULL);
+	folder_make(folder);
 	snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", folder);
 	check_int(connect_to(address.sun_path, NULL, soon()), -ENOENT);
 	require_int(bind(listener, (struct sockaddr *)&address, sizeof address), 0);

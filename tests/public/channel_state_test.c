@@ -64,10 +64,10 @@ static void expect_connected_to_ourselves(void)
 
 static void test_the_peer_of_a_connection_by_path_is_known_to_both_sides(void)
 {
-	char folder[] = "/tmp/beam-test-XXXXXX";
+	char folder[FOLDER_SIZE];
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-	require(mkdtemp(folder) != NULL);
+	folder_make(folder);
 	snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", folder);
 	connect_ends(address.sun_path, &address, sizeof address);
 	expect_connected_to_ourselves();

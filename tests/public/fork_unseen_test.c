@@ -77,7 +77,7 @@ static void test_a_child_that_no_handler_saw_leaves_address_and_channels_to_its_
 enum { FILES = 96 };
 
 static struct {
-	char folder[32];
+	char folder[FOLDER_SIZE];
 	FILE *files[FILES];
 } own;
 
@@ -99,8 +99,7 @@ static void needs_own_files(void)
 
 static void own_begin(void)
 {
-	snprintf(own.folder, sizeof own.folder, "/tmp/beam-test-XXXXXX");
-	require(mkdtemp(own.folder) != NULL);
+	folder_make(own.folder);
 }
 
 /*
@@ -109,7 +108,7 @@ static void own_begin(void)
  */
 static void own_open(void)
 {
-	char path[64];
+	char path[FOLDER_SIZE + 4];
 
 	for (int fd = 3; fd < 1024; fd++)
 		close(fd);
@@ -124,7 +123,7 @@ static void own_open(void)
 /* None was closed behind the child's back, or its last words would not be in it. */
 static void own_end(void)
 {
-	char path[64], text[32], mine[32];
+	char path[FOLDER_SIZE + 4], text[32], mine[32];
 	size_t n;
 
 	for (int i = 0; i < FILES; i++) {

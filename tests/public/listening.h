@@ -12,13 +12,12 @@
 
 /* A folder of its own, and a path in it. */
 struct spot {
-	char folder[32], path[64], lock[72];
+	char folder[FOLDER_SIZE], path[FOLDER_SIZE + 8], lock[FOLDER_SIZE + 16];
 };
 
 static inline void spot_make(struct spot *spot)
 {
-	snprintf(spot->folder, sizeof spot->folder, "/tmp/beam-test-XXXXXX");
-	require(mkdtemp(spot->folder) != NULL);
+	folder_make(spot->folder);
 	snprintf(spot->path, sizeof spot->path, "%s/socket", spot->folder);
 	snprintf(spot->lock, sizeof spot->lock, "%s.lock", spot->path);
 }

@@ -238,13 +238,10 @@ static void needs_spawn_errors(void)
 
 static void test_a_program_that_cannot_be_run_is_told_and_leaves_nothing(void)
 {
-	char path[] = "/tmp/beam-spawn-XXXXXX", inside[sizeof path + 8];
-	int fd;
+	char path[FOLDER_SIZE], inside[sizeof path + 8];
 
 	needs_spawn_errors();
-	fd = mkostemp(path, O_CLOEXEC);
-	require(fd >= 0);
-	close(fd);
+	close(file_make(path));
 	snprintf(inside, sizeof inside, "%s/x", path);
 	expect_no_start("/nonexistent/beam-program", -ENOENT);
 	expect_no_start("beam-program-that-nobody-has", -ENOENT);

@@ -127,13 +127,12 @@ void listening_at_an_abstract_name(void)
 
 /* A folder of its own, and a path in it. */
 struct spot {
-	char folder[32], path[64], lock[72];
+	char folder[FOLDER_SIZE], path[FOLDER_SIZE + 8], lock[FOLDER_SIZE + 16];
 };
 
 static void spot_make(struct spot *spot)
 {
-	snprintf(spot->folder, sizeof spot->folder, "/tmp/beam-scenario-XXXXXX");
-	require(mkdtemp(spot->folder) != NULL);
+	folder_make(spot->folder);
 	snprintf(spot->path, sizeof spot->path, "%s/socket", spot->folder);
 	snprintf(spot->lock, sizeof spot->lock, "%s.lock", spot->path);
 }

@@ -220,7 +220,7 @@ static void test_signals_do_not_end_a_connect(void)
 
 static void test_where_nobody_listens_there_is_no_connection(void)
 {
-	char path[256], directory[] = "/tmp/beam-test-XXXXXX";
+	char path[256], directory[FOLDER_SIZE];
 	int fd;
 
 	check_int(socket_connect("", SOCK_STREAM, BEAM_NOWAIT), -EINVAL);
@@ -234,7 +234,7 @@ static void test_where_nobody_listens_there_is_no_connection(void)
 	path[0] = '@';
 	check_int(socket_connect(path, SOCK_STREAM, BEAM_NOWAIT), -ECONNREFUSED);
 
-	require(mkdtemp(directory) != NULL);
+	folder_make(directory);
 	snprintf(path, sizeof path, "%s/file", directory);
 	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	check_int(socket_connect(path, SOCK_STREAM, BEAM_NOWAIT), -ECONNREFUSED);
@@ -259,10 +259,10 @@ static void test_abstract_names_are_apart_for_each_type(void)
 static void test_a_path_is_an_address_too_of_one_type(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	char directory[] = "/tmp/beam-test-XXXXXX";
+	char directory[FOLDER_SIZE];
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
 
-	require(mkdtemp(directory) != NULL);
+	folder_make(directory);
 	snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", directory);
 	require_int(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
 	require_int(listen(listener, 1), 0);
