@@ -13,7 +13,7 @@
  * keep their order.
  *
  * Replies to a call that have not been received take at most 64 KiB, in addition to what the
- * channel's pool provides, and 16 attachments. When this limit is reached, the callee waits. A
+ * channel's pool provides, and 16 attachments. Beyond that, further replies to this call block. A
  * caller that does not receive its replies therefore delays nobody else.
  *
  * A call continues when its topic is closed, and ends with the channel. The rules about threads and
