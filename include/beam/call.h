@@ -198,8 +198,8 @@ BEAM_API int beam_call_failure(beam_call *call, uint32_t *ret_code, const void *
 
 /**
  * Cancels a call. Replies that wait to be received or still arrive are discarded. Threads that wait
- * for replies return -ECANCELED, and the callee is informed. A call whose last reply has arrived is
- * not affected. Never waits. Can be called any number of times.
+ * for replies are woken with -ECANCELED, and the callee is informed. A call whose last reply has
+ * arrived is not affected. Never waits. Can be called any number of times.
  *
  * @retval 0                 The call was cancelled, or had ended.
  * @retval -EINVAL, -ECHILD  as listed at the top of channel.h
@@ -236,9 +236,9 @@ BEAM_API bool beam_message_is_call(const beam_message *message);
  * The end of the channel is still shown.
  *
  * The descriptor belongs to the library, like those of event.h: poll it, but do not read, write or
- * close it. It is closed when the message is freed, so remove it from the event loop before. The
- * first call creates the descriptor. From then on, until the message is freed, the channel's thread
- * reads input as soon as it arrives, even if no thread waits.
+ * close it. It is closed when the message is freed. A thread that is waiting for it in poll(2) at
+ * this moment is not woken. The first call creates the descriptor. From then on, until the message
+ * is freed, the channel's thread reads input as soon as it arrives, even if no thread waits.
  *
  * @param request  a call that was received. Any thread can wait for the descriptor.
  * @return the descriptor, the same each time, or
@@ -290,8 +290,8 @@ enum beam_reply_flags {
  * @retval -EPIPE, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as listed at the top
  *                     of channel.h
  *
- * If a reply was not sent, the call is unchanged. It can be replied to again after -EINVAL,
- * -EMSGSIZE, -EFAULT, -EIO, -EAGAIN and -ETIMEDOUT.
+ * If a reply was not sent, the call is unchanged. It can be replied to again unless the error is
+ * -ECANCELED, -EALREADY, or one that shows the end of the channel.
  */
 BEAM_API int beam_message_reply(beam_message *request, const void *data, size_t size, unsigned flags,
 				beam_deadline deadline) BEAM_CHECKED;
