@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file call.h
- * Calls: messages that are answered.
+ * Calls: messages that get replies.
  *
- * A call is a message on a topic. The other side receives it there as any other, sees by
- * beam_message_is_call() that it is to be answered, and does so at once or later, from any thread:
- * with one reply, with several (BEAM_REPLY_MORE), or with a failure. Each call has one end,
- * whatever happens: a call that is freed without an answer fails as *dropped*. Any number may be in
- * flight, from any threads, as many as the other side takes (its option `calls`); replies go
- * straight to the thread that waits for them, and those to one call keep their order.
+ * A call is a message on a topic. The peer receives it there like any other message, and
+ * beam_message_is_call() tells it that replies are expected. It replies at once or later, from any
+ * thread: with one reply, with several (BEAM_REPLY_MORE), or with a failure. Each call ends exactly
+ * once. A call that is freed without a reply fails as *dropped*.
  *
- * Replies wait for their receiver, at most 64 KiB and 16 attachments of each call besides
- * what the channel's pool takes: then the callee waits. So a caller that leaves its replies
- * lying holds up nobody else.
+ * Any number of calls can be in flight, from any threads, up to the number that the peer accepts
+ * (its option `calls`). Replies go directly to the thread that waits for them. Replies to one call
+ * keep their order.
  *
- * Threads, fork and the shared errors are those of channel.h. A call goes on when its topic is
- * closed, and ends with the channel.
+ * Replies to a call that have not been received take at most 64 KiB, in addition to what the
+ * channel's pool provides, and 16 attachments. Beyond that, further replies to this call block. A
+ * caller that does not receive its replies therefore delays nobody else.
+ *
+ * A call continues when its topic is closed, and ends with the channel. The rules about threads and
+ * fork and the common errors are those of channel.h.
  */
 #ifndef BEAM_CALL_H
 #define BEAM_CALL_H
@@ -34,163 +36,173 @@ BEAM_BEGIN
 typedef struct beam_call beam_call;
 
 /**
- * Why a call failed: beam_call_failure(). Codes below BEAM_FAILURE_APPLICATION are the library's.
+ * Why a call failed: beam_call_failure(). Codes below BEAM_FAILURE_APPLICATION belong to the
+ * library.
  */
 enum beam_failure {
-	/** The callee threw the call away. */
+	/** The callee freed the call before its last reply, or the last reply was lost. */
 	BEAM_FAILURE_DROPPED = 1,
-	/** The callee closed the topic before anybody had taken the call. */
+	/** The callee closed the topic before it had received the call. */
 	BEAM_FAILURE_CLOSED = 2,
-	/** From here on codes are what both sides agree on. */
+	/** Codes from here on mean what both sides have agreed on. */
 	BEAM_FAILURE_APPLICATION = 256,
 };
 
-/** The most attachments of one reply. */
+/** The maximum number of attachments of one reply. */
 #define BEAM_REPLY_ATTACHMENTS_MAX 16
 
 /* ---- The caller ------------------------------------------------------------------------------ */
 
 /**
- * Calls, and waits for the reply: beam_call_begin(), beam_call_receive() and beam_call_unref() in
- * one. If the callee sends more than one reply the first is taken and the call is cancelled; if
- * the deadline passes, too.
+ * Makes a call and waits for the reply. This is beam_call_begin(), beam_call_receive() and
+ * beam_call_unref() in one. If the deadline passes, the call is cancelled. If the callee sends more
+ * than one reply, the first is returned and the call is cancelled.
  *
  * @param data      the request, borrowed; may be NULL if `size` is 0
- * @param size      bytes
- * @param ret       takes the reply, the caller's to free; untouched unless the result is 1
- * @param flags     0; others are for what may come
- * @param deadline  until when to wait for all of it
- * @retval 1              the reply
- * @retval -EREMOTEIO     the callee failed the call; beam_topic_callv() reports how
- * @retval -EINVAL        `topic` or `ret` is NULL, or `data` with `size` > 0, or unknown flags
- * @retval -EMSGSIZE, -EFAULT, -ECONNREFUSED  as for beam_topic_send()
- * @retval -EPIPE         the topic was closed, or the channel before the reply came, by either side
- * @retval -ECONNRESET    the other side died
- * @retval -EAGAIN, -ETIMEDOUT, -EPROTO, -ENOMEM, -ECHILD  as in channel.h
+ * @param size      the request's size in bytes
+ * @param ret       receives the reply, which the caller frees; untouched unless the result is 1
+ * @param flags     0
+ * @param deadline  how long to wait, for sending and for the reply together
+ * @retval 1              The reply was received.
+ * @retval -EREMOTEIO     The callee failed the call. beam_topic_callv() reports how.
+ * @retval -EINVAL        `topic` or `ret` is NULL, or `data` is NULL and `size` is not 0, or a flag
+ *                        is unknown.
+ * @retval -EIO, -EMSGSIZE, -EFAULT, -ECONNREFUSED  as for beam_topic_send()
+ * @retval -EPIPE         The topic was closed before the request was sent, or the channel before
+ *                        the reply arrived, by either side.
+ * @retval -ECONNRESET    The peer died, or the channel was aborted.
+ * @retval -EAGAIN, -ETIMEDOUT, -EPROTO, -ENOMEM, -ECHILD  as listed at the top of channel.h
  */
 BEAM_API int beam_topic_call(beam_topic *topic, const void *data, size_t size, beam_message **ret, unsigned flags,
 			     beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Calls with several buffers and attachments, waits for the reply as beam_topic_call() does, and
- * reports how a call failed.
+ * Makes a call with several buffers and attachments, waits for the reply as beam_topic_call() does,
+ * and reports how a call failed.
  *
- * @param iov          borrowed, as their bytes are; together one request. At most IOV_MAX of them.
- * @param n_iov        how many; 0 is an empty request
- * @param fds          borrowed: duplicated if the request has to wait in the buffer
- * @param n_fds        how many; at most the other side's message_attachments
- * @param ret          takes the reply, or with -EREMOTEIO a message that holds what the callee says
- *                     of the failure (empty if it says nothing). The caller's to free; untouched
- *                     with any other result.
- * @param ret_failure  takes the failure's code (enum beam_failure) with -EREMOTEIO, else untouched;
- *                     may be NULL
- * @param flags        0
- * @param deadline     until when to wait for all of it
- * @retval 1           the reply
- * @retval -EREMOTEIO  the callee failed the call: `ret` and `ret_failure` say how
- * @retval -EINVAL     `topic` or `ret` is NULL, a NULL with a count, more than IOV_MAX buffers,
- *                     unknown flags
- * @retval others      as by beam_call_begin() and beam_call_receive()
+ * @param iov          the buffers, which together are one request; borrowed, like their bytes
+ * @param n_iov        how many buffers, at most IOV_MAX; 0 sends an empty request
+ * @param fds          the attachments, borrowed. They are duplicated if the request has to wait in
+ *                     the outgoing buffer.
+ * @param n_fds        how many attachments; at most the peer's message_attachments
+ * @param ret          receives the reply. With -EREMOTEIO it receives a message that contains the
+ *                     callee's data about the failure, which may be empty. The caller frees either.
+ *                     Untouched with any other result.
+ * @param ret_failure  receives the code of the failure (enum beam_failure) with -EREMOTEIO, and is
+ *                     untouched otherwise; may be NULL
+ * @param flags        0, or BEAM_SEND_GIVE_FDS. The descriptors then belong to the library once the
+ *                     request has been sent, whatever the result of the call. An error does not
+ *                     show whether the request was sent, but beam_call_begin() does.
+ * @param deadline     how long to wait, for sending and for the reply together
+ * @retval 1           The reply was received.
+ * @retval -EREMOTEIO  The callee failed the call. `ret` and `ret_failure` contain how.
+ * @retval -EINVAL     `topic` or `ret` is NULL; or `iov` or `fds` is NULL and its number is not 0;
+ *                     or there are more than IOV_MAX buffers; or a flag is unknown.
+ * @retval others      as for beam_call_begin() and beam_call_receive()
  */
 BEAM_API int beam_topic_callv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
 			      beam_message **ret, uint32_t *ret_failure, unsigned flags,
 			      beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Calls with a message, as beam_call_begin_message(), and waits for the reply as beam_topic_callv()
- * does.
+ * Makes a call with a message, as beam_call_begin_message() does, and waits for the reply as
+ * beam_topic_callv() does.
  *
- * @param message  the request. When it has been sent, `*message` is NULL: it was taken, whatever
- *                 becomes of the call. Until then it stays the caller's, so that
- *                 `beam_message_free(*message)` is right after any result.
- * @param ret, ret_failure, flags, deadline  as for beam_topic_callv()
- * @retval 1           the reply
- * @retval -EREMOTEIO  the callee failed the call: `ret` and `ret_failure` say how
- * @retval -EINVAL     `topic`, `message`, `*message` or `ret` is NULL, unknown flags
- * @retval others      as by beam_call_begin_message() and beam_call_receive()
+ * @param message  the request. Once it has been sent, `*message` is NULL, whatever the result of
+ *                 the call. Until then it still belongs to the caller. So
+ *                 `beam_message_free(*message)` is correct after any result.
+ * @param ret, ret_failure, deadline  as for beam_topic_callv()
+ * @param flags    0
+ * @retval 1           The reply was received.
+ * @retval -EREMOTEIO  The callee failed the call. `ret` and `ret_failure` contain how.
+ * @retval -EINVAL     `topic`, `message`, `*message` or `ret` is NULL, or a flag is unknown.
+ * @retval others      as for beam_call_begin_message() and beam_call_receive()
  */
 BEAM_API int beam_topic_call_message(beam_topic *topic, beam_message **message, beam_message **ret,
 				     uint32_t *ret_failure, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Calls, with several buffers and attachments, and does not wait for replies. Waits for a free call
- * id, if the other side takes no more calls now, for credit and for room.
+ * Makes a call with several buffers and attachments, and does not wait for replies. Waits for a
+ * free call id if the peer accepts no more calls at the moment, for credit, and for room.
  *
- * @param ret       takes the call, a handle to be released by
- *                  beam_call_unref(); untouched on failure
+ * @param ret       receives the call, as a handle to be released by beam_call_unref(); untouched on
+ *                  failure
  * @param topic     need not stay open
- * @param iov       borrowed, as their bytes are; together one request. At most IOV_MAX of them.
- * @param n_iov     how many; 0 is an empty request
- * @param fds       borrowed: duplicated if the request has to wait in the buffer
- * @param n_fds     how many; at most the other side's message_attachments
+ * @param iov       the buffers, which together are one request; borrowed, like their bytes
+ * @param n_iov     how many buffers, at most IOV_MAX; 0 sends an empty request
+ * @param fds       the attachments, borrowed. They are duplicated if the request has to wait in the
+ *                  outgoing buffer.
+ * @param n_fds     how many attachments; at most the peer's message_attachments
  * @param flags     0, or BEAM_SEND_GIVE_FDS
- * @retval 0        sent; a request whose descriptor the kernel refuses later is
- *                  told by beam_call_receive()
- * @retval -EINVAL  `ret` or `topic` is NULL; and all other errors of
- *                  beam_topic_sendv(), with their meaning
+ * @param deadline  how long to wait
+ * @retval 0        The request was sent. If the kernel refuses one of its descriptors later,
+ *                  beam_call_receive() reports that.
+ * @retval -EINVAL  `ret` or `topic` is NULL.
+ * @retval others   as for beam_topic_sendv(), -EINVAL included
  */
 BEAM_API int beam_call_begin(beam_call **ret, beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds,
 			     size_t n_fds, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Calls with a message, and does not wait for replies. A message that was received can be passed on
- * this way, without a copy.
+ * Makes a call with a message, and does not wait for replies. A message that was received can be
+ * passed on in this way without copying it.
  *
- * @param ret      as for beam_call_begin()
- * @param message  taken on success: its attachments go with it, without duplicates. Still the
- *                 caller's, whole, on failure.
- * @param flags    0
- * @retval 0            sent
- * @retval -EINVAL      `ret`, `topic` or `message` is NULL, unknown flags
- * @retval -ENOENT      an attachment of `message` was taken or lost
- * @retval -EOPNOTSUPP  `message` is a call that was received: replies to it would have no way back
- * @retval others       as by beam_call_begin()
+ * @param ret       as for beam_call_begin()
+ * @param topic     need not stay open
+ * @param message   belongs to the library on success. Its attachments are sent with it, and not
+ *                  duplicated. On failure it still belongs to the caller, and is unchanged.
+ * @param flags     0
+ * @param deadline  how long to wait
+ * @retval 0            The request was sent.
+ * @retval -EINVAL      `ret`, `topic` or `message` is NULL, or a flag is unknown.
+ * @retval -ENOENT      An attachment of `message` was taken or lost.
+ * @retval -EOPNOTSUPP  `message` is a call that was received. Replies could not be passed back.
+ * @retval others       as for beam_call_begin()
  */
 BEAM_API int beam_call_begin_message(beam_call **ret, beam_topic *topic, beam_message *message, unsigned flags,
 				     beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Receives the next reply.
+ * Receives the next reply. Replies that arrived whole are received before a failure or the end of
+ * the channel is reported.
  *
- * @param ret       takes the reply, the caller's to free; untouched unless the result is 1
- * @param flags     0; others are for what may come
- * @param deadline  until when to wait; the call goes on if it passes
- * @retval 1            a reply
- * @retval 0            there will be no more: the last has been received
- * @retval -EREMOTEIO   the callee failed the call: beam_call_failure() tells how. The
- *                      replies before come first.
- * @retval -ECANCELED   the call was cancelled
- * @retval -EPIPE       the channel was closed, by either side, before the last reply had come
- * @retval -ECONNRESET  the other side died before that
- * @retval -EPERM, -EBADF, …  the kernel refused to pass a descriptor of the request when its
- *                            turn came; it was not sent
- * @retval -EINVAL      `call` or `ret` is NULL, or unknown flags
- * @retval -EAGAIN, -ETIMEDOUT, -EPROTO, -ENOMEM, -ECHILD  as in channel.h; what
- *                                                         arrived whole comes first
+ * @param ret       receives the reply, which the caller frees; untouched unless the result is 1
+ * @param flags     0
+ * @param deadline  how long to wait. The call continues if the deadline passes.
+ * @retval 1            A reply was received.
+ * @retval 0            The last reply has been received. No more will come.
+ * @retval -EREMOTEIO   The callee failed the call. beam_call_failure() reports how.
+ * @retval -ECANCELED   The call was cancelled.
+ * @retval -EPIPE       The channel was closed, by either side, before the last reply arrived.
+ * @retval -ECONNRESET  The peer died, or the channel was aborted, before the last reply arrived.
+ * @retval -EBADF, -EPERM, -EINVAL  The request was not sent, because the kernel refused to pass one
+ *                      of its descriptors.
+ * @retval -EINVAL      Also: `call` or `ret` is NULL, or a flag is unknown.
+ * @retval -EAGAIN, -ETIMEDOUT, -EPROTO, -ENOMEM, -ECHILD  as listed at the top of channel.h
  */
 BEAM_API int beam_call_receive(beam_call *call, beam_message **ret, unsigned flags,
 			       beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * How a call failed of which beam_call_receive() said -EREMOTEIO.
+ * Returns how a call failed for which beam_call_receive() returned -EREMOTEIO.
  *
- * @param ret_code  takes the code; may be NULL
- * @param ret_data  takes what the callee says besides, the call's own until its last
- *                  handle is released; may be NULL
- * @param ret_size  takes its size in bytes; may be NULL
- * @retval 0        told
- * @retval -ENOENT  it has not failed, or its failure has not been received
- * @retval -EINVAL, -ECHILD  as in channel.h
+ * @param ret_code  receives the code; may be NULL
+ * @param ret_data  receives the callee's data about the failure, which belongs to the call and is
+ *                  valid until its last handle is released; may be NULL
+ * @param ret_size  receives the size of the data in bytes; may be NULL
+ * @retval 0        The results were stored.
+ * @retval -ENOENT  The call has not failed, or its failure has not been received.
+ * @retval -EINVAL, -ECHILD  as listed at the top of channel.h
  */
 BEAM_API int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data, size_t *ret_size);
 
 /**
- * Cancels a call: what waits to be received and what comes is thrown away, those who wait get
- * -ECANCELED, and the callee is told. A call that is over, its last reply having come, stays as it
- * is. Never waits; any number of times.
+ * Cancels a call. Replies that wait to be received or still arrive are discarded. Threads that wait
+ * for replies are woken with -ECANCELED, and the callee is informed. A call whose last reply has
+ * arrived is not affected. Never waits. Can be called any number of times.
  *
- * @retval 0  done
- * @retval -EINVAL, -ECHILD  as in channel.h
+ * @retval 0                 The call was cancelled, or had ended.
+ * @retval -EINVAL, -ECHILD  as listed at the top of channel.h
  */
 BEAM_API int beam_call_cancel(beam_call *call);
 
@@ -198,134 +210,148 @@ BEAM_API int beam_call_cancel(beam_call *call);
 BEAM_API beam_call *beam_call_ref(beam_call *call);
 
 /**
- * Releases a handle. With the last one the call is cancelled, if it is not over.
+ * Releases a handle. With the last one the call is cancelled, unless it has ended.
  *
  * @param call  NULL is allowed and does nothing
- * @return NULL
+ * @return NULL, which can be assigned to the variable that held the handle
  */
 BEAM_API beam_call *beam_call_unref(beam_call *call);
 
 /* ---- The callee ------------------------------------------------------------------------------ */
 
 /**
- * @return true if the message was received and its sender waits for replies; false for NULL. Stays
- *         true when it has been answered.
+ * @return true if the message is a call that was received, also after it has been replied to; false
+ *         if it is a plain message or NULL
  */
 BEAM_API bool beam_message_is_call(const beam_message *message);
 
 /**
- * The descriptor that is readable once nobody wants replies to a call any more: the caller has
- * cancelled it or is gone, or the channel has ended, by either side. It stays so. A callee that has
- * much to do waits for it (POLLIN), or adds the call to a selector (BEAM_SELECT_CANCELLED), and
- * need not try to reply in order to find out.
+ * Returns a descriptor that becomes readable when nobody wants replies to a call any more, and then
+ * stays readable. This is the case if the caller has cancelled or released the call, or if the
+ * channel has ended, by either side. A callee that is busy for long can poll the descriptor
+ * (POLLIN) or add the call to a selector (BEAM_SELECT_CANCELLED), and need not try to reply to find
+ * out.
  *
- * When the last reply has been sent cancelling makes no difference any more, and need not show; the
- * channel's end does.
+ * When the last reply has been sent, a cancellation has no effect any more, and may not be shown.
+ * The end of the channel is still shown.
  *
- * It belongs to the library, as those of event.h do: never read, write or close it, and take it out
- * of the loop before the message is freed, which closes it. It costs nothing before it is first
- * asked for, and from then on, until the message is freed, input is read as it comes though no
- * thread waits.
+ * The descriptor belongs to the library, like those of event.h: poll it, but do not read, write or
+ * close it. It is closed when the message is freed. A thread that is waiting for it in poll(2) at
+ * this moment is not woken. The first call creates the descriptor. From then on, until the message
+ * is freed, the channel's thread reads input as soon as it arrives, even if no thread waits.
  *
- * @param request  a call that was received; any thread may wait for the descriptor
- * @return a descriptor of the library's, the same each time; or
- * @retval -EINVAL  `request` is NULL or no call
- * @retval -ECHILD  in a forked child
- * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor for it
+ * @param request  a call that was received. Any thread can wait for the descriptor.
+ * @return the descriptor, the same each time, or
+ * @retval -EINVAL  `request` is NULL or not a call.
+ * @retval -ECHILD  as listed at the top of channel.h
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for it.
  */
 BEAM_API int beam_message_cancelled_fd(beam_message *request) BEAM_CHECKED;
 
 /**
- * The descriptor that is readable (not: writable) while a reply of up to 4 KiB without attachments
- * could be sent without waiting, or would fail at once: because the call was cancelled, or has been
- * answered in full, or because the channel has ended. Other threads may be quicker: reply with
- * BEAM_NOWAIT. BEAM_SELECT_SEND of a selector.
+ * Returns a descriptor that is readable (not writable) while a reply of up to 4 KiB without
+ * attachments can be sent without waiting. It is also readable while such a reply would fail at
+ * once: because the call was cancelled or has had its last reply, because earlier replies were
+ * lost, or because the channel has ended. Another thread may use up the room first, so reply with
+ * BEAM_NOWAIT. In a selector this is BEAM_SELECT_SEND.
  *
- * What it costs grows with the number of calls that have one: ask for it when a reply gave -EAGAIN.
+ * The cost grows with the number of calls that have such a descriptor. Ask for it only when a reply
+ * has returned -EAGAIN.
  *
- * @return as beam_message_cancelled_fd(), whose rules are those of this one too
+ * @return as for beam_message_cancelled_fd(), whose rules apply here too
  */
 BEAM_API int beam_message_reply_fd(beam_message *request) BEAM_CHECKED;
 
-/** Flags of beam_message_replyv() and beam_message_reply_message(). */
+/** Flags of beam_message_reply(), beam_message_replyv() and beam_message_reply_message(). */
 enum beam_reply_flags {
 	/** More replies follow. */
 	BEAM_REPLY_MORE = 1,
 };
 
 /**
- * Answers a call: the only reply, or the last. The call stays the caller's to free; a message
- * belongs to one thread at a time, also to answer it.
+ * Replies to a call, with its only reply or the last one. The call still belongs to the caller, who
+ * frees it. Like any message, it belongs to one thread at a time, also when it is replied to.
  *
  * @param request   a call that was received
- * @param data      borrowed; may be NULL if `size` is 0
- * @param size      bytes; at most the other side's message_bytes
- * @param flags     0, or BEAM_REPLY_MORE
- * @param deadline  until when to wait for credit and room
- * @retval 0           sent
- * @retval -EINVAL     `request` is NULL or no call, or `data` is NULL with
- *                     `size` > 0, or unknown flags
- * @retval -EMSGSIZE   over what the other side accepts
- * @retval -EFAULT     the payload is not in memory; the call can still be answered
- * @retval -ECANCELED  the caller wants no replies any more
- * @retval -EALREADY   the call has been answered
- * @retval -EIO        replies to this call that were accepted before were lost, because the kernel
- *                     refused a descriptor when their turn came; told once. This one was not sent,
- *                     and the call can still be answered
- * @retval -EPIPE, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as in
- *                     channel.h; after the first three that pass the call is as it was,
- *                     and can be answered again
+ * @param data      the payload, borrowed; may be NULL if `size` is 0
+ * @param size      the payload's size in bytes; at most the peer's message_bytes
+ * @param flags     0, or BEAM_REPLY_MORE if more replies follow
+ * @param deadline  how long to wait for credit and room
+ * @retval 0           The reply was sent.
+ * @retval -EINVAL     `request` is NULL or not a call, or `data` is NULL and `size` is not 0, or a
+ *                     flag is unknown.
+ * @retval -EMSGSIZE   The reply is larger than the peer accepts.
+ * @retval -EFAULT     Part of the payload is not in memory (PAYLOADS in beam(7)).
+ * @retval -ECANCELED  The caller wants no more replies.
+ * @retval -EALREADY   The last reply to the call, or its failure, has already been sent.
+ * @retval -EIO        Replies to this call that were accepted before were lost, because the kernel
+ *                     refused one of their descriptors. Each loss is reported once. This reply was
+ *                     not sent.
+ * @retval -EPIPE, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as listed at the top
+ *                     of channel.h
+ *
+ * If a reply was not sent, the call is unchanged. It can be replied to again unless the error is
+ * -ECANCELED, -EALREADY, or one that shows the end of the channel.
  */
 BEAM_API int beam_message_reply(beam_message *request, const void *data, size_t size, unsigned flags,
 				beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Answers a call with several buffers and attachments, or with one of several replies.
+ * Replies to a call with several buffers and attachments.
  *
- * @param iov    borrowed, as their bytes are; together one payload. At most IOV_MAX of them.
- * @param n_iov  how many; 0 is an empty payload
- * @param fds    borrowed: duplicated if the reply has to wait in the buffer
- * @param n_fds  how many; at most BEAM_REPLY_ATTACHMENTS_MAX, and the other
- *               side's message_attachments
- * @param flags  0, or BEAM_REPLY_MORE and BEAM_SEND_GIVE_FDS
+ * @param request   a call that was received
+ * @param iov       the buffers, which together are one payload; borrowed, like their bytes
+ * @param n_iov     how many buffers, at most IOV_MAX; 0 sends an empty payload
+ * @param fds       the attachments, borrowed. They are duplicated if the reply has to wait in the
+ *                  outgoing buffer.
+ * @param n_fds     how many attachments; at most BEAM_REPLY_ATTACHMENTS_MAX and the peer's
+ *                  message_attachments
+ * @param flags     0, or a combination of BEAM_REPLY_MORE and BEAM_SEND_GIVE_FDS
+ * @param deadline  how long to wait for credit and room
  *
- * As beam_message_reply(); besides
- * @retval -EINVAL  a NULL with a count, more than IOV_MAX buffers, unknown flags
- * @retval -E2BIG   more attachments than the other side accepts
- * @retval -EBADF, -EMFILE, -EPERM, -ETIMEDOUT  as for beam_topic_sendv(). A last reply
- *                  whose descriptor the kernel refuses when its turn comes is replaced
- *                  by the failure *dropped*.
+ * The results are those of beam_message_reply(), and
+ * @retval -EINVAL  Also: `iov` or `fds` is NULL and its number is not 0; or there are more than
+ *                  IOV_MAX buffers; or a descriptor is given away twice.
+ * @retval -E2BIG   The reply has more attachments than a reply can have, or than the peer accepts.
+ * @retval -EBADF, -EMFILE, -EPERM, -EINVAL, -EAGAIN, -ETIMEDOUT  as for beam_topic_sendv(). If the
+ *                  kernel refuses a descriptor of a last reply after it was accepted, the call
+ *                  fails as *dropped*.
  */
 BEAM_API int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n_iov, const int *fds,
 				 size_t n_fds, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Answers a call with a message, or with one of several replies. A reply that was received from
- * elsewhere can be passed on this way, without a copy.
+ * Replies to a call with a message. A reply that was received from elsewhere can be passed on in
+ * this way without copying it.
  *
- * @param message  taken on success: its attachments go with it, without duplicates. Still the
- *                 caller's, whole, on failure. At most BEAM_REPLY_ATTACHMENTS_MAX attachments, and
- *                 the other side's message_attachments.
- * @param flags    0, or BEAM_REPLY_MORE
+ * @param request   a call that was received
+ * @param message   belongs to the library on success. Its attachments are sent with it, and not
+ *                  duplicated. On failure it still belongs to the caller, and is unchanged. It can
+ *                  have as many attachments as a reply of beam_message_replyv().
+ * @param flags     0, or BEAM_REPLY_MORE
+ * @param deadline  how long to wait for credit and room
  *
- * As beam_message_replyv(); besides
- * @retval -EINVAL      `message` is NULL
- * @retval -ENOENT      an attachment of `message` was taken or lost
- * @retval -EOPNOTSUPP  `message` is itself a call that was received: replies to it would have no
- *                      way back
+ * The results are those of beam_message_replyv(), and
+ * @retval -EINVAL      Also: `message` is NULL.
+ * @retval -ENOENT      An attachment of `message` was taken or lost.
+ * @retval -EOPNOTSUPP  `message` is itself a call that was received. Replies could not be passed
+ *                      back.
  */
 BEAM_API int beam_message_reply_message(beam_message *request, beam_message *message, unsigned flags,
 					beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Ends a call with a failure. Without data it needs no credit, and never waits.
+ * Ends a call with a failure. If `size` is 0, this needs no credit and never waits.
  *
- * @param code  BEAM_FAILURE_APPLICATION or more
- * @param data  what there is to say, borrowed; may be NULL if `size` is 0
- * @param size  bytes
+ * @param request   a call that was received
+ * @param code      BEAM_FAILURE_APPLICATION or more
+ * @param data      data about the failure, borrowed; may be NULL if `size` is 0
+ * @param size      the data's size in bytes
+ * @param flags     0
+ * @param deadline  how long to wait for credit and room
  *
- * As beam_message_reply(); besides
- * @retval -EINVAL  `code` is the library's
+ * The results are those of beam_message_reply(), and
+ * @retval -EINVAL  Also: `code` belongs to the library.
  */
 BEAM_API int beam_message_reply_failure(beam_message *request, uint32_t code, const void *data, size_t size,
 					unsigned flags, beam_deadline deadline) BEAM_CHECKED;

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file spawn.h
- * Programs that are started with a channel to them.
+ * Starting programs with a channel to them.
  *
- * The program that is started inherits one end of a new socket pair and is told of it by the
- * environment variable BEAM_CHANNEL. It is `NUMBER:INODE`: the number of the descriptor, and the
- * inode number of the socket (st_ino of fstat(2)), both decimal, by which a stray number is known.
- * A program in another language can do the same on either side.
+ * A program that is started in this way inherits one end of a new socket pair. The environment
+ * variable BEAM_CHANNEL names it, as `NUMBER:INODE`: the number of the descriptor, and the inode
+ * number of the socket (st_ino of fstat(2)), both decimal. The inode number shows whether the
+ * descriptor with this number is that socket. A program that does not use the library can set or
+ * read the variable in the same way.
  *
- * If the program ends, for whatever reason, the channel to it ends, too: with -ECONNRESET, unless
- * the program has closed it in order. The channel of the program ends in the same way if the one
- * that started it ends.
+ * If the program ends, for whatever reason, the channel to it ends too. It ends with -ECONNRESET,
+ * unless the program had closed it. The program's own channel ends in the same way if the process
+ * that started the program ends.
  *
- * Threads, fork and the shared errors are those of channel.h. If another thread forks during
- * beam_spawn(), the forked child can hold a copy of the program's end until it runs another program
- * or ends, and the end of the program shows only then.
+ * The rules about threads and fork and the common errors are those of channel.h. If another thread
+ * forks while beam_spawn() is running, the forked child can hold a copy of the started program's
+ * end until the child executes another program or exits. Until then, the end of the started program
+ * is not noticed.
  */
 #ifndef BEAM_SPAWN_H
 #define BEAM_SPAWN_H
@@ -26,50 +28,54 @@
 BEAM_BEGIN
 
 /**
- * Starts a program with a channel to it, by posix_spawn(3).
+ * Starts a program with a channel to it, with posix_spawn(3).
  *
- * No signal is blocked or ignored in the program, whatever the caller does. The program inherits
- * all else that exec(3) leaves: the descriptors that are not close-on-exec, so none of the
- * library's but its end of the channel, which is never one of 0 to 2; the user, the working
- * directory, the process group and the limits.
+ * In the started program no signal is blocked or ignored, whatever the caller does. The program
+ * inherits everything else that posix_spawn(3) passes on: the descriptors that are not
+ * close-on-exec, the user, the working directory, the process group, and the limits. Of the
+ * library's descriptors it gets only its end of the channel, whose number is greater than 2.
  *
- * @param ret      takes the channel, one handle; untouched on failure
- * @param ret_pid  takes the number of the process, which the caller waits for by waitpid(2), or
- *                 kills; untouched on failure. To release the channel neither ends the process nor
+ * @param ret      receives the channel, as one handle; untouched on failure
+ * @param ret_pid  receives the process id; untouched on failure. The caller waits for the process
+ *                 with waitpid(2), or kills it. Releasing the channel neither ends the process nor
  *                 waits for it.
- * @param path     a path with a slash, or a name that is looked for in the folders of the caller's
- *                 PATH
- * @param argv     the arguments from the name of the program on, and a NULL
- * @param envp     its environment, and a NULL; NULL: the caller's. BEAM_CHANNEL is set in either.
- *                 No other thread may change the caller's environment meanwhile.
- * @param options  of the channel here; NULL: the defaults
- * @retval 0        the program runs
- * @retval -EINVAL  `ret`, `ret_pid`, `path` or `argv` is NULL, or an option is out of its range
- * @retval -ENOENT, -EACCES, -ENOEXEC, -ENOTDIR, -ELOOP, -ETXTBSY, -EPERM, others  the program
- *          cannot be run, as execve(2) says
- * @retval -E2BIG   arguments and environment are too long; or as for beam_channel_from_fd()
- * @retval -EAGAIN  there are too many processes, or threads
- * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptors or memory for it
+ * @param path     contains a slash, or is a name that is looked up in the directories of the
+ *                 caller's PATH
+ * @param argv     the arguments, beginning with the program's name and ending with NULL
+ * @param envp     the program's environment, ending with NULL; NULL: the caller's. BEAM_CHANNEL is
+ *                 set in both cases. No other thread may change the caller's environment during the
+ *                 call.
+ * @param options  of the channel in this process; NULL: the defaults
+ * @retval 0        The program was started.
+ * @retval -EINVAL  `ret`, `ret_pid`, `path` or `argv` is NULL, or an option is out of its range.
+ * @retval -ENOENT, -EACCES, -ENOEXEC, -ENOTDIR, -ELOOP, -ETXTBSY, -EPERM, others  The program
+ *                  cannot be executed: see execve(2).
+ * @retval -E2BIG   The arguments and the environment are too long, or as for
+ *                  beam_channel_from_fd().
+ * @retval -EAGAIN  There are too many processes or threads.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There are no free descriptors or no memory.
  */
 BEAM_API int beam_spawn(beam_channel **ret, pid_t *ret_pid, const char *path, char *const argv[], char *const envp[],
 			const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Makes a channel of the socket that this program was started with.
+ * Creates a channel from the socket that this program was started with. It succeeds once.
  *
- * The descriptor is close-on-exec from then on, so that programs which this one starts do not take
- * it, though they inherit the variable. The environment is left as it is. A program that was
- * started with more privileges than its caller has (secure_getenv(3)) has no such channel.
+ * The call makes the descriptor close-on-exec. Programs that this program starts by other means
+ * therefore do not get it, although they inherit the variable. The environment is not changed. The
+ * variable is ignored in a program that was started with more privileges than its caller has
+ * (secure_getenv(3)).
  *
- * @param ret      takes the channel, one handle; untouched on failure
+ * @param ret      receives the channel, as one handle; untouched on failure
  * @param options  NULL: the defaults
- * @retval 0        done
- * @retval -ENOENT  there is none: BEAM_CHANNEL is not set or does not name a descriptor of this
- *                  process, or the channel was taken before
- * @retval -EINVAL  `ret` is NULL, or an option is out of its range
- * @retval -ENOTSOCK, -EPROTOTYPE, -ENOTCONN  what it names is no connected unix stream socket
- * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd(); another call
- *          can take the descriptor
+ * @retval 0        The channel was created.
+ * @retval -ENOENT  There is no channel: BEAM_CHANNEL is not set or does not name a descriptor of
+ *                  this process, or the channel has been taken before.
+ * @retval -EINVAL  `ret` is NULL, or an option is out of its range.
+ * @retval -ENOTSOCK, -EPROTOTYPE, -ENOTCONN  BEAM_CHANNEL does not name a connected Unix stream
+ *                  socket.
+ * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd(); a later call
+ *                  can take the descriptor
  */
 BEAM_API int beam_channel_from_environment(beam_channel **ret, const struct beam_channel_options *options) BEAM_CHECKED;
 
