@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file beam.h
- * Beam: Go-style channels between Linux processes. This header is all of it; see beam(7).
+ * Beam: Go-style channels between Linux processes. This header includes all the others. See
+ * beam(7).
  */
 #ifndef BEAM_BEAM_H
 #define BEAM_BEAM_H

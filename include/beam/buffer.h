@@ -9,9 +9,9 @@
  * descriptor like any other.
  *
  * Until it is sealed, a buffer belongs to one thread at a time. A buffer that is sealed or was
- * received can be read and sent by any number of threads at once. Only beam_buffer_free() must come
- * last. A buffer does not depend on a channel: it may come from one channel, go to another, and
- * outlive both.
+ * received can be read, attached, sent and sealed again by any number of threads at once.
+ * beam_buffer_free() must come after all of these. A buffer does not depend on a channel: it may
+ * come from one channel, go to another, and outlive both.
  *
  * A buffer that was not sealed at the time of a fork does not exist in the child:
  * beam_buffer_data() returns NULL, and beam_buffer_seal() returns -ECHILD. Sealed and received
@@ -71,9 +71,9 @@ BEAM_API size_t beam_buffer_size(const beam_buffer *buffer);
 BEAM_API void *beam_buffer_writable(beam_buffer *buffer);
 
 /**
- * Seals a buffer permanently, and returns the descriptor to attach: for beam_topic_sendv(),
- * beam_send(), and any other function that sends descriptors. If the buffer is already sealed or
- * was received, the function only returns its descriptor.
+ * Seals a buffer permanently and returns its descriptor, which can be attached to a message by
+ * beam_topic_sendv(), beam_send() or any other function that sends descriptors. If the buffer is
+ * already sealed or was received, the function only returns the descriptor.
  *
  * @return the descriptor, which belongs to the buffer: do not close it, and do not use it after the
  *         buffer was freed

@@ -12,9 +12,8 @@
  * and messages that are still held remain valid, and can be used and freed afterwards.
  *
  * In a forked child every function on a channel or topic of the parent returns -ECHILD, and
- * releasing handles does nothing. The child's copies of the channels' sockets are closed. FORK in
- * beam(7) says which other descriptors stay open in the child. The child can create channels of its
- * own.
+ * releasing handles does nothing. The child's copies of the channels' sockets are closed. The child
+ * can create channels of its own (FORK in beam(7)).
  *
  * The errors that several functions share:
  *
@@ -50,15 +49,13 @@ enum beam_unknown_topics {
 
 /**
  * The options of a channel. Start from BEAM_CHANNEL_OPTIONS and change the fields that you need.
- * The size field lets a newer library accept the options of an older program.
+ * The size field lets a newer library accept the options of an older program. The manual page
  * beam_channel_from_fd(3) describes each option in detail.
  *
- * The fields from `topics` to `attachments` limit what this side accepts. They bound its memory, as
- * the manual page describes, and the descriptors that the peer can open here.
- *
- * FLOW CONTROL in beam(7) says which share of the pool and of the attachments each topic can always
- * get. For that guarantee message_bytes must be at most a quarter of pool_bytes, and
- * message_attachments at most a quarter of the attachments.
+ * The fields from `topics` to `attachments` limit what this side accepts. They bound its memory and
+ * the descriptors that the peer can open here. If message_bytes is at most a quarter of pool_bytes,
+ * and message_attachments at most a quarter of the attachments, each topic can always get a share
+ * of both, as FLOW CONTROL in beam(7) says.
  */
 struct beam_channel_options {
 	/** sizeof(struct beam_channel_options) */
@@ -75,13 +72,11 @@ struct beam_channel_options {
 	/** How many bytes may wait on a topic before senders on it have to wait: 64 KiB to 1 GiB.
 	 *  Each message counts 64 bytes in addition to its payload. */
 	uint32_t topic_window_bytes;
-	/** How many attachments may wait on a topic before senders on it have to wait:
-	 *  message_attachments to 65,535. The default is raised to message_attachments if
-	 *  necessary. */
+	/** The same for attachments: message_attachments to 65,535. The default is raised to
+	 *  message_attachments if necessary. */
 	uint32_t topic_window_attachments;
 	/** How many bytes the large messages of all topics may take in addition to their windows: 1
-	 *  MiB to 1 GiB, and at least message_bytes. The default is raised to message_bytes if
-	 *  necessary. */
+	 *  MiB to 1 GiB, at least message_bytes, to which the default is raised if necessary. */
 	uint32_t pool_bytes;
 	/** How many attachments of the whole channel may be here at a time: message_attachments to
 	 *  65,535. If 0, the channel shares a fifth of RLIMIT_NOFILE with the other channels of the
@@ -90,9 +85,8 @@ struct beam_channel_options {
 	/** The size of the outgoing buffer, in bytes: 16 KiB to 64 MiB. */
 	uint32_t buffer_bytes;
 	/** The size to request with SO_SNDBUF, in bytes: 0 to 2^31 - 1. 0 keeps the size that the
-	 *  socket has, unless that is less than 128 KiB. The kernel may grant less
-	 *  (net.core.wmem_max). With less than 72,128 bytes, a payload that is not in memory can
-	 *  break the channel (-ECONNRESET). */
+	 *  socket has, or raises it to 128 KiB. The kernel may grant less (net.core.wmem_max). With
+	 *  under 72,128, a payload that is not in memory can break the channel (-ECONNRESET). */
 	uint32_t socket_buffer_bytes;
 	/** How long a frame that has begun to arrive may take, once the socket has been read empty,
 	 *  in milliseconds; 0: no limit. Descriptors that came for an incomplete message are kept
@@ -106,10 +100,9 @@ struct beam_channel_options {
 	/** How long a waiting thread polls the socket before it sleeps, in microseconds: at most
 	 *  10,000; 0: never. The library gives up polling that does not pay off. */
 	uint32_t busy_poll_us;
-	/** If 0, a thread that waits reads the socket for itself and for the other threads, which
-	 *  avoids switching threads. The channel's own thread reads when no thread waits. If 1,
-	 *  only the channel's own thread reads. This is for programs whose threads can be held up
-	 *  while they wait, by a low priority or by signal handlers. */
+	/** If 0, a thread that waits reads the socket for itself and for the other threads, and the
+	 *  channel's own thread reads when no thread waits. If 1, only the channel's own thread
+	 *  reads. This is for programs whose threads can be held up while they wait. */
 	uint32_t dedicated_reader;
 	/** If 0, the channel has a thread of its own. If 1, it has none, and is driven by the
 	 *  caller's event loop (event.h). */
@@ -145,17 +138,14 @@ struct beam_channel_options {
 
 /**
  * Finds the first option that is out of its range. The functions that create a channel only return
- * -EINVAL.
+ * -EINVAL. Works in a forked child.
  *
- * @param ret_name  receives the name of the option, a constant string; untouched if there is none
+ * @param ret_name  receives the name of the option, a constant string; otherwise untouched
  * @retval 0        A channel can be created with the options.
- * @retval -EINVAL  The option `ret_name` is out of its range, or does not fit another option. It is
- *                  "size" if the size was never set. This error is also returned if a parameter is
- *                  NULL, and then `ret_name` is untouched.
+ * @retval -EINVAL  An option is out of its range, or does not fit another option. Its name is in
+ *                  `ret_name`: "size" if the size was never set. Or a parameter is NULL.
  * @retval -E2BIG   The options come from a newer library, and set an option that this library does
- *                  not know.
- *
- * Can be called from any thread, and in a forked child.
+ *                  not know. `ret_name` is "size".
  */
 BEAM_API int beam_channel_options_check(const struct beam_channel_options *options, const char **ret_name) BEAM_CHECKED;
 
@@ -169,14 +159,12 @@ BEAM_API int beam_channel_options_check(const struct beam_channel_options *optio
  * @param options  NULL: the defaults
  * @retval 0            The channel was created.
  * @retval -EINVAL      `ret` is NULL, or an option is out of its range.
- * @retval -E2BIG       The options come from a newer library, and set an option that this library
- *                      does not know.
+ * @retval -E2BIG       as for beam_channel_options_check()
  * @retval -EBADF       `fd` is not open.
  * @retval -ENOTSOCK    `fd` is not a socket.
  * @retval -EPROTOTYPE  `fd` is not a Unix socket, or not SOCK_STREAM.
  * @retval -ENOTCONN    `fd` is not connected.
- * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  There are no free descriptors, no memory or no thread
- *                      for the channel.
+ * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  There are no descriptors, memory or thread for it.
  */
 BEAM_API int beam_channel_from_fd(beam_channel **ret, int fd, const struct beam_channel_options *options) BEAM_CHECKED;
 
@@ -219,8 +207,7 @@ struct beam_connect_options {
  * @retval -ENAMETOOLONG  The address is longer than 107 bytes.
  * @retval -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -ELOOP  There is no server, or this process
  *                        may not connect to it. With wait_for_server the call waits instead of
- *                        returning -ENOENT or -ECONNREFUSED, and returns -EACCES only if
- *                        permissions are still missing at the deadline.
+ *                        returning the first two, and returns -EACCES only at the deadline.
  * @retval -EPERM         The server runs as a user other than server_uid. Nothing was sent to it.
  * @retval -EPROTOTYPE    The server's socket is not SOCK_STREAM.
  * @retval -EAGAIN, -ETIMEDOUT  There was no room or no server, with BEAM_NOWAIT or before the
@@ -231,9 +218,8 @@ BEAM_API int beam_channel_connect(beam_channel **ret, const char *address, const
 				  beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Takes another handle.
+ * Takes another handle. NULL is allowed.
  *
- * @param channel  NULL is allowed
  * @return `channel`; NULL if it has no handle any more, which is possible for a channel from
  *         beam_topic_channel()
  */
@@ -250,35 +236,29 @@ BEAM_API beam_channel *beam_channel_unref(beam_channel *channel);
 
 /**
  * Stores a pointer of the program's in a channel. All holders of the channel share the pointer. The
- * library does not use it. Can be called from any thread.
+ * library does not use it.
  *
  * @param channel  NULL is allowed and does nothing
  * @param data     belongs to the caller
  */
 BEAM_API void beam_channel_set_user_data(beam_channel *channel, void *data);
 
-/**
- * @return the pointer that was set last; NULL if none was set or `channel` is NULL. Works in a
- *         forked child
- */
+/** @return the pointer that was set last, or NULL. Works in a forked child. */
 BEAM_API void *beam_channel_user_data(const beam_channel *channel);
 
 /**
  * Closes a channel. All threads that wait on it are woken, sends return -EPIPE from now on, and
  * accepted messages are still sent. Then the peer is told that the channel is closed. Messages that
- * arrived whole can still be received.
- *
- * The function can be called any number of times, from any thread, and while other threads use the
- * channel. The handle must still be released.
+ * arrived whole can still be received. The function can be called any number of times. The handle
+ * must still be released.
  *
  * @param deadline  how long to wait for accepted messages to be sent. After that the library
  *                  continues in the background, for at most linger_ms.
- * @retval 0        The kernel has everything, including the notice to the peer. It need not have
- *                  the notice if the peer had closed the channel and left.
+ * @retval 0        The kernel has everything, and also the notice to the peer, unless the peer had
+ *                  closed the channel and left.
  * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
- * @retval -ECONNRESET, -EPROTO, -ENOMEM  The connection had ended with this error. Accepted
- *                  messages may be lost.
- * @retval -EPIPE   The peer had closed the channel. Accepted messages may be lost.
+ * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The channel had ended before, with -EPIPE because
+ *                  the peer had closed it. Accepted messages may be lost.
  * @retval -EIO     as for beam_channel_flush(); the notice to the peer has been sent nevertheless
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
@@ -290,10 +270,10 @@ BEAM_API int beam_channel_close(beam_channel *channel, beam_deadline deadline);
  * here are woken with -ECONNRESET. Sends return this error from now on, and so do receives once the
  * messages that arrived whole have been received. A relay uses this function to pass on a crash.
  *
- * The function never waits. It can be called any number of times, from any thread, and while other
- * threads use the channel. After beam_channel_close() it ends what is still going on in the
- * background, and functions continue to return the errors of the close. If the peer has already
- * been told of the close, it sees an orderly end. The handle must still be released.
+ * The function never waits, and can be called any number of times. After beam_channel_close() it
+ * ends what is still going on in the background, and functions continue to return the errors of the
+ * close. If the peer has already been told of the close, it sees an orderly end. The handle must
+ * still be released.
  *
  * @retval 0        The channel has ended.
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
@@ -305,25 +285,21 @@ BEAM_API int beam_channel_abort(beam_channel *channel);
  *
  * @retval 0        The kernel has everything.
  * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
- * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The connection has ended. Accepted messages may be
- *                  lost.
+ * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The channel has ended. Messages may be lost.
  * @retval -EIO     The kernel has everything except messages that were dropped because it refused
- *                  one of their descriptors. beam_channel_losses() reports how many and why. Each
- *                  loss is reported once here or by beam_channel_close(), whether or not it has
- *                  been reported to a sender (topic.h).
+ *                  one of their descriptors (beam_channel_losses()). Each loss is reported once,
+ *                  here or by beam_channel_close(), whether or not it was reported to a sender.
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_flush(beam_channel *channel, beam_deadline deadline) BEAM_CHECKED;
 
 /** The identity of the peer. */
 struct beam_peer {
-	/** Meaningless unless `has_pid`. Otherwise it is a number that no process has, and never 0
-	 *  or negative, so that kill(2) fails with ESRCH. */
+	/** If `has_pid` is false, a positive number that no process has: kill(2) fails (ESRCH). */
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
-	/** False if the process has no process id in the pid namespace of this one, for example
-	 *  because it runs outside of the container. */
+	/** False if the process has no process id in the pid namespace of this one. */
 	bool has_pid;
 };
 
@@ -347,11 +323,10 @@ BEAM_API int beam_channel_peer(beam_channel *channel, struct beam_peer *ret) BEA
  * @param ret   receives at most `size` groups
  * @param size  how many groups fit; with 0 the function only returns their number
  * @return the number of groups
- * @retval -ERANGE           There are more than `size`.
- * @retval -ENODATA          as for beam_channel_peer(), or the channel has ended, or the kernel is
- *                           too old
- * @retval -EINVAL, -ECHILD  as listed at the top of this file; -EINVAL also if `ret` is NULL and
- *                           `size` is not 0
+ * @retval -ERANGE   There are more than `size`.
+ * @retval -ENODATA  as for beam_channel_peer(), or the channel has ended, or the kernel is too old
+ * @retval -EINVAL   `channel` is NULL, or `ret` is NULL and `size` is not 0.
+ * @retval -ECHILD   as listed at the top of this file
  */
 BEAM_API int beam_channel_peer_groups(beam_channel *channel, gid_t *ret, size_t size) BEAM_CHECKED;
 
@@ -374,10 +349,9 @@ BEAM_API int beam_channel_peer_pidfd(beam_channel *channel) BEAM_CHECKED;
  * @param ret   receives the label with a final NUL
  * @param size  how many bytes fit; with 0 the function only returns the label's length, or one more
  * @return the length of the label without its NUL
- * @retval -ERANGE           The label does not fit with its NUL.
- * @retval -ENODATA          as for beam_channel_peer_groups(), or no security module labels sockets
- * @retval -EINVAL, -ECHILD  as listed at the top of this file; -EINVAL also if `ret` is NULL and
- *                           `size` is not 0
+ * @retval -ERANGE   The label does not fit with its NUL.
+ * @retval -ENODATA  as for beam_channel_peer_groups(), or no security module labels sockets
+ * @retval -EINVAL, -ECHILD  as for beam_channel_peer_groups()
  */
 BEAM_API int beam_channel_peer_label(beam_channel *channel, char *ret, size_t size) BEAM_CHECKED;
 
@@ -398,16 +372,14 @@ struct beam_limits {
 
 /**
  * Waits until the peer has sent HELLO, the first frame of each side, and returns the peer's limits.
- * A program does not need this function before sending. It can send at once within limits that
- * every peer accepts, and a message that exceeds these, with more than 1 MiB or with attachments,
- * waits for HELLO by itself, until its deadline.
+ * A program does not need this function before sending. A message that not every peer accepts, of
+ * more than 1 MiB or with attachments, waits for HELLO by itself, until its deadline.
  *
  * @param ret   receives as many limits as fit; untouched on failure
  * @param size  sizeof(struct beam_limits)
  * @retval 0  The limits were stored.
  * @retval -EAGAIN, -ETIMEDOUT  HELLO has not arrived, with BEAM_NOWAIT or before the deadline.
- * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as listed at the top of this
- *            file
+ * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as listed at the top
  */
 BEAM_API int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, size_t size,
 				 beam_deadline deadline) BEAM_CHECKED;
@@ -420,17 +392,15 @@ BEAM_API int beam_channel_limits(beam_channel *channel, struct beam_limits *ret,
  *             unless the result is 1
  * @retval 1  A topic was opened. Topics are returned in the order in which their names arrived.
  * @retval 0  There will be no more topics, because the channel was closed by either side.
- * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as listed at the
- *            top of this file
+ * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -EINVAL, -ECHILD  as at the top
  */
 BEAM_API int beam_channel_accept(beam_channel *channel, beam_topic **ret, beam_deadline deadline) BEAM_CHECKED;
 
 /**
  * Returns the rule of the protocol that the peer violated. docs/protocol.md explains every rule.
+ * Never fails.
  *
  * @return a string that is never freed; NULL if no rule was violated
- *
- * Never fails.
  */
 BEAM_API const char *beam_channel_breach(beam_channel *channel);
 
@@ -474,8 +444,7 @@ BEAM_API int beam_channel_statistics(beam_channel *channel, struct beam_statisti
 
 /** What was accepted for sending and then lost, since the channel or the topic was created. */
 struct beam_losses {
-	/** Messages that the kernel did not take as a whole: `messages_lost` of struct
-	 *  beam_statistics. */
+	/** Messages that the kernel did not take as a whole: `messages_lost` above. */
 	uint64_t messages;
 	/** Why the first and the last of them were lost: the kernel's error for a descriptor
 	 *  (-EBADF, -EINVAL, -EPERM), or the error with which the channel ended (-EPIPE,

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file event.h
- * Channels in event loops: descriptors that show what can be done without waiting, and
- * channels that a loop runs.
+ * Event loops: descriptors that show whether a call would wait, and channels without a thread.
  *
- * The descriptors are level-triggered: readable for as long as it holds, whoever made it so and
- * whatever was read in between; messages that were queued before the descriptor was asked for
- * show too. They are made when they are first asked for and cost nothing before. They belong to
- * the library: wait for them (POLLIN) with poll(2), epoll(7) or anything that does, never read,
- * write or close them, and take them out of the loop before the last handle of their topic, call
- * or channel is released, which closes them. In a forked child they stay open, and of no use,
- * until it runs another program.
+ * The descriptors of the first four functions are level-triggered. Each is readable as long as its
+ * condition holds, even if the condition held before the descriptor was created, and whatever other
+ * threads have received or sent in the meantime. Another thread may be faster, so call the function
+ * itself with BEAM_NOWAIT. A descriptor is created by the first call, and costs nothing before
+ * that. As long as one of them exists, the channel's own thread reads what arrives at once, even if
+ * no thread waits.
  *
- * Threads, fork and the shared errors are those of channel.h.
+ * They belong to the library. Poll them (POLLIN) with poll(2), epoll(7) or an event loop, but do
+ * not read, write or close them. They are closed when the last handle of their topic, call or
+ * channel is released, so remove them from the loop before that. In a forked child they stay open,
+ * and are of no use, until the child executes another program.
+ *
+ * The rules about threads and fork and the common errors are those of channel.h.
  */
 #ifndef BEAM_EVENT_H
 #define BEAM_EVENT_H
@@ -25,101 +28,104 @@
 BEAM_BEGIN
 
 /**
- * The descriptor that is readable while beam_topic_receive() would not wait: there is a message, or
- * there will be none any more.
+ * Returns a descriptor that is readable while beam_topic_receive() would not wait: there is a
+ * message, or no more will come.
  *
- * @return a descriptor of the library's, the same each time; or
- * @retval -EINVAL  `topic` is NULL
- * @retval -ECHILD  in a forked child
- * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor for it
+ * @return the descriptor, which belongs to the library and is the same each time
+ * @retval -EINVAL  `topic` is NULL.
+ * @retval -ECHILD  This is a forked child.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for it.
  */
 BEAM_API int beam_topic_receive_fd(beam_topic *topic) BEAM_CHECKED;
 
 /**
- * The descriptor that is readable while beam_call_receive() would not wait: there is a reply, or
- * there will be none any more.
+ * Returns a descriptor that is readable while beam_call_receive() would not wait: there is a reply,
+ * or no more will come.
  *
- * @return as beam_topic_receive_fd()
+ * @return as for beam_topic_receive_fd()
  */
 BEAM_API int beam_call_receive_fd(beam_call *call) BEAM_CHECKED;
 
 /**
- * The descriptor that is readable (not: writable) while a message of up to 4 KiB without
- * attachments could be sent without waiting, or would fail at once. Another thread may be
- * quicker: send with BEAM_NOWAIT.
+ * Returns a descriptor that is readable, not writable, while a message of up to 4 KiB without
+ * attachments would be sent without waiting, or its send would fail at once.
  *
- * @return as beam_topic_receive_fd()
+ * @return as for beam_topic_receive_fd()
  */
 BEAM_API int beam_topic_send_fd(beam_topic *topic) BEAM_CHECKED;
 
 /**
- * The descriptor that is readable while beam_channel_accept() would not wait: there is a topic, or
- * there will be none any more.
+ * Returns a descriptor that is readable while beam_channel_accept() would not wait: there is a
+ * topic, or no more will come.
  *
- * @return as beam_topic_receive_fd(), and
- * @retval -EPIPE  the channel has no handle any more
+ * @return as for beam_topic_receive_fd(), and also:
+ * @retval -EPIPE  The channel has no handle any more.
  */
 BEAM_API int beam_channel_accept_fd(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * The socket of a channel that has no thread of its own, because it was made with the option
- * `loop`. The loop that waits for it runs the channel: when beam_channel_loop_events() show on the
- * socket, or beam_channel_loop_deadline() has passed, it calls beam_channel_dispatch(). Events and
- * deadline are asked for again before each wait: they change with every function that is called on
- * the channel and its topics. If other threads call some, while the loop waits, it waits for
- * beam_channel_loop_nudge_fd() too.
+ * Returns the socket of a channel that has no thread of its own, because it was created with the
+ * option `loop`. The caller's event loop drives the channel. It waits for the events of
+ * beam_channel_loop_events() on the socket, until beam_channel_loop_deadline() at most, and then
+ * calls beam_channel_dispatch(). Every function that is called on the channel and its topics can
+ * change events and deadline, so the loop asks for them before each wait. If other threads call
+ * functions on the channel while the loop waits, it also waits for beam_channel_loop_nudge_fd().
  *
- * All other functions may be called from any thread as ever; those that wait read and write for
- * themselves, so the loop is needed only for what comes while nobody waits.
+ * All other functions can be called from any thread, as on any channel. Those that wait read and
+ * write for themselves. The loop is needed only for what arrives or becomes due while no function
+ * waits.
  *
- * @return the socket, the library's until the last handle is released: wait for it and nothing
- *         else; or
- * @retval -EINVAL  `channel` is NULL, or has a thread of its own
- * @retval -ECHILD  in a forked child
+ * @return the socket, which belongs to the channel until its last handle is released: poll it, but
+ *         do nothing else with it
+ * @retval -EINVAL  `channel` is NULL, or the channel has a thread of its own.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_channel_loop_fd(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * What to wait for on the socket, as poll(2) names it: POLLIN, POLLOUT, both, or 0.
+ * Returns the events to wait for on the socket, as in poll(2): POLLIN, POLLOUT, both, or 0.
  *
- * @return events, or the errors of beam_channel_loop_fd()
+ * @return the events, or an error of beam_channel_loop_fd()
  */
 BEAM_API int beam_channel_loop_events(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * Until when to wait at most.
+ * Stores the time until which the loop may wait at most.
  *
- * @param ret  takes an absolute time of CLOCK_MONOTONIC in nanoseconds, BEAM_FOREVER if there is
- *             none, BEAM_NOWAIT if there is something to do
- * @retval 0  done
- * @retval -EINVAL, -ECHILD  as beam_channel_loop_fd(), or `ret` is NULL
+ * @param ret  receives a time of CLOCK_MONOTONIC, or BEAM_FOREVER if nothing is scheduled, or
+ *             BEAM_NOWAIT if there is work to do; untouched on failure
+ * @retval 0        The time was stored.
+ * @retval -EINVAL  as for beam_channel_loop_fd(), or `ret` is NULL
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_channel_loop_deadline(beam_channel *channel, beam_deadline *ret) BEAM_CHECKED;
 
 /**
- * The descriptor that is readable when another thread has left something for the loop to do, or
- * has read what the loop may receive: then call beam_channel_dispatch(), receive, and ask for
- * events and deadline again. Made when it is first asked for; a loop that is the only one to
- * use its channels needs none.
+ * Returns a descriptor that is readable when another thread has left work for the loop, or has read
+ * something that the loop may receive. Then call beam_channel_dispatch(), receive, and ask for
+ * events and deadline again. The first call creates the descriptor. A loop that is the only user of
+ * its channels does not need it.
  *
- * @return a descriptor of the library's, the same each time, until
- *         beam_channel_dispatch() gives 0; or
- * @retval -EPIPE   the channel is over
- * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor for it
- * @retval -EINVAL, -ECHILD  as beam_channel_loop_fd()
+ * @return the descriptor, which is the same each time. It belongs to the channel until
+ *         beam_channel_dispatch() returns 0 or the last handle is released: poll it, but do not
+ *         read, write or close it.
+ * @retval -EPIPE   The channel has ended.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for it.
+ * @retval -EINVAL, -ECHILD  as for beam_channel_loop_fd()
  */
 BEAM_API int beam_channel_loop_nudge_fd(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * Does what is to be done: reads a bounded amount if the socket has input, writes what waits to be
- * written, sees to what happens by time. Never waits. Calls for nothing do no harm; of two threads
- * at once one does it and the other returns.
+ * Does the work of the channel's thread: reads a bounded amount if the socket has input, writes
+ * pending output, and does what is due at this time. Never waits. Spurious calls are harmless. If
+ * two threads call it on a channel at once, one of them does the work and the other returns.
  *
- * @param events  what shows on the socket, as poll(2) names it; 0: nothing does, it was
- *                the deadline or the nudge
- * @retval 1  the channel goes on
- * @retval 0  it is over, and what arrived can still be received: take the socket out of the loop
- * @retval -EINVAL, -ECHILD  as beam_channel_loop_fd()
+ * @param events  the events that have occurred on the socket, as in poll(2); 0 if the deadline has
+ *                passed or the nudge is readable
+ * @retval 1  The channel continues.
+ * @retval 0  The channel has ended. Remove its descriptors from the loop. What arrived can still be
+ *            received.
+ * @retval -EINVAL, -ECHILD  as for beam_channel_loop_fd()
  */
 BEAM_API int beam_channel_dispatch(beam_channel *channel, int events) BEAM_CHECKED;
 

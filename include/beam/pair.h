@@ -30,7 +30,7 @@ BEAM_BEGIN
  *
  * @param ret_a    receives a handle of one channel; untouched on failure
  * @param ret_b    receives a handle of the other channel; untouched on failure
- * @param options  of both channels; NULL: the defaults
+ * @param options  the options of both channels; NULL: the defaults
  * @retval 0        The channels were created.
  * @retval -EINVAL  `ret_a` or `ret_b` is NULL, or an option is out of its range.
  * @retval -E2BIG, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd()
@@ -46,7 +46,7 @@ BEAM_API int beam_channel_pair(beam_channel **ret_a, beam_channel **ret_b,
  * @param message  was created or received here, and will be sent. If it is freed instead, the
  *                 channel ends.
  * @param ret      receives a handle of the channel; untouched on failure
- * @param options  of the channel; NULL: the defaults
+ * @param options  the options of the channel; NULL: the defaults
  * @retval 0        The end is the last attachment of the message.
  * @retval -EINVAL  `message` or `ret` is NULL, or an option is out of its range.
  * @retval -E2BIG   The message already has BEAM_MESSAGE_ATTACHMENTS_MAX attachments, or as for
@@ -64,7 +64,7 @@ BEAM_API int beam_message_add_channel(beam_message *message, beam_channel **ret,
  *                 message.
  * @param index    the attachment, counted from 0
  * @param ret      receives a handle of the channel; untouched on failure
- * @param options  of the channel; NULL: the defaults
+ * @param options  the options of the channel; NULL: the defaults
  * @retval 0            The channel was created.
  * @retval -EINVAL      `message` or `ret` is NULL, or an option is out of its range.
  * @retval -ENOENT      There is no such attachment, or it has been taken.
@@ -93,7 +93,7 @@ BEAM_API int beam_message_take_channel(beam_message *message, size_t index, beam
  * @param size      the payload's size in bytes
  * @param ret       receives a handle of the channel. On failure it is untouched, and nothing is
  *                  left of the pair.
- * @param options   of the channel; NULL: the defaults
+ * @param options   the options of the channel; NULL: the defaults
  * @param flags     0
  * @param deadline  how long to wait for credit and room
  *

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file router.h
- * Messages moved on: from one topic to another, and by routes to wherever they belong.
+ * Forwarding messages: from one topic to another, or by the routes of a router.
  *
- * A message that is moved on goes as it came, with its attachments: its bytes are written to the
- * other socket from where they were read to, and its descriptors are passed on without a
- * duplicate. Only where a channel gathers small messages, to write them together, are their bytes
- * copied, once, into its buffer.
+ * A message is forwarded with its attachments. Its bytes are written to the target's socket
+ * directly from the memory into which they were received. The exception is a message of up to 32
+ * KiB that the target channel collects with others in its outgoing buffer, to write them together.
+ * Its bytes are copied once, into that buffer. Attachments are passed on without being duplicated.
+ * Only the attachments of a call are duplicated, if its request has to wait in the outgoing buffer.
  *
- * Threads, fork and the shared errors are those of channel.h.
+ * The rules about threads and fork and the common errors are those of channel.h.
  */
 #ifndef BEAM_ROUTER_H
 #define BEAM_ROUTER_H
@@ -22,35 +23,38 @@
 BEAM_BEGIN
 
 /**
- * Moves messages from one topic to another, of any channel, in order (Go's Copy). When the other
- * side does not take them, nothing more is received: its sender waits in turn. A topic may be
+ * Receives messages from one topic and sends them on another, which can be a topic of another
+ * channel, in order and with their attachments (Go's Copy). If `to` has no credit or no room,
+ * nothing more is received, so that the senders on `from` have to wait as well. A topic can be
  * forwarded to itself, which makes an echo.
  *
- * At most one message is in hand between the two. If it cannot be sent it is in `held` when the
- * call returns, and if the next call finds it there it sends it first: whoever calls again with the
- * same `held` loses nothing and keeps the order.
+ * At most one message at a time has been received and not yet sent. If it could not be sent, it is
+ * in `*held` when the call returns. If a message is in `*held` when the function is called, it is
+ * sent first. Therefore a caller that calls again with the same `held` loses no message, and keeps
+ * the order.
  *
- * @param from      where to receive
- * @param to        where to send
- * @param held      a message that is sent first, or NULL in it; takes the one that could not be
- *                  sent, the caller's to send or free, else NULL
- * @param n         at most so many messages, at least 1; SIZE_MAX: any number
- * @param ret_n     takes how many were sent, whatever the result; may be NULL
- * @param flags     0; others are for what may come
- * @param deadline  until when to wait, for messages and for room, and to go on
- * @retval 1  `n` were sent; there may be more
- * @retval 0  there will be no more, and all were sent; beam_topic_close_send() tells it on
- * @retval -EINVAL      `from`, `to` or `held` is NULL, or `n` is 0, or unknown flags
- * @retval -EAGAIN      no message or no room, with BEAM_NOWAIT
- * @retval -ETIMEDOUT   the deadline passed
+ * The end of the source is not passed on: call beam_topic_close_send() to do that. If the target
+ * has ended, the function notices it only when it sends the next message.
  *
- * With `held` set the error is that of beam_topic_send_message(), of which
- * @retval -ENOENT      the message had lost an attachment when it arrived
- * @retval -EMSGSIZE, -E2BIG  the target accepts no such message
- * @retval -EOPNOTSUPP  it is a call. Calls need a router: somebody has to pass the replies back.
+ * @param held      a message to be sent first, or NULL; receives the message that could not be
+ *                  sent, which belongs to the caller, or NULL
+ * @param n         how many messages to forward at most, at least 1; SIZE_MAX: no limit
+ * @param ret_n     receives the number of messages that were sent, whatever the result; may be NULL
+ * @param flags     0
+ * @param deadline  until when to wait for messages, credit and room, and until when to forward
+ * @retval 1            `n` messages were sent. More may come.
+ * @retval 0            No more messages will come, and all were sent.
+ * @retval -EINVAL      `from`, `to` or `held` is NULL, or `n` is 0, or a flag is unknown.
+ * @retval -EAGAIN      There is no message, or no credit or room to send it, with BEAM_NOWAIT.
+ * @retval -ETIMEDOUT   The deadline passed.
  *
- * Otherwise it is that of beam_topic_receive(). A target that ends is noticed with the next
- * message.
+ * If there is a message in `*held`, the error is one of beam_topic_send_message(), for example:
+ * @retval -ENOENT      An attachment of the message was lost when it arrived here.
+ * @retval -EMSGSIZE, -E2BIG  The message is larger, or has more attachments, than the peer of `to`
+ *                      accepts.
+ * @retval -EOPNOTSUPP  The message is a call. Calls need a router, which passes their replies back.
+ *
+ * Otherwise the error is one of beam_topic_receive().
  */
 BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, size_t n, size_t *ret_n,
 				unsigned flags, beam_deadline deadline) BEAM_CHECKED;
@@ -58,87 +62,90 @@ BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message *
 /* ---- The router ------------------------------------------------------------------------------ */
 
 /**
- * A router takes messages from its sources, and sends each on by the first of its routes
- * that wants it (Go's Router).
+ * A router receives messages from its sources and forwards each of them, with its attachments, by
+ * the first of its routes that matches the message (Go's Router).
  *
- * Sources are topics; channels, of which all topics are sources that the other side opens; and
- * listeners, of which all channels are that they accept. The messages of one source topic are
- * sent on one after another, in order. If a target has no room for one it waits in the router,
- * and its source with it: others go on. A message of more than 64 KiB keeps the thread that sends
- * it until the socket has it.
+ * Sources are topics, channels and listeners. All topics that the peer of a source channel opens,
+ * and all channels that a source listener accepts, become sources too. The messages of one topic
+ * are delivered one after another, in order. If a target has no room for a message, the message
+ * waits in the router, and its topic waits with it. Other topics are not affected. A message of
+ * more than 64 KiB is not tried before there is room. Sending it then occupies the thread until the
+ * socket has all of it, or until the deadline of beam_router_run() passes.
  *
- * A call is sent on as any other message is, with its attachments, and the router passes back
- * what comes of it: one reply or several, or a failure with its code and text. If the caller
- * cancels its call or goes, the call is cancelled at the callee. If the callee drops the call,
- * closes the topic or goes, the call fails at the caller as *dropped*. Each call is on its own.
- * If a caller does not take its replies, at most two of them wait in the router, then the callee
- * waits, and other calls go on. A reply of more than 64 KiB is the exception: it keeps the thread
- * that sends it until the caller has taken it or the deadline of beam_router_run() passes. The
- * options `calls` of the channels on both sides limit how many calls are in flight. If a target
- * takes no more now, the source waits.
+ * A call is forwarded like any other message, and the router passes back what the callee answers:
+ * one or more replies with their attachments, or a failure with its code and data. If the caller
+ * cancels the call or is gone, the call is cancelled at the callee. If the call ends in any other
+ * way, for example because the callee drops it, closes the topic or is gone, it fails as *dropped*
+ * at the caller. Each call is independent of the others. If a caller does not receive its replies,
+ * at most two of them wait in the router. Then the callee has to wait, and other calls continue.
+ * The exception is a reply of more than 64 KiB. It occupies the thread that sends it until the
+ * caller has received it or until the deadline of beam_router_run() passes. The `calls` options of
+ * the channels on both sides limit how many calls are in flight. If the target accepts no more
+ * calls now, the call waits in the router, and its topic waits with it. A call that was forwarded
+ * continues when its topic ends or is removed. Its request is kept until the call ends, without its
+ * attachments.
  *
- * A call that was sent on goes on when its topic ends or is removed. Its request is kept until the
- * call ends, without its attachments.
+ * The router works in the threads that run it. Routes and sources can be added and removed at any
+ * time. The router holds handles of its sources until they have ended or were removed, and of the
+ * targets of its routes until the routes were removed. beam_channel_close() ends a channel
+ * nevertheless. A router needs two descriptors, each source one more, and each call that was
+ * forwarded two or three.
  *
- * It works in the threads that run it, any number; routes and sources may be added and
- * removed meanwhile, by handlers too. A router holds handles of its sources until they have
- * ended or are removed, and of the targets of its routes until they are removed:
- * beam_channel_close() ends a channel all the same. Each source costs a descriptor, a call
- * that was sent on two or three, and a router two.
- *
- * Handles are counted. In a forked child all functions give -ECHILD.
+ * Handles are counted. In a forked child every function on a router of the parent returns -ECHILD,
+ * and releasing handles does nothing.
  */
 typedef struct beam_router beam_router;
 
-/** Where messages go. Begin with BEAM_ROUTE and set what you need. */
+/**
+ * Which messages a route matches, and where they go. Start from BEAM_ROUTE, and set what you need
+ * and exactly one target. A message must meet all conditions that the route sets.
+ */
 struct beam_route {
 	/** sizeof(struct beam_route) */
 	size_t size;
 
-	/* Which messages: those for which all hold that are set. */
+	/* The conditions. A route that sets none of them matches every message. */
 
-	/** Of the topic of this name; or NULL. */
+	/** Matches messages of the topic of this name; NULL: any name. */
 	const char *name;
-	/** Of topics whose names begin so; or NULL. Not together with `name`. */
+	/** Matches messages of topics whose names begin with this prefix; NULL: any name. Not
+	 *  together with `name`. */
 	const char *prefix;
-	/**
-	 * Those for which this returns other than 0; or NULL. It must not change the message, and
-	 * may be asked more than once about one that has to wait. Called as `handle` is.
-	 */
+	/** Matches messages for which this function returns nonzero; NULL: all messages. It must
+	 *  not change the message. It can be called more than once for a message that has to wait.
+	 *  It is called like `handle`. */
 	int (*match)(void *argument, const char *topic, const beam_message *message);
 
-	/* Where to: one of these. */
+	/* The targets. */
 
-	/** A topic. The route takes a handle of its own. */
+	/** The message is sent on this topic. The route takes its own handle. */
 	beam_topic *topic;
-	/**
-	 * The topic of the same name of a channel, which is opened when it is first
-	 * needed and released when the source ends or the route is removed. The route
-	 * takes a handle of its own.
-	 */
+	/** The message is sent on this channel, on the topic of the same name. That topic is opened
+	 *  when it is first needed. It is released when the source ends, or some time after the
+	 *  route was removed. The route takes its own handle of the channel. */
 	beam_channel *channel;
-	/**
-	 * A function, called without any lock from the threads that run the router, several at once
-	 * for messages of several sources. Thread cancellation is disabled.
+	/** The message is given to this function. It returns 0 if it has taken the message. It then
+	 *  owns the message, and frees it or passes it on. If it returns -EAGAIN, the source waits,
+	 *  and the function is called again with the same message a few milliseconds later. If it
+	 *  returns any other negative errno, beam_router_run() returns that error, and stores the
+	 *  message for its caller.
 	 *
-	 * 0: it has taken the message, and frees it. -EAGAIN: not now; it is called again with the
-	 * same message in a few milliseconds. Any other negative errno: it has not, and
-	 * beam_router_run() hands message and error to its caller.
-	 */
+	 *  It is called with no lock held, in the threads that run the router. If messages come
+	 *  from several sources, it can run in several threads at once. Thread cancellation is
+	 *  disabled. */
 	int (*handle)(void *argument, const char *topic, beam_message *message);
 
-	/** For `match`, `handle` and `release`. */
+	/** Is passed to `match`, `handle` and `release`. */
 	void *argument;
-	/**
-	 * Called once the route was removed and no thread is in its functions any more, or the
-	 * router was released; or NULL.
-	 */
+	/** Is called when the route was removed and its functions are not running in any thread any
+	 *  more, or when the router is released. May be NULL. */
 	void (*release)(void *argument);
-	/** 1: a sink, asked only when no route that is none wants the message; 0: none. */
+	/** If 1, the route is a fallback, which is tried only if no ordinary route matches. If 0,
+	 *  it is an ordinary route. */
 	unsigned sink;
 };
 
-/** A route of all messages to nowhere yet. */
+/** A route that matches every message and has no target yet. */
 #define BEAM_ROUTE                                                                                                     \
 	{                                                                                                              \
 		sizeof(struct beam_route), /* size */                                                                  \
@@ -154,12 +161,12 @@ struct beam_route {
 	}
 
 /**
- * Makes a router without routes and sources.
+ * Creates a router without routes and sources.
  *
- * @param ret  takes it, one handle; untouched on failure
- * @retval 0  done
- * @retval -EINVAL  `ret` is NULL
- * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptors or memory for it
+ * @param ret  receives the router, as one handle; untouched on failure
+ * @retval 0        The router was created.
+ * @retval -EINVAL  `ret` is NULL.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There are no free descriptors or no memory for the router.
  */
 BEAM_API int beam_router_new(beam_router **ret) BEAM_CHECKED;
 
@@ -167,183 +174,201 @@ BEAM_API int beam_router_new(beam_router **ret) BEAM_CHECKED;
 BEAM_API beam_router *beam_router_ref(beam_router *router);
 
 /**
- * Releases a handle. With the last one routes and sources are released. A message that waits for
- * room is freed. Calls that were sent on are cancelled at their callees and fail as *dropped* at
- * their callers. No thread may be in beam_router_run() then but with a handle of its own.
+ * Releases a handle. With the last one the routes and sources are released, a message that waits
+ * for room is freed, and calls that were forwarded end: they are cancelled at their callees, and
+ * fail as *dropped* at their callers. No thread may be inside beam_router_run() then, so a thread
+ * that runs the router should have a handle of its own.
  *
  * @param router  NULL is allowed and does nothing
- * @return NULL
+ * @return NULL, which can be assigned to the variable that held the handle
  */
 BEAM_API beam_router *beam_router_unref(beam_router *router);
 
 /**
- * Adds a route, behind those that are there: of several that want a message the one that was added
- * first gets it, sinks after all others. Order decides, not how specific a route is: for
- * predicates that could not be told.
+ * Adds a route after those that were added before. If several routes match a message, the first one
+ * gets it. The order decides, and not how specific a route is, because that cannot be determined
+ * for a `match` function. A fallback is always tried after all ordinary routes. The new route also
+ * applies to messages that have been received and not delivered yet.
  *
- * @param route   borrowed, as its strings are
- * @param ret_id  takes a number to remove it by, untouched on failure; may be NULL
- * @retval 0              done: `release` will be called. It holds for messages that
- *                        are not yet on their way.
- * @retval -EINVAL        a NULL, no or several targets, both `name` and `prefix`, an
- *                        empty name, or another `sink`
- * @retval -ENAMETOOLONG  the name or prefix is longer than BEAM_TOPIC_NAME_MAX
- * @retval -E2BIG         the route is from a newer library and sets what this one does not know
- * @retval -EPIPE         the channel has no handle any more
- * @retval -ENOMEM        no memory
- * @retval -ECHILD        in a forked child
+ * @param route   borrowed; its strings are copied
+ * @param ret_id  receives a number by which beam_router_remove_route() can remove the route;
+ *                untouched on failure; may be NULL
+ * @retval 0              The route was added. Its `release` will be called.
+ * @retval -EINVAL        `router` or `route` is NULL, or the route has no target or several, or
+ *                        both `name` and `prefix`, or an empty `name`, or a `size` that was never
+ *                        set, or a `sink` other than 0 and 1.
+ * @retval -ENAMETOOLONG  `name` or `prefix` is longer than BEAM_TOPIC_NAME_MAX.
+ * @retval -E2BIG         The route comes from a newer library, and sets a field that this library
+ *                        does not know.
+ * @retval -EPIPE         `channel` has no handle any more.
+ * @retval -ENOMEM        There is no memory for the route.
+ * @retval -ECHILD        This is a forked child.
  */
 BEAM_API int beam_router_add_route(beam_router *router, const struct beam_route *route, uint64_t *ret_id) BEAM_CHECKED;
 
 /**
- * Removes a route. A thread may still be in its functions: `release` tells when none is. Messages
- * that wait for room go the next way.
+ * Removes a route. Messages that wait for room at its target are routed again. The functions of the
+ * route can still be running in other threads. Its `release` is called when none of them is running
+ * any more.
  *
- * @retval 0        done
- * @retval -ENOENT  there is none of this number
- * @retval -EINVAL, -ECHILD  as above
+ * @retval 0        The route was removed.
+ * @retval -ENOENT  There is no route with this number.
+ * @retval -EINVAL  `router` is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_router_remove_route(beam_router *router, uint64_t id);
 
 /**
- * Adds a topic, until there will be no more messages of it.
+ * Adds a topic as a source, until no more messages will come from it.
  *
- * @param tag  given back with what fails of it
- * @retval 0        done
- * @retval -EINVAL  a NULL
- * @retval -EEXIST  it is a source already
- * @retval -EMFILE, -ENFILE, -ENOMEM, -ENOSPC  no descriptor or memory for it
- * @retval -ECHILD  in a forked child
+ * @param tag  stored with every failure of the source
+ * @retval 0        The source was added.
+ * @retval -EINVAL  A parameter other than `tag` is NULL.
+ * @retval -EEXIST  It is already a source, or it was removed and is not gone yet.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for the source.
+ * @retval -ENOSPC  The user has as many watches as /proc/sys/fs/epoll/max_user_watches allows.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_router_add_topic(beam_router *router, beam_topic *topic, void *tag) BEAM_CHECKED;
 
 /**
- * Adds a channel: the topics that its other side opens, and nobody here has opened,
- * are sources until they end.
+ * Adds a channel as a source. The topics that the peer opens and that nobody here has opened become
+ * sources, now and later, until they end.
  *
- * Results as of beam_router_add_topic(), and
- * @retval -EPIPE  the channel has no handle any more
+ * @param tag  stored with every failure of the channel and of its topics
+ *
+ * The results are those of beam_router_add_topic(), and also:
+ * @retval -EPIPE  The channel has no handle any more.
  */
 BEAM_API int beam_router_add_channel(beam_router *router, beam_channel *channel, void *tag) BEAM_CHECKED;
 
 /**
- * Adds a listener: it is accepted from, and the channels are sources, as by
- * beam_router_add_channel(), until they end. The router holds the only handle of each, and releases
- * it then. A listener that is closed is no source any more; the channels that were accepted stay.
+ * Adds a listener as a source. The router accepts its clients, and each accepted channel becomes a
+ * source, as by beam_router_add_channel(), until it ends. The router holds the only handle of such
+ * a channel. When the listener is closed, it is no longer a source, but the channels that were
+ * accepted stay.
  *
- * Its policy is called from the threads that run the router, and may change the router.
+ * The listener's policy is called in the threads that run the router. It may add and remove routes
+ * and sources.
  *
- * @param tag  given back with what fails of it, and of its channels and their topics
+ * @param tag  stored with every failure of the listener, of its channels and of their topics
  *
- * Results as of beam_router_add_topic().
+ * The results are those of beam_router_add_topic().
  */
 BEAM_API int beam_router_add_listener(beam_router *router, beam_listener *listener, void *tag) BEAM_CHECKED;
 
 /**
- * Removes a source: nothing more is received of it, or accepted. With a channel go the
- * topics that the router accepted of it; what they had not delivered is thrown away as these
- * are closed. Channels that were accepted from a listener stay; whoever is being accepted at
- * this moment is disconnected.
+ * Removes a source. Nothing more is received or accepted from it. Topics that the router accepted
+ * from a channel are removed with it. They are closed, and messages that were not received from
+ * them are discarded. Channels that were accepted from a listener stay, but a client that is being
+ * accepted at this moment is disconnected. Calls that were forwarded before continue.
  *
- * A message that the router had received already is not lost. It is delivered, after it has
- * waited for room if need be, or comes out of beam_router_run() with its error and the source's
- * tag. Only then is the source gone, and until then it cannot be added again (-EEXIST). The
- * removal waits for that until the deadline, and may be repeated to go on waiting. Some thread
- * has to run the router meanwhile.
+ * A message that the router has already received is not lost. It is delivered, after waiting for
+ * room if necessary, or beam_router_run() returns it with its error and the source's tag. After
+ * that the source is gone, and can be added again. The function waits for this while another thread
+ * runs the router. After -EAGAIN or -ETIMEDOUT it can be called again to continue waiting, and
+ * returns -ENOENT if the source is gone by then.
  *
- * Calls that were sent on before go on; what fails of them comes without the tag.
+ * In a `handle` or `match` function and in the policy of a listener, use BEAM_NOWAIT: the source
+ * may be the one whose message this thread is handling.
  *
- * Call it from a handler, a predicate or a policy only with BEAM_NOWAIT: the source may be the one
- * whose message the thread has in hand.
- *
- * @param deadline  until when to wait
- * @retval 0        it is gone: no thread is in it, and its tag does not come back
- * @retval -EAGAIN, -ETIMEDOUT  it is removed, but a message of it is still on its way, with
- *                  BEAM_NOWAIT or at the deadline
- * @retval -ENOENT  it is no source
- * @retval -EINVAL, -ECHILD  as above
+ * @param deadline  how long to wait for the source to be gone
+ * @retval 0        The source is gone: no thread uses it, and its tag is not stored any more.
+ * @retval -EAGAIN, -ETIMEDOUT  The source was removed, but a message of it has not been delivered
+ *                  yet, with BEAM_NOWAIT or at the deadline.
+ * @retval -ENOENT  It is not a source.
+ * @retval -EINVAL  A parameter is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_router_remove_topic(beam_router *router, beam_topic *topic, beam_deadline deadline);
 BEAM_API int beam_router_remove_channel(beam_router *router, beam_channel *channel, beam_deadline deadline);
 BEAM_API int beam_router_remove_listener(beam_router *router, beam_listener *listener, beam_deadline deadline);
 
-/** What a router could not do. */
+/** What failed in a router. */
 struct beam_router_failure {
-	/**
-	 * The message that could not be delivered, the caller's to send elsewhere or free; NULL: a
-	 * source has ended with the error.
-	 */
+	/** The message that could not be delivered. It belongs to the caller, who can send it
+	 *  elsewhere and frees it. NULL: a source has ended with the error. */
 	beam_message *message;
-	/** The topic that it came on, or that has ended: a handle, the caller's to release. */
+	/** The topic that the message was received from, or that has ended: a handle, which the
+	 *  caller releases. */
 	beam_topic *topic;
-	/**
-	 * The channel that has ended: a handle, the caller's to release. With NULL here and in
-	 * `topic` it is a listener.
-	 */
+	/** The channel that has ended: a handle, which the caller releases. If `message`, `topic`
+	 *  and `channel` are NULL, a listener has ended. */
 	beam_channel *channel;
-	/** That of the source; NULL with `request`. */
+	/** The tag of the source; NULL with `request`. */
 	void *tag;
-	/** If this is not NULL, `message` is a reply to a call that was sent on, and could not
-	 *  be passed back. This is the call's request, without its attachments, and the
-	 *  caller's: to be answered, best by beam_message_reply_failure(), and freed. If it is
-	 *  freed without an answer the call fails as *dropped*. `topic` and `channel` are NULL.
-	 *  At the callee the call is cancelled. */
+	/** If this is not NULL, `message` is a reply to a call that was forwarded, and could not be
+	 *  passed back. `request` is the call, without its attachments. It belongs to the caller,
+	 *  who answers it, best with beam_message_reply_failure(), and frees it. If it is freed
+	 *  without an answer, the call fails as *dropped*. At the callee the call is cancelled.
+	 *  `topic` and `channel` are NULL. */
 	beam_message *request;
 };
 
 /** Flags of beam_router_run(). */
 enum beam_router_flags {
-	/** Return also when there are no sources left, and no calls that were sent on. */
+	/** Also return when there are no more sources and no more calls that were forwarded. */
 	BEAM_ROUTER_UNTIL_ENDED = 1,
 };
 
 /**
- * Sends messages on, in this thread, until the router is stopped, something fails or the
- * deadline passes. Without sources it waits for some. After a failure it may be called
- * again: nothing else is lost.
+ * Runs a router in this thread, until the router is stopped, something fails, or the deadline
+ * passes. Without sources it waits until some are added. Any number of threads can run a router.
+ * Each source is served by one of them at a time. After a failure the function can be called again,
+ * and continues with everything else. A source that ends in an orderly way is not reported.
  *
- * @param ret       takes what failed, or NULLs
+ * @param ret       receives what failed; all fields are NULL if nothing has
  * @param flags     0, or BEAM_ROUTER_UNTIL_ENDED
- * @param deadline  past it at most one source has its turn, of at most 64 messages
- * @retval 0  the router was stopped; or, with BEAM_ROUTER_UNTIL_ENDED, all sources have ended or
- *            were removed, and everything was delivered
- * @retval -EAGAIN, -ETIMEDOUT  the deadline, if `ret` is empty
- * @retval -EINVAL  a NULL, or unknown flags
- * @retval -ECHILD  in a forked child
+ * @param deadline  how long to run. After it the call serves at most one more source, and at most
+ *                  64 of its messages.
+ * @retval 0  The router was stopped. Or, with BEAM_ROUTER_UNTIL_ENDED, all sources have ended or
+ *            were removed and everything was delivered.
  *
- * With a message in `ret` that could not be delivered
- * @retval -EHOSTUNREACH  no route wants it
- * @retval others         those of beam_topic_send_message() (-EPIPE, -ECONNREFUSED, -EMSGSIZE,
- *                        -ENOENT: it lost an attachment on arrival; -EIO: messages sent on before
- *                        were lost, and this one can be sent again), of a call those of
- *                        beam_call_begin(), those of beam_topic_open(), or what the handler said
+ * If nothing has failed:
+ * @retval -EAGAIN, -ETIMEDOUT  The deadline is BEAM_NOWAIT, or has passed.
+ * @retval -EINVAL        `router` or `ret` is NULL, or a flag is unknown.
+ * @retval -ECHILD        This is a forked child.
  *
- * With a reply in `ret`, and the call in `request`
- * @retval -EMSGSIZE, -E2BIG  the caller's side accepts no such reply
- * @retval -ENOENT        the reply had lost an attachment when it arrived
- * @retval -EIO           replies that were passed back before were lost
- * @retval others         those of beam_message_reply_message(), but for -ECANCELED, -EPIPE and
- *                        -ECONNRESET: the caller is gone then, and nothing is reported
+ * If `message` could not be delivered:
+ * @retval -EHOSTUNREACH  No route matches the message.
+ * @retval -ENOENT        The message had lost an attachment on arrival.
+ * @retval -EIO           Messages that were forwarded to this target before were lost. This message
+ *                        was not sent, and can be sent again.
+ * @retval -EPIPE, -ECONNREFUSED, -EMSGSIZE, -E2BIG, others  The target does not accept the message.
+ *                        These are the errors of beam_topic_send_message(), for a call those of
+ *                        beam_call_begin(), those of beam_topic_open() for a route to a channel, or
+ *                        what the `handle` function returned.
  *
- * With a source that has ended
- * @retval -ECONNRESET, -EPROTO, -ENOMEM  as in channel.h. Topics of a source channel end without a
- *                        word; the channel's own end tells why.
- * @retval -EINVAL, -ENOMEM, others  of a listener: as by beam_listener_accept()
+ * If `request` is not NULL:
+ * @retval -EMSGSIZE, -E2BIG  The caller's side does not accept such a reply.
+ * @retval -ENOENT        The reply had lost an attachment on arrival.
+ * @retval -EIO           Replies that were passed back to this call before were lost.
+ * @retval others         Any other error of beam_message_reply_message(), except -EPIPE,
+ *                        -ECONNRESET and -ECANCELED. In these cases the caller is gone, and nothing
+ *                        is reported.
+ *
+ * If a source has ended:
+ * @retval -ECONNRESET, -EPROTO, -ENOMEM  as listed at the top of channel.h. The topics of a channel
+ *                        that is a source end without a report, because the end of the channel
+ *                        itself is reported.
+ * @retval -EINVAL, -ENOMEM, others  A listener has ended, with this error of
+ *                        beam_listener_accept().
  */
 BEAM_API int beam_router_run(beam_router *router, struct beam_router_failure *ret, unsigned flags,
 			     beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Stops a router for good: each thread in beam_router_run() finishes the message that it has in
- * hand, and returns 0, as every later call does at once. From any thread at any time, also from a
- * handler, a predicate or a policy; any number of times. Never waits.
+ * Stops a router permanently. Each thread in beam_router_run() finishes the message that it is
+ * handling, and returns 0, unless that message fails. Every later call returns 0 at once. The
+ * function never waits. It can be called any number of times, also from `handle` and `match`
+ * functions and from the policy of a listener.
  *
- * Routes and sources stay until the last handle of the router is released, and
- * messages that wait for room are freed then, and calls that were sent on dropped.
- * Sources can still be removed before.
+ * Routes and sources stay until the last handle of the router is released, and sources can still be
+ * removed. Messages that wait for room are freed with the router.
  *
- * @retval 0  done
- * @retval -EINVAL, -ECHILD  as above
+ * @retval 0        The router was stopped.
+ * @retval -EINVAL  `router` is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_router_stop(beam_router *router);
 

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file select.h
- * Waiting for any of many: messages on topics of any channels, replies, room to send or to reply,
- * calls that are cancelled, topics that the other side opens, connections to listeners, plain
- * descriptors.
+ * Selectors: waiting for any of many topics, calls, channels, listeners and descriptors.
  *
- * A selector has members, each with a tag of the caller's. Members are added and removed at any
- * time, also while other threads wait; what is ready when it is added shows at once. Selecting is
- * level-triggered: a member is told again and again until what made it ready has been taken. And it
- * is fair: of members that stay ready none is told a second time before each of the others has been
- * told.
+ * The members of a selector can belong to any channels. The program gives each member a tag, which
+ * beam_select_wait() stores when the member is ready. Members can be added and removed at any time,
+ * even while other threads wait. A member that is ready when it is added is reported at once.
  *
- * What a member was told for may be gone when it is looked at, taken by another thread: receive,
- * send and accept with BEAM_NOWAIT then.
+ * Selecting is level-triggered: a member is reported again until what made it ready has been
+ * consumed. It is also fair: of the members that stay ready, none is reported a second time before
+ * each of the others has been reported. After a member was reported, another thread may be faster
+ * and consume what made it ready. Use BEAM_NOWAIT to receive, send or accept.
  *
- * A selector holds a handle of each topic, channel, listener and call among its members: they stay
- * open until they are removed. Handles are counted; every function may be called from any thread at
- * any time, but for using a handle that was released. In a forked child all give -ECHILD.
+ * A selector holds a handle of each topic, channel, listener and call among its members. They stay
+ * open until they are removed, or until the last handle of the selector is released.
  *
- * A message has no handles. It leaves its selectors when it is freed, in whatever thread: they do
- * not report it any more, and nothing of it is left behind. Only a thread that waits may have been
- * told of it just before.
+ * A message has no handles. A call that was received leaves its selectors when its message is
+ * freed, in any thread, and nothing of it is left behind. Only a beam_select_wait() that is running
+ * in another thread at that moment can still report it.
  *
- * A channel that a loop runs (event.h) is not run by waiting for its topics: its
- * beam_channel_loop_fd() must be a member too.
+ * Waiting for the topics of a channel that an event loop drives (event.h) does not drive the
+ * channel. Its beam_channel_loop_fd() must be a member too, and the program must keep its deadline.
+ *
+ * Every function can be called from any thread at any time, on any handle that has not been
+ * released. In a forked child every function on a selector of the parent returns -ECHILD, and
+ * releasing handles does nothing.
  */
 #ifndef BEAM_SELECT_H
 #define BEAM_SELECT_H
@@ -38,31 +39,33 @@ BEAM_BEGIN
 
 typedef struct beam_select beam_select;
 
-/** What a member waits for, or is ready for. */
+/** What a member is waited for, and what it is ready for. */
 enum beam_select_for {
 	/** A topic: beam_topic_receive() would not wait. */
 	BEAM_SELECT_RECEIVE = 1,
-	/** A topic: a small message would not wait (beam_topic_send_fd()). A call that was
-	 * received: a small reply would not (beam_message_reply_fd()). */
+	/** A topic: a small message would be sent without waiting, or its send would fail at once
+	 *  (beam_topic_send_fd()). A call that was received: the same for a small reply
+	 *  (beam_message_reply_fd()). */
 	BEAM_SELECT_SEND = 2,
-	/** A channel or a listener: accept would not wait. */
+	/** A channel: beam_channel_accept() would not wait. A listener: a client is waiting to be
+	 *  accepted, or the listener is closed. */
 	BEAM_SELECT_ACCEPT = 4,
-	/** A descriptor: its events. */
+	/** A descriptor: it has one of its events. */
 	BEAM_SELECT_FD = 8,
 	/** A call: beam_call_receive() would not wait. */
 	BEAM_SELECT_REPLY = 16,
 	/** A call that was received: nobody wants its replies any more
-	 * (beam_message_cancelled_fd()). */
+	 *  (beam_message_cancelled_fd()). */
 	BEAM_SELECT_CANCELLED = 32,
 };
 
 /**
- * Makes a selector without members.
+ * Creates a selector without members.
  *
- * @param ret  takes it, one handle; untouched on failure
- * @retval 0  done
- * @retval -EINVAL  `ret` is NULL
- * @retval -EMFILE, -ENFILE, -ENOMEM  no descriptor or memory for it
+ * @param ret  receives the selector, as one handle; untouched on failure
+ * @retval 0        The selector was created.
+ * @retval -EINVAL  `ret` is NULL.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for the selector.
  */
 BEAM_API int beam_select_new(beam_select **ret) BEAM_CHECKED;
 
@@ -70,82 +73,91 @@ BEAM_API int beam_select_new(beam_select **ret) BEAM_CHECKED;
 BEAM_API beam_select *beam_select_ref(beam_select *select);
 
 /**
- * Releases a handle; with the last one the members are released too. Threads that wait
- * have handles of their own.
+ * Releases a handle, and releases the members with the last one. No thread may be inside
+ * beam_select_wait() then, so a thread that waits should have a handle of its own.
  *
  * @param select  NULL is allowed and does nothing
- * @return NULL
+ * @return NULL, which can be assigned to the variable that held the handle
  */
 BEAM_API beam_select *beam_select_unref(beam_select *select);
 
 /**
- * Adds a topic.
+ * Adds a topic. On failure nothing is added.
  *
- * @param what  BEAM_SELECT_RECEIVE, BEAM_SELECT_SEND, or both, which are told apart
- * @param tag   the caller's, given back by beam_select_wait()
- * @retval 0        done
- * @retval -EINVAL  a NULL, or another `what`
- * @retval -EEXIST  it is a member already, for one of these; nothing was added
- * @retval -EMFILE, -ENFILE, -ENOMEM, -ENOSPC  no descriptor or memory for it (ENOSPC:
- *                                             /proc/sys/fs/epoll/max_user_watches)
- * @retval -ECHILD  in a forked child
+ * @param what  BEAM_SELECT_RECEIVE, BEAM_SELECT_SEND, or both, each of which is reported separately
+ * @param tag   stored by beam_select_wait() when the member is ready
+ * @retval 0        The topic was added.
+ * @retval -EINVAL  `select` or `topic` is NULL, or `what` is 0 or contains something else.
+ * @retval -EEXIST  It is already a member. If both were asked for, it may be a member for only one
+ *                  of them.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for the member.
+ * @retval -ENOSPC  The user has as many watches as /proc/sys/fs/epoll/max_user_watches allows.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_select_add_topic(beam_select *select, beam_topic *topic, unsigned what, void *tag) BEAM_CHECKED;
 
 /**
- * Adds a channel, for the topics that the other side opens (BEAM_SELECT_ACCEPT).
+ * Adds a channel, to accept the topics that the peer opens (BEAM_SELECT_ACCEPT).
  *
- * Results as of beam_select_add_topic(), and
- * @retval -EPIPE  the channel has no handle any more
+ * The results are those of beam_select_add_topic(), and also:
+ * @retval -EPIPE  The channel has no handle any more.
  */
 BEAM_API int beam_select_add_channel(beam_select *select, beam_channel *channel, void *tag) BEAM_CHECKED;
 
 /**
- * Adds a listener, for those who connect and for its end (BEAM_SELECT_ACCEPT). Accept with
- * beam_listener_accept() and BEAM_NOWAIT: whoever has connected may be refused.
+ * Adds a listener, to accept its clients and to notice that it was closed (BEAM_SELECT_ACCEPT).
+ * Call beam_listener_accept() with BEAM_NOWAIT, since the client may be refused.
  *
- * Results as of beam_select_add_topic().
+ * The results are those of beam_select_add_topic().
  */
 BEAM_API int beam_select_add_listener(beam_select *select, beam_listener *listener, void *tag) BEAM_CHECKED;
 
 /**
- * Adds a call, for its replies and its end (BEAM_SELECT_REPLY).
+ * Adds a call, to receive its replies and to notice its end (BEAM_SELECT_REPLY).
  *
- * Results as of beam_select_add_topic().
+ * The results are those of beam_select_add_topic().
  */
 BEAM_API int beam_select_add_call(beam_select *select, beam_call *call, void *tag) BEAM_CHECKED;
 
 /**
- * Adds a call that was received and is to be answered.
+ * Adds a call that was received and will be answered.
  *
- * @param request  the caller's; it leaves the selector when it is freed
- * @param what     BEAM_SELECT_CANCELLED, BEAM_SELECT_SEND, or both, which are told apart
+ * @param request  belongs to the caller; leaves the selector when it is freed
+ * @param what     BEAM_SELECT_CANCELLED, BEAM_SELECT_SEND, or both, each of which is reported
+ *                 separately
  *
- * Results as of beam_select_add_topic(), and
- * @retval -EINVAL  `request` is no call
- * @retval -ECHILD  in a forked child, of the selector or of the call
+ * The results are those of beam_select_add_topic(), and also:
+ * @retval -EINVAL  `request` is not a call.
  */
 BEAM_API int beam_select_add_message(beam_select *select, beam_message *request, unsigned what, void *tag) BEAM_CHECKED;
 
 /**
- * Adds a descriptor of the caller's, to be removed before it is closed.
+ * Adds a descriptor.
  *
- * @param events  what to wait for, as poll(2) names it; POLLERR and POLLHUP are told always
+ * @param fd      belongs to the caller; remove it before you close it
+ * @param events  what to wait for, as in poll(2); POLLERR and POLLHUP are always reported
  *
- * Results as of beam_select_add_topic(); besides
- * @retval -EBADF  it is not open
- * @retval -EPERM  it cannot be waited for: a plain file or a directory
- * @retval -ELOOP  it is a selector's or an epoll descriptor that waits for this one
+ * The results are those of beam_select_add_topic(), and also:
+ * @retval -EINVAL  `fd` is the selector's own descriptor.
+ * @retval -EBADF   `fd` is not open.
+ * @retval -EPERM   `fd` cannot be waited for, because it is a regular file or a directory.
+ * @retval -ELOOP   `fd` belongs to a selector or an epoll(7) instance that waits for this selector,
+ *                  or too many of them are nested.
  */
 BEAM_API int beam_select_add_fd(beam_select *select, int fd, short events, void *tag) BEAM_CHECKED;
 
 /**
- * Removes a member. A thread that waits may have been told of it just before.
+ * Removes a member. If another thread is inside beam_select_wait() meanwhile, that call can still
+ * report it.
  *
- * @retval 0        done
- * @retval -ENOENT  it is no member (of a topic or a message: for one of these; the other was
- *                  removed)
- * @retval -EINVAL, -ECHILD  as above
+ * @retval 0        The member was removed.
+ * @retval -ENOENT  It is not a member. If both were asked for and it was a member for one of them,
+ *                  that one has been removed.
+ * @retval -EMFILE, -ENFILE, -ENOMEM, -EPIPE  It is not a member, and so may not have the descriptor
+ *                  by which members are found. These are the errors of creating that descriptor.
+ * @retval -EINVAL  `select` or the object is NULL, `what` is 0 or contains something else than the
+ *                  object can be added for, `request` is not a call, or `fd` is negative.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_select_remove_topic(beam_select *select, beam_topic *topic, unsigned what);
 BEAM_API int beam_select_remove_channel(beam_select *select, beam_channel *channel);
@@ -159,29 +171,32 @@ struct beam_select_ready {
 	void *tag;
 	/** One of enum beam_select_for. */
 	unsigned what;
-	/** Of a descriptor: its events, as poll(2) names them. */
+	/** Of a descriptor: its events, as in poll(2). */
 	short events;
 };
 
 /**
  * Waits until a member is ready.
  *
- * @param ret       takes up to `n` members that are
- * @param n         room in `ret`, at least 1
- * @param deadline  until when to wait; members that are ready are told even if it has passed
- * @return how many, at least 1; or
- * @retval -EAGAIN, -ETIMEDOUT  none is, with BEAM_NOWAIT or before the deadline
- * @retval -EINVAL  a NULL, or `n` is 0
- * @retval -ECHILD  in a forked child
+ * @param ret       receives the members that are ready, at most `n`
+ * @param n         how many members fit in `ret`; at least 1
+ * @param deadline  how long to wait. Members that are ready are reported even if it has passed.
+ * @return the number of members that were stored, at least 1
+ * @retval -EAGAIN, -ETIMEDOUT  No member is ready, with BEAM_NOWAIT or before the deadline.
+ * @retval -EINVAL  `select` or `ret` is NULL, or `n` is 0.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API ssize_t beam_select_wait(beam_select *select, struct beam_select_ready *ret, size_t n,
 				  beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * The descriptor that is readable while a member is ready: for event loops, and for other
- * selectors. It belongs to the selector.
+ * Returns a descriptor that is readable while a member is ready. With it a selector can be a member
+ * of an event loop, or of another selector. It belongs to the selector until its last handle is
+ * released: poll it, but do not close it.
  *
- * @return a descriptor, or -EINVAL, -ECHILD
+ * @return the descriptor
+ * @retval -EINVAL  `select` is NULL.
+ * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_select_fd(beam_select *select) BEAM_CHECKED;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file version.h
- * The version of Beam. Macros are the version of the headers; functions return the version of the
- * library that is running.
+ * The version of Beam. The macros are the version of the headers that a program is compiled with.
+ * The functions return the version of the library that the program is running with.
  *
  * Versions follow https://semver.org. Within a major version the ABI only grows.
  */
