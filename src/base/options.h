@@ -12,7 +12,7 @@
 
 /*
  * Copies the given options over the defaults in `ret`, which has `size` bytes. -EINVAL: their size
- * was never set, because it is less than `least`. -E2BIG: they set a field that is not known here.
+ * is less than `least`, so it was never set. -E2BIG: they set a field that is not known here.
  */
 static inline int options_take(void *ret, size_t size, const void *given, size_t least)
 {

@@ -41,7 +41,10 @@ void attachments_end(struct link *link);
  * memory for each of them.
  */
 void attachments_charge(struct link *link, size_t n);
-/* Lends what the peer wants, as far as there is any. The writer's lock is held. */
+/*
+ * Lends as many attachments as the peer wants, or as many as are available. The writer's lock is
+ * held.
+ */
 void attachments_lend(struct link *link);
 /* The peer has given back credit for `n` attachments that was lent to it. No lock is held. */
 void attachments_came_back(struct link *link, uint32_t n);

@@ -124,7 +124,7 @@ static bool give_right(struct link *link, struct waiter *waiter)
 	return true;
 }
 
-/* Gives the right to the waiter with the latest deadline. */
+/* Gives it to the waiter with the latest deadline. */
 static bool pass_on(struct link *link)
 {
 	struct baton *baton = &link->reader.baton;

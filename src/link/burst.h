@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bursts. With one system call for each message, its cost would limit the rate of small messages.
- * So when sends have followed each other closely for a while, senders only append to the buffer,
- * and the link's thread writes what accumulates. All functions except burst_follow() are called
- * with the writer's lock held.
+ * Bursts. The cost of a system call for each message would limit the rate of small messages. So
+ * when sends have followed each other closely for a while, senders only append to the buffer, and
+ * the link's thread writes what accumulates. All functions except burst_follow() are called with
+ * the writer's lock held.
  */
 #ifndef LINK_BURST_H
 #define LINK_BURST_H

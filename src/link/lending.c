@@ -28,7 +28,7 @@ static uint32_t value_of(uint64_t counter)
 	return counter >> 32 == process_id() ? (uint32_t)counter : 0;
 }
 
-/* Adds `n`, modulo 2^32, so that it also subtracts. */
+/* Adds `n` modulo 2^32. A negated number is subtracted. */
 static void change(_Atomic uint64_t *counter, uint32_t n)
 {
 	uint64_t old = atomic_load_explicit(counter, memory_order_relaxed), changed;
@@ -57,8 +57,8 @@ uint32_t lending_most(void)
 
 /*
  * Returns how many descriptors are free and not promised. The kernel uses the lowest free number,
- * so all numbers below it are in use, and those above it mostly are not. The standard descriptors
- * are left out, because for a moment what the program prints would go into the socket.
+ * so all numbers below it are in use, and those above it mostly are not. The standard numbers are
+ * not tried: if one were free, what the program prints would go into the socket for a moment.
  */
 static uint32_t free_in_table(int fd, uint32_t size, uint32_t is_lent)
 {

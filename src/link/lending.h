@@ -33,7 +33,10 @@ void lending_reserve(uint32_t n);
 /* Returns `n` attachments that were lent or set aside. */
 void lending_return(uint32_t n);
 
-/* Of the attachments that are lent, `n` have been received, or have been settled. */
+/*
+ * lending_opened(): `n` of the attachments that are lent have been received. lending_closed(): `n`
+ * of those have been settled.
+ */
 void lending_opened(uint32_t n);
 void lending_closed(uint32_t n);
 

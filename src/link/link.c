@@ -104,7 +104,7 @@ int link_begin(struct link *link, int fd, const struct link_session *session)
 	int r = link_start(link, fd, session);
 
 	if (r < 0) {
-		/* What was lent at the beginning. */
+		/* Returns what was lent at the beginning. */
 		lending_return(link->writer.tx.own.attachments);
 		close_fd(link->thread.epoll);
 		close_fd(link->thread.nudge);
@@ -112,7 +112,7 @@ int link_begin(struct link *link, int fd, const struct link_session *session)
 		return r;
 	}
 	/*
-	 * HELLO is sent at once. That never blocks. Nothing is written before it is certain that
+	 * HELLO is sent at once, which never blocks. Nothing is written before it is certain that
 	 * the link is complete.
 	 */
 	pthread_mutex_lock(&link->writer.lock);

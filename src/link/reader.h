@@ -48,8 +48,8 @@ struct baton {
 	struct list waiters;
 	enum standby mode;
 	/*
-	 * How many things must learn of input even if no thread waits. While there are any, TICK is
-	 * not used.
+	 * How many parties must learn of input even if no thread waits. While there are any, TICK
+	 * is not used.
 	 */
 	unsigned dependents;
 	/*
@@ -122,7 +122,7 @@ bool baton_take(struct link *link);
 void baton_leave(struct link *link);
 void baton_tick(struct link *link);
 /*
- * baton_depend(): from now on one more thing must learn of input even if no thread waits, so input
+ * baton_depend(): from now on one more party must learn of input even if no thread waits, so input
  * must be read at once. baton_independ(): one fewer.
  */
 void baton_depend(struct link *link);

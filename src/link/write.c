@@ -179,7 +179,7 @@ void write_release(struct link *link)
 	link->writer.taken = false;
 	if (link->writer.broken || !tx_pending(tx)) {
 		link->writer.full = false;
-		/* Reading and writing are over: the link's thread can end. */
+		/* Both reading and writing are over: the link's thread can end. */
 		if (link->reader.over && (link->writer.broken || write_over(link)))
 			write_nudge(link);
 		return;

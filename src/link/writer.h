@@ -26,8 +26,8 @@ struct link_writer {
 	 */
 	bool full;
 	/*
-	 * What the owner watches for a change of whether a frame would be written at once. While
-	 * the list is not empty, writing_changed() is called.
+	 * A list of the owner's. While it is not empty, writing_changed() is called when it may
+	 * have changed whether a frame would be written at once.
 	 */
 	struct list watchers;
 	/*

@@ -128,7 +128,7 @@ int socket_connect(const char *address, int type, beam_deadline deadline);
 
 /*
  * The pid of a process that has none in the pid namespace of this one. The kernel reports 0, which
- * kill(2) takes for the caller's process group. No process has this number, because there are at
+ * kill(2) takes for the caller's process group. No process has this number, because pids are at
  * most 2^22, so kill(2) fails.
  */
 #define SOCKET_NO_PID INT32_MAX

@@ -28,7 +28,7 @@ static bool has(const unsigned long *set, int fd)
 	return set[fd / WORD_BITS] >> (fd % WORD_BITS) & 1;
 }
 
-/* Sets of the descriptors below `n`, of so many bytes each. */
+/* Two sets of the descriptors below `n`, each of `bytes` bytes. */
 struct sets {
 	unsigned long *in, *out;
 	size_t bytes;
