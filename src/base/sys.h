@@ -240,8 +240,8 @@ static inline int sys_chmod(const char *path, mode_t mode)
 }
 
 /*
- * New in Linux 6.6, and not a function of every C library. From pidfd_open() on, new system calls
- * are numbered in the same sequence on every architecture.
+ * New in Linux 6.6. C libraries have no function for it alone. From pidfd_open() on, new system
+ * calls are numbered in the same sequence on every architecture.
  */
 static inline int sys_fchmodat2(int folder, const char *path, mode_t mode, int flags)
 {

@@ -388,7 +388,7 @@ static int receive_packet(int socket, beam_message **ret, size_t limit, beam_dea
 {
 	int r;
 
-	/* Others who have the socket may have set it since beam_fd_conn(). */
+	/* Others who have the socket may have set SO_PEEK_OFF since beam_fd_conn(). */
 	socket_peek_from_start(socket);
 	do
 		r = take_packet(socket, ret, limit, deadline);
