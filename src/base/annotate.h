@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What race checkers cannot see: hand-overs by C11 atomics. Helgrind knows of no atomics; it is
- * told in builds with BEAM_HELGRIND.
+ * Annotations for race checkers, which cannot see all hand-overs of memory by C11 atomics. Helgrind
+ * does not know atomics at all. It is told of hand-overs in builds with BEAM_HELGRIND.
  *
- * TSan knows those that are compiled for it. It does not see the atomics of a library that is not,
- * as this one usually is in a program that is. But it sees the calls that the library makes into
- * the C library, such as recvmsg() into memory that another thread has read. So it would report
- * races that are none. If TSan is in the program, it is told of the hand-overs: its functions are
- * weak here, and are NULL in all other programs.
+ * TSan knows the atomics in code that is compiled for it. This library usually is not, even in a
+ * program that is. Then TSan does not see the library's atomics, but it sees the calls that the
+ * library makes into the C library, such as recvmsg() into memory that another thread has read. So
+ * it would report races that do not exist. If TSan is in the program, it is told of the hand-overs:
+ * its functions are weak here, and are NULL in all other programs.
  */
 #ifndef BASE_ANNOTATE_H
 #define BASE_ANNOTATE_H
 
-/* gcc says it in one way, clang in another. */
+/* gcc and clang report it in different ways. */
 #ifdef __has_feature
 #if __has_feature(thread_sanitizer)
 #define BEAM_BUILT_FOR_TSAN
@@ -24,10 +24,13 @@
 
 #ifdef BEAM_HELGRIND
 #include <valgrind/helgrind.h>
-/* The memory at `what` is written last before this, and read first after the other. */
+/*
+ * The memory at `what` is last written before annotate_release(), and first read after
+ * annotate_acquire().
+ */
 #define annotate_release(what) ANNOTATE_HAPPENS_BEFORE(what)
 #define annotate_acquire(what) ANNOTATE_HAPPENS_AFTER(what)
-/* An atomic object: its own loads and stores do not race. */
+/* An atomic object, whose own loads and stores do not race. */
 #define annotate_atomic(object) VALGRIND_HG_DISABLE_CHECKING(object, sizeof *(object))
 #elif defined BEAM_BUILT_FOR_TSAN
 #define annotate_release(what) ((void)(what))

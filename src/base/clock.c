@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deadlines, all on CLOCK_MONOTONIC, so that a step of the system's clock neither
- * hangs nor hurries anyone.
+ * Deadlines. All use CLOCK_MONOTONIC, so that no wait becomes longer or shorter when the system's
+ * clock is set.
  */
 #include <base/clock.h>
 #include <errno.h>
@@ -33,7 +33,7 @@ int deadline_error(beam_deadline deadline)
 	return deadline_waits(deadline) ? -ETIMEDOUT : -EAGAIN;
 }
 
-/* Nanoseconds, not below 0. BEAM_NOWAIT and negative times need no clock. */
+/* Returns nanoseconds, at least 0. BEAM_NOWAIT and negative times need no clock. */
 static int64_t time_left(beam_deadline deadline)
 {
 	int64_t now;
@@ -65,7 +65,7 @@ int beam_deadline_poll_ms(beam_deadline deadline)
 
 	if (deadline_never(deadline))
 		return -1;
-	/* Rounded down, the last millisecond before a deadline would be polled away. */
+	/* Rounded up. Otherwise the caller would poll without sleeping in the last millisecond. */
 	left = left / NS_PER_MS + (left % NS_PER_MS != 0);
 	return left < INT_MAX ? (int)left : INT_MAX;
 }

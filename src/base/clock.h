@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deadlines from the inside: what a beam_deadline means to poll, epoll and condition variables.
+ * What a beam_deadline means to poll, epoll and condition variables.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -13,22 +13,25 @@
 /* CLOCK_MONOTONIC in nanoseconds. */
 int64_t clock_now(void);
 
-/* -EAGAIN for BEAM_NOWAIT, else -ETIMEDOUT: what a call says that has waited until its deadline. */
+/*
+ * The error of a call that has waited until its deadline: -EAGAIN for BEAM_NOWAIT, otherwise
+ * -ETIMEDOUT.
+ */
 int deadline_error(beam_deadline deadline);
 
-/* True if nothing may be waited for any more. */
+/* True if no more waiting is allowed, which is always so for BEAM_NOWAIT. */
 bool deadline_passed(beam_deadline deadline);
 
-/* The time left, for ppoll; NULL stands for no limit. `storage` holds the result. */
+/* Returns the time left, for ppoll, stored in `storage`. NULL: there is no limit. */
 struct timespec *deadline_timeout(beam_deadline deadline, struct timespec *storage);
 
-/* False for BEAM_NOWAIT alone: a time that has passed is one that was waited for. */
+/* False only for BEAM_NOWAIT. A deadline that has passed is one that was waited for. */
 static inline bool deadline_waits(beam_deadline deadline)
 {
 	return deadline.ns != 0;
 }
 
-/* True for BEAM_FOREVER alone. */
+/* True only for BEAM_FOREVER. */
 static inline bool deadline_never(beam_deadline deadline)
 {
 	return deadline.ns == INT64_MAX;
@@ -47,13 +50,16 @@ static inline beam_deadline deadline_earlier(beam_deadline a, beam_deadline b)
 }
 
 /*
- * A condition variable that counts time by CLOCK_MONOTONIC. Needs no freeing on Linux, but
- * condition_end() keeps the checkers exact.
+ * A condition variable that measures time by CLOCK_MONOTONIC. On Linux it need not be destroyed,
+ * but condition_end() keeps checkers accurate.
  */
 void condition_init(pthread_cond_t *condition);
 void condition_end(pthread_cond_t *condition);
 
-/* Waits for a signal: 0, or deadline_error() once the deadline has passed. May wake for nothing. */
+/*
+ * Waits for a signal. Returns 0, or deadline_error() if the deadline has passed. There can be
+ * spurious wakeups.
+ */
 int condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock, beam_deadline deadline);
 
 #endif

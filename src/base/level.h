@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Eventfds: one that wakes somebody, and a level, which is readable for as long as something holds.
+ * Eventfds: events, which wake a thread, and levels, which are readable for as long as a condition
+ * holds.
  */
 #ifndef BASE_LEVEL_H
 #define BASE_LEVEL_H
@@ -10,12 +11,14 @@
 #include <stdint.h>
 
 /*
- * Sets an eventfd: a wake-up that is lost is lost for good, so one that fails is tried once
- * more. False: it is not set.
+ * Sets an eventfd. If that fails, it is tried once more, because a lost wakeup is lost for good.
+ * Returns false if the eventfd is not set.
  */
 bool event_set(int fd);
 
-/* Guarded by its owner's lock. Without a descriptor, as it begins, it costs nothing. */
+/*
+ * A level is guarded by its owner's lock. It begins without a descriptor, and then costs nothing.
+ */
 struct level {
 	int fd;
 	bool set;
@@ -26,10 +29,15 @@ static inline void level_init(struct level *level)
 	*level = (struct level){.fd = -1};
 }
 
-/* Its descriptor, made if it has none: that or -errno. `ret_new` tells whether it was made now. */
+/*
+ * Returns the level's descriptor, or -errno. If there is none, it is created. `ret_new` tells
+ * whether it was created now.
+ */
 int level_open(struct level *level, bool *ret_new);
-/* True if it had one. Whoever has a duplicate of it, as a forked child has, keeps one that is
- * not readable: the kernel goes on watching it for an epoll that it was in. */
+/*
+ * Closes the descriptor. Returns true if there was one. A duplicate, such as a forked child has, is
+ * left not readable: the kernel continues to watch it for an epoll that the descriptor was in.
+ */
 bool level_close(struct level *level);
 void level_change(struct level *level, bool ready);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A doubly linked list whose links lie in its members. An unlinked link points to itself, so that
- * unlinking twice is harmless and being linked can be asked.
+ * A doubly linked list whose links are in its members. An unlinked link points to itself, so that
+ * unlinking twice is harmless, and list_linked() can tell whether it is linked.
  */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
@@ -63,7 +63,7 @@ static inline void list_splice(struct list *list, struct list *from)
 	list_init(from);
 }
 
-/* The first link, taken out; NULL if there is none. */
+/* Removes the first link and returns it. NULL: the list is empty. */
 static inline struct list *list_take_first(struct list *list)
 {
 	struct list *link = list->next;

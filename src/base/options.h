@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Structs of the interface that may grow, and so have a size: options that it takes,
- * whose first field is their size, and what it gives. Programs and libraries of different
- * ages understand each other.
+ * Structs of the interface that may grow, and therefore have a size: options, whose first field is
+ * their size, and results. So programs and libraries of different versions understand each other.
  */
 #ifndef BASE_OPTIONS_H
 #define BASE_OPTIONS_H
@@ -12,8 +11,8 @@
 #include <string.h>
 
 /*
- * Puts what is given, at least `least` bytes, over the defaults in `ret`, of `size` bytes. -EINVAL:
- * its size was never set. -E2BIG: it sets what is not known here.
+ * Copies the given options over the defaults in `ret`, which has `size` bytes. -EINVAL: their size
+ * is less than `least`, so it was never set. -E2BIG: they set a field that is not known here.
  */
 static inline int options_take(void *ret, size_t size, const void *given, size_t least)
 {
@@ -32,8 +31,8 @@ static inline int options_take(void *ret, size_t size, const void *given, size_t
 }
 
 /*
- * Gives as much of what is known as there is room for in `ret`, of `size` bytes, and
- * zeros for the rest of it.
+ * Copies as much of what is known as fits into `ret`, which has `size` bytes, and fills the rest of
+ * `ret` with zeros.
  */
 static inline void options_give(void *ret, size_t size, const void *known, size_t known_size)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What rooms do when the process forks, and at its end: one registry, so that their
- * order is told in one place.
+ * What the rooms do when the process forks and when it ends. There is one registry, so that their
+ * order is defined in one place.
  */
 #ifndef BASE_PROCESS_H
 #define BASE_PROCESS_H
@@ -9,9 +9,9 @@
 #include <stdbool.h>
 
 /*
- * Bottom to top. Before a fork and at the end of the process those above come first: so nobody
- * takes a lock of a room above, and what is given away at the end is still taken by those below.
- * After a fork those below come first.
+ * The order is from bottom to top. Before a fork and at the end of the process the upper rooms come
+ * first. So no room then takes a lock of a room above it, and what the upper rooms give away at the
+ * end is still accepted by the lower ones. After a fork the lower rooms come first.
  */
 enum process_rank {
 	PROCESS_THREADS,
@@ -22,18 +22,19 @@ enum process_rank {
 	PROCESS_RANKS
 };
 
-/* NULL: nothing. */
+/* Functions may be NULL. */
 struct process_events {
-	/* In the thread that forks. What one locks the other two unlock. */
+	/* Called in the thread that forks. What the first one locks, the other two unlock. */
 	void (*fork_begins)(void), (*fork_ends_in_parent)(void), (*fork_ends_in_child)(void);
-	/* exit(3). */
+	/* Called by exit(3). */
 	void (*ends)(void);
 };
 
 /*
- * By a constructor of a later priority than the registry's, 101: then no fork can fall between
- * the first use of a room's lock and this. False: there was no memory for it, and nobody will
- * hear of forks. `events` stays.
+ * Registers the events of a room. Called by a constructor of a later priority than the registry's,
+ * which is 101, so that there can be no fork between the first use of a room's lock and this call.
+ * Returns false if there was no memory for the fork handlers: then no room learns of forks.
+ * `events` must remain valid.
  */
 bool process_heed(enum process_rank rank, const struct process_events *events);
 

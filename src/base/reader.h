@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one way bytes from outside are parsed: a cursor that never passes the end. A read past it
- * gives zeros and marks the reader as failed, so that a parser reads all its fields and asks
+ * The only way to parse bytes from outside: a cursor that never passes the end. A read past the end
+ * returns zeros and marks the reader as failed, so that a parser reads all its fields and checks
  * once. Numbers are big-endian.
  */
 #ifndef BASE_READER_H
@@ -22,7 +22,7 @@ static inline struct reader reader_over(const void *bytes, size_t size)
 	return (struct reader){.at = bytes, .left = size};
 }
 
-/* `size` bytes, or NULL past the end. */
+/* Returns `size` bytes, or NULL past the end. */
 static inline const unsigned char *reader_bytes(struct reader *reader, size_t size)
 {
 	const unsigned char *bytes = reader->at;

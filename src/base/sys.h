@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The seam: every call that can fail for a reason outside Beam goes through sys_NAME(), which has
- * the name's own signature and result. In a build with BEAM_FAULTS it first asks sys_fault()
- * whether to fail instead; otherwise it is the call itself and costs nothing.
+ * the signature and the result of NAME(). In a build with BEAM_FAULTS it first asks sys_fault()
+ * whether to fail instead. Otherwise it is only the call, and costs nothing.
  */
 #ifndef BASE_SYS_H
 #define BASE_SYS_H
@@ -28,7 +28,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* Every call of the seam: its name, its result when it fails. */
+/* Every call of the seam. */
 enum sys_call {
 	SYS_MALLOC,
 	SYS_CALLOC,
@@ -80,7 +80,7 @@ enum sys_call {
 };
 
 #ifdef BEAM_FAULTS
-/* True: the call is to fail now; errno says how. Defined by the tests. */
+/* Returns true if the call is to fail now, and sets errno. Defined by the tests. */
 bool sys_fault(enum sys_call call);
 #else
 static inline bool sys_fault(enum sys_call call)
@@ -95,7 +95,7 @@ static inline void *sys_malloc(size_t size)
 	return sys_fault(SYS_MALLOC) ? NULL : malloc(size);
 }
 
-/* Unlike aligned_alloc() posix_memalign() takes any size. */
+/* Unlike aligned_alloc(), posix_memalign() takes any size. */
 static inline void *sys_aligned_alloc(size_t alignment, size_t size)
 {
 	void *memory;
@@ -119,9 +119,9 @@ static inline int sys_fcntl(int fd, int command, int argument)
 }
 
 /*
- * No descriptor that the library makes is one of the three standard ones, even if the program was
- * started without these: what the program prints would go into it. `fd` is close-on-exec or -1, and
- * given away. The result is its number from then on, or -1.
+ * No descriptor that the library creates has the number of a standard one, even if the program was
+ * started without these, because what the program prints would go into it. These functions take
+ * ownership of `fd`, which is close-on-exec or -1, and return its new number, or -1.
  */
 enum { FD_FIRST = STDERR_FILENO + 1 };
 int fd_move_above_standard(int fd);
@@ -131,7 +131,7 @@ static inline int fd_above_standard(int fd)
 	return fd < 0 || fd >= FD_FIRST ? fd : fd_move_above_standard(fd);
 }
 
-/* The same for two, or for neither: 0 or -1. */
+/* The same for two descriptors. Returns 0, or -1 after closing both. */
 int fd_pair_above_standard(int fds[2]);
 
 static inline int sys_socket(int domain, int type, int protocol)
@@ -162,8 +162,8 @@ static inline ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flag
 	return sys_fault(SYS_SENDMSG) ? -1 : sendmsg(fd, message, flags);
 #else
 	/*
-	 * musl's own copies the control messages, and has no room for 253 descriptors. The kernel
-	 * needs no copy: padding is 0 (socket.c).
+	 * musl's sendmsg() copies the control messages, and has no room for 253 descriptors. The
+	 * kernel needs no copy, because the padding is 0 (socket.c).
 	 */
 	return sys_fault(SYS_SENDMSG) ? -1 : syscall(SYS_sendmsg, fd, message, flags);
 #endif
@@ -240,8 +240,8 @@ static inline int sys_chmod(const char *path, mode_t mode)
 }
 
 /*
- * Linux 6.6; no C library has it by itself. From pidfd_open() on, new system calls are numbered
- * alike on every architecture.
+ * New in Linux 6.6. C libraries have no function for it alone. From pidfd_open() on, new system
+ * calls are numbered in the same sequence on every architecture.
  */
 static inline int sys_fchmodat2(int folder, const char *path, mode_t mode, int flags)
 {
@@ -263,7 +263,7 @@ static inline int sys_epoll_create1(int flags)
 	return sys_fault(SYS_EPOLL_CREATE1) ? -1 : fd_above_standard(epoll_create1(flags));
 }
 
-/* Taking out needs no memory: it does not fail. */
+/* EPOLL_CTL_DEL needs no memory, so it does not fail. */
 static inline int sys_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
 	return operation != EPOLL_CTL_DEL && sys_fault(SYS_EPOLL_CTL) ? -1 : epoll_ctl(epoll, operation, fd, event);
@@ -279,13 +279,13 @@ static inline int sys_ppoll(struct pollfd *fds, nfds_t n, const struct timespec 
 	return sys_fault(SYS_PPOLL) ? -1 : ppoll(fds, n, timeout, NULL);
 }
 
-/* The sets have a bit for each descriptor below n: fd_set is too small for some. */
+/* The sets have a bit for each descriptor below `n`, because fd_set is too small for some. */
 static inline int sys_pselect(int n, unsigned long *in, unsigned long *out, const struct timespec *timeout)
 {
 	return sys_fault(SYS_PSELECT) ? -1 : pselect(n, (fd_set *)in, (fd_set *)out, NULL, timeout, NULL);
 }
 
-/* Closes a descriptor of ours, or with -1 none. */
+/* Closes a descriptor of the library. Does nothing if it is -1. */
 static inline void close_fd(int fd)
 {
 	if (fd >= 0)
@@ -334,7 +334,7 @@ static inline int sys_madvise(void *memory, size_t size, int advice)
 
 static inline int sys_getrlimit(int resource, struct rlimit *limit)
 {
-	/* glibc's own type is an enum without a sign. */
+	/* glibc's type of this parameter is an unsigned enum. */
 	return sys_fault(SYS_GETRLIMIT) ? -1 : getrlimit((unsigned)resource, limit);
 }
 

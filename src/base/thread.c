@@ -2,11 +2,13 @@
 /*
  * Library threads and the number of the process.
  *
- * Invariants: a process without a number has no library threads, so that a forked child, whose
- * number the kernel wiped, inherits nothing that it would wait for; and of the threads that have
- * ended few are not joined. One that ends joins some that ended before, and only then may be joined
- * itself: so the one that is waited for waits for nobody. In a chain, each waiting for the one
- * before, threads that end quickly after one another would pile up by thousands.
+ * Invariants:
+ *  - A process without a number has no library threads. So a forked child, whose number the kernel
+ *    has wiped, inherits nothing that it would wait for.
+ *  - Of the threads that have ended, few are not joined. A thread that ends joins some that ended
+ *    before, and only then may be joined itself. So a thread that is being joined waits for no
+ *    other. In a chain, where each waits for the one before, threads that end in quick succession
+ *    would accumulate by the thousands.
  */
 #include <base/annotate.h>
 #include <base/clock.h>
@@ -20,31 +22,31 @@
 #include <stdio.h>
 
 /*
- * How long the end of the process may take until it waits for threads no longer; how long it waits
- * for them even if others have used up that time, and for those that may hang; how many that have
- * ended may wait to be joined.
+ * END_MS: when the end of the process has taken this long, it no longer waits for threads.
+ * END_SHORT_MS: how long it waits for them even if that time has been used up, and how long for
+ * those that may hang. ENDED_MAX: how many threads that have ended may wait to be joined.
  */
 enum { END_MS = 5000, END_SHORT_MS = 100, ENDED_MAX = 64 };
 
 /*
- * The stack of a thread. The C library's own size is mostly 8 MiB: far too much where memory is
- * locked (mlockall(2)) or addresses are limited (RLIMIT_AS). Our threads use less than 8 KiB of it.
- * The rest is for what else can run in them: handlers of signals, an allocator that takes the place
- * of malloc(), a sanitizer.
+ * The stack of a thread. The C library's default is usually 8 MiB, which is far too much if memory
+ * is locked (mlockall(2)) or addresses are limited (RLIMIT_AS). The library's threads use less than
+ * 8 KiB of it. The rest is for what else can run in them: signal handlers, an allocator that
+ * replaces malloc(), a sanitizer.
  */
 enum { STACK_BYTES = 256 << 10 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /*
- * With what glibc puts into each stack besides: the thread-local variables of the program and its
- * libraries. Those that are loaded later have theirs elsewhere.
+ * Includes what glibc also puts into each stack: the thread-local variables of the program and its
+ * libraries. Those of libraries that are loaded later are elsewhere.
  */
 static size_t stack_bytes = STACK_BYTES;
 
 /*
- * The number lies on a page of its own; `unnumbered` stands for it if there was no memory
- * when the library was loaded.
+ * The number is on a page of its own. If there was no memory when the library was loaded, it is
+ * `unnumbered`, which stays 0.
  */
 static atomic_uint unnumbered;
 static atomic_uint *number = &unnumbered;
@@ -52,16 +54,16 @@ static atomic_uint *number = &unnumbered;
 /* Under the lock. */
 static struct {
 	uint32_t last_number;
-	/* All that run, and those of them that may hang. */
+	/* All threads that run, and those of them that may hang. */
 	unsigned running, expendable;
-	/* None runs any more, or none but those that are expendable. */
+	/* No thread runs any more, or only expendable ones. */
 	pthread_cond_t none_running;
-	/* Those to be joined. */
+	/* Threads that have ended and are to be joined. */
 	unsigned n_ended;
 	pthread_t ended[ENDED_MAX];
 } threads;
 
-/* Those that have ended. Called with the lock; they do not need it any more. */
+/* Joins the threads that have ended. Called with the lock, which they do not need any more. */
 static void join_ended(void)
 {
 	while (threads.n_ended > 0)
@@ -69,8 +71,8 @@ static void join_ended(void)
 }
 
 /*
- * A fork with the lock in another thread's hands would leave it locked for ever in the child, which
- * cannot join our threads either.
+ * If another thread held the lock during a fork, it would stay locked for ever in the child. The
+ * child cannot join the parent's threads either.
  */
 static void threads_fork_begins(void)
 {
@@ -91,7 +93,10 @@ static void threads_fork_ends_in_child(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* Waits until the threads have ended, or those that are not expendable; false at the deadline. */
+/*
+ * Waits until all threads have ended, or only those that are not expendable, or until the deadline.
+ * Returns true if all have ended.
+ */
 static bool wait_for_end(bool all, beam_deadline deadline)
 {
 	bool ended;
@@ -123,8 +128,8 @@ beam_deadline process_end_within(int64_t milliseconds)
 }
 
 /*
- * The last of the library to run at the end of the process: by then the other rooms have
- * told their threads to end.
+ * The last function of the library that runs at the end of the process. By then the other rooms
+ * have told their threads to end.
  */
 static void library_end(void)
 {
@@ -166,8 +171,8 @@ __attribute__((constructor(102))) static void library_begin(void)
 		return;
 	}
 	/*
-	 * Also for children that fork handlers do not see, made by clone(2). Where it
-	 * fails the handlers have to do.
+	 * This also covers children that fork handlers do not see, made by clone(2). If it fails,
+	 * the handlers must suffice.
 	 */
 	sys_madvise(page, sizeof *number, MADV_WIPEONFORK);
 	number = page;
@@ -186,7 +191,7 @@ int process_prepare(void)
 	pthread_mutex_lock(&lock);
 	if (process_id() == 0) {
 		/*
-		 * A new process: the parent's threads are not here, and those that waited will
+		 * A new process. The parent's threads are not here, and those that waited will
 		 * never leave the condition.
 		 */
 		threads.running = threads.expendable = 0;
@@ -214,7 +219,9 @@ static void uncount(bool expendable)
 		pthread_cond_broadcast(&threads.none_running);
 }
 
-/* Joins one of the others, without the lock. It has all but ended, and waits for nothing. */
+/*
+ * Joins one of the others, without the lock. That thread has all but ended, and waits for nothing.
+ */
 static void join_another(void)
 {
 	pthread_t other = threads.ended[--threads.n_ended];
@@ -227,7 +234,7 @@ static void join_another(void)
 static void thread_ended(bool expendable)
 {
 	pthread_mutex_lock(&lock);
-	/* Two for the one that is to be added: so there are soon few. */
+	/* Two for each one that is added, so that there are soon few. */
 	for (int i = 0; (i < 2 && threads.n_ended > 0) || threads.n_ended == ENDED_MAX; i++)
 		join_another();
 	threads.ended[threads.n_ended++] = pthread_self();
@@ -248,9 +255,9 @@ static void *thread_run(void *argument)
 
 /*
  * Signals are handled in the program's threads. Those that a thread raises by what it does itself
- * are not blocked: the kernel kills a process that raises a blocked one, even if the program has
- * a handler. A system call that a seccomp filter of the program's traps raises SIGSYS, and a
- * handler answers in its place.
+ * are not blocked, because the kernel kills a process that raises a blocked one, even if the
+ * program has a handler. For example, a system call that a seccomp filter of the program traps
+ * raises SIGSYS, and a handler answers in its place.
  */
 static void block_signals(sigset_t *ret_old)
 {
@@ -272,7 +279,7 @@ static int create_with_stack(pthread_t *ret, struct start *start)
 	pthread_attr_setstacksize(&attributes, stack_bytes);
 	r = sys_pthread_create(ret, &attributes, thread_run, start);
 	pthread_attr_destroy(&attributes);
-	/* The C library has more to put there than could be foreseen. */
+	/* The C library needs more room there than could be foreseen. */
 	return r == EINVAL ? sys_pthread_create(ret, NULL, thread_run, start) : r;
 }
 

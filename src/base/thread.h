@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The library's own threads, and the process they live in.
+ * The library's own threads, and the number of the process.
  *
- * A library thread blocks all signals but those that a thread raises by what it does itself. It is
- * never joined by the code that it works for, and is joined all the same: one that ends joins some
- * that ended before, and the last are joined when the process ends.
+ * A library thread blocks all signals except those that a thread raises by what it does itself. The
+ * code that it works for never joins it. It is joined nevertheless: a thread that ends joins some
+ * that ended before, and the last ones are joined when the process ends.
  */
 #ifndef BASE_THREAD_H
 #define BASE_THREAD_H
@@ -14,30 +14,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Starts a thread; 0 or -errno. `name` is at most 15 bytes. */
+/* Starts a thread. Returns 0 or -errno. `name` is at most 15 bytes. */
 int thread_start(void (*run)(void *argument), void *argument, const char *name);
 
-/* The same for a thread that may hang in a system call: the end of the process waits 100 ms for it,
- * and not 5 s. */
+/*
+ * The same for a thread that may hang in a system call. When the process ends, it waits 100 ms for
+ * such a thread, and not 5 s.
+ */
 int thread_start_expendable(void (*run)(void *argument), void *argument, const char *name);
 
 /*
- * For the end of the process: a deadline that counts from the first call of this function, so that
- * all who wait then wait for the same time together.
+ * For the end of the process. Returns a deadline that is counted from the first call of this
+ * function, so that all waits at the end take that time together, and not each.
  */
 beam_deadline process_end_within(int64_t milliseconds);
 
 /*
- * Waits until every library thread has ended, or the deadline. For the end of the
- * process. True if all have.
+ * For the end of the process. Waits until all library threads have ended, or until the deadline.
+ * Returns true if all have ended.
  */
 bool thread_end_all(beam_deadline deadline);
 
 /*
- * Which process this is: a number that is another in a forked child, also one that fork handlers
- * did not see (a page that the kernel wiped, MADV_WIPEONFORK in madvise(2)). Costs two loads.
- * process_prepare() gives it: 0 or -ENOMEM, any number of times; until then, and in a child until
- * its own process_prepare(), it is 0.
+ * process_id() returns the number of this process, and costs two loads. A forked child has another
+ * number, even if fork handlers did not see it, because the number is on a page that the kernel
+ * wipes for children (MADV_WIPEONFORK in madvise(2)). process_prepare() sets the number if there is
+ * none, and returns 0 or -ENOMEM. Until then, and in a child until its own process_prepare(), the
+ * number is 0.
  */
 int process_prepare(void);
 uint32_t process_id(void);
@@ -55,7 +58,7 @@ static inline void cancellation_restore(int *state)
 	pthread_setcancelstate(*state, NULL);
 }
 
-/* A declaration: until the end of its block the thread is not cancelled. */
+/* Used as a declaration: the thread is not cancelled until the end of the block. */
 #define WITHOUT_CANCELLATION                                                                                           \
 	__attribute__((cleanup(cancellation_restore), unused)) int cancellation_state = cancellation_disable()
 

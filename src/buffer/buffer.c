@@ -2,14 +2,15 @@
 /*
  * Shared buffers: a memfd and one mapping of it.
  *
- * The mapping stays at one address all its life. It begins as a reservation, which the kernel
- * refuses if the machine could never hold so much; the memfd's pages, shared and writable, take its
- * place; and sealing puts a private mapping of the same pages there, read-only, because the kernel
- * seals only what nobody can write to, and before Linux 6.7 it counts every shared mapping as such
- * (F_SEAL_WRITE in fcntl(2)).
+ * The mapping stays at one address for the life of the buffer. It begins as a reservation, which
+ * the kernel refuses if the machine could never hold so much. Then the memfd's pages, shared and
+ * writable, take its place. Sealing replaces them by a private, read-only mapping of the same
+ * pages, because the kernel seals only what no process can write to, and before Linux 6.7 it counts
+ * every shared mapping as writable (F_SEAL_WRITE in fcntl(2)).
  *
- * The writable mapping is not inherited by children (MADV_DONTFORK): theirs would keep the buffer
- * from being sealed. So a child must not touch those addresses either: something else may be there.
+ * Children do not inherit the writable mapping (MADV_DONTFORK), because theirs would keep the
+ * buffer from being sealed. So a child must not touch those addresses either: something else may be
+ * there.
  */
 #include <base/sys.h>
 #include <base/thread.h>
@@ -23,15 +24,15 @@
 
 enum {
 	/*
-	 * What is sent is sealed with all there is; what came must be safe to read: it can neither
-	 * be cut off nor changed. Of these only F_SEAL_WRITE covers mappings that were made before:
-	 * F_SEAL_FUTURE_WRITE does not.
+	 * What is sent gets all of these seals. What was received must be safe to read, so it must
+	 * be impossible to truncate or change it. F_SEAL_WRITE ensures that even for mappings that
+	 * were made before. F_SEAL_FUTURE_WRITE does not.
 	 */
 	SEALS_GIVEN = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
 	SEALS_NEEDED = F_SEAL_SHRINK | F_SEAL_WRITE,
 	/*
-	 * A signal takes back all that one call has allocated: small calls get on
-	 * in spite of many signals.
+	 * A signal undoes everything that one call has allocated. So calls are small, to make
+	 * progress in spite of many signals.
 	 */
 	ALLOCATE_STEP = 64 << 10,
 	STAT_BLOCK = 512,
@@ -41,15 +42,15 @@ struct beam_buffer {
 	void *data;
 	size_t size;
 	int fd;
-	/* Never both; neither if sealing failed and the way back did, too. */
+	/* Never both. Neither, if sealing failed and the writable mapping could not be restored. */
 	bool sealed, writable;
-	/* Whose mapping it is until it is sealed. */
+	/* The process that the mapping belongs to until the buffer is sealed. */
 	uint32_t process;
 };
 
 /*
- * Maps the buffer where it is, in place of what is there; 0 or -ENOMEM: of one's own
- * there is no other reason.
+ * Maps the buffer at its address, in place of what is there. Returns 0 or -ENOMEM, because the
+ * mapping of a memfd of our own cannot fail for another reason.
  */
 static int map(struct beam_buffer *buffer, int protection, int flags)
 {
@@ -68,15 +69,15 @@ static int map_writable(struct beam_buffer *buffer)
 	return r;
 }
 
-/* True if the mapping is not this process's. */
+/* True if the mapping does not belong to this process. */
 static bool is_elsewhere(const struct beam_buffer *buffer)
 {
 	return !buffer->sealed && buffer->process != process_id();
 }
 
 /*
- * All pages are there, or none is: what is not allocated now would raise SIGBUS when it is
- * filled in and memory is short.
+ * Allocates all pages, or fails. A page that is not allocated now would raise SIGBUS if it were
+ * written to when memory is short.
  */
 static int allocate(int fd, size_t size)
 {
@@ -92,8 +93,8 @@ static int allocate(int fd, size_t size)
 }
 
 /*
- * Not to be executed, where the kernel can promise that (Linux 6.3; it can also be told to make no
- * others: vm.memfd_noexec).
+ * Creates a memfd that cannot be executed, if the kernel can ensure that (Linux 6.3; it can also be
+ * configured to allow no others: vm.memfd_noexec).
  */
 static int make_memfd(void)
 {
@@ -104,7 +105,7 @@ static int make_memfd(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The descriptor and the mapping of a buffer that has neither. */
+/* Creates the descriptor and the mapping of a buffer. */
 static int buffer_make(struct beam_buffer *buffer)
 {
 	void *data = sys_mmap(NULL, buffer->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -129,7 +130,7 @@ int beam_buffer_new(beam_buffer **ret, size_t size)
 
 	if (!ret || size == 0)
 		return -EINVAL;
-	/* Past this the kernel would send SIGXFSZ. */
+	/* Beyond this the kernel would send SIGXFSZ. */
 	if (sys_getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur)
 		return -EFBIG;
 	r = process_prepare();
@@ -156,7 +157,10 @@ void beam_buffer_free(beam_buffer *buffer)
 		return;
 	if (buffer->data && !is_elsewhere(buffer))
 		munmap(buffer->data, buffer->size);
-	/* A memfd of ordinary memory, ours or found to be one: no close of it waits for anybody. */
+	/*
+	 * This is a memfd of ordinary memory, our own or one that was checked, so its close never
+	 * blocks.
+	 */
 	if (buffer->fd >= 0)
 		close(buffer->fd);
 	free(buffer);
@@ -208,14 +212,15 @@ int beam_message_add_buffer(beam_message *message, beam_buffer *buffer)
 }
 
 /*
- * Tells the size of what is safe to map; else -EBADMSG, -EMSGSIZE.
+ * Checks that a file is safe to map, and stores its size. Otherwise returns -EBADMSG or -EMSGSIZE.
  *
- * The seals are asked for first: that cannot wait for whoever serves the file, and where there are
- * seals the other calls cannot, either. lseek() could: SEEK_HOLE, which would find every hole,
- * takes the lock of the file's offset, which a peer that reads the same file into memory of its own
- * making can hold for ever. So holes are counted only, by what lies in the file.
+ * The seals are asked for first. That cannot wait for the server of the file, and if there are
+ * seals, the other calls cannot either. lseek() could: SEEK_HOLE, which would find every hole,
+ * takes the lock of the file's offset. A peer that reads the same file into memory that it controls
+ * can hold that lock for ever. So holes are only found by the number of the file's blocks.
  *
- * Huge pages are not ordinary memory: reserved by each who maps them, and mapped only whole.
+ * Huge pages are not ordinary memory. Each process that maps them reserves them, and can map them
+ * only whole.
  */
 static int buffer_check(int fd, size_t max, size_t *ret_size)
 {

@@ -2,10 +2,10 @@
 /*
  * The five functions of Go's beam, without any state.
  *
- * A stream is read in pieces that end where a message's header or payload ends, never beyond: so
- * the descriptors that come with a read are those of the message that is being read, and nothing
- * has to be kept for the next call. A writer may send a message in any pieces as long as its
- * descriptor goes with the first; Go's sends the first header byte alone.
+ * A read from a stream never goes beyond the end of a message's header or payload. So the
+ * descriptors that come with a read belong to the message that is being read, and nothing has to be
+ * kept for the next call. A writer may send a message in any pieces as long as its descriptor goes
+ * with the first. Go's code sends the first byte of the header alone.
  */
 #include <base/clock.h>
 #include <base/reader.h>
@@ -22,11 +22,11 @@
 enum {
 	HEADER = 4,
 	/*
-	 * The first memory for a payload; it doubles as bytes arrive, whatever length was
+	 * The first memory for a payload. It doubles as bytes arrive, whatever length was
 	 * announced.
 	 */
 	FIRST_ROOM = 64 << 10,
-	/* Between tries to do what no event announces. */
+	/* The pauses between tries, if no event tells when to try again. */
 	PAUSE_MIN_MS = 1,
 	PAUSE_MAX_MS = 50,
 };
@@ -36,7 +36,7 @@ static bool is_time(ssize_t error)
 	return error == -EAGAIN || error == -ETIMEDOUT;
 }
 
-/* Sleeps a little longer each time; 1: the other end hung up meanwhile. */
+/* Sleeps, a little longer each time. Returns 1 if the other end hung up meanwhile. */
 static int pause_a_while(int socket, int *pause_ms, beam_deadline deadline)
 {
 	beam_deadline until = deadline_earlier(deadline, beam_in_ms(*pause_ms));
@@ -48,7 +48,7 @@ static int pause_a_while(int socket, int *pause_ms, beam_deadline deadline)
 	return is_time(r) ? deadline_error(deadline) : r;
 }
 
-/* After a write that failed with `error`: 0 if it is to be tried again. */
+/* Waits after a write that failed with `error`. Returns 0 if it is to be tried again. */
 static int wait_to_write(int socket, int error, int *pause_ms, beam_deadline deadline)
 {
 	int r;
@@ -63,7 +63,7 @@ static int wait_to_write(int socket, int error, int *pause_ms, beam_deadline dea
 	return r == 1 ? -EPIPE : r;
 }
 
-/* Drops `n` bytes from the front. True: some are left. */
+/* Drops `n` bytes from the front. Returns true if some are left. */
 static bool advance(struct iovec *iov, size_t n_iov, size_t n)
 {
 	size_t left = 0;
@@ -79,7 +79,7 @@ static bool advance(struct iovec *iov, size_t n_iov, size_t n)
 	return left > 0;
 }
 
-/* Writes all of `iov`, with `fd` beside its first byte. */
+/* Writes all of `iov`, and `fd` with its first byte. */
 static int core_write_all(int socket, struct iovec *iov, size_t n_iov, int fd, beam_deadline deadline)
 {
 	int pause_ms = PAUSE_MIN_MS;
@@ -108,7 +108,7 @@ static int check_send(int socket, const void *data, size_t size, int fd, int *re
 	return socket_check(socket, ret_type);
 }
 
-/* struct iovec knows no const. */
+/* The pointer in struct iovec is not const. */
 static struct iovec iovec_of(const void *data, size_t size)
 {
 	union {
@@ -119,7 +119,7 @@ static struct iovec iovec_of(const void *data, size_t size)
 	return (struct iovec){.iov_base = pointer.out, .iov_len = size};
 }
 
-/* On a socket of this type, which has been checked. */
+/* Sends on a socket of this type, which has been checked. */
 static int core_send_message(int socket, int type, const void *data, size_t size, int fd, beam_deadline deadline)
 {
 	unsigned char header[HEADER];
@@ -159,7 +159,10 @@ int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_
 
 	if (!ret_fd)
 		return -EINVAL;
-	/* Before there is a pair: its ends may bear the number of a socket that is closed. */
+	/*
+	 * This must come before the pair is created. If `socket` is not open, an end of the pair
+	 * may get its number.
+	 */
 	r = check_send(socket, data, size, -1, &type);
 	if (r < 0)
 		return r;
@@ -175,7 +178,7 @@ int beam_send_pipe(int socket, const void *data, size_t size, int *ret_fd, beam_
 	return r;
 }
 
-/* Reads what is there, at most `size` bytes, after waiting for some to come. */
+/* Waits until something is there, and reads at most `size` bytes of it. */
 static ssize_t core_read_some(int socket, void *data, size_t size, struct fd_group *group, beam_deadline deadline)
 {
 	struct iovec iov = {.iov_base = data, .iov_len = size};
@@ -192,7 +195,7 @@ static ssize_t core_read_some(int socket, void *data, size_t size, struct fd_gro
 	}
 }
 
-/* Reads all of `size` bytes of a message that has begun: no descriptor may come with them. */
+/* Reads all `size` bytes of a message that has begun. No descriptor may come with them. */
 static int read_rest(int socket, unsigned char *data, size_t size, beam_deadline deadline)
 {
 	struct fd_group group;
@@ -212,7 +215,7 @@ static int read_rest(int socket, unsigned char *data, size_t size, beam_deadline
 	return 0;
 }
 
-/* Into memory that doubles each time it is full. */
+/* Reads into memory that doubles each time it is full. */
 static int read_growing(int socket, struct beam_message *message, size_t size, beam_deadline deadline)
 {
 	size_t have = 0, room = FIRST_ROOM;
@@ -253,7 +256,10 @@ static int read_payload(int socket, struct beam_message **ret, size_t size, beam
 	return 0;
 }
 
-/* The first descriptor becomes the message's, or its loss does; the others are closed. */
+/*
+ * Attaches the first descriptor to the message, or the reason why it was lost. The others are
+ * closed.
+ */
 static void attach(struct beam_message *message, const struct fd_group *group)
 {
 	if (group->n > 0)
@@ -265,8 +271,8 @@ static void attach(struct beam_message *message, const struct fd_group *group)
 }
 
 /*
- * A header, and the descriptors that came with its first byte: 1, 0 at the end, or an error;
- * `group` is filled in all the same.
+ * Reads a header, and the descriptors that came with its first byte. Returns 1, 0 at the end, or an
+ * error. `group` is filled in in each case.
  */
 static int read_header(int socket, uint32_t *ret, struct fd_group *group, beam_deadline deadline)
 {
@@ -287,7 +293,7 @@ static int read_header(int socket, uint32_t *ret, struct fd_group *group, beam_d
 
 static int check_header(uint32_t header, const struct fd_group *group, size_t limit)
 {
-	/* What was truncated may have been a descriptor or not. */
+	/* If the group was truncated, there may have been a descriptor or not. */
 	if (header & HEADER_CARRIES ? group->n == 0 && !group->truncated : group->n > 0)
 		return -EPROTO;
 	return (header & ~HEADER_CARRIES) > limit ? -EMSGSIZE : 0;
@@ -339,7 +345,7 @@ static int drop_packet(int socket)
 	return n < 0 ? (int)n : -EMSGSIZE;
 }
 
-/* -EAGAIN: it was there, and is not any more. */
+/* Returns -EAGAIN if the packet was there and another thread or process has taken it. */
 static int take_packet(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
 {
 	struct beam_message *message;
@@ -350,8 +356,8 @@ static int take_packet(int socket, beam_message **ret, size_t limit, beam_deadli
 	int r;
 
 	/*
-	 * Of a peer that closed with packets unread the kernel tells before it gives the packets
-	 * that came from it, and only once.
+	 * If a peer closes and leaves packets unread, the kernel reports that once, before it
+	 * returns the packets that the peer had sent.
 	 */
 	if (reset)
 		n = socket_peek(socket);
@@ -359,7 +365,7 @@ static int take_packet(int socket, beam_message **ret, size_t limit, beam_deadli
 		return reset ? -ECONNRESET : (int)n;
 	if ((size_t)n > limit)
 		return drop_packet(socket);
-	/* Nothing is an empty packet or the end: only a packet bears credentials. */
+	/* A size of 0 is an empty packet or the end. Only a packet carries credentials. */
 	r = n == 0 ? socket_pass_credentials(socket) : 0;
 	if (r < 0)
 		return r;
@@ -377,12 +383,12 @@ static int take_packet(int socket, beam_message **ret, size_t limit, beam_deadli
 	return 1;
 }
 
-/* Of a socket that others read from too, somebody may have been quicker. */
+/* If others read from the socket too, one of them may have been quicker. */
 static int receive_packet(int socket, beam_message **ret, size_t limit, beam_deadline deadline)
 {
 	int r;
 
-	/* Whoever has the socket besides may have set it since beam_fd_conn(). */
+	/* Others who have the socket may have set SO_PEEK_OFF since beam_fd_conn(). */
 	socket_peek_from_start(socket);
 	do
 		r = take_packet(socket, ret, limit, deadline);
@@ -401,7 +407,7 @@ int beam_receive(int socket, beam_message **ret, size_t limit, beam_deadline dea
 				   : receive_packet(socket, ret, limit, deadline);
 }
 
-/* Memory for what came, not for what might have come. */
+/* Reduces the memory to what arrived. */
 static void shrink(struct beam_message *message, size_t size)
 {
 	unsigned char *owned = sys_realloc(message->owned, size);

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attachments that came. Each takes a place in the process's table of descriptors from the moment
- * it is read, so it is charged to the link then, whether or not a message claims it. It is
- * settled when the program has taken it, when it has been closed, or if it was lost. Then the
- * other side may send another one. So what a link has in the table is bounded by what it grants,
- * however long a close may last.
+ * Received attachments. Each takes a place in the process's descriptor table from the moment it is
+ * read, so it is charged to the link then, whether or not a message claims it. It is settled when
+ * the program has taken it, when it has been closed, or when it was lost. Then the peer may send
+ * another one. So the number of descriptors that a link has in the table is bounded by what it
+ * grants, however long a close may take.
  *
- * A charged attachment keeps the memory of the link's owner, because messages may be held for
- * longer than the link lives.
+ * A charged attachment holds a reference to the memory of the link's owner, because messages may be
+ * kept for longer than the link exists.
  */
 #include <link/lending.h>
 #include <link/link.h>
 #include <link/tuning.h>
 
-/* By whoever took them, or by the reaper. */
+/* Called by the thread that took them, or by the reaper. */
 static void on_settled(struct reaper_account *account, size_t n)
 {
 	struct link *link = list_entry(account, struct link, attachments.account);
 
-	/* A forked child has copies, for which nobody waits. */
+	/* A forked child has copies, which are not charged. */
 	if (link_foreign(link))
 		return;
 	lending_closed((uint32_t)n);
@@ -44,7 +44,7 @@ void attachments_begin(struct link *link, struct limits *own, int fd)
 		link->attachments.most = own->attachments;
 	} else {
 		link->attachments.most = lending_most();
-		/* One message is to leave something to others. */
+		/* One message must leave something for others. */
 		if (own->message_attachments > link->attachments.most / 2)
 			own->message_attachments = link->attachments.most / 2;
 		own->attachments = lending_take(fd, 0, link->attachments.most / 2);

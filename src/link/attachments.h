@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The attachments of a link: what is charged, settled and lent (attachments.c).
+ * How a link accounts for its attachments: what is charged, settled and lent (attachments.c).
  */
 #ifndef LINK_ATTACHMENTS_H
 #define LINK_ATTACHMENTS_H
@@ -15,38 +15,45 @@ struct link;
 
 struct link_attachments {
 	/*
-	 * Whom attachments that came are charged to until they have been taken or closed, each of
-	 * which keeps the owner's memory; how many there are; how many the link may have at most.
+	 * Received attachments are charged to `account` until they have been taken or closed. Until
+	 * then each holds a reference to the owner's memory. `charged` is their number, and `most`
+	 * the largest number that the link may hold.
 	 */
 	struct reaper_account account;
 	atomic_uint charged;
 	uint32_t most;
 	/*
-	 * Under the writer's lock: when to try again to lend what the other side wants and the
-	 * process does not have; how long to wait then.
+	 * Guarded by the writer's lock. If the peer wants more attachments than the process can
+	 * lend, lending is tried again at `lend_at`; `lend_after` is the current delay.
 	 */
 	beam_deadline lend_at;
 	int64_t lend_after;
 };
 
 /*
- * Begins with what may be lent at once, which goes into `own`; ends, which the
- * writer's lock is held for.
+ * attachments_begin() stores in `own` how many attachments are granted at once. attachments_end()
+ * is called with the writer's lock held.
  */
 void attachments_begin(struct link *link, struct limits *own, int fd);
 void attachments_end(struct link *link);
-/* So many came, each of which keeps the owner's memory from now on: the caller has seen to that. */
+/*
+ * Charges `n` attachments that were received. The caller has taken a reference to the owner's
+ * memory for each of them.
+ */
 void attachments_charge(struct link *link, size_t n);
-/* Lends what the other side wants, if there is any. The writer's lock is held. */
+/*
+ * Lends as many attachments as the peer wants, or as many as are available. The writer's lock is
+ * held.
+ */
 void attachments_lend(struct link *link);
-/* The other side has given back so many that were lent to it. No lock is held. */
+/* The peer has given back credit for `n` attachments that was lent to it. No lock is held. */
 void attachments_came_back(struct link *link, uint32_t n);
 /*
- * Nothing goes on: attachments that the other side lends and nobody here needs are of use
- * elsewhere. No lock is held.
+ * Called when the link is idle. Gives back the credit for attachments that the peer has lent and
+ * that no sender needs, so that the peer can use it elsewhere. No lock is held.
  */
 void attachments_give_back(struct link *link);
-/* Tries again, if it is time. The writer's lock is held. */
+/* Tries to lend again if `lend_at` has passed. The writer's lock is held. */
 void attachments_lend_again(struct link *link);
 
 #endif

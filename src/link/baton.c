@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reading right: who reads from the socket, for himself and for the others.
+ * The reading right: which thread reads from the socket, for itself and for the others.
  *
- * Whoever waits for something takes the right if it lies free, and leads: reads until what he waits
- * for has come, or his deadline has. Then he passes it on to the waiter with the latest deadline.
- * When nobody waits the link's thread stands by:
+ * A thread that waits for something takes the right if it is free, and leads: it reads until what
+ * it waits for has arrived or its deadline has passed. Then it passes the right to the waiter with
+ * the latest deadline. If no thread waits, the link's thread stands by:
  *
- *   WATCH  It watches for input, and reads. Only while nobody leads.
- *   REST   Somebody leads, and lets it watch again when he leaves.
- *   TICK   Somebody leads now and then, so often that letting it watch each time would cost too
- *          much. It looks every 10 ms whether anybody has led since: if nobody has, it watches; if
- *          the same one has all the time, it rests.
+ *   WATCH  It watches for input, and reads. Only while no thread leads.
+ *   REST   A thread leads, and lets the link's thread watch again when it leaves.
+ *   TICK   Threads lead now and then, so often that it would cost too much to let the link's thread
+ *          watch each time. It checks every 10 ms whether any thread has led since. If none has, it
+ *          watches; if the same one has led all the time, it rests.
  *
- * So input is never left for more than two ticks, and only while no thread waits for anything on
- * this link; and there are no ticks when nothing is going on.
+ * So input waits for two ticks at most, and only while no thread waits for anything on this link.
+ * There are no ticks on an idle link.
  *
- * Whoever has been getting the messages, and has been back to wait for the next within
- * microseconds, is *expected*: the right is left free for him rather than handed over, and who
- * leads steps down for him. If he stays away, a tick, a short one then, gives it to one who waits.
+ * A thread that has been receiving the messages, and has waited again for the next one within
+ * microseconds, is *expected*: the right is left free for it instead of being passed on, and a
+ * leading thread steps down for it. If it does not come, the next tick, which is a short one, gives
+ * the right to a waiter.
  */
 #include <base/sys.h>
 #include <link/tuning.h>
 #include <link/waiter.h>
 
-/* A result that no call has. */
+/* A result of baton_lead() that is no error. */
 enum { STEP_DOWN = 1 };
 
 /* ---- The right; its lock is held ------------------------------------------------------------- */
@@ -46,8 +47,8 @@ static void set_tick(struct baton *baton, int64_t now)
 }
 
 /*
- * What the link's thread watches for changes with the mode. 0 or -errno. A loop watches always: it
- * is hardly waiting while somebody leads.
+ * Changes whether the link's thread watches for input. Returns 0 or -errno. A loop always watches,
+ * because it is hardly ever waiting while a thread leads.
  */
 static int arm(struct link *link, bool armed)
 {
@@ -69,14 +70,14 @@ static void baton_watch(struct link *link)
 	link->reader.baton.mode = STANDBY_WATCH;
 	if (arm(link, true) == 0)
 		return;
-	/* Without memory for the watch: once more after a tick. */
+	/* There is no memory for the watch. It is tried again after a tick. */
 	set_tick(&link->reader.baton, clock_now());
 	arm(link, false);
 }
 
 /*
- * From WATCH, because somebody leads from now on. If the watch could not be ended the link's
- * thread is woken for nothing.
+ * Leaves WATCH, because a thread leads from now on. If the watch cannot be removed, the link's
+ * thread is woken needlessly, which is harmless.
  */
 static void stop_watching(struct link *link)
 {
@@ -103,7 +104,7 @@ static bool take_right(struct link *link)
 	return true;
 }
 
-/* Gives the right to a waiter who still sleeps. */
+/* Gives the right to a waiter that still sleeps. Returns false if it has been woken already. */
 static bool give_right(struct link *link, struct waiter *waiter)
 {
 	struct baton *baton = &link->reader.baton;
@@ -123,7 +124,7 @@ static bool give_right(struct link *link, struct waiter *waiter)
 	return true;
 }
 
-/* Gives it to the one with the latest deadline. */
+/* Gives it to the waiter with the latest deadline. */
 static bool pass_on(struct link *link)
 {
 	struct baton *baton = &link->reader.baton;
@@ -175,13 +176,13 @@ bool baton_take(struct link *link)
 	return taken;
 }
 
-/* Whoever stopped waiting last, or somebody else, is about to wait again. */
+/* The thread that stopped waiting last, or another one, is about to wait again. */
 static bool is_expected(const struct baton *baton)
 {
 	return baton->returns >= baton->relied_from && baton->mode != STANDBY_WATCH && !baton->dependents;
 }
 
-/* Somebody begins to wait. */
+/* A thread begins to wait. */
 static void note_return(struct link *link)
 {
 	struct baton *baton = &link->reader.baton;
@@ -198,8 +199,9 @@ static void note_return(struct link *link)
 }
 
 /*
- * Others wait, and the right lies free for whoever comes back: if nobody does, a tick will give it
- * to one of them. False if the link's thread cannot be told to tick.
+ * Leaves the right free for the expected thread while others wait. If it does not come, a tick
+ * gives the right to one of them. Returns false if the link's thread cannot be woken to set the
+ * tick.
  */
 static bool expect(struct link *link)
 {
@@ -246,7 +248,7 @@ void baton_leave(struct link *link)
 	pthread_mutex_unlock(&baton->lock);
 }
 
-/* Nobody leads though others wait: who was expected is not back. */
+/* No thread leads although threads wait: the expected thread has not come. */
 static void give_up_expecting(struct link *link)
 {
 	struct baton *baton = &link->reader.baton;
@@ -278,7 +280,7 @@ void baton_tick(struct link *link)
 	pthread_mutex_unlock(&baton->lock);
 }
 
-/* Nobody leads: the link's thread is to read from now on. */
+/* If no thread leads, the link's thread reads from now on. */
 static void attend(struct link *link)
 {
 	struct baton *baton = &link->reader.baton;
@@ -330,7 +332,7 @@ static void sleep_until(struct link *link, beam_deadline deadline)
 	int fd = baton_kick(link), r;
 	bool can_be_idle;
 
-	/* A link without a thread has nobody else who looks. */
+	/* On a link without a thread no other thread checks for silence. */
 	until = deadline_earlier(until, standby_end_silence(link, true));
 	if (fd < 0)
 		until = deadline_earlier(until, deadline_in(KICKLESS_NS));
@@ -346,11 +348,11 @@ static void sleep_until(struct link *link, beam_deadline deadline)
 		baton_drain_kick(link);
 }
 
-/* Reads what there is, or waits until there may be something. */
+/* Reads what is there, or waits until there may be something. */
 static void look(struct link *link, beam_deadline deadline)
 {
 	if (deadline_passed(deadline) ? read_some(link) : poll_busily(link)) {
-		/* What came may be to be answered. */
+		/* The input may have to be answered. */
 		pthread_mutex_lock(&link->writer.lock);
 		write_pending(link);
 		pthread_mutex_unlock(&link->writer.lock);
@@ -360,8 +362,9 @@ static void look(struct link *link, beam_deadline deadline)
 }
 
 /*
- * The right is this thread's, and no lock. Returns so, with 0, deadline_error(), or STEP_DOWN: what
- * came was not for this thread, but for one that sleeps, and may be better read by that one.
+ * Called with the right and without locks, and returns in the same state. Returns 0,
+ * deadline_error(), or STEP_DOWN: what arrived was for a thread that sleeps, and that thread should
+ * perhaps read.
  */
 static int baton_lead(struct link *link, pthread_mutex_t *lock, struct sleepers *sleepers, uint64_t seen,
 		      beam_deadline deadline)
@@ -392,7 +395,10 @@ static int baton_lead(struct link *link, pthread_mutex_t *lock, struct sleepers 
 	return r;
 }
 
-/* Sleeps until woken, or given the right. The baton's lock is held. */
+/*
+ * Sleeps until the thread is woken or given the right, or the deadline passes. The baton's lock is
+ * held.
+ */
 static int sleep_among(struct baton *baton, struct waiter *waiter, struct sleepers *sleepers, uint64_t seen)
 {
 	int r = 0;
@@ -415,8 +421,8 @@ static int sleep_among(struct baton *baton, struct waiter *waiter, struct sleepe
 }
 
 /*
- * Makes room for whoever is woken by what comes, and is expected back soon, or is back already.
- * The baton's lock is held.
+ * Makes way for a thread that the input has woken, and that is expected soon or is back already.
+ * Returns false if the caller must continue to lead. The baton's lock is held.
  */
 static bool step_down(struct link *link, struct waiter *waiter)
 {
@@ -428,7 +434,7 @@ static bool step_down(struct link *link, struct waiter *waiter)
 		return false;
 	if (back && list_empty(&baton->waiters))
 		return false;
-	if (back && !give_right(link, last)) /* GCOVR_EXCL_BR_LINE: a race, he may just have been woken */
+	if (back && !give_right(link, last)) /* GCOVR_EXCL_BR_LINE: a race, it may just have been woken */
 		return false;                /* GCOVR_EXCL_LINE: the same */
 	list_append(&baton->waiters, &waiter->of_baton);
 	if (back || expect(link))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bursts. A system call for each message would cap small messages at its price, so senders that
- * have followed each other closely for a while only append to the buffer, and the link's thread
- * writes what piles up. The writer's lock is held but for burst_follow().
+ * Bursts. The cost of a system call for each message would limit the rate of small messages. So
+ * when sends have followed each other closely for a while, senders only append to the buffer, and
+ * the link's thread writes what accumulates. All functions except burst_follow() are called with
+ * the writer's lock held.
  */
 #ifndef LINK_BURST_H
 #define LINK_BURST_H
@@ -11,14 +12,14 @@
 #include <link/tuning.h>
 
 /*
- * A sender with nobody else writing: true if senders have been quick for so long that it leaves the
- * writing to the link's thread.
+ * Called by a sender when no other thread writes. Returns true if sends have followed each other so
+ * closely that the sender leaves the writing to the link's thread.
  */
 static inline bool burst_enter(struct link *link)
 {
 	struct link_writer *writer = &link->writer;
 
-	/* A loop is not there to write them. */
+	/* In loop mode there is no thread that would write them. */
 	if (link->options.loop)
 		return false;
 	writer->in_a_row = clock_now() - writer->sent_at < BURST_GAP_NS ? writer->in_a_row + 1 : 0;
@@ -28,15 +29,15 @@ static inline bool burst_enter(struct link *link)
 	return true;
 }
 
-/* A sender has written itself. */
+/* A sender has written its message itself. */
 static inline void burst_note_sent(struct link *link)
 {
 	link->writer.sent_at = clock_now();
 }
 
 /*
- * By the link's thread, which looks for more until nothing has come for a while; it lets
- * the senders run meanwhile.
+ * Called by the link's thread. If nothing is left to be written in a burst, it lets the senders
+ * run, and ends the burst when nothing has come for a while.
  */
 void burst_follow(struct link *link);
 

@@ -6,20 +6,20 @@
 #include <stdatomic.h>
 
 enum {
-	/* One in so many descriptors of the process is for attachments. */
+	/* One in this many descriptors of the process is for attachments. */
 	PART = 5,
-	/* A link has at most so many times what is left. */
+	/* A link can have at most this many times what is left. */
 	TIMES_LEFT = 3,
-	/* One in so many is kept free whatever is lent. */
+	/* One in this many is kept free, however much is lent. */
 	PART_FREE = 16,
 	MOST = 512,
-	/* What a process mostly has. */
+	/* The usual size of the table. */
 	USUAL_TABLE = 1024,
 };
 
 /*
- * How many are lent, and how many of these are open. The upper half is the process that they belong
- * to: a forked child has lent nothing.
+ * How many attachments are lent, and how many of these are open. The upper half is the number of
+ * the process, because a forked child has lent nothing.
  */
 static _Atomic uint64_t lent, opened;
 
@@ -28,7 +28,7 @@ static uint32_t value_of(uint64_t counter)
 	return counter >> 32 == process_id() ? (uint32_t)counter : 0;
 }
 
-/* Adds, or takes away what was added. */
+/* Adds `n` modulo 2^32. A negated number is subtracted. */
 static void change(_Atomic uint64_t *counter, uint32_t n)
 {
 	uint64_t old = atomic_load_explicit(counter, memory_order_relaxed), changed;
@@ -44,7 +44,7 @@ static uint32_t table_size(void)
 
 	if (sys_getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return USUAL_TABLE;
-	/* The kernel lets no limit of descriptors go beyond 2^31. */
+	/* The kernel allows no limit of descriptors above 2^31. */
 	return (uint32_t)limit.rlim_cur;
 }
 
@@ -56,9 +56,9 @@ uint32_t lending_most(void)
 }
 
 /*
- * How many descriptors are free and not promised to anybody. The kernel gives the lowest free
- * number: what lies below it is taken, and what lies above it mostly is not. The standard ones are
- * not looked at: for a moment what the program prints would go into the socket.
+ * Returns how many descriptors are free and not promised. The kernel uses the lowest free number,
+ * so all numbers below it are in use, and those above it mostly are not. The standard numbers are
+ * not tried: if one were free, what the program prints would go into the socket for a moment.
  */
 static uint32_t free_in_table(int fd, uint32_t size, uint32_t is_lent)
 {
@@ -72,7 +72,7 @@ static uint32_t free_in_table(int fd, uint32_t size, uint32_t is_lent)
 	return taken < size ? size - taken : 0;
 }
 
-/* What may be lent of so much that is left. */
+/* Returns how many may be lent to a link that has `has`, if so many are left. */
 static uint32_t share(uint32_t left, uint32_t has)
 {
 	uint32_t most = TIMES_LEFT * left;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a link: from its socket to goodbye.
+ * The life of a link, from its socket to GOODBYE.
  */
 #include <base/annotate.h>
 #include <link/lending.h>
@@ -8,7 +8,7 @@
 
 /* ---- Making ---------------------------------------------------------------------------------- */
 
-/* Checkers of races are told that these are atomic. */
+/* Tells race checkers that these are atomic. */
 static void annotate_link(struct link *link)
 {
 	annotate_atomic(&link->reader.activity);
@@ -93,7 +93,7 @@ static int link_start(struct link *link, int fd, const struct link_session *sess
 		r = begin_session(link, fd, session);
 	if (r < 0)
 		return r;
-	/* A loop is always told of input. */
+	/* A loop must always learn of input. */
 	if (link->options.loop)
 		baton_depend(link);
 	return process_add(link);
@@ -104,7 +104,7 @@ int link_begin(struct link *link, int fd, const struct link_session *session)
 	int r = link_start(link, fd, session);
 
 	if (r < 0) {
-		/* What it was to begin with. */
+		/* Returns what was lent at the beginning. */
 		lending_return(link->writer.tx.own.attachments);
 		close_fd(link->thread.epoll);
 		close_fd(link->thread.nudge);
@@ -112,8 +112,8 @@ int link_begin(struct link *link, int fd, const struct link_session *session)
 		return r;
 	}
 	/*
-	 * HELLO is never waited for, and need not be waited with. Nothing is written before it is
-	 * certain that the link stands.
+	 * HELLO is sent at once, which never blocks. Nothing is written before it is certain that
+	 * the link is complete.
 	 */
 	pthread_mutex_lock(&link->writer.lock);
 	write_pending(link);
@@ -150,9 +150,9 @@ static bool said_goodbye(struct link *link, const void *unused)
 }
 
 /*
- * The connection broke before goodbye was said. An other side that had said its own wanted
- * nothing more: if nothing was on its way to it, nothing is amiss. Its goodbye may lie
- * unread when the write fails.
+ * The connection broke before GOODBYE was sent. If the peer had said goodbye, it wanted no more
+ * messages, and unless accepted messages were lost there is no error. When the write fails, the
+ * peer's GOODBYE may still be unread, so wait for the end of reading.
  */
 static int broken_before_goodbye(struct link *link, beam_deadline deadline)
 {
@@ -206,7 +206,8 @@ void link_abort(struct link *link)
 	pthread_mutex_unlock(&link->writer.lock);
 	link->events->reading_ended(link->owner, -ECONNRESET);
 	/*
-	 * Not before: whoever finds that the time is over lets the receivers see an end in order.
+	 * This must come after reading_ended(). Otherwise a thread that finds the linger time over
+	 * could report an orderly end to the receivers first.
 	 */
 	link_hurry(link);
 	baton_attend(link);

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One connection, driven: a session over a transport, with who reads, who writes, and a thread
- * for when nobody does. It knows no topic, no call and no queue: its owner does, to whom the
- * session's own events go directly.
+ * A link drives one connection. It runs a session over a transport, decides which thread reads and
+ * which one writes, and has a thread of its own for when no other thread does. It knows no topics,
+ * no calls and no queues. They belong to its owner, which receives the session's events directly.
  *
- * What a link keeps is grouped by whom it belongs to: the holder of the reading right, those who
- * write, the thread. Locks, in the order in which they are taken: the reading right's
- * (`reader.baton.lock`, cold but for waiting), then, after the owner's own, the writer's
- * (`writer.lock`: everything that is sent). None is held over a read or write of the socket, a
- * poll, a close of what a peer chose, or code of the user's.
+ * The state of a link is grouped by what uses it: the holder of the reading right, the threads that
+ * write, the link's own thread. The locks are taken in this order: the lock of the reading right
+ * (`reader.baton.lock`, which threads rarely take unless they wait), the owner's own locks, and the
+ * writer's lock (`writer.lock`, which guards everything that is sent). No lock is held during a
+ * read or write of the socket, a poll, the close of a descriptor that a peer chose, or a call of
+ * user code.
  *
- * Two rights, each held by one thread at a time: to read (`reader.baton`; rx belongs to its holder)
- * and to write (`writer.taken`). Who gives the writing right back while something is pending passes
- * it on to a sender that waits for it, or wakes the link's thread, or, if the socket is full, has
- * that thread watch for room. So pending output never waits for nobody.
+ * There are two rights, each held by one thread at a time: to read (`reader.baton`; rx belongs to
+ * its holder) and to write (`writer.taken`). If output is pending, a thread that releases the
+ * writing right passes it to a sender that waits for it, or wakes the link's thread, or, if the
+ * socket is full, has that thread watch for room. Whenever output is pending, some thread is
+ * responsible for writing it.
  */
 #ifndef LINK_LINK_H
 #define LINK_LINK_H
@@ -35,33 +37,37 @@ struct link_options {
 	uint32_t busy_poll_us, frame_timeout_ms, idle_timeout_ms, linger_ms;
 };
 
-/* What a link tells its owner. */
+/* The events that a link reports to its owner. */
 struct link_events {
 	/*
-	 * Reading has ended so, or is not wanted any more: 0 in order, or an error. The first
-	 * one counts. No lock is held.
+	 * Reading has ended, or no more input is wanted. `end` is 0 after an orderly end, or an
+	 * error. Only the first call counts. No lock is held.
 	 */
 	void (*reading_ended)(void *owner, int end);
 	/*
-	 * Whether a frame would be written at once may have changed. Only if `writer.watchers` has
-	 * any. The writer's lock is held.
+	 * Whether a frame would be written at once may have changed. Called only if there are
+	 * `writer.watchers`, with the writer's lock held.
 	 */
 	void (*writing_changed)(void *owner);
 	/*
-	 * It is over: nobody reads or writes any more, and the session may be
-	 * taken apart. No lock is held.
+	 * The link is finished. No thread reads or writes any more, and the session can be taken
+	 * apart. No lock is held.
 	 */
 	void (*finished)(void *owner);
 	/*
-	 * So many references to the owner's memory are given up: the one that came with
-	 * link_begin(), the last that the link does if it is finished, and those of attachments.
+	 * The link releases `n` references to the owner's memory: those of attachments, or the one
+	 * that came with link_begin(). Releasing the latter is the last thing that a finished link
+	 * does.
 	 */
 	void (*unref)(void *owner, unsigned n);
 };
 
 struct link {
 	uint32_t process;
-	/* Under the lock of process.c: the end of the process has it in a list of its own. */
+	/*
+	 * Guarded by the lock of process.c. `held_to_end` means that process_take_all() has moved
+	 * the link to another list.
+	 */
 	bool held_to_end;
 	struct list of_process;
 	struct link_options options;
@@ -74,7 +80,7 @@ struct link {
 	struct link_reader reader;
 };
 
-/* The session of a link; its events have the link's owner. */
+/* The session of a link. Its events are called with the link's owner. */
 struct link_session {
 	struct limits own;
 	size_t buffer_bytes;
@@ -84,25 +90,30 @@ struct link_session {
 };
 
 /*
- * All of it is zero before. link_end() frees what it has; the link is finished, or has not begun.
+ * The memory of a link is zero before link_init(). link_end() frees what the link has. The link
+ * must be finished, or not begun.
  */
 void link_init(struct link *link, const struct link_options *options, const struct link_events *events, void *owner);
 void link_end(struct link *link);
 /*
- * Drives a socket, which it owns from now on, with one reference to the owner's memory. 0, or
- * -errno: neither is its own.
+ * Begins to drive a socket. On success it returns 0, and the link owns the socket and one reference
+ * to the owner's memory. On failure it returns -errno and owns neither.
  */
 int link_begin(struct link *link, int fd, const struct link_session *session);
 /*
- * Nothing more is accepted or wanted: goodbye is due, and it lingers for that. Does
- * not wait. No lock is held.
+ * Closes the link. No more messages are accepted, and no more input is wanted. GOODBYE becomes due,
+ * and the link lingers for at most `linger_ms`, until both sides have said goodbye. Does not wait.
+ * No lock is held.
  */
 void link_close(struct link *link);
-/* Waits until it has been said: 0, why it will not be, or deadline_error(). */
+/*
+ * Waits until GOODBYE has been sent. Returns 0, the reason why it will not be sent, -EIO as
+ * write_tell_losses(), or deadline_error().
+ */
 int link_wait_closed(struct link *link, beam_deadline deadline);
-/* Ends it as the death of the process would. No lock is held. */
+/* Ends the link as the death of the process would. No lock is held. */
 void link_abort(struct link *link);
-/* There is no time left to linger. No lock is held. */
+/* Ends the linger time now. No lock is held. */
 void link_hurry(struct link *link);
 
 /* True in a process that was forked from the link's. */
@@ -111,7 +122,10 @@ static inline bool link_foreign(const struct link *link)
 	return link->process != process_id();
 }
 
-/* Everything has gone that can: -EIO if something of it was dropped, which is told once. */
+/*
+ * Called when everything that can be sent has been sent. If some of it was dropped, it returns
+ * -EIO, but only once. Otherwise it returns 0.
+ */
 static inline int write_tell_losses(struct link *link)
 {
 	bool untold = link->writer.tx.losses.untold;
@@ -120,22 +134,23 @@ static inline int write_tell_losses(struct link *link)
 	return untold ? -EIO : 0;
 }
 
-/* Goodbye has been said: nothing is ever written again. */
+/* GOODBYE has been sent. Nothing will be written any more. */
 static inline bool write_over(const struct link *link)
 {
 	return link->writer.tx.goodbye_sent && !link->writer.tx.batch.active;
 }
 
 /*
- * The socket took no more, and something is left for whoever watches for room: no writer waits for
- * it himself. When writing breaks it is full no more.
+ * The socket is full, something is left to be written, and no thread holds the writing right to
+ * wait for room. So the link's thread or the loop must watch for room. When writing breaks, `full`
+ * is cleared.
  */
 static inline bool write_wants_room(const struct link *link)
 {
 	return link->writer.full && !link->writer.taken;
 }
 
-/* Whether a frame would be written at once may have changed. */
+/* Called when it may have changed whether a frame would be written at once. */
 static inline void write_tell_change(struct link *link)
 {
 	if (!list_empty(&link->writer.watchers))

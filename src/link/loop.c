@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Links without a thread: the program's loop waits for the socket itself and does what the thread
- * would do, turn by turn. There are no ticks, for the loop depends on being told of input, and no
- * bursts. Such a link takes no descriptor but its socket; the others are made when a thread waits
- * (the kick) or the loop asks for the nudge.
+ * Links without a thread. The program's loop waits for the socket, and does in turns what the
+ * thread would do. There are no ticks, because the loop must always learn of input, and no bursts.
+ * Such a link has no descriptor except its socket. The kick is created when a thread waits, and the
+ * nudge when the loop asks for it.
  *
- * If the loop lets go of a link while something is left to be sent, or the other side has yet to
- * say goodbye, a thread takes over.
+ * If the loop releases a link before everything has been sent and the peer has said goodbye, a
+ * thread takes over.
  */
 #include <link/link.h>
 #include <link/tuning.h>
@@ -20,7 +20,7 @@ short loop_events(const struct link *link)
 
 /* ---- Turns ----------------------------------------------------------------------------------- */
 
-/* Does what there is to do; no lock is held. False: it is over. */
+/* Does what is to be done. No lock is held. Returns false if the link is over. */
 static bool work(struct link *link, int shown)
 {
 	struct rest rest = standby_look(link, false);
@@ -59,7 +59,7 @@ void loop_turn(struct link *link, int shown)
 	}
 }
 
-/* What shows on the socket, as far as it matters. */
+/* Waits for the socket. Returns `wanted` if it is ready, and 0 otherwise. */
 static int loop_wait_for(struct link *link, short wanted, beam_deadline until)
 {
 	return transport_wait(&link->transport, wanted, -1, until) == 1 ? wanted : 0;
@@ -84,7 +84,7 @@ int loop_help(struct link *link, beam_deadline deadline)
 	return 0;
 }
 
-/* The thread that takes over. */
+/* The thread that takes over from the loop. */
 static void loop_run(void *argument)
 {
 	struct link *link = argument;
@@ -111,13 +111,13 @@ int loop_nudge(struct link *link)
 		link->thread.nudge = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (link->thread.nudge < 0)
 			return -errno;
-		/* It may be about something that was before. */
+		/* There may be something to do already. */
 		write_nudge(link);
 	}
 	return link->thread.nudge;
 }
 
-/* What standby_finish() left to the loop that had the descriptor. */
+/* Does what standby_finish() left undone because the loop had the descriptor. */
 static void loop_release(struct link *link)
 {
 	process_finished(link);

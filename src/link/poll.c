@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Polling before sleeping: to be woken costs more than all the rest of a short round trip. It is
- * bounded, lets others run between two looks, and is given up for a while when it does not pay:
- * because nothing comes in time, or because those others keep the core.
+ * Polling before sleeping. To be woken costs more than all the rest of a short round trip. Polling
+ * is bounded, and lets other threads run between two reads. It is given up for a while when it does
+ * not pay, because nothing arrives in time or because the other threads keep the core.
  */
 #include <link/link.h>
 #include <link/tuning.h>
 #include <sched.h>
 
 /*
- * Lets others run. False if that took so long that somebody else has worked meanwhile:
- * polling does not pay then.
+ * Lets other threads run. Returns false if that took so long that one of them has worked meanwhile.
+ * Then polling does not pay.
  */
 static bool yield_shortly(int64_t *now)
 {
@@ -21,7 +21,7 @@ static bool yield_shortly(int64_t *now)
 	return *now - before < YIELD_MOST_NS;
 }
 
-/* How many waits go without, until polling is tried again. */
+/* Doubles the number of waits that do not poll until the next trial. */
 static void rarer(struct busy_poll *poll, unsigned *interval)
 {
 	if (*interval < POLL_RAREST)
@@ -38,8 +38,8 @@ static void poll_failed(struct busy_poll *poll)
 }
 
 /*
- * Something came, but only after somebody else had worked. Once may be chance; those who share the
- * core with us do it again.
+ * A yield took long, because another thread has worked meanwhile. That may happen once by chance,
+ * but a thread that shares the core does it again.
  */
 static void poll_was_captured(struct busy_poll *poll)
 {
@@ -71,7 +71,7 @@ bool poll_busily(struct link *link)
 		return read_some(link);
 	}
 	now = begun = clock_now();
-	/* What had to be waited for lately is not there at once this time. */
+	/* What was not there at once lately will not be there at once this time. */
 	if (poll->patient)
 		shortly = yield_shortly(&now);
 	while (!(came = read_some(link)) && shortly && now - begun < budget) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The links of this process, for a fork, after which the child must not hold the parent's sockets
- * open. At the end of the process their owners close them.
+ * The list of this process's links. After a fork the child must not hold the parent's sockets open.
+ * At the end of the process the links are closed by their owners.
  */
 #include <base/process.h>
 #include <link/link.h>
@@ -9,8 +9,8 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list links = {&links, &links};
 /*
- * The thread is started under the lock: a fork and the end of the process find a
- * link that stands, or none.
+ * The thread is started under the lock, so that a fork, or the end of the process, finds either a
+ * complete link or none.
  */
 int process_add(struct link *link)
 {
@@ -41,9 +41,9 @@ void process_remove(struct link *link)
 }
 
 /*
- * Forgets those of a parent that this process was made from by a clone(2), which no handler sees:
- * their descriptors are not its own any more. It may have closed all of them, and have opened
- * others under the same numbers.
+ * Forgets the links of the parent if this process was made by clone(2), which runs no fork
+ * handlers. Their descriptors no longer belong to it: the process may have closed all of them, and
+ * have opened others under the same numbers.
  */
 static void links_forget_foreign(void)
 {
@@ -67,10 +67,7 @@ static void links_fork_ends_in_parent(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/*
- * The child's copies are of no use to it, and would keep the other side from seeing the parent's
- * end.
- */
+/* The child's copies are useless, and would keep the peer from seeing the parent's end. */
 static void links_fork_ends_in_child(void)
 {
 	struct list *node;
@@ -79,7 +76,7 @@ static void links_fork_ends_in_child(void)
 		struct link *link = list_entry(node, struct link, of_process);
 
 		close(transport_fd(&link->transport));
-		/* What a loop is still to let go has no more than the socket. */
+		/* A finished link that its loop has yet to release has only the socket. */
 		if (link->writer.finished)
 			continue;
 		close_fd(link->thread.epoll);

@@ -7,14 +7,15 @@
 #include <socket/reaper.h>
 #include <wire/breach.h>
 
-/*
- * Descriptors that came for a message that is not whole are held for so long while nothing goes on.
- */
+/* How long descriptors of an incomplete message are kept while nothing else arrives. */
 enum { HOLD_MS = 5000 };
 
 void read_fail(struct link *link, int error, const char *breach)
 {
-	/* Whoever hears of the end from a receive must not be told by a send that all is well. */
+	/*
+	 * Sending ends first. A thread whose receive reports the end must not find that a send
+	 * still succeeds.
+	 */
 	pthread_mutex_lock(&link->writer.lock);
 	link->reader.over = true;
 	if (breach)
@@ -37,8 +38,8 @@ void read_goodbye(struct link *link)
 }
 
 /*
- * What was accepted goes first, then our own goodbye: but not before all that came with the
- * other side's has been judged.
+ * Makes our GOODBYE due, after all accepted messages. Called only when everything that arrived
+ * together with the peer's GOODBYE has been checked.
  */
 static void answer_goodbye(struct link *link)
 {
@@ -47,7 +48,10 @@ static void answer_goodbye(struct link *link)
 	pthread_mutex_unlock(&link->writer.lock);
 }
 
-/* One read. What came, 0 at the end, or -errno; and whether that was all there is. */
+/*
+ * Reads once. Returns how many bytes arrived, 0 at the end, or -errno. `ret_dry` tells whether that
+ * was all there is.
+ */
 static ssize_t read_once(struct link *link, bool *ret_dry)
 {
 	struct rx *rx = &link->reader.rx;
@@ -67,7 +71,7 @@ static ssize_t read_once(struct link *link, bool *ret_dry)
 		reaper_close(group.fds, (size_t)group.n);
 		return n;
 	}
-	/* Descriptors end a read, and more may follow them. */
+	/* A read ends at descriptors, and more may follow them. */
 	*ret_dry = !group.n && !group.truncated && (size_t)n < iov[0].iov_len + (n_iov > 1 ? iov[1].iov_len : 0);
 	given = (struct rx_group){
 	    .n = (size_t)group.n, .fds = group.fds, .loss = group.truncated ? socket_loss_reason() : 0};
@@ -81,8 +85,9 @@ static ssize_t read_once(struct link *link, bool *ret_dry)
 }
 
 /*
- * There is no more. The clock of a frame starts now, not while we are busy or stopped; and only
- * what is not there at a look that began `late`, after its time, has come too late.
+ * Called when nothing is left to be read. The time of a frame starts now, so that it does not
+ * include times when this process was busy or stopped. A frame is too late only if it is still
+ * incomplete after a look that began when the time had passed (`late`).
  */
 static void watch_stall(struct link *link, bool late)
 {
@@ -102,12 +107,12 @@ static void watch_stall(struct link *link, bool late)
 	}
 }
 
-/* The link's thread looks every now and then whether it is over. */
+/* Notes that there was activity. The link's thread checks at intervals whether it has ended. */
 static void note_activity(struct link *link)
 {
 	unsigned before = atomic_load_explicit(&link->reader.activity, memory_order_relaxed);
 
-	/* A loop is also told of what others have read. */
+	/* A loop must also learn of what other threads have read. */
 	if (before == ACTIVITY_NOW && !link->options.loop)
 		return;
 	atomic_store_explicit(&link->reader.activity, ACTIVITY_NOW, memory_order_relaxed);
@@ -118,7 +123,7 @@ static void note_activity(struct link *link)
 	pthread_mutex_unlock(&link->writer.lock);
 }
 
-/* Reading is over, and writing may have been before: then the link's thread may go. */
+/* Reading is over. If writing was over before, the link's thread can end. */
 static void tell_over(struct link *link)
 {
 	pthread_mutex_lock(&link->writer.lock);
@@ -137,8 +142,8 @@ bool read_some(struct link *link)
 		late = deadline_passed(link->reader.stalled_until);
 		n = read_once(link, &dry);
 		/*
-		 * A peer that closes with something unread gives this error once; what it sent
-		 * before may still be there.
+		 * If the peer closes and leaves something unread, there is this error once. What
+		 * the peer sent before may still be there.
 		 */
 		if (n == -ECONNRESET && !link->reader.reset_seen) {
 			link->reader.reset_seen = true;
@@ -150,7 +155,7 @@ bool read_some(struct link *link)
 	}
 	if (total && link->options.idle_timeout_ms)
 		atomic_store_explicit(&link->reader.heard_at, clock_now(), memory_order_relaxed);
-	/* Also if nothing came: to look takes memory. */
+	/* Even if nothing arrived, because a read takes memory. */
 	note_activity(link);
 	if (!link->reader.over) {
 		if (n == -EAGAIN || dry)

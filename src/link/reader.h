@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reading right of a link: who reads from its socket, for himself and for the others. rx
- * belongs to the right's holder.
+ * The reading right of a link. Its holder reads from the socket, for itself and for the others, and
+ * owns rx.
  */
 #ifndef LINK_READER_H
 #define LINK_READER_H
@@ -16,18 +16,24 @@
 
 struct link;
 
-/* Memory has been let go of; nothing has come since the last look; something has. */
+/*
+ * NONE: nothing has been read since memory was released. PAST: nothing has been read since the last
+ * check. NOW: something has.
+ */
 enum activity { ACTIVITY_NONE, ACTIVITY_PAST, ACTIVITY_NOW };
 
-/* Whom the input of the last look woke: nobody; somebody, who is not waiting again yet; who is. */
+/*
+ * Which threads the input of the last look woke: none; one or more, none of which waits again yet;
+ * one or more, of which one waits again already.
+ */
 enum woke { WOKE_NOBODY, WOKE_SOMEBODY, WOKE_AND_BACK };
 
 /* What the link's thread does about input (baton.c). */
 enum standby { STANDBY_WATCH, STANDBY_TICK, STANDBY_REST };
 
 /*
- * Those who wait for something, under its lock; how often it has changed so
- * that they may want to look.
+ * The threads that wait for something, guarded by its lock. `changes` counts its changes after
+ * which they may have to look again.
  */
 struct sleepers {
 	struct list list;
@@ -37,29 +43,37 @@ struct sleepers {
 struct baton {
 	pthread_mutex_t lock;
 	pthread_cond_t left;
-	/* Somebody has it; nobody will have it again. */
+	/* `taken`: a thread holds the right. `over`: no thread will get it again. */
 	bool taken, over;
 	struct list waiters;
 	enum standby mode;
-	/* Those who must hear of input though no thread waits: with them there are no ticks. */
+	/*
+	 * How many parties must learn of input even if no thread waits. While there are any, TICK
+	 * is not used.
+	 */
 	unsigned dependents;
-	/* How often a thread began to lead: ever, at the last tick, and lately from WATCH. */
+	/*
+	 * How often a thread has begun to lead: `led` in total, `led_at_tick` at the last tick.
+	 * `counted` is how often since `counted_since`, while the link's thread was watching
+	 * (WATCH).
+	 */
 	uint64_t led, led_at_tick;
 	unsigned counted;
 	int64_t counted_since;
 	beam_deadline tick_at;
 	/*
-	 * When a thread last stopped waiting; how often running one was back soon after that, and
-	 * how often it must be to be relied on.
+	 * When a thread last stopped waiting; how many times in a row a thread has returned soon
+	 * after that; how many times it takes until one is expected.
 	 */
 	int64_t left_at;
 	unsigned returns, relied_from;
 };
 
 /*
- * Polling before sleeping: fails running; waits until the next trial, and after it; the same
- * after a yield that took long, and how often polling has been worth it since; how many more
- * waits yield before they look.
+ * Polling before sleeping. `fails`: failures in a row. `skip`: how many waits do not poll until the
+ * next trial. `interval`, `penalty`: how many waits were skipped last, after a failure and after a
+ * yield that took long. `worth`: how often polling has paid since such a yield. `patient`: how many
+ * more waits yield before they read.
  */
 struct busy_poll {
 	unsigned fails, skip, interval, penalty, worth, patient;
@@ -68,17 +82,17 @@ struct busy_poll {
 struct link_reader {
 	struct baton baton;
 	/*
-	 * Wakes who leads, and those who poll for room; without a thread it is made when it is
-	 * needed. It stays set from now on.
+	 * Wakes the leading thread, and senders that poll for room. A link without a thread creates
+	 * it when it is needed. Once `kicked` is true, the kick stays set.
 	 */
 	atomic_int kick;
 	atomic_bool kicked;
-	/* When something last came, if anybody asks. */
+	/* When something last arrived, if there is an idle timeout. */
 	_Atomic int64_t heard_at;
 	/* An enum activity; an enum woke. */
 	atomic_uint activity, woke;
 
-	/* The right's holder's. */
+	/* Owned by the holder of the right. */
 	struct rx rx;
 	bool reset_seen;
 	struct busy_poll busy_poll;
@@ -86,8 +100,9 @@ struct link_reader {
 	beam_deadline stalled_until;
 
 	/*
-	 * Set by the right's holder, under the writer's lock: reading is over, because the other
-	 * side said goodbye, or because it will not; then which rule it broke, if it did.
+	 * Set by the holder of the right, under the writer's lock. `over`: reading has ended,
+	 * because the peer said goodbye (`peer_goodbye`) or because the link failed. `breach`: the
+	 * rule that the peer broke, if it broke one.
 	 */
 	bool over, peer_goodbye;
 	const char *breach;
@@ -97,55 +112,59 @@ struct link_reader {
 void baton_init(struct baton *baton);
 void baton_end(struct baton *baton);
 /*
- * Waits, or leads, until something has changed: 0, or deadline_error(). With a deadline that has
- * passed it still looks once. `lock`, which guards the sleepers, is held before and after; nobody
- * can miss a change between.
+ * Waits, or leads, until `sleepers` changes or reading ends. Returns 0 or deadline_error(). If the
+ * deadline has passed already and the right is free, it still looks once. `lock`, which guards
+ * `sleepers`, is held before and after the call, and no change in between is missed.
  */
 int baton_wait(struct link *link, pthread_mutex_t *lock, struct sleepers *sleepers, beam_deadline deadline);
-/* For the link's thread: false if somebody leads. */
+/* For the link's thread. baton_take() returns false if a thread leads, or if reading is over. */
 bool baton_take(struct link *link);
 void baton_leave(struct link *link);
 void baton_tick(struct link *link);
 /*
- * Input must be read at once though no thread waits, from now on: there is one more who hears
- * of it otherwise. One fewer.
+ * baton_depend(): from now on one more party must learn of input even if no thread waits, so input
+ * must be read at once. baton_independ(): one fewer.
  */
 void baton_depend(struct link *link);
 void baton_independ(struct link *link);
-/* Whoever leads is to look whether the link is closed, from now on. */
+/* Sets the kick for good: from now on the leading thread checks whether the link is closed. */
 void baton_kick_for_good(struct link *link);
 /*
- * The kick, to be waited for. -1: there is none, and whoever waits looks again after KICKLESS_NS.
+ * Returns the kick, to be waited for. -1: there is none, and a waiting thread must look again after
+ * KICKLESS_NS.
  */
 int baton_kick(struct link *link);
-/* Sees to it that input is read though no thread waits: now, not at the next tick. */
+/*
+ * Makes sure that input is read even if no thread waits, from now on and not only from the next
+ * tick.
+ */
 void baton_attend(struct link *link);
-/* The last of all: nobody reads any more when it returns. */
+/* Ends the right. When it returns, no thread reads any more. */
 void baton_close(struct link *link);
 
 /* ---- sleepers.c */
 void sleepers_init(struct sleepers *sleepers);
-/* By the holder of the reading right: something came that `n` of them may take. */
+/* Called by the holder of the reading right: something arrived that `n` of the threads may take. */
 void sleepers_wake(struct link *link, struct sleepers *sleepers, size_t n);
-/* By anyone: all are to look. */
+/* Wakes all threads, so that they look again. Any thread may call it. */
 void sleepers_wake_all(struct link *link, struct sleepers *sleepers);
 
 /* ---- read.c: by the right's holder. */
-/* Reads what there is, up to a bound. True if something came, be it the end. */
+/* Reads what is there, up to a bound. Returns true if anything arrived, including the end. */
 bool read_some(struct link *link);
 /* The link has failed: reading is over and nothing more is sent. No lock is held. */
 void read_fail(struct link *link, int error, const char *breach);
 /*
- * The other side has said goodbye: reading is over, and nothing more is accepted. No lock is held.
+ * The peer has said goodbye: reading is over, and no more messages are accepted. No lock is held.
  */
 void read_goodbye(struct link *link);
-/* Nothing has come for a while: lets go of memory. */
+/* Releases memory, because nothing has arrived for a while. */
 void read_trim(struct link *link);
 
 /* ---- poll.c: by the right's holder. */
 /*
- * Looks again and again for a little longer than it takes to be woken, and lets others run
- * meanwhile. True: something came.
+ * Tries to read, again and again for at most `busy_poll_us`, and lets other threads run in between.
+ * That is a little longer than it takes to wake a thread. Returns true if something arrived.
  */
 bool poll_busily(struct link *link);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Those who wait for something of a link, and what brings a leader, who reads instead of
- * sleeping, back from poll: a kick.
+ * The threads that wait for something of a link, and the kick. It wakes a leading thread, which
+ * waits in poll for the socket.
  */
 #include <base/sys.h>
 #include <link/waiter.h>
@@ -71,7 +71,7 @@ int baton_kick(struct link *link)
 		close(fd);
 		return kick;
 	}
-	/* Who kicked for good before it was there could not. */
+	/* A kick for good that came before the descriptor was there could not set it. */
 	if (atomic_load(&link->reader.kicked))
 		event_set(fd);
 	return fd;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The link's thread. It reads; it writes what was left because the socket was full, or because a
- * writer may not be kept by the traffic of others; it sees to what happens by time: frames that
- * take too long, tries again, the end of lingering.
+ * The link's thread. It reads. It writes what was left because the socket was full, or because a
+ * writer must not be held up by the traffic of others. It handles what depends on time: frames that
+ * take too long, retries, the end of lingering.
  *
- * Reading is bounded between two looks at what is to be written, and writing to one batch between
- * two reads: neither waits for the other.
+ * Between two checks of what is to be written it reads a bounded amount, and between two reads it
+ * writes one batch. So neither waits for the other.
  */
 #include <base/sys.h>
 #include <link/burst.h>
@@ -15,7 +15,7 @@ enum { EVENTS = 2 };
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-/* One batch, if nobody else writes. */
+/* Writes one batch, if no other thread writes. */
 static void standby_write_some(struct link *link)
 {
 	pthread_mutex_lock(&link->writer.lock);
@@ -28,7 +28,7 @@ static void standby_write_some(struct link *link)
 
 /* ---- The end --------------------------------------------------------------------------------- */
 
-/* True when nothing is left to do but to let go. The writer's lock is held. */
+/* True when nothing is left to be done. The writer's lock is held. */
 static bool is_over(const struct link *link)
 {
 	return deadline_passed(link->writer.linger_until) ||
@@ -41,12 +41,12 @@ void standby_finish(struct link *link, bool keeps)
 	link->events->reading_ended(link->owner, link->reader.reset_seen ? -ECONNRESET : 0);
 	pthread_mutex_lock(&link->writer.lock);
 	/*
-	 * Writing is broken already, or there is no time left, which was set when the link was
-	 * closed: then nothing more is accepted.
+	 * Either writing is broken already, or the linger time is over, which begins when the link
+	 * is closed. In both cases no more messages are accepted, and `send_error` says why.
 	 */
 	if (!write_over(link))
 		write_break(link, link->writer.send_error);
-	/* Whoever writes now leaves: the socket goes nowhere any more. */
+	/* A thread that writes now gives up, because the socket is shut down. */
 	transport_shutdown(&link->transport);
 	while (link->writer.taken) {
 		if (write_wait(link, false, BEAM_FOREVER) == 1)
@@ -74,8 +74,8 @@ int standby_watch(struct link *link)
 	uint32_t events = 0;
 
 	/*
-	 * Though it need not read, it is to hear once that the other side has
-	 * closed: perhaps nobody leads.
+	 * Even if it need not read, the thread must learn once that the peer has closed, because
+	 * perhaps no thread leads.
 	 */
 	if (!link->reader.over)
 		events = link->thread.armed ? EPOLLIN : link->thread.hung_up ? 0 : EPOLLRDHUP | EPOLLONESHOT;
@@ -89,15 +89,15 @@ static bool has_to_write(const struct link *link)
 {
 	if (link->writer.broken || link->writer.full || link->writer.taken)
 		return false;
-	/* What failed for a while is not tried again before its time. */
+	/* What failed for a temporary reason is not tried again before its time. */
 	if (!deadline_never(link->writer.retry_at) && link->writer.tx.batch.active)
 		return false;
 	return link->writer.burst || tx_pending(&link->writer.tx);
 }
 
 /*
- * When something is to be done because nothing has come: the other side is asked, or given up.
- * The writer's lock is held.
+ * When something is to be done because nothing has arrived: to ask the peer whether it is alive, or
+ * to give it up. The writer's lock is held.
  */
 static beam_deadline silence_until(const struct link *link)
 {
@@ -109,7 +109,7 @@ static beam_deadline silence_until(const struct link *link)
 	return BEAM_DEADLINE(half + (link->thread.asked_since == heard ? link->thread.asked_at : heard));
 }
 
-/* True if it has died. */
+/* Returns true if the peer is dead: it has been asked, and nothing has arrived since. */
 static bool ask_or_give_up(struct link *link)
 {
 	int64_t heard = atomic_load_explicit(&link->reader.heard_at, memory_order_relaxed);
@@ -150,7 +150,7 @@ struct rest standby_look(struct link *link, bool sleeps)
 	struct rest rest;
 	bool has_to;
 
-	/* Both locks, so that no nudge is lost between. */
+	/* Both locks are held, so that no nudge is lost in between. */
 	pthread_mutex_lock(&baton->lock);
 	rest.stalled = baton->taken ? BEAM_FOREVER : link->reader.stalled_until;
 	rest.until = deadline_earlier(rest.stalled, baton->mode == STANDBY_TICK ? baton->tick_at : BEAM_FOREVER);
@@ -171,7 +171,7 @@ struct rest standby_look(struct link *link, bool sleeps)
 	return rest;
 }
 
-/* The socket is ready. True if there may be input. */
+/* The socket is ready. Returns true if there may be input. */
 static bool socket_ready(struct link *link, uint32_t events)
 {
 	pthread_mutex_lock(&link->writer.lock);
@@ -184,7 +184,7 @@ static bool socket_ready(struct link *link, uint32_t events)
 	return events & ~(uint32_t)EPOLLOUT;
 }
 
-/* Others may ask when the next turn is due. */
+/* Other threads may ask when the next turn is due. */
 static void set_idle_at(struct link *link, beam_deadline idle_at)
 {
 	if (link->thread.idle_at.ns == idle_at.ns)
@@ -195,8 +195,8 @@ static void set_idle_at(struct link *link, beam_deadline idle_at)
 }
 
 /*
- * From the first input on it looks every now and then, until nothing has come since the last look.
- * Who leads for long lets go himself.
+ * From the first input on the thread checks at intervals whether anything has arrived since the
+ * last check. If nothing has, it releases memory. A thread that leads for long does that itself.
  */
 static void trim_when_idle(struct link *link)
 {
@@ -228,7 +228,7 @@ void standby_work(struct link *link, bool input, beam_deadline stalled)
 	burst_follow(link);
 }
 
-/* Waits until there is something to do, and does it. False: it is over. */
+/* Waits until there is something to do, and does it. Returns false if the link is over. */
 static bool standby_turn(struct link *link)
 {
 	struct epoll_event events[EVENTS];
@@ -237,8 +237,8 @@ static bool standby_turn(struct link *link)
 	int n;
 
 	/*
-	 * It fails only for want of memory, and then the old watch stands: too much is watched,
-	 * never too little for input.
+	 * This fails only if there is no memory. Then the old watch remains. It may watch for too
+	 * much, but never for too little input.
 	 */
 	pthread_mutex_lock(&link->writer.lock);
 	standby_watch(link);

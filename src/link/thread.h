@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who drives a link while no thread of the program's does: a thread of its own, or the program's
+ * What drives a link while no thread of the program does: the link's own thread, or the program's
  * loop.
  */
 #ifndef LINK_THREAD_H
@@ -13,27 +13,32 @@
 
 struct link;
 
-/* Under the writer's lock, but for the last two. */
+/* Guarded by the writer's lock, except for the last two members. */
 struct link_thread {
 	/*
-	 * What the thread waits by, and what wakes it. Without a thread there is no epoll, and the
-	 * nudge is made if the loop asks for it: it is woken by it then.
+	 * The thread waits on `epoll`, and `nudge` wakes it. A link without a thread has no epoll,
+	 * and has a nudge only if the loop asks for it. Then the nudge wakes the loop.
 	 */
 	int epoll, nudge;
-	/* The thread watches for input; has seen that the other side has closed. */
+	/*
+	 * `armed`: the thread watches for input. `hung_up`: it has seen that the peer has closed.
+	 */
 	bool armed, hung_up;
 	/*
-	 * The thread is awake, or has been woken: it looks at what is pending before it sleeps
+	 * The thread is awake or has been woken. It looks at what is pending before it sleeps
 	 * again.
 	 */
 	bool awake;
-	/* The program's loop is at it, or a thread is that has taken over from it. */
+	/* The program's loop, or a thread that has taken over from it, is working on the link. */
 	bool dispatching;
-	/* When the other side was asked whether it is there, and had last been heard by then. */
+	/*
+	 * When the peer was asked whether it is alive, and when it had last been heard from by
+	 * then.
+	 */
 	int64_t asked_at, asked_since;
 	/*
-	 * Written by the thread alone: when to look whether the link is idle; its own:
-	 * since when a burst is dry.
+	 * `idle_at`: when to check whether the link is idle; only the thread writes it.
+	 * `dry_since`: since when nothing has come in a burst; only the thread uses it.
 	 */
 	beam_deadline idle_at;
 	int64_t dry_since;
@@ -41,58 +46,68 @@ struct link_thread {
 
 /* ---- standby.c: the thread. */
 void standby_run(void *argument);
-/* What is to be slept for, and until when; when a frame that nobody reads takes too long. */
+/*
+ * How long the thread may sleep; when an unfinished frame that no thread reads takes too long;
+ * whether the link is over.
+ */
 struct rest {
 	beam_deadline until, stalled;
 	bool over;
 };
 /*
- * Looks whether there is something to do. Who `sleeps` then is nudged by whoever
- * finds something from now on.
+ * Checks what is to be done. If `sleeps`, the caller is about to sleep, and whichever thread finds
+ * something to do from then on nudges it.
  */
 struct rest standby_look(struct link *link, bool sleeps);
-/* Does it. */
+/* Does what is to be done. */
 void standby_work(struct link *link, bool input, beam_deadline stalled);
 /*
- * Whoever has been silent for half of the time is asked whether it is there, and has died if
- * it does not answer in the other half. Returns when to look again. No lock is held; whoever
- * reads has the reading right.
+ * If the peer has been silent for half of the idle timeout, it is asked whether it is alive. If it
+ * does not answer within the other half, the link fails. Returns when to check again. No lock is
+ * held. The caller holds the reading right if it `reads`.
  */
 beam_deadline standby_end_silence(struct link *link, bool reads);
 /*
- * It is over. `keeps`: the socket is kept open for a loop that has it, and may be waiting for it.
+ * Finishes the link. If `keeps`, the socket is kept open, because a loop has it and may be waiting
+ * for it.
  */
 void standby_finish(struct link *link, bool keeps);
-/* What it is to be woken for, from now on. The writer's lock is held. 0 or -errno. */
+/* Sets what wakes the thread from now on. The writer's lock is held. Returns 0 or -errno. */
 int standby_watch(struct link *link);
 
 /* ---- loop.c: links without a thread, which the program's loop drives. */
 /*
- * Waits, and does a turn of what only the loop would do; the writer's lock is held before and
- * after. 0 or deadline_error().
+ * Waits for the socket, and does one turn of the work that otherwise only the loop would do. The
+ * writer's lock is held before and after. Returns 0 or deadline_error().
  */
 int loop_help(struct link *link, beam_deadline deadline);
-/* What to wait for on the socket. The writer's lock is held. */
+/* Returns what to wait for on the socket. The writer's lock is held. */
 short loop_events(const struct link *link);
-/* A turn, if nobody else is at it. The writer's lock is held before and after. */
+/*
+ * Does one turn of work, if no other thread does. `shown` is what the socket is ready for. The
+ * writer's lock is held before and after.
+ */
 void loop_turn(struct link *link, int shown);
-/* The nudge, made if there is none, or -errno. The writer's lock is held. */
+/* Returns the nudge, which is created if there is none, or -errno. The writer's lock is held. */
 int loop_nudge(struct link *link);
-/* No loop has it any more. */
+/* The loop has released the link. */
 void loop_let_go(struct link *link);
 
 /* ---- process.c: the links of this process. */
-/* The link stands: 0, or why it has no thread. */
+/* Adds a link that is complete, and starts its thread. Returns 0, or why there is no thread. */
 int process_add(struct link *link);
-/* Its descriptors are about to be closed. */
+/* The link's descriptors are about to be closed. */
 void process_finished(struct link *link);
 void process_remove(struct link *link);
 /*
- * At the end of the process: all but those whose owners hold() refuses, as other threads are about
- * to free them. They are not taken out by process_finished() any more.
+ * At the end of the process: moves the links to `ret`, except those that hold() refuses because
+ * another thread is about to free them. process_finished() no longer removes those that were moved.
  */
 void process_take_all(struct list *ret, bool (*hold)(void *owner));
-/* Puts one that was taken so into another list, whence process_remove() may take it at any time. */
+/*
+ * Appends a link that was moved by process_take_all() to another list, from which process_remove()
+ * may remove it at any time.
+ */
 void process_keep(struct list *list, struct link *link);
 
 #endif

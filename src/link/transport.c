@@ -23,8 +23,8 @@ int transport_watch(struct transport *transport, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.fd = transport->fd};
 	/*
-	 * A socket whose other end is closed is always ready (EPOLLHUP): to be woken for
-	 * nothing it must be taken out.
+	 * A socket whose other end is closed is always ready (EPOLLHUP). So the thread is woken for
+	 * nothing unless the socket is removed.
 	 */
 	int operation = !events ? EPOLL_CTL_DEL : transport->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
@@ -42,7 +42,7 @@ int transport_watch(struct transport *transport, uint32_t events)
 
 void transport_fired(struct transport *transport)
 {
-	/* It is still among the watched, for nothing. */
+	/* The socket is still in the epoll, but nothing is watched for. */
 	if (transport->watched & EPOLLONESHOT)
 		transport->watched = EPOLLONESHOT;
 }
@@ -54,7 +54,7 @@ void transport_shutdown(struct transport *transport)
 
 void transport_release(struct transport *transport)
 {
-	/* Descriptors may lie unread in it, and closing those may block. */
+	/* There may be unread descriptors in it, and closing those may block. */
 	reaper_close(&transport->fd, 1);
 	transport->fd = -1;
 }

@@ -1,71 +1,75 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is tuned: how long, how often, how much. None of it decides whether a link is right, only
- * how quick it is, and what it costs when nothing goes on. Figures of the protocol and bounds that
- * callers are promised are not here.
+ * What can be tuned: times, counts and sizes. None of it affects whether a link is correct, only
+ * how fast it is, and what it costs when idle. Numbers of the protocol, and bounds that callers are
+ * promised, are not here.
  */
 #ifndef LINK_TUNING_H
 #define LINK_TUNING_H
 
 enum {
 	/* ---- Reading: baton.c, poll.c, read.c. */
-	/* How often the link's thread looks whether others go on reading. */
+	/* How often the link's thread checks whether other threads still read. */
 	TICK_NS = 10 * 1000 * 1000,
-	/* The same while others wait and the right lies free for somebody who is expected back. */
+	/* The same while threads wait and the right is left free for an expected thread. */
 	SHORT_TICK_NS = 2 * 1000 * 1000,
-	/* Who comes back within so long may be expected the next time. */
+	/* A thread that waits again within this time has returned soon. */
 	SOON_NS = 50 * 1000,
-	/* Whoever has come back so many times running is expected. */
+	/* After this many soon returns in a row a thread is expected. */
 	RETURNS = 8,
-	/* Each time that somebody expected did not come it takes more returns, up to so many. */
+	/*
+	 * Each time an expected thread does not come, twice as many returns are needed, up to this
+	 * number.
+	 */
 	RETURNS_MOST = 1 << 16,
-	/* So many more returns running, and only half as many are asked for. */
+	/* After this many more returns in a row, only half as many are needed. */
 	RETURNS_PROVEN = 4096,
-	/* So many take-overs within a tick, and the thread ticks instead of watching. */
+	/* After this many take-overs within a tick, the thread ticks instead of watching. */
 	OFTEN = 3,
-	/* A yield that takes longer has let somebody else work: polling does not pay. */
+	/* A yield that takes longer has let another thread work, so polling does not pay. */
 	YIELD_MOST_NS = 100 * 1000,
-	/* Polling that failed so many times running is given up but for trials. */
+	/* After this many failures in a row, polling is given up except for trials. */
 	POLL_FAILS = 3,
-	/* Trials grow rarer up to one in so many. */
+	/* Trials become rarer, down to one in this many waits. */
 	POLL_RAREST = 1024,
 	/*
-	 * So often running nothing is expected to be there at once, before that is looked at again.
+	 * After a wait that found no input at once, this many waits yield before they read for the
+	 * first time.
 	 */
 	POLL_PATIENT = 16,
 	/*
-	 * After so many times that polling was worth it, the next yield that takes
-	 * long counts half as much.
+	 * Each time polling has paid this often, the number of waits that the next long yield skips
+	 * is halved.
 	 */
 	POLL_WORTH = 256,
-	/* Bytes that are read before others have their turn. */
+	/* How many bytes are read before other work is done. */
 	READ_MOST = 256 << 10,
 
 	/* ---- Writing: burst.h, burst.c, write.c. */
-	/* So many sends running make a burst. */
+	/* This many sends in close succession make a burst. */
 	BURST_SENDS = 16,
-	/* Sends with less time between them are running. */
+	/* Sends with less time between them are in close succession. */
 	BURST_GAP_NS = 1000,
-	/* A burst is over when nothing has come for so long. */
+	/* A burst ends when nothing has come for this long. */
 	BURST_OVER_NS = 50 * 1000,
-	/* When a write failed for a reason that passes it is tried again after so long, */
+	/* A write that failed for a temporary reason is tried again after this time, */
 	RETRY_FIRST_NS = 1000 * 1000,
-	/* and then after ever longer, up to this. */
+	/* and then after longer and longer times, up to this. */
 	RETRY_LAST_NS = 50 * 1000 * 1000,
 
 	/* ---- Waiting and idling: all of them. */
-	/* After so long without traffic a link gives up memory that it keeps for use again. */
+	/* After this long without traffic a link releases memory that it keeps for reuse. */
 	IDLE_NS = 20 * 1000 * 1000,
-	/* Without a descriptor to be kicked by, whoever waits looks again after so long. */
+	/* Without a kick, a waiting thread looks again after this time. */
 	KICKLESS_NS = 10 * 1000 * 1000,
 	/*
-	 * In loop mode, who waits for somebody else's turn, or cannot be woken,
-	 * looks again after so long.
+	 * In loop mode, a thread that waits for another thread's turn, or that cannot be woken,
+	 * looks again after this time.
 	 */
 	HELP_NS = 10 * 1000 * 1000,
-	/* When less can be lent than a peer wants it is tried again after so long, */
+	/* If less can be lent than a peer wants, lending is tried again after this time, */
 	LEND_FIRST_NS = 1000 * 1000,
-	/* and then after ever longer, up to this. */
+	/* and then after longer and longer times, up to this. */
 	LEND_LAST_NS = 1000 * 1000 * 1000,
 };
 

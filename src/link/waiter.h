@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread that waits for something of a link: among the sleepers of what it waits for, and
+ * A thread that waits for something of a link. It is among the sleepers of what it waits for, and
  * among the baton's waiters.
  */
 #ifndef LINK_WAITER_H
@@ -14,7 +14,11 @@ struct waiter {
 	pthread_mutex_t *lock;
 	pthread_cond_t wake;
 	beam_deadline deadline;
-	/* Reads instead of sleeping; has been woken; with the reading right; is on its way out. */
+	/*
+	 * `leading`: reads instead of sleeping. `woken`: has been woken. `granted`: was given the
+	 * reading right. `passed_over`: has been offered the right. Without `granted` it had been
+	 * woken before.
+	 */
 	bool leading, woken, granted, passed_over;
 };
 
@@ -25,7 +29,9 @@ static inline void waiter_wake(struct waiter *waiter)
 	pthread_cond_signal(&waiter->wake);
 }
 
-/* Someone wanted a leader to look at what it waits for. A kick for good stays. */
+/*
+ * Resets the kick, which woke the leading thread to make it look again. A kick for good stays set.
+ */
 void baton_drain_kick(struct link *link);
 
 #endif

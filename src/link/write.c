@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The writing right: who writes to the socket, and who does so next.
+ * The writing right: which thread writes to the socket, and which one does so next.
  */
 #include <base/sys.h>
 #include <link/link.h>
@@ -15,8 +15,8 @@ struct writer {
 };
 
 /*
- * Of a duplicate the close is seldom the last, and so does not last. Of what was given it may well
- * be. The lock is given up meanwhile.
+ * The close of a duplicate is seldom the last one of its file, so it does not block. The close of a
+ * descriptor that was given away may well be the last. The lock is released meanwhile.
  */
 static void close_spent(struct link *link, const int *fds, unsigned n)
 {
@@ -55,8 +55,8 @@ void write_try_again(struct link *link)
 }
 
 /*
- * Nothing more goes: counts what is lost. By the holder of the right, since a write may be under
- * way.
+ * Nothing can be sent any more: counts what is lost. Called by the holder of the right, because a
+ * write may be in progress otherwise.
  */
 static void drop_pending(struct link *link)
 {
@@ -92,8 +92,8 @@ static enum written write_failed(struct link *link, struct tx_own *own, int erro
 	else if (failure == TX_PASSES)
 		write_retry(link);
 	/*
-	 * Mostly EPIPE: the other side died. The rest has no name of its own for callers, as when
-	 * reading fails: a security module's EACCES.
+	 * Usually this is EPIPE, because the peer has died. Other errors, such as EACCES of a
+	 * security module, are reported to callers in the same way, as they are when reading fails.
 	 */
 	if (result == WRITTEN_BROKEN)
 		write_break(link, -ECONNRESET);
@@ -135,7 +135,7 @@ enum written write_batch(struct link *link, struct tx_own *own, int *ret_error)
 
 		list_init(&unasked);
 		list_splice(&unasked, &tx->unasked);
-		/* The right is still ours. */
+		/* This thread still holds the right. */
 		close_spent(link, spent, n_spent);
 		pthread_mutex_unlock(&link->writer.lock);
 		tx_tell_unasked(tx, &unasked);
@@ -165,8 +165,8 @@ void write_release(struct link *link)
 	struct tx *tx = &link->writer.tx;
 
 	/*
-	 * What others put into the buffer meanwhile is taken along once; a writer must not be kept
-	 * by the traffic of others.
+	 * What other threads have put into the buffer meanwhile is written once. It is not
+	 * repeated, because a writer must not be held up by the traffic of others.
 	 */
 	if (list_empty(&link->writer.waiting) && !link->writer.full && !link->writer.broken && tx_pending(tx))
 		write_batch(link, NULL, NULL);
@@ -179,7 +179,7 @@ void write_release(struct link *link)
 	link->writer.taken = false;
 	if (link->writer.broken || !tx_pending(tx)) {
 		link->writer.full = false;
-		/* Both have said goodbye: the link's thread may go. */
+		/* Both reading and writing are over: the link's thread can end. */
 		if (link->reader.over && (link->writer.broken || write_over(link)))
 			write_nudge(link);
 		return;
@@ -187,7 +187,7 @@ void write_release(struct link *link)
 	if (link->writer.full) {
 		if (standby_watch(link) < 0)
 			write_retry(link);
-		/* A loop has to ask what to wait for. */
+		/* A loop must ask again what to wait for. */
 		if (link->options.loop)
 			write_nudge(link);
 	} else {
@@ -313,7 +313,7 @@ static bool is_flushed(struct link *link, const void *argument)
 	const struct flushed *flushed = argument;
 	const struct tx *tx = &link->writer.tx;
 
-	/* All batches have gone but for one that is under way. */
+	/* All batches have been written, except for one that is in progress. */
 	return tx->drained >= flushed->generation && tx->batch.number - tx->batch.active >= flushed->batch;
 }
 

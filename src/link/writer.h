@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The writing right of a link: who writes to its socket, and who does so next. All of it, and tx,
- * lies under one lock, which is given up only around the writing itself.
+ * The writing right of a link: which thread writes to the socket, and which one does so next. One
+ * lock guards all of it, and tx. It is released for the write itself.
  */
 #ifndef LINK_WRITER_H
 #define LINK_WRITER_H
@@ -18,33 +18,41 @@ struct link;
 struct link_writer {
 	pthread_mutex_t lock;
 	struct tx tx;
-	/* The right is taken; those who wait for it or for room. */
+	/* A thread holds the right; the threads that wait for it or for room. */
 	bool taken;
 	struct list waiting;
-	/* The kernel took no more: the link's thread watches for room. */
+	/*
+	 * The socket is full. Unless a thread holds the right, the link's thread watches for room.
+	 */
 	bool full;
 	/*
-	 * Whoever wants to hear whether a frame would be written at once: the owner's, which is
-	 * told while there are any.
+	 * A list of the owner's. While it is not empty, writing_changed() is called when it may
+	 * have changed whether a frame would be written at once.
 	 */
 	struct list watchers;
 	/*
-	 * Sends that followed each other closely, and when the last one was done. Many make
-	 * a burst: then senders leave the writing to the link's thread, which does not
+	 * How many sends have followed each other closely, and when the last one ended. Many of
+	 * them make a burst: then senders leave the writing to the link's thread, which does not
 	 * sleep until the burst is over.
 	 */
 	unsigned in_a_row;
 	int64_t sent_at;
 	bool burst;
-	/* Why nothing is accepted any more; why nothing can be written any more. 0: it can. */
+	/*
+	 * `send_error`: why no more messages are accepted. `broken`: why nothing can be written any
+	 * more. Both are 0 if there is no reason.
+	 */
 	int send_error, broken;
-	/* The connection broke with messages on their way that had been accepted. */
+	/* The connection broke, and messages that had been accepted were lost. */
 	bool truncated;
-	/* Callers have given descriptors that stood in the buffer: their last close may be ours. */
+	/*
+	 * Callers have given descriptors away, and these were put into the buffer. So when the link
+	 * closes a descriptor, it may be the last close of its file.
+	 */
 	bool was_given;
 	/*
-	 * When the thread is to try again what failed for want of memory or descriptors in
-	 * flight; how long it waits then.
+	 * When the thread is to try again what failed because there was no memory, or because too
+	 * many descriptors were in flight; and the current delay.
 	 */
 	beam_deadline retry_at;
 	int64_t retry_after;
@@ -54,45 +62,56 @@ struct link_writer {
 
 /* ---- write.c. The lock is held by the caller. */
 /*
- * The right is the caller's: makes and writes one batch. `ret_error` is set with WRITTEN_REFUSED:
- * the descriptor of `own` is to blame.
+ * Makes and writes one batch. The caller holds the right. With WRITTEN_REFUSED a descriptor of
+ * `own` was refused, and `ret_error` is set.
  */
 enum written write_batch(struct link *link, struct tx_own *own, int *ret_error);
-/* Gives the right back, or on; on a broken link, after dropping what is pending. */
+/* Releases the right, or passes it on. If the link is broken, what is pending is dropped first. */
 void write_release(struct link *link);
-/* Waits for the right: 1, or 0 when there is room or the state has changed, or deadline_error(). */
+/*
+ * Waits for the right. Returns 1 if the caller holds it now, 0 if there is room or the state has
+ * changed, or deadline_error().
+ */
 int write_wait(struct link *link, bool for_room, beam_deadline deadline);
 /*
- * Waits for the socket to have room, with the right, for KICKLESS_NS at most: as socket_wait(), and
- * 0 when it is time to look whether the owner's state has changed meanwhile.
+ * Waits until the socket has room, for KICKLESS_NS at most. The caller holds the right. Returns
+ * what socket_wait() returns, and also 0 when the caller should check whether the owner's state has
+ * changed.
  */
 int write_poll(struct link *link, int kick, beam_deadline deadline);
-/* Writes what is pending if nobody else does, without waiting. */
+/* Writes what is pending if no other thread writes. Does not wait. */
 void write_pending(struct link *link);
-/* Writes until `done`, or the connection breaks (then its error), or the deadline. */
+/*
+ * Writes until done() returns true, and returns 0. Returns the connection's error if it breaks, or
+ * deadline_error().
+ */
 int write_until(struct link *link, bool (*done)(struct link *, const void *), const void *argument,
 		beam_deadline deadline);
-/* Writes until everything that has been accepted so far has gone, as write_until(). */
+/*
+ * Writes until everything that was accepted before the call has been sent. Returns as
+ * write_until(), or -EIO as write_tell_losses().
+ */
 int write_flush(struct link *link, beam_deadline deadline);
 /*
- * Nothing can be sent any more: everybody who waits is woken, what was accepted is counted as lost.
+ * Nothing can be sent any more, because of `error`. All waiting threads are woken, and accepted
+ * messages that were not sent are counted as lost.
  */
 void write_break(struct link *link, int error);
 /*
- * Nothing more is to go by an outlet: who waits for the right, or for room in the buffer, looks
- * again.
+ * Wakes the threads that wait for the right, or for room in the buffer, so that they look again.
+ * Used when nothing more is to be sent on an outlet.
  */
 void write_wake_waiting(struct link *link);
-/* Wakes those who wait for room in the buffer. */
+/* Wakes the threads that wait for room in the buffer. */
 void write_wake_for_room(struct link *link);
-/* Wakes everybody who waits to send. */
+/* Wakes all threads that wait to send. */
 void write_wake_all(struct link *link);
 /*
- * Something failed, or waits, for a reason that passes without an event: the link's thread
- * tries again after a while.
+ * Something failed, or waits, for a temporary reason, and no event will tell when that has passed.
+ * So the link's thread tries again after a while.
  */
 void write_retry(struct link *link);
-/* What failed for a while is tried again, if it is time. */
+/* If it is time, what failed for a temporary reason is tried again. */
 void write_try_again(struct link *link);
 /* Wakes the link's thread, if it is not awake. */
 void write_nudge(struct link *link);

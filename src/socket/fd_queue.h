@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A queue of descriptors that somebody owns who is done with them: fds[first] to fds[end
- * - 1]. Its user has a lock.
+ * A queue that owns descriptors which are to be closed: fds[first] to fds[end - 1]. It is guarded
+ * by a lock of its user's.
  */
 #ifndef SOCKET_FD_QUEUE_H
 #define SOCKET_FD_QUEUE_H
@@ -19,10 +19,10 @@ static inline size_t fd_queue_waiting(const struct fd_queue *queue)
 	return queue->end - queue->first;
 }
 
-/* Room for so many more at its end. False: there is no memory. */
+/* Makes room for `n` more at the end. Returns false if there is no memory. */
 bool fd_queue_make_room(struct fd_queue *queue, size_t n);
 
-/* Takes them over, but for negative ones; there is room. */
+/* Takes ownership of descriptors, except for negative ones. There is room for them. */
 static inline void fd_queue_add(struct fd_queue *queue, const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -30,7 +30,7 @@ static inline void fd_queue_add(struct fd_queue *queue, const int *fds, size_t n
 			queue->fds[queue->end++] = fds[i];
 }
 
-/* The first n are somebody else's now. */
+/* Removes the first `n`, which no longer belong to the queue. */
 static inline void fd_queue_drop(struct fd_queue *queue, size_t n)
 {
 	queue->first += n;

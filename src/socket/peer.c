@@ -11,12 +11,12 @@
 #define SO_PEERPIDFD 77
 #endif
 
-/* More than there can be of either: NGROUPS_MAX, and the labels of any security module. */
+/* More bytes than NGROUPS_MAX groups take, or the label of any security module. */
 enum { BYTES_MAX = 1 << 20 };
 
 /*
- * Asks for what has no fixed size: its size in bytes. One that does not fit in `size` is -ERANGE
- * or, if none was given, told.
+ * Reads an option that has no fixed size. Returns its size in bytes. If it does not fit in `size`,
+ * returns -ERANGE or, if `size` is 0, the size that it needs.
  */
 static int socket_ask(int fd, int option, void *ret, size_t size)
 {
@@ -26,7 +26,7 @@ static int socket_ask(int fd, int option, void *ret, size_t size)
 		return (int)length;
 	if (errno == ERANGE && size == 0)
 		return (int)length;
-	/* A kernel without the question, or without a security module. */
+	/* The kernel does not know the option, or there is no security module. */
 	return errno == ENOPROTOOPT ? -ENODATA : -errno;
 }
 
@@ -45,8 +45,8 @@ int socket_peer_pidfd(int fd)
 	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
 		return pidfd;
 	/*
-	 * Before Linux 6.5 there is no such question; before 6.16 a process that was
-	 * waited for has none any more.
+	 * Before Linux 6.5 the option does not exist. Before 6.16 there is no pidfd of a process
+	 * that has been waited for.
 	 */
 	return errno == ENOPROTOOPT || errno == ESRCH || errno == EINVAL ? -ENODATA : -errno;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who is at the other end of a connection, beyond its credentials: the kernel is asked each time,
- * nothing is kept. Of a socket pair the answers are about its creator: socket_credentials() tells
- * the two apart. Results are 0 or more, or -errno; -ENODATA: not known.
+ * Who the peer of a connection is, beyond its credentials. The kernel is asked each time, and
+ * nothing is stored. For a socket pair the answers describe its creator; socket_credentials()
+ * distinguishes the two cases. Results are 0 or more, or -errno. -ENODATA means that the answer is
+ * not known.
  */
 #ifndef SOCKET_PEER_H
 #define SOCKET_PEER_H
@@ -11,17 +12,18 @@
 #include <sys/types.h>
 
 /*
- * The supplementary groups: how many. With a `size` of 0 nothing is stored; -ERANGE:
- * there are more than `size`.
+ * Stores the supplementary groups, and returns how many there are. If `size` is 0, nothing is
+ * stored. -ERANGE: there are more than `size`.
  */
 int socket_peer_groups(int fd, gid_t *ret, size_t size);
 
-/* A descriptor of the process, close-on-exec, the caller's. */
+/* Returns a pidfd of the process. It is close-on-exec and belongs to the caller. */
 int socket_peer_pidfd(int fd);
 
 /*
- * The label that the security module gives: its length, without the NUL that ends it in `ret`. With
- * a `size` of 0 nothing is stored, and the length may be one more; -ERANGE: it does not fit.
+ * Stores the label that the security module assigns, with a NUL behind it, and returns its length
+ * without the NUL. If `size` is 0, nothing is stored, and the result may be one more. -ERANGE: it
+ * does not fit.
  */
 int socket_peer_label(int fd, char *ret, size_t size);
 

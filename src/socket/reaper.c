@@ -2,30 +2,32 @@
 /*
  * The threads that close what may block in close.
  *
- * Usually there is one, and it takes turns: in a turn it closes some descriptors of one account, or
- * some independent ones. Then the next account has its turn. When nothing is left the thread
- * lingers a moment, so that a burst of messages does not start a thread for each.
+ * Usually there is one, and it works in turns. In a turn it closes some descriptors of one account,
+ * or some independent ones. Then the next account has its turn. When nothing is left the thread
+ * lingers a moment, so that a burst of messages does not start a thread for each message.
  *
  * Invariants:
  *  - A thread in a turn is prompt, or late when the turn lasts too long. At most one thread is
  *    prompt, and a thread begins a turn only while no other is prompt.
- *  - While something waits beside a prompt thread another thread watches the prompt one. It
- *    declares it late in time, and then begins a turn itself. Whoever gives something or begins a
- *    turn calls the watcher if there is none. A watch lasts as long as a turn may, so a flood costs
- *    few calls. When no thread can be had there is no watch until somebody gives more.
- *  - An account that has something to close is in the list of those that wait for a turn, or in the
- *    hand of one thread. So the late closes of an account cost one thread in all.
- *  - Each late close of an independent descriptor costs a thread. So their number is bounded. The
- *    late accounts are not: there are no more of them than channels, which have threads as well.
- *  - The number of a descriptor means something in one process only. A forked child begins with an
- *    empty queue and does not touch its parent's accounts: it may have closed everything, and have
- *    opened files of its own under the same numbers.
+ *  - While something waits besides what a prompt thread closes, another thread watches that thread.
+ *    It declares the prompt thread late in time, and then begins a turn itself. A thread that gives
+ *    something away, or begins a turn, calls a watcher if there is none. A watch lasts as long as a
+ *    turn may, so a flood costs few calls. If no thread can be started, there is no watch until
+ *    more is given away.
+ *  - An account that has something to close is in the list of accounts that wait for a turn, or is
+ *    being handled by one thread. So the late closes of an account cost one thread in all.
+ *  - Each late close of an independent descriptor costs a thread, so their number is bounded. The
+ *    number of late accounts is not bounded, because there are no more of them than channels, which
+ *    have threads as well.
+ *  - The number of a descriptor is valid in one process only. A forked child begins with an empty
+ *    queue and does not touch its parent's accounts: it may have closed everything, and have opened
+ *    files of its own under the same numbers.
  *
  * A turn takes the lock once for all of its closes, because the lock can cost as much as a close
- * that does not block. Independent ones cost a lock each, since another thread may have to take
- * over in the middle of a turn. A turn ends early after a close that took a while: what is closed
- * is reported then, and others have their turn. The coarse clock tells that. It is cheap enough to
- * be read after each close.
+ * that does not block. For independent descriptors it takes the lock for each, because another
+ * thread may have to take over in the middle of a turn. A turn ends early after a close that took a
+ * while, so that what has been closed is reported, and others have their turn. The coarse clock
+ * measures that, because it is cheap enough to be read after each close.
  *
  * What is not prevented: closes that last a little less than the bound delay others by that much,
  * once for each account that has such closes in a round.
@@ -39,10 +41,10 @@
 
 enum {
 	LINGER_MS = 100,
-	/* A turn ends after that many closes, or after the first that ends later than this. */
+	/* A turn ends after TURN closes, or after the first that ends later than TURN_NS. */
 	TURN = 64,
 	TURN_NS = 1000 * 1000,
-	/* A turn that lasts longer is late; so many may be late with independent descriptors. */
+	/* A longer turn is late. At most LATE_MAX may be late with independent descriptors. */
 	LATE_NS = 10 * 1000 * 1000,
 	LATE_MAX = 64,
 	/* One thread to begin a turn, and one to watch it. */
@@ -61,19 +63,19 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	/* The process that the rest belongs to. */
 	uint32_t process;
-	/* The process ends: threads do not linger. */
+	/* The process is ending, so threads do not linger. */
 	bool ending;
 	/* Accounts that wait for a turn. */
 	struct list accounts;
 	struct fd_queue independent;
 	/* The next turn is one of independent descriptors, if there are any. */
 	bool independent_next;
-	/* All threads, with those that have yet to begin, and those in a turn. */
+	/* All threads, including those that have yet to begin; those of them that are in a turn. */
 	unsigned threads, closing;
-	/* Those that are late with an independent descriptor. */
+	/* Threads that are late with an independent descriptor. */
 	unsigned late_independent;
 	struct closer *prompt;
-	/* A thread has been called and has yet to look what there is to do. */
+	/* A thread has been called, and has yet to check what there is to do. */
 	bool called;
 	/* A thread watches the prompt one. */
 	bool watched;
@@ -90,8 +92,10 @@ static void reaper_fork_ends(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* The parent's queue is not the child's, and the parent's threads are not here. The conditions are
- * made anew, because a thread of the parent that waited there never leaves. */
+/*
+ * The parent's queue does not belong to the child, and the parent's threads are not here. The
+ * conditions are initialized again, because a thread of the parent that waited there never leaves.
+ */
 static void begin_process(void)
 {
 	reaper.process = process_id();
@@ -112,7 +116,7 @@ static void reaper_lock(void)
 		begin_process();
 }
 
-/* The same; false: there is no memory for a reaper in this process, nor was there ever. */
+/* The same. Returns false if there is no memory for a reaper in this process, and never was. */
 static bool reaper_enter(void)
 {
 	if (process_id() == 0 && process_prepare() < 0)
@@ -151,8 +155,10 @@ static void tell_done(void)
 		pthread_cond_broadcast(&reaper.drained);
 }
 
-/* Sees to it that a thread begins what waits or, while one is prompt, watches that one. True: the
- * caller is to start a thread, without the lock. */
+/*
+ * Makes sure that a thread begins what waits or, if a thread is prompt, watches that one. If it
+ * returns true, the caller must start a thread, without the lock.
+ */
 static bool call_thread(void)
 {
 	if (reaper.called || (reaper.prompt && reaper.watched) || !work_waits())
@@ -181,7 +187,7 @@ static void reaper_judge(void)
 
 static void start_thread(void);
 
-/* Gives the lock up. If something waits beside this turn a thread watches it from here on. */
+/* Releases the lock. If more than this turn is waiting, a thread watches it from here on. */
 static void reaper_begin_closing(void)
 {
 	bool start = call_thread();
@@ -191,7 +197,7 @@ static void reaper_begin_closing(void)
 		start_thread();
 }
 
-/* Good to 1 to 10 ms, and several times as cheap as clock_now(). */
+/* Accurate to 1 to 10 ms, and several times cheaper than clock_now(). */
 static int64_t coarse_now(void)
 {
 	struct timespec now;
@@ -200,7 +206,7 @@ static int64_t coarse_now(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* They stay in the queue until each is closed, so that another thread can take the rest. */
+/* Each stays in the queue until its close begins, so that another thread can take the rest. */
 static void close_independent(const struct closer *closer)
 {
 	int64_t begin = coarse_now();
@@ -246,7 +252,7 @@ static void close_of_account(struct reaper_account *account)
 	pthread_mutex_unlock(&lock);
 	account->settled(account, n);
 	pthread_mutex_lock(&lock);
-	/* Without more the report was the last, and the owner may have freed the account. */
+	/* If nothing is left, this report was the last, and the account may be freed. */
 	if (more) {
 		account->in_hand = false;
 		list_append(&reaper.accounts, &account->link);
@@ -277,7 +283,7 @@ static void reaper_take_turn(void)
 
 /* ---- Threads --------------------------------------------------------------------------------- */
 
-/* There is something to begin, or a prompt thread that nobody watches. */
+/* There is something to begin, or a prompt thread that needs to be watched. */
 static bool wanted(void)
 {
 	return work_waits() && !(reaper.prompt && reaper.watched);
@@ -292,8 +298,10 @@ static void reaper_watch(void)
 	reaper_judge();
 }
 
-/* True: there is something to do again. Few linger of many that were late. Otherwise steady work
- * would wake one after the other, and none would end. */
+/*
+ * Returns true if there is something to do again. Of many threads that were late only a few linger.
+ * Otherwise steady work would wake one after the other, and none would end.
+ */
 static bool linger(void)
 {
 	beam_deadline until = beam_in_ms(LINGER_MS);
@@ -334,8 +342,10 @@ static void reaper_run(void *unused)
 	reap(true);
 }
 
-/* What call_thread() asked for. Called without the lock. If there is no thread to be had the caller
- * closes what waits, unless another thread is prompt. */
+/*
+ * Starts the thread that call_thread() asked for. Called without the lock. If no thread can be
+ * started, the caller closes what waits, unless another thread is prompt.
+ */
 static void start_thread(void)
 {
 	if (thread_start_expendable(reaper_run, NULL, "beam-reaper") < 0)
@@ -370,7 +380,7 @@ static void close_here(struct reaper_account *account, const int *fds, size_t n)
 		account->settled(account, closed);
 }
 
-/* False: there is no memory. */
+/* Returns false if there is no memory. */
 static bool queue_up(struct reaper_account *account, const int *fds, size_t n)
 {
 	struct fd_queue *queue = account ? &account->queue : &reaper.independent;
@@ -395,7 +405,9 @@ static void reaper_give(struct reaper_account *account, const int *fds, size_t n
 		close_here(account, fds, n);
 		return;
 	}
-	/* In a forked child the links and numbers of a parent's account mean nothing. */
+	/*
+	 * A forked child does not touch a parent's account, whose list and queue mean nothing here.
+	 */
 	if (account && account->process != reaper.process)
 		account = NULL;
 	queued = queue_up(account, fds, n);
@@ -445,8 +457,11 @@ bool reaper_drain(beam_deadline deadline)
 	return drain(all_done, deadline);
 }
 
-/* At the end of the process, before base waits for the threads to end. It waits only a moment for
- * one that hangs. A forked child that has not used the reaper leaves it alone. */
+/*
+ * Called at the end of the process, before base waits for the threads to end. Base waits only a
+ * moment for a thread that hangs. In a forked child that has not used the reaper there is nothing
+ * to do.
+ */
 static void reaper_end(void)
 {
 	if (process_id() == 0)

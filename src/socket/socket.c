@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Unix sockets. Each fact about the kernel stands where the code rests on it;
- * tests/socket holds them to it.
+ * Unix sockets. Each fact about the kernel is written where the code depends on it. The tests in
+ * tests/socket check these facts.
  */
 #include <base/clock.h>
 #include <base/sys.h>
@@ -18,13 +18,13 @@
 #define SO_PASSPIDFD 76
 #endif
 
-/* More than any security module's label has. */
+/* Larger than the label of any security module. */
 enum { LABEL_MAX = 1024 };
 
 /*
- * Room for every control message that can come with one read, asked for or not; what has no room is
- * lost: descriptors, credentials, a pidfd, a label, the times of a packet (SO_TIMESTAMPING), how
- * much is left to read (SO_INQ).
+ * Room for every control message that can come with one read, whether or not it was asked for,
+ * because what has no room is lost: descriptors, credentials, a pidfd, a label, the times of a
+ * packet (SO_TIMESTAMPING), how much is left to read (SO_INQ).
  */
 union control_in {
 	struct cmsghdr align;
@@ -38,7 +38,7 @@ union control_out {
 	char bytes[CMSG_SPACE(SOCKET_FDS_MAX * sizeof(int))];
 };
 
-/* struct msghdr knows no const. */
+/* The pointer in struct msghdr is not const. */
 static struct iovec *for_msghdr(const struct iovec *iov)
 {
 	union {
@@ -67,8 +67,8 @@ static void group_add(struct fd_group *group, struct cmsghdr *control)
 
 		memcpy(&fd, CMSG_DATA(control) + i * sizeof fd, sizeof fd);
 		/*
-		 * Where the kernel has no descriptor it can say why, with -errno: of a pidfd, and
-		 * with SO_RIGHTS_NOTRUNC of any. A lost descriptor keeps its place.
+		 * In place of a descriptor the kernel can pass -errno: for a pidfd, and with
+		 * SO_RIGHTS_NOTRUNC for any descriptor. So a lost descriptor keeps its place.
 		 */
 		if (control->cmsg_type == SCM_RIGHTS &&
 		    group->n < SOCKET_FDS_MAX) /* GCOVR_EXCL_BR_LINE: a later kernel passes more */
@@ -84,8 +84,8 @@ static void group_fill(struct fd_group *group, struct msghdr *message)
 		if (control->cmsg_level != SOL_SOCKET)
 			continue;
 		/*
-		 * A pidfd comes unasked for if whoever made the socket set
-		 * SO_PASSPIDFD, which is inherited.
+		 * A pidfd comes without having been asked for if the process that created the
+		 * socket set SO_PASSPIDFD, which is inherited.
 		 */
 		if (control->cmsg_type == SCM_RIGHTS || control->cmsg_type == SCM_PIDFD)
 			group_add(group, control);
@@ -96,11 +96,11 @@ static void group_fill(struct fd_group *group, struct msghdr *message)
 }
 
 /*
- * A stream read stops after a segment with descriptors, but may first merge plain bytes from
- * before it: so the descriptors of a read belong to some byte of it, not always the first. POLLIN
- * may be followed by EAGAIN (an out-of-band byte): hence MSG_DONTWAIT. recvmsg can block all the
- * same if it drops a descriptor whose close does (SO_LINGER, FUSE) for want of a free slot:
- * nothing helps against that.
+ * A read of a stream stops after a segment with descriptors, but may include plain bytes before it.
+ * So the descriptors of a read belong to some byte of it, which is not always the first. A ready
+ * socket may still fail with EAGAIN (an out-of-band byte), hence MSG_DONTWAIT. recvmsg can block
+ * nevertheless: if no descriptor is free, it drops those that arrive, and the close of one may
+ * block (SO_LINGER, FUSE). Nothing helps against that.
  */
 ssize_t socket_read(int fd, const struct iovec *iov, size_t n_iov, struct fd_group *group)
 {
@@ -126,8 +126,8 @@ ssize_t socket_peek(int fd)
 	ssize_t n;
 
 	/*
-	 * MSG_TRUNC: the packet's size, though nothing of it is read. Without room for control
-	 * messages no descriptor is installed.
+	 * With MSG_TRUNC the result is the packet's size although nothing of it is read. No
+	 * descriptor is installed, because there is no room for control messages.
 	 */
 	do
 		n = sys_recvmsg(fd, &message, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
@@ -157,8 +157,9 @@ static bool is_stream(int fd)
 }
 
 /*
- * Descriptors come with the first byte of their sendmsg. n > 0 means that they went, whatever n;
- * EAGAIN and the other errors that none did. Up to SCM_MAX_FD (253) go at once.
+ * Descriptors are sent with the first byte of a sendmsg. If that returns n > 0, all of them were
+ * sent, whatever n is. If it fails, with EAGAIN or another error, none was. Up to SCM_MAX_FD (253)
+ * can be sent at once.
  */
 ssize_t socket_write(int fd, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds)
 {
@@ -169,7 +170,7 @@ ssize_t socket_write(int fd, const struct iovec *iov, size_t n_iov, const int *f
 	if (n_fds > SOCKET_FDS_MAX)
 		return -EINVAL;
 	if (n_fds > 0) {
-		/* On a stream the kernel would drop them without a word. */
+		/* On a stream the kernel would silently drop them. */
 		if (iov_bytes(iov, n_iov) == 0 && is_stream(fd))
 			return -EINVAL;
 		control_set_fds(&message, &control, fds, n_fds);
@@ -183,8 +184,8 @@ ssize_t socket_write(int fd, const struct iovec *iov, size_t n_iov, const int *f
 bool socket_retry_later(int error)
 {
 	/*
-	 * Descriptors in flight are counted per user, over all processes; nothing tells when there
-	 * are fewer, or more memory.
+	 * Descriptors in flight are counted per user, over all processes. No event tells when there
+	 * are fewer, or when there is more memory.
 	 */
 	return error == -ETOOMANYREFS || error == -ENOBUFS || error == -ENOMEM;
 }
@@ -192,7 +193,8 @@ bool socket_retry_later(int error)
 bool socket_refused_fd(int error)
 {
 	/*
-	 * Not open; one that cannot be passed (io_uring); the other end takes none (SO_PASSRIGHTS).
+	 * In this order: it is not open; it cannot be sent (io_uring); the other end accepts none
+	 * (SO_PASSRIGHTS).
 	 */
 	return error == -EBADF || error == -EINVAL || error == -EPERM;
 }
@@ -237,7 +239,7 @@ int socket_check(int fd, int *ret_type)
 
 	if (type < 0)
 		return type;
-	/* -ENOTCONN; also of a listening socket, but not when the peer has gone. */
+	/* -ENOTCONN, also for a listening socket, but not if the peer has left. */
 	if (sys_getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
 		return -errno;
 	*ret_type = type;
@@ -249,8 +251,8 @@ int socket_pass_credentials(int fd)
 	int on = 1;
 
 	/*
-	 * The kernel looks at it when a packet is read, too: one sent before bears
-	 * (nobody's) credentials as well.
+	 * The kernel also checks the option when a packet is read. So a packet that was sent before
+	 * carries credentials as well, though nobody's.
 	 */
 	return sys_setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ? -errno : 0;
 }
@@ -269,8 +271,8 @@ void socket_peek_from_start(int fd)
 	int off = -1;
 
 	/*
-	 * With SO_PEEK_OFF a look begins in the middle of a packet. Kernels that do not know it
-	 * have nothing to turn off.
+	 * With SO_PEEK_OFF a peek may begin in the middle of a packet. Kernels that do not know the
+	 * option have nothing to turn off.
 	 */
 	sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof off);
 }
@@ -281,11 +283,14 @@ int socket_prepare(int fd, int type)
 
 	if (r < 0)
 		return r;
-	/* Whatever comes would send SIGIO to whoever F_SETOWN names. */
+	/* With O_ASYNC whatever arrives would send SIGIO to the owner that F_SETOWN names. */
 	flags = sys_fcntl(fd, F_GETFL, 0);
 	if (flags < 0 || (flags & O_ASYNC && sys_fcntl(fd, F_SETFL, flags & ~O_ASYNC) < 0))
 		return -errno;
-	/* A pidfd with each read takes a place in the table. Older kernels do not know it. */
+	/*
+	 * With SO_PASSPIDFD each read would put a pidfd into the table. Older kernels do not know
+	 * the option.
+	 */
 	sys_setsockopt(fd, SOL_SOCKET, SO_PASSPIDFD, &off, sizeof off);
 	if (type != SOCK_SEQPACKET)
 		return 0;
@@ -303,7 +308,10 @@ int socket_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_
 		return -ENAMETOOLONG;
 	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
 	memcpy(ret->sun_path, address, length);
-	/* A path counts with its NUL; an abstract name begins with one and ends by its length. */
+	/*
+	 * The size of a path includes its NUL. An abstract name begins with a NUL, and its size
+	 * ends it.
+	 */
 	if (address[0] == '@')
 		ret->sun_path[0] = '\0';
 	else
@@ -312,7 +320,7 @@ int socket_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_
 	return 0;
 }
 
-/* Rounded up: {0, 0} is no limit. */
+/* Rounded up, because {0, 0} means no limit. */
 static int set_send_timeout(int fd, beam_deadline deadline)
 {
 	struct timespec storage, *left = deadline_timeout(deadline, &storage);
@@ -323,9 +331,9 @@ static int set_send_timeout(int fd, beam_deadline deadline)
 }
 
 /*
- * With the listener's backlog full a non-blocking connect gives EAGAIN, and poll does not tell when
- * there is room: so a connect that may wait is a blocking one, bounded by SO_SNDTIMEO. One that a
- * signal interrupts has not begun.
+ * If the listener's backlog is full, a non-blocking connect fails with EAGAIN, and poll does not
+ * report when there is room. So a connect that may wait is a blocking one, bounded by SO_SNDTIMEO.
+ * A connect that a signal interrupts has not begun.
  */
 static int connect_until(int fd, const struct sockaddr_un *address, socklen_t size, beam_deadline deadline, bool waits)
 {
@@ -341,8 +349,8 @@ static int connect_until(int fd, const struct sockaddr_un *address, socklen_t si
 		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
 		/*
-		 * The limit is counted in the kernel's ticks: it may end a tick early, and signals
-		 * that come faster would put it off for ever.
+		 * The kernel counts the limit in ticks. It may end a tick early, and signals that
+		 * come faster would put it off for ever. So the deadline is checked here.
 		 */
 		if (waits ? deadline_passed(deadline) : errno == EAGAIN)
 			return deadline_error(deadline);
@@ -373,7 +381,7 @@ int socket_connect(const char *address, int type, beam_deadline deadline)
 	return fd;
 }
 
-/* Of a pair both ends are unnamed; of a connection at least the server's is not. */
+/* Both ends of a pair are unnamed. Of a connection at least the server's end has a name. */
 static int is_pair(int fd)
 {
 	struct sockaddr_un name;
@@ -393,7 +401,7 @@ int socket_credentials(int fd, struct ucred *ret)
 
 	if (pair < 0)
 		return pair;
-	/* SO_PEERCRED of a pair is its creator, whoever holds the other end now. */
+	/* SO_PEERCRED of a pair is its creator, whichever process has the other end now. */
 	if (pair)
 		return -ENODATA;
 	if (sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
@@ -428,10 +436,7 @@ int socket_duplicate(int fd)
 
 int socket_loss_reason(void)
 {
-	/*
-	 * recvmsg does not say why; a descriptor that can be made shows that the table was not
-	 * full.
-	 */
+	/* recvmsg does not report why. If a descriptor can be created, the table was not full. */
 	int probe = sys_eventfd(0, EFD_CLOEXEC);
 
 	if (probe < 0)
@@ -442,6 +447,6 @@ int socket_loss_reason(void)
 
 void socket_shutdown(int fd)
 {
-	/* close() does not wake those who wait for the socket in another thread; this does. */
+	/* close() does not wake other threads that wait for the socket. This does. */
 	sys_shutdown(fd, SHUT_RDWR);
 }

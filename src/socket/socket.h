@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Unix sockets and the descriptors that travel through them: the one room that knows control
- * messages. Nothing here blocks but socket_wait() and socket_connect(); nothing keeps state.
- * Results are 0 or more, or -errno; EINTR never shows.
+ * Unix sockets, and the descriptors that are sent through them. Only this room knows control
+ * messages. Only socket_wait(), socket_wait_more() and socket_connect() block. No function keeps
+ * state. Results are 0 or more, or -errno, which is never -EINTR.
  */
 #ifndef SOCKET_SOCKET_H
 #define SOCKET_SOCKET_H
@@ -18,123 +18,140 @@
 #define SOCKET_FDS_MAX 253
 
 /*
- * The descriptors that came with one read: the receiver's, close-on-exec. One that was
- * lost may be there as -errno.
+ * The descriptors that came with one read. They are close-on-exec and belong to the receiver. In
+ * the place of a lost one there may be -errno.
  */
 struct fd_group {
 	int n;
-	/* The kernel dropped some: no free descriptor, or a security module. */
+	/*
+	 * The kernel dropped some, because no descriptor was free, or because of a security module.
+	 */
 	bool truncated;
-	/* SO_PASSCRED is on and the packet bore credentials: it is a packet, not the end. */
+	/*
+	 * SO_PASSCRED is set and the packet carried credentials, so it is a packet and not the end.
+	 */
 	bool credentials;
 	int fds[SOCKET_FDS_MAX];
 };
 
 /*
- * One recvmsg: bytes read, 0 at the end of the stream (or an empty packet), -EAGAIN if nothing is
- * there. `group` is always filled in; it may hold descriptors with any result.
+ * Calls recvmsg() once. Returns the number of bytes read, 0 at the end of the stream or for an
+ * empty packet, or -EAGAIN if there is nothing. `group` is always filled in. It may contain
+ * descriptors even if the result is 0.
  */
 ssize_t socket_read(int fd, const struct iovec *iov, size_t n_iov, struct fd_group *group);
 
 /*
- * The size of the packet that a SOCK_SEQPACKET socket_read() would give next: 0 also at the end;
- * -EAGAIN if nothing is there.
+ * Returns the size of the packet that socket_read() would read next from a SOCK_SEQPACKET socket.
+ * That is 0 at the end, too. -EAGAIN: there is nothing.
  */
 ssize_t socket_peek(int fd);
 
 /*
- * One sendmsg, with MSG_NOSIGNAL: bytes written (all descriptors went), or -errno (none did). With
- * descriptors on a stream there must be a byte: -EINVAL.
+ * Calls sendmsg() once, with MSG_NOSIGNAL. Returns the number of bytes written, and then all
+ * descriptors were sent, or -errno, and then none was. Descriptors on a stream need a byte to go
+ * with: otherwise -EINVAL.
  */
 ssize_t socket_write(int fd, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds);
 
 /*
- * True if a write failed, with this -errno, for a reason that passes without any event to wait for.
+ * True if a write failed with this -errno for a temporary reason, and no event tells when that has
+ * passed.
  */
 bool socket_retry_later(int error);
 
-/* True if a write failed, with this -errno, because of a descriptor in it. */
+/* True if a write failed with this -errno because of one of its descriptors. */
 bool socket_refused_fd(int error);
 
 /*
- * Waits for POLLIN or POLLOUT in `events` on a socket, or for a kick (an eventfd that becomes
- * readable; -1: none). 1: the socket is ready, in error or hung up. 0: kicked.
- * deadline_error(): neither.
+ * Waits for `events` on a socket, POLLIN or POLLOUT, or for a kick, which is an eventfd that
+ * becomes readable (-1: none). Returns 1 if the socket is ready, in error or hung up, 0 if it was
+ * kicked, or deadline_error().
  */
 int socket_wait(int fd, short events, int kick, beam_deadline deadline);
 
 /*
- * The same, after a look that found nothing: when the deadline has passed it is over, without
- * asking. Of a socket that others read from too, or that has an out-of-band byte, the kernel can
- * say that it is ready, and the next look find nothing, any number of times.
+ * The same, for a caller that has just found nothing. If the deadline has passed, it fails without
+ * asking the kernel. Otherwise that caller might go on for ever: if others read from the socket
+ * too, or if it has an out-of-band byte, the kernel can report it as ready any number of times
+ * although a read finds nothing.
  */
 int socket_wait_more(int fd, short events, int kick, beam_deadline deadline);
 
-/* True if nothing will come of a socket any more: it was shut down, by whoever, or is broken. */
+/*
+ * True if nothing will arrive on a socket any more, because it was shut down, by whatever process,
+ * or is broken.
+ */
 bool socket_hung_up(int fd);
 
-/* A connected pair, close-on-exec. SOCK_SEQPACKET gets SO_PASSCRED. */
+/* Creates a connected pair, which is close-on-exec. SOCK_SEQPACKET gets SO_PASSCRED. */
 int socket_pair(int type, int ret_fds[2]);
 
-/* SOCK_STREAM or SOCK_SEQPACKET, of a unix socket: else -EBADF, -ENOTSOCK, -EPROTOTYPE. */
+/*
+ * Returns the type of a Unix socket, SOCK_STREAM or SOCK_SEQPACKET, or -EBADF, -ENOTSOCK or
+ * -EPROTOTYPE.
+ */
 int socket_type(int fd);
 
 /*
- * Checks that `fd` is a connected unix socket, and tells its type: -EBADF,
- * -ENOTSOCK, -EPROTOTYPE, -ENOTCONN.
+ * Checks that `fd` is a connected Unix socket, and stores its type. Fails with -EBADF, -ENOTSOCK,
+ * -EPROTOTYPE or -ENOTCONN.
  */
 int socket_check(int fd, int *ret_type);
 
 int socket_close_on_exec(int fd);
 
 /*
- * Makes a socket that comes from elsewhere fit to be used here: close-on-exec, without
- * the options that it could not be used with (O_ASYNC, SO_PASSPIDFD, SO_PEEK_OFF);
- * SO_PASSCRED for SOCK_SEQPACKET.
+ * Prepares a socket that was created elsewhere: it is made close-on-exec, and options that Beam
+ * cannot work with are turned off (O_ASYNC, SO_PASSPIDFD and, for SOCK_SEQPACKET, SO_PEEK_OFF).
+ * SOCK_SEQPACKET gets SO_PASSCRED.
  */
 int socket_prepare(int fd, int type);
 
-/* Turns SO_PEEK_OFF off: socket_peek() looks at the next packet from its first byte. */
+/* Turns SO_PEEK_OFF off, so that socket_peek() looks at the next packet from its first byte. */
 void socket_peek_from_start(int fd);
 
-/* SO_PASSCRED: packets bear credentials from now on, those that wait to be read included. */
+/* Sets SO_PASSCRED. Packets carry credentials from now on, including those that wait to be read. */
 int socket_pass_credentials(int fd);
 
-/* What the kernel calls a path or, after '@', an abstract name: 0, -EINVAL or -ENAMETOOLONG. */
+/*
+ * Makes the kernel's form of a path or, after '@', of an abstract name. Returns 0, -EINVAL or
+ * -ENAMETOOLONG.
+ */
 int socket_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_size);
 
 /*
- * A connection to a path or, after '@', an abstract name: the descriptor, in blocking mode
- * unless the deadline had passed.
+ * Connects to a path or, after '@', to an abstract name. Returns the descriptor, which is in
+ * blocking mode unless the deadline had passed.
  */
 int socket_connect(const char *address, int type, beam_deadline deadline);
 
 /*
- * The pid of a process that has none in the pid namespace of this one. The kernel says 0,
- * with which kill(2) means the caller's group. This is no process's number, for there are
- * 2^22 at most: kill(2) fails.
+ * The pid of a process that has none in the pid namespace of this one. The kernel reports 0, which
+ * kill(2) takes for the caller's process group. No process has this number, because pids are at
+ * most 2^22, so kill(2) fails.
  */
 #define SOCKET_NO_PID INT32_MAX
 
-/* SO_PEERCRED; -ENODATA where it would name the creator of a pair. */
+/* Reads SO_PEERCRED. Returns -ENODATA for a pair, because the answer would be its creator. */
 int socket_credentials(int fd, struct ucred *ret);
 
 /*
- * Asks for an SO_SNDBUF of `least` bytes as getsockopt() counts them, unless it is as large
+ * Requests an SO_SNDBUF of `least` bytes, as getsockopt() counts them, unless it is that large
  * already.
  */
 void socket_widen_buffer(int fd, unsigned least);
 
-/* Asks for an SO_SNDBUF; what the kernel grants is enough. */
+/* Requests an SO_SNDBUF. Whatever the kernel grants is accepted. */
 void socket_set_buffer(int fd, unsigned bytes);
 
-/* A close-on-exec duplicate, or -errno. */
+/* Returns a close-on-exec duplicate, or -errno. */
 int socket_duplicate(int fd);
 
-/* Why descriptors were lost: -EMFILE if there is no free one, else -EACCES. */
+/* Returns why descriptors were lost: -EMFILE if none is free, and -EACCES otherwise. */
 int socket_loss_reason(void);
 
-/* No more bytes either way; wakes who waits for them. */
+/* Ends both directions, and wakes all threads that wait for the socket. */
 void socket_shutdown(int fd);
 
 #endif

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting for a socket or a kick. Every wait of the library's for a descriptor is
- * here, but for those of epoll.
+ * Waiting for a socket or a kick. Every wait of the library for a descriptor is here, except those
+ * that use epoll.
  *
- * ppoll() takes no more entries than RLIMIT_NOFILE allows descriptors, and returns EINVAL
- * otherwise. A program that wants to open nothing more lowers that limit, often to 0, and
- * keeps what it has open. select() is not held to the limit. Its sets are made here,
- * because an fd_set ends at 1,024.
+ * ppoll() fails with EINVAL if it has more entries than RLIMIT_NOFILE allows descriptors. A program
+ * that wants to open nothing more lowers that limit, often to 0, and keeps what it has open.
+ * select() ignores the limit. Its sets are made here, because an fd_set ends at 1,024.
  */
 #include <base/clock.h>
 #include <base/sys.h>
@@ -14,8 +13,8 @@
 #include <string.h>
 
 /*
- * How often a wait ends for a look at what select() cannot tell: that a socket hangs up
- * that is full and written to.
+ * How often a wait ends to check for what select() does not report: that a socket has hung up while
+ * it is full and a thread waits to write to it.
  */
 enum { LOOK_MS = 50, WORD_BITS = 8 * sizeof(unsigned long) };
 
@@ -29,7 +28,7 @@ static bool has(const unsigned long *set, int fd)
 	return set[fd / WORD_BITS] >> (fd % WORD_BITS) & 1;
 }
 
-/* Descriptors below n, in two sets of so many bytes each. */
+/* Two sets of the descriptors below `n`, each of `bytes` bytes. */
 struct sets {
 	unsigned long *in, *out;
 	size_t bytes;
@@ -54,7 +53,7 @@ static int wait_for_sets(const struct sets *sets, int fd, short events, int kick
 	return n;
 }
 
-/* Without memory: as if the socket were ready every now and then. */
+/* Used when there is no memory. Acts as if the socket were ready every now and then. */
 static int wait_for_nothing(beam_deadline deadline)
 {
 	struct timespec storage;
@@ -63,7 +62,7 @@ static int wait_for_nothing(beam_deadline deadline)
 	return deadline_passed(deadline) ? deadline_error(deadline) : 1;
 }
 
-/* As socket_wait(). */
+/* Like socket_wait(). */
 static int wait_by_select(int fd, short events, int kick, beam_deadline deadline)
 {
 	int most = fd > kick ? fd : kick, n, error;
@@ -78,7 +77,7 @@ static int wait_by_select(int fd, short events, int kick, beam_deadline deadline
 	error = errno;
 	kicked = n > 0 && kick >= 0 && has(sets.in, kick);
 	free(sets.in);
-	/* One that is not open is ready, as for ppoll(). */
+	/* A descriptor that is not open is ready, as for ppoll(). */
 	if (n < 0)
 		return error == EBADF ? 1 : -error;
 	if (n == 0 && (!looks || deadline_passed(deadline)))

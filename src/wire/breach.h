@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every rule of the protocol that a peer can break, by name. docs/protocol.md explains each;
- * beam_channel_breach() gives these texts.
+ * beam_channel_breach() returns these texts.
  */
 #ifndef WIRE_BREACH_H
 #define WIRE_BREACH_H

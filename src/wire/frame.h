@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames of the channel protocol (docs/protocol.md): their numbers, their header, HELLO. Bytes in,
- * fields out, and back; no state and no system call.
+ * Frames of the channel protocol (docs/protocol.md): their numbers, their header, and HELLO. The
+ * functions convert bytes to fields and back. They have no state and make no system call.
  */
 #ifndef WIRE_FRAME_H
 #define WIRE_FRAME_H
@@ -30,7 +30,7 @@ enum frame_flag {
 	FRAME_ABORT = 0x04,
 	FRAME_END = 0x08,
 	FRAME_ERROR = 0x10,
-	/* Of CREDIT alone: the bytes are overdraft, and go to the pool. */
+	/* For CREDIT only: the bytes are overdraft, and go to the pool. */
 	FRAME_OVERDRAFT = 0x01,
 	FRAME_FLAGS = 0x1f,
 	/* Bits 5-7: how many zero bytes follow the payload. */
@@ -41,17 +41,17 @@ enum ping { PING_ASKS = 0, PING_ANSWERS = 1 };
 
 enum reset_reason {
 	RESET_DONE = 0,     /* answers CLOSE: everything has been taken */
-	RESET_UNWANTED = 1, /* no more is wanted */
-	RESET_REFUSED = 2,  /* nobody takes this topic here */
+	RESET_UNWANTED = 1, /* no more messages are wanted */
+	RESET_REFUSED = 2,  /* this side does not accept the topic */
 };
 
 enum reply_error {
-	REPLY_DROPPED = 1, /* the callee threw the call away */
+	REPLY_DROPPED = 1, /* the callee dropped the call */
 	REPLY_CLOSED = 2,  /* the call's topic was closed before it was taken */
 };
 
 enum {
-	/* The header, with the four bytes of the core's framing. */
+	/* The header, including the four bytes of the core's framing. */
 	FRAME_HEADER = 16,
 	/* The length field counts what follows it. */
 	FRAME_LENGTH_MIN = 12,
@@ -62,9 +62,9 @@ enum {
 	FRAME_CREDIT_BODY = 8,
 	/* Descriptors with one frame: the kernel's SCM_MAX_FD. */
 	FRAME_CARRIED_MAX = 253,
-	/* What a message costs besides its payload. */
+	/* The credit that a message costs besides its payload. */
 	MESSAGE_COST = 64,
-	/* Credit outstanding at most. */
+	/* The most credit that may be outstanding. */
 	CREDIT_MAX = 1 << 30,
 	NAME_MAX_BYTES = 255,
 };
@@ -89,14 +89,14 @@ static inline size_t frame_payload(const struct frame *frame)
 }
 
 /*
- * Decodes FRAME_HEADER bytes. NULL, or the rule that they break (breach.h); checks
- * what a header alone can show.
+ * Decodes FRAME_HEADER bytes, and checks what a header alone can show. Returns NULL, or the rule
+ * that they break (breach.h).
  */
 const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEADER]);
 
 /*
- * Encodes the header of a frame with `payload` bytes; the padding follows from it.
- * Returns the whole frame's size.
+ * Encodes the header of a frame with `payload` bytes, from which the padding follows. Returns the
+ * size of the whole frame.
  */
 size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id,
 		    uint32_t argument, size_t payload);
@@ -104,7 +104,9 @@ size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t fl
 /* Makes a frame the carrier of `n` descriptors, or of none. */
 void frame_set_carried(unsigned char header[FRAME_HEADER], uint8_t n);
 
-/* What an encoded DATA frame that is a whole message says of it. */
+/*
+ * Reads the size and the overdraft of a message from its encoded DATA frame, which holds all of it.
+ */
 void frame_message(const unsigned char *bytes, uint32_t *ret_size, uint32_t *ret_overdraft);
 
 static inline size_t frame_padding(size_t payload)
@@ -119,8 +121,8 @@ struct limits {
 };
 
 /*
- * What holds until HELLO has come. No HELLO goes below it, but for the three numbers of
- * attachments.
+ * The limits that apply until HELLO has arrived. No HELLO may go below them, except in the three
+ * limits of attachments.
  */
 extern const struct limits limits_base;
 
@@ -131,16 +133,16 @@ struct hello {
 };
 
 /*
- * What a side says of itself in HELLO: the attachments that it grants to the channel are wanted
- * back when they are not in use; it answers PING.
+ * What a side announces in HELLO. FEATURE_LENDS: attachments that it grants to the channel are to
+ * be given back when they are not in use. FEATURE_ANSWERS: it answers PING.
  */
 enum { FEATURE_LENDS = 2, FEATURE_ANSWERS = 4 };
 
 enum { PROTOCOL_VERSION = 1, HELLO_PAYLOAD = 44, HELLO_PAYLOAD_MAX = 256, HELLO_FRAME = 64 };
 
-/* NULL, or the rule broken. */
+/* Returns NULL, or the rule that was broken. */
 const char *hello_decode(struct hello *ret, const unsigned char *payload, size_t size);
-/* A whole frame. */
+/* Encodes the whole frame. */
 void hello_encode(unsigned char frame[HELLO_FRAME], const struct hello *hello);
 
 #endif
