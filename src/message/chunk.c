@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Chunks: what a reader reads into and received messages look into. Blocks: what a large message
- * lies in by itself. Both are used again rather than freed, for fresh pages cost more than to fill
- * them; what has not been used for a while its owner trims.
+ * A reader reads into chunks, and received messages point into them. A large message is in a block
+ * by itself. Both are used again rather than freed, because fresh pages cost more than filling
+ * them. What has not been used for a while is trimmed by the owner.
  *
- * One allocation holds the chunk, its messages and, last, its bytes, so that a checker sees a write
- * past their end. The pool is freed by whoever lets go last, its owner or a chunk in use: both
- * counts change under its lock, and whoever sees both at nothing is alone.
+ * One allocation holds the chunk, its messages and, last, its bytes, so that a memory checker sees
+ * a write past their end. The pool is freed by whoever releases it last: its owner, a chunk or a
+ * block. All of these are counted under its lock, so whoever finds none left is alone.
  *
- * A forked child leaves pools and chunks of its parent alone: a thread that is not
- * there may have held the lock.
+ * A forked child leaves pools and chunks of its parent alone, because a thread that does not exist
+ * in the child may have held the lock.
  */
 #include <base/annotate.h>
 #include <base/sys.h>
@@ -19,7 +19,7 @@
 struct chunk_pool {
 	uint32_t process;
 	pthread_mutex_t lock;
-	/* Chunks in use: changed under the lock, looked at without. */
+	/* Chunks in use. Changed under the lock, read without it. */
 	atomic_uint n_live;
 	unsigned n_blocks; /* in use */
 	bool owned;
@@ -69,8 +69,8 @@ static size_t page_size(void)
 }
 
 /*
- * Frees a chunk, and gives its pages back: the C library would keep them. Whether
- * that works does not matter.
+ * Frees a chunk, and returns its pages to the kernel, because the C library would keep them. It
+ * does not matter whether that works.
  */
 static void chunk_free(struct chunk *chunk)
 {
@@ -80,7 +80,7 @@ static void chunk_free(struct chunk *chunk)
 	free(chunk);
 }
 
-/* Frees all that is kept; and gives the lock back. */
+/* Frees all that is kept, and releases the lock. */
 static void trim(struct chunk_pool *pool)
 {
 	struct chunk *chunk = pool->kept;
@@ -125,7 +125,7 @@ void chunk_pool_release(struct chunk_pool *pool)
 		pool_free(pool);
 }
 
-/* All references, the reader's and those of messages not yet made. */
+/* Sets the number of references: the reader's and those of all messages not yet made. */
 static void chunk_reset(struct chunk *chunk)
 {
 	chunk->n_messages = 0;
@@ -166,7 +166,7 @@ struct chunk *chunk_new(struct chunk_pool *pool)
 	return chunk;
 }
 
-/* Kept for use again, or freed, and the pool with it if this was the last to need it. */
+/* Keeps a chunk for use again, or frees it, and the pool with it if nobody else needs that. */
 static void chunk_return(struct chunk *chunk)
 {
 	struct chunk_pool *pool = chunk->pool;
@@ -229,7 +229,7 @@ struct beam_message *message_view(struct chunk *chunk, const unsigned char *data
 	struct beam_message *message;
 
 #ifdef BEAM_NO_VIEWS
-	/* Copied out, each message has bounds that a checker knows. */
+	/* A message that is copied out has bounds that a memory checker knows. */
 	return NULL;
 #endif
 	if (chunk->n_messages == CHUNK_MESSAGES)
@@ -248,7 +248,7 @@ struct beam_message *message_view(struct chunk *chunk, const unsigned char *data
 /* ---- Blocks ---------------------------------------------------------------------------------- */
 
 #ifndef BEAM_NO_VIEWS
-/* A kept block that is large enough, and not so large that it would be wasted. */
+/* Takes a kept block that is large enough, but not so large that most of it would be wasted. */
 static struct block *take_kept(struct chunk_pool *pool, size_t size)
 {
 	for (struct block **at = &pool->blocks; *at; at = &(*at)->next) {
@@ -286,7 +286,7 @@ void block_return(struct block *block)
 	struct chunk_pool *pool = block->pool;
 	bool keep, last;
 
-	/* A child leaves its parent's alone. */
+	/* A forked child leaves its parent's blocks alone. */
 	if (pool->process != process_id())
 		return;
 	pthread_mutex_lock(&pool->lock);

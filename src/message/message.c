@@ -175,7 +175,7 @@ void *beam_message_writable(beam_message *message)
 	return message && message->writable ? message_room(message) : NULL;
 }
 
-/* Room for one more that may come from the caller. */
+/* Makes room for one more attachment, which comes from the caller. */
 static int message_make_room(struct beam_message *message)
 {
 	if (!message)
@@ -205,8 +205,8 @@ int beam_message_give_fd(beam_message *message, int fd)
 	if (r < 0)
 		return r;
 	/*
-	 * Every descriptor that Beam holds is close-on-exec; and this one shows now if it is not
-	 * open.
+	 * Every descriptor that Beam holds is close-on-exec. This also fails if the descriptor is
+	 * not open.
 	 */
 	r = socket_close_on_exec(fd);
 	if (r < 0)

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A selector is an epoll instance over the descriptors that its members show their state by: the
- * kernel keeps what is ready, wakes who waits, and takes turns, since a level-triggered member that
- * was told goes to the end of its list.
+ * A selector is an epoll instance over the descriptors by which its members show their state. The
+ * kernel keeps track of what is ready, wakes threads that wait, and reports members in turn: it
+ * moves a level-triggered one that was reported to the end of its list.
  *
- * Members are found by descriptor number. A thread that was told of one may look it up after it was
- * removed and the number given to another: a generation tells them apart.
+ * Members are found by descriptor number. A thread may look up a member that was reported to it
+ * after the member was removed and its number was given to another. A generation tells the two
+ * apart.
  *
- * Of a message no handle is held: there are none. When it is freed its descriptors are closed, by
- * which the kernel removes them here; and what a forked child still has of them is not readable.
- * The slot is left as it is, until the number is used again.
+ * No handle of a message is held, because messages have none. When a message is freed its
+ * descriptors are closed, and so the kernel removes them here. If a forked child still has copies,
+ * these are not readable. The slot is left as it is until the number is used again.
  */
 #include <base/clock.h>
 #include <base/sys.h>
@@ -22,17 +23,21 @@
 #include <poll.h>
 #include <string.h>
 
-/* Events taken from the kernel at once; slots made at least. */
+/*
+ * How many events are taken from the kernel at most at once, and how many slots are made at least.
+ */
 enum { EVENTS = 64, SLOTS_MIN = 16 };
 
 /*
- * Inside, what a member is tells the two apart that accept: this one is told as BEAM_SELECT_ACCEPT.
+ * What a listener is internally, to tell it from a channel. It is reported as BEAM_SELECT_ACCEPT.
  */
 enum { MEMBER_LISTENER = 1 << 30 };
 
 struct slot {
-	/* What the member is; 0: none. Its topic, channel, listener or call, of which a handle is
-	 * held; NULL of a message and of a plain descriptor. */
+	/*
+	 * What the member is, or 0 if there is none; and its topic, channel, listener or call, of
+	 * which a handle is held. `object` is NULL for a message and for a plain descriptor.
+	 */
 	unsigned what;
 	uint32_t generation;
 	void *object, *tag;
@@ -75,7 +80,7 @@ static void release(const struct slot *slot)
 		beam_topic_unref(slot->object);
 }
 
-/* ---- Life ------------------------------------------------------------------------------------ */
+/* ---- Handles --------------------------------------------------------------------------------- */
 
 int beam_select_new(beam_select **ret)
 {
@@ -136,7 +141,7 @@ beam_select *beam_select_unref(beam_select *select)
 
 /* ---- Members --------------------------------------------------------------------------------- */
 
-/* Room for a descriptor among the slots. The lock is held, as below. */
+/* Makes room for a descriptor among the slots. The lock is held, as below. */
 static int reserve(struct beam_select *select, int fd)
 {
 	size_t n = select->n_slots ? select->n_slots : SLOTS_MIN;
@@ -166,8 +171,8 @@ static int add_locked(struct beam_select *select, int fd, uint32_t events, const
 	slot = &select->slots[fd];
 	event.data.u64 = (uint64_t)(slot->generation + 1) << 32 | (uint32_t)fd;
 	/*
-	 * A descriptor that was closed without being removed is no member any
-	 * more, whatever the slot says.
+	 * A descriptor that was closed without being removed is no longer a member, whatever the
+	 * slot says.
 	 */
 	if (sys_epoll_ctl(select->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
 		return -errno;
@@ -178,7 +183,7 @@ static int add_locked(struct beam_select *select, int fd, uint32_t events, const
 	return 0;
 }
 
-/* `fd` is the descriptor by which the member shows, or -errno. */
+/* `fd` is the descriptor by which the member shows its state, or a negative errno. */
 static int selector_add(struct beam_select *select, int fd, uint32_t events, struct slot member)
 {
 	int r;
@@ -201,8 +206,10 @@ static int remove_fd(struct beam_select *select, int fd, unsigned what)
 	if ((size_t)fd < select->n_slots && select->slots[fd].what == what) {
 		removed = select->slots[fd];
 		select->slots[fd] = (struct slot){.generation = removed.generation};
-		/* It fails only if the descriptor was closed, and then it is done. If the number
-		 * is another's now, that one is no member. */
+		/*
+		 * It fails only if the descriptor was closed, which removed it already. If the
+		 * number belongs to another descriptor now (ENOENT), that one is not a member.
+		 */
 		if (sys_epoll_ctl(select->epoll, EPOLL_CTL_DEL, fd, &(struct epoll_event){0}) < 0 && errno == ENOENT)
 			removed = (struct slot){0};
 	}
@@ -211,13 +218,16 @@ static int remove_fd(struct beam_select *select, int fd, unsigned what)
 	return removed.what ? 0 : -ENOENT;
 }
 
-/* Of what is waited for of one object by its descriptors. */
+/* Whether `what` contains something, and nothing but `of`. */
 static bool some_of(unsigned what, unsigned of)
 {
 	return what && !(what & ~of);
 }
 
-/* What an object shows by two descriptors; one that was not asked for is a member as `what` 0. */
+/*
+ * The two descriptors by which an object shows its state. If one was not asked for, its member's
+ * `what` is 0.
+ */
 struct shown {
 	int fd[2];
 	struct slot member[2];
@@ -243,7 +253,7 @@ static struct shown shown_of_message(beam_message *request, unsigned what, void 
 	};
 }
 
-/* All that was asked for, or nothing. */
+/* Adds all that was asked for, or nothing. */
 static int add_shown(struct beam_select *select, const struct shown *shown)
 {
 	const struct slot *first = &shown->member[0], *second = &shown->member[1];
@@ -334,7 +344,7 @@ int beam_select_add_fd(beam_select *select, int fd, short events, void *tag)
 
 	if (r < 0)
 		return r;
-	/* poll's events have epoll's numbers. */
+	/* poll(2) and epoll number events alike. */
 	return selector_add(select, fd < 0 ? -EBADF : fd, (uint16_t)events,
 			    (struct slot){.what = BEAM_SELECT_FD, .tag = tag});
 }
@@ -403,7 +413,7 @@ int beam_select_remove_fd(beam_select *select, int fd)
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
 
-/* Those of the events whose members are still there. */
+/* Stores those of the events whose members are still there. Returns how many. */
 static size_t selector_tell(struct beam_select *select, const struct epoll_event *events, size_t n,
 			    struct beam_select_ready *ret)
 {

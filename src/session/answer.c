@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What an inlet is answered: credit for what was taken, and RESET.
- */
+/* Answers to what an inlet brought: credit for what was taken, and RESET. */
 #include <session/tx.h>
 
-/* What is due of an inlet goes with the next batch, or with the next attachments of the channel. */
+/*
+ * Puts an inlet into the list of those whose frames go with the next batch, or of those that may
+ * wait for the next attachments of the channel.
+ */
 static void make_inlet_due(struct tx *tx, struct inlet *inlet, bool now)
 {
 	if (now && inlet->late)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a batch is made: control, the outgoing buffer, the writer's own frame, in this order,
- * so that everything on one topic goes in the order it was accepted. OPEN goes before a
- * topic's first message because control does; CLOSE and ABORT wait until the topic has
- * nothing left in the buffer.
+ * How a batch is made: of control, the outgoing buffer and the writer's own frame, in this order.
+ * So everything on one topic is sent in the order in which it was accepted. OPEN precedes a topic's
+ * first message, because control does. CLOSE and ABORT wait until the topic has nothing left in the
+ * buffer.
  *
- * The first frame of a batch with descriptors is their carrier (docs/protocol.md). Its header may
- * be changed until a byte of the batch has gone, and never after.
+ * If a batch has descriptors, its first frame is their carrier (docs/protocol.md). The carrier's
+ * header may be changed until a byte of the batch has been written, and never after.
  */
 #include <errno.h>
 #include <session/outgoing.h>
@@ -30,7 +30,7 @@ static void swap_buffers(struct tx *tx)
 	tx->events->room(tx->owner);
 }
 
-/* How much of the draining buffer goes into this batch. */
+/* Decides how much of the draining buffer goes into this batch. */
 static void choose_run(struct tx *tx)
 {
 	struct tx_batch *batch = &tx->batch;
@@ -67,7 +67,10 @@ bool tx_pending(const struct tx *tx)
 	if (!tx->held)
 		return outgoing_left(tx->drain) || tx->fill->size || !list_empty(&tx->due_inlets) ||
 		       !list_empty(&tx->due_outlets) || (tx->goodbye_due && !tx->n_busy);
-	/* What stands before the frame that is held went into a batch when it was. */
+	/*
+	 * The buffer waits: what was before the held frame went into the batch from which that
+	 * frame was taken.
+	 */
 	for (struct list *link = tx->due_inlets.next; link != &tx->due_inlets; link = link->next) {
 		if (list_entry(link, struct inlet, due)->buffered <= tx->drained)
 			return true;
@@ -82,8 +85,8 @@ bool tx_pending(const struct tx *tx)
 }
 
 /*
- * The writer's frame goes behind everything that must precede it, and only if its descriptors fit
- * too.
+ * Whether the writer's frame may join the batch: only behind everything that must precede it, and
+ * only if its descriptors fit too.
  */
 static bool own_allowed(const struct tx *tx, const struct tx_own *own)
 {
@@ -93,7 +96,7 @@ static bool own_allowed(const struct tx *tx, const struct tx_own *own)
 		return false;
 	if (batch->run_fds + own->n_fds > FRAME_CARRIED_MAX)
 		return false;
-	/* While other batches went the topic or the channel may have been closed. */
+	/* The topic or the channel may have been closed while other batches were written. */
 	if (tx->goodbye_sent || own->outlet->close_sent)
 		return false;
 	if (outlet_clear(tx, own->outlet) || (own->made_way && own->after <= tx->drained))
@@ -106,7 +109,8 @@ _Static_assert(TX_CONTROL + FRAME_HEADER + FRAME_SIZED_PREFIX + TX_WHOLE <= TX_U
 
 /*
  * A frame that must not be divided goes behind the buffer's part only if the kernel takes both in
- * one piece. If not, it makes way for that part once, and then goes before the next. True: not yet.
+ * one piece. If it does not, the frame waits for that part once, and then goes before the next.
+ * Returns true if it waits.
  */
 static bool makes_way(struct tx *tx, struct tx_own *own, size_t control)
 {
@@ -123,7 +127,7 @@ static bool makes_way(struct tx *tx, struct tx_own *own, size_t control)
 	return false;
 }
 
-/* Says how many descriptors the batch has to its first frame, the carrier. */
+/* Writes the number of the batch's descriptors into its first frame, the carrier. */
 static void set_carrier(struct tx_batch *batch, unsigned n_fds)
 {
 	batch->n_fds = n_fds;
@@ -205,7 +209,7 @@ bool tx_batch(struct tx *tx, struct tx_own *own)
 	return batch->active = true;
 }
 
-/* The buffer's part is in the kernel. */
+/* The buffer's part was written or dropped. */
 static void finish_run(struct tx *tx)
 {
 	struct tx_buffer *drain = tx->drain;
@@ -233,7 +237,7 @@ unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS]
 		n_spent = batch->run_fds;
 		if (n_spent)
 			memcpy(spent, tx->drain->fds + tx->drain->fd_at, n_spent * sizeof(int));
-		/* All descriptors went, the writer's too: its frame must follow. */
+		/* All descriptors were sent, the writer's too, so its frame must follow. */
 		if (own && own->batched && own->n_fds)
 			own->begun = true;
 		batch->n_fds = 0;
@@ -260,12 +264,12 @@ unsigned tx_wrote(struct tx *tx, struct tx_own *own, size_t n, int spent[TX_FDS]
 	return n_spent;
 }
 
-/* Takes the writer's frame out of a batch of which nothing of it has gone. */
+/* Takes the writer's frame, of which nothing was written, out of the batch. */
 static void take_own_out(struct tx *tx, struct tx_own *own)
 {
 	struct tx_batch *batch = &tx->batch;
 
-	/* The first frame may be the one that goes, or become another's. */
+	/* The first frame may be the one that is taken out, and must not remain a carrier. */
 	if (!batch->begun)
 		set_carrier(batch, 0);
 	batch->n = batch->own_at;
@@ -298,7 +302,7 @@ static void keep_last(struct tx_own *own, unsigned n)
 	memmove(own->more, next + 1, own->n_more * sizeof *next);
 }
 
-/* A header of the writer's frames; else it is payload or padding. */
+/* Whether a piece is a header of the writer's frames. Otherwise it is payload or padding. */
 static bool is_head(const struct tx_own *own, const struct iovec *iov)
 {
 	uintptr_t at = (uintptr_t)iov->iov_base;
@@ -307,8 +311,8 @@ static bool is_head(const struct tx_own *own, const struct iovec *iov)
 }
 
 /*
- * Puts what is left of the frame that has begun into the reserve, with zeros for its payload if it
- * is `blank`. Returns how many frames are behind it, none of which has begun.
+ * Puts the rest of the frame that has begun into the reserve, with zeros as its payload if it is
+ * `blank`. Returns how many frames follow it, none of which has begun.
  */
 static unsigned reserve_rest(struct tx *tx, const struct tx_own *own, bool blank)
 {
@@ -348,7 +352,7 @@ void tx_leave(struct tx *tx, struct tx_own *own)
 		take_own_out(tx, own);
 		return;
 	}
-	/* Only its own part, and perhaps the end of the session's, is left. */
+	/* Only the writer's own part, and perhaps the end of the session's, is left. */
 	later = reserve_rest(tx, own, false);
 	own->done = !later;
 	if (later) {
@@ -377,7 +381,7 @@ bool tx_abandon(struct tx *tx, struct tx_own *own)
 	return true;
 }
 
-/* Chooses anew what a batch of which nothing has gone takes of the buffer. */
+/* Decides again how much of the buffer goes into the batch, of which nothing was written. */
 static void shorten(struct tx *tx)
 {
 	struct tx_batch *batch = &tx->batch;
@@ -409,8 +413,9 @@ bool tx_hold(struct tx *tx, struct tx_own *own)
 }
 
 /*
- * A whole message of the buffer is dropped: of a call nobody will hear, and a last reply leaves its
- * call without an end. Of any other the next sender is told, be it one that waits.
+ * Drops a whole message of the buffer. If it is a call, the call is reported as never sent. If it
+ * is a last reply, its call ends with an error instead. Any other loss is reported to the topic's
+ * next sender, which may be one that waits already.
  */
 static void drop_message(struct tx *tx, const struct tx_record *record, int error)
 {
@@ -445,7 +450,7 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
 	*ret_spent = 0;
 	if (own && own->batched) {
 		take_own_out(tx, own);
-		/* Nobody else had any. */
+		/* No other frame had descriptors. */
 		if (!batch->run_fds)
 			return true;
 	}
@@ -457,7 +462,7 @@ bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS],
 	record = &drain->records[drain->record_at];
 	memcpy(spent, drain->fds + drain->fd_at, record->n_fds * sizeof(int));
 	*ret_spent = record->n_fds;
-	/* The frame's place in the batch goes; its credit was never used. */
+	/* The frame leaves the batch. Its credit was never used. */
 	frame_message(drain->bytes + record->offset, &size, &overdraft);
 	tx_uncharge(tx, record->outlet, size, record->n_fds, overdraft);
 	drop_message(tx, record, error);
@@ -477,10 +482,10 @@ enum written tx_failed(struct tx *tx, struct tx_own *own, int error, enum tx_fai
 	*ret_spent = 0;
 	switch (failure) {
 	case TX_NO_ROOM: return WRITTEN_FULL;
-	/* A writer's frame without descriptors goes round what is held. */
+	/* A writer's frame without descriptors passes what is held. */
 	case TX_PASSES: return tx_hold(tx, own) && !own_fds ? WRITTEN : WRITTEN_LATER;
 	case TX_REFUSED: return tx_refused(tx, own, error, spent, ret_spent) ? WRITTEN_REFUSED : WRITTEN;
-	/* All that is not the writer's is the library's. */
+	/* Only the writer's payload can be unreadable. All else is memory of the library. */
 	case TX_NO_PAYLOAD: return own && own->batched && tx_abandon(tx, own) ? WRITTEN_REFUSED : WRITTEN_BROKEN;
 	default: return WRITTEN_BROKEN;
 	}

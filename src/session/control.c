@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Control is state, not a queue: what is due is written down as frames when a batch is made. OPEN
- * goes before a topic's first message because control goes before messages; CLOSE and ABORT wait
- * until the topic has nothing left in the buffer.
+ * Control is state, not a queue: frames are made of what is due when a batch is made. OPEN precedes
+ * a topic's first message, because control precedes messages. CLOSE and ABORT wait until the topic
+ * has nothing left in the buffer.
  */
 #include <session/outgoing.h>
 #include <string.h>
 
-/* A frame without payload, or with one of `payload` bytes to be filled in; NULL: no room. */
+/*
+ * Makes a frame whose payload of `payload` bytes is yet to be filled in. Returns NULL if there is
+ * no room.
+ */
 static unsigned char *control_frame(struct tx *tx, size_t *size, uint8_t kind, uint8_t flags, uint32_t id,
 				    uint32_t argument, size_t payload)
 {
@@ -33,14 +36,17 @@ static bool control_credit(struct tx *tx, size_t *size, uint8_t flags, uint32_t 
 	return true;
 }
 
-/* rx compares what is used with this: it must be there before the frame that tells the peer. */
+/*
+ * rx compares what was used with this counter, so it must be raised before the frame is sent that
+ * announces it.
+ */
 static void granted(_Atomic uint64_t *counter, uint32_t more)
 {
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
 			      memory_order_release);
 }
 
-/* Of the channel and nothing else: at most so many bytes, for which there is room. */
+/* The most bytes of frames that control_channel() makes. There must be room for them. */
 enum { CHANNEL_FRAMES = 5 * FRAME_HEADER + FRAME_CREDIT_BODY };
 
 static void control_channel(struct tx *tx, size_t *size)
@@ -84,8 +90,8 @@ static bool control_inlet_credit(struct tx *tx, size_t *size, struct inlet *inle
 }
 
 /*
- * What an inlet owes; it stays in the list while it must wait for the buffer: no call is reset
- * before it has been made. False: no room.
+ * Makes frames of what an inlet owes. It stays in the list while the call's request is in the
+ * buffer, because no call may be reset before it was made. Returns false if there is no room.
  */
 static bool control_inlet(struct tx *tx, size_t *size, struct inlet *inlet)
 {
@@ -98,7 +104,7 @@ static bool control_inlet(struct tx *tx, size_t *size, struct inlet *inlet)
 			return false;
 		list_remove(&inlet->due);
 		inlet->reset_due = false;
-		/* From here on rx may give the id to another topic. */
+		/* From here on rx may let another topic use the id. */
 		atomic_store_explicit(&inlet->reset_sent, true, memory_order_release);
 		return true;
 	}
@@ -148,8 +154,8 @@ static bool control_close(struct tx *tx, size_t *size, struct outlet *outlet)
 }
 
 /*
- * What an outlet owes; it stays in the list while the rest must wait for the buffer. False: no
- * room.
+ * Makes frames of what an outlet owes. It stays in the list while some of that must wait for the
+ * buffer. Returns false if there is no room.
  */
 static bool control_outlet(struct tx *tx, size_t *size, struct outlet *outlet)
 {
@@ -202,7 +208,7 @@ size_t control_make(struct tx *tx, const struct tx_own *own)
 	if (tx->goodbye_due && !tx->n_busy && list_empty(&tx->due_outlets) && !outgoing_left(tx->drain) &&
 	    !tx->fill->size && control_frame(tx, &size, FRAME_GOODBYE, 0, 0, 0, 0))
 		tx->goodbye_sent = true;
-	/* Names and ids that have become free: their OPEN goes with the next batch. */
+	/* Names and ids may have become free. OPEN for them goes with the next batch. */
 	tx_assign(tx);
 	return size;
 }

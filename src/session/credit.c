@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credit: whether a message may be sent, who waits until it may, and who goes on when credit comes.
+ * Credit decides whether a message may be sent, which senders wait, and which of them go on when
+ * credit comes.
  *
- * A message is charged to its topic, and to what all topics share: the pool, for the bytes that its
- * topic's window has no room for, and the channel's attachments. Topics that nobody drains must not
- * take what the others need. So three quarters of each share are kept for topics that hold little
- * of it, at most 3/64: sixteen topics that are never drained leave as much to the next one. The
- * last quarter is anybody's. A message that is larger than that goes when nobody holds anything,
- * and until it has been taken the others have only what it leaves.
+ * A message is charged to its topic and to two shares of all topics: the pool, for the bytes that
+ * its topic's window has no room for, and the channel's attachments. Topics that nobody drains must
+ * not take what the others need. So three quarters of each share are kept for topics that hold
+ * little of it, which is at most 3/64. Sixteen topics that are never drained leave as much to the
+ * next one. Any topic may use the last quarter. A message that needs more than that is sent when
+ * nobody holds anything, and until it has been taken the others have only what it leaves.
  *
- * Those who wait stand in one line, in the order in which they came. Whoever waits for the quarter
- * that is anybody's, and whose topic holds nothing, keeps its turn, so that smaller messages do not
- * keep a large one waiting for ever. Whoever waits for its own topic, or for others to take what
- * its topic sent, holds up nobody.
+ * Claims that wait form one queue, in the order in which they came. A claim keeps its turn if it
+ * waits for the last quarter and its topic holds nothing of the share: those behind it may take
+ * only little, so that small messages do not keep a large one waiting for ever. A claim that waits
+ * for its own topic, or until what its topic sent has been taken, does not delay other topics.
  *
- * Only those who can go on are woken. What they are about to take is reserved for
- * them until they have looked.
+ * Only claims that can go on are woken. What they are about to take is reserved for them until they
+ * have tried again.
  */
 #include <base/sys.h>
 #include <errno.h>
@@ -24,18 +25,19 @@
 
 enum {
 	/*
-	 * Of 64 parts of a share so many are kept for topics that hold little of
-	 * it, and so many are little.
+	 * Of PARTS parts of a share, KEPT are kept for topics that hold little of it. Up to LITTLE
+	 * parts count as little.
 	 */
 	PARTS = 64,
 	KEPT = 48,
 	LITTLE = KEPT / 16,
-	/* For what a claim keeps its turn. */
+	/* The shares for which a claim keeps its turn. */
 	TURN_POOL = 1,
 	TURN_ATTACHMENTS = 2,
 };
 
-/* What those before a claim in the line are about to take, and for what they have the turn. */
+/* What claims before another in the queue are about to take, and for which shares they keep their
+ * turns. */
 struct before {
 	uint64_t pool, attachments;
 	uint32_t calls;
@@ -50,7 +52,7 @@ int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_
 	bool few =
 	    n_fds <= FRAME_CARRIED_MAX && n_fds <= peer->message_attachments && n_fds <= window->topic_attachments;
 
-	/* Whether attachments are wanted at all only HELLO tells. */
+	/* Only HELLO tells whether attachments are accepted at all. */
 	if (small && few && (tx->hello_came || !n_fds))
 		return 0;
 	if (!tx->hello_came && size <= CREDIT_MAX && n_fds <= FRAME_CARRIED_MAX)
@@ -76,10 +78,8 @@ static bool is_little(const struct tx_shared *shared, uint64_t n)
 	return n <= 1 || n <= total_of(shared) * LITTLE / PARTS;
 }
 
-/*
- * How much must be free for a topic that holds `held` to take `n`, after others have taken
- * what is reserved for them.
- */
+/* How much must be free for a topic that holds `held` to take `n`, after others have taken what is
+ * reserved for them. */
 static uint64_t room_needed(const struct tx_shared *shared, uint64_t held, uint64_t n, uint64_t reserved)
 {
 	if (is_little(shared, held + n) || (!held_of(shared) && !reserved))
@@ -87,10 +87,8 @@ static uint64_t room_needed(const struct tx_shared *shared, uint64_t held, uint6
 	return n + (total_of(shared) * KEPT + PARTS - 1) / PARTS;
 }
 
-/*
- * True if a topic that holds `held` may take `n`, after others have taken what is reserved for
- * them.
- */
+/* True if a topic that holds `held` may take `n`, after others have taken what is reserved for
+ * them. */
 static bool shared_lets(const struct tx_shared *shared, uint64_t held, uint64_t n, uint64_t reserved, bool has_turn)
 {
 	uint64_t room = tx_room_of(shared);
@@ -109,7 +107,7 @@ static void take_shared(struct tx_shared *shared, uint64_t *held, uint64_t n)
 	*held += n;
 }
 
-/* The topic no longer holds it. More may come back than it held, for a reader may grant more. */
+/* The topic no longer holds `n`. A reader may grant more, so more may come back than it held. */
 static void credit_let_go(struct tx_shared *shared, uint64_t *held, uint64_t n)
 {
 	if (n > *held)
@@ -137,10 +135,8 @@ static uint64_t overdraft_of(const struct outlet *outlet, size_t size)
 	return cost > left ? cost - left : 0;
 }
 
-/*
- * On one topic messages of several frames and others do not mix, and those of one frame do not keep
- * the larger ones waiting for ever.
- */
+/* On one topic, messages of several frames and others do not mix, and those of one frame do not
+ * keep the larger ones waiting for ever. */
 static bool topic_lets(const struct outlet *outlet, const struct tx_claim *claim)
 {
 	return outlet->id && bytes_left(outlet) && !outlet->busy &&
@@ -148,13 +144,13 @@ static bool topic_lets(const struct outlet *outlet, const struct tx_claim *claim
 	       outlet->limit_attachments - outlet->used_attachments >= claim->n_fds;
 }
 
-/* No id is free for the call, after others have taken what is reserved for them. */
+/* Whether no id is free for the call, after others have taken what is reserved for them. */
 static bool lacks_call_id(const struct tx *tx, const struct tx_claim *claim, const struct before *before)
 {
 	return claim->call && tx->n_calls + before->calls >= most_calls(tx);
 }
 
-/* True if the claim may be charged. Else for what it keeps its turn is noted. */
+/* Returns true if the claim may be charged. Otherwise notes for which shares it keeps its turn. */
 static bool lets_go(const struct tx *tx, struct tx_claim *claim, const struct before *before)
 {
 	const struct outlet *outlet = claim->outlet;
@@ -174,10 +170,8 @@ static bool lets_go(const struct tx *tx, struct tx_claim *claim, const struct be
 	return pool && attachments;
 }
 
-/*
- * True if what the claim waits for is attachments of the channel. Then the other side is told,
- * unless it has yet to give what it was asked for last.
- */
+/* Returns true if the claim waits for attachments of the channel. Then WANT is due, unless the
+ * other side has yet to grant what it was asked for last. */
 static bool want_attachments(struct tx *tx, const struct tx_claim *claim)
 {
 	struct tx_shared *shared = &tx->attachments;
@@ -185,7 +179,7 @@ static bool want_attachments(struct tx *tx, const struct tx_claim *claim)
 
 	if (!claim->n_fds || !tx->hello_came || !topic_lets(claim->outlet, claim) || tx_room_of(shared) >= needed)
 		return false;
-	/* With so much in all a quarter of it is enough. */
+	/* With this much more, the last quarter is enough for the message. */
 	until = shared->limit + PARTS / (PARTS - KEPT) * (needed - tx_room_of(shared));
 	if ((int32_t)(tx->want - (uint32_t)shared->limit) <= 0) {
 		tx->want = (uint32_t)until;
@@ -194,7 +188,7 @@ static bool want_attachments(struct tx *tx, const struct tx_claim *claim)
 	return true;
 }
 
-/* A claim stands before those that are looked at next. */
+/* Adds a claim that is before those that are looked at next. */
 static void stands_before(struct before *before, const struct tx_claim *claim)
 {
 	if (claim->woken) {
@@ -205,7 +199,8 @@ static void stands_before(struct before *before, const struct tx_claim *claim)
 	before->turns |= claim->turns;
 }
 
-/* What those who stand before a claim are about to take and wait for, or all if it is NULL. */
+/* Sums up what the claims before a claim are about to take and wait for, or all claims if it is
+ * NULL. */
 static struct before all_before(const struct tx *tx, const struct tx_claim *claim)
 {
 	struct before before = {0};
@@ -220,7 +215,7 @@ static struct before all_before(const struct tx *tx, const struct tx_claim *clai
 	return before;
 }
 
-/* A claim for this outlet keeps its turn. */
+/* Whether a claim for this outlet keeps its turn. */
 static bool has_turn(const struct tx *tx, const struct outlet *outlet)
 {
 	for (struct list *link = tx->claims.next; link != &tx->claims; link = link->next) {
@@ -247,7 +242,8 @@ static void wake_up(struct tx_claim *claim)
 	claim->woken = false;
 }
 
-/* Those who waited for HELLO may have to hear that their message is too large. */
+/* Whether a claim should try again. If it waited for HELLO, its sender may have to learn that the
+ * message is too large. */
 static bool is_to_look(const struct tx *tx, struct tx_claim *claim, const struct before *before)
 {
 	int r = tx_fits(tx, claim->outlet, claim->size, claim->n_fds);
@@ -287,7 +283,7 @@ void tx_wake_outlet(struct tx *tx, struct outlet *outlet)
 
 void tx_wait(struct tx *tx, struct outlet *outlet, struct tx_claim *claim)
 {
-	/* What was reserved for it is for others now. */
+	/* What was reserved for the claim is free for others now. */
 	bool changes = claim->woken;
 
 	claim->outlet = outlet;
@@ -295,7 +291,10 @@ void tx_wait(struct tx *tx, struct outlet *outlet, struct tx_claim *claim)
 	if (claim->large && !claim->waits) {
 		claim->waits = true;
 		outlet->n_large++;
-		/* The smaller ones of its topic wait for it from now on, and hold up nobody. */
+		/*
+		 * The smaller ones of its topic wait for it from now on, and so delay no other
+		 * topics.
+		 */
 		changes |= has_turn(tx, outlet);
 	}
 	if (!list_linked(&claim->link))
@@ -315,8 +314,8 @@ void tx_unclaim(struct tx *tx, struct outlet *outlet, struct tx_claim *claim)
 		claim->waits = false;
 		list_remove(&claim->link);
 	}
-	/* One that did not stand in the line may have ended the turn of another: its topic holds
-	 * something now. */
+	/* A claim that was not in the queue may have ended the turn of another, because its topic
+	 * holds something now. */
 	if (!list_empty(&tx->claims) && (stood || has_turn(tx, outlet)))
 		tx_wake_ready(tx);
 }
@@ -338,7 +337,7 @@ void tx_count_waiting(const struct tx *tx, const struct outlet *outlet, uint64_t
 
 /* ---- Charging -------------------------------------------------------------------------------- */
 
-/* Room for one more call: 0 or -ENOMEM. */
+/* Makes room for one more call. Returns 0 or -ENOMEM. */
 static int room_for_call(struct tx *tx)
 {
 	struct inlet **calls;
@@ -352,7 +351,8 @@ static int room_for_call(struct tx *tx)
 	return 0;
 }
 
-/* There is room. The lowest free id: the other side keeps memory for each that was used. */
+/* Begins a call, for which there is room. It gets the lowest free id, because the other side keeps
+ * memory for each id that was used. */
 static void begin_call(struct tx *tx, struct inlet *call)
 {
 	while (tx->calls[tx->free_call])
@@ -411,7 +411,7 @@ void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds
 	outlet->used_attachments -= n_fds;
 	tx->pool.used -= overdraft;
 	tx->attachments.used -= n_fds;
-	/* The outlet may have been forgotten meanwhile, and what its message held is unowned. */
+	/* If the outlet has been forgotten meanwhile, what its message held is unowned. */
 	if (overdraft > outlet->held_pool)
 		tx->pool.unowned -= (int64_t)(overdraft - outlet->held_pool);
 	credit_let_go(&tx->pool, &outlet->held_pool, overdraft);
@@ -430,9 +430,10 @@ void tx_forget_held(struct tx *tx, struct outlet *outlet)
 		tx_wake_ready(tx);
 }
 
-/* ---- What the peer says ---------------------------------------------------------------------- */
+/* ---- What the peer sent ---------------------------------------------------------------------- */
 
-/* What is refused is not kept: senders go on until the channel's end is known to them. */
+/* A grant that is refused is not counted, because senders go on until they learn of the channel's
+ * end. */
 static bool grant(uint64_t *limit, uint64_t used, uint32_t more)
 {
 	if (*limit - used + more > CREDIT_MAX)
@@ -451,10 +452,8 @@ static const char *grant_outlet(struct tx *tx, struct outlet *outlet, uint32_t b
 	return NULL;
 }
 
-/*
- * The pool's bytes that messages of this outlet took; NULL: whose it was is not
- * said, or not known any more.
- */
+/* Grants credit of the shares. The bytes were held by messages of `outlet`. If it is NULL, the
+ * frame does not name the outlet, or it is no longer known. */
 static const char *grant_shared(struct tx *tx, struct outlet *outlet, uint32_t bytes, uint32_t attachments)
 {
 	if (!grant(&tx->pool.limit, tx->pool.used, bytes) ||

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages into frames: made from the caller's memory, and several whole ones put together.
+ * Makes frames of messages: of one message, from the caller's memory, or of several whole ones
+ * together.
  */
 #include <session/fragment.h>
 #include <string.h>
@@ -8,8 +9,8 @@
 /* ---- One message ----------------------------------------------------------------------------- */
 
 /*
- * Puts the next `most` bytes of the payload, or as many as lie in few enough pieces, into the
- * frame.
+ * Puts the next bytes of the payload into the frame: `most` of them, or fewer if they are in too
+ * many pieces.
  */
 static void take_part(struct tx_message *message, size_t most)
 {
@@ -36,8 +37,8 @@ static void take_part(struct tx_message *message, size_t most)
 }
 
 /*
- * How much of what is left the next frame takes. What ends the message must not be divided, so
- * it is a frame of its own.
+ * Returns how much of what is left the next frame takes. The end of a message must not be divided
+ * between writes, so it is a frame of its own.
  */
 static size_t next_part(const struct tx_message *message, size_t room)
 {
@@ -46,7 +47,7 @@ static size_t next_part(const struct tx_message *message, size_t room)
 	return message->left - TX_TAIL < room ? message->left - TX_TAIL : room;
 }
 
-/* More frames, all but the last, as long as their payload lies in one piece. */
+/* Makes further frames, but never the last, as long as the payload of each is in one piece. */
 static void make_more(struct tx_message *message)
 {
 	struct tx_own *own = &message->own;
@@ -93,7 +94,7 @@ void tx_message_frame(struct tx_message *message, bool several)
 	tx_frame(own->outlet, own->head, flags, (uint8_t)own->n_fds, message->call ? message->call->id : 0,
 		 prefix + own->payload);
 	own->n_more = 0;
-	/* Only a frame alone can go into the buffer. */
+	/* A frame with further ones cannot be buffered, so only large frames get them. */
 	if (own->payload > TX_WHOLE && several)
 		make_more(message);
 	own->n_messages = !message->left;

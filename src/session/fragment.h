@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages on their way into frames. What the caller gave is borrowed until the message
- * has gone, or was given up.
+ * How messages become frames. The caller's memory is borrowed until the message was sent or given
+ * up.
  */
 #ifndef SESSION_FRAGMENT_H
 #define SESSION_FRAGMENT_H
@@ -9,12 +9,15 @@
 #include <session/tx.h>
 
 enum {
-	/* What a message says of itself: it is the last reply to its call; it is a failure. */
+	/* Flags of a message: it is the last reply to its call; it is a failure. */
 	TX_LAST = FRAME_END,
 	TX_FAILED = FRAME_ERROR,
 	/* The most attachments of one message. */
 	TX_ATTACHMENTS_MAX = FRAME_CARRIED_MAX,
-	/* A payload up to this size makes a frame that may go into the buffer whoever sends it. */
+	/*
+	 * A payload of up to this size makes a frame of at most TX_LARGE bytes, which may be
+	 * buffered whether or not its sender waits.
+	 */
 	TX_SMALL = TX_LARGE - FRAME_HEADER - 16,
 };
 
@@ -25,19 +28,22 @@ struct tx_message {
 	size_t n_iov, at_iov, at_byte, size, left;
 	const int *fds;
 	unsigned n_fds;
-	/* What it was charged to the pool. */
+	/* How much of it was charged to the pool. */
 	uint32_t overdraft;
 	/* TX_LAST, TX_FAILED. */
 	uint8_t flags;
-	/* The call that the message is, until it has been undone. */
+	/* The call that the message is, unless it was undone; or NULL. */
 	struct inlet *call;
 	struct tx_own own;
 };
 
-/* Makes the next frame of the message, and of a large one several if that is wanted. */
+/* Makes the next frame of the message, or several frames of a large one if `several` is true. */
 void tx_message_frame(struct tx_message *message, bool several);
 
-/* Whole messages of one topic that go in one write, from their senders' descriptors. */
+/*
+ * A run: whole messages of one topic that are sent in one write. The descriptors are their
+ * senders', so none is duplicated.
+ */
 struct tx_run {
 	unsigned char *bytes; /* TX_RUN of them */
 	size_t size;
@@ -45,13 +51,16 @@ struct tx_run {
 	unsigned n_fds, n;
 };
 
-/* A message of so many bytes and descriptors fits too. */
+/* Whether a message of `size` bytes and `n_fds` descriptors fits too. */
 bool tx_run_fits(const struct tx_run *run, size_t size, size_t n_fds);
-/* Adds one that fits. */
+/* Adds a message that fits. */
 void tx_run_add(struct tx_run *run, struct tx_message *message);
-/* What its writer sends. */
+/* Stores in `ret` what the writer of the run sends. */
 void tx_run_own(struct tx_run *run, struct tx_own *ret, struct outlet *outlet);
-/* How many whole messages are among its first `size` bytes, which are not all of it. */
+/*
+ * Returns how many whole messages are in the first `size` bytes of the run, which are not all of
+ * it.
+ */
 size_t tx_run_whole(const struct tx_run *run, size_t size);
 
 #endif

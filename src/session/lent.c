@@ -54,7 +54,7 @@ void tx_given_back(struct tx *tx, uint32_t attachments)
 	uint64_t granted = atomic_load_explicit(&tx->granted_attachments, memory_order_relaxed);
 
 	atomic_store_explicit(&tx->granted_attachments, granted - attachments, memory_order_release);
-	/* Whoever gives back is short of nothing. */
+	/* A side that gives some back is short of nothing. */
 	tx->want_until = tx->eager_until = (uint32_t)(granted - attachments);
 	tx->lent -= attachments;
 	tx_short_of(tx);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The outgoing buffer: frames of messages that are accepted and not yet written, with duplicates of
- * their descriptors. There are two, one being filled while the other is drained.
+ * The outgoing buffer: frames of messages that were accepted and are not yet written, and the
+ * descriptors that belong to them. There are two: one is filled while the other is drained.
  */
 #include <session/outgoing.h>
 #include <string.h>
 
-/* So many bytes of frames, and the topic's OPEN if that is due. */
+/* Whether `size` bytes of frames fit, and the topic's OPEN if it is due. */
 static bool buffer_has_space(const struct tx *tx, const struct outlet *outlet, size_t size)
 {
 	size_t open = outlet->open_due ? FRAME_HEADER + outlet->name_size + 8 : 0;
@@ -65,7 +65,10 @@ void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
 	own->done = true;
 }
 
-/* Counts the messages in a buffer that will not go, and gives up their duplicates. */
+/*
+ * Counts the messages in a buffer, which will not be sent. Stores its descriptors in `spent`,
+ * except the first `gone`, which have been sent. Returns how many.
+ */
 static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned gone, int error, int *spent)
 {
 	unsigned n = buffer->n_fds - buffer->fd_at - gone;
@@ -75,7 +78,7 @@ static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned go
 
 		frame_decode(&frame, buffer->bytes + buffer->at);
 		if ((frame.kind == FRAME_DATA || frame.kind == FRAME_REPLY) && !(frame.flags & FRAME_MORE)) {
-			struct outlet *outlet = tx->outlets[frame.id]; /* none of 0, which a reply has */
+			struct outlet *outlet = tx->outlets[frame.id]; /* NULL for id 0, which a reply has */
 
 			losses_add(&tx->losses, 1, error);
 			if (outlet)
@@ -93,8 +96,8 @@ static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned go
 unsigned tx_drop(struct tx *tx, int error, int spent[2 * TX_FDS])
 {
 	/*
-	 * What the kernel took of a batch that has begun is not known to have arrived: it counts as
-	 * lost as a whole. Its descriptors are spent already.
+	 * It is not known how much of a batch that has begun arrived, so all messages in it count
+	 * as lost. Its descriptors are spent already.
 	 */
 	unsigned n = drop_buffer(tx, tx->drain, tx->batch.begun ? tx->batch.run_fds : 0, error, spent);
 
@@ -105,7 +108,9 @@ unsigned tx_drop(struct tx *tx, int error, int spent[2 * TX_FDS])
 		if (tx->batch.reserved)
 			losses_add(&tx->batch.reserved->losses, tx->batch.n_reserved, error);
 	}
-	/* It is the last of its batch. */
+	/*
+	 * GOODBYE is the last frame of its batch, so it was not sent if the batch is still active.
+	 */
 	tx->goodbye_sent = tx->goodbye_sent && !tx->batch.active;
 	tx->batch.active = false;
 	tx->batch.run = 0;

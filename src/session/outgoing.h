@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the makers of batches share: control, the outgoing buffer, and the batch itself.
- */
+/* What the files that make batches share: control, the outgoing buffer, and the batch itself. */
 #ifndef SESSION_OUTGOING_H
 #define SESSION_OUTGOING_H
 
 #include <session/tx.h>
 
-/* Nothing of this topic waits in the buffer. */
+/* Whether nothing of this topic waits in a buffer. */
 static inline bool outlet_clear(const struct tx *tx, const struct outlet *outlet)
 {
 	return outlet->buffered <= tx->drained;
@@ -19,8 +17,8 @@ static inline size_t outgoing_left(const struct tx_buffer *buffer)
 }
 
 /*
- * Credit for attachments of the whole channel is given back in lots, but at once while the
- * other side is short of it.
+ * Credit for the channel's attachments is collected before it is returned, but not while the other
+ * side is short of it.
  */
 static inline bool control_shared_due(const struct tx *tx)
 {
@@ -37,13 +35,13 @@ static inline void losses_add(struct losses *losses, uint64_t messages, int erro
 	losses->last_error = error;
 }
 
-/* Something is due that is of the channel and nothing else. */
+/* Whether something is due that concerns the channel and no topic or call. */
 static inline bool control_channel_due(const struct tx *tx)
 {
 	return control_shared_due(tx) || tx->give_back || tx->want_due || tx->ping_due || tx->pong_due;
 }
 
-/* Something may have to be written down. */
+/* Whether control frames may have to be made. */
 static inline bool control_due(const struct tx *tx)
 {
 	return control_channel_due(tx) || !list_empty(&tx->due_inlets) || !list_empty(&tx->due_outlets) ||
@@ -51,13 +49,13 @@ static inline bool control_due(const struct tx *tx)
 }
 
 /*
- * Writes down what is due, as much as there is room for; the topic of the writer's own
- * frame first. Returns the size.
+ * Makes frames of what is due, as far as there is room, beginning with OPEN of the topic of the
+ * writer's own frame. Returns their size.
  */
 size_t control_make(struct tx *tx, const struct tx_own *own);
 /*
- * The last frame of a request, or of the last reply, is about to go: what answers it
- * may come as soon as it has.
+ * Notes that the last frame of a request, or of the last reply to a call, is about to be sent. It
+ * must be noted before, because what answers the frame may come as soon as it is sent.
  */
 static inline void outgoing_note_last(const struct tx_own *own)
 {

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * An outlet: where messages leave, and what all outlets share. They are owned by tx.
- */
+/* An outlet: where messages leave, and what all outlets share. Both belong to tx. */
 #ifndef SESSION_OUTLET_H
 #define SESSION_OUTLET_H
 
 #include <session/inlet.h>
 
 /*
- * Messages that were accepted and are lost: how many, why the first and the last of them are, and
- * whether somebody has yet to be told.
+ * Messages that were accepted and then lost: how many, why the first and the last of them were, and
+ * whether that is yet to be reported.
  */
 struct losses {
 	uint64_t messages;
@@ -18,9 +16,9 @@ struct losses {
 };
 
 /*
- * Where messages leave: one topic id of this side's, or the replies to one call of the other
- * side's. What ends a topic is CLOSE; a call ends with its last reply, or, if there is to be
- * none, with END and an error.
+ * Where messages leave: one topic id of this side, or the replies to one call of the other side. A
+ * topic ends with CLOSE. A call ends with its last reply, or with END and an error if there is
+ * none.
  */
 struct outlet {
 	uint32_t id;  /* the topic's, 0: none yet; or the call's */
@@ -31,28 +29,33 @@ struct outlet {
 	struct list due;     /* among those that owe OPEN, ABORT or CLOSE */
 	uint64_t limit_bytes, used_bytes, limit_attachments, used_attachments;
 	/*
-	 * What its messages hold, of the pool and of attachments, until the other side returns it.
+	 * What its messages hold of the pool and of the channel's attachments, until the other side
+	 * returns it.
 	 */
 	uint64_t held_pool, held_attachments;
 	bool open_due, abort_due, close_wanted, close_sent, reset;
-	/* The call's request is still coming: nothing is said before it has come. */
+	/*
+	 * The call's request is still arriving. Until it is complete or given up, the call is not
+	 * ended.
+	 */
 	bool asking;
 	/*
-	 * A message of several frames is being sent: nothing else may go out on this topic.
-	 * Messages of one frame that are charged and not accepted yet: such a message must wait for
-	 * them; and how many such wait.
+	 * `busy`: a message of several frames is being sent, so nothing else may be sent on this
+	 * topic. `n_sending`: how many messages of one frame are charged and not accepted yet. A
+	 * message of several frames must wait for them. `n_large`: how many of several frames wait.
 	 */
 	bool busy;
 	unsigned n_sending, n_large;
-	/* Claims that have been woken and have not looked yet. */
+	/* How many claims have been woken and have not tried again yet. */
 	unsigned n_woken;
-	/* The call that the message of several frames is. */
+	/* The call that the message of several frames is, or NULL. */
 	struct inlet *calling;
 	uint32_t reset_reason;
-	/* How a call ends that gets no last reply. */
+	/* The error with which a call ends that gets no last reply. */
 	uint32_t end_error;
 	/*
-	 * The generation of the buffer that holds its last frame there; its last with descriptors.
+	 * The generation of the buffer into which its last frame was put, and its last frame with
+	 * descriptors.
 	 */
 	uint64_t buffered, buffered_fds;
 	uint64_t messages, bytes, attachments;
@@ -60,9 +63,9 @@ struct outlet {
 };
 
 /*
- * What all topics share: granted by the other side, charged, and of that what topics still hold.
- * What topics held that are forgotten comes back without a name, and perhaps earlier than they are
- * forgotten: then `unowned` is below 0.
+ * A share of all topics: what the other side granted, what was charged, and how much of that topics
+ * still hold. What a topic held that was forgotten is unowned until it comes back, without a name.
+ * If it comes back before the topic is forgotten, `unowned` is below 0.
  */
 struct tx_shared {
 	uint64_t limit, used, held;

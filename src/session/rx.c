@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The session's receiving half: its memory, and where to read to. How bytes become frames and
- * messages is in rx_parse.c, what all other frames say in rx_control.c.
+ * The session's receiving half: its memory, and where to read to. rx_parse.c makes frames of bytes,
+ * and messages of frames. rx_control.c takes the frames that carry no message.
  */
 #include <base/sys.h>
 #include <errno.h>
@@ -9,8 +9,9 @@
 #include <string.h>
 
 /*
- * What is read along behind a payload that is read to its place, when more of the same message
- * follows: a header, and little that must be copied. There is always so much room.
+ * How much is read at most behind a payload that is read straight to its place, if another frame of
+ * the same message follows: enough for its header, and little that must be copied. There is always
+ * this much room.
  */
 enum { DIRECT_ALONG = RX_DIRECT_MIN };
 
@@ -97,7 +98,7 @@ void rx_end(struct rx *rx)
 
 /* ---- Where to read to ------------------------------------------------------------------------ */
 
-/* A chunk with room at its end; what is unparsed moves to its front. */
+/* Provides a chunk with room at its end. What is unparsed is moved to its front. */
 static int rx_make_room(struct rx *rx)
 {
 	size_t left = rx->high - rx->low;
@@ -156,7 +157,7 @@ int rx_offer(struct rx *rx, struct iovec iov[RX_IOV])
 	return n;
 }
 
-/* ---- What is not whole yet ------------------------------------------------------------------- */
+/* ---- What is incomplete ---------------------------------------------------------------------- */
 
 bool rx_unfinished(const struct rx *rx)
 {

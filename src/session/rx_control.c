@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the frames say that carry no message.
- */
+/* Takes frames that carry no message. */
 #include <base/annotate.h>
 #include <base/sys.h>
 #include <session/rx_parse.h>
@@ -31,7 +29,7 @@ int rx_take_open(struct rx *rx, const unsigned char *body)
 	struct inlet *inlet = rx_find_inlet(rx, id);
 	void *found, *inlets;
 
-	/* judge_header() has seen to it that it is not too long. */
+	/* judge_header() has checked that it is not too long. */
 	if (!size || memchr(body, 0, size))
 		return rx_breach(rx, BREACH_NAME);
 	if (!id || id > rx->limits->topics)
@@ -98,7 +96,7 @@ int rx_take_credit(struct rx *rx, const unsigned char *body)
 }
 
 /*
- * The other side gives credit for attachments back. It can only have what was granted and not used.
+ * The other side gives back credit for attachments. It can have only what was granted and not used.
  */
 int rx_take_return(struct rx *rx)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How bytes become frames, and frames messages. A frame is judged in two steps: its header as soon
- * as it is there (so that a length is never believed and a large payload can be read straight to
- * its place), the rest when it is complete.
+ * How bytes become frames, and frames become messages. A frame is judged in two steps: its header
+ * as soon as it has arrived, and the rest when it is complete. So a length is never believed
+ * unchecked, and a large payload can be read straight to its place.
  *
- * Whose are the descriptors of a read? Exactly one frame that begins among the bytes of that
- * read carries them. Its header may end in a later read: then the group waits in `before`
- * until the header is whole.
+ * The descriptors of a read are carried by exactly one frame, which begins among the bytes of that
+ * read. If its header ends in a later read, the group waits in `before` until the header is
+ * complete.
  */
 #include <errno.h>
 #include <session/rx_parse.h>
@@ -16,8 +16,8 @@
 /* ---- Descriptors ----------------------------------------------------------------------------- */
 
 /*
- * The frame at `low` has just been decoded: it carries the group that came with
- * its first byte, or nothing.
+ * The frame at `low` has just been decoded. If it carries, it takes the group that came with its
+ * first byte.
  */
 static int take_carried(struct rx *rx)
 {
@@ -27,7 +27,8 @@ static int take_carried(struct rx *rx)
 
 	if (!carried) {
 		/*
-		 * A frame of this read may still follow and carry; none that began before it can.
+		 * If the frame began in this read, a later frame may still carry the group. If it
+		 * began in an earlier read, no other frame can carry the group of that read.
 		 */
 		if (!now && group->n)
 			return rx_breach(rx, BREACH_DESCRIPTORS);
@@ -39,7 +40,7 @@ static int take_carried(struct rx *rx)
 		return rx_breach(rx, BREACH_DESCRIPTORS);
 	if (rx->slot_low != rx->slot_high)
 		return rx_breach(rx, BREACH_UNCLAIMED);
-	/* They take room from now on, whether or not a message claims them. */
+	/* They are charged from now on, whether or not a message claims them. */
 	if (carried > atomic_load_explicit(rx->granted_attachments, memory_order_acquire) - rx->used_attachments)
 		return rx_breach(rx, BREACH_CREDIT);
 	rx->used_attachments += carried;
@@ -58,8 +59,8 @@ static int take_carried(struct rx *rx)
 }
 
 /*
- * All that could be parsed has been: a group that no frame of its read carries any more is
- * nobody's.
+ * All that could be parsed has been parsed. A group that no frame of its read can carry any more is
+ * a breach. If this read ends within the header of a frame, the group waits in `before`.
  */
 static int keep_group(struct rx *rx)
 {
@@ -90,14 +91,14 @@ struct data {
 	/* Of the whole message, if this is its first frame. */
 	uint32_t total, overdraft;
 	bool first, last;
-	/* END and a code alone: it costs nothing. */
+	/* An error reply of the code alone, which costs nothing. */
 	bool gratis;
 	/* This frame's part of the payload. */
 	const unsigned char *part;
 	size_t size;
 };
 
-/* The inlet that a message's frame is for; NULL after a breach. */
+/* Returns the inlet that a message's frame is for, or NULL after a breach. */
 static inline struct inlet *message_inlet(struct rx *rx)
 {
 	struct inlet *inlet;
@@ -125,7 +126,9 @@ static int check_continuation(struct rx *rx, struct data *data)
 	return 0;
 }
 
-/* The first frame says what the message costs; `payload` must hold SIZED's prefix. */
+/*
+ * Checks the first frame, which says what the message costs. `payload` must contain SIZED's prefix.
+ */
 static int check_first(struct rx *rx, struct data *data, struct reader *payload)
 {
 	const struct frame *frame = &rx->frame;
@@ -157,8 +160,8 @@ static int check_first(struct rx *rx, struct data *data, struct reader *payload)
 }
 
 /*
- * Charges the message's whole cost. What was granted may have grown just now, but never
- * before it was written down.
+ * Charges the message's whole cost. tx may raise what was granted meanwhile, but always before it
+ * announces that.
  */
 static int charge(struct rx *rx, const struct data *data)
 {
@@ -212,7 +215,8 @@ static inline void rx_deliver(struct rx *rx, struct inlet *inlet, struct beam_me
 }
 
 /*
- * Judges a frame of a message of which at least SIZED's prefix is there, and charges a first one.
+ * Judges a frame of a message, of which at least SIZED's prefix has arrived. Charges the message if
+ * the frame is its first.
  */
 static int judge_data(struct rx *rx, struct data *data, const unsigned char *body)
 {
@@ -272,8 +276,8 @@ static void build(struct rx *rx, struct inlet *inlet, const unsigned char *bytes
 }
 
 /*
- * A whole message in one frame that is in the chunk: a view, unless too many chunks are held
- * already.
+ * Takes a whole message in one frame that is in the chunk. It becomes a view if the chunk has a
+ * message left, and not too many chunks are in use.
  */
 static int take_whole(struct rx *rx, const struct data *data)
 {
@@ -329,7 +333,7 @@ static int take_message(struct rx *rx, const unsigned char *body)
 
 /* ---- Parsing --------------------------------------------------------------------------------- */
 
-/* The header at `low`. */
+/* Judges the header at `low`. */
 static int judge_header(struct rx *rx)
 {
 	const char *rule = frame_decode(&rx->frame, rx->chunk->bytes + rx->low);
@@ -351,7 +355,7 @@ static int judge_header(struct rx *rx)
 	return 0;
 }
 
-/* The frame at `low`, complete. */
+/* Takes the frame at `low`, which is complete. */
 static int take_frame(struct rx *rx)
 {
 	const unsigned char *body = rx->chunk->bytes + rx->low + FRAME_HEADER;
@@ -375,13 +379,13 @@ static int take_frame(struct rx *rx)
 	case FRAME_PING: rx->events->ping(rx->owner, rx->frame.argument == PING_ASKS); return 0;
 	case FRAME_HELLO: return rx_take_hello(rx, body);
 	case FRAME_GOODBYE:
-	default: return rx_take_goodbye(rx); /* frame_decode() lets no other pass */
+	default: return rx_take_goodbye(rx); /* frame_decode() accepts no other kind */
 	}
 }
 
 /*
- * A large payload has begun to arrive: what is there is copied, the rest will be read straight
- * to its place. True if so.
+ * If the frame has a large payload, copies what has arrived of it, lets the rest be read straight
+ * to its place, and returns true. Also returns true after an error.
  */
 static bool go_direct(struct rx *rx)
 {
@@ -407,7 +411,10 @@ static bool go_direct(struct rx *rx)
 	return true;
 }
 
-/* The rest of a direct frame: 1 when it is complete, 0 when more must come. */
+/*
+ * Takes the rest of a frame that is read straight to its place. Returns 1 when it is complete, 0 if
+ * more must come, or rx->error.
+ */
 static int go_on_direct(struct rx *rx)
 {
 	struct inlet *inlet = rx->direct;

@@ -9,15 +9,18 @@
 #include <wire/breach.h>
 
 /*
- * Payloads from this size on are read straight into their message when the
- * frame is not complete yet.
+ * The payload of an incomplete frame is read straight into its message if the frame's body has at
+ * least this size.
  */
 enum { RX_DIRECT_MIN = 4096 };
 
-/* Nothing more is taken: the other side broke a rule; there is no memory. Both return rx->error. */
+/*
+ * The other side broke a rule, or there is no memory, so rx takes nothing more. Both return
+ * rx->error.
+ */
 int rx_breach(struct rx *rx, const char *rule);
 int rx_out_of_memory(struct rx *rx);
-/* A message that will not be whole. */
+/* Discards a message that will not be completed. */
 void rx_discard_message(struct rx *rx, struct beam_message *message);
 
 static inline struct inlet *rx_find_inlet(struct rx *rx, uint32_t id)
@@ -25,12 +28,12 @@ static inline struct inlet *rx_find_inlet(struct rx *rx, uint32_t id)
 	return id >= 1 && id <= rx->capacity_inlets ? rx->inlets[id] : NULL;
 }
 
-/* The open inlet that a frame is for; NULL after a breach. */
+/* Returns the open inlet that a frame is for, or NULL after a breach. */
 static inline struct inlet *rx_open_inlet(struct rx *rx, uint32_t id)
 {
 	struct inlet *inlet = rx_find_inlet(rx, id);
 
-	/* Closed, and its RESET gone: the id is free. */
+	/* If it is closed and its RESET was sent, the id is free. */
 	if (!inlet ||
 	    (inlet->state == INLET_CLOSED && atomic_load_explicit(&inlet->reset_sent, memory_order_acquire))) {
 		rx_breach(rx, BREACH_TOPIC_ID);
@@ -43,7 +46,7 @@ static inline struct inlet *rx_open_inlet(struct rx *rx, uint32_t id)
 	return inlet;
 }
 
-/* Tells what has arrived on an inlet. */
+/* Reports what has arrived on an inlet. */
 static inline void rx_flush(struct rx *rx, struct inlet *inlet)
 {
 	list_remove(&inlet->touched);
@@ -51,7 +54,7 @@ static inline void rx_flush(struct rx *rx, struct inlet *inlet)
 		rx->events->messages(rx->owner, inlet, &inlet->arrived);
 }
 
-/* Each kind of frame that carries no message: 0 or rx->error. */
+/* Frames that carry no message. Each function returns 0 or rx->error. */
 int rx_take_hello(struct rx *rx, const unsigned char *body);
 int rx_take_open(struct rx *rx, const unsigned char *body);
 int rx_take_close(struct rx *rx);

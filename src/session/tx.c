@@ -10,10 +10,13 @@
 #include <string.h>
 #include <wire/breach.h>
 
-/* A whole frame with OPEN is never larger. */
+/* No frame is larger than this, and no run. */
 enum { RESERVE = FRAME_HEADER + FRAME_BODY_MAX };
 
-/* Where the parts of a buffer lie, one behind the other. Returns where the next may begin. */
+/*
+ * Places the parts of a buffer at `at`, one behind the other. Returns where the next buffer may
+ * begin.
+ */
 static unsigned char *place_buffer(struct tx_buffer *buffer, unsigned char *at, size_t capacity)
 {
 	buffer->records = (struct tx_record *)(void *)at;
@@ -70,7 +73,7 @@ static void make_due(struct list *list, struct list *link)
 
 /* ---- Ids ------------------------------------------------------------------------------------- */
 
-/* A name is open until its CLOSE goes out. */
+/* A name is open until its CLOSE is sent. */
 static bool name_taken(const struct tx *tx, const struct outlet *outlet)
 {
 	if (!tx->n_closing)
@@ -197,7 +200,7 @@ bool tx_close(struct tx *tx, struct outlet *outlet)
 	return false;
 }
 
-/* ---- Calls of this side's -------------------------------------------------------------------- */
+/* ---- Calls of this side ---------------------------------------------------------------------- */
 
 struct inlet *tx_find_call(struct tx *tx, uint32_t id)
 {
@@ -232,7 +235,7 @@ bool tx_call_undone(struct tx *tx, struct inlet *call)
 	return true;
 }
 
-/* ---- Calls of the other side's --------------------------------------------------------------- */
+/* ---- Calls of the other side ----------------------------------------------------------------- */
 
 struct outlet *tx_find_replies(const struct tx *tx, uint32_t id)
 {
@@ -244,8 +247,8 @@ int tx_open_replies(struct tx *tx, struct outlet *outlet, uint32_t id)
 	struct outlet **replies, *before = tx_find_replies(tx, id);
 
 	/*
-	 * The id of a call is free, as far as the other side can know, as soon
-	 * as its END is in a batch.
+	 * As soon as the END of a call is in a batch, the other side may have it, and use the id
+	 * again.
 	 */
 	if (before && !before->close_sent)
 		return -EALREADY;
@@ -283,8 +286,8 @@ void tx_reopen(struct tx *tx, struct outlet *outlet)
 		return;
 	if (tx->replies[outlet->id] != outlet) {
 		/*
-		 * The other side has begun a new call before it can have had this
-		 * one's END: this one gets none.
+		 * The other side has begun a new call with the same id before it can have received
+		 * the END of this one. So this one gets no END.
 		 */
 		outlet->close_wanted = true;
 		make_due(&tx->due_outlets, &outlet->due);
@@ -304,19 +307,22 @@ void tx_let_go(struct tx *tx, struct outlet *outlet)
 {
 	if (!outlet->close_wanted || !outlet->close_sent || outlet->n_sending || outlet->busy)
 		return;
-	/* Frames in the buffer that the kernel may refuse need it still. */
+	/* Frames in the buffer that the kernel may refuse still need the outlet. */
 	if (outlet->buffered_fds > tx->drained)
 		make_due(&tx->due_outlets, &outlet->due);
 	else
 		tx_release(tx, outlet);
 }
 
-/* ---- What the peer says ---------------------------------------------------------------------- */
+/* ---- What the peer sent ---------------------------------------------------------------------- */
 
 int tx_hello(struct tx *tx, const struct hello *hello)
 {
 	const struct limits *peer = &hello->limits;
-	/* As many as the other side takes, but memory is not spent by its word alone. */
+	/*
+	 * As many as the other side accepts, but bounded, so that its word alone does not cost
+	 * memory.
+	 */
 	uint32_t topics = peer->topics < TX_TOPICS ? peer->topics : TX_TOPICS;
 
 	if (topics > tx->capacity_outlets) {
@@ -336,7 +342,7 @@ int tx_hello(struct tx *tx, const struct hello *hello)
 		outlet->limit_attachments =
 		    outlet->limit_attachments + peer->topic_attachments - tx->peer.topic_attachments;
 	}
-	/* Less than the base, too, for nothing that has attachments has gone before. */
+	/* The result may be below the base, because no attachments were sent before HELLO came. */
 	tx->pool.limit += peer->pool_bytes - tx->peer.pool_bytes;
 	tx->attachments.limit = tx->attachments.limit + peer->attachments - tx->peer.attachments;
 	tx->capacity_outlets = topics;
@@ -380,7 +386,7 @@ const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason)
 /* ---- The end of a message -------------------------------------------------------------------- */
 
 /*
- * Not of one that the end of the channel has let go of while it was busy: it is
+ * Makes an outlet due, unless the end of the channel released it while it was busy. Then it is
  * freed as soon as its topic is.
  */
 static void make_outlet_due(struct tx *tx, struct outlet *outlet)
@@ -391,7 +397,7 @@ static void make_outlet_due(struct tx *tx, struct outlet *outlet)
 
 void tx_abort(struct tx *tx, struct outlet *outlet)
 {
-	/* The outlet stays busy until ABORT is in a batch: nothing may overtake it. */
+	/* The outlet stays busy until ABORT is in a batch, because nothing may overtake it. */
 	outlet->abort_due = true;
 	make_outlet_due(tx, outlet);
 }
@@ -425,7 +431,7 @@ void tx_give_up(struct tx *tx, struct tx_own *own)
 
 /* ---- The end --------------------------------------------------------------------------------- */
 
-/* Calls that have not been answered; those whose last reply had not got out of the buffer. */
+/* Releases calls that have not been answered, and those whose last reply is still in the buffer. */
 static void release_replies(struct tx *tx)
 {
 	for (uint32_t id = 1; id <= tx->capacity_replies; id++) {
