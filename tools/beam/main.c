@@ -15,7 +15,7 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 const char *argp_program_version = "beam";
 
-/* The subcommands, after the options. */
+/* Adds the subcommands after the options. */
 static char *help(int key, const char *text, void *input)
 {
 	char *all = NULL;
@@ -96,7 +96,9 @@ int main(int argc, char **argv)
 	if (!command) {
 		if (argc > 0)
 			argv[0] = name;
-		/* What follows a subcommand that is none is none of ours, --help neither. */
+		/*
+		 * Arguments after an unknown subcommand are not options of ours, not even --help.
+		 */
 		argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, NULL);
 		return CODE_USAGE;
 	}

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The options, of which each subcommand knows some.
- */
+/* The options. Each subcommand accepts some of them. */
 #include "command.h"
 #include <argp.h>
 #include <ctype.h>
@@ -48,10 +46,10 @@ static const struct known {
 
 enum { KNOWN = sizeof known / sizeof known[0] };
 
-/* Says what is wrong, which ends the program unless argp is told not to. */
+/* Reports what is wrong. This ends the program unless argp was told not to. */
 #define WRONG(state, ...) (argp_error(state, __VA_ARGS__), EINVAL)
 
-/* A number from `least` to `most`, perhaps with K, M or G behind it if `sized`. */
+/* Parses a number from `least` to `most`. If `sized`, it can end with K, M or G. */
 static error_t options_number(struct argp_state *state, const char *text, bool sized, uint64_t least, uint64_t most,
 			      uint64_t *ret)
 {

@@ -42,7 +42,9 @@ static int receive_run(void)
 
 	if (code != CODE_DONE)
 		return code;
-	/* Of a channel that was closed already it can be opened only if something is there. */
+	/*
+	 * If the channel has already been closed, the topic can be opened only if it has messages.
+	 */
 	if ((r = beam_topic_open(&topic, channel, options.arguments[0])) < 0 && r != -EPIPE)
 		return say_ended(channel, r, options.arguments[0]);
 	return receive_all(channel, topic);

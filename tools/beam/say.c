@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What went wrong, a line each, and which exit code goes with it.
- */
+/* Error messages, one line each, and the exit code for each error. */
 #include "command.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -71,9 +69,9 @@ int say_unsent(beam_channel *channel, int error, const char *what)
 	struct beam_limits limits;
 
 	/*
-	 * It is refused because of the other side's HELLO. The thread that reads HELLO tells
-	 * the senders first, and the limits may be known only a moment later: to wait for them
-	 * takes no longer than that.
+	 * The message is refused because of the limits in the peer's HELLO. The thread that reads
+	 * HELLO wakes the senders first, so the limits may be known only a moment later. The call
+	 * does not wait longer than that.
 	 */
 	if (error != -EMSGSIZE || beam_channel_limits(channel, &limits, sizeof limits, BEAM_FOREVER) < 0)
 		return say_ended(channel, error, what);
