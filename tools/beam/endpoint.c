@@ -22,7 +22,7 @@ struct beam_channel_options endpoint_options(void)
 static int say_unreachable(int error)
 {
 	switch (error) {
-	case -EPERM: return say(CODE_UNREACHABLE, "%s: the server is another user's", options.address);
+	case -EPERM: return say(CODE_UNREACHABLE, "%s: the server belongs to another user", options.address);
 	case -ENOENT:
 	case -ENOTDIR:
 	case -ELOOP:

@@ -28,9 +28,9 @@ static char *help(int key, const char *text, void *input)
 	fputs("Subcommands:\n", out);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->purpose);
-	fputs("  help      Print the options of a subcommand\n\nADDRESS is a path, or @ and an abstract name. `beam "
-	      "SUBCOMMAND "
-	      "--help` prints the options, `man beam` has the rest.\n",
+	fputs("  help      Print the options of a subcommand\n\nADDRESS is the path of a Unix socket, or @ followed by "
+	      "an abstract name. `beam SUBCOMMAND --help` prints the options of a subcommand. The manual is `man "
+	      "beam`.\n",
 	      out);
 	fclose(out);
 	return all;
@@ -42,9 +42,9 @@ static error_t parse_command(int key, char *text, struct argp_state *state)
 	case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); return 0;
 	case ARGP_KEY_ARG:
 		if (strcmp(text, "help") == 0)
-			argp_error(state, "help: more than one SUBCOMMAND");
+			argp_error(state, "help: only one SUBCOMMAND is allowed");
 		else
-			argp_error(state, "%s: no such subcommand", text);
+			argp_error(state, "%s: unknown subcommand", text);
 		return 0;
 	case ARGP_KEY_NO_ARGS: argp_usage(state); return 0;
 	default: return ARGP_ERR_UNKNOWN;

@@ -78,7 +78,7 @@ static int output_message(beam_topic *topic, bool with_name, const beam_message 
 			note(&attachments[i], i);
 		free(attachments[i].saved);
 	}
-	return r < 0 ? say_error(r, "a message") : code;
+	return r < 0 ? say_error(r, "cannot print a message") : code;
 }
 
 int output_messages(beam_topic *topic, bool with_name, beam_message **messages, size_t n)

@@ -28,7 +28,7 @@ static int receive_all(beam_channel *channel, beam_topic *topic)
 		left -= (uint64_t)n;
 	}
 	if (options.count && left)
-		return say(CODE_ENDED, "%s: the other side has closed after %llu of %llu messages",
+		return say(CODE_ENDED, "%s: received %llu of %llu messages before the peer closed the topic",
 			   options.arguments[0], (unsigned long long)(options.count - left),
 			   (unsigned long long)options.count);
 	return code;

@@ -23,12 +23,12 @@ static const char *text_of(int error)
 	switch (error) {
 	case -EAGAIN:
 	case -ETIMEDOUT: return "the deadline passed";
-	case -EPIPE: return "the other side has closed";
-	case -ECONNRESET: return "the other side died";
-	case -ECONNREFUSED: return "the other side refuses this topic";
-	case -EPROTO: return "the other side broke the protocol";
+	case -EPIPE: return "the peer has closed the topic or the channel";
+	case -ECONNRESET: return "the peer died";
+	case -ECONNREFUSED: return "the peer refused the topic";
+	case -EPROTO: return "the peer violated the protocol";
 	case -EIO: return "messages that had been accepted were lost";
-	case -E2BIG: return "more attachments than the other side accepts";
+	case -E2BIG: return "more attachments than the peer accepts";
 	default: return strerror(-error);
 	}
 }
@@ -75,8 +75,7 @@ int say_unsent(beam_channel *channel, int error, const char *what)
 	 */
 	if (error != -EMSGSIZE || beam_channel_limits(channel, &limits, sizeof limits, BEAM_FOREVER) < 0)
 		return say_ended(channel, error, what);
-	return say(
-	    CODE_ERROR,
-	    "%s: more than the %u bytes that the other side accepts in a message; --file passes a file of any size",
-	    what, limits.message_bytes);
+	return say(CODE_ERROR,
+		   "%s: the peer accepts at most %u bytes in a message; use --file to attach a file of any size", what,
+		   limits.message_bytes);
 }

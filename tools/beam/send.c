@@ -59,8 +59,8 @@ const struct command command_send = {
     .name = "send",
     .arguments = "ADDRESS TOPIC [MESSAGE|-]",
     .purpose = "Send a message",
-    .details = "Without MESSAGE, or with -, the message is all of standard input; with attachments and without MESSAGE "
-	       "it is empty.",
+    .details = "If MESSAGE is missing, the message is all of standard input, or empty if there are attachments. If "
+	       "MESSAGE is -, the message is all of standard input.",
     .least = 2,
     .most = 3,
     .run = run,

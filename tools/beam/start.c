@@ -74,7 +74,7 @@ static void leave_process_1(void)
 	if (command > 0)
 		be_init(command, &all);
 	if (command < 0) {
-		say_error(-errno, "process 1");
+		say_error(-errno, "cannot start a child process");
 		exit(CODE_ERROR);
 	}
 	prctl(PR_SET_PDEATHSIG, SIGTERM);

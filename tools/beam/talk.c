@@ -274,10 +274,9 @@ const struct command command_connect = {
     .bit = CONNECT,
     .name = "connect",
     .arguments = "ADDRESS [TOPIC...]",
-    .purpose = "Print what comes, and send the lines of standard input",
-    .details = "Lines are sent on the first TOPIC, and all are printed; without one, lines are sent on \"stdin\", and "
-	       "whatever topic "
-	       "the other side opens is printed.",
+    .purpose = "Print received messages, and send the lines of standard input",
+    .details = "Lines are sent on the first TOPIC, and the messages of each TOPIC are printed. Without a TOPIC, lines "
+	       "are sent on \"stdin\", and the messages of every topic are printed.",
     .least = 1,
     .most = 1 + UINT16_MAX,
     .run = run_connect,
@@ -311,7 +310,7 @@ static int keep(void)
 	while ((code = listening_accept(&channel)) == CODE_DONE) {
 		int r = pthread_create(&thread, &detached, serve, channel);
 		if (r != 0) {
-			say_error(-r, "a client");
+			say_error(-r, "cannot serve a client");
 			beam_channel_unref(channel);
 		}
 	}
@@ -337,8 +336,9 @@ const struct command command_listen = {
     .bit = LISTEN,
     .name = "listen",
     .arguments = "ADDRESS [TOPIC...]",
-    .purpose = "Wait for a client, then do as connect does",
-    .details = "It ends when the client has left; with --keep it serves others too, until a signal ends it.",
+    .purpose = "Wait for a client, and then do the same as connect",
+    .details = "The command ends when its client has left. With --keep it serves any number of clients, until a signal "
+	       "ends it.",
     .least = 1,
     .most = 1 + UINT16_MAX,
     .run = run_listen,
