@@ -49,7 +49,7 @@ struct settings {
 	bool fds;       /* each message has a descriptor */
 	unsigned lanes; /* how many are used */
 	enum beside beside;
-	const char *folder; /* a fresh one, for sockets that need a name; it is removed with what is in it */
+	const char *folder; /* a new folder for sockets that need a name; it is removed with its contents */
 };
 
 struct peer {

@@ -2,7 +2,7 @@
 /*
  * A server and its client: the server answers each line in capitals.
  *
- *     beam-listen serve ADDRESS CLIENTS    until so many have been served
+ *     beam-listen serve ADDRESS CLIENTS    until this many have been served
  *     beam-listen ask ADDRESS TEXT         waits for the server if it is not there yet
  */
 #include <beam/beam.h>

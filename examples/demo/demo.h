@@ -23,10 +23,10 @@ enum { TOPIC_FILES, TOPIC_BUNDLES, TOPIC_DESCRIPTORS, TOPIC_SLOW, TOPICS };
 struct plan {
 	const char *name, *what;
 	unsigned senders, receivers; /* threads */
-	size_t parcel_bytes;         /* contents are collected until a message has so many bytes; 0: one file in each */
-	unsigned parcel_fds;         /* files are sent open, so many in each message; 0: their contents are sent */
-	bool sample;                 /* only some files: SLOW_MESSAGES, or up to twice as many */
-	unsigned pause_ms;           /* how long the receiver pauses after each message */
+	size_t parcel_bytes; /* contents are collected until a message has this many bytes; 0: one file in each */
+	unsigned parcel_fds; /* files are sent open, this many in each message; 0: their contents are sent */
+	bool sample;         /* only some files: SLOW_MESSAGES, or up to twice as many */
+	unsigned pause_ms;   /* how long the receiver pauses after each message */
 };
 
 enum { SLOW_MESSAGES = 400 };
@@ -91,7 +91,7 @@ void parcel_receive(const beam_message *message, struct tally *tally);
 int demo_send(const char *path, const struct tree *tree);
 int demo_receive(int socket);
 
-/* ---- What they print (report.c) ---- --------------------------------------------------------- */
+/* ---- What they print (report.c) ---- */
 
 /* The channel that must() asks which rule the peer broke. */
 void report_breaches_of(beam_channel *channel);

@@ -9,8 +9,9 @@
  *
  * A source is in one state at a time. It is a member of the selector only in the state IDLE. Only
  * one thread at a time waits on the selector, when nothing is ready, and it takes out what the
- * selector reported before another thread may wait. So no other thread has a source that was
- * reported, and a source that has ended is freed without any thread having heard of it:
+ * selector reported before another thread may wait. So a source that was reported belongs to that
+ * thread alone, and a source that has ended can be freed, because no other thread has a report of
+ * it:
  *
  *     IDLE  --something to do-->  READY  --a thread takes it-->  in its turn
  *     in its turn  -->  IDLE, READY (a call), STALLED, or it has ended
@@ -25,8 +26,8 @@
  *
  * A call that was sent on is a source too, of its replies (call.c). It is not removed with the
  * topic on which it arrived, and holds no handle of that topic, because the peer may close the
- * topic and open another of that name. It is also IDLE while it waits for room for a reply, which
- * has a descriptor of its own.
+ * topic and open another of that name. It is also IDLE while it waits for room for a reply. That
+ * room has a descriptor of its own.
  */
 #ifndef RELAY_INTERNAL_H
 #define RELAY_INTERNAL_H

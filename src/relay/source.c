@@ -194,7 +194,7 @@ static int router_add(struct beam_router *router, beam_channel *channel, beam_to
 	source->channel = beam_channel_ref(channel);
 	source->topic = beam_topic_ref(topic);
 	source->listener = beam_listener_ref(listener);
-	/* There is no handle of a channel that has no handle any more. */
+	/* beam_channel_ref() returns NULL if the channel has no handle any more. */
 	r = channel && !source->channel ? -EPIPE : router_add_source(router, source);
 	if (r < 0)
 		source_free(source);

@@ -32,7 +32,7 @@ enum code {
 enum { SEND = 1, RECEIVE = 2, LISTEN = 4, CONNECT = 8, CALL = 16, SERVE = 32 };
 
 struct command {
-	unsigned bit; /* of the above */
+	unsigned bit; /* one of the above */
 	const char *name, *arguments, *purpose;
 	const char *details; /* after the options; may be NULL */
 	int least, most;     /* arguments */
@@ -54,14 +54,14 @@ extern struct options {
 	size_t n_arguments;
 	beam_deadline deadline; /* of the command */
 	int64_t patience;       /* how long a process may take for a request, in milliseconds; -1: for ever */
-	uint32_t processes;     /* at once */
+	uint32_t processes;     /* that may run at once */
 	bool listen, keep, wait, lines;
-	uint32_t mode; /* of the socket's file */
-	uid_t user;    /* the server's; -1: any */
+	uint32_t mode; /* the permissions of the socket's file */
+	uid_t user;    /* the user of the server; -1: any */
 	enum format format;
 	const char *save; /* a folder, or NULL */
 	uint32_t limit;   /* the most bytes of a message */
-	uint64_t count;   /* messages; 0: no end */
+	uint64_t count;   /* how many messages; 0: any number */
 	struct source sources[BEAM_MESSAGE_ATTACHMENTS_MAX];
 	size_t n_sources;
 } options;
@@ -113,7 +113,7 @@ int say_ended(beam_channel *channel, int error, const char *what);
 /* The same for a message that was not sent. If it was too large, the message contains the limit. */
 int say_unsent(beam_channel *channel, int error, const char *what);
 
-/* ---- The peer (endpoint.c, listening.c) ---- ------------------------------------------------- */
+/* ---- The peer (endpoint.c, listening.c) ---- */
 
 /* The options of a channel, which follow from those of the command. */
 struct beam_channel_options endpoint_options(void);
@@ -266,7 +266,7 @@ int json_message(FILE *out, const char *topic, const beam_message *message, cons
  */
 void print_quoted(FILE *out, const void *text, size_t size, bool line);
 
-/* ---- Progress of what is large, on a terminal (progress.c) ---- ------------------------------ */
+/* ---- Progress of what is large, on a terminal (progress.c) ---- */
 
 /* @param total  bytes; 0: not known */
 void progress_begin(const char *what, uint64_t total);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reads standard input, or another stream, as messages. What every peer accepts is read at once.
- * Only for more the peer's limit is needed, because that is known only when the peer has accepted
- * the connection.
+ * The peer's limit is asked for only if there is more, because it is known only after the peer has
+ * accepted the connection.
  */
 #include "command.h"
 #include <errno.h>

@@ -59,7 +59,7 @@ static void show(beam_deadline now)
 	fflush(stderr);
 }
 
-/* With the lock. */
+/* The lock is held. */
 static void show_if_due(void)
 {
 	beam_deadline now;
