@@ -80,7 +80,7 @@ int call_watch(struct beam_router *router, struct source *source)
 {
 	int r;
 
-	/* This fails if there is no descriptor, too. */
+	/* This also fails if there is no descriptor. */
 	if (source->for_room)
 		return beam_select_add_fd(router->select, beam_message_reply_fd(source->request), POLLIN, source);
 	r = beam_select_add_call(router->select, source->call, source);

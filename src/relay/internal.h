@@ -20,9 +20,9 @@
  * A source whose target has no room keeps one message and waits for that room. Other sources go on.
  *
  * A source that is removed is freed at once, unless it is in its turn or keeps a message. Then it
- * is freed when that message has gone. A source that was removed while it was IDLE may have been
- * reported to the thread on the selector, which then has its address. So its memory is kept in
- * `gone` until that thread has looked.
+ * is freed when it keeps that message no longer. A source that was removed while it was IDLE may
+ * have been reported to the thread on the selector, which then has its address. So its memory is
+ * kept in `gone` until that thread has returned from the selector.
  *
  * A call that was sent on is a source too, of its replies (call.c). It is not removed with the
  * topic on which it arrived, and holds no handle of that topic, because the peer may close the

@@ -110,7 +110,7 @@ static void source_stall(struct beam_router *router, struct source *source)
 bool source_settle(struct beam_router *router, struct source *source)
 {
 	source->running = false;
-	/* The last message that was taken from it has gone. */
+	/* It was removed, and keeps no message any more. */
 	if (source->removed && !source->held)
 		source->state = SOURCE_ENDED;
 	if (source->state == SOURCE_ENDED) {
@@ -119,7 +119,7 @@ bool source_settle(struct beam_router *router, struct source *source)
 			router_changed(router);
 		return true;
 	}
-	/* It has more to do, which any thread may do. */
+	/* It has more to do, and any thread may do it. */
 	if (source->state == SOURCE_READY) {
 		list_append(&router->ready, &source->link);
 		router_changed(router);
