@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Beam, with default options. "beam" sends and receives one message a call; "beam-many" gathers
- * messages for beam_topic_send_many() and takes what is there by beam_topic_receive_many();
- * "beam-watched" has, besides, a topic's descriptor, a selector and a blocked call open on the
- * channel. A lane is a topic.
+ * Beam, with default options. "beam" sends and receives one message in each call. "beam-many"
+ * collects messages for beam_topic_send_many(), and receives what is there with
+ * beam_topic_receive_many(). "beam-watched" also has a topic's descriptor, a selector and a blocked
+ * call open on the channel. A lane is a topic.
  */
 #include "beside.h"
 #include "util.h"
@@ -50,13 +50,13 @@ static struct {
 	pthread_t caller;
 } watched;
 
-/* The other side never answers. */
+/* The peer never answers. */
 static void *call_in_vain(void *topic)
 {
 	beam_message *reply;
 
 	if (beam_topic_call(topic, NULL, 0, &reply, 0, BEAM_FOREVER) == 1)
-		die("an answer that nobody gave");
+		die("an answer arrived that nobody sent");
 	return NULL;
 }
 
@@ -76,7 +76,10 @@ static void begin_beside(enum side side)
 	beside_begin(channel, side, with.beside);
 }
 
-/* Whoever is the second to close finds the other gone: all that was counted has arrived by then. */
+/*
+ * The side that closes second finds the other one gone, so errors are ignored. Everything that is
+ * counted has arrived by then.
+ */
 static void close_side(enum side side)
 {
 	(void)side;
@@ -125,7 +128,7 @@ static void release(struct received *received)
 
 /* ---- Many at once ---- */
 
-/* Each thread gathers for itself. */
+/* Each thread collects its own messages. */
 static _Thread_local struct {
 	unsigned char *bytes;
 	struct beam_send_item items[MANY];
@@ -156,7 +159,7 @@ static void flush_many(unsigned lane)
 static void send_many(unsigned lane, const void *data, size_t size, int fd)
 {
 	if (size > with.size)
-		die("a message larger than was said");
+		die("a message is larger than the setting");
 	if (!out.bytes)
 		out.bytes = must_allocate(many() * with.size);
 	unsigned char *copy = out.bytes + out.n * with.size;
@@ -197,7 +200,7 @@ const struct peer peer_beam = {
 
 static void close_watched(enum side side)
 {
-	/* It ends the call. */
+	/* This ends the call. */
 	beam_channel_close(channel, beam_in_ms(5000));
 	must(-pthread_join(watched.caller, NULL), "join");
 	beam_select_unref(watched.select);

@@ -24,8 +24,8 @@ static bool is_end(long r)
 }
 
 /*
- * Sends until nothing has moved for a while, then waits in a send like everybody
- * would, until the channel ends.
+ * Sends until nothing has moved for a while, and then waits in a send, as a program would, until
+ * the channel ends.
  */
 static void *fill(void *argument)
 {
@@ -70,13 +70,13 @@ static void *receive_large(void *argument)
 	for (uint64_t i = 0;; i++) {
 		if (must(beam_topic_receive(topic, &message, 0, BEAM_FOREVER), "a large message") == 0) {
 			if (i == 0)
-				die("no large message came");
+				die("no large message arrived");
 			return NULL;
 		}
 		const unsigned char *data = beam_message_data(message);
 		if (beam_message_size(message) != LARGE_SIZE || memcmp(data, &i, sizeof i) != 0 ||
 		    memcmp(data + LARGE_SIZE - sizeof i, &i, sizeof i) != 0)
-			die("another large message came than was sent");
+			die("a large message arrived that was not sent");
 		beam_message_free(message);
 	}
 }
@@ -88,7 +88,7 @@ static void *wait_in_vain(void *argument)
 	int r = beam_topic_receive(topic, &message, 0, BEAM_FOREVER);
 
 	if (r > 0)
-		die("a message that nobody sent");
+		die("a message arrived that nobody sent");
 	if (r < 0 && !is_end(r))
 		must(r, "receive");
 	return NULL;

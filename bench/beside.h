@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What goes on beside the work that is measured, on the same channel of Beam's. */
+/* What happens beside the work that is measured, on the same Beam channel. */
 #ifndef BENCH_BESIDE_H
 #define BENCH_BESIDE_H
 
@@ -8,13 +8,13 @@
 
 enum { LARGE_SIZE = 100 << 20 };
 
-/* When it is going on. */
+/* Returns once it is happening. */
 void beside_begin(beam_channel *channel, enum side side, enum beside beside);
 
-/* What can end before the channel does. */
+/* Ends what can end before the channel. */
 void beside_end(enum side side);
 
-/* After the channel was closed: what only that ends. */
+/* Called after the channel was closed. Ends the rest. */
 void beside_join(void);
 
 #endif

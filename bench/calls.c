@@ -32,7 +32,7 @@ static long read_number(const char *folder)
 	return n > 0 ? strtol(text, NULL, 10) : -1;
 }
 
-/* Where nobody has mounted the folder it is mounted for a child alone, which looks and ends. */
+/* If the folder is not mounted, it is mounted only for a child, which reads the number and ends. */
 static long look_in_private(void)
 {
 	int ends[2];
@@ -71,7 +71,7 @@ const char *calls_impossible(void)
 	if (number <= 0)
 		number = look_in_private();
 	if (number <= 0)
-		return "no tracepoint raw_syscalls:sys_enter here, or not for us";
+		return "the tracepoint raw_syscalls:sys_enter is missing, or access to it is denied";
 	int fd = open_counter();
 	if (fd < 0) {
 		snprintf(reason, sizeof reason, "perf_event_open: %s", strerror(errno));

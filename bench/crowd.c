@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A crowd: one thread runs many channels by an epoll loop and answers a call on each; another
- * process asks, on one channel after the other, a few at a time. What a call costs with 10,
- * 1,000 and 10,000 channels, and what memory a channel takes that is idle. The same with
- * plain sockets, a request and an answer as one write each: what the kernel's own memory
- * costs that has left the caches.
+ * A crowd: one thread runs many channels in an epoll loop and answers a call on each. Another
+ * process makes calls, on one channel after the other, a few at a time. This measures what a call
+ * costs with 10, 1,000 and 10,000 channels, and how much memory an idle channel takes. The same is
+ * done with plain sockets, with one write for each request and one for each answer. That shows what
+ * it costs that the kernel's own memory is no longer in the caches.
  */
 #include "util.h"
 #include <beam/beam.h>
@@ -58,7 +58,7 @@ static void write_plain(int socket, const void *data)
 		die("plain send");
 }
 
-/* Looks before it waits, as a channel does. */
+/* Tries to read before it waits, as a channel does. */
 static void read_plain(int socket, void *data)
 {
 	ssize_t n;
@@ -107,7 +107,7 @@ static void ask_all(struct member *members, size_t n, size_t calls)
 				die("no answer");
 			if (beam_message_size(message) != sizeof payload ||
 			    memcmp(beam_message_data(message), payload, sizeof payload) != 0)
-				die("another answer came than was asked for");
+				die("the answer to another call came");
 			beam_message_free(message);
 			beam_call_unref(asked[i]);
 		}
@@ -126,7 +126,7 @@ static void ask(struct member *members, size_t n, bool plain, int start, int res
 		must_sys(connect(fd, (struct sockaddr *)&address, sizeof address), "connect");
 		open_member(&members[i], fd, plain);
 	}
-	/* Each channel once, so that everything is there. */
+	/* Uses each channel once, so that everything is there. */
 	ask_all(members, n, n < AT_ONCE ? AT_ONCE : n);
 	while (read(start, &go, 1) == 1) {
 		begun = now_ns();
@@ -165,14 +165,14 @@ static size_t resident(void)
 	if (!file || !fgets(line, sizeof line, file))
 		die("/proc/self/statm");
 	fclose(file);
-	/* Pages: of addresses, then resident ones. */
+	/* Numbers of pages: of the address space, and of those that are resident. */
 	strtoul(line, &second, 10);
 	return strtoul(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /*
- * What is kept for use again goes when it is not used: a loop dispatches when
- * the deadlines have passed.
+ * What is kept for reuse is freed when it is not used for a moment. In a loop, that takes a
+ * dispatch when the deadlines have passed.
  */
 static void settle(struct member *members, size_t n)
 {
@@ -225,7 +225,7 @@ static struct figures serve(struct member *members, size_t n, bool plain, int li
 	return (struct figures){(double)took / CALLS, (double)(resident() - before) / (double)n};
 }
 
-/* In a process of its own, with another that asks. */
+/* Runs in a process of its own, and forks another one that asks. */
 static void run(size_t n, bool plain, int to)
 {
 	struct member *members = must_allocate(n * sizeof *members);
@@ -248,7 +248,7 @@ static void run(size_t n, bool plain, int to)
 	figures = serve(members, n, plain, listener, start[1], result[0]);
 	close(start[1]);
 	if (waitpid(asking, &status, 0) != asking || status)
-		die("the one that asks died");
+		die("the process that makes the calls died");
 	must_sys(write(to, &figures, sizeof figures), "figures");
 	_exit(0);
 }

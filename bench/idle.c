@@ -19,7 +19,10 @@ struct activity {
 	uint64_t sleeps, nanoseconds;
 };
 
-/* The number after `name` in a file of /proc, or at its beginning. */
+/*
+ * Returns the number after `name` in a file of /proc, or at the beginning of the file if `name` is
+ * empty.
+ */
 static uint64_t read_number(const char *path, const char *name)
 {
 	char line[256];
@@ -55,7 +58,7 @@ static void add_activity(pid_t pid, struct activity *sum)
 	closedir(tasks);
 }
 
-/* The time that passes is what is measured here. */
+/* Sleeps, because what happens while time passes is measured here. */
 static void pass_time(uint64_t milliseconds)
 {
 	struct timespec until;
@@ -89,7 +92,7 @@ static void *wait_in_vain(void *argument)
 
 	(void)argument;
 	peer->receive(0, &received);
-	die("%s: a message that nobody sent", peer->name);
+	die("%s: a message arrived that nobody sent", peer->name);
 }
 
 void idle_load(const struct work *work, const struct peer *p, enum side side, pid_t other, unsigned seconds,

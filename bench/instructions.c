@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What tools/instructions counts: messages of 64 bytes from one channel to another of the same
- * process, one way of sending after the other.
+ * The program that tools/instructions measures. It sends messages of 64 bytes from one channel to
+ * another of the same process, first one by one, and then many at once.
  */
 #include "util.h"
 #include <beam/beam.h>
@@ -48,7 +48,7 @@ int main(void)
 	beam_channel *channels[2];
 	int pair[2];
 
-	/* So that receiving and reading can be told apart. */
+	/* So that receiving and reading are counted separately. */
 	options.dedicated_reader = 1;
 	must(beam_socket_pair(SOCK_STREAM, pair), "socket pair");
 	for (int i = 0; i < 2; i++) {

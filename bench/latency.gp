@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The time of a round trip against how many take no longer.
+# The time of a round trip against its percentile.
 load "style.gp"
 set xlabel "percentile"
 set ylabel "microseconds"

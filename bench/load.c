@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One way: A sends a first tenth to warm up, B acknowledges, A sends the rest, B acknowledges; the
- * time is A's, from the first message of the rest to its acknowledgement. Each message begins with
- * its number and ends with a mark: B checks how many came, their sizes and marks, their order if
- * there is one, and else the sum of their numbers.
+ * One way: A first sends a tenth as many messages to warm up, and B acknowledges them. Then A sends
+ * all messages, and B acknowledges them. A measures the time from the first of these messages to
+ * their acknowledgement. Each message begins with its number and ends with a mark. B checks how
+ * many arrived, their sizes and marks, and their order. If they have no order, it checks the sum of
+ * their numbers.
  *
- * Round trips: A asks, B answers with the number that was asked, A checks it;
- * the time of each is taken.
+ * Round trips: A asks, B answers with the number that was asked, and A checks it. The time of each
+ * round trip is measured.
  */
 #include "util.h"
 #include "work.h"
@@ -47,13 +48,13 @@ static void take(void *context, const struct received *received)
 	struct share *share = context;
 
 	if (received->size != work->size)
-		die("%s: a message of %zu bytes came, not of %zu", peer->name, received->size, work->size);
+		die("%s: a message of %zu bytes arrived instead of %zu", peer->name, received->size, work->size);
 	if ((received->fd >= 0) != work->fd)
-		die("%s: a descriptor too few or too many", peer->name);
+		die("%s: a message arrived with too few or too many descriptors", peer->name);
 	memcpy(&share->last, received->data, sizeof share->last);
 	if (received->data[work->size - 1] != share->mark ||
 	    (share->in_order && share->last != share->first + share->got))
-		die("%s: another message came than was sent", peer->name);
+		die("%s: a message arrived that was not sent, or in another order", peer->name);
 	share->got++;
 	share->sum += share->last;
 }
@@ -110,7 +111,7 @@ static void *receive_share(void *argument)
 	return NULL;
 }
 
-/* In `n` threads, or in this one. */
+/* Runs shares in `n` threads, or in this thread if there is only one. */
 static void in_threads(void *(*run)(void *), struct share *shares, unsigned n)
 {
 	if (n == 1) {
@@ -158,7 +159,7 @@ static void receive_all(uint64_t count)
 		sum += shares[i].sum;
 	}
 	if (got != all || sum != all * (all - 1) / 2)
-		die("%s: other messages came than were sent", peer->name);
+		die("%s: messages arrived that were not sent", peer->name);
 	acknowledge();
 }
 

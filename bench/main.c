@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beam-bench: Beam beside other ways to send messages between two processes, in the same run. The
- * rounds of all peers are interleaved, so that what else the machine does hits all of them. The
- * raw program is the measure.
+ * beam-bench compares Beam with other ways to send messages between two processes, in the same run.
+ * The rounds of all peers are interleaved, so that other activity of the machine affects all of
+ * them. All are compared with the raw program.
  */
 #include "calls.h"
 #include "report.h"
@@ -23,7 +23,7 @@ static struct {
 
 /* ---- Choosing ---- */
 
-/* True if `name` is one of a comma-separated list; everything is in no list at all. */
+/* True if `name` is in a comma-separated list, or if there is no list. */
 static bool chosen(const char *list, const char *name)
 {
 	size_t n = strlen(name);
@@ -50,14 +50,14 @@ enum {
 };
 
 static const struct argp_option known[] = {
-    {"quick", OPTION_QUICK, NULL, 0, "One short round of everything, unpinned: that it works, not how fast", 0},
-    {"rounds", OPTION_ROUNDS, "N", 0, "Of which medians are taken (5)", 0},
-    {"seconds", OPTION_SECONDS, "S", 0, "That each run takes, more or less (0.1)", 0},
-    {"idle", OPTION_IDLE, "S", 0, "That idle connections are watched (10)", 0},
-    {"cores", OPTION_CORES, "LIST", 0, "Of same, split and free; idle connections are always free", 0},
-    {"work", OPTION_WORK, "LIST", 0, "Of the works below", 0},
-    {"peer", OPTION_PEER, "LIST", 0, "Of the systems below", 0},
-    {"json", OPTION_JSON, "FILE", 0, "All figures, for report.py", 0},
+    {"quick", OPTION_QUICK, NULL, 0, "Run one short round of everything, unpinned, to see that it works", 0},
+    {"rounds", OPTION_ROUNDS, "N", 0, "The number of rounds, of which medians are taken (default 5)", 0},
+    {"seconds", OPTION_SECONDS, "S", 0, "About how long each run takes (default 0.1)", 0},
+    {"idle", OPTION_IDLE, "S", 0, "How long idle connections are watched (default 10)", 0},
+    {"cores", OPTION_CORES, "LIST", 0, "Only these of same, split and free; idle connections are always free", 0},
+    {"work", OPTION_WORK, "LIST", 0, "Only these of the works below", 0},
+    {"peer", OPTION_PEER, "LIST", 0, "Only these of the systems below", 0},
+    {"json", OPTION_JSON, "FILE", 0, "Write all figures to FILE, for report.py", 0},
     {0},
 };
 
@@ -79,13 +79,13 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case OPTION_JSON: options.json = text; return 0;
 	case ARGP_KEY_END:
 		if (options.rounds < 1 || options.rounds > ROUNDS_MAX || options.idle < 1 || !(options.seconds > 0))
-			argp_error(state, "a number out of its range");
+			argp_error(state, "a number is out of its range");
 		return 0;
 	default: return ARGP_ERR_UNKNOWN;
 	}
 }
 
-/* The works and the systems, after the options. */
+/* Adds the works and the systems after the options. */
 static char *help(int key, const char *text, void *input)
 {
 	char *all = NULL;
@@ -123,7 +123,7 @@ static bool work_chosen(const struct work *work, enum place place)
 
 /* ---- Measuring ---- */
 
-/* A peer at a work: its figures in all rounds. */
+/* The figures of one peer and one work in all rounds. */
 struct cell {
 	const struct work *work;
 	const struct peer *peer;
@@ -142,7 +142,7 @@ static unsigned rounds_of(const struct work *work)
 	return work->kind >= KIND_IDLE ? 1 : options.rounds;
 }
 
-/* How many messages take the time that a run should take. */
+/* Finds how many messages take about as long as a run should take. */
 static uint64_t calibrate(const struct work *work, const struct peer *peer, enum place place)
 {
 	uint64_t count = work->size < 65536 ? 512 : 64;
@@ -158,7 +158,7 @@ static uint64_t calibrate(const struct work *work, const struct peer *peer, enum
 	}
 }
 
-/* What a run of each kind tells. */
+/* The figures that a run of each kind yields. */
 static const enum figure figures[][FIGURES_MAX] = {
     [KIND_ONE_WAY] = {FIGURE_RATE, FIGURE_RATE},
     [KIND_ROUND_TRIP] = {FIGURE_P50, FIGURE_P99},
@@ -197,7 +197,10 @@ static void set_up(const struct work *work, const struct peer *peer, enum place 
 						  .rounds = rounds_of(work)};
 }
 
-/* What a cell is compared with: raw at the same work, or itself at the first work of its group. */
+/*
+ * Sets what a cell is compared with: raw with the same work, or itself with the first work of its
+ * group.
+ */
 static void compare(struct cell *cell)
 {
 	for (unsigned i = 0; i < n_cells && cell->work->kind < KIND_IDLE; i++) {
@@ -222,7 +225,7 @@ static void measure(struct cell *cell, enum place place, unsigned round)
 		cell->latency[i][round] = outcome.latency[i];
 }
 
-/* What opening and closing costs is told by a run of one message. */
+/* A run of one message shows what opening and closing costs, which is subtracted. */
 static void count_calls(struct cell *cell, enum place place)
 {
 	report_progress(done, all, cell->work, place, "system calls");
@@ -255,7 +258,7 @@ static void tell(struct cell *cell, enum place place)
 	results_add_latency(cell->work, cell->peer, place, latency);
 }
 
-/* The works of a group, at one place, by all who can. */
+/* Measures the works of a group in one place, by all peers that can do them. */
 static void measure_group(const struct work *first, const struct work *end, enum place place)
 {
 	n_cells = 0;
@@ -280,7 +283,7 @@ static void measure_group(const struct work *first, const struct work *end, enum
 
 /* ---- Everything ---- */
 
-/* Who is missing is told, and who cannot do a work. */
+/* Reports which peers are missing, and which cannot do a work. */
 static void tell_what_is_not(void)
 {
 	const char *reason;
@@ -307,7 +310,7 @@ static void tell_what_is_not(void)
 			reason = run_impossible(&works[i], entries[k].peer, PLACE_FREE);
 			if (!reason)
 				continue;
-			printf("%s: not by %s: %s\n", works[i].title, entries[k].name, reason);
+			printf("%s: not measured for %s: %s\n", works[i].title, entries[k].name, reason);
 			results_cannot(&works[i], entries[k].peer, reason);
 		}
 	}
@@ -329,7 +332,8 @@ static unsigned count_runs(void)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-	    known, parse_option, NULL, "Messages between two processes, by Beam and by others.\v", NULL, help, NULL};
+	    known, parse_option, NULL, "Measures messages between two processes, by Beam and by other systems.\v",
+	    NULL,  help,         NULL};
 
 	argp_program_version = beam_version_string();
 	must(-argp_parse(&argp, argc, argv, 0, NULL, NULL), "options");

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an idle channel takes: two processes make one channel, then many more, and wait for each
- * other's HELLO; or, if the work has messages, open a topic on each, on which one goes to and fro.
- * The first process looks into /proc/self/smaps before, and after they have been idle for a moment.
- * A thread's stack is a private mapping next to its guard, which is all that can be told from
- * outside: the C library keeps the thread's own data at the upper end of it.
+ * The memory that an idle channel takes. Two processes make one channel, and then many more, and
+ * wait for each other's HELLO. If the work has messages, they also open a topic on each channel,
+ * and send one message in each direction. The first process reads /proc/self/smaps after the first
+ * channel, and again after all channels have been idle for a moment. The stack of a thread is
+ * recognized as a private mapping next to its guard. It includes the thread's own data, which the C
+ * library keeps at the upper end.
  */
 #include "idle.h"
 #include "util.h"
@@ -27,13 +28,13 @@ struct link {
 };
 
 static size_t size;                     /* of the messages; 0: none */
-static struct link links[1 + CHANNELS]; /* the first brings what is made once */
+static struct link links[1 + CHANNELS]; /* the first one includes what is made once */
 
 struct resident {
 	uint64_t stacks, rest; /* bytes */
 };
 
-/* "from-to rights ..." begins a mapping, lines "Name: number kB" tell of it. */
+/* "from-to rights ..." begins a mapping, and lines of "Name: number kB" describe it. */
 static struct resident look(void)
 {
 	FILE *file = fopen("/proc/self/smaps", "re");
@@ -72,7 +73,7 @@ static void receive_one(struct link *link)
 
 	if (must(beam_topic_receive(link->topic, &message, 0, BEAM_FOREVER), "receive") != 1 ||
 	    beam_message_size(message) != size)
-		die("another message came than was sent");
+		die("a message arrived that was not sent");
 	beam_message_free(message);
 }
 
@@ -102,7 +103,7 @@ static void use_all(enum side side, struct outcome *ret)
 	before = look();
 	for (unsigned i = 1; i < 1 + CHANNELS; i++)
 		use(&links[i], side);
-	/* What is kept for use again goes when it is not used. */
+	/* What is kept for reuse is freed when it is not used for a moment. */
 	usleep(IDLE_US);
 	after = look();
 	if (side == SIDE_A) {
@@ -124,7 +125,7 @@ void memory_run(const struct work *work, struct outcome *ret)
 		must(beam_socket_pair(SOCK_STREAM, links[i].pair), "socket pair");
 	pid_t b = (pid_t)must_sys(fork(), "fork");
 	use_all(b ? SIDE_A : SIDE_B, ret);
-	/* Each ends the channels of the other by ending. */
+	/* Each process ends the other's channels by ending. */
 	if (b && (waitpid(b, &status, 0) != b || !WIFEXITED(status) || WEXITSTATUS(status) != 0))
 		die("the other process died");
 	_exit(0);

@@ -6,7 +6,7 @@
 #include <nng/protocol/pair0/pair.h>
 #include <stdio.h>
 
-enum { BUFFERED = 128 }; /* messages, each way: without them it hands over one at a time */
+enum { BUFFERED = 128 }; /* messages in each direction: without them it passes on one at a time */
 
 static char address[128];
 static nng_socket sock;
@@ -54,7 +54,7 @@ static void send_one(unsigned lane, const void *data, size_t size, int fd)
 {
 	(void)lane;
 	(void)fd;
-	/* nng_send() takes what it copies from as void *, and leaves it. */
+	/* nng_send() has a parameter of type void *, but only reads from it. */
 	check(nng_send(sock, (void *)(uintptr_t)data, size, 0), "send");
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# How many times as fast as the raw program: a panel for each place, a line for each load. report.py
-# also gives places, labels and lowest. The curves of the first place come first, in the order of
-# types.
+# How many times as fast as the raw program each system is: a panel for each place, a line for each
+# load. report.py also sets places, labels and lowest. The curves of the first place come first, in
+# the order of types.
 load "style.gp"
 set terminal svg size 1000,420 dynamic background "#ffffff" font "sans,13"
 set output picture

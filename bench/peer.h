@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One messaging system behind a small interface, one file each. Everything a workload needs is
- * here, so that all systems do the same work in the same processes; work.c runs it.
+ * A messaging system behind a small interface. Each system has a file of its own. The interface
+ * contains everything that a workload needs (load.c), so that all systems do the same work in the
+ * same processes (run.c).
  *
- * A run is two processes: SIDE_A sends (and asks), SIDE_B receives (and answers). Anything that
- * goes wrong ends the process by die(), and with it the whole benchmark: a number that comes out is
- * one of messages that all arrived.
+ * A run has two processes: SIDE_A sends (and asks), SIDE_B receives (and answers). If anything goes
+ * wrong, die() ends the process, and with it the whole benchmark. So every figure is one of
+ * messages that all arrived.
  *
- * A system is used as its documentation recommends, with its defaults. Where those hand a
- * message to a function of the program's, it has dispatch(); where the program fetches
- * one, receive() and release().
+ * A system is used as its documentation recommends, with its defaults. If the system calls a
+ * function of the program for each message, it has dispatch(). If the program fetches messages, it
+ * has receive() and release().
  */
 #ifndef BENCH_PEER_H
 #define BENCH_PEER_H
@@ -21,22 +22,23 @@
 enum side { SIDE_A, SIDE_B };
 
 /*
- * The most lanes: independent streams of messages over the one connection, where a system has such.
+ * The most lanes. Lanes are independent streams of messages on the same connection, if a system has
+ * such.
  */
 enum { LANES_MAX = 256 };
 
-/* What else goes on at the same connection meanwhile. */
+/* What else happens on the same connection meanwhile. */
 enum beside {
 	BESIDE_NOTHING,
 	BESIDE_SLOW,    /* A sends on a lane that B never receives from */
 	BESIDE_LARGE,   /* A sends 100 MiB messages on a lane of their own */
-	BESIDE_BLOCKED, /* three threads a side wait for messages on lanes of their own */
+	BESIDE_BLOCKED, /* on each side three threads wait for messages on lanes of their own */
 };
 
 struct received {
 	const unsigned char *data;
 	size_t size;
-	int fd;      /* as long as the bytes, or -1 */
+	int fd;      /* valid as long as the bytes, or -1 */
 	void *owner; /* for release() */
 };
 
@@ -44,10 +46,10 @@ typedef void take_function(void *context, const struct received *received);
 
 struct settings {
 	size_t size;    /* of each message */
-	bool fds;       /* each message brings a descriptor */
+	bool fds;       /* each message has a descriptor */
 	unsigned lanes; /* how many are used */
 	enum beside beside;
-	const char *folder; /* a fresh one, for sockets that need a name; it is removed with what is in it */
+	const char *folder; /* a new folder for sockets that need a name; it is removed with its contents */
 };
 
 struct peer {
@@ -58,43 +60,42 @@ struct peer {
 	bool one_thread; /* only one thread may send */
 	bool one_way;    /* not fit for round trips */
 	size_t size_max; /* of a message; 0: enough for all workloads */
-	/* Descriptors that it sends before they are received, and it fails if the user may not; 0:
-	 * few. */
+	/*
+	 * How many descriptors it may have in flight. It fails if the user may not have so many. 0:
+	 * few.
+	 */
 	size_t in_flight;
 
-	/* Once, before the two processes part. */
+	/* Called once, before the second process is forked. */
 	void (*prepare)(const struct settings *settings);
-	/* In B, before either opens; may be NULL. */
+	/* Called in B, before either side opens; may be NULL. */
 	void (*listen)(void);
-	/* Once in each process, at the same time. */
+	/* Called once in each process, at the same time. */
 	void (*open)(enum side side);
-	/* Starts and ends what goes on beside; NULL if the system has no lanes for it. */
+	/* Start and end what happens beside; NULL if the system has no lanes for it. */
 	void (*begin_beside)(enum side side);
 	void (*end_beside)(enum side side);
-	/* Nothing is on its way any more. */
+	/* Called when nothing is on its way any more. */
 	void (*close)(enum side side);
 
-	/*
-	 * `fd` is borrowed, until flush(), or -1 for none. What is sent may stay here until
-	 * flush().
-	 */
+	/* `fd` is borrowed until flush(); -1: none. What is sent may be kept here until flush(). */
 	void (*send)(unsigned lane, const void *data, size_t size, int fd);
-	/* Sends what a thread sent on a lane; may be NULL. */
+	/* Sends what is kept of a thread's messages on a lane; may be NULL. */
 	void (*flush)(unsigned lane);
 
-	/* One thread a lane. Blocks; what it gives is good until release(). */
+	/* Called by one thread for each lane. Blocks. The result is valid until release(). */
 	void (*receive)(unsigned lane, struct received *ret);
 	void (*release)(struct received *received);
 	/*
-	 * Or: blocks until `n` messages have come, and hands each to take(). No more
-	 * than `n` are on their way.
+	 * Or: blocks until `n` messages have arrived, and passes each to take(). No more than `n`
+	 * are on their way.
 	 */
 	void (*dispatch)(uint64_t n, take_function *take, void *context);
 };
 
-/* A peer, or why there is none. The first is raw, which all are compared with. */
+/* A peer, or why there is none. The first one is raw, with which all others are compared. */
 struct entry {
-	const char *name, *package; /* Debian's, if it needs one */
+	const char *name, *package; /* the package of Debian that it needs, or NULL */
 	const struct peer *peer;    /* NULL: its library was not there when this was built */
 	bool named;                 /* takes part only if it is asked for by name */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who takes part. A system whose library was not there is not linked: its weak symbol is NULL then.
+ * Which systems take part. If a system's library was missing, its file is not linked, and its weak
+ * symbol is NULL.
  */
 #include "peer.h"
 

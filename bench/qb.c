@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libqb: its IPC over shared memory. B is the service, with libqb's main loop; A is the client. A
- * client that finds the ring full asks again, as libqb's own benchmark does (tests/bmc.c), but
- * lets others run in between.
+ * libqb: its IPC over shared memory. B is the service, with libqb's main loop, and A is the client.
+ * If the ring is full, the client tries again, as libqb's own benchmark does (tests/bmc.c), but
+ * lets other threads run in between.
  */
 #include "peer.h"
 #include "util.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What one writes by hand: a SOCK_STREAM socket pair, four bytes of length before each message, one
- * sendmsg a message, a buffered reader of 64 KiB. The measure of all others. "raw-batched" gathers
- * what is sent into 64 KiB a sendmsg.
+ * What a program would do by hand: a SOCK_STREAM socket pair, four bytes of length before each
+ * message, one sendmsg for each message, and a buffered reader of 64 KiB. All others are compared
+ * with it. "raw-batched" collects what is sent, and sends 64 KiB with each sendmsg.
  */
 #include "peer.h"
 #include "util.h"
@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { BUFFER = 64 * 1024, FDS_MAX = 253 }; /* SCM_MAX_FD of the kernel's */
+enum { BUFFER = 64 * 1024, FDS_MAX = 253 }; /* the kernel's SCM_MAX_FD */
 
 static const uint32_t has_fd = 0x80000000u;
 
@@ -59,8 +59,8 @@ static void write_all(struct msghdr *message)
 		if (n < 0 && errno == EINTR)
 			continue;
 		/*
-		 * A user who is not privileged may have as many descriptors under way
-		 * as a process may have open.
+		 * An unprivileged user may have as many descriptors in flight as a process may have
+		 * open.
 		 */
 		if (n < 0 && errno == ETOOMANYREFS) {
 			sched_yield();
@@ -202,7 +202,7 @@ static size_t read_some(void *buffer, size_t size, int flags)
 	return (size_t)n;
 }
 
-/* Until `size` bytes are in the buffer. */
+/* Reads until `size` bytes are in the buffer. */
 static void fill(size_t size)
 {
 	if (in.from == in.to || in.from + size > BUFFER) {

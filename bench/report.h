@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the rounds gave, as lines for people and as JSON for report.py. Absolute figures drift from
- * run to run; ratios are taken within a round, and only they are held against the goals.
+ * The results of the rounds, as lines for people and as JSON for report.py. Absolute figures drift
+ * from run to run. So a ratio is taken within a round, and the goals of speed are ratios.
  */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
@@ -12,7 +12,7 @@
 enum { ROUNDS_MAX = 64 };
 
 enum figure {
-	FIGURE_RATE, /* messages a second: more is better; of all others, less */
+	FIGURE_RATE, /* messages a second: more is better; of all other figures, less */
 	FIGURE_P50,  /* µs */
 	FIGURE_P99,
 	FIGURE_CALLS, /* system calls a message, or a round trip */
@@ -31,8 +31,8 @@ struct series {
 	unsigned rounds;
 	double values[ROUNDS_MAX];
 	/*
-	 * What the ratios are to, round by round: raw's, or the first of the group;
-	 * NULL for that one itself.
+	 * What the figure is divided by, round by round: that of raw, or that of the first work of
+	 * the group. NULL for these themselves.
 	 */
 	const struct series *against;
 };
@@ -40,11 +40,14 @@ struct series {
 void report_heading(FILE *out);
 void report_line(FILE *out, const struct series *series);
 
-/* A line on stderr that tells how far it is: rewritten on a terminal, else one a work. */
+/*
+ * Shows the progress on stderr: in a line that is rewritten on a terminal, otherwise in one line
+ * for each group of works and place.
+ */
 void report_progress(unsigned done, unsigned all, const struct work *work, enum place place, const char *what);
 void report_progress_end(void);
 
-/* Gathers the results, and writes them. */
+/* Collect the results, and write them. */
 void results_begin(unsigned rounds, double seconds);
 void results_note(const char *name, const char *text); /* what could not be measured, and why */
 void results_cannot(const struct work *work, const struct peer *peer, const char *why);

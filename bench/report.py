@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Shows the results of beam-bench: tables, the goals beside what was measured, pictures.
+"""Shows the results of beam-bench: tables, the goals and what was measured, pictures.
 
 usage: report.py RESULTS.json [--also RESULTS.json]... [--markdown FILE] [--pictures FOLDER]
 
@@ -19,7 +19,7 @@ from statistics import median
 
 ONE, TWO, FREE = "one core", "two cores", "unpinned"
 BOTH = (ONE, TWO)
-# Those whose bytes go through a socket.
+# The systems whose bytes go through a socket.
 SOCKETS = ("zmq", "nng", "nanomsg", "libuv", "sd-bus")
 
 # What is measured, as (work, peer, figure); what it is compared with, or None; the bound; and the
@@ -103,7 +103,7 @@ class Results:
         # In the order of the works, the figures and the places.
         self.rows = list(dict.fromkeys((w["name"], s["figure"], s["cores"]) for w in self.all["works"]
                                        for s in self.all["series"] if s["work"] == w["name"]))
-        # The same in every picture, whoever was there.
+        # The same in every picture, whichever systems were measured.
         self.types = {p["name"]: p["number"] for p in self.all["peers"]}
         measured = {s["peer"] for s in self.all["series"]}
         self.peers = [p["name"] for p in self.all["peers"] if p["name"] in measured]
@@ -124,7 +124,7 @@ class Results:
         return [a / b for a, b in zip(values, others)] if all(others) else None
 
     def cell(self, work, figure, cores, peer):
-        """raw and what has no raw: as they are; the others: how many times raw's."""
+        """A figure of raw, or one that raw does not have, as it is. Otherwise the ratio to raw."""
         values = self.get((work, peer, figure), cores)
         if values is None:
             return "–"
@@ -158,7 +158,7 @@ def markdown_table(head, lines):
 
 
 def range_text(values, text):
-    """The median of the values, and the least and the most of them."""
+    """The median of the values, with their minimum and maximum."""
     return f"{text(median(values))} ({text(min(values))}–{text(max(values))})"
 
 
@@ -172,7 +172,7 @@ def summary(results):
 
 
 def goal_lines(runs):
-    """A column for each run, and in how many the goal was met."""
+    """A column for each run, and in how many runs the goal was met."""
     lines = []
     for goals in zip(*[results.goals() for results in runs]):
         title, other, bound, cores, *_ = goals[0]
@@ -218,7 +218,7 @@ def machine(results):
 
 
 def blocks(path, curves):
-    """Data for gnuplot: a curve a block, its name in the first line."""
+    """Writes data for gnuplot: a block for each curve, with its name in the first line."""
     with open(path, "w", encoding="utf-8") as out:
         for name, points in curves:
             print(f'"{name}"', file=out)
@@ -239,7 +239,8 @@ def gnuplot(script, folder, name, curves, types, settings):
 
 
 def speed(results, work, figure, cores, peer):
-    """How many times as fast as raw: of a round trip's time the inverse. None if not measured."""
+    """How many times as fast as raw: for a round trip, the inverse of the ratio of times. None if
+    it was not measured."""
     ratios = results.ratios((work, peer, figure), (work, "raw", figure), cores)
     if not ratios:
         return None
@@ -247,8 +248,8 @@ def speed(results, work, figure, cores, peer):
 
 
 def draw_overview(results, folder):
-    """A panel for each place, a line for each load, a point for each system: [name], or [] if
-    there is nothing to show."""
+    """Draws a panel for each place, with a line for each load and a point for each system. Returns
+    [name], or [] if there is nothing to show."""
     # More than two panels cannot be read.
     places = [cores for cores in (ONE, TWO, FREE) if speed(results, "w1", "p50", cores, "beam")][:2]
     # Beam comes last, so that its points are on top.
@@ -271,7 +272,7 @@ def draw_overview(results, folder):
 
 
 def draw(results, folder):
-    """The names of the pictures that were drawn."""
+    """Draws the pictures, and returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = draw_overview(results, folder)
     for cores in (ONE, TWO, FREE):

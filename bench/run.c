@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LONGEST_RUN = 120, CORES_MAX = 64 }; /* seconds: a run that takes longer hangs */
+enum { LONGEST_RUN = 120, CORES_MAX = 64 }; /* in seconds: a run that takes longer hangs */
 
 const char *const place_names[PLACES] = {"one core", "two cores", "unpinned"};
 
@@ -53,8 +53,8 @@ static void take_place(enum place place, enum side side)
 }
 
 /*
- * The kernel bounds what a user who is not privileged has in flight by the
- * limit of the one who sends.
+ * For an unprivileged user, the kernel limits the descriptors in flight to the sender's limit of
+ * open descriptors.
  */
 static bool may_have_in_flight(size_t n)
 {
@@ -84,7 +84,7 @@ const char *run_impossible(const struct work *w, const struct peer *p, enum plac
 
 /* ---- Processes ---- */
 
-/* Ends with its parent. */
+/* Forks a child that is killed when its parent ends. */
 static pid_t fork_child(void)
 {
 	pid_t parent = getpid(), child = (pid_t)must_sys(fork(), "fork");
@@ -113,7 +113,7 @@ static unsigned start_busy(enum place place, pid_t *ret)
 	return n;
 }
 
-/* A run that is interrupted ends with its processes, and leaves no folder. */
+/* If a run is interrupted, it ends its processes and removes its folder. */
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int number)
@@ -145,8 +145,8 @@ static bool ended_well(pid_t child)
 }
 
 /*
- * No child ends before A has what it measured: one that does has failed, and A would wait
- * for ever for what it sends.
+ * No child ends before A has its results. If one does, it has failed, and A would wait forever for
+ * its messages.
  */
 static void on_child(int number)
 {
@@ -154,7 +154,7 @@ static void on_child(int number)
 	_exit(1);
 }
 
-static int ready[2], finished[2]; /* pipes: B listens; A is through */
+static int ready[2], finished[2]; /* pipes, closed when B listens, and when A has finished */
 
 static void wait_end_of(int fd)
 {
@@ -164,7 +164,7 @@ static void wait_end_of(int fd)
 		;
 }
 
-/* Threads may wait for messages that never come, and shall not see the end of the other process. */
+/* Threads may be waiting for messages that never come. They must not see the other process end. */
 __attribute__((noreturn)) static void end_idle(enum side side, pid_t other)
 {
 	int status;
@@ -204,7 +204,7 @@ static void run_side(enum side side, enum place place, pid_t other, uint64_t cou
 	peer->close(side);
 }
 
-/* In processes of their own, so that a run finds nothing of the last one. */
+/* Both sides run in new processes, so that nothing of the previous run is left. */
 __attribute__((noreturn)) static void run_both(enum place place, uint64_t count, bool calls, const char *folder,
 					       struct outcome *ret)
 {
@@ -225,7 +225,7 @@ __attribute__((noreturn)) static void run_both(enum place place, uint64_t count,
 		signal(SIGCHLD, SIG_DFL);
 	run_side(b ? SIDE_A : SIDE_B, place, b, count, ret);
 	if (b == 0)
-		exit(0); /* as programs end: the library ends its threads then */
+		exit(0); /* as programs end, so that the library ends its threads */
 	bool well = ended_well(b);
 	if (calls)
 		ret->calls = calls_end();

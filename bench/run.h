@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A run of a workload: two fresh processes, placed on cores, and whoever keeps those cores busy. */
+/*
+ * A run of a workload: two new processes, placed on cores, and the processes that keep these cores
+ * busy.
+ */
 #ifndef BENCH_RUN_H
 #define BENCH_RUN_H
 
@@ -7,12 +10,12 @@
 
 extern const char *const place_names[PLACES];
 
-/* NULL, or why the peer cannot do this work, or not there. */
+/* Returns NULL, or why the peer cannot do this work in this place. */
 const char *run_impossible(const struct work *work, const struct peer *peer, enum place place);
 
 /*
- * `count` messages or round trips; for KIND_IDLE, seconds. Dies if anything goes
- * wrong in any of the processes.
+ * Runs `count` messages or round trips, or, for KIND_IDLE, seconds. Dies if anything goes wrong in
+ * any of the processes.
  */
 struct outcome run(const struct work *work, const struct peer *peer, enum place place, uint64_t count, bool calls);
 

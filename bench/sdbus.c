@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sd-bus, without a bus: signals between the ends of a socket pair, one end the server, as
- * sd_bus_set_server(3) has it. A message that finds the socket full is queued; it is flushed before
- * the next one, which bounds what waits.
+ * sd-bus, without a bus: signals between the ends of a socket pair, one of which is the server, as
+ * sd_bus_set_server(3) describes. If the socket is full, a message is queued. The queue is flushed
+ * before the next message, so it stays short.
  */
 #include "peer.h"
 #include "util.h"
@@ -81,7 +81,7 @@ static void receive(unsigned lane, struct received *ret)
 	ret->owner = message;
 }
 
-/* The descriptor is the message's. */
+/* The descriptor belongs to the message. */
 static void release(struct received *received)
 {
 	sd_bus_message_unref(received->owner);

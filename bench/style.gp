@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What the pictures share. report.py gives data, picture, heading, curves and types: for each curve
-# its line type, which is its system's.
+# What the pictures have in common. report.py sets data, picture, heading, curves and types. For
+# each curve, types has the line type of its system.
 set terminal svg size 860,520 dynamic background "#ffffff" font "sans,13"
 set output picture
 set title heading

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the benchmark's files share: the clock, ordered samples, errors. */
+/* What the files of the benchmark share: the clock, ordered samples, errors. */
 #ifndef BENCH_UTIL_H
 #define BENCH_UTIL_H
 
@@ -16,7 +16,10 @@ double median(const double *sorted, size_t n);
 /* Prints "bench: WHAT: reason" and ends the process with code 1. */
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...);
 
-/* A system call's result, or die by errno; a negative errno of Beam's, or die by it. */
+/*
+ * Return the result, or die if it is negative: the first one with errno, after a system call, the
+ * second one with the negative errno that Beam returned.
+ */
 long must_sys(long result, const char *what);
 long must(long result, const char *what);
 

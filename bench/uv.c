@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libuv: a uv_pipe_t over a socket pair, four bytes of length before each message. A
- * write is tried at once and queued if the socket is full; then the loop runs until it
- * has gone, which bounds what waits.
+ * libuv: a uv_pipe_t over a socket pair, four bytes of length before each message. A write is tried
+ * at once, and queued if the socket is full. Then the loop runs until it has been sent, so the
+ * queue stays short.
  */
 #include "peer.h"
 #include "util.h"
@@ -19,7 +19,7 @@ static const uint32_t has_fd = 0x80000000u;
 static struct settings with;
 static int pair[2];
 static uv_loop_t loop;
-static uv_pipe_t pipe_, attached; /* the connection, and what goes with each message */
+static uv_pipe_t pipe_, attached; /* the connection, and the attachment of a message */
 static bool attached_open;
 
 static struct {
@@ -78,8 +78,8 @@ static void written(uv_write_t *request, int status)
 }
 
 /*
- * It has the socket wait for room: the bytes stay ours meanwhile, since nobody
- * returns before they went.
+ * Lets libuv wait for room in the socket. The bytes stay ours meanwhile, because the function
+ * returns only when they have been sent.
  */
 static void write_rest(uv_buf_t *buffers, unsigned n, uv_stream_t *handle)
 {
@@ -114,7 +114,7 @@ static void send_one(unsigned lane, const void *data, size_t size, int fd)
 	size_t went = (size_t)check(n, "write");
 	if (went == sizeof header + size)
 		return;
-	/* The descriptor went with the first byte. */
+	/* The descriptor was sent with the first byte. */
 	size_t of_header = went < sizeof header ? went : sizeof header;
 	buffers[0] = (uv_buf_t){(char *)&header + of_header, sizeof header - of_header};
 	buffers[1] = (uv_buf_t){(char *)(uintptr_t)data + (went - of_header), size - (went - of_header)};

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Wayland's connection, by its public interface: A is a client and sends requests, B is the
- * compositor and answers with events; the interface is one of ours, with an array and, if there is
- * one, a descriptor. What is sent stays in the library's 4 KiB until it is flushed. It cannot wait
- * for room when those are full, so they are flushed before, and if the socket is full it is waited
- * for, as wl_display_flush() asks.
+ * Wayland's connection, by its public interface. A is a client and sends requests. B is the
+ * compositor and answers with events. The Wayland interface is one of ours, with an array and, if
+ * needed, a descriptor. What is sent stays in the library's buffer of 4 KiB until it is flushed.
+ * The library cannot wait for room in the buffer, so it is flushed before it is full. If the socket
+ * is full, this waits for it, as wl_display_flush() asks.
  */
 #include "peer.h"
 #include "util.h"
@@ -17,7 +17,7 @@
 #include <wayland-client.h>
 #include <wayland-server.h>
 
-enum { BUFFER = 4096, FDS = 28 }; /* the library's own: what it holds between flushes */
+enum { BUFFER = 4096, FDS = 28 }; /* the library's limits for what it holds between flushes */
 enum { MESSAGE, MESSAGE_WITH_FD, OPCODES };
 enum { OVERHEAD = 16 }; /* object, opcode, size; the array's size; padding */
 

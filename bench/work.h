@@ -12,15 +12,15 @@ enum place { PLACE_SAME, PLACE_SPLIT, PLACE_FREE, PLACES };
 
 enum kind { KIND_ONE_WAY, KIND_ROUND_TRIP, KIND_IDLE, KIND_MEMORY };
 
-/* Who takes part. */
+/* Which peers take part. */
 enum field { FIELD_ALL, FIELD_RAW_AND_BEAM, FIELD_BEAM };
 
 struct work {
 	const char *name;  /* for the command line */
 	const char *title; /* for people */
 	/*
-	 * Works of one group follow each other in the table and have their rounds in turns: they
-	 * are compared. Their first one is what the others are compared with.
+	 * The works of a group follow each other in the table, and their rounds are interleaved.
+	 * They are compared with the first one of the group.
 	 */
 	const char *group;
 	enum kind kind;
@@ -41,7 +41,7 @@ extern const size_t n_works;
 
 enum { PERCENTILES = 12 };
 extern const double percentiles[PERCENTILES];
-enum { PERCENTILE_50 = 4, PERCENTILE_99 = 8 }; /* where those are among them */
+enum { PERCENTILE_50 = 4, PERCENTILE_99 = 8 }; /* their places in the array */
 
 struct outcome {
 	double seconds;
@@ -51,10 +51,10 @@ struct outcome {
 	double channel, stack;       /* memory: resident bytes of a channel, and of its thread's stack */
 };
 
-/* What one side does; dies if not everything arrives. */
+/* Runs one side. Dies if not everything arrives. */
 void load_run(const struct work *work, const struct peer *peer, enum side side, uint64_t count, struct outcome *ret);
 
-/* How many messages cross in one direction for a count: some to warm up, too. */
+/* How many messages are sent in one direction for a count, including those that warm up. */
 uint64_t load_messages(const struct work *work, uint64_t count);
 
 #endif

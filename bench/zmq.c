@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ZeroMQ: PUSH to PULL over ipc://, a pair for each direction. Its sockets are for one thread each
- * at a time (zmq_socket(3)): a thread that sends has one of its own, with its own connection. What
- * threads that ended leave is for those that come: a socket that is closed soon after its
- * connection was made can lose what was sent on it.
+ * ZeroMQ: PUSH to PULL over ipc://, one pair for each direction. A socket may be used by one thread
+ * at a time (zmq_socket(3)), so each thread that sends has one of its own, with its own connection.
+ * Sockets of threads that have ended are used by new threads, because a socket that is closed soon
+ * after its connection was made can lose what was sent on it.
  */
 #include "peer.h"
 #include "util.h"
@@ -19,7 +19,10 @@ static enum side self;
 static void *context;
 static void *in;
 
-/* Each has its connection, and at most one thread; `unused` are the first in the list. */
+/*
+ * Each socket has its own connection, and at most one thread. The first `unused` in the list have
+ * no thread.
+ */
 static struct {
 	void *sockets[SENDERS_MAX];
 	unsigned unused, n;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A picture of 16 MiB goes to another process without being copied: a child paints it into a shared
- * buffer, its parent looks at it.
+ * Sends a picture of 16 MiB to another process without copying it. A child paints it into a shared
+ * buffer, and its parent looks at it.
  */
 #include <beam/beam.h>
 #include <stdio.h>

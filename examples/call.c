@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls: a server in another process answers with one reply, with many, with a file, or with a
- * failure; and is told when its answer is wanted no more.
+ * Calls. A server in another process answers with one reply, with many replies, with a file, or
+ * with a failure. It is told when its replies are no longer wanted.
  */
 #include <beam/beam.h>
 #include <errno.h>
@@ -29,7 +29,7 @@ static bool says(const beam_message *message, const char *word)
 
 /* ---- The server ------------------------------------------------------------------------------ */
 
-/* Squares for ever: until its caller has had enough. */
+/* Replies with squares until the caller has had enough. */
 static int count(beam_message *request)
 {
 	int r = 0;
@@ -67,7 +67,7 @@ static int answer(beam_message *request)
 	if (says(request, "open"))
 		return open_file(request);
 	if (says(request, "nothing"))
-		return 0; /* it will be dropped */
+		return 0; /* the call will be dropped */
 	return beam_message_reply_failure(request, NOT_UNDERSTOOD, "what?", 5, 0, BEAM_FOREVER);
 }
 
@@ -84,7 +84,7 @@ static int serve(int socket)
 		int answered = answer(request);
 
 		if (answered == -ECANCELED)
-			puts("server: that was wanted no more");
+			puts("server: the call was cancelled");
 		beam_message_free(request);
 	}
 	beam_topic_unref(topic);

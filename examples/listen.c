@@ -2,7 +2,7 @@
 /*
  * A server and its client: the server answers each line in capitals.
  *
- *     beam-listen serve ADDRESS CLIENTS    until so many have been served
+ *     beam-listen serve ADDRESS CLIENTS    until this many have been served
  *     beam-listen ask ADDRESS TEXT         waits for the server if it is not there yet
  */
 #include <beam/beam.h>
@@ -19,7 +19,7 @@ static int complain(const char *what, int error)
 	return 1;
 }
 
-/* Seen before a byte has been read: only our own user is served. */
+/* The policy, which is called before a byte is read: only our own user is served. */
 static int only_ourselves(void *context, const struct beam_identity *who)
 {
 	(void)context;
@@ -50,7 +50,7 @@ static int serve(const char *address, long clients)
 	beam_channel *channel;
 
 	options.accept = only_ourselves;
-	options.refuse_fds = 1; /* lines are all that is wanted */
+	options.refuse_fds = 1; /* only lines are wanted */
 	int r = beam_listener_from_environment(&listener, NULL, &options);
 	if (r == -ENOENT) /* not run by a service manager */
 		r = beam_listener_new(&listener, address, &options);
@@ -73,7 +73,7 @@ static int ask(const char *address, const char *text)
 	size_t size = 0;
 
 	options.wait_for_server = 1;
-	options.server_uid = geteuid(); /* and nobody who has taken the address */
+	options.server_uid = geteuid(); /* not anybody else who has taken the address */
 	int r = beam_channel_connect(&channel, address, &options, beam_in_ms(10000));
 	if (r < 0)
 		return complain(address, r);

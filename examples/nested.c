@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A channel over a channel: a client asks at the door for a conversation, which goes
- * on when the door is closed.
+ * A channel over a channel. A client sends one end of a new channel on the topic "door". The
+ * conversation on the new channel goes on after the first channel has been closed.
  */
 #include <beam/beam.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@ static int say(beam_topic *topic, const char *text)
 	return beam_topic_send(topic, text, strlen(text), 0, beam_in_ms(10000));
 }
 
-/* Prints the next message: 1, or why there is none. */
+/* Prints the next message. Returns 1, or why there is none. */
 static int print_next(const char *who, beam_topic *topic)
 {
 	beam_message *message;
@@ -28,7 +28,7 @@ static int print_next(const char *who, beam_topic *topic)
 	return r;
 }
 
-/* One end of a new pair goes to the door, the other is the conversation. */
+/* One end of a new channel is sent on "door", and the other one is the conversation. */
 static int client(int socket)
 {
 	beam_channel *channel, *conversation;

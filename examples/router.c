@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A router between a client and a log: what begins with "log." goes on to the log, questions are
- * answered here, and what nobody wants is told.
+ * A router between a client and a log. Messages on topics that begin with "log." go on to the log,
+ * questions are answered here, and messages that match no route are reported.
  */
 #include <beam/beam.h>
 #include <pthread.h>
@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Says something on each of several topics. */
+/* Sends a message on each of several topics. */
 static int client(int socket)
 {
 	static const char *const topics[] = {"log.disk", "question", "log.net", "nonsense"};
@@ -38,7 +38,7 @@ static int answer(void *argument, const char *topic, beam_message *message)
 	return 0;
 }
 
-/* The other end of the log: prints whatever topics it has. */
+/* The other end of the log: prints the messages of all topics. */
 static void *keep_log(void *argument)
 {
 	beam_topic *topic;

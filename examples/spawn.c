@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A supervisor and its worker, which are one program: started by hand it is the supervisor, started
- * by that it has a channel (beam_channel_from_environment()) and is the worker. A worker that
- * crashes is started again, and the request that it died of is given up.
+ * A supervisor and its worker, which are the same program. If it is started by hand, it is the
+ * supervisor. If it is started by the supervisor, it has a channel
+ * (beam_channel_from_environment()) and is the worker. A worker that crashes is started again, and
+ * the request during which it crashed is given up.
  *
  *     $ ./beam-spawn
  */
@@ -23,7 +24,7 @@ static void fail(const char *what, int error)
 
 /* ---- The worker ------------------------------------------------------------------------------ */
 
-/* Answers with the length of what it is asked, until there are no more calls. */
+/* Answers each call with the length of its request, until there are no more calls. */
 static int work(beam_channel *channel)
 {
 	beam_message *request;
@@ -69,7 +70,9 @@ static void worker_start(struct worker *worker, char *const argv[])
 		fail("beam_topic_open", r);
 }
 
-/* With the last handle the channel says goodbye: a worker that lives ends when it has read that. */
+/*
+ * Releasing the last handle closes the channel. A worker that still runs ends when it notices that.
+ */
 static void worker_end(struct worker *worker)
 {
 	int status = 0;

@@ -7,9 +7,10 @@ set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
-# The kernel runs these programs itself, where their C library lies told here: it is Debian's cross
-# compiler's, not the machine's.
+# The kernel itself runs these programs. They need to be told where their C library is, because it
+# belongs to Debian's cross compiler and not to the machine.
 set(i386_libraries /usr/i686-linux-gnu/lib)
 set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,--dynamic-linker=${i386_libraries}/ld-linux.so.2 -Wl,-rpath,${i386_libraries}")
-# The compiler would remark at every use that it once laid atomics of 64 bits out otherwise.
+# Without this, the compiler notes at every use that the layout of 64-bit atomics has changed in the
+# past.
 set(CMAKE_C_FLAGS_INIT -Wno-psabi)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The demo: two processes and one channel between them. One sends a tree of files from several
- * threads on several topics, as payloads and as open descriptors; the other receives from several
- * threads. Both count what passes and sum up checksums, and compare in the end. The consumer of one
- * topic is slow on purpose: the finish times show that no other topic waits for it.
+ * The demo: two processes, with one channel between them. One process sends a tree of files from
+ * several threads on several topics, as payloads and as open descriptors. The other one receives in
+ * several threads. Both count what they send or receive, add up checksums, and compare the results
+ * at the end. The receiver of one topic is slow on purpose. The times at which the topics finish
+ * show that no other topic waits for it.
  */
 #ifndef DEMO_H
 #define DEMO_H
@@ -22,9 +23,9 @@ enum { TOPIC_FILES, TOPIC_BUNDLES, TOPIC_DESCRIPTORS, TOPIC_SLOW, TOPICS };
 struct plan {
 	const char *name, *what;
 	unsigned senders, receivers; /* threads */
-	size_t parcel_bytes; /* contents are gathered until a message has so many bytes; 0: one file a message */
-	unsigned parcel_fds; /* files are sent open, so many a message; 0: their contents are sent */
-	bool sample;         /* only every so many files: SLOW_MESSAGES, or up to twice as many */
+	size_t parcel_bytes; /* contents are collected until a message has this many bytes; 0: one file in each */
+	unsigned parcel_fds; /* files are sent open, this many in each message; 0: their contents are sent */
+	bool sample;         /* only some files: SLOW_MESSAGES, or up to twice as many */
 	unsigned pause_ms;   /* how long the receiver pauses after each message */
 };
 
@@ -32,10 +33,10 @@ enum { SLOW_MESSAGES = 400 };
 
 extern const struct plan plans[TOPICS];
 
-/* Prints which topics there are, for people. */
+/* Prints a description of the topics. */
 void plans_describe(void);
 
-/* What has passed on a topic, in either process. */
+/* What was sent or received on a topic. */
 struct tally {
 	_Atomic uint64_t messages, files, bytes, descriptors, sum;
 };
@@ -73,12 +74,12 @@ struct parcel {
 };
 
 /*
- * Adds a file by its content, or open as an attachment; a content of over `limit` bytes is
- * attached, too. False if it can't be read.
+ * Adds the content of a file, or the open file as an attachment. Contents of more than `limit`
+ * bytes are always attached. Returns false if the file cannot be read.
  */
 bool parcel_add(struct parcel *parcel, const char *path, bool attach, size_t limit);
 
-/* Sends what was gathered, counts it and empties the parcel. */
+/* Sends what was collected, counts it and empties the parcel. */
 void parcel_send(struct parcel *parcel, beam_topic *topic, struct tally *tally);
 void parcel_free(struct parcel *parcel);
 
@@ -90,21 +91,21 @@ void parcel_receive(const beam_message *message, struct tally *tally);
 int demo_send(const char *path, const struct tree *tree);
 int demo_receive(int socket);
 
-/* ---- What they say (report.c) ---- */
+/* ---- What they print (report.c) ---- */
 
-/* The channel that must() asks which rule was broken. */
+/* The channel that must() asks which rule the peer broke. */
 void report_breaches_of(beam_channel *channel);
 
 /* Exits with "what: why" if `result` is an error of Beam's (a negative errno). */
 void must(int result, const char *what);
-/* The same for a system call; tells errno. */
+/* The same for a system call, with errno. */
 void must_sys(int result, const char *what);
 
 double seconds(void);
 void report_totals(const char *who, const struct totals totals[TOPICS], const double *finished);
 bool report_comparison(const struct totals mine[TOPICS], const struct totals theirs[TOPICS]);
 
-/* A line that is written over, on a terminal only. */
+/* A progress line that is overwritten again and again, on a terminal only. */
 void report_progress(const struct tally tallies[TOPICS], double since);
 void report_progress_end(void);
 

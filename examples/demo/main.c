@@ -30,7 +30,7 @@ static int listen_at(const char *path)
 	return fd;
 }
 
-/* One connection is all that is expected: the address goes as soon as it has come. */
+/* Only one connection is expected, so the socket's file is removed as soon as it is there. */
 static int accept_one(int listener, const char *path)
 {
 	struct sockaddr_un from;

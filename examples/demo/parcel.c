@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parcels. The payload of a message is a row of records: a header, the file's path, and its content
- * unless that is to be read from the message's next attachment. A checksum covers path and content;
- * the sum of all checksums does not depend on the order of arrival.
+ * Parcels. The payload of a message is a sequence of records: a header, the file's path, and its
+ * content, unless that is to be read from the message's next attachment. A checksum covers path and
+ * content. The sum of all checksums does not depend on the order of arrival.
  */
 #include "demo.h"
 #include <errno.h>
@@ -20,8 +20,10 @@ struct header {
 	uint32_t attached;
 };
 
-/* Both processes and all their threads read through the same open files: a position of their own.
- * How much there was, at most `size`. */
+/*
+ * Returns how much there was, at most `size`. It reads with pread(), because both processes and all
+ * their threads share the offset of an open file.
+ */
 static uint64_t checksum_of_file(uint32_t *sum, int fd, uint64_t size)
 {
 	unsigned char block[64 * 1024];
@@ -66,7 +68,7 @@ static void count(struct parcel *parcel, uint64_t content, uint32_t sum)
 	parcel->sum += sum;
 }
 
-/* Reads a content to the parcel's end; how much there was. */
+/* Appends the content of a file to the parcel. Returns how much there was. */
 static size_t append_content(struct parcel *parcel, int fd, size_t size)
 {
 	size_t n = 0;
@@ -142,7 +144,7 @@ void parcel_free(struct parcel *parcel)
 
 static void broken(const char *why)
 {
-	fprintf(stderr, "a message that was not sent so: %s\n", why);
+	fprintf(stderr, "a broken message arrived: %s\n", why);
 	exit(1);
 }
 
@@ -174,6 +176,6 @@ void parcel_receive(const beam_message *message, struct tally *tally)
 		sum += crc;
 	}
 	if (descriptors != beam_message_attachments(message))
-		broken("attachments that no record speaks of");
+		broken("attachments without a record");
 	tally_add(tally, files, content, descriptors, sum);
 }

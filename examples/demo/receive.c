@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The receiving process: some threads a topic, one of them slow on purpose. */
+/*
+ * The receiving process. Each topic has threads of its own. Those of one topic are slow on purpose.
+ */
 #include "demo.h"
 #include <errno.h>
 #include <pthread.h>
@@ -48,7 +50,7 @@ static void start(struct line *line, pthread_t *threads, beam_channel *channel)
 		must(-pthread_create(&threads[i], NULL, receiver, line), "thread");
 }
 
-/* Waits for what the other side says it has sent, and shows meanwhile how far it is. */
+/* Waits for the sender's totals, and shows the progress meanwhile. */
 static void wait_for_summary(beam_topic *summary, struct totals theirs[TOPICS], const struct tally tallies[TOPICS],
 			     double began)
 {
@@ -85,7 +87,10 @@ static void report_speed(const struct totals totals[TOPICS], const double finish
 	       quick, bytes / quick / 1e6, messages / quick, finished[TOPIC_SLOW]);
 }
 
-/* Both sides know both tallies in the end. The other side prints first, then says goodbye. */
+/*
+ * At the end both sides know the totals of both. The sender prints first, and then closes the
+ * channel.
+ */
 static bool compare(beam_topic *summary, const struct totals mine[TOPICS], const struct totals theirs[TOPICS])
 {
 	beam_message *message;

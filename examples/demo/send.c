@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sending process: some threads a topic, which take the next files of the
- * list as they come to them.
+ * The sending process. Each topic has threads of its own, which take the next files from the list
+ * whenever they are ready.
  */
 #include "demo.h"
 #include <errno.h>
@@ -67,8 +67,8 @@ static void start(struct line *line, pthread_t *threads, beam_channel *channel, 
 }
 
 /*
- * The other side says that it has opened the topics. One that is opened and closed before, without
- * a message, leaves nothing to be received later.
+ * Waits until the receiver has opened the topics. If a topic were opened and closed before that,
+ * without a message, there would be nothing to receive later.
  */
 static void wait_until_ready(beam_topic *summary)
 {
@@ -80,7 +80,7 @@ static void wait_until_ready(beam_topic *summary)
 		beam_message_free(message);
 }
 
-/* Tells the other side what was sent and compares with what it received. */
+/* Sends the totals to the receiver, and compares them with what it received. */
 static bool compare(beam_topic *summary, const struct totals mine[TOPICS])
 {
 	struct totals theirs[TOPICS];

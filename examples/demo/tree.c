@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* nftw() hands nothing through. */
+/* nftw() has no argument for its callback. */
 static struct tree *walked;
 static size_t capacity;
 

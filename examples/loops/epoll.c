@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels in a loop of plain epoll. */
+/* Channels in a plain epoll loop. */
 #include "service.h"
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* The earliest of the times at which a turn is due; -1: none. */
+/* Returns in how many milliseconds the next turn is due; -1: never. */
 static int earliest(struct service *services)
 {
 	int least = -1;
@@ -20,8 +20,8 @@ static int earliest(struct service *services)
 }
 
 /*
- * A turn, and what to wait for from now on. False: that service is over. poll's
- * events have epoll's numbers.
+ * Runs a turn, and sets what to wait for from now on. Returns false if that service is over. The
+ * events of poll have the values of epoll's.
  */
 static bool turn(int epoll, struct service *service, uint32_t events)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels in GLib's main loop: a source each. */
+/* Channels in GLib's main loop, with one source for each. */
 #include "service.h"
 #include <glib.h>
 
@@ -11,7 +11,7 @@ struct source {
 	GMainLoop *loop;
 };
 
-/* GLib counts microseconds of the same clock; -1 stands for never. */
+/* GLib uses microseconds of the same clock; -1 means never. */
 static gint64 ready_time(struct service *service)
 {
 	beam_deadline deadline = service_deadline(service);
@@ -25,7 +25,7 @@ static gboolean dispatch(GSource *base, GSourceFunc unused, gpointer unused_too)
 
 	(void)unused;
 	(void)unused_too;
-	/* GLib's conditions are poll's events. */
+	/* GLib's conditions have the values of poll's events. */
 	if (!service_turn(&source->service, (int)g_source_query_unix_fd(base, source->tag))) {
 		g_source_remove_unix_fd(base, source->tag);
 		service_close(&source->service);

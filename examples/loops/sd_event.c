@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels in systemd's event loop: an io and a time source each. */
+/* Channels in systemd's event loop, with an I/O source and a time source for each. */
 #include "service.h"
 #include <systemd/sd-event.h>
 
@@ -15,7 +15,7 @@ static int turn(struct watched *watched, uint32_t events)
 	beam_deadline deadline;
 	int r;
 
-	/* poll's events have epoll's numbers. */
+	/* The events of poll have the values of epoll's. */
 	if (!service_turn(&watched->service, (int)events)) {
 		watched->io = sd_event_source_disable_unref(watched->io);
 		watched->time = sd_event_source_disable_unref(watched->time);

@@ -83,7 +83,10 @@ int service_open(struct service *service, int socket)
 	return r < 0 ? r : beam_topic_open(&service->topic, service->channel, "words");
 }
 
-/* Sends what has come back in capitals: until nothing more has come (-EAGAIN), or will (0). */
+/*
+ * Sends each message back in capitals. Returns -EAGAIN if no more have arrived, 0 if no more will
+ * come.
+ */
 static int answer(beam_topic *topic)
 {
 	char word[32];
@@ -94,8 +97,8 @@ static int answer(beam_topic *topic)
 		for (size_t i = 0; i < size; i++)
 			word[i] = (char)toupper((unsigned char)word[i]);
 		/*
-		 * A client that does not read its answers loses them; it must
-		 * not keep the others waiting.
+		 * A client that does not read its answers loses them, because it must not keep the
+		 * others waiting.
 		 */
 		if (beam_topic_send(topic, word, size, 0, BEAM_NOWAIT) < 0)
 			fprintf(stderr, "an answer was not sent\n");

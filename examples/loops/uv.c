@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels in a loop of libuv. */
+/* Channels in libuv's event loop. */
 #include "service.h"
 #include <poll.h>
 #include <uv.h>
@@ -10,7 +10,7 @@ struct watched {
 	uv_timer_t timer;
 };
 
-/* libuv has numbers of its own for what shows. */
+/* libuv has its own values for events. */
 static int to_uv(int events)
 {
 	return (events & POLLIN ? UV_READABLE : 0) | (events & POLLOUT ? UV_WRITABLE : 0);
@@ -48,7 +48,7 @@ static void turn(struct watched *watched, int events)
 
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
-	/* An error is found by reading. */
+	/* Reading reports the error. */
 	turn(poll->data, status < 0 ? POLLIN : from_uv(events));
 }
 

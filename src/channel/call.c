@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls of this side's. A call is an inlet, by which its replies arrive, and an inbox, in which
- * they wait. Its memory is counted: one for its handles, and one while the session knows its id.
+ * Calls that this side makes. A call has an inlet, through which its replies arrive, and an inbox,
+ * in which they wait. Its memory is counted: one reference is for its handles, and one is held
+ * while the session knows its id.
  *
- * That one goes when the last reply has come; when the request turns out never to have gone; or
- * with the channel. All of these happen on the thread that reads, or to a call of which no reply
- * has begun to come: so rx never looks at a call that is no more.
+ * The session's reference is released when the last reply has arrived, when it turns out that the
+ * request was never sent, or with the channel. All of these happen on the thread that reads, or to
+ * a call of which no reply has begun to arrive. So rx never looks at a call that has been freed.
  */
 #include <beam/call.h>
 #include <channel/sending.h>
@@ -32,7 +33,7 @@ static void call_unref(struct beam_call *call)
 	channel_memory_unref(channel);
 }
 
-/* ---- What the session tells ------------------------------------------------------------------ */
+/* ---- Events of the session ------------------------------------------------------------------- */
 
 void call_ended(struct beam_channel *channel, struct inlet *inlet, struct message_queue *queue)
 {
@@ -75,8 +76,8 @@ void calls_unasked(struct list *unasked)
 }
 
 /*
- * The next call in flight after an id, held; or forgotten by the session, whose
- * reference is the caller's then.
+ * Finds the next call in flight after an id. The caller gets a reference to it. With `forget` the
+ * session forgets the call, and the caller gets the session's reference.
  */
 static struct beam_call *next_call(struct beam_channel *channel, uint32_t *id, bool forget)
 {
@@ -121,7 +122,7 @@ void calls_forget(struct beam_channel *channel)
 
 /* ---- Making ---------------------------------------------------------------------------------- */
 
-/* Nobody wants its replies any more. What waits is thrown away, and the other side is told. */
+/* Cancels a call: discards the replies that wait, and tells the peer. */
 static void cancel(struct beam_call *call)
 {
 	struct inbox *inbox = &call->inbox;
@@ -162,7 +163,7 @@ static struct beam_call *call_new(struct beam_channel *channel)
 	call->handles = 1;
 	call->inlet.owner = &call->inbox;
 	/*
-	 * A reply with as many attachments as it may have must always fit, once the queue is empty.
+	 * Once the queue is empty, a reply with the largest allowed number of attachments must fit.
 	 */
 	inlet_withhold(&call->inlet, limits_base.topic_bytes, limits_base.topic_attachments,
 		       limits_base.topic_attachments);
@@ -172,7 +173,7 @@ static struct beam_call *call_new(struct beam_channel *channel)
 	return call;
 }
 
-/* Sends a request that was prepared; with a message, that message. */
+/* Sends a request that was prepared. `message` is the message to send, or NULL. */
 static int call_send(struct sending *s, struct beam_message *message, beam_call **ret)
 {
 	struct beam_call *call = call_new(s->channel);
@@ -187,8 +188,8 @@ static int call_send(struct sending *s, struct beam_message *message, beam_call 
 		return 0;
 	}
 	/*
-	 * One of which a part has gone gets an end from the other side, which the session waits
-	 * for.
+	 * If a part of the request has been sent, the peer will end the call, and the session waits
+	 * for that.
 	 */
 	if (!s->message.call || !call->inlet.id)
 		call_unref(call);
@@ -267,7 +268,7 @@ int beam_call_receive(beam_call *call, beam_message **ret, unsigned flags, beam_
 	return r;
 }
 
-/* The payload of a failure begins with its code: what is behind that. */
+/* Reads the code with which a failure's payload begins. Returns a reader of the rest. */
 static struct reader failure_read(const struct beam_message *failure, uint32_t *ret_code)
 {
 	struct reader reader = reader_over(failure->data, failure->size);
@@ -301,9 +302,9 @@ int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data
 	return 0;
 }
 
-/* ---- Both in one ----------------------------------------------------------------------------- */
+/* ---- Request and reply in one function ------------------------------------------------------- */
 
-/* Waits for the reply to a call that nobody else has, and lets go of the call. */
+/* Waits for the reply to a call of which nobody else has a handle, and releases the call. */
 static int call_finish(beam_call *call, beam_message **ret, uint32_t *ret_failure, beam_deadline deadline)
 {
 	int r = beam_call_receive(call, ret, 0, deadline);

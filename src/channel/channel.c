@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The life of a channel: making, holding, closing; and what can be asked of it.
- */
+/* The life of a channel: creation, handles, closing; and what can be queried. */
 #include <base/options.h>
 #include <base/sys.h>
 #include <beam/version.h>
@@ -29,7 +27,7 @@ void channel_memory_ref(struct beam_channel *channel)
 
 bool channel_memory_ref_if_held(struct beam_channel *channel)
 {
-	/* Who frees it looks at the count no more. */
+	/* Harmless if the channel is being freed, because that does not look at the count again. */
 	return atomic_fetch_add_explicit(&channel->memory, 1, memory_order_relaxed) > 0;
 }
 
@@ -72,7 +70,9 @@ static int channel_start(struct beam_channel *channel, int fd)
 		    .attachments = options->attachments,
 		},
 	    .buffer_bytes = options->buffer_bytes,
-	    /* What is lent and not used is wanted back. */
+	    /*
+	     * The channel lends attachments to the peer, and wants those back that it does not use.
+	     */
 	    .features = FEATURE_ANSWERS | (options->attachments ? 0u : FEATURE_LENDS),
 	    .rx_events = &channel_rx_events,
 	    .tx_events = &channel_tx_events,
@@ -86,7 +86,7 @@ static int channel_start(struct beam_channel *channel, int fd)
 	return r;
 }
 
-/* Checkers of races are told that these are atomic. */
+/* Tells race checkers that these are atomic. */
 static void annotate_all(struct beam_channel *channel)
 {
 	annotate_atomic(&channel->memory);
@@ -126,7 +126,7 @@ static struct beam_channel *channel_make(const struct beam_channel_options *opti
 	return channel;
 }
 
-/* A socket that a channel can serve: 0, and it does. */
+/* Checks that a socket can carry a channel, and prepares it. */
 static int take_socket(int fd)
 {
 	int type, r = socket_check(fd, &type);
@@ -240,7 +240,10 @@ void *beam_channel_user_data(const beam_channel *channel)
 	return channel ? atomic_load_explicit(&channel->user_data, memory_order_acquire) : NULL;
 }
 
-/* Topics that nobody has opened go with the last handle: nobody can open them any more. */
+/*
+ * Topics that nobody has opened are released with the channel's last handle, because nobody can
+ * open them any more.
+ */
 static void forget_unclaimed(struct beam_channel *channel, struct message_queue *thrown)
 {
 	struct list *link;
@@ -297,7 +300,7 @@ int beam_channel_limits(beam_channel *channel, struct beam_limits *ret, size_t s
 		return -EINVAL;
 	if (channel_foreign(channel))
 		return -ECHILD;
-	/* It stays as it is once HELLO has come. */
+	/* The limits do not change once HELLO has arrived. */
 	peer = &channel->link.writer.tx.peer;
 	pthread_mutex_lock(&channel->lock);
 	while (!channel->hello && !r) {

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels by connecting: whom to connect to, for how long to wait for it, and whom to
- * accept as the one who answers.
+ * Connecting to a server: to which address, how long to wait for the server, and whose server to
+ * accept.
  */
 #include <base/options.h>
 #include <base/sys.h>
 #include <channel/hook.h>
 #include <channel/internal.h>
 
-/* Between two looks for a server that is not there. */
+/* The pause between two attempts while a server is not there. */
 enum { PAUSE_MIN_MS = 1, PAUSE_MAX_MS = 50 };
 
 static const struct beam_connect_options defaults = BEAM_CONNECT_OPTIONS;
 
 /*
- * True if a server that is starting gives this error: its path or its folder does not exist yet,
- * nobody listens there yet, or its file or folder does not have all its permissions yet.
- * socket_connect() itself waits for room in a full backlog.
+ * True if a server that is starting can be the reason for this error: its path or its folder does
+ * not exist yet, nobody listens there yet, or its file or folder does not have all its permissions
+ * yet. A full backlog is not handled here, because socket_connect() itself waits for room in it.
  */
 static bool may_be_starting(int error)
 {
@@ -24,8 +24,8 @@ static bool may_be_starting(int error)
 }
 
 /*
- * Nothing tells when an address, path or not, is taken to listen: it is tried again
- * and again, ever more rarely.
+ * No event announces that a server listens at an address, whether it is a path or not. So the
+ * function tries again and again, at growing intervals.
  */
 static int connect_waiting(const char *address, beam_deadline deadline)
 {
@@ -36,8 +36,8 @@ static int connect_waiting(const char *address, beam_deadline deadline)
 		if (!may_be_starting(fd))
 			return fd;
 		/*
-		 * Permissions that are still missing are more likely never to
-		 * come: the caller should know.
+		 * Permissions that are still missing will probably never be granted, so the caller
+		 * gets that error instead of a timeout.
 		 */
 		if (deadline_passed(deadline))
 			return fd == -EACCES ? fd : deadline_error(deadline);
@@ -48,7 +48,7 @@ static int connect_waiting(const char *address, beam_deadline deadline)
 	}
 }
 
-/* Not a byte is sent to another than the one who was asked for. */
+/* Checks the server's user, so that not a single byte is sent to anybody else's server. */
 static int check_server(int fd, uid_t uid)
 {
 	struct ucred server;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ends: what a link tells its channel, which is mostly of an end; and the end of the process,
- * before which what channels have accepted must be sent.
+ * How channels end: the events of a link, most of which report an end; and the end of the process,
+ * before which the messages that channels have accepted must be sent.
  */
 #include <base/process.h>
 #include <channel/internal.h>
 
-/* ---- What the link tells --------------------------------------------------------------------- */
+/* ---- Events of the link ---------------------------------------------------------------------- */
 
-/* Every receiver is told, once what arrived has been taken. */
+/* Receives return `end` once everything that arrived has been taken. */
 static void on_reading_ended(void *owner, int end)
 {
 	struct beam_channel *channel = owner;
@@ -25,7 +25,7 @@ static void on_reading_ended(void *owner, int end)
 	end = channel->read_end;
 	sleepers_wake_all(&channel->link, &channel->changed);
 	pthread_mutex_unlock(&channel->lock);
-	/* A call that was not answered has not ended in order. */
+	/* For a call that was not answered, even an orderly end is an error. */
 	calls_end_reading(channel, end ? end : -EPIPE);
 }
 
@@ -77,15 +77,21 @@ const struct link_events channel_link_events = {
 /* ---- The end of the process ------------------------------------------------------------------ */
 
 /*
- * Those that are being closed, and those that the program still holds, so that a checker of memory
- * finds them held. The first list belongs to the thread that ends the process.
+ * `closing`: the channels that are being closed; it belongs to the thread that ends the process.
+ * `ended`: the channels that the program still holds, so that a leak checker can reach them.
  */
 static struct list closing = {&closing, &closing}, ended = {&ended, &ended};
 
-/* Each channel in turn is waited for so long. One whose loop runs no more goes on only then. */
+/*
+ * How long one channel is waited for before the next one. A channel that was driven by an event
+ * loop makes progress only during its own turn, because the loop no longer runs.
+ */
 enum { TURN_MS = 10 };
 
-/* False once what was accepted has been sent, or there is no time left. */
+/*
+ * Waits for one turn. Returns false once everything that was accepted has been sent or cannot be
+ * sent, and when there is no time left.
+ */
 static bool goes_on(struct beam_channel *channel)
 {
 	beam_deadline last = process_end_within(channel->options.linger_ms);
@@ -94,7 +100,7 @@ static bool goes_on(struct beam_channel *channel)
 	return beam_channel_close(channel, turn) == -ETIMEDOUT && !deadline_passed(last);
 }
 
-/* Nobody is left to receive what the other side may still say. */
+/* Nobody is left to receive what the peer may still send. */
 static void channels_let_go(struct beam_channel *channel)
 {
 	link_hurry(&channel->link);
@@ -108,8 +114,8 @@ static bool hold_channel(void *owner)
 }
 
 /*
- * At the end of the process, before base waits for the threads: they end when
- * their channels are closed.
+ * Runs at the end of the process, before base waits for the library's threads. These end when their
+ * channels are closed.
  */
 static void channels_end(void)
 {

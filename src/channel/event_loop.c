@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What a program's loop asks of a channel without a thread.
- */
+/* Channels without a thread, which a program's event loop drives. */
 #include <beam/event.h>
 #include <channel/internal.h>
 

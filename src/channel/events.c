@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session tells the channel. The events of rx come on the thread that reads, with no lock
- * held; those of tx under the writer's lock.
+ * The handlers of the session's events. Those of rx run on the thread that reads, with no lock
+ * held. Those of tx run with the writer's lock held, except `unasked`, which runs without it.
  */
 #include <channel/sending.h>
 
@@ -24,7 +24,10 @@ static int on_hello(void *owner, const struct hello *hello)
 	return 0;
 }
 
-/* The topic that an inlet's name stands for; made if it may be. NULL with 0: it is refused. */
+/*
+ * Finds the topic of an inlet's name, or makes it if that is allowed. Returns 0 with NULL in `ret`
+ * if the topic is refused.
+ */
 static int topic_for(struct beam_channel *channel, struct inlet *inlet, struct beam_topic **ret)
 {
 	struct beam_topic *topic = topic_find(channel, inlet->name);
@@ -314,7 +317,7 @@ static void on_changed(void *owner, struct outlet *outlet)
 	if (outlet && outlet->close_wanted)
 		write_wake_waiting(&channel->link);
 	requests_show(channel, outlet);
-	/* Whoever changed it may not write. */
+	/* The thread that changed it may not write, so the link's thread is woken. */
 	if (channel->link.writer.tx.want_due)
 		write_nudge(&channel->link);
 	rooms_show(channel);

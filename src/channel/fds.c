@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors for event loops: each shows something that a thread could wait for.
- * They are made when they are first asked for, and from then on input is read as it
- * comes, though no thread waits.
+ * Descriptors for event loops. Each shows something that a thread could also wait for. A descriptor
+ * is made when it is first asked for. From then on input is read when it arrives, even if no thread
+ * waits.
  */
 #include <beam/event.h>
 #include <channel/internal.h>
 
-/* Messages of so many bytes are not to wait where there is room. */
+/* Where there is room, a message of this size can be sent without blocking. */
 enum { ROOM_BYTES = 4096 };
 
-/* A small message would not wait, or fail at once. */
+/* True if sending a small message would not block: it would be accepted, or fail at once. */
 static bool has_room(const struct beam_channel *channel, const struct outlet *outlet)
 {
 
@@ -101,7 +101,7 @@ int beam_channel_accept_fd(beam_channel *channel)
 	if (channel_foreign(channel))
 		return -ECHILD;
 	pthread_mutex_lock(&channel->lock);
-	/* It is closed with the last handle. */
+	/* The descriptor is closed with the last handle, so it is not made after that. */
 	if (channel->handles)
 		fd = level_open(&channel->acceptable, &is_new);
 	channel_show(channel);

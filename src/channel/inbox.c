@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inboxes: what arrives waits here for receivers, and the credit for it goes back to the other
- * side when it has been taken.
+ * Inboxes: what arrives waits here for receivers. When it has been taken, its credit goes back to
+ * the peer.
  */
 #include <channel/internal.h>
 
@@ -44,7 +44,7 @@ int inbox_wait(struct inbox *inbox, beam_deadline deadline)
 	return 1;
 }
 
-/* Whether something of the message will be settled. */
+/* True if the message has attachments that are yet to be settled. */
 static bool holds_attachments(const struct beam_message *message)
 {
 	unsigned i = 0;
@@ -55,9 +55,10 @@ static bool holds_attachments(const struct beam_message *message)
 }
 
 /*
- * Credit that is returned only because the other side is short of attachments is of no use to it
- * before those of the message are settled. Then both are written at once. What may be withheld at
- * most is the bound here too.
+ * True if the credit for a message need not be written at once. Credit that is returned only
+ * because the peer is short of attachments is of no use to it until the attachments of the message
+ * are settled. Then both are written together. The bound is the same as for credit that is
+ * withheld.
  */
 static bool can_wait(const struct inlet *inlet, const struct beam_message *message)
 {

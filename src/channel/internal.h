@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The channel from the inside: topics, calls, replies, and their queues, over a link.
+ * The internals of a channel: topics, calls, replies and their queues, on top of a link.
  *
- * Locks, in the order in which they are taken: the reading right's (the link's, cold but for
- * waiting), a channel's `lock` (names, handles: cold), an inbox's `lock` (the queue of a topic or
- * call), the writer's (the link's: everything that is sent, and outboxes). None is held over a read
- * or write of the socket, a poll, a close of what a peer chose, or code of the user's.
+ * Locks, in the order in which they are taken:
  *
- * Memory is counted apart from handles: handles keep the connection, the memory count keeps the
- * struct.
+ * - the reading right's lock (the link's; taken rarely, except to wait),
+ * - a channel's `lock` (names and handles; taken rarely),
+ * - an inbox's `lock` (the queue of a topic or call),
+ * - the writer's lock (the link's; everything that is sent, and outboxes).
+ *
+ * No lock is held during a read or write of the socket, during a poll, while a descriptor that a
+ * peer chose is closed, or while the user's code runs.
+ *
+ * Memory is counted separately from handles: handles keep the connection, the memory count keeps
+ * the struct.
  */
 #ifndef CHANNEL_INTERNAL_H
 #define CHANNEL_INTERNAL_H
@@ -24,7 +29,7 @@
 #include <errno.h>
 #include <link/link.h>
 
-/* Reading has not ended: a value that no result has. */
+/* Reading has not ended. Reading never ends with this value. */
 enum { NOT_ENDED = 1 };
 
 struct beam_channel {
@@ -39,58 +44,59 @@ struct beam_channel {
 	unsigned handles;
 	void *names;
 	struct list topics, unclaimed;
-	/* Readable while beam_channel_accept() would not wait. */
+	/* Readable while beam_channel_accept() would not block. */
 	struct level acceptable;
 	int read_end;
 	bool hello;
-	/* Noted when the channel was made, or why they are not known. */
+	/* The peer's credentials when the channel was made, or the error why they are not known. */
 	struct ucred credentials;
 	int credentials_error;
 	struct beam_statistics past;
 
-	/* Under the writer's lock of the link. */
+	/* The rest of this group is under the link's writer's lock. */
 	/*
-	 * Requests with a descriptor that shows that they were cancelled; senders of all
-	 * outboxes that wait for room.
+	 * Requests that have a cancellation descriptor. How many senders of all outboxes wait for
+	 * room.
 	 */
 	struct list cancellable;
 	unsigned waiting_for_room;
 	uint64_t discarded;
-	/* Replies that this side has sent, and lost. */
+	/* The replies that this side sent to calls that have ended. */
 	struct beam_statistics replies;
 
 	atomic_ullong attachments_lost;
-	/* Replies that were taken. */
+	/* The replies that the program has received. */
 	atomic_ullong replies_taken, reply_bytes_taken, reply_attachments_taken;
 };
 
-/* Where messages arrive, from one inlet or several, and wait for receivers. */
+/* Messages that arrived, from one or more inlets, wait here for receivers. */
 struct inbox {
 	struct beam_channel *channel;
 	pthread_mutex_t lock;
 	struct sleepers arrived;
 	struct message_queue queue;
-	/* Readable while a receive would not wait. */
+	/* Readable while a receive would not block. */
 	struct level receivable;
 	/*
-	 * Nothing more comes as things are; nothing more is wanted, or ever was; what receivers are
-	 * told when there is nothing, or NOT_ENDED.
+	 * `ended`: the peer has closed every inlet, or has sent the last reply. `reset`: closed
+	 * here for receiving. `refused`: by beam_topic_refuse(). `end`: what receives return once
+	 * the queue is empty, or NOT_ENDED.
 	 */
 	bool ended, reset, refused;
 	int end;
 	uint64_t messages, bytes, attachments, discarded;
 };
 
-/* Where messages leave; under the writer's lock. */
+/* The sending side of a topic, or of the replies to a call. Under the writer's lock. */
 struct outbox {
 	struct outlet outlet;
 	/*
-	 * Readable while a small message would not wait; among the link's
-	 * watchers if it has a descriptor.
+	 * Readable while sending a small message would not block. It is in the link's list of
+	 * watchers while it has a descriptor.
 	 */
 	struct level room;
 	struct list of_rooms;
-	/* Senders that have credit and wait for room, or for another that writes. */
+	/* How many senders have credit, and wait for room or for another thread that writes. */
 	unsigned waiting_for_room;
 };
 
@@ -104,8 +110,8 @@ struct beam_topic {
 
 	struct inbox inbox;
 	/*
-	 * Under the inbox's lock: ids of the other side that bear this name and have not been
-	 * answered with RESET; how many are open.
+	 * Under the inbox's lock: the inlets of this name that have not been answered with RESET,
+	 * and how many inlets are open.
 	 */
 	struct list inlets;
 	unsigned n_open;
@@ -116,7 +122,7 @@ struct beam_topic {
 	char name[];
 };
 
-/* A call of this side's (call.c). */
+/* A call that this side makes (call.c). */
 struct beam_call {
 	struct inlet inlet;
 	struct inbox inbox;
@@ -126,7 +132,7 @@ struct beam_call {
 	struct beam_message *failure;
 };
 
-/* True in a process that was forked from the channel's. */
+/* True in a forked child of the process that made the channel. */
 static inline bool channel_foreign(const struct beam_channel *channel)
 {
 	return link_foreign(&channel->link);
@@ -134,14 +140,14 @@ static inline bool channel_foreign(const struct beam_channel *channel)
 
 /* ---- channel.c: life and state. */
 void channel_memory_ref(struct beam_channel *channel);
-/* False: it is being freed. */
+/* Returns false if the channel is being freed. */
 bool channel_memory_ref_if_held(struct beam_channel *channel);
 void channel_memory_unref(struct beam_channel *channel);
 void channel_memory_unref_many(struct beam_channel *channel, unsigned n);
-/* What the link tells. */
+/* The handlers of the link's events. */
 extern const struct link_events channel_link_events;
 
-/* ---- events.c: what the session tells. */
+/* ---- events.c: the handlers of the session's events. */
 extern const struct rx_events channel_rx_events;
 extern const struct tx_events channel_tx_events;
 
@@ -150,65 +156,77 @@ static inline struct outbox *outbox_of(struct outlet *outlet)
 	return list_entry(outlet, struct outbox, outlet);
 }
 
-/* ---- inbox.c: what both topics and calls receive by. */
+/* ---- inbox.c: receiving, the same for topics and calls. */
 void inbox_init(struct inbox *inbox, struct beam_channel *channel, int end);
 void inbox_destroy(struct inbox *inbox);
-/* Why there is nothing to receive; NOT_ENDED: there may be. Its lock is held. */
+/*
+ * What a receive returns if the queue is empty; NOT_ENDED if messages may still arrive. The inbox's
+ * lock is held.
+ */
 static inline int inbox_state(const struct inbox *inbox)
 {
 	return inbox->ended || inbox->reset ? 0 : inbox->end;
 }
-/* Waits until the queue has a message: 1, or why there will be none. Its lock is held. */
+/*
+ * Waits until the queue has a message. Returns 1; what inbox_state() returns if there will be none;
+ * or the error with which waiting ended. The inbox's lock is held.
+ */
 int inbox_wait(struct inbox *inbox, beam_deadline deadline);
-/* What is owed for messages that were taken. */
+/* What is to be done after messages were taken: `write` means that credit should be written now. */
 struct owed {
 	bool write;
 };
 /*
- * The first message of the queue, counted; its credit is withheld until there is
- * enough of it. Its lock is held.
+ * Takes the first message from the queue and counts it. Its credit is withheld until there is
+ * enough to return. The inbox's lock is held.
  */
 struct beam_message *inbox_take(struct inbox *inbox, struct owed *owed);
 /* Sends the credit that is due. No lock is held. */
 void inbox_settle(struct beam_channel *channel, const struct owed *owed);
-/* Reading has ended so: receivers are told, once what arrived has been taken. */
+/* Reading has ended. Receives return `end` once everything that arrived has been taken. */
 void inbox_end_reading(struct inbox *inbox, int end);
 /*
- * Messages thrown away: attachments closed, shared credit returned. The writer's lock is
- * not held. Returns how many.
+ * Discards messages: closes their attachments and returns their shared credit. Returns how many
+ * messages there were. The writer's lock is not held.
  */
 size_t inbox_discard(struct beam_channel *channel, struct message_queue *queue);
-/*
- * Everything that was in the queue from this inlet has been taken, and it brings no more.
- * The inbox's lock is held.
- */
+/* The inlet is closed, and all its messages have been taken. The inbox's lock is held. */
 void inbox_inlet_done(struct beam_channel *channel, struct inlet *inlet);
 
 void outbox_init(struct outbox *outbox);
 
-/* ---- call.c: calls of this side's. */
-/* The last reply to one has come: it ends the queue. By the holder of the reading right. */
+/* ---- call.c: calls that this side makes. */
+/*
+ * The last reply to a call has arrived, and is the last message of the queue. Called by the holder
+ * of the reading right.
+ */
 void call_ended(struct beam_channel *channel, struct inlet *inlet, struct message_queue *queue);
 /*
- * Those requests were refused after they had been accepted. No lock is held,
- * but perhaps the channel's.
+ * The kernel refused these requests after they had been accepted. No lock is held, except perhaps
+ * the channel's.
  */
 void calls_unasked(struct list *unasked);
-/* Reading has ended so: all are told. No lock is held. */
+/* Reading has ended. Receives from all calls return `end`. No lock is held. */
 void calls_end_reading(struct beam_channel *channel, int end);
-/* Nobody reads or writes any more: the session forgets them. */
+/* Makes the session forget all calls. No thread reads or writes any more. */
 void calls_forget(struct beam_channel *channel);
 
-/* ---- reply.c: calls of the other side's. */
+/* ---- reply.c: calls that the peer makes. */
 int request_begin(struct beam_channel *channel, uint32_t id, struct message_call **ret);
-/* Its message is whole, and keeps the channel's memory from now on. The writer's lock is held. */
+/*
+ * The request has arrived completely. From now on its message holds a reference to the channel's
+ * memory. The writer's lock is held.
+ */
 void request_deliver(struct message_call *handle);
-/* Its message is thrown away because its topic was closed. */
+/* The request's message is about to be discarded because its topic was closed. */
 void request_refuse(struct message_call *handle);
-/* The session needs its outlet no more. The writer's lock is held. */
+/* The session no longer needs the request's outlet. The writer's lock is held. */
 void request_released(struct outlet *outlet);
-/* The caller may have cancelled it, or, whatever the outlet, the channel may have ended, which
- * cancels all. The writer's lock is held. */
+/*
+ * Updates the cancellation descriptor of the outlet's request. If nothing can be sent on the
+ * channel any more, which cancels all requests, it updates the descriptors of all. `outlet` may be
+ * NULL, or a topic's. The writer's lock is held.
+ */
 void requests_show_cancelled(struct beam_channel *channel, struct outlet *outlet);
 static inline void requests_show(struct beam_channel *channel, struct outlet *outlet)
 {
@@ -220,14 +238,16 @@ static inline void requests_show(struct beam_channel *channel, struct outlet *ou
 void topic_memory_ref(struct beam_topic *topic);
 void topic_memory_unref(struct beam_topic *topic);
 /*
- * The topic of a name, made if need be, without a handle. The channel's lock is held. NULL: no
- * memory.
+ * topic_find() returns the topic of this name, or NULL. topic_make() makes it, without a handle,
+ * and returns NULL if there is no memory. The channel's lock is held.
  */
 struct beam_topic *topic_find(struct beam_channel *channel, const char *name);
 struct beam_topic *topic_make(struct beam_channel *channel, const char *name);
-/* Takes a topic out of the names. The channel's lock is held. */
+/* Removes a topic from the names. The channel's lock is held. */
 void topic_forget(struct beam_topic *topic);
-/* The first handle of a topic: the other side is told. The channel's lock is held. */
+/*
+ * Adds a handle to a topic. The first one opens the topic for the peer. The channel's lock is held.
+ */
 void topic_claim(struct beam_topic *topic);
 
 /* ---- fds.c: descriptors for event loops, which show what has changed. */
@@ -241,14 +261,19 @@ static inline void channel_show(struct beam_channel *channel)
 {
 	level_put(&channel->acceptable, !list_empty(&channel->unclaimed) || channel->read_end != NOT_ENDED);
 }
-/* A descriptor that was asked for, or -errno. If it was made just now somebody depends on the
- * channel. No lock is held. */
+/*
+ * Returns `fd`, which is a descriptor for an event loop or -errno. If it is new, input must be read
+ * from now on even if no thread waits. No lock is held.
+ */
 int fd_opened(struct beam_channel *channel, int fd, bool is_new);
-/* The one that shows whether there is room. */
+/* Returns the descriptor that shows whether there is room. */
 int outbox_fd(struct beam_channel *channel, struct outbox *outbox);
-/* True if it had one, on which nobody depends any more. The writer's lock is held. */
+/*
+ * Returns true if there was one. Then the caller must call baton_independ(). The writer's lock is
+ * held.
+ */
 bool outbox_close_fd(struct outbox *outbox);
-/* With the last handle. */
+/* Called when the last handle is released. */
 void inbox_close_fd(struct inbox *inbox);
 void topic_close_fds(struct beam_topic *topic);
 void channel_close_fds(struct beam_channel *channel);

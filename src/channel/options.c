@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The options of a channel: what each may be, and what they may be together.
- */
+/* The options of a channel: the range of each, and how they depend on each other. */
 #include <base/options.h>
 #include <channel/internal.h>
 #include <session/fragment.h>
 
-/* What one option may be by itself. */
+/* The range of one option. */
 struct bounds {
 	const char *name;
 	size_t option; /* its offset */
@@ -26,7 +24,7 @@ static bool is_within(const struct beam_channel_options *options, const struct b
 #option, offsetof(struct beam_channel_options, option), least, most                                    \
 	}
 
-/* -EINVAL: one is out of its range, and `ret_name` takes which. */
+/* Returns -EINVAL if an option is out of its range, and its name in `ret_name`. */
 static int check_options(const struct beam_channel_options *options, const char **ret_name)
 {
 	const struct bounds table[] = {
@@ -55,7 +53,10 @@ static int check_options(const struct beam_channel_options *options, const char 
 	return 0;
 }
 
-/* What was left at its default is raised to what a message may have. */
+/*
+ * Raises options that have their default value, if the messages that are allowed would not fit
+ * otherwise.
+ */
 static void fit(struct beam_channel_options *options, const struct beam_channel_options *defaults)
 {
 	if (options->pool_bytes == defaults->pool_bytes && options->pool_bytes < options->message_bytes)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who is at the other end. The credentials are noted when the channel is made; what is longer
- * is asked of the kernel when it is wanted, so that an idle channel keeps none of it. The
- * socket is there as long as the channel is not finished, which the writer's lock guards;
- * none of the questions waits.
+ * The identity of the peer. The credentials are stored when the channel is made. The rest is
+ * longer, and is read from the kernel when it is asked for, so that an idle channel does not keep
+ * it. The socket exists until the channel is finished, which the writer's lock guards. None of
+ * these system calls blocks.
  */
 #include <channel/internal.h>
 #include <socket/peer.h>

@@ -51,7 +51,10 @@ int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, si
 		if (ret_n_fds)
 			*ret_n_fds = message->n_fds;
 		if (message->size > capacity || message->n_fds > capacity_fds) {
-			/* It stays; whoever else waits may have more room. */
+			/*
+			 * The message stays in the queue. Other threads that wait may have more
+			 * space for it.
+			 */
 			sleepers_wake_all(&topic->channel->link, &topic->inbox.arrived);
 			message = NULL;
 			r = -EMSGSIZE;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls of the other side's. A *request* is what is kept of one: its message holds it until it is
- * freed, and the session until END has gone. Replies leave by an outbox, as messages of a topic do.
+ * Calls that the peer makes. A *request* is the state of one. Its message holds it until the
+ * message is freed, and the session holds it until END has been sent. Replies leave through an
+ * outbox, as the messages of a topic do.
  */
 #include <beam/call.h>
 #include <channel/sending.h>
@@ -12,19 +13,21 @@ struct request {
 	struct message_call handle;
 	struct beam_channel *channel;
 	struct outbox outbox;
-	/* Readable once no replies are wanted any more; among the channel's cancellable ones if
-	 * it has a descriptor. */
+	/*
+	 * Readable once nobody wants replies any more. It is in the channel's `cancellable` list
+	 * while it has a descriptor.
+	 */
 	struct level cancelled;
 	struct list of_cancellable;
 	/*
-	 * Under the writer's lock: its message is there; the session knows it; how it
-	 * ends if its message is freed.
+	 * Under the writer's lock. `held`: its message exists. `known`: the session knows it.
+	 * `error`: how the call ends if its message is freed.
 	 */
 	bool held, known;
 	uint32_t error;
 	/*
-	 * The reading right's, until the message is in a queue: it counts among the channel's
-	 * memory.
+	 * Whether it holds a reference to the channel's memory. Belongs to the holder of the
+	 * reading right until the message is in a queue.
 	 */
 	bool counted;
 };
@@ -34,7 +37,10 @@ static struct request *request_of(struct message_call *handle)
 	return list_entry(handle, struct request, handle);
 }
 
-/* Its descriptors go with its message: how many it had. The writer's lock is held. */
+/*
+ * Closes the descriptors of a request, whose message is being freed. Returns how many there were.
+ * The writer's lock is held.
+ */
 static unsigned request_close_fds(struct request *request)
 {
 	unsigned n = outbox_close_fd(&request->outbox);
@@ -43,7 +49,7 @@ static unsigned request_close_fds(struct request *request)
 	return n + level_close(&request->cancelled);
 }
 
-/* Its message was freed, by whatever thread. */
+/* The request's message has been freed, by any thread. */
 static void on_dropped(struct message_call *handle)
 {
 	struct request *request = request_of(handle);
@@ -121,7 +127,7 @@ void request_released(struct outlet *outlet)
 		free(request);
 }
 
-/* ---- Descriptors that show what its caller does ---------------------------------------------- */
+/* ---- Descriptors that show what the caller does ---------------------------------------------- */
 
 static void show_cancelled(struct request *request)
 {
@@ -234,11 +240,11 @@ int beam_message_reply(beam_message *request, const void *data, size_t size, uns
 {
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 
-	/* There is nothing to give. */
+	/* There are no descriptors to give. */
 	return flags & BEAM_SEND_GIVE_FDS ? -EINVAL : beam_message_replyv(request, &iov, 1, NULL, 0, flags, deadline);
 }
 
-/* A failure of a code alone is owed, as credit is: it never waits. */
+/* A failure that is only a code is made due, as credit is, so reporting it never blocks. */
 static int fail_plainly(struct request *request, uint32_t code)
 {
 	struct beam_channel *channel = request->channel;

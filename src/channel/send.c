@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Sending a message: checks, credit, the frames one after the other, the end.
- */
+/* Sending a message: checks, credit, one frame after the other, completion. */
 #include <base/sys.h>
 #include <channel/sending.h>
 #include <limits.h>
@@ -9,7 +7,10 @@
 
 /* ---- Credit ---------------------------------------------------------------------------------- */
 
-/* True if it is charged. What ends sending is for the others to find. */
+/*
+ * The fast path for plain messages. Returns true if the message has been charged. It does not
+ * report why sending has ended; that is left to the other functions.
+ */
 static inline bool charge_plainly(struct sending *s)
 {
 	s->large = s->message.size > TX_WHOLE || s->message.n_iov > TX_OWN_PARTS;
@@ -67,9 +68,9 @@ int sending_charge(struct sending *s)
 		r = waited;
 		if (r < 0)
 			break;
-		/* What the claim made due, the other side has to hear. */
+		/* The claim may have made something due that the peer must be told. */
 		write_pending(&channel->link);
-		/* The lock was given up meanwhile. */
+		/* The lock was released meanwhile, so the claim may have been woken already. */
 		waited = claimant.claim.woken
 			     ? 0
 			     : baton_wait(&channel->link, &channel->link.writer.lock, &claimant.woken, s->deadline);
@@ -87,7 +88,7 @@ int sending_end(struct sending *s, int result)
 
 	if (result < 0) {
 		tx_uncharge(tx, outlet, s->message.size, s->message.n_fds, s->message.overdraft);
-		/* The channel's end may have forgotten it first. */
+		/* At the end of the channel the session may have forgotten the call before. */
 		if (s->message.call && tx_call_undone(tx, s->message.call)) /* GCOVR_EXCL_BR_LINE: a race */
 			s->message.call = NULL;
 	} else {
@@ -130,12 +131,12 @@ int sending_send(struct sending *s)
 	r = sending_charge(s);
 	if (!r)
 		r = sending_frames(s);
-	/* Those that waited for this message may be short of attachments now. */
+	/* Senders that waited for this message may be short of attachments now. */
 	if (s->channel->link.writer.tx.want_due)
 		write_pending(&s->channel->link);
 	rooms_show(s->channel);
 	pthread_mutex_unlock(&s->channel->link.writer.lock);
-	/* They went with the message: these numbers are no longer of use. */
+	/* The descriptors were sent, so the ones that the caller gave are no longer of use. */
 	if (!r && s->loose && !s->taken)
 		reaper_close(s->message.fds, s->message.n_fds);
 	return r;
@@ -222,7 +223,7 @@ int sending_prepare_message(struct sending *s, struct beam_channel *channel, str
 {
 	int r;
 
-	/* Its replies would find no way back. */
+	/* Its replies would not find their way back to the caller. */
 	if (message->call)
 		return -EOPNOTSUPP;
 	for (unsigned i = 0; i < message->n_fds; i++) {
@@ -242,8 +243,10 @@ int sending_send_message(struct sending *s, struct beam_message *message)
 	if (r < 0)
 		return r;
 	if (!s->taken) {
-		/* They went with the message: what is left here are ours, and their last close
-		 * is the receiver's. */
+		/*
+		 * The attachments were sent. Only our copies are left here, and the receiver closes
+		 * the last one.
+		 */
 		for (unsigned i = 0; i < message->n_fds; i++)
 			close(message->fds[i]);
 	}
@@ -252,7 +255,7 @@ int sending_send_message(struct sending *s, struct beam_message *message)
 	return 0;
 }
 
-/* ---- Of a topic ------------------------------------------------------------------------------ */
+/* ---- Topics ---------------------------------------------------------------------------------- */
 
 int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
 		     unsigned flags, beam_deadline deadline)

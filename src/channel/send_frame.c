@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames of a message on its way out: written from the caller's memory, or put into the buffer.
+ * Sending the frames of a message. A frame is written from the caller's memory, or put into the
+ * buffer.
  */
 #include <base/sys.h>
 #include <channel/sending.h>
@@ -46,8 +47,8 @@ int sending_append(struct sending *s)
 	int duplicates[TX_ATTACHMENTS_MAX];
 
 	/*
-	 * Every descriptor that the library holds is close-on-exec; and one that is not
-	 * open is the caller's mistake.
+	 * Every descriptor that the library holds is close-on-exec. If one is not open, this
+	 * reports the caller's mistake.
 	 */
 	for (unsigned i = 0; s->loose && i < own->n_fds; i++) {
 		int r = socket_close_on_exec(own->fds[i]);
@@ -81,8 +82,8 @@ bool sending_may_append(const struct sending *s)
 	const struct tx *tx = &s->channel->link.writer.tx;
 
 	/*
-	 * A message with descriptors may have to be dropped alone, if the kernel refuses
-	 * them: it must be one frame.
+	 * If the kernel refuses its descriptors, a message may have to be dropped without any
+	 * other. So a message with descriptors must be a single frame.
 	 */
 	if (s->message.own.n_more || (s->message.own.n_fds && s->message.left) || s->unkept)
 		return false;
@@ -108,14 +109,16 @@ int sending_write(struct sending *s)
 		case WRITTEN:
 			if (own->done)
 				return 0;
-			/* It was not among what went. The lock was given up meanwhile. */
+			/*
+			 * The frame was not in what was written. The lock was released meanwhile.
+			 */
 			r = sending_state(channel, own->outlet);
 			if (r < 0)
 				return r;
 			continue;
 		default: break;
 		}
-		/* A run can be sent one by one. */
+		/* The messages of a run can be sent one by one instead. */
 		if (!own->begun && own->n_messages > 1) {
 			tx_leave(&channel->link.writer.tx, own);
 			return -EAGAIN;
@@ -131,8 +134,8 @@ int sending_write(struct sending *s)
 		if (r == 1 || (r == 0 && !sending_state(channel, own->outlet)) || channel->link.writer.broken)
 			continue;
 		/*
-		 * The deadline, or a close. A message whose last frame has begun will be completed
-		 * from the reserve: it counts as sent.
+		 * The deadline has passed, or the outlet was closed. A message whose last frame has
+		 * begun will be completed from the reserve, and counts as sent.
 		 */
 		if (!tx_abandon(&channel->link.writer.tx, own))
 			tx_leave(&channel->link.writer.tx, own);
@@ -142,7 +145,7 @@ int sending_write(struct sending *s)
 	}
 }
 
-/* Only small frames may wait in the buffer for others. */
+/* Only small frames may wait in the buffer until the burst is over. */
 static bool enters_burst(struct sending *s)
 {
 	return tx_own_size(&s->message.own) <= TX_LARGE && burst_enter(&s->channel->link);
@@ -158,7 +161,9 @@ static int send_frame(struct sending *s)
 		r = sending_state(channel, &s->outbox->outlet);
 		if (r < 0)
 			return r;
-		/* A socket that is known to be full is left to whoever watches it. */
+		/*
+		 * If the socket is known to be full, the frame is left to whoever watches for room.
+		 */
 		if ((channel->link.writer.taken || channel->link.writer.full || channel->link.writer.burst ||
 		     enters_burst(s)) &&
 		    sending_may_append(s)) {
@@ -166,8 +171,9 @@ static int send_frame(struct sending *s)
 			if (s->unkept)
 				continue;
 			/*
-			 * A writer takes it along, or whoever watches for room; in a
-			 * burst, the channel's thread.
+			 * The frame is written by the thread that is writing, or by whoever watches
+			 * for room. If there is neither, as in a burst, the link's thread writes
+			 * it.
 			 */
 			if (!channel->link.writer.taken && !channel->link.writer.full)
 				write_nudge(&channel->link);
@@ -202,6 +208,9 @@ int sending_frame(struct sending *s)
 {
 	int r = send_frame(s);
 
-	/* Who does not wait is told what is missing: room in the socket would not show it. */
+	/*
+	 * A sender that does not wait is told that a descriptor is missing, because room in the
+	 * socket would not show when one is free.
+	 */
 	return r == -EAGAIN && s->unkept ? -EMFILE : r;
 }

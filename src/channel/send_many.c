@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending several messages with as few writes as possible. Those with descriptors go in
- * *runs*: many in one write from the caller's descriptors, so that none is duplicated. Others
- * are gathered in the buffer.
+ * Sending several messages with as few writes as possible. Messages with descriptors are sent in
+ * *runs*: many in one write from the caller's descriptors, so that none is duplicated. Other
+ * messages are collected in the buffer.
  */
 #include <base/sys.h>
 #include <channel/sending.h>
 
 /*
- * Accepts a message into the buffer if that needs no waiting: 0, or -EAGAIN: send it the long way.
+ * Puts a message into the buffer if that needs no waiting. Returns 0, -EAGAIN if the message must
+ * be sent in the ordinary way, or an error.
  */
 static int send_buffered(struct sending *s)
 {
@@ -21,7 +22,7 @@ static int send_buffered(struct sending *s)
 	return sending_end(s, s->unkept ? -EAGAIN : r);
 }
 
-/* Adds an item to the run, charged, if it fits and needs neither waiting nor the pool. */
+/* Charges an item and adds it to the run, if it fits and needs neither waiting nor the pool. */
 static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_send_item *item, beam_deadline deadline)
 {
 	struct iovec iov = {(void *)(uintptr_t)item->data, item->size};
@@ -40,8 +41,8 @@ static bool add_to_run(struct tx_run *run, beam_topic *topic, const struct beam_
 }
 
 /*
- * Those of messages that went are the library's to close. The lock is given up
- * meanwhile, since a close may last.
+ * Closes given descriptors of messages that have been sent. The lock is released meanwhile, because
+ * a close may block.
  */
 static void reap_given(struct beam_channel *channel, const int *fds, size_t n)
 {
@@ -51,8 +52,8 @@ static void reap_given(struct beam_channel *channel, const int *fds, size_t n)
 }
 
 /*
- * Sends as many of the items as can go in one write: how many, or 0: send them
- * one by one, which tells why.
+ * Sends as many of the items as fit into one write. Returns how many. If that is 0, the caller
+ * sends them one by one, which also reports errors.
  */
 static size_t send_run(beam_topic *topic, const struct beam_send_item *items, size_t n, bool give,
 		       beam_deadline deadline, unsigned char *bytes)
@@ -86,7 +87,7 @@ static size_t send_run(beam_topic *topic, const struct beam_send_item *items, si
 	return sent;
 }
 
-/* Writes what stands in the buffer, as far as the socket takes it. */
+/* Writes the buffer, as far as the socket accepts it. */
 static void write_buffered(struct beam_channel *channel)
 {
 	if (channel->link.writer.taken || channel->link.writer.broken)
@@ -98,8 +99,8 @@ static void write_buffered(struct beam_channel *channel)
 }
 
 /*
- * 0, or -EINVAL: a descriptor is given twice, by one item or by two; or -ENOMEM. Those behind an
- * item that cannot be sent do not count.
+ * Returns -EINVAL if a descriptor is given twice, by one item or by two, and -ENOMEM if there is no
+ * memory. Items after one that cannot be sent are not checked.
  */
 static int check_given(const struct beam_send_item *items, size_t n)
 {
@@ -139,7 +140,7 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *ite
 		r = check_given(items, n);
 	if (r < 0)
 		return r;
-	/* Without memory they go one by one. */
+	/* Without memory the messages are sent one by one. */
 	if (n > 1 && items[0].n_fds)
 		bytes = sys_malloc(TX_RUN);
 	pthread_mutex_lock(&topic->channel->link.writer.lock);
@@ -166,7 +167,9 @@ ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_item *ite
 			reap_given(topic->channel, item->fds, item->n_fds);
 		sent++;
 	}
-	/* Those that were sent hide it: the next send tells. */
+	/*
+	 * The result is the number of messages that were sent, so the next send reports the loss.
+	 */
 	if (r == -EIO && sent)
 		topic->outbox.outlet.losses.untold = true;
 	write_buffered(topic->channel);

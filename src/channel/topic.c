@@ -2,12 +2,13 @@
 /*
  * Topics: their names, handles and ends.
  *
- * A topic is a name with two directions: an outlet, of which it is told to the other side, and the
- * inlets that the other side opened under that name: one, or several while older ones, closed
- * already, still have messages in the queue.
+ * A topic is a name with two directions: an outlet, of which the peer is told, and the inlets that
+ * the peer has opened under that name. There is usually one inlet. There are several while older
+ * ones, which are closed already, still have messages in the queue.
  *
- * Its memory is counted: one for its place among the names (handles keep it there), one for its
- * outlet until the id is free again, and one for each inlet until it is closed.
+ * A topic's memory is counted: one reference is for its entry among the names (handles keep it
+ * there), one is for its outlet until the id is free again, and one is for each inlet until that is
+ * closed.
  */
 #include <base/options.h>
 #include <base/sys.h>
@@ -33,7 +34,7 @@ void topic_memory_unref(struct beam_topic *topic)
 
 /* ---- Names ----------------------------------------------------------------------------------- */
 
-/* The tree holds the names; the topics are around them. */
+/* The tree contains pointers to the names, which lie inside the topics. */
 static int topic_by_name(const void *a, const void *b)
 {
 	return strcmp(a, b);
@@ -105,7 +106,10 @@ void topic_forget(struct beam_topic *topic)
 	list_remove(&topic->unclaimed);
 	channel_show(channel);
 	add_statistics(topic, &channel->past);
-	/* What it still has in its queue is thrown away with it. */
+	/*
+	 * The messages that are still in its queue are discarded with it, so they do not count as
+	 * queued.
+	 */
 	channel->past.messages_queued = channel->past.bytes_queued = channel->past.attachments_queued = 0;
 }
 
@@ -141,8 +145,7 @@ int beam_topic_open(beam_topic **ret, beam_channel *channel, const char *name)
 	pthread_mutex_lock(&channel->lock);
 	topic = topic_find(channel, name);
 	/*
-	 * While reading has not ended something may still arrive, even if
-	 * nothing can be sent any more.
+	 * Until reading has ended, messages may still arrive, even if nothing can be sent any more.
 	 */
 	if (!topic && channel->read_end != NOT_ENDED)
 		r = channel->read_end ? channel->read_end : -EPIPE;
@@ -319,8 +322,8 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 	last = --topic->handles == 0;
 	if (last) {
 		/*
-		 * Whoever opens the name from here on gets another topic: this one must be
-		 * known to be closing by then.
+		 * From here on, whoever opens the name gets another topic. So the session must know
+		 * before the lock is released that this one is closing.
 		 */
 		topic_forget(topic);
 		pthread_mutex_lock(&channel->link.writer.lock);
@@ -340,7 +343,9 @@ beam_topic *beam_topic_unref(beam_topic *topic)
 
 /* ---- Statistics ------------------------------------------------------------------------------ */
 
-/* Of an outbox, or of all, if it is NULL. The writer's lock is not held. */
+/*
+ * Adds how many senders wait on an outbox, or on all if it is NULL. The writer's lock is not held.
+ */
 static void add_waiting(struct beam_channel *channel, const struct outbox *outbox, struct beam_statistics *sum)
 {
 	pthread_mutex_lock(&channel->link.writer.lock);
@@ -417,7 +422,10 @@ int beam_channel_statistics(beam_channel *channel, struct beam_statistics *ret, 
 	sum.messages_sent += channel->replies.messages_sent;
 	sum.bytes_sent += channel->replies.bytes_sent;
 	sum.attachments_sent += channel->replies.attachments_sent;
-	/* Those of replies too, and of topics that were released with something on its way. */
+	/*
+	 * This includes lost replies, and losses of topics that were released while messages were
+	 * on their way.
+	 */
 	sum.messages_lost = channel->link.writer.tx.losses.messages;
 	sum.messages_discarded = channel->discarded;
 	pthread_mutex_unlock(&channel->link.writer.lock);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Accepting: a connection is taken from the socket, judged by limits and policy, and made a
- * channel; or closed and counted, and the next one is taken. No peer can end this, nor keep it
- * busy: with a full table of descriptors a connection is taken by means of the reserve, and where
- * even that fails there is a pause.
+ * Accepting. A connection is taken from the socket, and checked against the limits and the policy.
+ * It becomes a channel, or it is closed and counted, and the next one is taken. No peer can end
+ * this, nor keep it busy: if no descriptor is free, a connection is taken by means of the reserve,
+ * and if even that fails there is a pause.
  */
 #include <channel/hook.h>
 #include <listener/internal.h>
@@ -25,13 +25,13 @@ static void listener_count(struct beam_listener *listener, uint64_t *counter)
 static void refuse(struct beam_listener *listener, int fd, uint64_t *counter)
 {
 	listener_count(listener, counter);
-	/* What has been sent already can make closing last. */
+	/* What the peer has already sent can make the close block. */
 	reaper_close(&fd, 1);
 }
 
 /* ---- Taking from the socket ------------------------------------------------------------------ */
 
-/* A thread is about to use the socket: false if it is closed. */
+/* A thread is about to use the socket. Returns false if the listener is closed. */
 static bool listener_enter(struct beam_listener *listener)
 {
 	bool open;
@@ -53,8 +53,8 @@ static void listener_leave(struct beam_listener *listener)
 }
 
 /*
- * A file of its own, so that it also helps where the system's table is the full one. The lock is
- * held.
+ * The reserve is a file of its own, so that it also helps if the system's table is full. The lock
+ * is held.
  */
 static void refill_reserve(struct beam_listener *listener)
 {
@@ -69,16 +69,16 @@ static int accept_one(const struct beam_listener *listener)
 	if (fd >= 0)
 		return fd;
 	/*
-	 * Without waiting the kernel says the same if nobody will ever come, and
-	 * the socket stays readable.
+	 * For a non-blocking socket the kernel reports the same if nobody can ever connect, and the
+	 * socket stays readable.
 	 */
 	return error == EAGAIN && socket_hung_up(listener->fd) ? -EINVAL : -error;
 }
 
 /*
- * No descriptor is free, which the kernel says whether or not somebody waits to be accepted:
- * whoever does is let in by means of the reserve, and out again. 0: somebody was. Else -errno;
- * -EMFILE: the reserve is gone, to another thread.
+ * Called if no descriptor is free, which the kernel reports whether or not a client waits to be
+ * accepted. If one waits, it is accepted by means of the reserve, and disconnected. Returns 0 if
+ * that was done, otherwise -errno. -EMFILE can mean that another thread uses the reserve.
  */
 static int shed(struct beam_listener *listener)
 {
@@ -105,14 +105,17 @@ static int shed(struct beam_listener *listener)
 	return 0;
 }
 
-/* Waits until somebody may be there to be accepted: 1, 0 once it is closed, deadline_error(). */
+/*
+ * Waits until a client may be there to be accepted. Returns 1, 0 if the listener is closed, or
+ * deadline_error().
+ */
 static int wait_for_someone(struct beam_listener *listener, int reason, beam_deadline deadline)
 {
 	int r;
 
 	if (reason == -EAGAIN)
 		return socket_wait_more(listener->fd, POLLIN, listener->kick, deadline);
-	/* The kernel tells nobody when there are descriptors or memory again. */
+	/* No event announces that there are descriptors or memory again. */
 	r = socket_wait(listener->kick, POLLIN, -1, beam_in_ms(PAUSE_MS));
 	if (r != -ETIMEDOUT)
 		return r < 0 ? r : 0;
@@ -126,7 +129,7 @@ static bool passes(int error)
 
 enum taken { TAKEN_NONE = 0, TAKEN_ONE = 1, TAKEN_SHED = 2 };
 
-/* Of enum taken, where none is because the listener is closed; or -errno. */
+/* Returns one of enum taken, or -errno. TAKEN_NONE means that the listener is closed. */
 static int listener_take(struct beam_listener *listener, int *ret, beam_deadline deadline)
 {
 	int fd, r = TAKEN_ONE;
@@ -177,7 +180,10 @@ static struct uid_count *add_uid(struct beam_listener *listener, uid_t uid)
 	return added;
 }
 
-/* One more of this user: 0, -EUSERS if that were too many, -ENOMEM. */
+/*
+ * Counts one more connection of this user. Returns 0, -EUSERS if that would be too many, or
+ * -ENOMEM.
+ */
 static int count_in(struct beam_listener *listener, uid_t uid, struct uid_count **ret)
 {
 	const struct beam_listener_options *options = &listener->options;
@@ -201,7 +207,7 @@ static int count_in(struct beam_listener *listener, uid_t uid, struct uid_count 
 	return r;
 }
 
-/* One less: a channel has ended, or did not come to be. */
+/* Counts one connection less: a channel has ended, or could not be made. */
 static void count_out(void *argument)
 {
 	struct uid_count *of_uid = argument;
@@ -219,7 +225,9 @@ static void count_out(void *argument)
 
 /* ---- Judging --------------------------------------------------------------------------------- */
 
-/* The supplementary groups, in memory of their own. */
+/*
+ * Returns how many supplementary groups there are, and the groups in memory that the caller frees.
+ */
 static int find_groups(int fd, gid_t **ret)
 {
 	int n = socket_peer_groups(fd, NULL, 0);
@@ -231,8 +239,8 @@ static int find_groups(int fd, gid_t **ret)
 }
 
 /*
- * What is not known is left out; what fails is told: nobody is judged by half
- * of what there is to know.
+ * Finds out who a client is. What the kernel does not know is left out. Other failures are
+ * returned, so that no client is judged by incomplete information.
  */
 static int identify(int fd, const struct ucred *peer, struct beam_identity *ret, gid_t **groups, char label[LABEL_MAX])
 {
@@ -256,7 +264,7 @@ static int identify(int fd, const struct ucred *peer, struct beam_identity *ret,
 	return 0;
 }
 
-/* What the policy says: 0 or less. Which counter it is that counts a refusal. */
+/* Asks the policy. Returns 0, or a negative errno, and which counter counts that refusal. */
 static int listener_judge(struct beam_listener *listener, int fd, const struct ucred *peer, uint64_t **ret_counter)
 {
 	const struct beam_listener_options *options = &listener->options;
@@ -278,7 +286,7 @@ static int listener_judge(struct beam_listener *listener, int fd, const struct u
 	return r < 0 ? r : 0;
 }
 
-/* Makes the connection a channel: 1. 0: it was closed and counted. */
+/* Makes a connection a channel. Returns 1, or 0 if the connection was closed and counted. */
 static int admit(struct beam_listener *listener, int fd, beam_channel **ret)
 {
 	struct beam_listener_counters *statistics = &listener->statistics;
@@ -322,7 +330,9 @@ int beam_listener_accept(beam_listener *listener, beam_channel **ret, beam_deadl
 			return 1;
 		if (r <= 0)
 			return r;
-		/* Those who are refused, one after the other, keep nobody past the deadline. */
+		/*
+		 * Even if one client after the other is refused, the function ends at its deadline.
+		 */
 		if (deadline_passed(deadline))
 			return deadline_error(deadline);
 	}

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sockets that the service manager opened before it ran this program: descriptors from 3 on, told
- * in the environment (sd_listen_fds(3)).
+ * Sockets that the service manager opened before it ran this program: descriptors from 3 on, which
+ * the environment describes (sd_listen_fds(3)).
  */
 #include <listener/internal.h>
 #include <socket/socket.h>
 #include <string.h>
 
-/* More than that is a mistake: by default the kernel lets no process have as many. */
+/* A larger number is a mistake: by default the kernel allows no process that many descriptors. */
 enum { FIRST_FD = 3, FDS_MAX = 1 << 20 };
 
-/* So that two threads do not take the same one. */
+/* Keeps two threads from taking the same socket. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* A whole number in the environment, or -1. */
+/* Returns the whole number that a variable contains, or -1. */
 static long activation_number(const char *variable)
 {
 	const char *text = getenv(variable);
@@ -27,7 +27,7 @@ static long activation_number(const char *variable)
 	return errno || *end ? -1 : n;
 }
 
-/* How many descriptors are for this process. */
+/* Returns how many descriptors were passed to this process. */
 static int activation_count(void)
 {
 	long n = activation_number("LISTEN_FDS");
@@ -37,7 +37,7 @@ static int activation_count(void)
 	return n <= FDS_MAX ? (int)n : 0;
 }
 
-/* The names stand in the order of the descriptors, with colons between. */
+/* The names are in the order of the descriptors, separated by colons. */
 static bool has_name(int index, const char *name)
 {
 	const char *names = getenv("LISTEN_FDNAMES");
@@ -52,8 +52,8 @@ static bool has_name(int index, const char *name)
 }
 
 /*
- * Services are also given what they have stored, sockets of other protocols,
- * and accepted connections.
+ * Services are also passed descriptors that they have stored, sockets of other protocols, and
+ * accepted connections.
  */
 static bool is_listening_stream(int fd)
 {
@@ -64,7 +64,7 @@ static bool is_listening_stream(int fd)
 	       sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
 }
 
-/* The kernel notes who called listen(2) last. */
+/* The kernel records who called listen(2) last. */
 static bool is_listened_by_another(int fd)
 {
 	struct ucred listener;
@@ -74,9 +74,10 @@ static bool is_listened_by_another(int fd)
 }
 
 /*
- * The first that nobody has taken, and its flags. Descriptors come without close-on-exec, and
- * taking one sets it. sd_listen_fds(3) sets it on all of them. Then one is still free as long as
- * another process was the last to call listen(2) on it: beam_listener_from_fd() calls it too.
+ * Returns the first socket that nobody has taken, and its flags. Descriptors are passed without
+ * close-on-exec, and taking one sets it. But sd_listen_fds(3) sets it on all of them. So a socket
+ * that has it is still free if another process was the last to call listen(2) on it, because
+ * beam_listener_from_fd() calls that too.
  */
 static int activation_find(const char *name, int n, int *ret_flags)
 {
@@ -114,8 +115,8 @@ int beam_listener_from_environment(beam_listener **ret, const char *name, const 
 	if (!ret)
 		return -EINVAL;
 	/*
-	 * In a forked child there are none, and the lock may have been held by a
-	 * thread that it does not have.
+	 * In a forked child there are none. This must be known before the lock is taken, because a
+	 * thread of the parent may have held it at the fork.
 	 */
 	n = activation_count();
 	if (n == 0)

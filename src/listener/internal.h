@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listener from the inside: a socket in its place, those who accept, and those whom they
- * accepted, counted by user.
+ * The internals of a listener: a socket in its place, the threads that accept, and the accepted
+ * channels, counted by user.
  *
- * One lock, held over nothing that waits and no code of the user's. `users` are the threads that
- * use the socket now: it is closed when there are none. The kick is set for good at close. Memory
- * is counted apart from handles: each channel that was accepted keeps it, for its count.
+ * There is one lock. It is not held over anything that blocks, nor while the user's code runs.
+ * `users` are the threads that use the socket at the moment: it is closed when there are none.
+ * `kick` is set at close, and never cleared. Memory is counted separately from handles: each
+ * accepted channel keeps it, because the channel is counted there.
  */
 #ifndef LISTENER_INTERNAL_H
 #define LISTENER_INTERNAL_H
@@ -37,15 +38,15 @@ struct beam_listener {
 	unsigned users;
 	bool closed;
 	/*
-	 * The socket; the descriptor for event loops; one that is given up when no other
-	 * is free. -1: there is none.
+	 * The socket; the descriptor for event loops; the reserve, which is closed when no other
+	 * descriptor is free. -1: there is none.
 	 */
 	int fd, epoll, reserve;
 	struct list uids;
 	struct beam_listener_counters statistics;
 };
 
-/* The channels of one user: as long as there are some. */
+/* The channels of one user. It exists as long as there are some. */
 struct uid_count {
 	struct list link;
 	struct beam_listener *listener;
@@ -53,7 +54,7 @@ struct uid_count {
 	uint32_t connections;
 };
 
-/* True in a process that was forked from the listener's. */
+/* True in a forked child of the process that made the listener. */
 static inline bool listener_foreign(const struct beam_listener *listener)
 {
 	return listener->process != process_id();
@@ -62,8 +63,9 @@ static inline bool listener_foreign(const struct beam_listener *listener)
 /* ---- listener.c */
 void listener_memory_unref(struct beam_listener *listener);
 /*
- * May be called by anyone who keeps the memory. Until the deadline, mostly CLOSE_MS from now, it
- * waits for the socket to be closed, in which a peer can have put what makes that last.
+ * Closes the listener. The caller keeps its memory. It waits until the deadline, usually CLOSE_MS
+ * from now, for the socket to be closed. A peer may have put something into the socket that makes
+ * that take long.
  */
 void listener_close(struct beam_listener *listener, beam_deadline deadline);
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The life of a listener: making, holding, closing; and what can be asked of it.
- */
+/* The life of a listener: creation, handles, closing; and what can be queried. */
 #include <base/level.h>
 #include <base/options.h>
 #include <channel/hook.h>
@@ -53,7 +51,7 @@ static void destroy(struct beam_listener *listener)
 	free(listener);
 }
 
-/* A listener without a socket. */
+/* Makes a listener without a socket. */
 static int listener_make(beam_listener **ret, const struct beam_listener_options *options)
 {
 	struct beam_listener *listener;
@@ -90,7 +88,7 @@ static int listener_make(beam_listener **ret, const struct beam_listener_options
 	return 0;
 }
 
-/* Else who accepts would wait in the kernel if somebody else was quicker. */
+/* Otherwise a thread would block in the kernel if another one had accepted the connection first. */
 static int set_nonblocking(int fd)
 {
 	int flags = sys_fcntl(fd, F_GETFL, 0);
@@ -99,8 +97,8 @@ static int set_nonblocking(int fd)
 }
 
 /*
- * Connections inherit it before they are accepted. Where the kernel does not know it the
- * channels' limits have to do.
+ * Connections inherit this before they are accepted. If the kernel does not know the option, only
+ * the limits of the channels apply.
  */
 static void refuse_fds(int fd)
 {
@@ -224,21 +222,24 @@ void listener_close(struct beam_listener *listener, beam_deadline deadline)
 	if (!listener->closed)
 		event_set(listener->kick);
 	listener->closed = true;
-	/* They leave at once: none of them runs code of the user's. */
+	/* These threads leave at once, because none of them runs the user's code. */
 	while (listener->users > 0)
 		condition_wait(&listener->left, &listener->lock, BEAM_FOREVER);
 	fd = listener->fd;
 	listener->fd = -1;
 	place = listener->place;
 	place_none(&listener->place);
-	/* A copy of it in another process would keep it among the watched. */
+	/*
+	 * If another process has a copy of the socket, closing it would not remove it from the
+	 * epoll set.
+	 */
 	if (fd >= 0 && listener->epoll >= 0)
 		sys_epoll_ctl(listener->epoll, EPOLL_CTL_DEL, fd, NULL);
 	pthread_mutex_unlock(&listener->lock);
 	if (fd < 0)
 		return;
 	place_leave(&place);
-	/* Those who wait in its backlog may have sent what makes closing it last. */
+	/* Clients in its backlog may have sent something that makes the close block. */
 	reaper_close(&fd, 1);
 	reaper_drain_prompt(deadline);
 }
@@ -257,7 +258,10 @@ int beam_listener_close(beam_listener *listener)
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
 
-/* Both what makes it readable: who waits to be accepted, and that it is closed. */
+/*
+ * Watches both things that make the descriptor readable: a client that waits, and the close of the
+ * listener.
+ */
 static int listener_watch(int epoll, int kick, int fd)
 {
 	struct epoll_event event = {.events = EPOLLIN};

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A lock that somebody takes away again and again is given up. */
+/* After this many tries, a lock file that somebody removes again and again is given up. */
 enum { LOCK_TRIES = 100 };
 
 static bool same_file(const struct stat *a, const struct stat *b)
@@ -15,8 +15,8 @@ static bool same_file(const struct stat *a, const struct stat *b)
 }
 
 /*
- * Removes what has this name, if it is this file, which is open: else another
- * could have its number by now.
+ * Removes what has this name, if it is this file. The file must be open, because otherwise another
+ * file could have its inode number by now.
  */
 static int remove_file(int folder, const char *name, const struct stat *file)
 {
@@ -30,7 +30,8 @@ static int remove_file(int folder, const char *name, const struct stat *file)
 }
 
 /*
- * Where a file system is served by another process or machine these two wait, and a signal ends it.
+ * If the file system is served by another process or machine, these two block, and a signal
+ * interrupts them.
  */
 static int open_file(int folder, const char *name, int flags)
 {
@@ -54,7 +55,7 @@ static int lock_file(int fd)
 
 /* ---- The lock -------------------------------------------------------------------------------- */
 
-/* -ESTALE: it was locked, but is not the one of that name any more. */
+/* Returns -ESTALE if the file was locked, but no longer is the one of that name. */
 static int lock_hold(int fd, const struct place *place)
 {
 	struct stat held, named;
@@ -73,7 +74,7 @@ static int lock_take(const struct place *place)
 	int fd, r = 0;
 
 	for (int tries = 0; tries < LOCK_TRIES; tries++) {
-		/* Non-blocking: whatever has been put there, a pipe for one. */
+		/* Non-blocking, because something else may have been put there, such as a FIFO. */
 		fd = open_file(place->folder, place->lock_name, O_RDWR | O_CREAT | O_NONBLOCK | O_NOFOLLOW);
 		if (fd < 0)
 			return -errno;
@@ -94,8 +95,8 @@ static void lock_release(struct place *place)
 	if (place->lock < 0)
 		return;
 	/*
-	 * Removed while it is held: whoever has it open already finds that it is not the
-	 * one of that name any more.
+	 * The file is removed while it is locked. Whoever has it open already finds that it no
+	 * longer is the one of that name.
 	 */
 	if (sys_fstat(place->lock, &held) == 0)
 		remove_file(place->folder, place->lock_name, &held);
@@ -106,8 +107,8 @@ static void lock_release(struct place *place)
 /* ---- The socket ------------------------------------------------------------------------------ */
 
 /*
- * A socket that nobody listens on was left by a server that died. The lock is held: no other server
- * of ours is just about to listen.
+ * A socket on which nobody listens was left behind by a server that died. The lock is held, so no
+ * other Beam server is just about to listen on it.
  */
 static int remove_if_stale(const struct place *place, const char *path, int file)
 {
@@ -121,7 +122,7 @@ static int remove_if_stale(const struct place *place, const char *path, int file
 	fd = socket_connect(path, SOCK_STREAM, BEAM_NOWAIT);
 	if (fd >= 0)
 		close(fd);
-	/* Somebody listens: with a full backlog, or on a socket of another type. */
+	/* Somebody listens, perhaps with a full backlog, or on a socket of another type. */
 	if (fd >= 0 || fd == -EAGAIN || fd == -EPROTOTYPE)
 		return -EADDRINUSE;
 	return fd == -ECONNREFUSED || fd == -ENOENT ? remove_file(place->folder, place->name, &found) : fd;
@@ -129,7 +130,7 @@ static int remove_if_stale(const struct place *place, const char *path, int file
 
 static int remove_stale(const struct place *place, const char *path)
 {
-	/* Open, so that no other file gets its inode's number meanwhile. */
+	/* The file is opened so that no other file gets its inode number meanwhile. */
 	int r, file = open_file(place->folder, place->name, O_PATH | O_NOFOLLOW);
 
 	if (file < 0)
@@ -139,7 +140,7 @@ static int remove_stale(const struct place *place, const char *path)
 	return r;
 }
 
-/* Of a file that is open with O_PATH alone, for which fchmod() is not enough. */
+/* Changes the mode of a file that is open with O_PATH, for which fchmod() does not work. */
 static int change_mode(int fd, mode_t mode)
 {
 	char by_fd[40];
@@ -148,8 +149,8 @@ static int change_mode(int fd, mode_t mode)
 	if (sys_chmod(by_fd, mode) == 0)
 		return 0;
 	/*
-	 * There may be no /proc, as in a chroot. fchmodat2() comes second, because filters of
-	 * system calls that are older than it may end the process.
+	 * There may be no /proc, as in a chroot. fchmodat2() comes second, because a filter of
+	 * system calls that is older than it may end the process.
 	 */
 	if (sys_fchmodat2(fd, "", mode, AT_EMPTY_PATH) == 0)
 		return 0;
@@ -167,14 +168,14 @@ static int set_mode_of(int fd, const struct stat *file, mode_t mode)
 }
 
 /*
- * The file gets the mode that its socket had when it was bound, less the umask: never more than was
- * asked for, so only what the umask took away has to be added. That is done to the very file, not
- * to what may bear its name by then; and nobody can connect yet.
+ * When a socket is bound, its file gets the mode of the socket, less the umask. That is never more
+ * than was asked for, so only what the umask took away has to be added. This is done to the file
+ * itself, and not to what may have its name by then. Nobody can connect yet.
  *
- * The socket is bound under its own name, not under another one to be renamed once it
- * listens. That name would be the server's address for getpeername() and ss(8), would be left
- * by a server that dies meanwhile, and might not fit. Clients that wait for a server wait out
- * what they can see meanwhile.
+ * The socket is bound under its own name, and not under another name that is changed once it
+ * listens. The other name would be the server's address for getpeername() and ss(8), would be left
+ * behind by a server that dies meanwhile, and might be too long. Clients that wait for a server
+ * keep waiting when they see these intermediate states.
  */
 static int set_mode(const struct place *place, const struct stat *file, mode_t mode)
 {
@@ -221,7 +222,10 @@ void place_none(struct place *place)
 	*place = (struct place){.folder = -1, .lock = -1};
 }
 
-/* Opens the folder that a path leads to, with the slash at its end, or the working directory. */
+/*
+ * Opens the folder of a path, whose first `length` bytes end with the slash; or the working
+ * directory if `length` is 0.
+ */
 static int open_folder(const char *path, size_t length)
 {
 	char folder[sizeof((struct sockaddr_un *)0)->sun_path];
@@ -232,13 +236,13 @@ static int open_folder(const char *path, size_t length)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The path has been checked: it fits into an address. */
+/* The caller has checked that the path fits into an address. */
 static int place_take(struct place *place, const char *path)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	size_t size = strlen(name) + 1;
 
-	/* One piece of memory for both names. */
+	/* One allocation for both names. */
 	place->name = sys_malloc(2 * size + strlen(".lock"));
 	if (!place->name)
 		return -ENOMEM;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The place of a socket in the file system: taken under a lock, left as it was found.
+ * The place of a socket in the file system. It is taken under a lock, and left as it was found.
  *
  * Whoever holds the lock on PATH.lock may replace or remove what is called PATH, if it is a socket
- * and nobody listens on it. The lock file goes with the listener; so whoever has locked one looks
- * whether it is still the one of that name.
+ * and nobody listens on it. The lock file is removed with the listener. So whoever has locked one
+ * checks that it still is the one of that name.
  *
- * The folder is looked up once and kept open. All that is done later is done in that folder,
+ * The folder is looked up once and kept open. Everything that is done later is done in that folder,
  * whatever the working directory is by then, and whether or not the path still leads there.
  */
 #ifndef LISTENER_PLACE_H
@@ -17,28 +17,28 @@
 
 struct place {
 	/*
-	 * The folder and the lock in it, -1: an abstract name, or a socket that came with its
-	 * place.
+	 * The folder, and the lock in it. -1: an abstract name, or a socket that was passed to the
+	 * process.
 	 */
 	int folder, lock;
-	/* The names in the folder of the socket's file and that of the lock. */
+	/* The names of the socket's file and of the lock in the folder. */
 	char *name, *lock_name;
 	dev_t device;
 	ino_t inode;
 };
 
-/* A socket that is not in any place of ours. */
+/* The place of a socket that has no file of ours. */
 void place_none(struct place *place);
 
 /*
- * A stream socket bound to the address, not yet listening: its descriptor, or -errno with nothing
- * left. The file has these permissions.
+ * Binds a stream socket to the address, and does not listen yet. The file has these permissions.
+ * Returns the descriptor, or -errno, in which case nothing is left behind.
  */
 int place_bind(struct place *place, const char *address, mode_t mode);
 
 /*
- * Removes the socket's file if it is ours still, and lets go of the lock. While the socket is open:
- * its inode's number is not given to another file as long.
+ * Removes the socket's file if it is still ours, and releases the lock. The socket must still be
+ * open, because until then no other file gets its inode number.
  */
 void place_leave(struct place *place);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listeners of this process, for the two moments when all of them matter: a fork, after which
- * the child must hold neither the parent's sockets nor its locks, and the end of the process, at
- * which the addresses are given up.
+ * The listeners of this process, for the two events that concern all of them: a fork, after which
+ * the child must hold neither the parent's sockets nor its locks, and the end of the process, when
+ * the addresses are released.
  */
 #include <base/process.h>
 #include <listener/internal.h>
@@ -10,8 +10,8 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list listeners = {&listeners, &listeners};
 /*
- * At the end of the process: those that the program still holds, so that a checker
- * of memory finds them held.
+ * At the end of the process: the listeners that the program still holds, so that a leak checker can
+ * reach them.
  */
 static struct list ended = {&ended, &ended};
 
@@ -30,9 +30,9 @@ void listener_process_remove(struct beam_listener *listener)
 }
 
 /*
- * Forgets those of a parent that this process was made from by a clone(2), which no handler
- * sees: their descriptors are not its own any more, and their locks may be in the hands of
- * threads that are not here.
+ * Forgets the listeners of the parent if this process was made by clone(2), which runs no fork
+ * handler. Their descriptors do not belong to this process any more, and their locks may be held by
+ * threads that do not exist here.
  */
 static void listeners_forget_foreign(void)
 {
@@ -49,7 +49,7 @@ static void listeners_fork_begins(void)
 {
 	pthread_mutex_lock(&lock);
 	listeners_forget_foreign();
-	/* So that no descriptor is in the middle of being opened or closed. */
+	/* With their locks held, no descriptor is just being opened or closed. */
 	for (struct list *link = listeners.next; link != &listeners; link = link->next)
 		pthread_mutex_lock(&list_entry(link, struct beam_listener, of_process)->lock);
 }
@@ -62,8 +62,8 @@ static void listeners_fork_ends_in_parent(void)
 }
 
 /*
- * With the copies the address would stay taken after the parent's end: by the lock, by the abstract
- * name, by a socket that nobody accepts on.
+ * With the child's copies the address would stay in use after the parent's end: by the lock, by the
+ * abstract name, or by a socket on which nobody accepts.
  */
 static void listeners_fork_ends_in_child(void)
 {
@@ -83,7 +83,7 @@ static void listeners_fork_ends_in_child(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* At the end of the process, before the channels'. */
+/* Runs at the end of the process, before the channels end. */
 static void listeners_end(void)
 {
 	struct list *link;
@@ -113,7 +113,9 @@ static const struct process_events listeners_process_events = {
     .ends = listeners_end,
 };
 
-/* Their ends come before the channels': what is accepted at the end is closed with them. */
+/*
+ * Listeners end before channels, so that what is accepted at the end is closed with the channels.
+ */
 __attribute__((constructor(102))) static void listeners_begin(void)
 {
 	process_heed(PROCESS_LISTENERS, &listeners_process_events);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls that are sent on. What comes of them is passed back to whoever called.
+ * Calls that are sent on. Their replies are passed back to the caller.
  *
- * A reply says whether it is the last. So before one is passed back the next is taken. If nothing
- * is there then, and no end, another reply or a failure will come, as the last reply and the end of
- * a call come together. Each call has at most two replies here.
+ * A reply says whether it is the last one. So the next reply is received before a reply is passed
+ * back. If there is none, and the call has not ended, another reply or a failure will come, because
+ * the last reply and the end of a call arrive together. At most two replies of each call are kept
+ * here.
  *
- * However a call ends, its source is freed, and with it the call and the message that asked. If the
- * callee has not ended the call it learns that it was cancelled. If the caller has not got all of
- * its answer it learns that the call was dropped.
+ * However a call ends, its source is freed, and with it the call and the request. If the callee has
+ * not ended the call, it learns that the call was cancelled. If the caller has not got all of the
+ * answer, it learns that the call was dropped.
  */
 #include <base/sys.h>
 #include <errno.h>
@@ -16,7 +17,7 @@
 
 /* ---- Out ------------------------------------------------------------------------------------- */
 
-/* The attachments of a call, still its own, and their number. */
+/* Returns the attachments of a request, to which they still belong, and their number. */
 static int borrow_fds(const beam_message *request, int **ret, size_t *ret_n)
 {
 	size_t n = beam_message_attachments(request);
@@ -49,7 +50,7 @@ static int begin_on(beam_call **ret, beam_topic *topic, beam_message *request, b
 	free(fds);
 	if (r < 0)
 		return r;
-	/* They have gone on. Kept here, they would count twice. */
+	/* They have been sent on. If they were kept here, they would count twice. */
 	for (size_t i = 0; i < n; i++)
 		close(beam_message_take_fd(request, i));
 	return 0;
@@ -71,13 +72,15 @@ int call_send_on(struct beam_router *router, struct source *source, beam_topic *
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
 
-/* For a reply or the end of either side; or for room for a reply, which the caller's end shows
- * too. */
+/*
+ * Waits for a reply or for the end of either side; or for room for a reply, which is also reported
+ * when the caller has ended.
+ */
 int call_watch(struct beam_router *router, struct source *source)
 {
 	int r;
 
-	/* Without a descriptor it fails, too. */
+	/* This also fails if there is no descriptor. */
 	if (source->for_room)
 		return beam_select_add_fd(router->select, beam_message_reply_fd(source->request), POLLIN, source);
 	r = beam_select_add_call(router->select, source->call, source);
@@ -101,7 +104,7 @@ void call_unwatch(struct beam_router *router, struct source *source)
 
 /* ---- Back ------------------------------------------------------------------------------------ */
 
-/* Passes on the reply in hand, without waiting, but for what is large and has room. */
+/* Passes on the reply in hand. It waits only if the reply is large and there was room. */
 static int pass_reply(struct source *source, unsigned flags, beam_deadline deadline)
 {
 	bool large = beam_message_size(source->held) > LARGE;
@@ -111,7 +114,7 @@ static int pass_reply(struct source *source, unsigned flags, beam_deadline deadl
 	return beam_message_reply_message(source->request, source->held, flags, large ? deadline : BEAM_NOWAIT);
 }
 
-/* Passes on how the call failed, if somebody said so. */
+/* Passes on how the call failed, if the callee said how. */
 static int pass_failure(struct source *source, beam_deadline deadline)
 {
 	const void *data = NULL;
@@ -126,17 +129,21 @@ static int pass_failure(struct source *source, beam_deadline deadline)
 	r = beam_message_reply_failure(source->request, code, data, size, 0, size > LARGE ? deadline : BEAM_NOWAIT);
 	if (r == 0 || r == -EAGAIN || r == -ETIMEDOUT)
 		return r;
-	/* The caller accepts no such text, say. The code alone always goes. */
+	/* The caller may not accept data of this size. A code alone can always be sent. */
 	return beam_message_reply_failure(source->request, code, NULL, 0, 0, BEAM_NOWAIT);
 }
 
-/* After what could not be passed on: what it waits for, or that it has ended; and what the user
- * is to be told. */
+/*
+ * Called when something could not be passed on. Sets what the call waits for, or that it has ended.
+ * Returns what the user is to be told.
+ */
 static int call_wait_or_end(struct source *source, int r)
 {
 	if (r == -EAGAIN || r == -ETIMEDOUT) {
-		/* Where there is room, but not enough, asking for room would be answered at
-		 * once. */
+		/*
+		 * If there is room, but not enough, waiting for room would end at once, so this
+		 * waits for the timer.
+		 */
 		source->for_room = !source->by_room;
 		source->state = source->by_room ? SOURCE_STALLED : SOURCE_IDLE;
 		return 0;
@@ -145,7 +152,10 @@ static int call_wait_or_end(struct source *source, int r)
 	return !source->held || r == -ECANCELED || r == -EPIPE || r == -ECONNRESET ? 0 : r;
 }
 
-/* Passes on one reply, or the end; sets the next state: READY if there may be more. */
+/*
+ * Passes on one reply, or the end of the call. Sets the next state, which is READY if there may be
+ * more.
+ */
 static int call_step(struct source *source, beam_deadline deadline)
 {
 	int r = source->held ? 1 : beam_call_receive(source->call, &source->held, 0, BEAM_NOWAIT);
@@ -155,7 +165,10 @@ static int call_step(struct source *source, beam_deadline deadline)
 		source->state = SOURCE_IDLE;
 		return 0;
 	}
-	/* What else ends it is no failure of ours: its caller is told that it was dropped. */
+	/*
+	 * Any other end of the call is not a failure of the router. The caller is told that its
+	 * call was dropped.
+	 */
 	if (r != 1)
 		return call_wait_or_end(source, r == -EREMOTEIO ? pass_failure(source, deadline) : 0);
 	after = source->next ? 1 : beam_call_receive(source->call, &source->next, 0, BEAM_NOWAIT);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From topic to topic. The message in hand is never only in a local variable while something can
- * fail: it is the caller's at every return.
+ * Forwarding from topic to topic. While something can fail, the message in hand is never only in a
+ * local variable. At every return it belongs to the caller.
  */
 #include <base/clock.h>
 #include <base/thread.h>
 #include <beam/router.h>
 #include <errno.h>
 
-/* 1: a message was moved; 0: there will be no more. */
+/* Returns 1 if a message was moved, 0 if there will be no more, or an error. */
 static int move_one(beam_topic *from, beam_topic *to, beam_message **held, beam_deadline deadline)
 {
 	int r = *held ? 1 : beam_topic_receive(from, held, 0, deadline);
@@ -37,7 +37,7 @@ int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message **held, si
 		r = move_one(from, to, held, deadline);
 		if (r > 0)
 			moved++;
-		/* A source that never runs dry does not make it last for ever. */
+		/* Even if the source always has messages, the function ends at its deadline. */
 		if (r > 0 && moved < n && deadline_waits(deadline) && deadline_passed(deadline))
 			r = -ETIMEDOUT;
 	} while (r > 0 && moved < n);

@@ -1,32 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The router from the inside: routes (route.c), sources (source.c), the threads that run them
+ * The internals of the router: routes (route.c), sources (source.c), the threads that run them
  * (router.c), and what a thread does with a source (turn.c).
  *
- * A route that is removed stays in its place until nobody looks at it or is in its handler; so
- * whoever holds one can go on to the next, and no lock is held over code of the user's.
+ * A route that is removed stays in the list until no thread looks at it or is in its handler. So a
+ * thread that holds a route can go on to the next one, and no lock is held while the user's code
+ * runs.
  *
- * A source is in one state at a time, and only in the first, IDLE, a member of the selector. Only
- * one thread waits on the selector at a time, while nothing is ready, and takes what is out of it
- * before another may wait. So a source that was told is nobody else's, and one that has ended is
- * freed without anybody having heard of it:
+ * A source is in one state at a time. It is a member of the selector only in the state IDLE. Only
+ * one thread at a time waits on the selector, when nothing is ready, and it takes out what the
+ * selector reported before another thread may wait. So a source that was reported belongs to that
+ * thread alone, and a source that has ended can be freed, because no other thread has a report of
+ * it:
  *
- *     IDLE  --something there-->  READY  --a thread takes it-->  in its turn
- *     in its turn  -->  IDLE, STALLED, or it has ended
+ *     IDLE  --something to do-->  READY  --a thread takes it-->  in its turn
+ *     in its turn  -->  IDLE, READY (a call), STALLED, or it has ended
  *     STALLED  --room at the target, or time-->  READY
  *
- * A source of which the target has no room keeps one message and waits for that room, by itself:
- * others go on.
+ * A source whose target has no room keeps one message and waits for that room. Other sources go on.
  *
- * A source that is removed goes at once, unless a thread is in its turn or it keeps a message: then
- * it goes when that message has gone. One that goes from IDLE may have been told to the thread on
- * the selector, which has its address: so its memory stays, in `gone`, until that thread has
- * looked.
+ * A source that is removed is freed at once, unless it is in its turn or keeps a message. Then it
+ * is freed when it keeps that message no longer. A source that was removed while it was IDLE may
+ * have been reported to the thread on the selector, which then has its address. So its memory is
+ * kept in `gone` until that thread has returned from the selector.
  *
  * A call that was sent on is a source too, of its replies (call.c). It is not removed with the
- * topic that it came on, and holds no handle of that: the other side may close the topic, and open
- * another of its name. It is IDLE too while it waits for room for a reply, which has a descriptor
- * of its own.
+ * topic on which it arrived, and holds no handle of that topic, because the peer may close the
+ * topic and open another of that name. It is also IDLE while it waits for room for a reply. That
+ * room has a descriptor of its own.
  */
 #ifndef RELAY_INTERNAL_H
 #define RELAY_INTERNAL_H
@@ -41,19 +42,21 @@
 struct route {
 	struct list link;
 	uint64_t id;
-	/* Threads that look at it or are in its handler. */
+	/* How many threads look at it or are in its handler. */
 	unsigned uses;
 	bool removed;
-	/* The name or prefix is `text`; of the target a handle is held. */
+	/* `text` is the name or prefix. A handle of the target is held. */
 	struct beam_route to;
 	char text[];
 };
 
 enum {
-	/* Messages, topics or replies of one turn. */
+	/* The most messages, replies, topics or channels that are handled in one turn. */
 	TURN = 64,
-	/* Beyond this a message is not tried without waiting: what of it went would have to be
-	 * taken back. */
+	/*
+	 * Larger messages are not tried without waiting, because what had been sent of one would
+	 * have to be taken back.
+	 */
 	LARGE = 64 << 10,
 };
 
@@ -64,34 +67,47 @@ struct source {
 	/* In `ready` or `stalled`. */
 	struct list link;
 	enum source_state state;
-	/* A topic; a channel whose topics are accepted; a listener whose channels are; or a call
-	 * that was sent on, of the message that asked. */
+	/*
+	 * A topic; a channel whose topics are accepted; a listener whose channels are accepted; or
+	 * a call that was sent on, with the request that it answers.
+	 */
 	beam_topic *topic;
 	beam_channel *channel;
 	beam_listener *listener;
 	beam_call *call;
 	beam_message *request;
 	void *tag;
-	/* A thread has it in its turn, and is the only one that looks at `state` and `held`. */
+	/* A thread runs its turn. Only that thread looks at `state` and `held`. */
 	bool running;
-	/* Set with the lock: nothing more is taken of it. */
+	/* Set with the lock held. Nothing more is taken from the source. */
 	atomic_bool removed;
-	/* The topic was accepted: its channel tells how it ended. */
+	/*
+	 * The topic was accepted from a channel. How it ended is reported by the channel's source.
+	 */
 	bool accepted;
-	/* Received, and not delivered yet; and of a call the reply behind that. */
+	/*
+	 * `held`: received, and not delivered yet. `next`: the reply of a call that comes after
+	 * that.
+	 */
 	beam_message *held, *next;
-	/* Stalled: whose room it waits for; NULL: for a while to pass. */
+	/* While STALLED: the topic for whose room it waits, or NULL if it waits for the timer. */
 	beam_topic *target;
 	/* It was woken because there was room, and has sent nothing since. */
 	bool by_room;
-	/* Of a call: it waits for room for a reply, not for one; and nobody wants its replies
-	 * any more. */
+	/*
+	 * Of a call. `for_room`: it waits for room for a reply, and not for a reply. `cancelled`:
+	 * nobody wants its replies any more.
+	 */
 	bool for_room, cancelled;
-	/* Topics of its name that were opened on routes' channels, as of this generation. */
+	/*
+	 * The topics of its name that were opened on the channels of routes (struct way). Routes
+	 * that were removed before `generation` have none.
+	 */
 	struct list ways;
 	uint64_t generation;
 };
 
+/* A topic that was opened on the channel of a route. */
 struct way {
 	struct list link;
 	uint64_t route;
@@ -104,90 +120,100 @@ struct beam_router {
 	pthread_mutex_t lock;
 	beam_select *select;
 	/*
-	 * Routes, in the order in which they are asked: sinks last. The generation is
-	 * counted up when one is removed.
+	 * The routes, in the order in which they are tried: sinks last. `generation` is incremented
+	 * when one is removed.
 	 */
 	struct list routes;
 	uint64_t last_id, generation;
 	/*
-	 * All sources; those in which there is something to do; those that wait for room; the
-	 * memory of some that were removed.
+	 * All sources; those that have something to do; those that wait for room; those that were
+	 * removed, of which only the memory is left.
 	 */
 	struct list sources, ready, stalled, gone;
-	/* A thread waits on the selector; the others wait here. */
+	/* `leading`: a thread waits on the selector. The other threads wait for `changed`. */
 	bool leading;
 	pthread_cond_t changed;
-	/* Fires when stalled sources are to try again; set. */
+	/* `timer` expires when stalled sources are to try again. `timed`: it is set. */
 	int timer;
 	bool timed;
-	/* Set with the lock, for good. */
+	/* Set with the lock held, and never cleared. */
 	atomic_bool stopped;
 };
 
-/* 0, -EINVAL or -ECHILD. */
+/* Returns 0, -EINVAL or -ECHILD. */
 int router_check(const struct beam_router *router);
 /*
- * Routes have changed: sources that wait for room try again, as they may go another
- * way now. The lock is held.
+ * Routes have changed. Sources that wait for room try again, because their messages may take
+ * another route now. The lock is held.
  */
 void router_reconsider(struct beam_router *router);
-/* After this time the timer's descriptor shows. The lock is held. */
+/* Sets the timer, which expires after this time. The lock is held. */
 void router_set_timer(struct beam_router *router, long ms);
 /*
- * What those who wait ask for may have changed: all of them look again, the one on the
- * selector too. The lock is held.
+ * What threads wait for may have changed. All of them look again, including the one on the
+ * selector. The lock is held.
  */
 void router_changed(struct beam_router *router);
 
 /* ---- Routes ---------------------------------------------------------------------------------- */
 
 /*
- * The first route that wants a message that came on this topic, to be given back; NULL:
- * none does. Calls predicates.
+ * Returns the first route that matches a message which arrived on this topic, or NULL. The caller
+ * releases it with route_done(). Calls predicates.
  */
 struct route *route_find(struct beam_router *router, const char *topic, const beam_message *message);
 void route_done(struct beam_router *router, struct route *route);
-/* True if there is still a route of this number. The lock is held. */
+/* Returns true if the route with this id still exists. The lock is held. */
 bool route_stands(const struct beam_router *router, uint64_t id);
-/* At the end of the router, of which nobody has a handle. */
+/* Called at the end of the router, when nobody has a handle of it. */
 void routes_free(struct beam_router *router);
 
 /* ---- Sources --------------------------------------------------------------------------------- */
 
 struct source *source_new(void *tag);
 void source_free(struct source *source);
-/* It is not waited for any more. The lock is held. */
+/* Stops waiting for the source. The lock is held. */
 void source_unwatch(struct beam_router *router, struct source *source);
 /*
- * After its turn, or when it is new, it waits for what its state says. True: it has ended, and is
- * the caller's to free without the lock, which is held.
+ * After the source's turn, or when it is new: makes it wait for what its state says. Returns true
+ * if it has ended. Then the caller frees it without the lock, which is held here.
  */
 bool source_settle(struct beam_router *router, struct source *source);
-/* A new one is among the router's from now on. If that of which it was made has been removed, it
- * goes with it; NULL: of none. */
+/*
+ * Adds a new source to the router. `of` is the source that it was made from, or NULL. If that has
+ * been removed, the new one is removed too.
+ */
 void source_join(struct beam_router *router, struct source *made, const struct source *of);
-/* Frees the memory of those that were removed. The lock is held, and nobody is on the selector. */
+/*
+ * Frees the memory of sources that were removed. The lock is held, and no thread is on the
+ * selector.
+ */
 void sources_free_gone(struct beam_router *router);
 
 /*
- * A turn of a topic, which has messages, and of a channel or listener, which have topics or
- * channels: sets the next state, and tells what failed.
+ * Run a turn of a topic, which has messages, or of a channel or listener, which has topics or
+ * channels. They set the next state. They return 0 or what failed.
  */
 int turn_of_topic(struct beam_router *router, struct source *source, beam_deadline deadline);
 int turn_accept(struct beam_router *router, struct source *source);
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
-/* Sends the message in hand on, a call: its replies are a source from now on, which has the
- * message. Results as of sending. */
+/*
+ * Sends on the message in hand, which is a call. A new source, for its replies, takes the message.
+ * Returns what sending returns.
+ */
 int call_send_on(struct beam_router *router, struct source *source, beam_topic *topic, beam_deadline deadline);
-/* As for other sources; the lock is held. */
+/* Start and stop waiting for a call. The lock is held. */
 int call_watch(struct beam_router *router, struct source *source);
 void call_unwatch(struct beam_router *router, struct source *source);
-/* Its turn: replies are passed on. */
+/* Runs a turn of a call: its replies are passed on. */
 int turn_of_call(struct source *source, beam_deadline deadline);
 
-/* Lets go of the ways of routes that were removed, the lock is held; of all. */
+/*
+ * The first releases the ways of routes that were removed; the lock is held. The second releases
+ * all.
+ */
 void ways_forget(struct beam_router *router, struct source *source);
 void ways_free(struct source *source);
 

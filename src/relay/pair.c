@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels whose other end travels in a message. Each function makes everything that can fail
- * before it gives anything away, so that a failure leaves nothing but what was there.
+ * Channels whose other end is sent in a message. Each function does everything that can fail before
+ * it gives anything away, so that a failure changes nothing.
  */
 #include <base/thread.h>
 #include <beam/core.h>
@@ -82,7 +82,7 @@ int beam_message_take_channel(beam_message *message, size_t index, beam_channel 
 	r = beam_channel_from_fd(ret, fd, options);
 	if (r < 0)
 		return r;
-	/* It is the channel's: the message only forgets it. */
+	/* The descriptor belongs to the channel, so the message only forgets it. */
 	r = beam_message_take_fd(message, index);
 	return r < 0 ? r : 0;
 }

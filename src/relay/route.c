@@ -9,7 +9,9 @@
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
-/* One that is in no list any more. No lock is held: this calls back. */
+/*
+ * Frees a route that is in no list any more. No lock is held, because this calls the user's code.
+ */
 static void route_free(struct route *route)
 {
 	beam_topic_unref(route->to.topic);
@@ -45,7 +47,7 @@ void routes_free(struct beam_router *router)
 
 /* ---- Adding and removing --------------------------------------------------------------------- */
 
-/* What is given, without what is not known here. */
+/* Copies and checks the caller's struct, which may have another size than here. */
 static int take_route(struct beam_route *ret, const struct beam_route *given)
 {
 	const char *text;
@@ -77,7 +79,7 @@ static struct route *route_make(const struct beam_route *to)
 	return route;
 }
 
-/* Behind those that are asked before it. The lock is held. */
+/* Inserts a route after those that are tried before it. The lock is held. */
 static void insert(struct beam_router *router, struct route *route)
 {
 	struct list *before = router->routes.next;
@@ -164,7 +166,10 @@ static bool name_fits(const struct route *route, const char *topic)
 	return strncmp(topic, route->text, strlen(route->text)) == 0;
 }
 
-/* Asks the predicate, if there is one, without the lock, which is held before and after. */
+/*
+ * Calls the route's predicate, if there is one. The lock is held before and after, but not during
+ * the call.
+ */
 static bool wants(struct beam_router *router, const struct route *route, const char *topic, const beam_message *message)
 {
 	bool yes;

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <relay/internal.h>
 
-/* Members taken from the selector at once. */
+/* The most members that are taken from the selector at once. */
 enum { READY_MAX = 16 };
 
 int router_check(const struct beam_router *router)
@@ -112,11 +112,11 @@ void router_set_timer(struct beam_router *router, long ms)
 	struct itimerspec time = {.it_value = {.tv_nsec = ms * 1000 * 1000}};
 
 	router->timed = true;
-	/* Of a timer of ours and a time like this it cannot fail. */
+	/* With this timer and this time it cannot fail. */
 	timerfd_settime(router->timer, 0, &time, NULL);
 }
 
-/* The lock is held. If it fails the descriptor goes on to show, and this is done again. */
+/* The lock is held. If the read fails, the descriptor stays readable, and this is done again. */
 static void clear_timer(struct beam_router *router)
 {
 	uint64_t times;
@@ -139,7 +139,10 @@ static void make_ready(struct beam_router *router, struct source *source)
 	list_append(&router->ready, &source->link);
 }
 
-/* Those that wait for room there, or for a while, try again. The lock is held. */
+/*
+ * The sources that wait for room at `target`, or for the timer if it is NULL, try again. The lock
+ * is held.
+ */
 static void wake_stalled(struct beam_router *router, beam_topic *target)
 {
 	struct list *link = router->stalled.next;
@@ -159,8 +162,8 @@ static void wake_stalled(struct beam_router *router, beam_topic *target)
 void router_reconsider(struct beam_router *router)
 {
 	/*
-	 * The members for their targets stay in the selector, with handles of their own, until they
-	 * show: another thread may have been told of them.
+	 * The targets stay members of the selector, which has handles of its own, until they are
+	 * reported. Another thread may have got such a report already.
 	 */
 	for (struct list *link = router->stalled.next; link != &router->stalled; link = link->next) {
 		struct source *source = list_entry(link, struct source, link);
@@ -182,7 +185,7 @@ static void router_wake(struct beam_router *router, const struct beam_select_rea
 		beam_select_remove_topic(router->select, ready->tag, BEAM_SELECT_SEND);
 		wake_stalled(router, ready->tag);
 	} else if (source->state == SOURCE_IDLE) {
-		/* Another would have been removed meanwhile, or told twice. */
+		/* A source in another state was removed meanwhile, or reported twice. */
 		source_unwatch(router, source);
 		source->by_room = ready->what == BEAM_SELECT_FD;
 		source->cancelled = ready->what == BEAM_SELECT_CANCELLED;
@@ -190,7 +193,9 @@ static void router_wake(struct beam_router *router, const struct beam_select_rea
 	}
 }
 
-/* Waits for all threads; 0 or deadline_error(). The lock is held before and after. */
+/*
+ * Waits on the selector for all threads. Returns 0 or an error. The lock is held before and after.
+ */
 static int router_lead(struct beam_router *router, beam_deadline deadline)
 {
 	struct beam_select_ready ready[READY_MAX];
@@ -208,13 +213,16 @@ static int router_lead(struct beam_router *router, beam_deadline deadline)
 	return n < 0 ? (int)n : 0;
 }
 
-/* True if there is nothing more to run for. The lock is held. */
+/* Returns true if there is no reason to go on. The lock is held. */
 static bool router_is_over(const struct beam_router *router, unsigned flags)
 {
 	return router->stopped || ((flags & BEAM_ROUTER_UNTIL_ENDED) && list_empty(&router->sources));
 }
 
-/* 1: a source whose turn it is; 0: it is over; or deadline_error(). The lock is held. */
+/*
+ * Returns 1 and a source whose turn it is, 0 if there is no reason to go on, or an error. The lock
+ * is held.
+ */
 static int next_source(struct beam_router *router, struct source **ret, unsigned flags, beam_deadline deadline)
 {
 	int r = 0;
@@ -251,7 +259,7 @@ static void router_tell(struct source *source, struct beam_router_failure *ret)
 	ret->tag = source->tag;
 }
 
-/* Gives a source its turn: 0, or what failed. The lock is held before and after. */
+/* Runs a source's turn. Returns 0, or what failed. The lock is held before and after. */
 static int router_take_turn(struct beam_router *router, struct source *source, struct beam_router_failure *ret,
 			    beam_deadline deadline)
 {
@@ -287,7 +295,7 @@ int beam_router_run(beam_router *router, struct beam_router_failure *ret, unsign
 		if (r <= 0)
 			break;
 		r = router_take_turn(router, source, ret, deadline);
-		/* Sources that never run dry do not make it last for ever. */
+		/* Even if the sources always have messages, the function ends at its deadline. */
 		if (r == 0 && deadline_passed(deadline) && !router_is_over(router, flags))
 			r = deadline_error(deadline);
 	} while (r == 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sources: how they come, how they wait to have something to do, and how they go. */
+/* Sources: how they are added, how they wait for something to do, and how they are removed. */
 #include <base/annotate.h>
 #include <base/clock.h>
 #include <base/sys.h>
@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <relay/internal.h>
 
-/* Until what no event announces is tried again. */
+/* How long until something that no event announces is tried again. */
 enum { RETRY_MS = 5 };
 
 /* ---- Life ------------------------------------------------------------------------------------ */
@@ -26,14 +26,16 @@ struct source *source_new(void *tag)
 	return source;
 }
 
-/* What it holds: afterwards nothing is left of it but its memory. No lock is held. */
+/* Releases what a source holds. Afterwards only its memory is left. No lock is held. */
 static void source_release(struct source *source)
 {
 	ways_free(source);
 	beam_message_free(source->held);
 	beam_message_free(source->next);
-	/* Whom the call went to is told that nobody wants its replies, and whom it came from
-	 * that it was dropped. */
+	/*
+	 * The callee is told that nobody wants its replies, and the caller that its call was
+	 * dropped.
+	 */
 	beam_call_unref(source->call);
 	beam_message_free(source->request);
 	beam_topic_unref(source->target);
@@ -61,7 +63,7 @@ void sources_free_gone(struct beam_router *router)
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
 
-/* Begins to wait for it, or ends to. The lock is held. */
+/* Begins to wait for a source. The lock is held. */
 static int source_watch(struct beam_router *router, struct source *source)
 {
 	if (source->call)
@@ -85,7 +87,9 @@ void source_unwatch(struct beam_router *router, struct source *source)
 		beam_select_remove_topic(router->select, source->topic, BEAM_SELECT_RECEIVE);
 }
 
-/* It waits for room at `target`, or for a while. The lock is held. */
+/*
+ * Makes a source wait for room at its `target`, or for the timer if it has none. The lock is held.
+ */
 static void source_stall(struct beam_router *router, struct source *source)
 {
 	int r;
@@ -94,7 +98,7 @@ static void source_stall(struct beam_router *router, struct source *source)
 	list_append(&router->stalled, &source->link);
 	if (source->target) {
 		r = beam_select_add_topic(router->select, source->target, BEAM_SELECT_SEND, source->target);
-		/* Others may wait for the same. */
+		/* -EEXIST: another source waits for the same room. */
 		if (r == 0 || r == -EEXIST)
 			return;
 		source->target = beam_topic_unref(source->target);
@@ -106,7 +110,7 @@ static void source_stall(struct beam_router *router, struct source *source)
 bool source_settle(struct beam_router *router, struct source *source)
 {
 	source->running = false;
-	/* The last message that was taken of it has gone. */
+	/* It was removed, and keeps no message any more. */
 	if (source->removed && !source->held)
 		source->state = SOURCE_ENDED;
 	if (source->state == SOURCE_ENDED) {
@@ -115,13 +119,13 @@ bool source_settle(struct beam_router *router, struct source *source)
 			router_changed(router);
 		return true;
 	}
-	/* It has more to do, in whatever thread. */
+	/* It has more to do, and any thread may do it. */
 	if (source->state == SOURCE_READY) {
 		list_append(&router->ready, &source->link);
 		router_changed(router);
 		return false;
 	}
-	/* What cannot be watched is looked at again in a while. */
+	/* A source that cannot be watched is looked at again after a while. */
 	if (source->state == SOURCE_STALLED || source_watch(router, source) < 0)
 		source_stall(router, source);
 	return false;
@@ -149,8 +153,8 @@ static bool is_same(const struct source *source, const struct source *other)
 }
 
 /*
- * True if there is a source like this; one that has its turn is not in the
- * selector. The lock is held.
+ * Returns true if there is a source like this. The selector cannot tell, because a source in its
+ * turn is not a member of it. The lock is held.
  */
 static bool is_source(const struct beam_router *router, const struct source *like)
 {
@@ -173,7 +177,7 @@ static int router_add_source(struct beam_router *router, struct source *source)
 	return r;
 }
 
-/* One of the three. */
+/* Adds one of the three as a source. */
 static int router_add(struct beam_router *router, beam_channel *channel, beam_topic *topic, beam_listener *listener,
 		      void *tag)
 {
@@ -190,7 +194,7 @@ static int router_add(struct beam_router *router, beam_channel *channel, beam_to
 	source->channel = beam_channel_ref(channel);
 	source->topic = beam_topic_ref(topic);
 	source->listener = beam_listener_ref(listener);
-	/* A channel that has no handle is not to be had. */
+	/* beam_channel_ref() returns NULL if the channel has no handle any more. */
 	r = channel && !source->channel ? -EPIPE : router_add_source(router, source);
 	if (r < 0)
 		source_free(source);
@@ -221,14 +225,18 @@ int beam_router_add_listener(beam_router *router, beam_listener *listener, void 
 /* ---- Removing -------------------------------------------------------------------------------- */
 
 /*
- * True if it goes with what is removed: that itself, or a topic that was accepted of that channel.
+ * Returns true if a source is removed together with `removed`: it is that source, or a topic that
+ * was accepted from that channel.
  */
 static bool goes_with(const struct source *source, const struct source *removed)
 {
 	return is_same(source, removed) || (source->accepted && beam_topic_channel(source->topic) == removed->channel);
 }
 
-/* True if some of them are still there: messages of theirs are on their way. The lock is held. */
+/*
+ * Returns true if some of the removed sources still exist, because their messages are on their way.
+ * The lock is held.
+ */
 static bool lingers(const struct beam_router *router, const struct source *removed)
 {
 	for (struct list *link = router->sources.next; link != &router->sources; link = link->next) {
@@ -241,8 +249,8 @@ static bool lingers(const struct beam_router *router, const struct source *remov
 }
 
 /*
- * Marks those that go with what is removed, and moves them to `gone`, but for those of which a
- * message is on its way. False: there are none. The lock is held.
+ * Marks the sources that are removed together with `removed`, and moves them to `gone`, except
+ * those whose message is on its way. Returns false if there are none. The lock is held.
  */
 static bool mark_removed(struct beam_router *router, const struct source *removed, struct list *gone)
 {
@@ -261,7 +269,10 @@ static bool mark_removed(struct beam_router *router, const struct source *remove
 			continue;
 		if (source->state == SOURCE_IDLE)
 			source_unwatch(router, source);
-		/* Whoever waits may have been told of it, and finds it ended. */
+		/*
+		 * The thread on the selector may have been told of it, and will find that it has
+		 * ended.
+		 */
 		source->state = SOURCE_ENDED;
 		list_remove(&source->link);
 		list_remove(&source->of_router);
@@ -271,8 +282,8 @@ static bool mark_removed(struct beam_router *router, const struct source *remove
 }
 
 /*
- * Frees those that are in no list of the router's any more. The lock is held before and
- * after, and not meanwhile.
+ * Releases sources that are in none of the router's lists any more. The lock is held before and
+ * after, but not meanwhile.
  */
 static void let_go(struct beam_router *router, struct list *gone)
 {
@@ -281,7 +292,7 @@ static void let_go(struct beam_router *router, struct list *gone)
 		source_release(list_entry(link, struct source, of_router));
 	pthread_mutex_lock(&router->lock);
 	list_splice(&router->gone, gone);
-	/* The memory of one is kept while a thread may come back from the selector with it. */
+	/* Their memory is kept while a thread may return from the selector with their addresses. */
 	if (!router->leading)
 		sources_free_gone(router);
 	router_changed(router);

@@ -2,10 +2,10 @@
 /*
  * Programs that are started with a channel, and the channel that this program was started with.
  *
- * BEAM_CHANNEL=NUMBER:INODE names the socket that a program was given. The number alone would not
- * do: who inherits the variable and not the descriptor would take whatever has that number. No two
- * sockets have the same inode number at a time. And so it need not be unset, which no program with
- * several threads can do safely.
+ * BEAM_CHANNEL=NUMBER:INODE names the socket that a program was given. The number alone is not
+ * enough: a process that inherits the variable but not the descriptor would take whatever has that
+ * number. No two sockets have the same inode number at the same time. So the variable need not be
+ * unset, which no program with several threads can do safely.
  */
 #include <base/sys.h>
 #include <base/thread.h>
@@ -34,7 +34,7 @@ static int entry_of_fd(char ret[ENTRY_SIZE], int fd)
 
 /* ---- In the program that starts another ------------------------------------------------------ */
 
-/* An environment with this entry, and no other of its name. */
+/* Returns an environment with this entry, and without others of its name. */
 static char **environment_with(char *const *variables, char *entry)
 {
 	size_t n = 0, kept = 0;
@@ -54,8 +54,10 @@ static char **environment_with(char *const *variables, char *entry)
 	return all;
 }
 
-/* No signal is blocked or ignored in it, whatever the thread that starts it does. Returns an
- * errno, as posix_spawn(3) does. */
+/*
+ * Starts a program in which no signal is blocked or ignored, whatever the calling thread does.
+ * Returns an errno, as posix_spawn(3) does.
+ */
 static int start_program(pid_t *ret, const char *path, char *const argv[], char *const variables[], int fd)
 {
 	posix_spawn_file_actions_t actions;
@@ -70,9 +72,11 @@ static int start_program(pid_t *ret, const char *path, char *const argv[], char 
 	posix_spawnattr_setsigdefault(&attributes, &all);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	posix_spawn_file_actions_init(&actions);
-	/* Of a descriptor onto itself it clears close-on-exec, in the child alone (glibc 2.29,
-	 * musl 1.1.22). So no other program that is started meanwhile gets it, and it takes no
-	 * number that the caller may want the child to have. */
+	/*
+	 * If a descriptor is duplicated onto itself, this clears close-on-exec, and only in the
+	 * child (glibc 2.29, musl 1.1.22). So no other program that is started meanwhile inherits
+	 * it, and it takes no number that the caller may want the child to have.
+	 */
 	r = sys_posix_spawn_file_actions_adddup2(&actions, fd, fd);
 	if (!r)
 		r = sys_posix_spawnp(ret, path, &actions, &attributes, argv, variables);
@@ -145,12 +149,16 @@ int beam_channel_from_environment(beam_channel **ret, const struct beam_channel_
 		return -EINVAL;
 	if (!text)
 		return -ENOENT;
-	/* What is no number names none: it is compared with what this one's entry would be. */
+	/*
+	 * Text that is not a number is found below, where the whole text is compared with what the
+	 * entry of this descriptor would be.
+	 */
 	fd = (int)strtol(text, &end, 10);
 	inode = strtoull(*end ? end + 1 : end, NULL, 10);
 	/*
-	 * Of two threads one gets it, and a forked child knows that its parent has. Nobody looks at
-	 * the descriptor of a channel that was taken: it may be closed just then.
+	 * If two threads try, one of them gets the channel. A forked child sees that its parent has
+	 * it. Once a channel was taken, nobody looks at its descriptor, which may be closed at any
+	 * time.
 	 */
 	before = atomic_exchange(&taken, inode);
 	if (before == inode)

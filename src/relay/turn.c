@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A source's turn: its messages are taken and delivered, or its topics accepted.
+ * A source's turn: its messages are received and delivered, or its topics or channels are accepted.
  * No lock is held meanwhile.
  */
 #include <base/sys.h>
@@ -43,7 +43,7 @@ void ways_forget(struct beam_router *router, struct source *source)
 	}
 }
 
-/* The topic of the source's name on a route's channel. */
+/* Finds or opens the topic of the source's name on a route's channel. */
 static int find_way(struct source *source, const struct route *route, beam_topic **ret)
 {
 	struct way *way;
@@ -79,7 +79,7 @@ static int send_now(struct beam_router *router, struct source *source, beam_topi
 	return beam_topic_send_message(topic, source->held, 0, deadline);
 }
 
-/* Sends the message in hand, without waiting, but for what is large and has room. */
+/* Sends the message in hand. It waits only if the message is large and there was room. */
 static int send_on(struct beam_router *router, struct source *source, beam_topic *topic, beam_deadline deadline)
 {
 	bool large = beam_message_size(source->held) > LARGE;
@@ -87,13 +87,16 @@ static int send_on(struct beam_router *router, struct source *source, beam_topic
 
 	if (r != -EAGAIN && r != -ETIMEDOUT)
 		return r;
-	/* Where there is room, but not enough, asking for room would be answered at once. */
+	/*
+	 * If there is room, but not enough, waiting for room would end at once, so this waits for
+	 * the timer.
+	 */
 	if (!source->by_room)
 		source->target = beam_topic_ref(topic);
 	return -EAGAIN;
 }
 
-/* Delivers the message in hand: 0, -EAGAIN: not yet; or why not. */
+/* Delivers the message in hand. Returns 0, -EAGAIN if it must wait, or an error. */
 static int turn_deliver(struct beam_router *router, struct source *source, beam_deadline deadline)
 {
 	const char *name = beam_topic_name(source->topic);
@@ -115,13 +118,16 @@ static int turn_deliver(struct beam_router *router, struct source *source, beam_
 
 /* ---- Turns ----------------------------------------------------------------------------------- */
 
-/* True if nothing more may be taken of it. */
+/* Returns true if nothing more may be taken from the source. */
 static bool turn_is_over(const struct beam_router *router, const struct source *source)
 {
 	return router->stopped || source->removed;
 }
 
-/* 1: a message is in hand; 0: its turn is over; or why there will be no more. */
+/*
+ * Returns 1 if a message is in hand, 0 if the turn is over, or the error with which the topic
+ * ended.
+ */
 static int turn_take(struct beam_router *router, struct source *source)
 {
 	int r;
@@ -156,7 +162,7 @@ int turn_of_topic(struct beam_router *router, struct source *source, beam_deadli
 	return 0;
 }
 
-/* A topic of a channel, or a channel of a listener; results as of the two. */
+/* Accepts a topic of a channel, or a channel of a listener. Returns what these functions return. */
 static int accept_into(struct source *made, struct source *source)
 {
 	if (source->listener)
@@ -165,7 +171,10 @@ static int accept_into(struct source *made, struct source *source)
 	return beam_channel_accept(source->channel, &made->topic, BEAM_NOWAIT);
 }
 
-/* What is made for a topic or channel is made before it is accepted. */
+/*
+ * The new source is made before the topic or channel is accepted, so that none is lost without
+ * memory.
+ */
 int turn_accept(struct beam_router *router, struct source *source)
 {
 	source->state = SOURCE_IDLE;

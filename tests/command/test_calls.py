@@ -61,7 +61,7 @@ class Served(Case):
     def test_more_attachments_than_a_server_with_few_descriptors_takes_are_an_error(self):
         self.serve("cat", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
         run = self.call("x", *["--file", "/"] * 25, code=ERROR)
-        self.assertIn("more attachments than the other side accepts", run.stderr)
+        self.assertIn("more attachments than the peer accepts", run.stderr)
         self.assertEqual(self.call("x").stdout, b"x")
 
     def test_the_process_is_told_of_its_request_by_its_environment(self):
@@ -76,21 +76,21 @@ class Served(Case):
     def test_a_status_other_than_0_fails_the_call_and_the_reply_is_shown_all_the_same(self):
         self.shell('echo "so far"; exit 3')
         run = self.call("x", code=FAILED)
-        self.assertEqual((run.stdout, run.stderr), (b"so far\n", "beam: t: failed with 3\n"))
+        self.assertEqual((run.stdout, run.stderr), (b"so far\n", "beam: t: failed with code 3\n"))
 
     def test_a_process_that_a_signal_ends_fails_the_call(self):
         self.shell("kill -SEGV $$")
-        self.assertEqual(self.call("x", code=FAILED).stderr, "beam: t: failed with 139\n")
+        self.assertEqual(self.call("x", code=FAILED).stderr, "beam: t: failed with code 139\n")
 
     def test_a_program_that_is_not_there_fails_the_call(self):
         self.needs_no_checker("a checker has a process that runs no program fail in its own way")
         server = self.serve("no-such-program")
-        self.assertEqual(self.call("x", code=FAILED).stderr, "beam: t: failed with 127\n")
+        self.assertEqual(self.call("x", code=FAILED).stderr, "beam: t: failed with code 127\n")
         self.assertEqual(server.stderr, "beam: no-such-program: No such file or directory\n")
 
     def test_a_process_that_takes_too_long_is_killed_with_what_it_has_started(self):
         server = self.shell("sleep 1000 & echo $! >child; echo $$ >parent; wait", options=("--deadline", "0.3"))
-        self.assertEqual(self.call("x", code=FAILED).stderr, "beam: t: failed with 137\n")
+        self.assertEqual(self.call("x", code=FAILED).stderr, "beam: t: failed with code 137\n")
         for name in "child", "parent":
             self.until(lambda: not self.runs(int(self.read(name))))
         self.assertEqual(server.stderr, "beam: sh: the deadline passed\n")
@@ -98,7 +98,7 @@ class Served(Case):
     def test_a_process_that_goes_on_without_its_output_is_killed_too(self):
         self.needs_no_checker("Valgrind 3.19 has no pidfds")
         self.shell("exec >&-; sleep 1000", options=("--deadline", "0.3"))
-        self.assertEqual(self.call("x", code=FAILED).stderr, "beam: t: failed with 137\n")
+        self.assertEqual(self.call("x", code=FAILED).stderr, "beam: t: failed with code 137\n")
 
     @staticmethod
     def runs(pid):
@@ -111,7 +111,7 @@ class Served(Case):
 
     def test_more_output_than_the_caller_accepts_fails_the_call_and_kills_the_process(self):
         server = self.serve("cat", "/dev/zero")
-        self.assertEqual(self.call("x", "--limit", "1M", code=FAILED).stderr, "beam: t: failed with 137\n")
+        self.assertEqual(self.call("x", "--limit", "1M", code=FAILED).stderr, "beam: t: failed with code 137\n")
         self.assertEqual(server.stderr, "beam: cat: Message too long\n")
 
     def test_a_message_that_is_no_call_has_the_servers_output(self):
@@ -124,7 +124,7 @@ class Served(Case):
         for _ in range(10):
             run = self.run_beam("call", "s", "other", "x")
             self.assertEqual(run.code, ENDED, run.stderr)
-            self.assertEqual(run.stderr, "beam: other: the other side refuses this topic\n")
+            self.assertEqual(run.stderr, "beam: other: the peer refused the topic\n")
 
     FLOOD = 'touch running/$$; ls running | wc -l; sleep 0.05; rm running/$$'
 
@@ -229,12 +229,13 @@ class Callers(Case):
     def test_how_a_call_ends_is_an_exit_code(self):
         for end, code, text in (
                 (lambda channel, call: channel.session.reply_error(call, w.DROPPED), FAILED,
-                 "t: the other side has not answered"),
+                 "t: the peer did not reply"),
                 (lambda channel, call: channel.session.reply_error(call, w.CLOSED), ENDED,
-                 "t: the other side refuses this topic"),
-                (lambda channel, call: channel.session.reply_error(call, 256 + 77), FAILED, "t: failed with 77"),
-                (lambda channel, call: channel.session.goodbye(), ENDED, "t: the other side has closed"),
-                (lambda channel, call: channel.sock.shutdown(socket.SHUT_RDWR), ENDED, "t: the other side died")):
+                 "t: the peer refused the topic"),
+                (lambda channel, call: channel.session.reply_error(call, 256 + 77), FAILED, "t: failed with code 77"),
+                (lambda channel, call: channel.session.goodbye(), ENDED,
+                 "t: the peer has closed the topic or the channel"),
+                (lambda channel, call: channel.sock.shutdown(socket.SHUT_RDWR), ENDED, "t: the peer died")):
             with self.server() as accept:
                 caller, channel, call = self.call(accept)
                 end(channel, call)

@@ -99,7 +99,7 @@ class Addresses(Case):
     def test_a_server_of_another_user_is_not_talked_to(self):
         with self.server():
             run = self.run_beam("send", "peer", "t", "m", "--user", str(os.getuid() + 1))
-            self.assertEqual((run.code, run.stderr), (UNREACHABLE, "beam: peer: the server is another user's\n"))
+            self.assertEqual((run.code, run.stderr), (UNREACHABLE, "beam: peer: the server belongs to another user\n"))
             self.succeed(self.run_beam("send", "peer", "t", "m", "--user", str(os.getuid())))
 
     def test_a_server_that_is_not_there_yet_is_waited_for_if_asked(self):
@@ -126,7 +126,7 @@ class OtherSide(Case):
             os.write(writing, b"second\n")
             os.close(writing)
             self.succeed(sender, ENDED)
-            self.assertEqual(sender.stderr, "beam: t: the other side refuses this topic\n")
+            self.assertEqual(sender.stderr, "beam: t: the peer refused the topic\n")
 
     def test_a_server_that_dies_is_an_exit_code_after_what_it_sent(self):
         with self.server() as accept:
@@ -137,7 +137,7 @@ class OtherSide(Case):
             channel.run(lambda c: c.session.hello, PATIENCE)
             channel.close()
             self.succeed(receiver, ENDED)
-            self.assertEqual((receiver.stdout, receiver.stderr), (b"last words", "beam: t: the other side died\n"))
+            self.assertEqual((receiver.stdout, receiver.stderr), (b"last words", "beam: t: the peer died\n"))
 
     def test_a_breach_is_an_exit_code_and_names_the_rule(self):
         with self.server() as accept:
@@ -146,7 +146,7 @@ class OtherSide(Case):
             channel.flush(PATIENCE)
             channel.sock.send(w.encode(w.CREDIT, 0, 9, 1, b"\0\0\0\0"))
             self.succeed(receiver, ENDED)
-            self.assertRegex(receiver.stderr, r"^beam: t: the other side broke the protocol: \S+")
+            self.assertRegex(receiver.stderr, r"^beam: t: the peer violated the protocol: \S+")
 
 
     def test_a_breach_is_the_same_for_who_sends_calls_and_talks(self):
@@ -159,11 +159,12 @@ class OtherSide(Case):
                 channel.run(lambda c: c.eof, PATIENCE)     # it has noticed
                 client.process.stdin.close()
                 self.succeed(client, ENDED)
-                self.assertIn("the other side broke the protocol: ", client.stderr)
+                self.assertIn("the peer violated the protocol: ", client.stderr)
             os.unlink(self.path("peer"))
 
     def test_a_server_that_closes_or_dies_is_the_same_for_who_sends(self):
-        for end, text in (lambda channel: self.leave(channel), "has closed"), (lambda channel: channel.close(), "died"):
+        for end, text in ((lambda channel: self.leave(channel), "has closed the topic or the channel"),
+                          (lambda channel: channel.close(), "died")):
             with self.server() as accept:
                 sender = self.start("send", "peer", "t", "-", stdin=subprocess.PIPE)
                 channel = accept()
@@ -171,7 +172,7 @@ class OtherSide(Case):
                 end(channel)
                 sender.process.stdin.close()
                 self.succeed(sender, ENDED)
-                self.assertEqual(sender.stderr, "beam: t: the other side %s\n" % text)
+                self.assertEqual(sender.stderr, "beam: t: the peer %s\n" % text)
             os.unlink(self.path("peer"))
 
     def test_standard_input_that_cannot_be_read_is_an_error_of_its_own(self):

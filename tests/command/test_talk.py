@@ -41,7 +41,7 @@ class Talk(Case):
         self.shows(server, b"hello\n")
         client.kill()
         self.succeed(server, ENDED)
-        self.assertEqual(server.stderr, "beam: @%s: the other side died\n" % self.folder)
+        self.assertEqual(server.stderr, "beam: @%s: the peer died\n" % self.folder)
 
     def test_two_that_have_nothing_to_say_part_at_once(self):
         for topics in (), ("a",), ("a", "b", "c"):
@@ -137,7 +137,7 @@ class Talk(Case):
         for client in staying[1:]:
             client.process.stdin.close()
             self.succeed(client)
-        self.until(lambda: "the other side died" in server.stderr)
+        self.until(lambda: "the peer died" in server.stderr)
         self.assertIsNone(server.process.poll())
 
 

@@ -105,7 +105,7 @@ class Progress(Case):
                 # It reads no more.
                 shown(rb"(\rsending: 8\.0 MiB, \d+ s\x1b\[K){3}")
                 channel.close()
-                self.assertRegex(shown(), rb"\r\x1b\[Kbeam: t: the other side died")
+                self.assertRegex(shown(), rb"\r\x1b\[Kbeam: t: the peer died")
                 self.succeed(sender, ENDED)
             os.unlink(self.path("peer"))
 

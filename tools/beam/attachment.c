@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attachments: opening what is sent, telling and saving what was received. A received
- * descriptor is a file that the other side chose: nothing is believed of it, and reading it can
- * take as long as it likes.
+ * Attachments: opening those that are sent, describing and saving those that were received. A
+ * received descriptor is a file that the peer chose. Nothing is assumed about it, and reading it
+ * can take any time.
  */
 #include "command.h"
 #include <errno.h>
@@ -35,7 +35,7 @@ int sources_open(int fds[BEAM_MESSAGE_ATTACHMENTS_MAX])
 }
 
 /*
- * A file of tmpfs has seals, too; what tells a memfd from it is the name that the kernel gives it.
+ * A file of a tmpfs has seals, too. A memfd differs from it by the name that the kernel gives it.
  */
 static bool is_memfd(int fd)
 {
@@ -65,7 +65,7 @@ static int describe(int fd, struct attachment *ret)
 	return 0;
 }
 
-/* Where an attachment is saved until all of it is there: a name of its own in the same folder. */
+/* Where an attachment is saved until it is complete: under a name of its own in the same folder. */
 static struct {
 	char path[PATH_MAX];
 	atomic_bool is_there;
@@ -84,7 +84,10 @@ static void end_saving(int number)
 	_exit(128 + number);
 }
 
-/* Has signals that end the command remove what is saved in part. What is ignored stays ignored. */
+/*
+ * Makes signals that end the command first remove the file that is saved in part. Signals that are
+ * ignored stay ignored.
+ */
 static void catch_signals(void)
 {
 	static const int numbers[] = ENDING_SIGNALS;
@@ -99,8 +102,8 @@ static void catch_signals(void)
 }
 
 /*
- * Copies a file from its start without moving its place, which the other side shares; of a pipe or
- * socket what comes until its end.
+ * Copies a file from its beginning, without moving its offset, which the peer shares. From a pipe
+ * or socket it copies everything until the end.
  */
 static int copy(int from, bool sized, int to)
 {
@@ -141,7 +144,7 @@ static int create(void)
 	if (snprintf(temporary.path, PATH_MAX, "%s/.beam-%016" PRIx64, options.save, random) >= PATH_MAX)
 		return -ENAMETOOLONG;
 	catch_signals();
-	/* Nobody else has that name, so it may be removed before it is there. */
+	/* No other file has that name, so removing it is harmless even before it exists. */
 	temporary.is_there = true;
 	int fd = open(temporary.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
 	if (fd < 0)
@@ -149,7 +152,7 @@ static int create(void)
 	return fd;
 }
 
-/* Not all file systems can do both. */
+/* Some file systems support only one of these two ways. */
 static int rename_if_free(const char *from, const char *to)
 {
 	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)

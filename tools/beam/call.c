@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * beam call: a request, and its replies.
- */
+/* beam call: sends a request and prints its replies. */
 #include "command.h"
 #include <errno.h>
 
-/* What the other side says besides is printed as a reply would be. */
+/* The payload of a failure is printed like a reply. */
 static int say_failure(beam_call *call, beam_topic *topic)
 {
 	beam_message *message;
@@ -14,15 +12,19 @@ static int say_failure(beam_call *call, beam_topic *topic)
 	size_t size;
 
 	if (beam_call_failure(call, &number, &data, &size) < 0)
-		return say(CODE_FAILED, "%s: failed", options.arguments[0]);
+		return say(CODE_FAILED, "%s: the call failed", options.arguments[0]);
 	if (size > 0 && beam_message_new(&message, data, size) == 0)
 		output_messages(topic, false, &message, 1);
 	if (number >= BEAM_FAILURE_APPLICATION)
-		return say(CODE_FAILED, "%s: failed with %u", options.arguments[0], number - BEAM_FAILURE_APPLICATION);
-	/* Nobody took the call. Whoever calls a little later is told so by -ECONNREFUSED. */
+		return say(CODE_FAILED, "%s: failed with code %u", options.arguments[0],
+			   number - BEAM_FAILURE_APPLICATION);
+	/*
+	 * Nobody took the call. A call a little later would return -ECONNREFUSED, so this reports
+	 * the same.
+	 */
 	if (number == BEAM_FAILURE_CLOSED)
 		return say_error(-ECONNREFUSED, options.arguments[0]);
-	return say(CODE_FAILED, "%s: the other side has not answered", options.arguments[0]);
+	return say(CODE_FAILED, "%s: the peer did not reply", options.arguments[0]);
 }
 
 static int print_replies(beam_channel *channel, beam_topic *topic, beam_call *call)
@@ -52,7 +54,7 @@ static int call_once(beam_channel *channel, struct input *input, const int *fds)
 
 	if (r == 0)
 		r = input_payload(input, options.arguments[1], &text, &size);
-	/* Nothing of it is written. */
+	/* The payload is only read. */
 	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
 	if (r >= 0) {
 		progress_begin_in_one("sending", size);
@@ -88,8 +90,8 @@ const struct command command_call = {
     .name = "call",
     .arguments = "ADDRESS TOPIC [MESSAGE|-]",
     .purpose = "Send a request and print its replies",
-    .details = "Without MESSAGE, or with -, the request is all of standard input; with attachments and without MESSAGE "
-	       "it is empty.",
+    .details = "If MESSAGE is missing, the request is all of standard input, or empty if there are attachments. If "
+	       "MESSAGE is -, the request is all of standard input.",
     .least = 2,
     .most = 3,
     .run = call_run,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beam: the library from the shell. A file for each subcommand, and one for each thing that they
- * share; built on the public headers alone.
+ * The beam command: the library from the shell. There is one file for each subcommand, and one for
+ * each thing that they share. All of it uses only the public headers.
  *
- * Functions that return a code return one of enum code, what the program ends with; they have said
- * on stderr what went wrong.
+ * Functions that return a code return one of enum code, with which the program ends. They have
+ * reported on stderr what went wrong.
  */
 #ifndef BEAM_COMMAND_H
 #define BEAM_COMMAND_H
@@ -22,9 +22,9 @@ enum code {
 	CODE_ERROR = 1,
 	CODE_USAGE = 2,
 	CODE_DEADLINE = 3,
-	CODE_UNREACHABLE = 4, /* no server there, or not for us */
-	CODE_ENDED = 5,       /* the other side died, closed or refused, before everything was done */
-	CODE_FAILED = 6,      /* the other side failed a call */
+	CODE_UNREACHABLE = 4, /* there is no server, or access was denied */
+	CODE_ENDED = 5,       /* the peer died, closed, refused or violated the protocol too early */
+	CODE_FAILED = 6,      /* a call failed at the peer */
 };
 
 /* ---- Subcommands and their options (main.c, options.c) ---- */
@@ -32,7 +32,7 @@ enum code {
 enum { SEND = 1, RECEIVE = 2, LISTEN = 4, CONNECT = 8, CALL = 16, SERVE = 32 };
 
 struct command {
-	unsigned bit; /* of the above */
+	unsigned bit; /* one of the above */
 	const char *name, *arguments, *purpose;
 	const char *details; /* after the options; may be NULL */
 	int least, most;     /* arguments */
@@ -53,15 +53,15 @@ extern struct options {
 	char **arguments; /* after the address, ended by NULL */
 	size_t n_arguments;
 	beam_deadline deadline; /* of the command */
-	int64_t patience;       /* that a process is given to serve a request, in milliseconds; -1: for ever */
-	uint32_t processes;     /* at once */
+	int64_t patience;       /* how long a process may take for a request, in milliseconds; -1: for ever */
+	uint32_t processes;     /* that may run at once */
 	bool listen, keep, wait, lines;
-	uint32_t mode; /* of the socket's file */
-	uid_t user;    /* the server's; -1: any */
+	uint32_t mode; /* the permissions of the socket's file */
+	uid_t user;    /* the user of the server; -1: any */
 	enum format format;
 	const char *save; /* a folder, or NULL */
-	uint32_t limit;   /* bytes of a message */
-	uint64_t count;   /* messages; 0: no end */
+	uint32_t limit;   /* the most bytes of a message */
+	uint64_t count;   /* how many messages; 0: any number */
 	struct source sources[BEAM_MESSAGE_ATTACHMENTS_MAX];
 	size_t n_sources;
 } options;
@@ -80,7 +80,7 @@ int options_parse(const struct command *command, int argc, char **argv, unsigned
 
 /* ---- The start (start.c) ---- */
 
-/* Signals from outside that end a program unless it does something about them. */
+/* Signals that other processes send, and that end a program unless it handles them. */
 #define ENDING_SIGNALS                                                                                                 \
 	{                                                                                                              \
 		SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGSTKFLT, SIGXCPU, SIGVTALRM, SIGPROF,   \
@@ -88,90 +88,93 @@ int options_parse(const struct command *command, int argc, char **argv, unsigned
 	}
 
 /*
- * Puts what the command was started with in order: standard descriptors, and the duties of process
- * 1 of a container. Before all else.
+ * Called before everything else. Prepares the standard descriptors, and takes over the duties of
+ * process 1 of a container if the command is that process.
  */
 void start_up(void);
 
-/* Whether nothing was open there when the command started. */
+/* Returns whether the descriptor was closed when the command started. */
 bool descriptor_was_closed(int fd);
 
 /* ---- What went wrong (say.c) ---- */
 
-/* Says "beam: …" on stderr. @return `code` */
+/* Prints "beam: …" to stderr. @return `code` */
 int say(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Says "beam: what: why" of a negative errno. @return its code */
+/* Prints "beam: what: why" for a negative errno. @return its code */
 int say_error(int error, const char *what);
 
-/* The same of a channel's, with the rule that the other side broke. */
+/*
+ * The same for an error of a channel. The message contains the rule that the peer broke, or why
+ * messages were lost.
+ */
 int say_ended(beam_channel *channel, int error, const char *what);
 
-/* The same of a message that was not sent, with how large one may be. */
+/* The same for a message that was not sent. If it was too large, the message contains the limit. */
 int say_unsent(beam_channel *channel, int error, const char *what);
 
-/* ---- The other side (endpoint.c, listening.c) ---- */
+/* ---- The peer (endpoint.c, listening.c) ---- */
 
-/* Of a channel, as they follow from the program's. */
+/* The options of a channel, which follow from those of the command. */
 struct beam_channel_options endpoint_options(void);
 
 /* Connects to the address, or waits there for one client. @return a code */
 int endpoint_open(beam_channel **ret);
 
-/* Sends the rest and says goodbye; `what` an error is about. @return a code */
+/* Sends the rest and closes the channel. `what` is what an error is about. @return a code */
 int endpoint_close(beam_channel *channel, const char *what);
 
 void channel_release(beam_channel **channel);
 void topic_release(beam_topic **topic);
 
 /*
- * Listens at the address. If a signal ends the program `before` is called, NULL or not, and the
- * socket's file removed. @return a code
+ * Listens at the address. If a signal ends the program, `before` is called unless it is NULL, and
+ * the socket's file is removed. @return a code
  */
 int listening_begin(void (*before)(void));
 
 /* Waits for a client. @return a code */
 int listening_accept(beam_channel **ret);
 
-/* Has whoever accepts, now or later, get this code, which is not CODE_DONE. From any thread. */
+/* Makes listening_accept() return this code, now or later. It is not CODE_DONE. From any thread. */
 void listening_stop(int code);
 void listening_end(void);
 
 /*
- * Removes the socket's file and does what is to be done `before` the end, if the command listens;
- * the command ends now. From any thread.
+ * Called when the command is about to end. If it listens, this removes the socket's file and calls
+ * `before`. From any thread.
  */
 void listening_abandon(void);
 
 /* ---- Processes that serve requests (process.c) ---- */
 
-/* A message and what serves it. */
+/* A message that is to be served, its channel and its topic. */
 struct request {
 	beam_channel *channel;
 	const char *topic;
 	beam_message *message;
 };
 
-/* Makes room for so many at once. @return 0 or a negative errno */
+/* Makes room for this many processes at once. @return 0 or a negative errno */
 int processes_begin(unsigned most);
 
-/* Waits until there is room for one more. @return what processes_serve() wants to know */
+/* Waits until there is room for one more process. @return the room, for processes_serve() */
 size_t processes_wait(void);
 
 /*
- * Runs the command and sends what it prints as the reply, if one is asked for; the room is free
- * then.
+ * Runs a process, and sends what it prints as the reply if the message is a call. Then the room is
+ * free.
  */
 void processes_serve(size_t room, const struct request *request);
 
-/* Ends all that run. */
+/* Ends all processes that run. */
 void processes_end(void);
 
 /* ---- Standard input, and what else is read (input.c) ---- */
 
 struct input {
-	beam_channel *channel; /* whose other side says how large a message may be */
-	int fd, stop;          /* what is read; what ends that when it can be read itself, -1: nothing */
+	beam_channel *channel; /* whose peer limits the size of a message */
+	int fd, stop;          /* what is read; what ends reading when it becomes readable, -1: nothing */
 	beam_deadline deadline;
 	char *data;
 	size_t begin, end, capacity, most;
@@ -179,30 +182,31 @@ struct input {
 	bool progress;
 };
 
-/* Standard input; the channel is to be set. */
+/* Reads standard input. The caller sets the channel. */
 #define INPUT                                                                                                          \
 	{                                                                                                              \
 		.fd = STDIN_FILENO, .stop = -1, .deadline = options.deadline                                           \
 	}
 
 /*
- * The next line without its end, valid until the next call. @return 1; 0 at the end; a negative
- * errno, -EMSGSIZE if it is longer than the other side accepts, -ECANCELED.
+ * The next line without its line end, valid until the next call. @return 1; 0 at the end; or a
+ * negative errno: -EMSGSIZE if the line is longer than the peer accepts, -ECANCELED if `stop`
+ * became readable
  */
 int input_line(struct input *input, const char **ret, size_t *ret_size);
 
-/* Everything; as above, but always 1. */
+/* Everything until the end. @return as above, but never 0 */
 int input_whole(struct input *input, const char **ret, size_t *ret_size);
 
 /*
- * What is to be sent: `text`, or everything if that is - or if there is neither a text
- * nor an attachment. As above.
+ * What is to be sent: `text`; or everything if that is "-", or if there is neither a text nor an
+ * attachment. @return as above
  */
 int input_payload(struct input *input, const char *text, const char **ret, size_t *ret_size);
 
 /*
- * Says what went wrong with standard input, or else with a message that was not sent: `error` as of
- * say_unsent(). @return a code
+ * Reports an error of standard input, or, if there was none, of a message that was not sent, as
+ * say_unsent() does. @return a code
  */
 int input_say(const struct input *input, int error, const char *what);
 
@@ -216,57 +220,59 @@ int wait_writable(int fd, beam_deadline deadline);
 
 /* ---- Attachments (attachment.c) ---- */
 
-/* Opens what was asked for by --file and --fd. @return a code */
+/* Opens the attachments that --file and --fd name. @return a code */
 int sources_open(int fds[BEAM_MESSAGE_ATTACHMENTS_MAX]);
 
 struct attachment {
 	const char *type;
 	bool sized;
 	int64_t size;
-	char *saved; /* where to, allocated; NULL: nowhere */
+	char *saved; /* the path that it was saved to, allocated; NULL: none */
 	int error;   /* why it was lost, or could not be saved; a negative errno */
 };
 
-/* What a received message's attachment is; saves it if that was asked for. @return a code */
+/*
+ * Describes an attachment of a received message, and saves it if that was asked for. @return a code
+ */
 int attachment_take(const beam_message *message, size_t index, struct attachment *ret);
 
 /*
- * Removes what is saved in part; the command ends now. From any thread, and
- * from handlers of signals.
+ * Called when the command is about to end. Removes a file that is saved in part. From any thread,
+ * and from signal handlers.
  */
 void saving_abandon(void);
 
 /* ---- Standard output and standard error (stream.c, output.c, json.c, quote.c) ---- */
 
-/* Has both wait where they would block or refuse. */
+/* Makes both streams wait where they would block or fail with EAGAIN. */
 void streams_begin(void);
 
-/* Writes what standard output still holds. @return a code; the first failure is said */
+/* Flushes standard output, and reports the first failure. @return a code */
 int output_flush(void);
 
-/* Whether standard output takes no more. From any thread. */
+/* Returns whether standard output has failed. From any thread. */
 bool output_failed(void);
 
 /* Prints messages and frees them. From any thread. @return a code */
 int output_messages(beam_topic *topic, bool with_name, beam_message **messages, size_t n);
 
-/* A line of JSON. @return 0 or a negative errno */
+/* Prints a message as a line of JSON. @return 0 or a negative errno */
 int json_message(FILE *out, const char *topic, const beam_message *message, const struct attachment *attachments,
 		 bool terminal);
 
 /*
- * Prints text that a peer chose so that a terminal takes nothing of it for a command; of `line`
- * also the ends of lines are quoted.
+ * Prints text that a peer chose, so that no part of it can control a terminal. With `line`, line
+ * ends are quoted too.
  */
 void print_quoted(FILE *out, const void *text, size_t size, bool line);
 
-/* ---- Progress, on a terminal, of what is large (progress.c) ---- */
+/* ---- Progress of what is large, on a terminal (progress.c) ---- */
 
 /* @param total  bytes; 0: not known */
 void progress_begin(const char *what, uint64_t total);
 void progress_add(size_t bytes);
 
-/* Of what goes as one piece: only the time that it takes is known. */
+/* For something that is sent as a whole, of which only the elapsed time is known. */
 void progress_begin_in_one(const char *what, size_t size);
 void progress_end(void);
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Completion for bash: subcommands, their options as they tell them by --help, and
-# addresses that there are.
+# Completion for bash: subcommands, their options as --help prints them, and existing addresses.
 
 _beam() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} words

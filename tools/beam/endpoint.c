@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The other side: a server that is connected to, or one client that is waited for.
- */
+/* The peer: a server to connect to, or one client to wait for. */
 #include "command.h"
 #include <errno.h>
 #include <string.h>
@@ -12,8 +10,8 @@ struct beam_channel_options endpoint_options(void)
 
 	channel.message_bytes = options.limit;
 	/*
-	 * Whoever gives us so long does not want us to wait for ever so long
-	 * for a goodbye afterwards.
+	 * A user who sets a deadline does not want the command to linger for longer than that
+	 * afterwards.
 	 */
 	int left = beam_deadline_poll_ms(options.deadline);
 	if (left >= 0 && (uint32_t)left < channel.linger_ms)
@@ -24,7 +22,7 @@ struct beam_channel_options endpoint_options(void)
 static int say_unreachable(int error)
 {
 	switch (error) {
-	case -EPERM: return say(CODE_UNREACHABLE, "%s: the server is another user's", options.address);
+	case -EPERM: return say(CODE_UNREACHABLE, "%s: the server belongs to another user", options.address);
 	case -ENOENT:
 	case -ENOTDIR:
 	case -ELOOP:
@@ -47,7 +45,7 @@ static int reach(beam_channel **ret)
 	return r < 0 ? say_unreachable(r) : CODE_DONE;
 }
 
-/* The address is free again once the client is there. */
+/* Waits for a client. Once it has connected, the address is free again. */
 static int await(beam_channel **ret)
 {
 	int code = listening_begin(NULL);

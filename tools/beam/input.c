@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Standard input, or another stream, as messages. What every other side accepts is read at
- * once; only for more it is asked how much it accepts, because that is known only when it
- * has taken the connection.
+ * Reads standard input, or another stream, as messages. What every peer accepts is read at once.
+ * The peer's limit is asked for only if there is more, because it is known only after the peer has
+ * accepted the connection.
  */
 #include "command.h"
 #include <errno.h>
@@ -114,7 +114,7 @@ int input_line(struct input *input, const char **ret, size_t *ret_size)
 		}
 		if (!newline && size == 0)
 			return 0;
-		/* The last line may lack its end; reading may have moved what there is. */
+		/* The last line may have no line end. Reading may have moved the data. */
 		*ret = input->data + input->begin;
 		*ret_size = newline ? (size_t)(newline - begin) : size;
 		input->begin += *ret_size + (newline != NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A message as a line of JSON: what is UTF-8 as text, anything else as base64 under another key.
+ * Prints a message as a line of JSON. Bytes that are UTF-8 are text, others are base64 under
+ * another key.
  */
 #include "command.h"
 #include <errno.h>
@@ -54,7 +55,10 @@ static int put_attachment(json_t *array, const struct attachment *attachment)
 	return r;
 }
 
-/* For a terminal: of what it obeys jansson quotes all but DEL, which can only stand in a text. */
+/*
+ * For a terminal. Of the characters that control it, jansson escapes all but DEL, which can occur
+ * only inside a string.
+ */
 static int print_without_del(const char *text, size_t size, void *out)
 {
 	for (size_t i = 0; i < size; i++)
@@ -83,6 +87,6 @@ int json_message(FILE *out, const char *topic, const beam_message *message, cons
 			     : json_dumpf(object, out, JSON_COMPACT);
 	json_decref(object);
 	putc('\n', out);
-	/* What standard output does not take is said by who flushes it. */
+	/* Failures of standard output are reported where it is flushed. */
 	return r == 0 || output_failed() ? 0 : -ENOMEM;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Being the server. If a signal ends the program, the socket's file goes first: a thread waits
- * for the signals that do, and lets them do it afterwards, so that whoever waits for this
- * process sees what ended it.
+ * Being the server. If a signal ends the program, the socket's file is removed first. A thread
+ * waits for these signals, and lets them take effect afterwards, so that the parent process sees
+ * which signal ended the program.
  */
 #include "command.h"
 #include <pthread.h>
@@ -13,9 +13,7 @@ static struct {
 	void (*before)(void);
 	pthread_t thread;
 	sigset_t awaited, others;
-	/*
-	 * Held while the listener is closed, so that the program does not end in the midst of it.
-	 */
+	/* Held while the listener is being closed, so that the program does not end meanwhile. */
 	pthread_mutex_t stopping;
 	int code;
 } listening = {.stopping = PTHREAD_MUTEX_INITIALIZER};
@@ -35,7 +33,7 @@ static void *await_signal(void *unused)
 	_exit(128 + number);
 }
 
-/* What the shell has had ignored stays ignored. */
+/* Signals that were ignored at the start stay ignored. */
 static void listening_block_signals(void)
 {
 	static const int numbers[] = ENDING_SIGNALS;
@@ -76,7 +74,7 @@ int listening_accept(beam_channel **ret)
 	int code = listening.code;
 	pthread_mutex_unlock(&listening.stopping);
 	if (code == CODE_DONE)
-		pthread_join(listening.thread, NULL); /* a signal ends the program */
+		pthread_join(listening.thread, NULL); /* a signal is ending the program */
 	return code;
 }
 

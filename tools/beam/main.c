@@ -15,7 +15,7 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 const char *argp_program_version = "beam";
 
-/* The subcommands, after the options. */
+/* Adds the subcommands after the options. */
 static char *help(int key, const char *text, void *input)
 {
 	char *all = NULL;
@@ -28,9 +28,9 @@ static char *help(int key, const char *text, void *input)
 	fputs("Subcommands:\n", out);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->purpose);
-	fputs("  help      Print the options of a subcommand\n\nADDRESS is a path, or @ and an abstract name. `beam "
-	      "SUBCOMMAND "
-	      "--help` prints the options, `man beam` has the rest.\n",
+	fputs("  help      Print the options of a subcommand\n\nADDRESS is the path of a Unix socket, or @ followed by "
+	      "an abstract name. `beam SUBCOMMAND --help` prints the options of a subcommand. The manual is `man "
+	      "beam`.\n",
 	      out);
 	fclose(out);
 	return all;
@@ -42,9 +42,9 @@ static error_t parse_command(int key, char *text, struct argp_state *state)
 	case 'h': argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP); return 0;
 	case ARGP_KEY_ARG:
 		if (strcmp(text, "help") == 0)
-			argp_error(state, "help: more than one SUBCOMMAND");
+			argp_error(state, "help: only one SUBCOMMAND is allowed");
 		else
-			argp_error(state, "%s: no such subcommand", text);
+			argp_error(state, "%s: unknown subcommand", text);
 		return 0;
 	case ARGP_KEY_NO_ARGS: argp_usage(state); return 0;
 	default: return ARGP_ERR_UNKNOWN;
@@ -96,7 +96,9 @@ int main(int argc, char **argv)
 	if (!command) {
 		if (argc > 0)
 			argv[0] = name;
-		/* What follows a subcommand that is none is none of ours, --help neither. */
+		/*
+		 * Arguments after an unknown subcommand are not options of ours, not even --help.
+		 */
 		argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, NULL);
 		return CODE_USAGE;
 	}

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The options, of which each subcommand knows some.
- */
+/* The options. Each subcommand accepts some of them. */
 #include "command.h"
 #include <argp.h>
 #include <ctype.h>
@@ -26,32 +24,32 @@ static const struct known {
 	unsigned commands;
 	struct argp_option option;
 } known[] = {
-    {CLIENTS | LISTEN, {"deadline", 't', "SECONDS", 0, "Give up after so long, with exit code 3", 0}},
-    {SERVE, {"deadline", 't', "SECONDS", 0, "Kill a process after so long", 0}},
-    {SERVE, {"processes", 'p', "NUMBER", 0, "Run at most so many at once, from 1 to 4096 (16)", 0}},
+    {CLIENTS | LISTEN, {"deadline", 't', "SECONDS", 0, "End with exit code 3 after this time", 0}},
+    {SERVE, {"deadline", 't', "SECONDS", 0, "Kill a process that takes longer than this", 0}},
+    {SERVE, {"processes", 'p', "NUMBER", 0, "Run at most this many processes at a time, 1 to 4096 (default 16)", 0}},
     {SEND | RECEIVE, {"listen", 'l', NULL, 0, "Be the server: wait for one client at ADDRESS", 0}},
-    {LISTEN, {"keep", 'k', NULL, 0, "Serve any number of clients, also at once; standard input is not read", 0}},
-    {SERVERS, {"mode", OPTION_MODE, "OCTAL", 0, "Permissions of the socket that is made (600)", 0}},
+    {LISTEN, {"keep", 'k', NULL, 0, "Serve any number of clients, several at a time; standard input is not read", 0}},
+    {SERVERS, {"mode", OPTION_MODE, "OCTAL", 0, "Permissions of the socket's file (default 600)", 0}},
     {CLIENTS, {"wait", 'w', NULL, 0, "Wait for the server if it is not there yet", 0}},
-    {CLIENTS, {"user", 'u', "NAME", 0, "Take no server but this user's (a name or number)", 0}},
-    {SEND, {"lines", 'n', NULL, 0, "Each line of standard input is a message", 0}},
-    {RECEIVE | CALL, {"lines", 'n', NULL, 0, "Each message is a line: print an end of line after it", 0}},
+    {CLIENTS, {"user", 'u', "NAME", 0, "Connect only to a server of this user (a name or number)", 0}},
+    {SEND, {"lines", 'n', NULL, 0, "Send each line of standard input as a message", 0}},
+    {RECEIVE | CALL, {"lines", 'n', NULL, 0, "Print each message as a line: add a line end if it has none", 0}},
     {SEND | CALL, {"file", 'f', "PATH", 0, "Open a file and attach it; may be repeated", 0}},
     {SEND | CALL, {"fd", OPTION_FD, "NUMBER", 0, "Attach an open descriptor; may be repeated", 0}},
-    {RECEIVE, {"count", 'c', "NUMBER", 0, "End after so many messages", 0}},
-    {PRINTING, {"raw", 'r', NULL, 0, "Print payloads and nothing else, no end of line and no names", 0}},
-    {PRINTING, {"hex", 'x', NULL, 0, "Print payloads as hexadecimal digits, a line a message", 0}},
-    {PRINTING, {"json", 'j', NULL, 0, "Print messages as JSON, a line a message", 0}},
+    {RECEIVE, {"count", 'c', "NUMBER", 0, "End after this many messages", 0}},
+    {PRINTING, {"raw", 'r', NULL, 0, "Print only payloads, without names of topics and added line ends", 0}},
+    {PRINTING, {"hex", 'x', NULL, 0, "Print payloads in hexadecimal, one line for each message", 0}},
+    {PRINTING, {"json", 'j', NULL, 0, "Print messages as JSON, one line for each message", 0}},
     {PRINTING, {"save", 's', "FOLDER", 0, "Save the content of attachments as FOLDER/1, FOLDER/2, ...", 0}},
-    {PRINTING | SERVE, {"limit", 'm', "BYTES", 0, "Accept messages of at most so many bytes, from 1M to 1G (16M)", 0}},
+    {PRINTING | SERVE, {"limit", 'm', "BYTES", 0, "Accept messages of at most this size, 1M to 1G (default 16M)", 0}},
 };
 
 enum { KNOWN = sizeof known / sizeof known[0] };
 
-/* Says what is wrong, which ends the program unless argp is told not to. */
+/* Reports what is wrong. This ends the program unless argp was told not to. */
 #define WRONG(state, ...) (argp_error(state, __VA_ARGS__), EINVAL)
 
-/* A number from `least` to `most`, perhaps with K, M or G behind it if `sized`. */
+/* Parses a number from `least` to `most`. If `sized`, it can end with K, M or G. */
 static error_t options_number(struct argp_state *state, const char *text, bool sized, uint64_t least, uint64_t most,
 			      uint64_t *ret)
 {
@@ -67,7 +65,7 @@ static error_t options_number(struct argp_state *state, const char *text, bool s
 			value <<= 10 * (unit - units + 1);
 	}
 	if (errno || !isdigit((unsigned char)*text) || *end || value < least || value > most)
-		return WRONG(state, "%s: not a number from %llu to %llu", text, (unsigned long long)least,
+		return WRONG(state, "%s: must be a number from %llu to %llu", text, (unsigned long long)least,
 			     (unsigned long long)most);
 	*ret = value;
 	return 0;
@@ -80,7 +78,7 @@ static error_t take_deadline(struct argp_state *state, const char *text)
 	double seconds = strtod(text, &end);
 
 	if (end == text || *end || !(seconds >= 0))
-		return WRONG(state, "%s: not a number of seconds", text);
+		return WRONG(state, "%s: must be a number of seconds", text);
 	options.patience = seconds < 1e9 ? (int64_t)(seconds * 1000) : -1;
 	if (command->bit != SERVE)
 		options.deadline = options.patience >= 0 ? beam_in_ms(options.patience) : BEAM_FOREVER;
@@ -105,7 +103,7 @@ static error_t take_user(struct argp_state *state, const char *text)
 static error_t take_mode(struct argp_state *state, const char *text)
 {
 	if (!*text || strspn(text, "01234567") != strlen(text) || strtoul(text, NULL, 8) > 0777)
-		return WRONG(state, "%s: not permissions from 0 to 777", text);
+		return WRONG(state, "%s: must be octal permissions from 0 to 777", text);
 	options.mode = (uint32_t)strtoul(text, NULL, 8);
 	return 0;
 }
@@ -128,11 +126,11 @@ static error_t check_arguments(struct argp_state *state)
 	}
 	for (size_t i = 0; i < options.n_arguments && (i == 0 || command->bit & (LISTEN | CONNECT)); i++)
 		if (!*options.arguments[i] || strlen(options.arguments[i]) > BEAM_TOPIC_NAME_MAX)
-			return WRONG(state, "a topic's name has 1 to %d bytes", BEAM_TOPIC_NAME_MAX);
+			return WRONG(state, "the name of a topic must have 1 to %d bytes", BEAM_TOPIC_NAME_MAX);
 	if (command->bit & (LISTEN | CONNECT))
 		options.lines = true;
 	if (command->bit == SEND && options.lines && (options.n_sources > 0 || options.n_arguments > 1))
-		return WRONG(state, "--lines sends what is on standard input, without a MESSAGE or attachments");
+		return WRONG(state, "--lines cannot be combined with MESSAGE, --file or --fd");
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Received messages on standard output. Payloads are printed as they are, but on a terminal,
- * which would obey what is in them; names of topics are quoted in any case, because they stand in
- * one line with what follows.
+ * Prints received messages to standard output. Payloads are printed unchanged, except on a
+ * terminal, which they could control. Names of topics are always quoted, because they are on one
+ * line with what follows.
  */
 #include "command.h"
 #include <pthread.h>
@@ -10,7 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A message is printed whole, and so are its attachments' notes. */
+/*
+ * Held while a message and the notes about its attachments are printed, so that they stay together.
+ */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void print_hex(const unsigned char *bytes, size_t size)
@@ -49,7 +51,7 @@ static int print_message(const char *topic, bool with_name, const beam_message *
 	return 0;
 }
 
-/* What text and its like have no room for. */
+/* Reports an attachment on standard error. Only JSON has a place for it in the message. */
 static void note(const struct attachment *attachment, size_t index)
 {
 	char size[32] = "";
@@ -76,7 +78,7 @@ static int output_message(beam_topic *topic, bool with_name, const beam_message 
 			note(&attachments[i], i);
 		free(attachments[i].saved);
 	}
-	return r < 0 ? say_error(r, "a message") : code;
+	return r < 0 ? say_error(r, "cannot print a message") : code;
 }
 
 int output_messages(beam_topic *topic, bool with_name, beam_message **messages, size_t n)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that serves a request: the payload is a file on its standard input, attachments are its
- * descriptors from 3 on, and no other of ours is open in it. Each has a process group of its own,
- * so that what it has started goes with it when it is killed.
+ * Processes that serve requests. The payload is a file on the process's standard input, and the
+ * attachments are its descriptors from 3 on. Apart from standard output and standard error, no
+ * other descriptor of ours is open in it. Each process has a process group of its own, so that the
+ * processes that it started are killed with it.
  */
 #include "command.h"
 #include <errno.h>
@@ -15,10 +16,10 @@
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
-/* How a shell tells that a program could not be run, and that a signal has ended it. */
+/* How a shell reports that a program could not be run, and that a signal ended it. */
 enum { STATUS_NOT_RUN = 127, STATUS_SIGNAL = 128 };
 
-/* How long a reply may wait for its caller, who would keep others from being served. */
+/* How long a reply may wait for its caller. Meanwhile it occupies room that other requests need. */
 enum { REPLY_MS = 30000 };
 
 enum { ROOM_FREE = 0, ROOM_TAKEN = -1 };
@@ -26,22 +27,22 @@ enum { ROOM_FREE = 0, ROOM_TAKEN = -1 };
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t freed;
-	/* A process, or one of the above, for each room. */
+	/* For each room, a process or one of the above. */
 	pid_t *rooms;
 	size_t most;
 	bool over;
 } processes = {.lock = PTHREAD_MUTEX_INITIALIZER, .freed = PTHREAD_COND_INITIALIZER};
 
-/* What a process is told by its environment. */
+/* The variables that describe a request to its process. */
 static const char *const told[] = {"BEAM_TOPIC", "BEAM_ATTACHMENTS", "BEAM_PEER_UID", "BEAM_PEER_PID"};
 
 int processes_begin(unsigned most)
 {
 	processes.most = most;
 	processes.rooms = calloc(most, sizeof *processes.rooms);
-	/* Ignored they could not be waited for. */
+	/* If SIGCHLD were ignored, processes could not be waited for. */
 	signal(SIGCHLD, SIG_DFL);
-	/* Of a request that this command serves itself. */
+	/* They may describe a request that this command itself serves. */
 	for (size_t i = 0; i < sizeof told / sizeof told[0]; i++)
 		unsetenv(told[i]);
 	return processes.rooms ? 0 : -ENOMEM;
@@ -71,8 +72,8 @@ static void process_leave(size_t room)
 }
 
 /*
- * Takes the lock. After a signal this process is about to end, and its end is what those hear who
- * wait for a reply: nobody goes on.
+ * Takes the lock. After a signal this process is about to end, and that is what clients who wait
+ * for a reply are to see. So then no thread goes on.
  */
 static void processes_enter(void)
 {
@@ -96,10 +97,10 @@ void processes_end(void)
 
 /* ---- Beginning ------------------------------------------------------------------------------- */
 
-/* What a process begins with. */
+/* What a process starts with. */
 struct start {
-	int input, output;                             /* output -1: ours */
-	int attachments[BEAM_MESSAGE_ATTACHMENTS_MAX]; /* above those that they become; -1: lost */
+	int input, output;                             /* output -1: that of the command */
+	int attachments[BEAM_MESSAGE_ATTACHMENTS_MAX]; /* numbers above those that they get; -1: lost */
 	size_t n_attachments;
 	char topic[sizeof "BEAM_TOPIC=" + BEAM_TOPIC_NAME_MAX], count[32], uid[32], pid[32];
 };
@@ -157,7 +158,7 @@ static void start_free(struct start *start)
 		process_close_fd(start->attachments[i]);
 }
 
-/* Ours with a few more. */
+/* Returns our environment, with a few more variables. */
 static char **environment(struct start *start)
 {
 	size_t n = 0, size = 5;
@@ -207,7 +208,7 @@ static int spawn(pid_t *ret, struct start *start)
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attributes);
 	/*
-	 * What the command was started with is not passed on: a shell cannot
+	 * Blocked and ignored signals are not inherited from the command, because a shell cannot
 	 * undo that SIGPIPE is ignored.
 	 */
 	posix_spawnattr_setsigmask(&attributes, &none);
@@ -222,7 +223,7 @@ static int spawn(pid_t *ret, struct start *start)
 	return r;
 }
 
-/* The lock is held so that a process that begins is not missed by processes_end(). */
+/* Starts a process with the lock held, so that processes_end() does not miss it. */
 static int process_begin(size_t room, struct start *start)
 {
 	pid_t pid = 0;
@@ -237,7 +238,7 @@ static int process_begin(size_t room, struct start *start)
 
 /* ---- Ending ---------------------------------------------------------------------------------- */
 
-/* Waits until the process has ended. Before Linux 5.3 only its output keeps to the deadline. */
+/* Waits until the process has ended. Before Linux 5.3 the deadline applies only to its output. */
 static int process_wait_for_end(pid_t pid, int stop, beam_deadline deadline)
 {
 	int ended = pidfd_open(pid, 0);
@@ -248,10 +249,9 @@ static int process_wait_for_end(pid_t pid, int stop, beam_deadline deadline)
 }
 
 /*
- * Waits for the process, or kills it if something went wrong or the deadline passes.
- * When nobody wants its reply any more it gets SIGTERM and loses its output, and has
- * the rest of its time to end.
- * @return its status, as a shell tells it
+ * Waits for the process, or kills it if something went wrong or the deadline passes. If nobody
+ * wants its reply any more, it gets SIGTERM, its output is closed, and it has the rest of its time
+ * to end. @return its status, as a shell reports it
  */
 static int end(size_t room, int error, struct input *output)
 {
@@ -268,7 +268,10 @@ static int end(size_t room, int error, struct input *output)
 	}
 	if (error < 0)
 		kill(-pid, SIGKILL);
-	/* It is there until it has been waited for, so that the number means no other. */
+	/*
+	 * WNOWAIT leaves the process in place, so that its number is not used again before the lock
+	 * is held.
+	 */
 	while (waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT) < 0 && errno == EINTR)
 		;
 	processes_enter();
@@ -305,11 +308,11 @@ static int process_run(size_t room, const struct request *request, struct input 
 	if (output->fd >= 0)
 		r = input_whole(output, &text, &size);
 	if (r == -EMSGSIZE)
-		output->end = 0; /* what is there is too large to go with the failure, too */
+		output->end = 0; /* too large to be sent with the failure, too */
 	return end(room, r < 0 ? r : 0, output);
 }
 
-/* Whoever is gone, or does not want it any more, needs no reply. */
+/* Sends the reply. It is not an error if the caller is gone, or does not want it any more. */
 static void process_reply(beam_message *request, int status, const struct input *output)
 {
 	beam_deadline deadline = beam_in_ms(REPLY_MS);
@@ -323,7 +326,9 @@ static void process_reply(beam_message *request, int status, const struct input 
 
 void processes_serve(size_t room, const struct request *request)
 {
-	/* Negative, and never readable, if it is no call or there is no descriptor for that. */
+	/*
+	 * Negative, and so never readable, if the message is not a call or no descriptor is free.
+	 */
 	int cancelled = beam_message_cancelled_fd(request->message);
 	struct input output = {.channel = request->channel, .fd = -1, .stop = cancelled};
 

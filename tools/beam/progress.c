@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A line on stderr that is written over, if that is a terminal and some MiB have passed; and
- * nothing otherwise. The stream's own lock guards it, so that what is said from other threads finds
- * a clean line. It is written by who moves the bytes, and by a thread of its own when nothing
- * moves. The numbers have a lock besides: checkers of threads know nothing of a stream's.
+ * A line on stderr that is overwritten again and again. It is shown if stderr is a terminal, after
+ * some MiB. The stream's own lock guards it, so that messages of other threads begin on a clean
+ * line. It is written by the thread that moves the bytes, and by a thread of its own while nothing
+ * moves. The numbers have another lock, because race checkers do not know the stream's.
  */
 #include "command.h"
 #include <pthread.h>
@@ -18,7 +18,7 @@ static struct {
 	uint64_t total, done;
 	beam_deadline begun, next;
 	bool active, shown;
-	/* It goes as one piece: how much has gone is not known. */
+	/* It is sent as a whole, so it is not known how much has been sent. */
 	bool in_one;
 	/* For the ticking thread. */
 	sem_t begun_again;
@@ -59,7 +59,7 @@ static void show(beam_deadline now)
 	fflush(stderr);
 }
 
-/* With the lock. */
+/* The lock is held. */
 static void show_if_due(void)
 {
 	beam_deadline now;
@@ -88,7 +88,7 @@ static void *tick(void *unused)
 	return NULL;
 }
 
-/* With the lock. Without the thread the line stands still while nothing moves. */
+/* The lock is held. Without the thread, the line is not updated while nothing moves. */
 static void keep_ticking(void)
 {
 	pthread_attr_t detached;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Text of a peer's on a terminal. What a terminal obeys (control characters, also those of eight
- * bits), what turns text round, and what is no text at all is printed as \xNN, byte by byte.
+ * Prints text of a peer to a terminal. Control characters, including those of eight bits,
+ * characters that change the direction of text, and bytes that are not UTF-8 are printed as \xNN,
+ * byte by byte.
  */
 #include "command.h"
 #include <langinfo.h>
 #include <string.h>
 
-/* How many bytes the UTF-8 character has that begins here; 0: it is none. */
+/* Returns the size of the UTF-8 character that begins here, or 0 if none does. */
 static size_t character(const unsigned char *at, size_t left)
 {
 	static const struct {
@@ -36,13 +37,14 @@ static bool is_harmless(const unsigned char *at, size_t size, bool line)
 {
 	if (size == 1)
 		return (*at >= 0x20 && *at < 0x7f) || (!line && (*at == '\n' || *at == '\t'));
-	/* A terminal that does not know UTF-8 takes a byte of it for a control character. */
+	/* A terminal that does not use UTF-8 takes single bytes of it for control characters. */
 	if (size == 0 || strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
 		return false;
 	if (size == 2)
 		return at[0] != 0xc2 || at[1] >= 0xa0; /* U+0080 to U+009F */
 	/*
-	 * U+202A to U+202E and U+2066 to U+2069, by which text is made to read otherwise than it is
+	 * U+202A to U+202E and U+2066 to U+2069 change the direction of text, so that it reads
+	 * differently from what it is.
 	 */
 	return memcmp(at, "\xe2\x80", 2) != 0 ? memcmp(at, "\xe2\x81", 2) != 0 || at[2] < 0xa6 || at[2] > 0xa9
 					      : at[2] < 0xaa || at[2] > 0xae;

@@ -28,7 +28,7 @@ static int receive_all(beam_channel *channel, beam_topic *topic)
 		left -= (uint64_t)n;
 	}
 	if (options.count && left)
-		return say(CODE_ENDED, "%s: the other side has closed after %llu of %llu messages",
+		return say(CODE_ENDED, "%s: received %llu of %llu messages before the peer closed the topic",
 			   options.arguments[0], (unsigned long long)(options.count - left),
 			   (unsigned long long)options.count);
 	return code;
@@ -42,7 +42,9 @@ static int receive_run(void)
 
 	if (code != CODE_DONE)
 		return code;
-	/* Of a channel that was closed already it can be opened only if something is there. */
+	/*
+	 * If the channel has already been closed, the topic can be opened only if it has messages.
+	 */
 	if ((r = beam_topic_open(&topic, channel, options.arguments[0])) < 0 && r != -EPIPE)
 		return say_ended(channel, r, options.arguments[0]);
 	return receive_all(channel, topic);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What went wrong, a line each, and which exit code goes with it.
- */
+/* Error messages, one line each, and the exit code for each error. */
 #include "command.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -25,12 +23,12 @@ static const char *text_of(int error)
 	switch (error) {
 	case -EAGAIN:
 	case -ETIMEDOUT: return "the deadline passed";
-	case -EPIPE: return "the other side has closed";
-	case -ECONNRESET: return "the other side died";
-	case -ECONNREFUSED: return "the other side refuses this topic";
-	case -EPROTO: return "the other side broke the protocol";
+	case -EPIPE: return "the peer has closed the topic or the channel";
+	case -ECONNRESET: return "the peer died";
+	case -ECONNREFUSED: return "the peer refused the topic";
+	case -EPROTO: return "the peer violated the protocol";
 	case -EIO: return "messages that had been accepted were lost";
-	case -E2BIG: return "more attachments than the other side accepts";
+	case -E2BIG: return "more attachments than the peer accepts";
 	default: return strerror(-error);
 	}
 }
@@ -71,14 +69,13 @@ int say_unsent(beam_channel *channel, int error, const char *what)
 	struct beam_limits limits;
 
 	/*
-	 * It is refused because of the other side's HELLO. The thread that reads HELLO tells
-	 * the senders first, and the limits may be known only a moment later: to wait for them
-	 * takes no longer than that.
+	 * The message is refused because of the limits in the peer's HELLO. The thread that reads
+	 * HELLO wakes the senders first, so the limits may be known only a moment later. The call
+	 * does not wait longer than that.
 	 */
 	if (error != -EMSGSIZE || beam_channel_limits(channel, &limits, sizeof limits, BEAM_FOREVER) < 0)
 		return say_ended(channel, error, what);
-	return say(
-	    CODE_ERROR,
-	    "%s: more than the %u bytes that the other side accepts in a message; --file passes a file of any size",
-	    what, limits.message_bytes);
+	return say(CODE_ERROR,
+		   "%s: the peer accepts at most %u bytes in a message; use --file to attach a file of any size", what,
+		   limits.message_bytes);
 }

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * beam send: one message, or each line of standard input as one.
- */
+/* beam send: sends one message, or each line of standard input as a message. */
 #include "command.h"
 
 static int send_each_line(beam_topic *topic, struct input *input)
@@ -24,7 +22,7 @@ static int send_one(beam_topic *topic, struct input *input, const int *fds)
 	const char *text = NULL;
 	size_t size = 0;
 	int r = input_payload(input, options.arguments[1], &text, &size);
-	/* Nothing of it is written. */
+	/* The payload is only read. */
 	struct iovec payload = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
 
 	if (r >= 0) {
@@ -52,7 +50,7 @@ static int run(void)
 		else
 			code = options.lines ? send_each_line(topic, &input) : send_one(topic, &input, fds);
 	}
-	/* What is lost on the way is lost for the topic, whoever notices first. */
+	/* A loss is reported under the name of the topic, even if it shows only at the close. */
 	return code == CODE_DONE ? endpoint_close(channel, options.arguments[0]) : code;
 }
 
@@ -61,8 +59,8 @@ const struct command command_send = {
     .name = "send",
     .arguments = "ADDRESS TOPIC [MESSAGE|-]",
     .purpose = "Send a message",
-    .details = "Without MESSAGE, or with -, the message is all of standard input; with attachments and without MESSAGE "
-	       "it is empty.",
+    .details = "If MESSAGE is missing, the message is all of standard input, or empty if there are attachments. If "
+	       "MESSAGE is -, the message is all of standard input.",
     .least = 2,
     .most = 3,
     .run = run,

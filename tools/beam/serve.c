@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beam serve: a process for each request.
+ * beam serve: runs a process for each request.
  *
- * A thread for each client accepts its topics, one for the topic that is served receives, and one
- * for each request waits for its process. The second waits for room before it goes on, with one
- * request in hand: further ones wait in the topic's window, and their senders when that is full.
+ * Each client has a thread that accepts its topics, and one that receives from the topic that is
+ * served. Each request has a thread that waits for its process. The receiving thread waits for room
+ * before it goes on, with one request in hand. Further requests wait in the topic's window, and
+ * when that is full, their senders wait.
  */
 #include "command.h"
 #include <pthread.h>
@@ -18,7 +19,7 @@ struct work {
 	size_t room;
 };
 
-/* Takes the message, and handles of its own. @return NULL without memory */
+/* Takes the message, and handles of its own for the rest. @return NULL without memory */
 static struct work *work_new(beam_channel *channel, beam_topic *topic, beam_message *message)
 {
 	struct work *work = malloc(sizeof *work);
@@ -39,7 +40,7 @@ static void work_free(struct work *work)
 	free(work);
 }
 
-/* In a thread that nobody waits for. @return whether there is one */
+/* Starts a detached thread. @return whether it was started */
 static bool serve_begin(void *(*body)(void *), struct work *work)
 {
 	pthread_attr_t detached;
@@ -77,7 +78,7 @@ static void *receive(void *argument)
 	return NULL;
 }
 
-/* Topics of other names are turned away. */
+/* Topics with other names are refused. */
 static void *serve_topics(void *argument)
 {
 	struct work *work = argument, *next;
@@ -120,10 +121,8 @@ const struct command command_serve = {
     .name = "serve",
     .arguments = "ADDRESS TOPIC -- COMMAND...",
     .purpose = "Run a process for each request",
-    .details =
-	"The request is its standard input, its standard output the reply; attachments are descriptors from 3 on. An "
-	"exit status other than 0 "
-	"fails the call.",
+    .details = "The request is the process's standard input, and its standard output is the reply. Attachments are its "
+	       "descriptors from 3 on. If its exit status is not 0, the call fails.",
     .least = 3,
     .most = UINT16_MAX,
     .run = serve_run,

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the command finds when it starts, before it opens anything or starts a thread.
- */
+/* The start of the command, before it opens anything or starts a thread. */
 #include "command.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -12,9 +10,9 @@
 static bool was_closed[STDERR_FILENO + 1];
 
 /*
- * A standard descriptor that is closed would become a socket or a file of ours, and what is printed
- * would be written into it. A descriptor of O_PATH takes its place, which needs no device: reading
- * and writing it fail with EBADF, as before.
+ * If a standard descriptor is closed, a socket or file of ours could get its number, and what is
+ * printed would be written into it. So a descriptor with O_PATH takes its place. That needs no
+ * device, and reading and writing fail with EBADF, as before.
  */
 static void occupy_standard_descriptors(void)
 {
@@ -23,7 +21,7 @@ static void occupy_standard_descriptors(void)
 
 		if (fcntl(fd, F_GETFD) >= 0)
 			continue;
-		/* The lowest number that is free is this one. */
+		/* open() returns the lowest free number, which is this one. */
 		opened = open("/", O_PATH);
 		if (opened != fd)
 			_exit(CODE_ERROR);
@@ -37,8 +35,8 @@ bool descriptor_was_closed(int fd)
 }
 
 /*
- * Passes signals on to the command and waits for all children, its own and those that it was
- * given, until the command ends.
+ * Passes signals on to the command, and waits for all children, including those that the kernel
+ * gives to it, until the command ends.
  */
 static _Noreturn void be_init(pid_t command, const sigset_t *all)
 {
@@ -55,10 +53,10 @@ static _Noreturn void be_init(pid_t command, const sigset_t *all)
 }
 
 /*
- * The kernel gives process 1 of a container no default actions: a signal that would end
- * another process does nothing. And it makes process 1, or a subreaper (prctl(2)), the parent
- * of every process whose own parent has ended. So the command becomes a child, and its parent
- * does nothing else but that.
+ * Process 1 of a container has no default actions of signals: a signal that would end another
+ * process does nothing. And the kernel makes process 1, or a subreaper (prctl(2)), the parent of
+ * every process whose own parent has ended. So the command becomes a child, and its parent does
+ * nothing but handle signals and children.
  */
 static void leave_process_1(void)
 {
@@ -68,7 +66,7 @@ static void leave_process_1(void)
 	prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper);
 	if (getpid() != 1 && !is_subreaper)
 		return;
-	/* Children of which nobody wants to hear could not be waited for. */
+	/* If SIGCHLD were ignored, children could not be waited for. */
 	signal(SIGCHLD, SIG_DFL);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
@@ -76,7 +74,7 @@ static void leave_process_1(void)
 	if (command > 0)
 		be_init(command, &all);
 	if (command < 0) {
-		say_error(-errno, "process 1");
+		say_error(-errno, "cannot start a child process");
 		exit(CODE_ERROR);
 	}
 	prctl(PR_SET_PDEATHSIG, SIGTERM);

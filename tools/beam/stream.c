@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Standard output and standard error. Whoever shares them may have made them non-blocking, and
- * whoever reads them may have stopped: a write waits, and no longer than until the deadline.
+ * Standard output and standard error. Another process that shares them may have made them
+ * non-blocking, and the process that reads them may have stopped. So a write waits, but no longer
+ * than until the deadline.
  */
 #include "command.h"
 #include <errno.h>
@@ -12,8 +13,8 @@
 
 static struct {
 	/*
-	 * Whether a reader that has gone ends the command, as it does unless whoever
-	 * started it has SIGPIPE ignored.
+	 * Whether the command is ended by SIGPIPE when a reader has gone. It is, unless SIGPIPE was
+	 * ignored when the command started.
 	 */
 	bool ends_by_sigpipe;
 	/* Of standard output: the first negative errno, and whether it has been reported. */
@@ -21,7 +22,7 @@ static struct {
 	bool reported;
 } streams;
 
-/* SIGPIPE itself would leave behind what is to be removed. */
+/* The signal itself would not remove the files that must not be left behind. */
 static _Noreturn void end_by_sigpipe(void)
 {
 	listening_abandon();
@@ -37,7 +38,7 @@ static ssize_t stream_write_some(int fd, const char *bytes, size_t size)
 	int r = 0;
 
 	if (beam_deadline_poll_ms(options.deadline) >= 0) {
-		/* A pipe that can be written takes so much without blocking. */
+		/* A pipe that is writable accepts this many bytes without blocking. */
 		size = size < PIPE_BUF ? size : PIPE_BUF;
 		r = wait_writable(fd, options.deadline);
 	}
@@ -70,7 +71,7 @@ static ssize_t write_output(void *unused, const char *bytes, size_t size)
 	return streams.error == 0 ? (ssize_t)size : 0;
 }
 
-/* Of what cannot be said there is nobody to tell. */
+/* If standard error cannot be written, there is nowhere to report it. */
 static ssize_t write_errors(void *unused, const char *bytes, size_t size)
 {
 	(void)unused;
@@ -89,12 +90,12 @@ int output_flush(void)
 	if (streams.error == 0 || streams.reported)
 		return streams.error == 0 ? CODE_DONE : CODE_ERROR;
 	streams.reported = true;
-	/* EPIPE of standard output is no news of the other side. */
+	/* Not say_error(), because EPIPE of standard output says nothing about the peer. */
 	return streams.error == -ETIMEDOUT ? say_error(streams.error, "standard output")
 					   : say(CODE_ERROR, "standard output: %s", strerror(-streams.error));
 }
 
-/* Of --help and --version, after which argp ends the program. */
+/* For the output of --help and --version, after which argp ends the program. */
 static void flush_at_exit(void)
 {
 	if (!streams.reported && output_flush() != CODE_DONE)
@@ -114,7 +115,7 @@ void streams_begin(void)
 	stderr = errors;
 	streams.ends_by_sigpipe = sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL;
 	signal(SIGPIPE, SIG_IGN);
-	/* A file that becomes too large is an error, like any other that cannot be written. */
+	/* If a file becomes too large, that is an error like any other error of writing. */
 	signal(SIGXFSZ, SIG_IGN);
 	atexit(flush_at_exit);
 }

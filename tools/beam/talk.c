@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beam connect and beam listen: what comes is printed, and the lines of standard input
- * are sent, at the same time.
+ * beam connect and beam listen: received messages are printed, and the lines of standard input are
+ * sent, at the same time.
  *
- * A thread prints each topic, one waits for topics that the other side opens, one reads
- * standard input; who started them waits until it is over: when the channel has ended, or when
- * standard input has and the other side has closed the topics, too. All topics are opened
- * before any is closed: of two such commands at most one can then miss that an empty topic was
- * closed, and the other ends both.
+ * Each topic has a thread that prints it, one thread waits for topics that the peer opens, and one
+ * reads standard input. The thread that started them waits until it is over: when the channel has
+ * ended, or when standard input has ended and the peer has closed the topics too. All topics are
+ * opened before any is closed. So if both sides are such commands, at most one of them can miss
+ * that an empty topic was closed, and the other one ends both.
  */
 #include "command.h"
 #include <errno.h>
@@ -38,7 +38,7 @@ struct talk {
 	struct input input;
 };
 
-/* Something has ended, perhaps by an error; the first one is told. With the lock. */
+/* Something has ended, perhaps with an error. The first error is reported. The lock is held. */
 static void note_end(struct talk *talk, int error)
 {
 	if (error < 0 && talk->code == CODE_DONE && !talk->over)
@@ -55,8 +55,8 @@ static void ended(struct talk *talk, bool *what, int error)
 }
 
 /*
- * Each printer that ends sees to the end of the one before: a peer opens and closes
- * topics as long as it likes.
+ * Each printer that ends joins the one that ended before it, because a peer may open and close any
+ * number of topics.
  */
 static void printer_ended(struct talk *talk, int error)
 {
@@ -88,7 +88,7 @@ static void *print_topic(void *argument)
 	while ((n = beam_topic_receive_many(printer.topic, messages, AT_ONCE, 0, options.deadline)) > 0) {
 		int code = output_messages(printer.topic, options.n_arguments != 1, messages, (size_t)n);
 		pthread_mutex_lock(&talk->lock);
-		/* What could not be saved is no reason to hear no more. */
+		/* An attachment that could not be saved is no reason to stop receiving. */
 		int *noted = output_failed() ? &talk->code : &talk->flaw;
 		if (*noted == CODE_DONE)
 			*noted = code;
@@ -100,7 +100,7 @@ static void *print_topic(void *argument)
 	return NULL;
 }
 
-/* Prints a topic from now on. @return 0 or a negative errno */
+/* Starts to print a topic. @return 0 or a negative errno */
 static int print(struct talk *talk, beam_topic *topic)
 {
 	struct printer *printer = malloc(sizeof *printer);
@@ -121,7 +121,7 @@ static int print(struct talk *talk, beam_topic *topic)
 	return r;
 }
 
-/* Topics that nobody here has named are printed if none was named at all, and refused otherwise. */
+/* Topics that the peer opens are printed if the command names no topics, and closed otherwise. */
 static void *talk_topics(void *argument)
 {
 	struct talk *talk = argument;
@@ -155,8 +155,9 @@ static void *talk_lines(void *argument)
 }
 
 /*
- * Opens the topics and prints them. On a channel that has ended already only those can be opened
- * that have something to print; how it has ended will be told by who accepts topics.
+ * Opens the topics and starts to print them. On a channel that has already ended, only topics that
+ * have something to print can be opened. How the channel ended is reported by the thread that
+ * accepts topics.
  */
 static int open_topics(struct talk *talk, char *const *names, size_t n)
 {
@@ -174,7 +175,7 @@ static int open_topics(struct talk *talk, char *const *names, size_t n)
 	return 0;
 }
 
-/* Says that nothing will be sent on those that standard input is not for. */
+/* Closes for sending the topics that standard input is not sent on. */
 static void close_topics(struct talk *talk, bool with_input)
 {
 	for (size_t i = 0; talk->topics && i < talk->n_topics; i++)
@@ -241,7 +242,7 @@ static int talk(beam_channel *channel, bool with_input)
 	bool reads =
 	    r == 0 && with_input && talk.topics[0] && (r = talk_start(&talk, &reader, talk_lines, &talk.reading)) == 0;
 	int code = wait_until_over(&talk, r);
-	/* The reader may wait for standard input for ever. */
+	/* The reader may be waiting for standard input. */
 	if (reads)
 		eventfd_write(talk.input.stop, 1);
 	r = beam_channel_close(channel, options.deadline);
@@ -273,16 +274,15 @@ const struct command command_connect = {
     .bit = CONNECT,
     .name = "connect",
     .arguments = "ADDRESS [TOPIC...]",
-    .purpose = "Print what comes, and send the lines of standard input",
-    .details = "Lines are sent on the first TOPIC, and all are printed; without one, lines are sent on \"stdin\", and "
-	       "whatever topic "
-	       "the other side opens is printed.",
+    .purpose = "Print received messages, and send the lines of standard input",
+    .details = "Lines are sent on the first TOPIC, and the messages of each TOPIC are printed. Without a TOPIC, lines "
+	       "are sent on \"stdin\", and the messages of every topic are printed.",
     .least = 1,
     .most = 1 + UINT16_MAX,
     .run = run_connect,
 };
 
-/* A client of many. */
+/* Serves one of many clients. */
 static void *serve(void *argument)
 {
 	beam_channel *channel = argument;
@@ -295,8 +295,8 @@ static void *serve(void *argument)
 }
 
 /*
- * Goes on until a signal or the deadline ends the program; what one client does is no end of it.
- * Without standard output there is nothing to go on for.
+ * Serves clients until a signal or the deadline ends the program. Nothing that a client does ends
+ * it. It also ends if standard output fails, because then it has no purpose.
  */
 static int keep(void)
 {
@@ -310,7 +310,7 @@ static int keep(void)
 	while ((code = listening_accept(&channel)) == CODE_DONE) {
 		int r = pthread_create(&thread, &detached, serve, channel);
 		if (r != 0) {
-			say_error(-r, "a client");
+			say_error(-r, "cannot serve a client");
 			beam_channel_unref(channel);
 		}
 	}
@@ -336,8 +336,9 @@ const struct command command_listen = {
     .bit = LISTEN,
     .name = "listen",
     .arguments = "ADDRESS [TOPIC...]",
-    .purpose = "Wait for a client, then do as connect does",
-    .details = "It ends when the client has left; with --keep it serves others too, until a signal ends it.",
+    .purpose = "Wait for a client, and then do the same as connect",
+    .details = "The command ends when its client has left. With --keep it serves any number of clients, until a signal "
+	       "ends it.",
     .least = 1,
     .most = 1 + UINT16_MAX,
     .run = run_listen,

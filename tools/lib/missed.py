@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Names what gcovr found that no test reaches: lines, and branches of lines.
-Fails if there is any."""
+"""Prints the lines, and the branches of lines, that no test reaches according to gcovr.
+Fails if there are any."""
 
 import json
 import sys

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
-# Sourced by the scripts that need packages of Debian 12.
+# Sourced by scripts that need packages of Debian 12.
 # shellcheck shell=bash disable=SC2034 # those scripts use what is unused here
 
-# need_packages NAME...: installs the packages that are missing, as root or by sudo.
+# need_packages NAME...: installs the packages that are missing, as root or with sudo.
 need_packages() {
 	local missing=() as_root=() name log
 
@@ -31,8 +31,8 @@ need_packages() {
 	rm -f "$log"
 }
 
-# The packages for building Beam, for its tests, for the benchmark (which also measures other
-# systems and draws), for the models, for fuzzing, and for coverage.
+# The packages needed for building Beam, for its tests, for the benchmark (which also measures other
+# systems and draws pictures), for the models, for fuzzing, and for coverage.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build)
 TEST_PACKAGES=("${BUILD_PACKAGES[@]}" libcunit1-dev zlib1g-dev libjansson-dev libuv1-dev libglib2.0-dev libsystemd-dev
 	python3 pkg-config scdoc man-db binutils)

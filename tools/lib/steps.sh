@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 #
-# Sourced by the scripts that do one step after another.
+# Sourced by scripts that run one step after another.
 # shellcheck shell=bash
 
-# progress TITLE: reads the output of ninja or ctest. On a terminal it shows how far they are, in
-# one line that is rewritten at least once a second.
+# progress TITLE: reads the output of ninja or ctest. On a terminal it shows how far it is, in one
+# line that is rewritten at least once a second.
 progress() {
 	local title=$1 part line='' shown='' failed=0 wrong='' begin=$SECONDS status
 	if [ ! -t 1 ]; then
