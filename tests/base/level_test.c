@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Eventfds that wake, and those that show whether something holds. */
+/* Eventfds that wake a thread, and eventfds that show a condition. */
 #include <base/level.h>
 #include <harness/fault.h>
 #include <harness/harness.h>
@@ -50,7 +50,7 @@ static void test_a_level_has_one_descriptor_until_it_is_closed(void)
 	check_int(fcntl(fd, F_GETFD), FD_CLOEXEC);
 	check(level_close(&level));
 	check(!level_close(&level));
-	/* Without one it is nothing. */
+	/* A level without a descriptor does nothing. */
 	level_put(&level, true);
 	fault_only(FAULT(SYS_EVENTFD));
 	fault_at(1, 0, false);
@@ -85,7 +85,7 @@ static void test_who_has_a_duplicate_of_a_level_that_was_closed_sees_nothing(voi
 	close(duplicate);
 }
 
-/* So many calls in a row fail. */
+/* The next calls fail, this many in a row. */
 static void fail_next(enum sys_call call, unsigned long times)
 {
 	fault_only(FAULT(call));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Lists whose links lie in their members. */
+/* Lists whose links are in their members. */
 #include <base/list.h>
 #include <harness/harness.h>
 
@@ -66,7 +66,7 @@ static void test_all_of_a_list_goes_to_the_end_of_another_in_its_order(void)
 	check(list_empty(&from));
 	list_splice(&list, &from);
 	list_append(&list, &members[3].link);
-	/* Backwards too. */
+	/* The links backwards are right, too. */
 	check(list.previous->previous == &members[2].link && members[0].link.previous == &list);
 	for (int i = 1; i <= 4; i++)
 		check_int(take(&list), i);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The one way bytes from outside are parsed. */
+/* The parser of all bytes that come from outside. */
 #include <base/reader.h>
 #include <harness/harness.h>
 

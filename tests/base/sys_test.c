@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The seam: that what fails on purpose fails as the call itself does. */
+/* The seam: a call that fails on purpose fails in the same way as the call itself. */
 #include <harness/fault.h>
 #include <harness/harness.h>
 #include <sys/un.h>
 
-/* Looked at where the compiler cannot see that nobody uses it: it would leave the call out. */
+/*
+ * Checked where the compiler cannot see that the memory is not used. Otherwise it would leave out
+ * the call.
+ */
 static bool none(void *volatile memory)
 {
 	bool is_none = !memory;
@@ -16,8 +19,9 @@ static bool none(void *volatile memory)
 static void test_memory_that_there_is_not_is_null_with_and_without_a_fault(void)
 {
 	/*
-	 * Not known to the compiler, which would warn. A quarter of 32 bits may be had; Valgrind
-	 * minds what looks negative.
+	 * Hidden from the compiler, which would warn. A quarter of a 32-bit address space could be
+	 * allocated, so it is more there. Elsewhere, Valgrind would report a size that looks
+	 * negative.
 	 */
 	volatile size_t size = sizeof(size_t) == 8 ? SIZE_MAX / 4 : SIZE_MAX / 4 * 3;
 
@@ -91,7 +95,10 @@ static int (*const makes[])(void) = {make_socket, make_file,  make_eventfd,   ma
 
 enum { MAKES = sizeof makes / sizeof *makes };
 
-/* The standard descriptors, put aside: so the kernel gives their numbers to whatever is made. */
+/*
+ * The standard descriptors, moved aside so that the kernel gives their numbers to whatever is
+ * created.
+ */
 static int aside[FD_FIRST];
 
 static void standard_close(void)
@@ -103,7 +110,7 @@ static void standard_close(void)
 	}
 }
 
-/* True if none of them was open. */
+/* Moves the standard descriptors back. Returns true if none of their numbers was in use. */
 static bool standard_restore(void)
 {
 	bool closed = true;
@@ -116,7 +123,7 @@ static bool standard_restore(void)
 	return closed;
 }
 
-/* Somebody to be accepted. */
+/* A client that can be accepted. */
 static int connect_somebody(void)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -124,7 +131,7 @@ static int connect_somebody(void)
 	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	/* A name of the kernel's choice. */
+	/* The kernel chooses the name. */
 	require_int(bind(listener, (struct sockaddr *)&name, sizeof name.sun_family), 0);
 	require_int(listen(listener, 1), 0);
 	require_int(getsockname(listener, (struct sockaddr *)&name, &size), 0);
@@ -176,7 +183,10 @@ static void test_a_pair_is_above_the_standard_descriptors_or_is_none(void)
 {
 	check_int(sys_socketpair(-1, SOCK_STREAM, 0, (int[2]){-1, -1}), -1);
 	check_int(errno, EAFNOSUPPORT);
-	/* Both are made; the first, the second, or both cannot be moved. */
+	/*
+	 * Both sockets are created. First all goes well; then the first, the second, or both cannot
+	 * be moved.
+	 */
 	for (unsigned failing = 0; failing < 4; failing++) {
 		int fds[2] = {-1, -1}, r, error;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Library threads and their process: its number, its forks, and its end. */
+/* Library threads and their process: its number, its forks, and its exit. */
 #include <base/threads.h>
 #include <harness/fault.h>
 #include <harness/sanitizer.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Library threads: how they start, what they have of signals and stack, and how they are waited
- * for.
+ * Library threads: how they start, which signals and how much stack they have, and how they are
+ * waited for.
  */
 #include <base/threads.h>
 #include <dirent.h>
@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* The checker's own thread among them, if it has one. */
+/* How many threads there are, including the checker's own if it has one. */
 static int threads_here(void)
 {
 	DIR *tasks = opendir("/proc/self/task");
@@ -31,8 +31,8 @@ static void test_every_thread_runs_once_and_is_joined(void)
 	atomic_uint n = 0;
 
 	/*
-	 * A sanitizer may start a thread of its own with the first of ours. What has been joined
-	 * may be seen for a moment still.
+	 * A sanitizer may start a thread of its own with our first one. Threads that have been
+	 * joined may still be visible for a moment.
 	 */
 	require_int(thread_start(count, &n, "beam-test"), 0);
 	check(thread_end_all(BEAM_FOREVER));
@@ -82,7 +82,7 @@ static void look(void *argument)
 	pthread_getname_np(pthread_self(), seen->name, sizeof seen->name);
 }
 
-/* A thread raises these by what it does itself, and a blocked one would end the process. */
+/* A thread raises these signals by what it does itself. A blocked one would end the process. */
 static bool raised_by_itself(int sig)
 {
 	return sig == SIGSYS || sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE || sig == SIGTRAP;
@@ -145,7 +145,7 @@ static void test_a_thread_that_cannot_start_leaves_its_creators_signals_as_they_
 	harness_context("%s", "");
 }
 
-/* What a program may have, and glibc puts into each thread's stack. */
+/* Thread-local variables of a program, which glibc puts into each thread's stack. */
 static _Thread_local volatile unsigned char of_the_program[250 << 10];
 
 enum { STACK_LEAST = 200 << 10, STACK_MOST = 1 << 20 };
@@ -174,7 +174,7 @@ static void test_a_threads_stack_is_small_whatever_the_limit_and_large_enough_wh
 	require_int(thread_start(measure_stack, &stack, "beam-test"), 0);
 	check(thread_end_all(BEAM_FOREVER));
 	check(stack.below >= STACK_LEAST);
-	/* A sanitizer has thread-local variables, too, which are larger than all else. */
+	/* A sanitizer has thread-local variables, too, which are larger than everything else. */
 	check(stack.bytes <= STACK_MOST || under_sanitizer());
 }
 
@@ -227,8 +227,8 @@ struct cancelled {
 };
 
 /*
- * Not inlined: of a frame that cancellation unwinds the address sanitizer of gcc 12
- * forgets to clear the bounds.
+ * Not inlined: the address sanitizer of gcc 12 forgets to clear the bounds of a frame that
+ * cancellation unwinds.
  */
 __attribute__((noinline)) static void outlive_a_cancellation(struct cancelled *cancelled)
 {
@@ -278,7 +278,7 @@ static void *start_often(void *argument)
 	struct stat status;
 
 	for (size_t i = 0; i < scale(STARTS); i++) {
-		/* Those that have not come to run yet are not meant. */
+		/* Threads that have not run yet are not what this test is about. */
 		while (atomic_load(&about) > 20)
 			sched_yield();
 		atomic_fetch_add(&about, 1);
@@ -298,13 +298,13 @@ static void test_threads_that_end_quickly_after_one_another_do_not_pile_up(void)
 		starters[i] = thread_spawn(start_often, &peaks[i]);
 	for (int i = 0; i < STARTERS; i++) {
 		thread_wait(starters[i]);
-		/* Those that wait to be joined, and those that are about to end. */
+		/* Threads that wait to be joined, and threads that are about to end. */
 		check(peaks[i] < 300);
 	}
 	check(thread_end_all(beam_in_ms(stretch(20000))));
 }
 
-/* On its way out it joins another, which lingers: so it sleeps. */
+/* On its way out it joins another thread, which lingers, so it sleeps. */
 static bool joins(struct lingering *lingering)
 {
 	return atomic_load(&lingering->leaving) && !atomic_load(&lingering->ended) && thread_asleep(lingering->number);
@@ -320,7 +320,7 @@ static void test_however_many_end_at_once_each_is_joined(void)
 		skip("Valgrind runs one thread at a time: who sleeps may wait for his turn");
 	check(thread_end_all(BEAM_FOREVER));
 	require_int(pthread_key_create(&lingering_key, linger), 0);
-	/* Each joins the two that it has to, and is held up by the second. */
+	/* Each of them joins the two threads that it has to join. The second one delays it. */
 	for (int i = 0; i < JOINERS; i++) {
 		end_and_linger(&first);
 		start_lingering(&joiners[i]);
@@ -330,12 +330,12 @@ static void test_however_many_end_at_once_each_is_joined(void)
 		sem_post(&first.go);
 		check_within(20000, thread_state(first.number) == 0 && joins(&joiners[i]));
 	}
-	/* All but one end, without anybody that they could join. */
+	/* All but one end, without another thread that they could join. */
 	for (int i = 1; i < JOINERS; i++) {
 		sem_post(&seconds[i].go);
 		check_within(20000, atomic_load(&joiners[i].ended));
 	}
-	/* There is no place for the last: it joins a third. */
+	/* There is no room for the last one, so it joins a third thread. */
 	sem_post(&seconds[0].go);
 	check_within(20000, thread_state(seconds[0].number) == 0 && joins(&joiners[0]));
 	for (int i = 0; i < JOINERS; i++)

@@ -27,8 +27,8 @@ static inline void count(void *argument)
 }
 
 /*
- * Threads that end when they are told, and linger then until they are let go: so
- * they cannot be joined yet.
+ * Threads that end when they are told to, and then linger until they are released. Before that they
+ * cannot be joined.
  */
 struct lingering {
 	sem_t end, go;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared buffers: made, filled, sealed, attached, taken. What a peer sends in their place is in
- * tests/hostile.
+ * Shared buffers: creating, filling, sealing, attaching and taking them. What a peer may send in
+ * their place is in tests/hostile.
  */
 #include <buffer/content.h>
 #include <fcntl.h>
 #include <kernel/raw.h>
 #include <sys/resource.h>
 
-/* The descriptor that comes next: a buffer gives its own only when it is sealed. */
+/* The number of the next descriptor. A buffer shows its own only when it is sealed. */
 static int next_fd(void)
 {
 	int fd = dup(0);
@@ -17,7 +17,7 @@ static int next_fd(void)
 	return fd;
 }
 
-/* ---- Made and filled ------------------------------------------------------------------------- */
+/* ---- Creating and filling -------------------------------------------------------------------- */
 
 static void test_a_buffer_is_zero_and_all_its_memory_is_there(void)
 {
@@ -76,7 +76,7 @@ static void test_a_buffer_is_as_large_as_a_file_may_be_and_no_larger(void)
 	require_int(getrlimit(RLIMIT_FSIZE, &before), 0);
 	small = before;
 	small.rlim_cur = 2 * PAGE;
-	/* Past it the kernel would end us by SIGXFSZ. */
+	/* A larger file would end the process with SIGXFSZ. */
 	require_int(setrlimit(RLIMIT_FSIZE, &small), 0);
 	check_int(beam_buffer_new(&buffer, 2 * PAGE + 1), -EFBIG);
 	check(buffer == NULL);
@@ -85,7 +85,7 @@ static void test_a_buffer_is_as_large_as_a_file_may_be_and_no_larger(void)
 	beam_buffer_free(buffer);
 }
 
-/* ---- Sealed ---------------------------------------------------------------------------------- */
+/* ---- Sealing --------------------------------------------------------------------------------- */
 
 static void test_a_sealed_buffer_stays_where_it_is_and_nobody_can_change_it(void)
 {
@@ -146,7 +146,7 @@ static void test_a_buffer_that_something_else_writes_to_can_be_filled_and_sealed
 	free_message(message);
 }
 
-/* Each thread attaches the buffer to messages of its own, takes it from there, and reads. */
+/* Each thread attaches the buffer to messages of its own, takes it from them, and reads it. */
 static void *send_and_read(void *argument)
 {
 	beam_buffer *buffer = argument, *taken = NULL;
@@ -178,7 +178,7 @@ static void test_a_sealed_buffer_is_read_and_sent_by_many_threads(void)
 	beam_buffer_free(buffer);
 }
 
-/* ---- Taken ----------------------------------------------------------------------------------- */
+/* ---- Taking ---------------------------------------------------------------------------------- */
 
 static void test_what_is_taken_is_the_same_memory_read_only(void)
 {
@@ -193,7 +193,7 @@ static void test_what_is_taken_is_the_same_memory_read_only(void)
 	check_int(beam_message_take_buffer(message, 2, PAGE, &taken), -ENOENT);
 	check(beam_buffer_writable(taken) == NULL);
 	check_int(raw_inode(beam_buffer_seal(taken)), raw_inode(beam_buffer_seal(buffer)));
-	/* What was taken can go on. */
+	/* A buffer that was taken can be sent on. */
 	check_int(beam_message_add_buffer(message, taken), 0);
 	check_int(raw_inode(beam_message_peek_fd(message, 2)), raw_inode(beam_buffer_seal(buffer)));
 	free_message(message);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Buffers and messages for tests of the room, what they are filled with, and how many mappings
- * there are.
- */
+/* What tests of shared buffers share: buffers, messages, contents, and the number of mappings. */
 #ifndef BUFFER_CONTENT_H
 #define BUFFER_CONTENT_H
 
@@ -28,7 +25,7 @@ static inline beam_message *new_message(void)
 	return message;
 }
 
-/* The message goes with what it still has. */
+/* Frees a message with everything that it still has. */
 static inline void free_message(beam_message *message)
 {
 	beam_message_free(message);
@@ -36,8 +33,8 @@ static inline void free_message(beam_message *message)
 }
 
 /*
- * How many mappings of buffers there are; `permissions`, if not NULL, takes those
- * of the last, as in "r--p".
+ * How many mappings of buffers there are. `permissions`, unless it is NULL, receives those of the
+ * last one, such as "r--p".
  */
 static inline size_t count_mappings(char permissions[8])
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared buffers in a thread that is cancelled, over a fork, and while calls fail. */
+/* Shared buffers in a thread that is cancelled, after a fork, and while calls fail. */
 #include <base/thread.h>
 #include <buffer/content.h>
 #include <harness/fault.h>
@@ -12,7 +12,7 @@ struct cancelled {
 	int made, added, taken;
 };
 
-/* A thread that was cancelled already comes through all that can be done with a buffer. */
+/* A thread that has already been cancelled can do everything with a buffer. */
 static void *live_cancelled(void *argument)
 {
 	struct cancelled *cancelled = argument;
@@ -51,7 +51,7 @@ struct inherited {
 	int go[2];
 };
 
-/* The parent's buffer is not there, but can be let go of; the sealed one is whole. */
+/* In the child the parent's buffer has no data, but can be released. The sealed one is complete. */
 static int look_at(void *argument)
 {
 	struct inherited *inherited = argument;
@@ -71,7 +71,7 @@ static int look_at(void *argument)
 	check(beam_buffer_data(inherited->filled) == NULL);
 	check_int(write(inherited->go[1], "r", 1), 1);
 	check_int(read(inherited->go[1], &go, 1), 1);
-	/* Its addresses may be another's by now. */
+	/* Another mapping may have got its addresses by now. */
 	beam_buffer_free(inherited->filled);
 	check_string((const char *)beam_buffer_data(own), "the child's own");
 	beam_buffer_free(own);
@@ -104,7 +104,7 @@ static void test_a_child_keeps_no_buffer_from_being_sealed_and_has_only_what_was
 
 /* ---- Faults ---------------------------------------------------------------------------------- */
 
-/* The rest of a life; what was filled in stays. */
+/* The rest of a buffer's life. What was filled in stays. */
 static void seal_and_pass(beam_buffer *buffer)
 {
 	beam_message *message = NULL;
@@ -123,7 +123,7 @@ static void seal_and_pass(beam_buffer *buffer)
 	check(r == 0 || r == -ENOMEM || r == -EMFILE);
 	if (r == 0) {
 		r = beam_message_take_buffer(message, 0, PAGE, &taken);
-		/* What the kernel does not tell is not vouched for. */
+		/* If the kernel does not say what the file is, it is not accepted. */
 		check(r == 0 || r == -ENOMEM || r == -EBADMSG);
 		check((r == 0) == (taken != NULL));
 		check_int(beam_message_peek_fd(message, 0) == -ENOENT, r == 0);
@@ -148,8 +148,8 @@ static void live(void)
 	}
 	check(reaper_drain(BEAM_FOREVER));
 	/*
-	 * To Valgrind a thread that is there at the end of one run and not of
-	 * another looks like lost memory.
+	 * Valgrind would report a thread that exists at the end of one run and not of another as
+	 * lost memory.
 	 */
 	if (under_valgrind())
 		check(thread_end_all(BEAM_FOREVER));
@@ -190,7 +190,7 @@ static void test_a_buffer_that_could_neither_be_sealed_nor_mapped_back_is_sealed
 		beam_buffer *buffer = new_buffer(PAGE);
 
 		strcpy(beam_buffer_writable(buffer), "filled");
-		/* The seals fail, and what comes next. */
+		/* Sealing fails, and so does what comes next. */
 		fault_only(FAULT(SYS_FCNTL) | FAULT(way_back[i]));
 		fault_at(way_back[i] == SYS_MMAP ? 2 : 1, ENOMEM, true);
 		check_int(beam_buffer_seal(buffer), -ENOMEM);

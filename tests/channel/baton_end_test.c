@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The reading right: what ends leading besides a message, and the options that say who may read. */
+/*
+ * The reading right: what ends leading besides a message, and the options that decide who may read.
+ */
 #include <channel/scene.h>
 
 static const struct beam_channel_options defaults = BEAM_CHANNEL_OPTIONS;
 
-/* ---- What else ends leading ------------------------------------------------------------------ */
+/* ---- Other reasons to stop leading ----------------------------------------------------------- */
 
 static void test_a_reset_here_reaches_the_one_who_leads(void)
 {
@@ -93,7 +95,7 @@ static void test_a_sender_without_credit_leads_and_finds_it(void)
 	raw_credit(&out, 1, 40064, 0);
 	raw_peer_send(&peer, &out);
 	raw_peer_expect(&peer, RAW_DATA);
-	/* It leads for others too. */
+	/* It also reads for others. */
 	start(&receiver, 1, soon());
 	say(1, "for another");
 	finish(&receiver, 1);
@@ -118,7 +120,10 @@ static void test_accept_and_limits_lead_too(void)
 	end();
 }
 
-/* Whoever watches, or leads, when nothing more comes. */
+/*
+ * The thread that watches releases memory when nothing more arrives, and so does the one that
+ * leads.
+ */
 static void test_an_idle_channel_lets_go_of_its_memory(void)
 {
 	static const char large[60000];
@@ -170,7 +175,7 @@ static void test_a_dedicated_reader_is_the_only_one(void)
 	end();
 }
 
-/* How many waits go without polling; where every yield takes long it is for that reason. */
+/* How many waits are made without polling. If yielding always takes long, that is the reason. */
 static unsigned pause_of_polling(void)
 {
 	const struct busy_poll *poll = &channel->link.reader.busy_poll;
@@ -190,7 +195,7 @@ static void test_polling_that_fails_is_given_up_and_tried_again_more_and_more_ra
 		finish(&receiver, -ETIMEDOUT);
 	}
 	check_int(pause_of_polling(), 128);
-	/* 1 + 2 + 4 + … + 64 waits without polling lie between. */
+	/* Between the attempts there are 1 + 2 + 4 + … + 64 waits without polling. */
 	check(waits >= 127);
 	end();
 }

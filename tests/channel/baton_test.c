@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The reading right: who reads, who stands by, and that nothing is left lying. */
+/*
+ * The reading right: which thread reads ("leads"), which one stands by, and that nothing stays
+ * unread.
+ */
 #include <channel/scene.h>
 
 /* ---- Leading --------------------------------------------------------------------------------- */
@@ -28,8 +31,8 @@ static void test_a_look_with_a_deadline_that_has_passed_finds_what_is_in_the_soc
 		make_it_tick();
 		say(0, "here");
 		/*
-		 * Nobody else reads it before the next tick, at which the channel's
-		 * thread may just be doing so.
+		 * Nobody else reads it before the next tick. At a tick, the channel's thread may be
+		 * reading it just now.
 		 */
 		do
 			r = beam_topic_receive(topics[0], &message, 0, BEAM_NOWAIT);
@@ -65,8 +68,8 @@ static void test_one_who_leads_for_long_is_left_alone(void)
 }
 
 /*
- * Reading has ended between two ticks, and our own goodbye cannot be written yet:
- * somebody else has the right to.
+ * Reading ends between two ticks, while this side's GOODBYE cannot be written, because somebody
+ * else holds the writing right. Returns false if a tick came first.
  */
 static bool ends_between_ticks(void)
 {
@@ -94,7 +97,7 @@ static bool ends_between_ticks(void)
 
 static void test_there_are_no_ticks_once_reading_has_ended(void)
 {
-	/* Sometimes a tick comes first. */
+	/* Sometimes a tick comes first, so this is repeated. */
 	for (int i = 0; i < 1000; i++) {
 		if (ends_between_ticks())
 			return;
@@ -110,10 +113,10 @@ static void test_with_a_dependent_there_are_no_ticks(void)
 	pthread_mutex_unlock(&channel->link.reader.baton.lock);
 	for (int i = 0; i < 100; i++) {
 		expect_nothing(topics[0]);
-		/* Though the thread itself may just be looking whether the channel is idle. */
+		/* The thread itself may just be checking whether the channel is idle. */
 		check_int(view().mode, STANDBY_WATCH);
 	}
-	/* Nobody waits, and it is read. */
+	/* It is read although nobody waits. */
 	say(0, "for the dependent");
 	check_within(20000, queued(topics[0]) == 1);
 	end();
@@ -172,7 +175,10 @@ static void test_the_right_goes_to_the_latest_deadline(void)
 	check_within(20000, view().waiters == 3);
 	say(0, "off you go");
 	finish(&leader, 1);
-	/* One of them leads now. The others go when they have theirs, and it still does. */
+	/*
+	 * One of them leads now. The others return when they have their messages, and it still
+	 * leads.
+	 */
 	check_within(20000, view().waiters == 2);
 	say(1, "and you");
 	finish(&early, 1);
@@ -252,7 +258,7 @@ static void test_many_impatient_threads_leave_nothing_lying(void)
 	for (unsigned i = 0; i < 2 * TOPICS; i++)
 		threads[i] = thread_spawn(receive_many, (void *)(uintptr_t)i);
 	for (unsigned i = 0; i < n; i++) {
-		/* It never sends more than it may. */
+		/* The peer never exceeds its credit. */
 		if (i % 512 == 0) {
 			raw_peer_send(&peer, &out);
 			check_within(20000, atomic_load(&received) == i);

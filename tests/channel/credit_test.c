@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credit for messages that have been taken, thrown away or broken off. Each part of the cost of a
- * message comes back once: what it borrowed from the pool to the pool, the rest to its topic.
+ * Credit for messages that were taken, discarded or aborted. Each part of the cost of a message
+ * comes back once: the overdraft to the pool, the rest to its topic.
  */
 #include <beam/call.h>
 #include <channel/scene.h>
@@ -15,7 +15,7 @@ static void put_u32_at(unsigned char *at, uint32_t value)
 		at[i] = (unsigned char)(value >> (24 - 8 * i));
 }
 
-/* A message in one frame that borrows from the pool. */
+/* A message in one frame, with an overdraft. */
 static void append_overdrawn(unsigned kind, unsigned flags, uint32_t id, uint32_t argument)
 {
 	unsigned char payload[8 + TEXT] = {0};
@@ -25,7 +25,7 @@ static void append_overdrawn(unsigned kind, unsigned flags, uint32_t id, uint32_
 	raw_frame(&out, kind, RAW_SIZED | flags, 0, id, argument, payload, sizeof payload);
 }
 
-/* On the first topic, and that is all. */
+/* Sends such a message on the first topic. */
 static void say_overdrawn(void)
 {
 	append_overdrawn(RAW_DATA, 0, 1, 0);
@@ -37,7 +37,7 @@ static void send_now(void)
 	raw_peer_send(&peer, &out);
 }
 
-/* What was sent until now has been read, and what came of it is known. */
+/* Waits until everything sent so far has been read and handled. */
 static void wait_until_read(void)
 {
 	beam_message *message = NULL;
@@ -66,14 +66,14 @@ static void add_credit(struct sum *sum, const struct raw_frame *frame)
 	if (frame->kind != RAW_CREDIT)
 		return;
 	bytes = raw_u32(frame->payload);
-	/* For a topic or call of its own, and not marked as borrowed. */
+	/* For a topic or a call, and without OVERDRAFT. */
 	if ((frame->id || frame->argument) && !frame->flags)
 		sum->topic += bytes;
 	else
 		sum->pool += bytes;
 }
 
-/* All that comes back is so much, and no more follows. */
+/* Checks that exactly this credit comes back, and no more. */
 static void expect_credit(uint64_t topic, uint64_t pool)
 {
 	struct raw_frame frame = {0};
@@ -132,7 +132,7 @@ static void test_of_what_comes_after_a_reset_the_pool_comes_back(void)
 	end();
 }
 
-/* Begins a message of two frames, and breaks it off. */
+/* Begins a message of two frames, and aborts it. */
 static void say_broken_off(void)
 {
 	raw_begin(&out, 1, TEXT, OVERDRAFT, "begun", 5);
@@ -160,13 +160,13 @@ static void test_of_what_is_broken_off_after_a_reset_the_pool_comes_back(void)
 static void test_what_was_due_to_a_topic_that_has_ended_is_not_the_next_ones(void)
 {
 	begin_settled(NULL);
-	/* In one read, so that nothing of it comes back before the end. */
+	/* In one read, so that no credit comes back before the end. */
 	raw_begin(&out, 1, TEXT, OVERDRAFT, "begun", 5);
 	raw_frame(&out, RAW_DATA, RAW_ABORT, 0, 1, 0, NULL, 0);
 	raw_frame(&out, RAW_CLOSE, 0, 0, 1, 0, NULL, 0);
 	send_now();
 	expect_credit(0, OVERDRAFT);
-	/* The same number, and the same name. */
+	/* A new topic with the same id and the same name. */
 	raw_open(&out, 1, "a");
 	say_overdrawn();
 	wait_until_read();
@@ -178,7 +178,7 @@ static void test_what_was_due_to_a_topic_that_has_ended_is_not_the_next_ones(voi
 static void test_what_a_topic_that_has_ended_withheld_is_not_the_next_ones(void)
 {
 	begin_settled(NULL);
-	/* Too little to come back at once. */
+	/* Too little to be returned at once. */
 	say(0, "withheld");
 	take();
 	raw_frame(&out, RAW_CLOSE, 0, 0, 1, 0, NULL, 0);
@@ -210,7 +210,7 @@ static void take_reply(beam_call *call)
 	beam_message_free(message);
 }
 
-/* A call whose reply, with these flags, has been sent and needs some of the pool. */
+/* A call whose reply, with these flags, has been sent and has an overdraft. */
 static beam_call *begin_overdrawn_reply(unsigned flags)
 {
 	beam_call *call;
@@ -264,7 +264,7 @@ static void test_of_a_call_that_is_over_and_freed_unread_the_pool_comes_back(voi
 	end();
 }
 
-/* The other side wants one attachment more, and is lent it if the process has any left. */
+/* The other side wants one more attachment, and is lent it if the process has any left. */
 static void lend_one(void)
 {
 	pthread_mutex_lock(&channel->link.writer.lock);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who depends on input that is read at once: each descriptor of a topic, a channel, a call or a
- * request, once, from when it is first asked for until its object is released. And what it shows to
- * them.
+ * Dependents, which need input to be read at once: the descriptors of topics, channels, calls and
+ * requests. Each counts once, from when it is first requested until its object is released. Also,
+ * what the descriptors show.
  */
 #include <beam/call.h>
 #include <beam/event.h>

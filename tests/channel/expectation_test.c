@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reading right lies free while others wait, because somebody who has been back
- * quickly is expected: whoever gets the messages reads them, and nobody is left waiting
- * for one who does not come.
+ * Nobody holds the reading right while others wait, because a thread that has come back quickly
+ * before is expected back. The thread that gets the messages reads them, and nobody waits for a
+ * thread that does not come back.
  */
 #include <channel/scene.h>
 
-/* What is expected: whoever left last, or nobody. */
+/* Sets who is expected back: the thread that left last, or nobody. */
 static void expect_back(bool on)
 {
 	rely(on ? 1 << 16 : 0, on ? 1 : 1 << 16);
 }
 
-/* One leads, and waits on the first topic; the other one waits on the second. */
+/* The leader waits on the first topic, the other one on the second. */
 static void start_two(struct receiver *leader, struct receiver *other)
 {
 	start(leader, 0, soon());
@@ -33,7 +33,7 @@ static void test_one_who_is_expected_and_does_not_come_is_not_waited_for(void)
 	before = relied_from();
 	say(0, "and you are expected back");
 	finish(&leader, 1);
-	/* He is not, and the other leads. */
+	/* It does not come back, and the other one leads. */
 	check_within(20000, view().taken && view().waiters == 0);
 	check(relied_from() > before);
 	check_within(20000, is(STANDBY_REST, true) && is_silent());
@@ -71,7 +71,7 @@ static void test_who_leads_steps_down_for_the_one_who_gets_the_messages(void)
 	expect_back(true);
 	say(1, "yours");
 	finish(&other, 1);
-	/* Nobody comes back: a tick gives it to the one who had it. */
+	/* Nobody comes back, so a tick gives the right back to the one that had it. */
 	check_within(20000, view().taken && view().waiters == 0);
 	check(!atomic_load(&leader.done));
 	expect_back(false);
@@ -92,7 +92,7 @@ static void test_with_a_dependent_nobody_is_expected(void)
 	start_two(&leader, &other);
 	say(0, "go");
 	finish(&leader, 1);
-	/* Handed over before the other one was done. */
+	/* The right was handed over before the leader returned. */
 	check(view().taken);
 	say(1, "and you");
 	finish(&other, 1);
@@ -115,7 +115,7 @@ static void test_a_close_reaches_those_who_wait_while_somebody_is_expected(void)
 	}
 }
 
-/* Answers what comes on a topic of its own, at once, until the end. */
+/* Answers at once what arrives on one topic, until the end. */
 static void *answer(void *argument)
 {
 	unsigned topic = (unsigned)(uintptr_t)argument;
@@ -138,7 +138,7 @@ static void test_quick_answers_on_topics_in_turn_are_never_lost(void)
 	for (unsigned i = 0; i < TOPICS; i++)
 		threads[i] = thread_spawn(answer, (void *)(uintptr_t)i);
 	for (unsigned i = 0; i < n; i++) {
-		/* One topic for a while, then another: who reads has to change. */
+		/* One topic for a while, then another, so that another thread has to read. */
 		unsigned topic = (i / 50) % TOPICS;
 
 		say(topic, "question");

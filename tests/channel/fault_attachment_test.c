@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages with attachments, borrowed and given, at once and from the buffer, while all
- * that can fail fails in turn.
+ * Messages with attachments, borrowed or given away, sent at once or from the buffer, while each
+ * call that can fail fails in turn.
  */
 #include <channel/sweep.h>
 #include <scenario/scenarios.h>
 
 /*
- * Every call of a scenario, then what passes, then what lasts. What is attached is open meanwhile.
+ * Sweeps over all calls of a scenario, then over temporary errors, then over permanent ones. The
+ * attachments are open meanwhile.
  */
 static void sweep_attached(void (*scenario)(void))
 {
@@ -71,9 +72,9 @@ static void test_attachments_of_large_messages(void)
 }
 
 /*
- * The kernel refuses a descriptor. Once: that message's sender is told, or, of those in the buffer,
- * the frame is not found to be to blame when it is tried alone. Always: those that had been
- * accepted are dropped, counted, and told once.
+ * The kernel refuses a descriptor. If it does so once, either the sender of that message gets the
+ * error, or the message was in the buffer and is sent when it is tried alone. If it always does,
+ * accepted messages are dropped, counted, and reported once.
  */
 static void refuse(void)
 {
@@ -92,7 +93,7 @@ static void refuse(void)
 	for (size_t i = 0; i < 4; i++) {
 		ssize_t n = beam_topic_send_many(ends->topic[0], items, 6, 0, soon());
 
-		/* A batch without any that the kernel refuses breaks the connection. */
+		/* If a batch without descriptors is refused, the connection breaks. */
 		result_of(n < 0 ? n : 1, 1, -EIO, -EPERM, -ECONNRESET, -ETIMEDOUT);
 		accepted += n > 0 ? (size_t)n : 0;
 		told = told || n < 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls while all that can fail fails in turn: whatever is told is documented, what comes is what
- * was sent, and every call comes to an end.
+ * Calls, while each system call that can fail fails in turn: all errors are documented, what
+ * arrives is what was sent, and every call ends.
  */
 #include <beam/call.h>
 #include <channel/sweep.h>

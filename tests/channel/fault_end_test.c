@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The ends of topics, channels and peers, each way, while all that can fail fails in turn. */
+/*
+ * The ends of topics, channels and peers, in both directions, while each call that can fail fails
+ * in turn.
+ */
 #include <channel/sweep.h>
 #include <scenario/scenarios.h>
 
-/* Every call once and for good, then what passes, then what lasts. */
+/* Sweeps over all calls, then over temporary errors, then over permanent ones. */
 static void sweep_end(void (*scenario)(void))
 {
 	check(sweep(scenario) >= at_least(25));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages of several frames, over a window, over the first limit, over what the socket takes at
- * once, while all that can fail fails in turn.
+ * Messages of several frames, larger than a window, larger than the first limit, or larger than
+ * what the socket takes at once, while each call that can fail fails in turn.
  */
 #include <channel/sweep.h>
 #include <scenario/scenarios.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Making a channel, asking it, and letting go of it, while all that can fail fails in turn. */
+/* Creating, querying and releasing a channel, while each call that can fail fails in turn. */
 #include <channel/sweep.h>
 #include <scenario/scenarios.h>
 
@@ -36,14 +36,14 @@ static void test_connecting_and_accepting_topics(void)
 static void test_an_interrupted_thread_goes_on(void)
 {
 	check(sweep_unnoticed(coming_and_going, FAULT(SYS_EPOLL_WAIT), EINTR) >= at_least(1));
-	/* Read is only what nudged it, which need not be. */
+	/* read() only clears a wake-up, and there need not be one. */
 	sweep_unnoticed(coming_and_going, FAULT(SYS_READ), EINTR);
 	check(sweep_unnoticed(coming_and_going, FAULT(SYS_WRITE), EINTR) >= at_least(1));
 }
 
 /*
- * The reaper's memory and thread, the watch on the socket, its shutdown: there is another way for
- * each once the channel stands.
+ * The reaper's memory and thread, the watch on the socket, and its shutdown. Once the channel
+ * exists, it can do without each of them.
  */
 static void test_what_can_be_done_without_is_not_missed(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors for event loops, and channels that a loop runs, while all that can fail fails in
- * turn.
+ * Descriptors for event loops, and channels that a loop runs, while each call that can fail fails
+ * in turn.
  */
 #include <beam/event.h>
 #include <channel/sweep.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Plain messages while all that can fail fails in turn; and what passes by
- * itself, which nobody may notice.
+ * Plain messages, while each call that can fail fails in turn. Also, temporary errors, which nobody
+ * may notice.
  */
 #include <channel/sweep.h>
 #include <scenario/scenarios.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that are given away and have to wait in the buffer: nothing is duplicated, and
- * whatever becomes of the message they are closed once, unless the send fails. The channel has no
- * thread, so that the test says when the buffer is written.
+ * Descriptors that are given away and have to wait in the buffer. They are not duplicated, and they
+ * are closed once, whatever happens to the message, unless the send fails. The channel has no
+ * thread, so the test decides when the buffer is written.
  */
 #include <beam/call.h>
 #include <beam/event.h>
@@ -11,7 +11,9 @@
 #include <harness/fault.h>
 #include <sys/eventfd.h>
 
-/* What is received gets the lowest numbers. */
+/*
+ * The descriptors that are sent have high numbers, because those that are received get the lowest.
+ */
 enum { HIGH = 200, ITEMS = 10, ITEM = 3000 };
 
 static void begin_looped(void)
@@ -62,12 +64,12 @@ static void test_they_wait_themselves_and_are_close_on_exec(void)
 	begin_looped();
 	fd = make_fd();
 	set_full(true);
-	/* No duplicate can be had. */
+	/* No descriptor can be duplicated. */
 	fault_only(FAULT(SYS_FCNTL));
 	fault_at(3, EMFILE, FAULT_STICKY);
 	check_int(give(1, &fd, 1), 0);
 	fault_off();
-	/* Nobody closes it before it has gone. */
+	/* It is not closed before it has been sent. */
 	check(reaper_drain(soon()));
 	check_int(fcntl(fd, F_GETFD), FD_CLOEXEC);
 	write_what_waits();
@@ -88,7 +90,7 @@ static void test_one_that_is_not_open_does_not_wait(void)
 	check_int(give(1, fds, 2), -EBADF);
 	check(is_open(fds[0]));
 	close(fds[0]);
-	/* It cost nothing. */
+	/* Nothing stays charged. */
 	check_int(topics[1]->outbox.outlet.used_attachments, 0);
 	end();
 }
@@ -172,7 +174,7 @@ static bool is_full(void)
 	return full;
 }
 
-/* The connection breaks in the middle of a run, of which all descriptors are on their way. */
+/* The connection breaks in the middle of a run, after all descriptors of the run have been sent. */
 static void test_of_a_run_that_breaks_off_those_of_whole_messages_are_taken(void)
 {
 	struct giving giving = {.result = -1};

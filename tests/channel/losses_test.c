@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages that were accepted and are lost: who is told of it, what can be asked, and that
- * nothing else is touched. The channel has no thread, so that the test says when what stands
- * in the buffer is written.
+ * Messages that were accepted and then lost: who gets the error, what the counters say, and that
+ * nothing else is affected. The channel has no thread, so the test decides when the buffer is
+ * written.
  */
 #include <beam/call.h>
 #include <beam/event.h>
@@ -23,7 +23,7 @@ static void find_it_full(void)
 	fault_at(1, EAGAIN, FAULT_ONCE);
 }
 
-/* The kernel refuses the next `n` descriptors: all of them together, and each alone. */
+/* The kernel refuses the next `n` descriptors, first all of them together, then each alone. */
 static void refuse(int error, unsigned n)
 {
 	fault_only(FAULT(SYS_SENDMSG));
@@ -88,7 +88,7 @@ static void test_one_send_on_the_topic_is_told_once_and_the_sums_stay(void)
 	check_int(send_words(1, "sent", soon()), 0);
 	for (int i = 0; i < 2; i++)
 		expect_losses(1, 1, -EPERM, -EPERM);
-	/* Two more are one word. */
+	/* Two more losses make one error. */
 	lose_some(1, EBADF, 2);
 	check_int(send_stdin(1, "told", soon()), -EIO);
 	check_int(send_stdin(1, "sent too", soon()), 0);
@@ -114,7 +114,7 @@ static void test_as_many_of_the_sums_as_there_is_room_for(void)
 	end();
 }
 
-/* Nothing of it was charged. */
+/* The send that reported the loss was not charged. */
 static void test_what_was_not_sent_because_of_it_costs_no_credit(void)
 {
 	struct outlet *outlet;
@@ -157,7 +157,7 @@ static unsigned claims(void)
 	return n;
 }
 
-/* No credit, whatever is taken back. */
+/* Nobody gets credit on the topic, even if a charge is taken back. */
 static void bar(bool on)
 {
 	pthread_mutex_lock(&channel->link.writer.lock);
@@ -167,7 +167,7 @@ static void bar(bool on)
 	pthread_mutex_unlock(&channel->link.writer.lock);
 }
 
-/* What stands in the buffer stays there. */
+/* What is in the buffer stays there. */
 static void hold(bool on)
 {
 	pthread_mutex_lock(&channel->link.writer.lock);
@@ -235,7 +235,10 @@ static void test_of_many_that_stop_short_the_next_is_told(void)
 	pthread_mutex_lock(&channel->link.writer.lock);
 	channel->link.writer.full = true;
 	pthread_mutex_unlock(&channel->link.writer.lock);
-	/* The first waits in the buffer, and is lost when the second needs it to be written. */
+	/*
+	 * The first message waits in the buffer. It is lost when the second one needs the buffer to
+	 * be written.
+	 */
 	refuse(EPERM, 1);
 	check_int(beam_topic_send_many(topics[1], items, 2, 0, soon()), 1);
 	fault_off();
@@ -300,7 +303,7 @@ static beam_message *receive_call(void)
 	return request;
 }
 
-/* A reply that was accepted is dropped. */
+/* An accepted reply is dropped. */
 static void lose_reply(beam_message *request, unsigned flags)
 {
 	find_it_full();
@@ -336,7 +339,7 @@ static void test_of_a_lost_last_reply_flush_tells(void)
 	lose_reply(request, 0);
 	check_int(beam_message_reply(request, "too late", 8, 0, soon()), -EALREADY);
 	beam_message_free(request);
-	/* The caller gets a failure in its place. */
+	/* The caller gets an error instead. */
 	check_int(raw_peer_expect(&peer, RAW_REPLY).flags & RAW_ERROR, RAW_ERROR);
 	check_int(beam_channel_flush(channel, soon()), -EIO);
 	expect_losses_of_channel(1, -EPERM, -EPERM);
@@ -365,7 +368,7 @@ static void test_close_tells_and_has_said_goodbye(void)
 	check_int(beam_channel_close(channel, soon()), -EIO);
 	check_int(beam_channel_close(channel, soon()), 0);
 	raw_peer_expect(&peer, RAW_GOODBYE);
-	/* What holds for all sends comes before what holds for one. */
+	/* The error for all sends takes precedence over that of one topic. */
 	check_int(send_words(1, "closed", soon()), -EPIPE);
 	expect_losses(1, 1, -EPERM, -EPERM);
 	end();

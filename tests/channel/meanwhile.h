@@ -5,7 +5,7 @@
 
 #include <channel/scene.h>
 
-/* A message of one frame that does not go into the buffer, unless its sender must not wait. */
+/* A message of one frame that goes into the buffer only if its sender must not wait. */
 enum { PAST_THE_BUFFER = TX_LARGE - 8 };
 
 static inline int send_bulk(unsigned topic, size_t size, size_t n_fds, beam_deadline deadline)

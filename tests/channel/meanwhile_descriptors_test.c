@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between two steps of a thread another one takes some of its own: messages with attachments, whose
- * descriptors must be duplicated if they wait in the buffer.
+ * Between two steps of one thread, another one takes steps of its own: messages with attachments,
+ * whose descriptors must be duplicated if they wait in the buffer.
  */
 #include <channel/scene.h>
 #include <harness/fault.h>
 
 /*
- * The first end of a connection knows the limits of the other one, and has said
- * what it has to say of itself.
+ * The first end of a connection knows the limits of the other one, and has written everything that
+ * it sends of its own accord.
  */
 static void ends_open_settled(struct ends *ends, const struct beam_channel_options *options)
 {
@@ -23,7 +23,7 @@ static void ends_open_settled(struct ends *ends, const struct beam_channel_optio
 
 static pthread_t sender;
 
-/* By the sender's thread: many small messages with descriptors. */
+/* Run in the sender's thread: many small messages with descriptors. */
 static void append_many(void *argument)
 {
 	struct ends *ends = argument;
@@ -62,13 +62,13 @@ static void test_the_buffer_holds_so_many_descriptors_and_no_more(void)
 static void test_a_run_ends_where_its_descriptors_would_be_too_many(void)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
-	static int fds[TX_FDS / 2]; /* standard input, each */
+	static int fds[TX_FDS / 2]; /* each is standard input */
 	struct beam_send_item items[] = {{"", 0, fds, 1}, {"", 0, fds, TX_FDS / 2}, {"", 0, fds, TX_FDS / 2}};
 	struct ends ends;
 
 	needs_descriptors(512);
 	options.message_attachments = TX_FDS / 2;
-	/* One topic may hold a quarter. */
+	/* One topic may hold a quarter of the channel's attachments. */
 	options.topic_window_attachments = 1000;
 	options.attachments = 4 * 1000;
 	ends_open_settled(&ends, &options);
@@ -78,7 +78,7 @@ static void test_a_run_ends_where_its_descriptors_would_be_too_many(void)
 	ends_close(&ends);
 }
 
-/* ---- Without a free number for a duplicate --------------------------------------------------- */
+/* ---- If no descriptor can be duplicated ------------------------------------------------------ */
 
 static void append_with_one_free_number(void *unused)
 {
@@ -195,7 +195,9 @@ static void test_who_cannot_be_kept_waits_for_room_in_the_socket(void)
 
 		begin_narrow(NULL);
 		n = fill();
-		/* A short one fits into the buffer, but not a descriptor. */
+		/*
+		 * The buffer has room for a short message, but its descriptor cannot be duplicated.
+		 */
 		no_duplicates();
 		check_int(send_stdin(1, "refused", BEAM_NOWAIT), -EMFILE);
 		check_int(send_stdin(1, "too late", beam_in_ms(10)), -ETIMEDOUT);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between two steps of a thread another one takes some of its own, brought about each time by what
- * is run at a call of the first one's: at a channel's end and the process's, in the turns of a
- * loop, and where closing takes long.
+ * Between two steps of one thread, another one takes steps of its own, which are run at a system
+ * call of the first: at the end of a channel and of the process, in the turns of a loop, and where
+ * closing takes long.
  */
 #include <beam/event.h>
 #include <channel/scene.h>
@@ -45,7 +45,7 @@ static void break_and_close(void *argument)
 	check_within(20000, writers() > 0);
 }
 
-/* The channel is not over: reading has not ended yet. */
+/* The channel is not over, because reading has not ended yet. */
 static void only_break_and_close(void *argument)
 {
 	struct closing *closing = argument;
@@ -116,7 +116,7 @@ struct releaser {
 	int result;
 };
 
-/* By the thread that releases the topic, at the moment at which it is closed. */
+/* Run in the thread that releases the topic, just when the topic is closed. */
 static void look_at_names(void *argument)
 {
 	struct releaser *releaser = argument;
@@ -130,7 +130,7 @@ static void look_at_names(void *argument)
 		pthread_mutex_unlock(&channel->lock);
 }
 
-/* Else whoever opens the name again could announce it before it is closed. */
+/* Otherwise, whoever opens the name again could announce it before the old topic is closed. */
 static void test_a_name_is_not_free_before_its_topic_is_known_to_be_closing(void)
 {
 	static const char bulk[1000];
@@ -144,7 +144,7 @@ static void test_a_name_is_not_free_before_its_topic_is_known_to_be_closing(void
 	check_int(r, -EAGAIN);
 	check_within(20000, !is_written_to(channel));
 	require(!is_readable(fd));
-	/* A topic that is closed shows room, for a send fails at once. */
+	/* A closed topic shows room, because a send fails at once. */
 	fault_meanwhile(SYS_WRITE, 1, look_at_names, &releaser);
 	topics[0] = beam_topic_unref(topics[0]);
 	fault_meanwhile(SYS_WRITE, 1, NULL, NULL);
@@ -157,8 +157,10 @@ static void test_a_name_is_not_free_before_its_topic_is_known_to_be_closing(void
 static atomic_int awaited = -1;
 static atomic_bool forks;
 
-/* Another file has got the number of what the channel has just closed, and the process forks: the
- * child must not close that file. */
+/*
+ * Another file has got the number that the channel has just closed, and the process forks. The
+ * child must not close that file.
+ */
 static void fork_with_number(int number)
 {
 	int other = eventfd(0, EFD_CLOEXEC), status = -1;
@@ -170,8 +172,8 @@ static void fork_with_number(int number)
 	}
 	child = fork();
 	/*
-	 * Killed if all is well: at an end of its own a checker of memory would miss
-	 * the other threads' blocks.
+	 * If all is well, the child is killed. If it ended normally, a memory checker would report
+	 * the blocks of the other threads.
 	 */
 	if (child == 0) {
 		if (fcntl(number, F_GETFD) >= 0)
@@ -192,14 +194,17 @@ __attribute__((constructor)) static void find_close(void)
 	*(void **)&next_close = dlsym(RTLD_NEXT, "close");
 }
 
-/* Before the C library's, or a checker's, which must know of it. */
+/* Comes before the C library's close(), or a checker's, which must be called as well. */
 int close(int fd)
 {
-	/* Before it is closed: afterwards another thread may get that number, and await it. */
+	/*
+	 * This is looked up before the close. Afterwards another thread may get the number, and
+	 * await it.
+	 */
 	bool is_awaited = fd == atomic_load(&awaited);
 	int r = next_close ? next_close(fd) : (int)syscall(SYS_close, fd);
 
-	/* In the child it would go round. */
+	/* Without this flag the child would fork again. */
 	if (r == 0 && is_awaited && !atomic_exchange(&forks, true))
 		fork_with_number(fd);
 	return r;
@@ -224,7 +229,7 @@ static void test_a_child_keeps_what_has_got_the_number_of_a_descriptor_that_the_
 
 /* ---- Without a thread ------------------------------------------------------------------------ */
 
-/* The other side takes nothing any more, and may still say something. */
+/* The other side no longer reads, but may still send something. */
 static void begin_deaf(void)
 {
 	struct beam_channel_options options = looped();
@@ -254,7 +259,7 @@ static void close_meanwhile(void *argument)
 {
 	struct closing *closing = argument;
 
-	/* And a second turn does nothing. */
+	/* A second dispatch does nothing. */
 	check_int(beam_channel_dispatch(channel, POLLIN), 1);
 	closing->thread = thread_spawn(close_soon, &closing->result);
 	check_within(20000, writers() > 0);
@@ -316,7 +321,7 @@ static int leave_what_another_thread_is_about_to_free(void *fd)
 	struct beam_channel_options options = looped();
 
 	require_int(beam_channel_from_fd(&channel, *(int *)fd, &options), 0);
-	/* As such a thread finds it when it waits to take it from the list of the process. */
+	/* Such a thread finds this when it waits to remove the channel from the process's list. */
 	atomic_store(&channel->memory, 0);
 	exit(harness_failures() ? 1 : 0);
 }
@@ -334,13 +339,13 @@ static void test_the_end_leaves_a_channel_to_the_thread_that_frees_it(void)
 	child = process_spawn(leave_what_another_thread_is_about_to_free, &fds[0]);
 	close(fds[0]);
 	raw_peer_expect(&peer, RAW_HELLO);
-	/* Not even its goodbye is said. */
+	/* Not even GOODBYE is sent. */
 	check_int(raw_peer_next(&peer, &frame), 0);
 	check_int(process_wait(child), 0);
 	raw_peer_close(&peer);
 }
 
-/* ---- Topics without a name ------------------------------------------------------------------- */
+/* ---- Topics without an id -------------------------------------------------------------------- */
 
 enum { NAMED = 64, BEYOND = 2 };
 
@@ -360,12 +365,12 @@ static void test_topics_beyond_the_peers_limit_can_be_closed_and_left(void)
 	struct raw_frame frame;
 	char name[8];
 
-	begin_settled(NULL); /* TOPICS of its own, of the peer's limit of 64 */
+	begin_settled(NULL); /* opens TOPICS of the 64 topics that the peer allows */
 	for (unsigned i = 0; i < NAMED - TOPICS + BEYOND; i++) {
 		snprintf(name, sizeof name, "t%u", i);
 		require_int(beam_topic_open(&many[i], channel, name), 0);
 	}
-	/* The first that has no name, while the other one waits for one until the end. */
+	/* Closes the first topic without an id. The other one waits for an id until the end. */
 	check_int(beam_topic_close_send(many[NAMED - TOPICS]), 0);
 	check_int(beam_channel_flush(channel, soon()), 0);
 	check_int(beam_topic_send(many[NAMED - TOPICS + 1], "", 0, 0, BEAM_NOWAIT), -EAGAIN);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between two steps of a thread another one takes some of its own, brought about each time by what
- * is run at a call of the first one's: while the socket is full and somebody waits for room in it.
+ * Between two steps of one thread, another one takes steps of its own, which are run at a system
+ * call of the first: while the socket is full and somebody waits for room in it.
  */
 #include <beam/call.h>
 #include <beam/event.h>
@@ -38,7 +38,10 @@ static void test_who_waits_for_room_without_a_kick_looks_every_now_and_then(void
 	end();
 }
 
-/* One has the right and waits for room in the socket, the other one for the right. */
+/*
+ * One thread has the writing right and waits for room in the socket. The other one waits for the
+ * right.
+ */
 static void expect_both_to_hear(void (*end_topic)(void))
 {
 	struct sending_thread polling = {.topic = 1, .size = 9000}, waiting;
@@ -85,7 +88,7 @@ static void test_there_is_no_room_while_socket_and_buffer_are_full(void)
 	check_within(20000, !is_readable(fd));
 	while (n--)
 		raw_peer_expect(&peer, RAW_DATA);
-	/* Who writes what is left leaves no room for a moment. */
+	/* While the rest is being written there is no room for a moment. */
 	check_within(20000, is_readable(fd));
 	end();
 }
@@ -100,7 +103,7 @@ static void test_a_call_of_which_a_part_has_gone_is_cancelled(void)
 	begin_narrow(NULL);
 	check_int(beam_call_begin(&call, topics[1], &iov, 1, NULL, 0, 0, beam_in_ms(1)), -ETIMEDOUT);
 	check(call == NULL);
-	/* No answer is wanted, and the message is broken off. */
+	/* No answer is wanted, and the message is aborted. */
 	check_int(raw_peer_expect(&peer, RAW_RESET).argument, 1);
 	frame = raw_peer_expect(&peer, RAW_DATA);
 	check_int(frame.flags, RAW_ABORT);
@@ -122,7 +125,7 @@ static void *send_items(void *ret)
 	return NULL;
 }
 
-/* The channel's thread sleeps until somebody wakes it, and will not look whether it is idle. */
+/* The channel's thread sleeps until it is woken, and will not check whether the channel is idle. */
 static bool sleeps_for_good(void)
 {
 	bool sleeps;
@@ -153,7 +156,7 @@ static void test_of_a_run_that_breaks_off_whole_messages_count(void)
 	begin_narrow(NULL);
 	for (unsigned i = 0; i < TOPICS; i++)
 		raw_peer_expect(&peer, RAW_OPEN);
-	/* A run needs nobody else who writes. */
+	/* A run is sent only if nobody else writes. */
 	check_within(20000, !is_written_to(channel));
 	thread = thread_spawn(send_items, &result);
 	check_within(20000, is_full());
@@ -258,7 +261,7 @@ static void test_who_leaves_the_writing_to_the_thread_wakes_it(void)
 {
 	begin_settled(NULL);
 	check_within(20000, sleeps_for_good());
-	/* The next send is one of a burst, however long it takes to come. */
+	/* The next send counts as one of a burst, however late it comes. */
 	pthread_mutex_lock(&channel->link.writer.lock);
 	channel->link.writer.in_a_row = 1 << 20;
 	channel->link.writer.sent_at = clock_now() + INT64_C(3600) * 1000 * 1000 * 1000;
@@ -288,7 +291,7 @@ static void test_what_fails_often_is_tried_again_before_long(void)
 	check_int(send_words(0, "in the end", soon()), 0);
 	fault_off();
 	expect_of_peer(0, "in the end", 0);
-	/* What fails next is another matter. */
+	/* The next failure begins with a short wait again. */
 	check_int(back_off(), 0);
 	end();
 }

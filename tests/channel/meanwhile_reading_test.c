@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between two steps of a thread another one takes some of its own, brought about each time by what
- * is run at a call of the first one's: who reads, and who is told to leave.
+ * Between two steps of one thread, another one takes steps of its own, which are run at a system
+ * call of the first: who reads, and who is made to leave.
  */
 #include <channel/scene.h>
 #include <harness/fault.h>
@@ -50,7 +50,7 @@ static void test_a_kick_for_good_shows_in_a_kick_that_is_made_later(void)
 	end();
 }
 
-/* By the receiver's thread, which takes back the kick that it got. */
+/* Run in the receiver's thread, when it consumes the kick that it got. */
 static void kick_for_good(void *argument)
 {
 	struct receiver *receiver = argument;
@@ -61,7 +61,7 @@ static void kick_for_good(void *argument)
 		fault_meanwhile(SYS_READ, 1, kick_for_good, receiver);
 }
 
-/* By the receiver's thread, whose look at the kick is interrupted. */
+/* Run in the receiver's thread: its read of the kick is interrupted. */
 static void interrupt_once(void *argument)
 {
 	struct receiver *receiver = argument;
@@ -74,7 +74,7 @@ static void interrupt_once(void *argument)
 	}
 }
 
-/* One leads, and is kicked: when he takes that back something else happens. */
+/* A receiver leads and is kicked. When it consumes the kick, `hook` is run. */
 static void kick_who_leads(struct receiver *receiver, void (*hook)(void *receiver))
 {
 	struct inbox *inbox = &topics[0]->inbox;
@@ -115,7 +115,7 @@ static void test_who_leads_without_a_kick_looks_every_now_and_then(void)
 	no_kicks();
 	start(&receiver, 0, soon());
 	check_within(20000, fault_hit());
-	/* Nothing wakes it for this. */
+	/* Nothing wakes the leader for this. */
 	check_int(beam_topic_close_receive(topics[0]), 0);
 	finish(&receiver, 0);
 	fault_off();
@@ -179,8 +179,8 @@ static void test_returns_that_go_on_being_quick_are_relied_on_sooner(void)
 }
 
 /*
- * One leads, and waits on the first topic; the other one waits on the second.
- * Whoever leaves is expected back.
+ * The leader waits on the first topic, the other one on the second. Whoever leaves is expected
+ * back.
  */
 static void start_two(struct receiver *leader, struct receiver *other, unsigned most)
 {
@@ -222,7 +222,7 @@ static void test_nobody_is_expected_if_the_thread_cannot_be_told(void)
 	no_nudges();
 	say(0, "you are not expected");
 	finish(&leader, 1);
-	/* Handed over at once. */
+	/* The right was handed over at once. */
 	check(view().taken);
 	check_within(20000, view().waiters == 0);
 	fault_off();
@@ -249,11 +249,11 @@ static void test_the_thread_is_told_of_one_who_is_expected_unless_it_ticks_soon(
 	no_nudges();
 	say(0, "you are expected");
 	finish(&leader, 1);
-	/* The right lies free, unless it was awake for another reason, and has ticked. */
+	/* Nobody has the right, unless the thread was awake for another reason and has ticked. */
 	seen = view();
 	check(seen.taken == (seen.waiters == 0));
 	fault_off();
-	/* It ticks, and nobody has come. */
+	/* It ticks, and nobody has come back. */
 	pthread_mutex_lock(&channel->link.writer.lock);
 	write_nudge(&channel->link);
 	pthread_mutex_unlock(&channel->link.writer.lock);
@@ -314,7 +314,7 @@ static void test_the_thread_stops_watching_when_it_gives_the_right_to_one_who_ca
 	end();
 }
 
-/* It gets the right at the moment at which its time is up, most of the time. */
+/* Most of the time, it gets the right just when its time is up. */
 static void give_to_one_whose_time_is_up(void)
 {
 	struct receiver leader, other;
@@ -342,7 +342,7 @@ static void test_who_gets_the_right_when_its_time_is_up_passes_it_on(void)
 
 static atomic_bool looked_again;
 
-/* The one that was woken is back for a look, and gone again. */
+/* The receiver that was woken comes back, finds nothing, and leaves again. */
 static void look_again(void *argument)
 {
 	struct receiver *other = argument;
@@ -365,13 +365,13 @@ static void test_nobody_steps_down_for_one_who_was_back_for_a_look(void)
 	start_two(&leader, &other, 1);
 	require_int(pipe(fds), 0);
 	atomic_store(&looked_again, false);
-	/* A descriptor ends a read, and the leader reads once more. */
+	/* A read ends at a descriptor, so the leader reads once more. */
 	fault_meanwhile(SYS_RECVMSG, 1, look_again, &other);
 	raw_text_with_fds(&out, 2, "yours", 1);
 	raw_peer_send_fds(&peer, &out, fds, 1);
 	finish(&other, 1);
 	check_within(20000, atomic_load(&looked_again));
-	/* And goes on leading. */
+	/* The leader goes on leading. */
 	check_within(20000, atomic_load(&channel->link.reader.woke) == WOKE_NOBODY);
 	check(view().taken && view().waiters == 0);
 	check(!atomic_load(&leader.done));
@@ -405,7 +405,7 @@ static void test_want_of_memory_while_reading_is_told_as_such(void)
 	read_fails(EIO, -ECONNRESET);
 }
 
-/* The kernel tells once that the other side has closed without reading everything. */
+/* The kernel reports once that the other side has closed without reading everything. */
 static void test_a_reset_does_not_hide_what_came_before_it(void)
 {
 	beam_message *message = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between two steps of a thread another one takes some of its own, brought about each time by what
- * is run at a call of the first one's: while somebody writes.
+ * Between two steps of one thread, another one takes steps of its own, which are run at a system
+ * call of the first: while somebody writes.
  */
 #include <beam/call.h>
 #include <beam/event.h>
@@ -23,7 +23,7 @@ static void test_there_is_room_in_the_buffer_while_somebody_writes(void)
 	end();
 }
 
-/* The descriptors in flight are too many, as far as this side knows. */
+/* As far as this side knows, there are too many descriptors in flight. */
 static void hold(bool on)
 {
 	pthread_mutex_lock(&channel->link.writer.lock);
@@ -43,8 +43,8 @@ static void send_what_is_held(void *unused)
 	check_int(send_words(2, "round it", soon()), 0);
 	hold(false);
 	/*
-	 * What is large is for the buffer only if it must not wait; what may be refused and
-	 * has several frames, never.
+	 * A large message goes into the buffer only if it must not wait. One that has several
+	 * frames and a descriptor never does.
 	 */
 	check_int(send_bulk(3, PAST_THE_BUFFER, 0, BEAM_NOWAIT), 0);
 	check_int(send_bulk(3, PAST_THE_BUFFER, 0, beam_in_ms(1)), -ETIMEDOUT);
@@ -64,7 +64,7 @@ static void test_who_must_not_wait_goes_behind_what_is_held_and_others_wait(void
 	end();
 }
 
-/* What went into the buffer will be refused: when it is among others, and alone. */
+/* What is in the buffer will be refused, both among others and alone. */
 static void refuse_next(void)
 {
 	fault_only(FAULT(SYS_SENDMSG));
@@ -99,7 +99,7 @@ static void test_a_refusal_that_was_not_told_shows_as_room(void)
 	check_int(send_words(0, "writing", soon()), 0);
 	check_within(20000, was_refused());
 	fault_off();
-	/* It is told at once, not only where there is room. */
+	/* The topic shows it at once, even if there is no room. */
 	pthread_mutex_lock(&channel->link.writer.lock);
 	channel->link.writer.full = true;
 	rooms_show(channel);
@@ -109,7 +109,7 @@ static void test_a_refusal_that_was_not_told_shows_as_room(void)
 	end();
 }
 
-/* There is credit for a short message on the topic, but for none that would show as room. */
+/* Leaves credit for a short message on the topic, but too little to show room. */
 static void leave_little_credit(beam_topic *topic)
 {
 	struct outlet *outlet = &topic->outbox.outlet;
@@ -210,8 +210,8 @@ static void test_who_has_descriptors_waits_behind_those_that_are_too_many(void)
 }
 
 /*
- * Without a thread: a message stands in the buffer, begun for all the channel knows, and another of
- * the same topic behind it.
+ * Without a thread: one message is in the buffer, and has begun as far as the channel knows.
+ * Another message of the same topic is behind it.
  */
 static void append_two(void *unused)
 {
@@ -311,7 +311,10 @@ struct flushing {
 	int result;
 };
 
-/* Who flushes is woken for nothing, and finds that the kernel has no memory for the moment. */
+/*
+ * The thread that flushes is woken for nothing, and then finds that the kernel has no memory for
+ * the moment.
+ */
 static void flush_with_obstacles(void *argument)
 {
 	struct flushing *flushing = argument;
@@ -323,7 +326,7 @@ static void flush_with_obstacles(void *argument)
 	write_wake_all(&channel->link);
 	pthread_mutex_unlock(&channel->link.writer.lock);
 	check_within(20000, writers() > 0);
-	/* It is tried again as late as can be. */
+	/* The next try is as late as possible. */
 	pthread_mutex_lock(&channel->link.writer.lock);
 	channel->link.writer.retry_after = INT64_C(1000) * 1000 * 1000;
 	pthread_mutex_unlock(&channel->link.writer.lock);
@@ -350,7 +353,8 @@ static void test_flushing_goes_on_after_what_passes(void)
 	fault_meanwhile(SYS_SENDMSG, 1, flush_with_obstacles, &flushing);
 	check_int(send_words(0, "writing", soon()), 0);
 	/*
-	 * Another writer comes first, unless this takes so long that it is tried again meanwhile.
+	 * Another writer comes first, unless this takes so long that the write is tried again
+	 * meanwhile.
 	 */
 	for (struct harness_wait wait = harness_wait_begin(20); !is_put_off() && harness_wait_more(&wait);)
 		;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Payloads in memory that is not there, as of a file that somebody truncates while it is being
- * sent. The sender's channel has no thread of its own, so that nothing but the kernel reads a
- * payload: what the library copies itself raises a signal, as any other access does.
+ * Payloads in memory that is missing, such as a file that somebody truncates while it is being
+ * sent. The sender's channel has no thread, so that only the kernel reads payloads. If the library
+ * copied a payload itself, the access would raise a signal, as any other does.
  */
 #include <channel/scene.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 
 enum { MANY = 1200 << 10 };
 
-/* The channels, and another topic beside "topic". */
+/* The channels, and a second topic besides "topic". */
 static struct ends ends;
 static beam_topic *others[2];
 /* A file of MANY bytes in memory. */
@@ -57,8 +57,8 @@ static void close_both(void)
 }
 
 /*
- * The next messages of both topics are these: nothing of another one arrives, and the
- * channel goes on both ways.
+ * The next messages of both topics are these. Nothing of another message arrives, and the channel
+ * works in both directions.
  */
 static void expect_to_go_on(void)
 {
@@ -71,10 +71,10 @@ static void expect_to_go_on(void)
 	expect_text(ends.topic[0], "back");
 }
 
-/* How much of a payload of `size` bytes can be read: nothing, half of it, all but the last page. */
+/* Sizes of payloads, of which nothing, half, or all but the last byte can be read. */
 static const size_t sizes[] = {1, 100, 5000, TX_WHOLE - 1, TX_WHOLE, TX_WHOLE + 1, 65000, 65536, 70000, 140000, 500000};
 
-/* A payload that ends behind the file's end. */
+/* A payload that extends beyond the end of the file. Only `readable` bytes of it can be read. */
 static const char *cut(size_t size, size_t readable)
 {
 	require_int(ftruncate(file, MANY), 0);
@@ -91,7 +91,7 @@ static void send_cut(size_t size, size_t readable)
 static void test_a_message_whose_payload_is_not_there_fails_alone(void)
 {
 	open_both();
-	/* The limits of the other side are known, and nobody else writes. */
+	/* After this the limits of the other side are known, and nobody else writes. */
 	expect_to_go_on();
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		send_cut(sizes[i], 0);
@@ -186,9 +186,9 @@ static void test_after_a_reply_whose_payload_is_not_there_another_one_can_be_giv
 	close_both();
 }
 
-/* ---- Beside the buffer ----------------------------------------------------------------------- */
+/* ---- With something in the buffer ------------------------------------------------------------ */
 
-/* What others have put into the buffer goes in the same write, or before it. */
+/* What others have put into the buffer is sent in the same write, or before it. */
 static void test_what_stands_in_the_buffer_goes_all_the_same(void)
 {
 	static const size_t buffered[] = {10, 4000, 20000, 60000};
@@ -196,11 +196,11 @@ static void test_what_stands_in_the_buffer_goes_all_the_same(void)
 	open_both();
 	expect_to_go_on();
 	for (size_t i = 0; i < sizeof buffered / sizeof *buffered; i++) {
-		/* The last of them is too large to go with the buffer's part. */
+		/* The last size is too large to go in one write with most of these. */
 		for (size_t size = 100; size <= TX_WHOLE; size *= 17) {
 			beam_message *message = NULL;
 
-			/* As if somebody wrote. */
+			/* As if somebody were writing. */
 			pthread_mutex_lock(&ends.channel[0]->link.writer.lock);
 			require(!ends.channel[0]->link.writer.taken);
 			ends.channel[0]->link.writer.taken = true;
@@ -237,8 +237,8 @@ static void *send_all(void *argument)
 }
 
 /*
- * A thread sends the whole file, and the socket is full before it is done; nobody
- * reads. Returns the other end.
+ * A thread sends the whole file, and the socket is full before it is done, because nobody reads.
+ * Returns the other end.
  */
 static int begin_to_send(struct sender *sender, beam_deadline deadline)
 {
@@ -293,7 +293,7 @@ static void test_a_deadline_in_the_middle_of_a_message_reads_no_more_of_it(void)
 	struct sender sender;
 	int fd = begin_to_send(&sender, beam_in_ms(stretch(2000)));
 
-	/* From here on the library would get a signal. */
+	/* From here on, an access by the library would raise a signal. */
 	check_within(20000, is_stuck());
 	require_int(ftruncate(file, 0), 0);
 	pthread_join(sender.thread, NULL);
@@ -303,9 +303,12 @@ static void test_a_deadline_in_the_middle_of_a_message_reads_no_more_of_it(void)
 	close_both();
 }
 
-/* ---- Where it cannot be mended --------------------------------------------------------------- */
+/* ---- If the message cannot be completed ------------------------------------------------------ */
 
-/* The program has asked for a buffer in which the last frame of a message has to be divided. */
+/*
+ * The program has asked for such a small socket buffer that the last frame of a message has to be
+ * divided.
+ */
 static void test_of_a_narrow_socket_the_channel_breaks(void)
 {
 	struct beam_channel_options narrow = looped();
@@ -320,7 +323,7 @@ static void test_of_a_narrow_socket_the_channel_breaks(void)
 	begin_to_receive(fds[1]);
 	map_file();
 	check_int(beam_topic_send(ends.topic[0], cut(30000, 29000), 30000, 0, soon()), -ECONNRESET);
-	/* Half a message is none. */
+	/* A part of a message is not delivered. */
 	ends.topic[0] = beam_topic_unref(ends.topic[0]);
 	others[0] = beam_topic_unref(others[0]);
 	ends.channel[0] = beam_channel_unref(ends.channel[0]);
@@ -328,7 +331,9 @@ static void test_of_a_narrow_socket_the_channel_breaks(void)
 	close_both();
 }
 
-/* The kernel has no reason to say so of the library's own memory. */
+/*
+ * EFAULT without a payload: the kernel has no reason to report this for the library's own memory.
+ */
 static void test_without_a_payload_it_is_an_error_like_others(void)
 {
 	for (int beside = 0; beside < 2; beside++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Several receivers of one topic: who is woken, and what another one leaves. */
+/* Several receivers of one topic: who is woken, and what one leaves to another. */
 #include <beam/call.h>
 #include <channel/scene.h>
 
@@ -12,7 +12,7 @@ static void begin_sleeping(void)
 	begin_settled(&options);
 }
 
-/* How many sleep until something arrives there. */
+/* How many threads sleep until something arrives there. */
 static unsigned sleeping_at(struct inbox *inbox)
 {
 	unsigned n = 0;
@@ -29,7 +29,7 @@ static unsigned sleeping(void)
 	return sleeping_at(&topics[0]->inbox);
 }
 
-/* A thread that receives one message into so many bytes. */
+/* A thread that receives one message, into `capacity` bytes. */
 struct taker {
 	pthread_t thread;
 	size_t capacity;
@@ -104,7 +104,7 @@ static void test_the_end_of_a_topic_wakes_all_its_receivers(void)
 
 static beam_call *call;
 
-/* Returns the result. */
+/* Stores the result. */
 static void *receive_reply(void *ret)
 {
 	beam_message *message = NULL;
@@ -130,7 +130,7 @@ static void test_the_last_reply_of_a_call_wakes_all_its_receivers(void)
 	raw_peer_send(&peer, &out);
 	for (unsigned i = 0; i < 2; i++)
 		thread_wait(threads[i]);
-	/* One of them gets it, and the other one hears of the end. */
+	/* One of them gets the reply, the other one the end. */
 	check_int(results[0] + results[1], 1);
 	call = beam_call_unref(call);
 	end();

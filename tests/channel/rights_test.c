@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Later kernels can say -errno where they have no descriptor (SO_RIGHTS_NOTRUNC), as they do of a
- * pidfd. This program's own recvmsg() answers as they would.
+ * Later kernels can pass -errno where a descriptor could not be installed (SO_RIGHTS_NOTRUNC), as
+ * they already do for a pidfd. This program's own recvmsg() answers as they would.
  */
 #include <beam/core.h>
 #include <public/ends.h>
@@ -10,7 +10,7 @@
 
 enum { EVERY = 3, ATTACHMENTS = 8, TIMES = 200, REASON = -EMFILE };
 
-/* Every third descriptor that comes is lost. */
+/* Every third descriptor that arrives is lost. */
 static atomic_bool loses;
 
 static void lose_some(struct cmsghdr *control)
@@ -54,7 +54,7 @@ static void expect_some_lost(const beam_message *message)
 	}
 }
 
-/* More than the credit for them, which comes back. */
+/* More than there is credit for, so the credit must come back. */
 static void test_a_descriptor_that_is_an_error_is_a_lost_attachment(void)
 {
 	struct beam_statistics statistics;
@@ -71,7 +71,7 @@ static void test_a_descriptor_that_is_an_error_is_a_lost_attachment(void)
 			  0);
 		require_int(beam_topic_receive(ends.topic[1], &message, 0, soon()), 1);
 		expect_some_lost(message);
-		/* Taken, or closed with the message. */
+		/* The attachment is taken, or closed with the message. */
 		if (i % 2)
 			close(beam_message_take_fd(message, 0));
 		beam_message_free(message);
@@ -90,7 +90,7 @@ static void test_of_a_single_message_too(void)
 
 		require_int(beam_socket_pair(i ? SOCK_SEQPACKET : SOCK_STREAM, pair), 0);
 		atomic_store(&loses, true);
-		/* The first is the message's, the others are closed. */
+		/* The first descriptor belongs to the message. The others are closed. */
 		check_int(raw_send(pair[0], i ? "x" : "\x80\0\0\1x", i ? 1 : 5, fds, EVERY, 0), i ? 1 : 5);
 		check_int(beam_receive(pair[1], &message, 10, soon()), 1);
 		check(beam_message_peek_fd(message, 0) >= 0);

@@ -124,7 +124,7 @@ unsigned fill(void)
 	return n;
 }
 
-/* ---- What the right is like ------------------------------------------------------------------ */
+/* ---- The state of the reading right ---------------------------------------------------------- */
 
 struct view view(void)
 {
@@ -250,7 +250,7 @@ void finish(struct receiver *receiver, int result)
 
 void make_it_tick(void)
 {
-	/* A slow machine may need more than one try: it must be often within a tick's time. */
+	/* A slow machine may need several tries, because this must happen often within one tick. */
 	check_within(20000, (expect_nothing(topics[0]), expect_nothing(topics[0]), expect_nothing(topics[0]),
 			     expect_nothing(topics[0]), view().mode == STANDBY_TICK));
 }

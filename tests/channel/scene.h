@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A channel that is looked at from the inside; at the other end is a raw peer, so that what comes,
- * comes when the test says so.
+ * A channel that is examined from the inside. The other end is a raw peer, so the test decides when
+ * something arrives.
  */
 #ifndef CHANNEL_SCENE_H
 #define CHANNEL_SCENE_H
@@ -25,27 +25,27 @@ struct beam_channel_options looped(void);
 
 void begin(const struct beam_channel_options *options);
 /*
- * And all that the channel has to say of itself has been written: whoever writes next does so
- * himself, and is the first.
+ * The same, and everything that the channel sends of its own accord has been written. So the next
+ * thread to write writes itself, and is the first.
  */
 void begin_settled(const struct beam_channel_options *options);
 /*
- * The same with little room in the socket and the buffer, until the peer reads;
- * NULL: the default options.
+ * The same with little room in the socket and in the buffer, until the peer reads. NULL: the
+ * default options.
  */
 void begin_narrow(const struct beam_channel_options *options);
 void end(void);
-/* The peer sends a message: it is in the socket when this returns. */
+/* The peer sends a message, which is in the socket when this returns. */
 void say(unsigned topic, const char *text);
-/* The channel does; with standard input as an attachment. */
+/* The channel sends a message. The second function attaches standard input. */
 int send_words(unsigned topic, const char *text, beam_deadline deadline);
 int send_stdin(unsigned topic, const char *text, beam_deadline deadline);
-/* The peer reads one. */
+/* The peer reads a message, which must be this one. */
 void expect_of_peer(unsigned topic, const char *text, unsigned n_fds);
-/* Sends messages of 3,000 bytes until there is no room for one more: how many. */
+/* Sends messages of 3,000 bytes until there is no room for another. Returns how many. */
 unsigned fill(void);
 
-/* What the reading right is like. */
+/* The state of the reading right. */
 struct view {
 	enum standby mode;
 	bool taken;
@@ -56,12 +56,12 @@ struct view {
 struct view view(void);
 bool is(enum standby mode, bool taken);
 /*
- * From how many quick returns on whoever leaves is expected back, and how many there were, for the
- * rest of a test: however long ago.
+ * Sets how many quick returns there were, and from how many on a thread that leaves is expected
+ * back. Both stay as they are for the rest of the test.
  */
 void rely(unsigned returns, unsigned relied_from);
 unsigned relied_from(void);
-/* Nobody wakes for ten ticks. */
+/* True if no thread of the library wakes within ten ticks. */
 bool is_silent(void);
 
 uint64_t queued(beam_topic *topic);
@@ -69,8 +69,8 @@ void expect_nothing(beam_topic *topic);
 bool is_readable(int fd);
 
 /*
- * How many wait for the writing right, or for room in the buffer; whether somebody writes, or
- * something is left to write.
+ * How many threads wait for the writing right or for room in the buffer; whether somebody is
+ * writing, or something is left to write.
  */
 unsigned writers(void);
 bool is_written_to(beam_channel *of);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The clock of a frame that has not come whole. It belongs to this frame, and a look judges by the
- * time at which it began. A channel without a thread is used: it looks only when the test says so.
+ * The time-out of a frame that has not arrived as a whole. Each frame has its own, and a check uses
+ * the time at which the check began. The channel has no thread, so it checks only when the test
+ * says so.
  */
 #include <beam/event.h>
 #include <channel/scene.h>
 #include <harness/fault.h>
 #include <wire/breach.h>
 
-/* The first message, so that a part of the second one ends within that. */
+/* The size of the first message. Everything behind it is the second one. */
 static size_t whole;
 
 static void begin_with_a_part(void)
@@ -21,7 +22,7 @@ static void begin_with_a_part(void)
 	raw_text(&out, 1, "second");
 }
 
-/* The peer sends the next bytes of what was written, and the channel looks. */
+/* The peer sends the next `n` bytes of what was prepared, and the channel checks. */
 static void send_part(size_t n)
 {
 	size_t left = out.size - n;
@@ -58,7 +59,9 @@ static void test_a_new_frame_has_a_clock_of_its_own(void)
 	send_part(10);
 	check(channel->link.reader.stalled_until.ns != BEAM_FOREVER.ns);
 	let_time_pass(NULL);
-	/* What completes the first frame comes late, but it comes; the next one has only begun. */
+	/*
+	 * The rest of the first frame arrives late, but it arrives. The next frame has only begun.
+	 */
 	send_part(whole - 10 + 10);
 	expect_alive();
 	check(!deadline_passed(channel->link.reader.stalled_until));

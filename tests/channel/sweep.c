@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How scenarios are put through faults, and what is waited for meanwhile. */
+/* How scenarios are run with faults, and what each run waits for. */
 #include <channel/sweep.h>
 
 #include <base/thread.h>
@@ -9,7 +9,7 @@ enum { RUN_MS = 10, SHORT_MS = 1, CHECKED_MS = 60, IN_A_ROW = 4 };
 
 bool strict;
 
-/* What one run may wait in all. */
+/* Until when the current run may wait, in total. */
 static beam_deadline run_until;
 
 beam_deadline soon(void)
@@ -19,7 +19,7 @@ beam_deadline soon(void)
 	return least.ns > run_until.ns ? least : run_until;
 }
 
-/* The likely errors are all documented. */
+/* Nothing is excused, because all likely errors are documented. */
 bool excused(long long result)
 {
 	(void)result;
@@ -31,14 +31,17 @@ void ledger_settle(void)
 	check_within(20000, !thread_named("beam"));
 	check(reaper_drain(BEAM_FOREVER));
 	/*
-	 * To Valgrind a thread that is there at the end of one run and not of
-	 * another looks like lost memory.
+	 * Valgrind would report a thread that exists at the end of one run and not of another as
+	 * lost memory.
 	 */
 	if (under_valgrind())
 		check(thread_end_all(BEAM_FOREVER));
 }
 
-/* The reaper lingers with its memory: to have it each time is quicker than to wait for its end. */
+/*
+ * The reaper's thread stays for a while, with its memory. To start it before each run is quicker
+ * than to wait for its end.
+ */
 static void summon_reaper(void)
 {
 	int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
@@ -49,8 +52,8 @@ static void summon_reaper(void)
 	}
 	reaper_close(&fd, 1);
 	/*
-	 * It has begun, and given back what it was started with: memory that
-	 * would hide as much of a run's.
+	 * The reaper has begun, and has freed what it was started with. Otherwise, that memory
+	 * could hide as much that the run loses.
 	 */
 	check(reaper_drain(BEAM_FOREVER));
 }
@@ -74,7 +77,9 @@ static unsigned long sweep_as(struct fault_sweep *plan, void (*scenario)(void))
 	plan->scenario = run_and_settle;
 	plan->argument = &scenario;
 	plan->prepare = summon_reaper;
-	/* A suite has up to a hundred sweeps: with a checker some faults of each will do. */
+	/*
+	 * A suite has up to a hundred sweeps. With a checker, each of them tries only some faults.
+	 */
 	plan->milliseconds = checked() ? CHECKED_MS : 0;
 	return fault_sweep_with(plan);
 }
@@ -120,8 +125,8 @@ unsigned long sweep_passing(void (*scenario)(void))
 	    {FAULT(SYS_RECVMSG), EINTR},
 	    {FAULT(SYS_RECVMSG), EAGAIN},
 	    /*
-	     * Said once it does not mean that nothing more is there: a peer
-	     * closed with something unread.
+	     * Returned once, it does not mean that nothing is left: a peer has closed with
+	     * something unread.
 	     */
 	    {FAULT(SYS_RECVMSG), ECONNRESET},
 	    {FAULT(SYS_PPOLL), EINTR},
@@ -130,7 +135,7 @@ unsigned long sweep_passing(void (*scenario)(void))
 
 	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
 		n += sweep_unnoticed(scenario, errors[i].calls, errors[i].error);
-	/* What passes only after a while: nothing tells when. */
+	/* Errors that are temporary, but end only after a while, and nothing says when. */
 	n += sweep_unnoticed_times(scenario, FAULT(SYS_SENDMSG), ENOBUFS, IN_A_ROW);
 	n += sweep_unnoticed_times(scenario, FAULT(SYS_SENDMSG), ETOOMANYREFS, IN_A_ROW);
 	n += sweep_unnoticed_times(scenario, FAULT(SYS_SENDMSG), EAGAIN, IN_A_ROW);

@@ -78,7 +78,7 @@ static void test_sending_waits_for_room_until_the_deadline_and_sends_nothing(voi
 		pair_of(*type, pair);
 		while ((r = beam_send(pair[0], data, sizeof data, -1, BEAM_NOWAIT)) == 0)
 			n++;
-		/* The last of a stream may have gone in part. */
+		/* A part of a stream's last message may have been sent. */
 		check(r == -EAGAIN || (*type == SOCK_STREAM && r == -ECONNABORTED));
 		if (r == -EAGAIN) {
 			check_int(beam_send(pair[0], "x", 1, pair[0], BEAM_NOWAIT), -EAGAIN);
@@ -110,8 +110,8 @@ static void test_a_message_sent_in_part_at_the_deadline_aborts_the_stream(void)
 }
 
 /*
- * What the kernel says when a part has gone: that the other end is closed is told as it
- * is, all else is an abort.
+ * Errors after a part has been sent. If the other end is closed, the error is reported as it is.
+ * Any other error is reported as an abort.
  */
 static void test_a_failure_in_mid_message_is_told_apart_from_a_peer_that_closed(void)
 {
@@ -156,7 +156,7 @@ static void test_too_many_descriptors_in_flight_are_waited_for(void)
 		fault_at(1, passing[i], true);
 		check_int(beam_send(pair[0], "x", 1, pair[0], BEAM_NOWAIT), -EAGAIN);
 		check_int(beam_send(pair[0], "x", 1, pair[0], beam_in_ms(150)), -ETIMEDOUT);
-		/* Tried again in ever longer pauses, not as fast as can be. */
+		/* Tried again after ever longer pauses, and not as fast as possible. */
 		check(fault_calls() > 4 && fault_calls() < 20);
 		check_refuses(pair[1], NO_LIMIT, BEAM_NOWAIT, -EAGAIN);
 		close(pair[1]);

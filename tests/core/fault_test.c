@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The core while all that can fail fails in turn: no descriptor left, no memory, no
- * hang, and what it says is so.
+ * The core, while each call that can fail fails in turn: no descriptor and no memory is lost,
+ * nothing hangs, and the results are true.
  */
 #include <base/thread.h>
 #include <beam/core.h>
@@ -19,7 +19,7 @@ static beam_deadline soon(void)
 }
 
 /*
- * To Valgrind a thread that is there at the end of one run and not of another looks like lost
+ * Valgrind would report a thread that exists at the end of one run and not of another as lost
  * memory.
  */
 static void settle(void)
@@ -35,7 +35,7 @@ static void close_both(const int fds[2])
 	close(fds[1]);
 }
 
-/* A message or an error; a descriptor attached or lost, where one was. */
+/* Receives a message or an error. If a descriptor was sent, it is attached or lost. */
 static bool receives(int socket, size_t size, size_t n_fds)
 {
 	beam_message *message = NULL;
@@ -83,7 +83,7 @@ static void test_an_exchange_of_packets(void)
 	sweep_exchange(SOCK_SEQPACKET);
 }
 
-/* A message over the limit leaves nothing either. */
+/* A message over the limit leaves nothing behind either. */
 static void refuse(void *argument)
 {
 	int type = *(int *)argument, pair[2], r;
@@ -152,7 +152,7 @@ static void test_sending_a_pipe(void)
 	check(fault_sweep(send_a_pipe) > 5);
 }
 
-/* Nothing can be read or written at once: each call waits. */
+/* Nothing can be read or written at once, so each call waits. */
 static void wait_in_vain(void)
 {
 	beam_message *message = NULL;
@@ -176,7 +176,7 @@ static void test_waiting_in_vain(void)
 	check(fault_sweep(wait_in_vain) > 10);
 }
 
-/* Where a call was interrupted it is as if nothing had been. */
+/* After an interrupted call, everything goes on as if nothing had happened. */
 static void test_signals_change_nothing(void)
 {
 	static const enum sys_call calls[] = {SYS_SENDMSG, SYS_RECVMSG, SYS_PPOLL};
@@ -199,7 +199,7 @@ static void test_signals_change_nothing(void)
 			}
 }
 
-/* The kernel says that there is something, and there is nothing, again and again. */
+/* The kernel reports again and again that there is something when there is nothing. */
 static void expect_time_to_hold(enum sys_call call, int type)
 {
 	beam_message *message = NULL;
@@ -236,7 +236,7 @@ static void test_a_packet_that_somebody_else_takes_is_not_the_end_of_waiting(voi
 
 	require_int(beam_socket_pair(SOCK_SEQPACKET, pair), 0);
 	require_int(beam_send(pair[0], data, 5, pair[0], BEAM_NOWAIT), 0);
-	/* Seen by the first, gone with the second. */
+	/* The first call sees the packet. At the second it is gone. */
 	fault_only(FAULT(SYS_RECVMSG));
 	fault_at(2, EAGAIN, false);
 	check(receives(pair[1], 5, 1));

@@ -28,7 +28,7 @@ static inline beam_deadline soon(void)
 	return beam_in_ms(20);
 }
 
-/* Receives one message, which must be this. */
+/* Receives one message, which must be this one. */
 static inline void check_receives(int socket, const void *data, size_t size, size_t n_fds)
 {
 	beam_message *message = NULL;
@@ -41,7 +41,7 @@ static inline void check_receives(int socket, const void *data, size_t size, siz
 	beam_message_free(message);
 }
 
-/* Fails to receive, so. */
+/* Tries to receive, which must fail with this error. */
 static inline void check_refuses(int socket, size_t limit, beam_deadline deadline, int error)
 {
 	beam_message *message = NULL;
@@ -51,7 +51,7 @@ static inline void check_refuses(int socket, size_t limit, beam_deadline deadlin
 	check(reaper_drain(BEAM_FOREVER));
 }
 
-/* Sends raw bytes, with so many copies of a descriptor at the first. */
+/* Sends raw bytes, with `n_fds` copies of a descriptor at the first one. */
 static inline void raw(int socket, const void *bytes, size_t size, size_t n_fds)
 {
 	int fds[RAW_FDS_MAX];
@@ -64,7 +64,7 @@ static inline void raw(int socket, const void *bytes, size_t size, size_t n_fds)
 static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET};
 #define N_TYPES (sizeof types / sizeof *types)
 
-/* True if the other side has read all that was sent. */
+/* True if the other side has read everything that was sent. */
 static inline bool drained(int socket)
 {
 	int queued = 1;

@@ -87,7 +87,7 @@ static void test_memory_is_spent_as_bytes_arrive_and_not_as_announced(void)
 	patient.socket = pair[1];
 	receiver = thread_spawn(receive_patiently, &patient);
 	raw(pair[0], "\x7f\xff\xff\xff some", 9, 0);
-	/* It has read what came, and waits for more. */
+	/* The receiver has read what arrived, and waits for more. */
 	check_within(20000, drained(pair[0]) && thread_asleep(atomic_load(&patient.thread)));
 	check(allocated_bytes() < before + (512 << 10));
 	close(pair[0]);
@@ -141,7 +141,7 @@ static void test_a_peer_that_closes_with_messages_unread_is_told_after_what_it_s
 		check_int(beam_send(pair[1], "unread", 6, -1, BEAM_FOREVER), 0);
 		close(pair[0]);
 		check_receives(pair[1], "out", 3, 0);
-		/* Of packets the kernel tells it before that one, and no more. */
+		/* With packets, the kernel reports this before that packet, and not again. */
 		if (*type == SOCK_STREAM)
 			check_refuses(pair[1], NO_LIMIT, BEAM_FOREVER, -ECONNRESET);
 		check_refuses(pair[1], NO_LIMIT, BEAM_FOREVER, 0);

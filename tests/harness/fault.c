@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The plan: which call fails, and how. Knows nothing of what is tested, so that it can be put
- * before a library as it is shipped (preload.c).
+ * The plan: which call fails, and how. This file knows nothing of what is tested, so it can also be
+ * used with a library as it is shipped (preload.c).
  */
 #include <harness/fault.h>
 
@@ -9,9 +9,9 @@
 #include <stdatomic.h>
 
 /*
- * What each call can say when it fails, a likely one first: what its manual page names, but for
- * what only a mistake of ours could bring about. And what passes by itself, or there is another way
- * for: said once, nobody who uses a channel may notice.
+ * The errors of each call, a likely one first. They are those of its manual page, except those that
+ * only a mistake in the library could cause. `unnoticed` lists errors that are temporary, or for
+ * which there is another way. If one of them occurs once, no user of a channel may notice it.
  */
 static const struct {
 	const char *name;
@@ -69,15 +69,15 @@ static const struct {
 };
 
 /*
- * The plan. All loads and stores are relaxed: a lock, or anything that orders, would hide races of
- * the library's own from the checkers.
+ * The plan. All loads and stores are relaxed. A lock, or anything else that orders memory, would
+ * hide data races of the library from the checkers.
  */
 static struct {
-	_Atomic uint64_t calls; /* of interest; 0: nothing is armed */
-	_Atomic uint64_t only;  /* what will be, when it is armed */
+	_Atomic uint64_t calls; /* that are counted; 0: nothing is armed */
+	_Atomic uint64_t only;  /* that will be counted once it is armed */
 	_Atomic unsigned long n, count, hits, times;
 	_Atomic int error, first, lasting;
-	_Atomic uint64_t gave[3]; /* errnos, a bit each */
+	_Atomic uint64_t gave[3]; /* errnos that were returned, a bit each */
 	_Atomic unsigned long of_call[SYS_CALLS];
 } plan = {.times = 1, .only = FAULT_ALL};
 
@@ -98,8 +98,8 @@ __attribute__((constructor)) static void prepare(void)
 }
 
 /*
- * A call whose likely error is one of these can be told again and again that it is not yet time:
- * for ever would be another machine, not a fault.
+ * True if the call's likely error is temporary. Such a call may fail again and again, but not for
+ * ever: that would be another machine, not a fault.
  */
 static bool passes(enum sys_call call)
 {
@@ -119,7 +119,7 @@ static bool is_due(enum sys_call call, unsigned long count)
 	return get(lasting) == FAULT_STICKY && (get(error) || !passes(call));
 }
 
-/* How many may be noticed: the others come after them. */
+/* How many of the errors may be noticed. The others follow them. */
 static unsigned noticed(enum sys_call call)
 {
 	unsigned n = 0;
@@ -150,7 +150,7 @@ bool fault_unnoticed(enum sys_call call, unsigned choice)
 	return choice >= noticed(call) || fault_error(call, choice) == EINTR;
 }
 
-/* What this call says now: what was asked for, by errno or by choice, or what is likely. */
+/* The error of this call: the errno or the choice that was asked for, or else a likely one. */
 static int error_of(enum sys_call call)
 {
 	int error = get(error);
@@ -172,7 +172,7 @@ static void run_meanwhile(enum sys_call call)
 {
 	void (*run)(void *) = atomic_load_explicit(&meanwhile.run, memory_order_relaxed);
 
-	/* Nothing is ordered by a look that finds nothing. */
+	/* If nothing is to be run, this must not order memory. */
 	if (!run || atomic_load(&meanwhile.run) != run || atomic_load(&meanwhile.call) != (int)call ||
 	    atomic_fetch_sub(&meanwhile.left, 1) != 1)
 		return;

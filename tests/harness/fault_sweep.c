@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Scenarios that are swept by faults; and whether they have lost memory. */
+/* Sweeps over scenarios with faults, and whether they lose memory. */
 #include <harness/fault.h>
 #include <harness/harness.h>
 #include <harness/sanitizer.h>
@@ -18,8 +18,8 @@
 #endif
 
 /*
- * Leaks. The checkers know best; without one the blocks of malloc() are counted here, under the
- * names of libc's own functions, which glibc alone offers.
+ * Leaks. The checkers know best. Without one the blocks of malloc() are counted here, with names of
+ * libc's own functions that only glibc offers.
  */
 
 #if ADDRESS_SANITIZER || THREAD_SANITIZER || !defined(__GLIBC__)
@@ -88,7 +88,7 @@ void free(void *ptr)
 
 static long count_blocks(void)
 {
-	/* Valgrind puts its own malloc() in the place of any other. */
+	/* Valgrind replaces every malloc() with its own. */
 	return under_valgrind() ? -1 : atomic_load_explicit(&blocks, memory_order_relaxed);
 }
 #endif
@@ -130,7 +130,7 @@ bool fault_finds_leaks(void)
 #endif
 }
 
-/* Returns how many calls of interest the scenario made. */
+/* Returns how many calls were counted. */
 static unsigned long run(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds)
 {
 	unsigned long calls;
@@ -147,8 +147,8 @@ static unsigned long run(const struct fault_sweep *sweep, unsigned long n, bool 
 }
 
 /*
- * True if a run has left memory, also after a moment for threads that end: more blocks than
- * before, or what a checker found.
+ * True if a run has left memory behind: more blocks than before, even after a moment for threads to
+ * end, or what a checker found.
  */
 static bool left_memory(long before)
 {
@@ -170,8 +170,8 @@ static long prepare_run(const struct fault_sweep *sweep)
 }
 
 /*
- * A run that leaves memory may have filled a cache of libc's, of threads' stacks for one; one that
- * does so each time has lost it.
+ * A run that leaves memory behind may have filled a cache of libc, such as that of thread stacks. A
+ * run that does so every time has lost the memory.
  */
 static void check_memory(const struct fault_sweep *sweep, unsigned long n, bool sticky, const struct fd_snapshot *fds,
 			 long before)
@@ -186,7 +186,7 @@ static void check_memory(const struct fault_sweep *sweep, unsigned long n, bool 
 		fail("each run leaves memory behind");
 }
 
-/* What all sweeps of this program come to; the faults that they had no time for. */
+/* Totals of all sweeps of this program, and the faults for which there was no time. */
 static unsigned long injected, scenarios, left_out;
 
 static void tell_all(void)
@@ -199,7 +199,7 @@ static void tell_all(void)
 
 enum { LIMIT = 100000, BUDGET_MS = 5000, BUDGET_CHECKED_MS = 600 };
 
-/* When a sweep that begins now is to end, in nanoseconds. */
+/* When a sweep that begins now must end, in nanoseconds. */
 static int64_t end_of_time(const struct fault_sweep *sweep, int64_t begin)
 {
 	const char *seconds = getenv("BEAM_FAULT_SECONDS");
@@ -213,20 +213,20 @@ static int64_t end_of_time(const struct fault_sweep *sweep, int64_t begin)
 	return begin + stretch(sweep->milliseconds ? sweep->milliseconds : otherwise) * INT64_C(1000000);
 }
 
-/* One way through a scenario's calls: each fails once, or from then on. */
+/* One pass over the calls of a scenario, in which each fails once, or from then on. */
 struct way {
 	const struct fault_sweep *sweep;
 	bool sticky;
 	const struct fd_snapshot *fds;
-	unsigned long expected; /* so many calls the scenario made without a fault */
-	unsigned long last;     /* the last that was reached */
-	int64_t end;            /* of its time */
+	unsigned long expected; /* how many calls the scenario made without a fault */
+	unsigned long last;     /* the last call that was reached */
+	int64_t end;            /* when its time is up */
 	bool done[LIMIT + 1];
 };
 
 /*
- * The calls of a scenario with threads are not the same number every time: it is over when
- * two beyond are not reached.
+ * A scenario with threads does not make the same number of calls each time. It is over when two
+ * calls beyond the last are not reached.
  */
 static unsigned long way_length(const struct way *way)
 {
@@ -263,7 +263,9 @@ static unsigned long calls_left(const struct way *way)
 	return n;
 }
 
-/* Goes by ever smaller steps, of which the last is 1. Returns how many calls there are. */
+/*
+ * Tries the calls in ever smaller steps, the last of which is 1. Returns how many calls there are.
+ */
 static unsigned long go(struct way *way)
 {
 	unsigned long step = 1, left;

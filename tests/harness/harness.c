@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The harness itself: checks, waiting, bounds of time, random numbers, and the program. */
+/* The harness itself: checks, waiting, time limits, random numbers, and the program. */
 #include <harness/internal.h>
 
 #include <CUnit/TestDB.h>
@@ -41,12 +41,12 @@ static struct {
 	struct fd_snapshot fds_now;
 } running;
 
-/* What checks share, in all threads. */
+/* Protects what the checks of all threads share. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned failures;
 static char context[128];
 
-/* Where we are */
+/* What the program runs under */
 
 bool under_valgrind(void)
 {
@@ -227,7 +227,7 @@ bool harness_failed(void)
 
 void harness_begin_in_child(void)
 {
-	/* The lock may have been held by another thread at the fork. */
+	/* Another thread may have held the lock at the fork. */
 	pthread_mutex_init(&lock, NULL);
 	failures = 0;
 	running.thread = pthread_self();
@@ -252,7 +252,7 @@ bool harness_wait_more(struct harness_wait *wait)
 	return true;
 }
 
-/* Time bounds */
+/* Time limits */
 
 static unsigned timeout_seconds = TIMEOUT_SECONDS;
 
@@ -268,7 +268,7 @@ static void on_alarm(int signal)
 	    write(STDOUT_FILENO, tail, sizeof tail - 1) < 0)
 		_exit(3);
 	(void)signal;
-	/* SIGABRT, so that a debugger or a core file shows who waits for whom. */
+	/* SIGABRT, so that a debugger or a core file shows which thread waits for which. */
 	abort();
 }
 
@@ -322,7 +322,7 @@ void rng_fill(struct rng *rng, void *to, size_t size)
 
 /* The program */
 
-/* Of fault.c, where it is linked in: a test may end in the midst of a fault. */
+/* In fault.c, where that is linked in. A test may end while a fault is armed. */
 extern void fault_off(void) __attribute__((weak));
 
 static void run_once(const struct test *test)
@@ -414,13 +414,13 @@ static void summary(void)
 	fflush(stdout);
 }
 
-/* What the starter of this program left open: tests that count descriptors begin with three. */
+/* Closes what the program inherited, because tests that count descriptors begin with three. */
 static void close_inherited(void)
 {
 	struct rlimit limit;
 
 	fd_snapshot_take(&running.fds);
-	/* Those above the limit are Valgrind's. */
+	/* Those above the limit belong to Valgrind. */
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
 	for (size_t i = 0; i < running.fds.n; i++)
@@ -435,8 +435,8 @@ static void list(void)
 }
 
 /*
- * The options; where the filters begin, or -1: nothing is to be run, and `code` is the program's
- * end.
+ * Reads the options. Returns where the filters begin, or -1 if nothing is to be run. Then `code` is
+ * the exit code of the program.
  */
 static int read_options(int argc, char **argv, int *code)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The harness on itself: what must fail does fail. The failing tests are a suite of their
- * own, run as another process.
+ * The harness tests itself: what must fail does fail. The failing tests are a suite of their own,
+ * which is run as another process.
  */
 #include <base/annotate.h>
 #include <harness/fault.h>
@@ -74,10 +74,10 @@ static const struct test failing[] = {
     TEST(sweeps_what_loses_memory),
 };
 
-/* This program; /proc/self/exe would be Valgrind. */
+/* This program. /proc/self/exe would be Valgrind. */
 static const char *program_path;
 
-/* Runs one of them; its output, and its end as process_wait() has it. */
+/* Runs one of them. Returns its output, and its end as process_wait() does. */
 static int run_failing(const char *name, char *output, size_t size)
 {
 	int ends[2];
@@ -105,7 +105,7 @@ static int run_failing(const char *name, char *output, size_t size)
 
 static void check_fails(const char *name, const char *saying)
 {
-	static char output[1 << 18]; /* checkers say much */
+	static char output[1 << 18]; /* checkers print much */
 
 	check_int(run_failing(name, output, sizeof output), 1);
 	if (!check(strstr(output, saying) != NULL))
@@ -145,7 +145,7 @@ static void test_a_failed_require_ends_the_test(void)
 
 static void test_a_hang_ends_with_a_message(void)
 {
-	static char output[1 << 18]; /* checkers say much */
+	static char output[1 << 18]; /* checkers print much */
 
 	if (under_valgrind() || under_sanitizer())
 		skip("the checkers take a while for it");
@@ -163,7 +163,7 @@ static void test_progress_begins_the_bound_anew(void)
 
 enum { SWEPT = 64 };
 
-/* The calls that failed, in order; how long each run takes at least. */
+/* The calls that failed, in order, and how long each run takes at least. */
 static struct {
 	unsigned failed[2 * SWEPT], n;
 	int64_t ns;
@@ -238,7 +238,7 @@ static int end_with(void *argument)
 
 static int fail_a_check(void *argument)
 {
-	/* Said to nobody: this one is meant to fail. */
+	/* Not printed, because this check is meant to fail. */
 	if (!freopen("/dev/null", "w", stdout))
 		return 2;
 	check(argument != NULL);
@@ -366,7 +366,7 @@ static void test_a_sweep_fails_every_call_in_turn(void)
 {
 	runs = 0;
 	check_int(fault_sweep(three_calls), 3);
-	/* One without a fault; three with one and two beyond, once and sticky. */
+	/* One run without a fault. Then three with one and two beyond, both once and sticky. */
 	check_int(runs, 1 + 2 * (3 + 2));
 }
 

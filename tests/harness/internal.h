@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the harness know of each other. */
+/* What the parts of the harness share. */
 #ifndef HARNESS_INTERNAL_H
 #define HARNESS_INTERNAL_H
 
@@ -18,8 +18,8 @@
 #endif
 
 /*
- * harness.c: whether a check has failed, asked without a lock at the end of a process; and nothing
- * has failed in a child that begins.
+ * harness.c: whether a check has failed, without a lock, for the end of a process; and clears the
+ * failures in a new child.
  */
 bool harness_failed(void);
 void harness_begin_in_child(void);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Faults for a library as it is shipped: what stands before the C library, by LD_PRELOAD or by
- * being linked first, and makes the calls of libbeam fail as the plan says (fault.h). Only
- * libbeam's own: where a call returns to tells whose it is. Besides it counts what libbeam has
- * taken and not given back, blocks of memory and mappings, and can cut its reads and writes short.
+ * Faults for a library as it is shipped. This stands before the C library, by LD_PRELOAD or because
+ * it is linked first, and makes calls of libbeam fail as the plan says (fault.h). Only libbeam's
+ * own calls fail, which are recognized by their return address. Besides, this counts the blocks and
+ * mappings that libbeam has not given back, and can cut its reads and writes short.
  *
- * For 64 bits and glibc, where openat() and openat64() are one, and malloc()
- * goes by another name too.
+ * For 64 bits and glibc, where openat() and openat64() are the same, and malloc() has another name,
+ * too.
  */
 #include <harness/fault.h>
 
@@ -27,7 +27,7 @@ extern void __libc_free(void *memory);
 
 /* ---- Whose call it is ------------------------------------------------------------------------ */
 
-/* Where libbeam's code lies. */
+/* Where libbeam's code is. */
 static struct {
 	_Atomic uintptr_t begin, size;
 } library;
@@ -50,15 +50,15 @@ static int find_library(struct dl_phdr_info *object, size_t size, void *unused)
 }
 
 /*
- * Looked for at the first call, not at load: libbeam's constructors are run before those
- * of what stands before it.
+ * Searched at the first call and not at load time, because libbeam's constructors are run before
+ * those of what stands before it.
  */
 static bool is_librarys(const void *caller)
 {
 	uintptr_t begin = atomic_load_explicit(&library.begin, memory_order_acquire);
 
 	if (!begin) {
-		/* What is not there at the first call of all is not linked. */
+		/* If it is not there at the very first call, it is not linked. */
 		atomic_store_explicit(&library.begin, 1, memory_order_relaxed);
 		dl_iterate_phdr(find_library, NULL);
 		begin = atomic_load_explicit(&library.begin, memory_order_acquire);
@@ -66,11 +66,11 @@ static bool is_librarys(const void *caller)
 	return (uintptr_t)caller - begin < atomic_load_explicit(&library.size, memory_order_relaxed);
 }
 
-/* In the function that libbeam calls. */
+/* To be used in the function that libbeam calls. */
 #define CALLED_BY_LIBRARY is_librarys(__builtin_return_address(0))
 #define FAILS(call) (CALLED_BY_LIBRARY && sys_fault(call))
 
-/* The function of that name that would have been called. */
+/* The function of that name that would have been called otherwise. */
 #define NEXT(name)                                                                                                     \
 	__extension__({                                                                                                \
 		static _Atomic(__typeof__(&name)) next;                                                                \
@@ -92,8 +92,9 @@ static bool is_librarys(const void *caller)
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 /*
- * Blocks and mappings of libbeam's. A block bears a mark in its last word: who frees it is no sign,
- * for the last call of a function of libbeam's returns to that function's caller.
+ * Blocks and mappings of libbeam. A block has a mark in its last word. The return address does not
+ * tell whose block is freed, because a tail call in a function of libbeam returns to that
+ * function's caller.
  */
 static atomic_long held;
 
@@ -117,7 +118,7 @@ static void *mark(void *memory, bool librarys)
 	return memory;
 }
 
-/* True if it was libbeam's. */
+/* True if the block was libbeam's. */
 static bool unmark(void *memory)
 {
 	if (!memory || *mark_of(memory) != mark_for(memory))
@@ -196,7 +197,7 @@ void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 	bool librarys = CALLED_BY_LIBRARY;
 	void *memory = librarys && sys_fault(SYS_MMAP) ? MAP_FAILED : NEXT(mmap)(addr, len, prot, flags, fd, offset);
 
-	/* What replaces a mapping adds none. */
+	/* A mapping that replaces another one adds none. */
 	if (librarys && memory != MAP_FAILED && !(flags & MAP_FIXED))
 		atomic_fetch_add(&held, 1);
 	return memory;
@@ -236,7 +237,7 @@ size_t fault_longest(void)
 	return atomic_load(&longest);
 }
 
-/* What a call of libbeam's gave. */
+/* Notes the result of a call of libbeam. */
 static ssize_t note_length(ssize_t n)
 {
 	size_t before = atomic_load_explicit(&longest, memory_order_relaxed);
@@ -247,9 +248,9 @@ static ssize_t note_length(ssize_t n)
 }
 
 /*
- * To how many bytes this call of libbeam's is to be cut; 0: not. Each other one is, so that the
- * rest follows whole: bytes sent one by one would fill the socket, whose room is counted by
- * segments, where one thread sends and then receives.
+ * To how many bytes this call of libbeam is to be cut; 0: it is not. Only every other call is cut,
+ * so that the rest follows whole. If one thread sends and then receives, bytes sent one by one
+ * would fill the socket, whose room is counted by segments.
  */
 static size_t cut(atomic_size_t *length)
 {
@@ -260,7 +261,7 @@ static size_t cut(atomic_size_t *length)
 
 enum { IOV_SHORT = 1024 };
 
-/* The message with at most `bytes` bytes of its buffers, in `iov`. */
+/* The message with at most `bytes` bytes of its buffers, which are put into `iov`. */
 static struct msghdr shorten(const struct msghdr *message, struct iovec iov[IOV_SHORT], size_t bytes)
 {
 	struct msghdr shortened = *message;
@@ -277,7 +278,7 @@ static struct msghdr shorten(const struct msghdr *message, struct iovec iov[IOV_
 	return shortened;
 }
 
-/* Packets are whole or not at all. */
+/* Packets cannot be cut. */
 static bool is_stream(int fd)
 {
 	int type = 0, error = errno;
@@ -327,7 +328,7 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 	return n;
 }
 
-/* ---- The others, in the order of sys.h ------------------------------------------------------- */
+/* ---- The other calls, in the order of sys.h -------------------------------------------------- */
 
 SEAM(int, SYS_SOCKET, -1, socket, (int domain, int type, int protocol), (domain, type, protocol))
 SEAM(int, SYS_SOCKETPAIR, -1, socketpair, (int domain, int type, int protocol, int fds[2]),
@@ -383,7 +384,7 @@ SEAM(int, SYS_POSIX_SPAWNP, errno, posix_spawnp,
 SEAM(int, SYS_POSIX_SPAWN_FILE_ACTIONS_ADDDUP2, errno, posix_spawn_file_actions_adddup2,
      (posix_spawn_file_actions_t * actions, int fd, int to), (actions, fd, to))
 
-/* The mode, which openat() has only with O_CREAT. */
+/* openat() has the mode only with O_CREAT. */
 int openat(int folder, const char *path, int flags, ...)
 {
 	va_list arguments;
@@ -398,8 +399,8 @@ int openat(int folder, const char *path, int flags, ...)
 }
 
 /*
- * What libbeam calls by number is fchmodat2() alone. Arguments that are not there are
- * passed on as they are found.
+ * The only call that libbeam makes by number is fchmodat2(). Arguments that are missing are passed
+ * on as they are found.
  */
 long syscall(long number, ...)
 {
@@ -415,7 +416,7 @@ long syscall(long number, ...)
 	return NEXT(syscall)(number, argument[0], argument[1], argument[2], argument[3], argument[4], argument[5]);
 }
 
-/* An integer or a pointer, which is passed as wide. */
+/* The argument is an integer or a pointer, which are passed in the same way. */
 int fcntl(int fd, int command, ...)
 {
 	va_list arguments;
@@ -430,8 +431,8 @@ int fcntl(int fd, int command, ...)
 }
 
 /*
- * What atexit() and pthread_atfork(), which are a part of every library, call. They are libbeam's
- * by the object that they name.
+ * This is called by atexit() and pthread_atfork(), which are parts of every library. libbeam's
+ * calls are recognized by the object that they name.
  */
 extern int __cxa_atexit(void (*run)(void *), void *argument, void *object);
 extern int __register_atfork(void (*before)(void), void (*parent)(void), void (*child)(void), void *object);

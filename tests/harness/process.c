@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Processes and threads that tests start, and what tests need of the machine. */
+/* Processes and threads that tests start, and what tests need from the machine. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <harness/internal.h>
@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* True in a process that was spawned here; what Valgrind had found when it began. */
+/* True in a process that was spawned here; how many errors Valgrind had found when it began. */
 static bool spawned;
 static unsigned long errors_before;
 
@@ -20,13 +20,13 @@ bool process_spawned(void)
 	return spawned;
 }
 
-/* Where --coverage is compiled in: write out what has been counted; forget it. */
+/* Where --coverage is compiled in: the first writes what has been counted, the second clears it. */
 extern void __gcov_dump(void) __attribute__((weak));
 extern void __gcov_reset(void) __attribute__((weak));
 
 /*
- * The parent counts its own; and of its threads, in the midst of something, the rest will never be
- * counted in the child. Before the library's handlers of forks, which count.
+ * The child clears what the parent has counted. In the child, what the parent's other threads were
+ * just doing will never be counted. This comes before the library's fork handlers, which count.
  */
 __attribute__((constructor(101))) static void count_from_the_fork_on(void)
 {
@@ -71,7 +71,7 @@ static bool other_threads_asleep(void)
 		pid_t thread = (pid_t)strtol(task->d_name, NULL, 10);
 		char state = thread == self ? 'S' : thread_state(thread);
 
-		/* 0: the entries that are not threads, and threads that have ended since. */
+		/* 0: entries that are not threads, and threads that have ended meanwhile. */
 		asleep = state == 'S' || state == 0;
 	}
 	closedir(folder);
@@ -79,9 +79,9 @@ static bool other_threads_asleep(void)
 }
 
 /*
- * AddressSanitizer forks its allocator's locks as they are: one that another thread holds
- * just then is never free in the child. Threads that sleep hold none; those that do not for
- * long are left to their test.
+ * AddressSanitizer copies its allocator's locks in a fork. A lock that another thread holds just
+ * then is never released in the child. Sleeping threads hold none. If threads do not sleep for
+ * long, their test has to deal with it.
  */
 static void wait_for_the_allocator(void)
 {
@@ -114,7 +114,7 @@ pid_t process_spawn(int (*run)(void *argument), void *argument)
 static bool errors_of_child(void)
 {
 #ifdef BEAM_HELGRIND
-	/* Helgrind takes the parent's threads for running in the child. */
+	/* Helgrind believes that the parent's threads run in the child. */
 	return false;
 #else
 	return VALGRIND_COUNT_ERRORS != errors_before;
@@ -130,9 +130,9 @@ void process_exit(int code)
 		__gcov_dump();
 	if (spawned && (under_valgrind() || THREAD_SANITIZER)) {
 		/*
-		 * At an exit Valgrind would take the parent's memory, of which this is a copy, for
-		 * leaked, and ThreadSanitizer threads that have ended and that nobody has joined
-		 * yet; another program has none.
+		 * At an exit, Valgrind would report the parent's memory, of which this is a copy,
+		 * as leaked, and ThreadSanitizer would report threads that have ended and have not
+		 * been joined yet. Another program has neither.
 		 */
 		char command[] = "exit 000";
 

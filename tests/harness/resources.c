@@ -39,14 +39,14 @@ bool fd_open(int fd)
 {
 	char path[32], link[8];
 
-	/* Not fcntl(): Valgrind tells a bad descriptor as an error. */
+	/* Not fcntl(), because Valgrind reports a bad descriptor as an error. */
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	return readlink(path, link, sizeof link) >= 0;
 }
 
 /*
- * The descriptor that an entry of /proc/self/fd stands for, or -1: none, or the one
- * that the folder is read by.
+ * The descriptor that an entry of /proc/self/fd stands for. -1: none, or the one that reads the
+ * folder.
  */
 static int listed_fd(DIR *folder, const struct dirent *file)
 {
@@ -91,7 +91,10 @@ static const struct fd_entry *fd_snapshot_find(const struct fd_snapshot *snapsho
 	return NULL;
 }
 
-/* How many descriptors of `of` are not the same in `in`; tells them as `what` if it is not NULL. */
+/*
+ * How many descriptors of `of` are not the same in `in`. Reports them as `what` unless that is
+ * NULL.
+ */
 static unsigned fds_missing(const struct fd_snapshot *of, const struct fd_snapshot *in, const char *what)
 {
 	unsigned n = 0;
@@ -163,7 +166,7 @@ size_t resident_bytes(void)
 
 	if (!file)
 		return 0;
-	/* Pages in all, then those in RAM. */
+	/* First all pages, then those in RAM. */
 	if (fgets(line, sizeof line, file) && (resident = strchr(line, ' ')))
 		pages = strtoul(resident, NULL, 10);
 	fclose(file);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the compiler builds in that watches the program: each 1 or 0. */
+/* Checkers that the compiler can build into the program. Each is 1 or 0. */
 #ifndef HARNESS_SANITIZER_H
 #define HARNESS_SANITIZER_H
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the library cannot get when it is loaded, and what is left without it. Each test
- * runs in a program of its own: this one once more, told by its environment which call
- * is to fail before main().
+ * What the library may lack when it is loaded, and what works without it. Each test runs in a
+ * program of its own: this one once more, whose environment says which call fails before main().
  */
 #include <base/thread.h>
 #include <harness/fault.h>
@@ -13,10 +12,10 @@
 #include <limits.h>
 #include <stdatomic.h>
 
-/* The call, and the how manieth of its kind. */
+/* The call, and its number among the calls of its kind. */
 #define LACKS "BEAM_TEST_LACKS"
 
-/* Before base's own, of the same priority, for it is linked first. */
+/* Runs before the constructor in base, which has the same priority, because it is linked first. */
 __attribute__((constructor(101))) static void lack(void)
 {
 	const char *lacks = getenv(LACKS);
@@ -37,7 +36,10 @@ static int run_again(void *test)
 	return 127;
 }
 
-/* True in the program that lacks it; elsewhere that is run, and must pass. */
+/*
+ * Returns true in the program in which the call fails. Elsewhere, runs that program, which must
+ * succeed.
+ */
 static bool lacking(enum sys_call call, unsigned nth, const char *test)
 {
 	char lacks[32], name[256];
@@ -181,7 +183,7 @@ static void test_threads_that_nobody_ends_with_the_process_do_not_keep_it(void)
 	if (lacking(SYS_ATEXIT, 1, __func__)) {
 		check_number();
 		check_reaper();
-		/* Sanitizers ask for threads that nobody has joined. */
+		/* Sanitizers report threads that nobody has joined. */
 		if (under_sanitizer())
 			check(thread_end_all(BEAM_FOREVER));
 	}

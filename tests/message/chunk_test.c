@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Chunks and the messages that look into them. */
+/* Chunks, and the messages that are views of them. */
 #include <harness/fault.h>
 #include <harness/harness.h>
 #include <message/message.h>
@@ -145,7 +145,7 @@ static void test_a_chunk_that_outlives_its_pool_goes_with_its_last_message(void)
 		chunk_pool_release(pool);
 		beam_message_free(message);
 	}
-	/* Others may have some more or fewer. */
+	/* Other code may have a few blocks more or fewer. */
 	check(before < 0 || allocated_blocks() < before + 100);
 }
 
@@ -182,7 +182,7 @@ static void test_blocks_of_large_messages_are_used_again_until_they_are_trimmed(
 	size_t before, after;
 
 	beam_message_free(first);
-	/* A little smaller will do; half as large would waste it. */
+	/* The block is used for a slightly smaller message. A much smaller one would waste it. */
 	second = new_large(pool, 299000);
 	check(second == first);
 	beam_message_free(second);
@@ -193,7 +193,7 @@ static void test_blocks_of_large_messages_are_used_again_until_they_are_trimmed(
 	fault_at(1, 0, false);
 	check(message_allocate_in(pool, 1000000) == NULL);
 	fault_off();
-	/* What is kept is bounded. */
+	/* What is kept is limited. */
 	for (size_t i = 0; i < 2; i++) {
 		first = new_large(pool, BLOCKS_KEPT / 2 + 1);
 		second = new_large(pool, BLOCKS_KEPT / 2 + 1);
@@ -204,7 +204,7 @@ static void test_blocks_of_large_messages_are_used_again_until_they_are_trimmed(
 	chunk_pool_trim(pool);
 	after = allocated_bytes();
 	check(after == 0 || (after + BLOCKS_KEPT / 2 <= before && after + 2 * (size_t)BLOCKS_KEPT > before));
-	/* What has been trimmed takes no place any more. */
+	/* What has been trimmed takes up no room. */
 	beam_message_free(new_large(pool, BLOCKS_KEPT / 2 + 1));
 	fault_at(1, 0, false);
 	beam_message_free(new_large(pool, BLOCKS_KEPT / 2 + 1));
@@ -300,7 +300,7 @@ static int let_go(void *argument)
 	beam_message_free(inherited->message);
 	chunk_unref(inherited->chunk);
 	chunk_pool_release(inherited->pool);
-	/* Still there: another copy of the parent's. */
+	/* The memory is still there, because it belongs to the parent. */
 	check_bytes(inherited->chunk->bytes, "hello", 5);
 	return 0;
 }
@@ -338,7 +338,7 @@ static void test_a_forked_child_leaves_the_parents_blocks_alone(void)
 	struct beam_message *message = new_large(pool, 100000);
 
 	check_int(process_wait(process_spawn(free_large, message)), 0);
-	/* With the pool gone freeing it would give its memory back. */
+	/* If the pool is gone, freeing the message would free its memory. */
 	chunk_pool_release(pool);
 	check_int(process_wait(process_spawn(free_large, message)), 0);
 	beam_message_free(message);
@@ -362,7 +362,7 @@ static void use_chunks(void)
 
 static void test_no_fault_leaves_memory(void)
 {
-	/* The pool, three chunks, and giving up the pages of each. */
+	/* The pool, three chunks, and releasing the pages of each. */
 	check_int(fault_sweep(use_chunks), 7);
 }
 

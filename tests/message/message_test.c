@@ -306,8 +306,8 @@ static void make_a_message(void)
 		beam_message_free(message);
 		check(reaper_drain(BEAM_FOREVER));
 		/*
-		 * To Valgrind a thread that is there at the end of one run and not of
-		 * another looks like lost memory.
+		 * Valgrind would report a thread that exists at the end of one run and not of
+		 * another as lost memory.
 		 */
 		if (under_valgrind())
 			check(thread_end_all(BEAM_FOREVER));

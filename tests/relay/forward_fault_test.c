@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Forwarding while all that can fail fails in turn: what was received is sent, in order, or in
- * hand.
+ * Forwarding, while each call that can fail fails in turn: what was received is sent in order, or
+ * is held.
  */
 #include <kernel/raw.h>
 #include <relay/sweep.h>
 
 enum { MESSAGES = 4, LARGE = 100 << 10 };
 
-/* Two channels, a topic of each side; NULLs where it came to nothing. */
+/* Two channels, with a topic on each side; NULL where that failed. */
 struct ends {
 	beam_channel *channel[2];
 	beam_topic *topic[2];
@@ -32,7 +32,7 @@ static void ends_close(struct ends *ends)
 	}
 }
 
-/* Messages are known by their first byte; each second one is large. */
+/* Messages are recognized by their first byte. Every second one is large. */
 static size_t size_of(int number)
 {
 	return number % 2 ? LARGE : 1;
@@ -45,7 +45,7 @@ static void check_message(const beam_message *message, int number, ino_t inode)
 	check_int(beam_message_size(message), size_of(number));
 	check_int(*(const char *)beam_message_data(message), number);
 	check_int(beam_message_attachments(message), 1);
-	/* It may be lost: then there was no descriptor. */
+	/* The attachment may be lost, if there was no descriptor. */
 	check(fd == -EMFILE || fd == -EACCES || raw_inode(fd) == inode);
 }
 
@@ -65,7 +65,7 @@ static int send_all(beam_topic *topic, int file)
 	return n;
 }
 
-/* What came, from the first on, without a gap. */
+/* Receives what arrived, from the first message on, without a gap. Returns how many there were. */
 static size_t receive_all(beam_topic *topic, ino_t inode)
 {
 	beam_message *message;
@@ -86,7 +86,7 @@ static void forward(void)
 	struct ends source, target;
 	size_t moved = 0, n;
 
-	/* Both, whatever becomes of the first. */
+	/* Both are opened, even if the first fails. */
 	if ((int)ends_open(&source) & (int)ends_open(&target)) {
 		accepted = send_all(source.topic[0], file);
 		for (int turns = 0; turns < MESSAGES && moved < (size_t)accepted; turns++) {

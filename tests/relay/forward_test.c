@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Forwarding: everything arrives, whole and in order, also through a process or a thread in the
+ * Forwarding: everything arrives, complete and in order, also through a process or a thread in the
  * middle.
  */
 #include <relay/line.h>
@@ -139,7 +139,7 @@ static void exchange_many(beam_topic *from, beam_topic *to, size_t n)
 		close(producer.files[i]);
 }
 
-/* The middle: two sockets, a topic on each. */
+/* In the middle: two sockets, and a topic on each. */
 static int forward_all(const int fds[2], size_t n)
 {
 	beam_channel *channels[2];

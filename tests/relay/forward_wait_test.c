@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Forwarding: what it waits for, and what is in hand when a source or a target ends. */
+/* Forwarding: what it waits for, and what is held when a source or a target ends. */
 #include <fcntl.h>
 #include <relay/line.h>
 #include <sys/resource.h>
@@ -49,7 +49,7 @@ static void test_without_waiting_all_that_is_there_moves(void)
 	size_t moved = 0;
 
 	line_open(&line, NULL, NULL);
-	/* That it has moved one shows that the target can take them. */
+	/* If one message moves, the target can take messages. */
 	send_numbers(line.source.topic[0], 0, 1);
 	expect_moved(&line, 1);
 	send_numbers(line.source.topic[0], 1, 9);
@@ -78,7 +78,7 @@ static void test_a_message_for_which_there_is_no_room_stays_in_hand_and_goes_fir
 
 	line_open(&line, NULL, &options);
 	send_numbers(line.source.topic[0], 0, n);
-	/* The window of the target takes some 900 messages of 72 bytes. */
+	/* The target's window has room for some 900 messages of 72 bytes. */
 	while (!line.held) {
 		require_int(move(&line, SIZE_MAX, &again, beam_in_ms(stretch(100))), -ETIMEDOUT);
 		moved += again;
@@ -107,7 +107,10 @@ static void test_a_target_that_takes_nothing_makes_the_sources_sender_wait(void)
 			continue;
 		}
 		require_int(r, -EAGAIN);
-		/* No room either while the middle moves what it can: both windows are full. */
+		/*
+		 * If there is no room even after the middle has moved what it can, both windows are
+		 * full.
+		 */
 		r = move(&line, 1, NULL, beam_in_ms(stretch(50)));
 		if (r == -ETIMEDOUT && line.held)
 			break;
@@ -149,7 +152,7 @@ static void test_several_threads_move_each_message_once(void)
 	for (uint64_t i = 0, next = 0; i < n && !harness_failures(); i++) {
 		uint64_t number = MANY;
 
-		/* At most a few hundred at once are on their way. */
+		/* At most a few hundred are on their way at once. */
 		for (; next < n && next < i + 200; next++)
 			send_number(line.source.topic[0], next);
 		require_int(receive_number(line.target.topic[1], &number), 1);
@@ -197,7 +200,7 @@ static void test_what_a_target_that_has_closed_does_not_take_is_in_hand(void)
 	check_int(move(&line, 1, NULL, soon()), -EPIPE);
 	require(line.held != NULL);
 	check_bytes(beam_message_data(line.held), "word", 4);
-	/* It can take another way. */
+	/* The message can be sent another way. */
 	check_int(beam_topic_send_message(line.source.topic[1], line.held, 0, soon()), 0);
 	line.held = NULL;
 	expect_text(line.source.topic[0], "word");
@@ -245,7 +248,7 @@ static void test_a_message_that_lost_an_attachment_is_in_hand(void)
 	expect_moved(&line, 1);
 	expect_text(line.target.topic[1], "first");
 	file = raw_file();
-	/* All below the next free one are taken: there will be none. */
+	/* All numbers below the next free one are in use, so no descriptor is free. */
 	last = fcntl(file, F_DUPFD_CLOEXEC, 0);
 	close(last);
 	require_int(getrlimit(RLIMIT_NOFILE, &before), 0);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* A line of two channels, from one into the other, and the messages that are moved along it. */
+/* Two channels in a line, and the messages that are moved along it. */
 #ifndef RELAY_LINE_H
 #define RELAY_LINE_H
 
 #include <hostile/attack.h>
 
 /*
- * A source, something in the middle, a target: what is sent on source.topic[0] and forwarded from
- * source.topic[1] to target.topic[0] comes out of target.topic[1].
+ * A source, something in the middle, and a target: what is sent on source.topic[0] and forwarded
+ * from source.topic[1] to target.topic[0] arrives at target.topic[1].
  */
 struct line {
 	struct ends source, target;
@@ -34,7 +34,7 @@ static inline int move(struct line *line, size_t n, size_t *ret_n, beam_deadline
 	return beam_topic_forward(line->source.topic[1], line->target.topic[0], &line->held, n, ret_n, 0, deadline);
 }
 
-/* So many moved, and nothing in hand. */
+/* Moves `n` messages, after which nothing is held. */
 static inline void expect_moved(struct line *line, size_t n)
 {
 	size_t moved = 0;

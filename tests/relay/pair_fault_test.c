@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels over channels while all that can fail fails in turn: all or nothing, and nothing left
- * over.
+ * Channels over channels, while each call that can fail fails in turn: all or nothing, and nothing
+ * is left over.
  */
 #include <relay/sweep.h>
 
@@ -32,7 +32,7 @@ static void add_an_end(void)
 
 	if (beam_message_new(&message, "x", 1) < 0)
 		return;
-	/* Past the attachments that a message has room for from the start. */
+	/* More than the attachments that a message has room for from the start. */
 	for (size_t i = 0; i < 3; i++) {
 		r = beam_message_add_channel(message, &kept, &options);
 		check(r <= 0);

@@ -60,7 +60,7 @@ static int listening(void)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = not_connected();
 
-	/* Without a name: the kernel finds one. */
+	/* Without a name, so that the kernel chooses one. */
 	require_int(bind(fd, (struct sockaddr *)&address, sizeof address.sun_family), 0);
 	require_int(listen(fd, 1), 0);
 	return fd;
@@ -125,7 +125,7 @@ static void test_what_is_no_connected_unix_stream_is_not_taken_and_stays_an_atta
 	ends_close(&outer);
 }
 
-/* Sends one end of a raw pair, and gives the channel that is made of it. */
+/* Sends one end of a raw pair. Returns the channel that the receiver makes of it. */
 static beam_channel *pass_raw(const struct ends *outer, int *ret_other)
 {
 	int fds[2];
@@ -187,8 +187,8 @@ static void test_a_channel_sent_through_itself_ends_and_nothing_else_does(void)
 	self.topic[1] = open_topic(self.channel[1]);
 	expect_exchange(&self);
 	/*
-	 * Both sides have all that was said: what the second channel over the same
-	 * socket says is a second HELLO.
+	 * Both sides have received everything. So what the second channel over the same socket
+	 * sends is a second HELLO.
 	 */
 	check_int(beam_topic_sendv(self.topic[0], NULL, 0, &duplicate, 1, 0, soon()), 0);
 	close(duplicate);
@@ -204,7 +204,7 @@ static void test_a_channel_sent_through_itself_ends_and_nothing_else_does(void)
 	ends_close(&outer);
 }
 
-/* The kernel looks for such cycles whenever some unix socket closes. */
+/* The kernel searches for such cycles whenever a Unix socket is closed. */
 static int receive_after_a_search(beam_topic *topic)
 {
 	close(half_of(SOCK_STREAM));
@@ -226,7 +226,7 @@ static void test_an_end_that_lies_unread_in_itself_keeps_nothing_alive(void)
 	raw_hello(&out);
 	require(raw_peer_send(&peer, &out));
 	check_int(beam_topic_sendv(topic, NULL, 0, &fds[1], 1, 0, soon()), 0);
-	/* From here on the one reference to it is that in its own queue. */
+	/* From here on the only reference to it is in its own queue. */
 	raw_peer_close(&peer);
 	check_within(20000, receive_after_a_search(topic) == -ECONNRESET);
 	beam_topic_unref(topic);

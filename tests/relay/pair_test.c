@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels over channels: pairs, and ends that are sent, taken, or come to nothing. */
+/* Channels over channels: pairs, and ends that are sent, taken, or never used. */
 #include <relay/pairs.h>
 
 static beam_channel *send_end(beam_topic *topic)
@@ -10,7 +10,7 @@ static beam_channel *send_end(beam_topic *topic)
 	return channel;
 }
 
-/* Of two ends: makes them ends with a topic. */
+/* Opens a topic on each of two ends. */
 static struct ends ends_of(beam_channel *a, beam_channel *b)
 {
 	return (struct ends){{a, b}, {open_topic(a), open_topic(b)}};
@@ -117,7 +117,7 @@ static void test_channels_nest_and_each_outlives_the_one_it_came_over(void)
 	}
 }
 
-/* Takes channel after channel from within the last, and answers in the innermost. */
+/* Takes channel after channel from the one before it, and answers in the innermost. */
 static int descend(void *argument)
 {
 	int fd = *(int *)argument;
@@ -209,7 +209,7 @@ static void test_a_message_takes_ends_beside_other_attachments(void)
 	close(file);
 }
 
-/* ---- Ends that come to nothing --------------------------------------------------------------- */
+/* ---- Ends that are never used ---------------------------------------------------------------- */
 
 static void test_an_end_that_nobody_takes_ends_the_kept_channel(void)
 {
@@ -218,7 +218,7 @@ static void test_an_end_that_nobody_takes_ends_the_kept_channel(void)
 	beam_channel *kept;
 
 	ends_open(&outer, NULL);
-	/* Freed by the receiver; thrown away by it; never sent. */
+	/* It is freed by the receiver, discarded by the receiver, or never sent. */
 	kept = send_end(outer.topic[0]);
 	beam_message_free(receive(outer.topic[1]));
 	expect_end(kept, -ECONNRESET);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What tests of channels over channels share: ends that are sent and taken, and what passes between
- * them.
+ * What tests of channels over channels share: ends that are sent and taken, and what they exchange.
  */
 #ifndef RELAY_PAIRS_H
 #define RELAY_PAIRS_H
@@ -9,7 +8,7 @@
 #include <hostile/raw_peer.h>
 #include <public/ends.h>
 
-/* The next message, with an attachment. */
+/* Receives the next message, which has an attachment. */
 static inline beam_message *receive(beam_topic *topic)
 {
 	beam_message *message = NULL;
@@ -19,7 +18,7 @@ static inline beam_message *receive(beam_topic *topic)
 	return message;
 }
 
-/* The channel in the next message. */
+/* Takes the channel from the next message. */
 static inline beam_channel *take_next(beam_topic *topic)
 {
 	beam_message *message = receive(topic);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The router where something cannot be done at once: it is done again, and nothing
- * is forgotten or done twice.
+ * A router that cannot do something at once: it tries again, and nothing is forgotten or done
+ * twice.
  */
 #include <poll.h>
 #include <relay/scene.h>
@@ -20,7 +20,7 @@ static void test_what_can_not_be_watched_is_looked_at_in_a_while(void)
 	add(scene.router, (struct beam_route){.topic = scene.out.topic[0]});
 	require_int(beam_router_add_topic(scene.router, scene.in.topic[1], &tag), 0);
 	from = open_topic(scene.in.channel[0], "unwatched");
-	/* Neither a source, after its turn, nor the room of a target. */
+	/* Neither a source (after its turn) nor the room of a target can be watched. */
 	fault_only(FAULT(SYS_EPOLL_CTL));
 	fault_at(1, ENOMEM, FAULT_STICKY);
 	sent = fill(&scene, from);
@@ -36,8 +36,8 @@ static void test_what_can_not_be_watched_is_looked_at_in_a_while(void)
 }
 
 /*
- * All that was sent and opened before has come, both ways: what the channels'
- * threads do is not to fail.
+ * Waits until everything that was sent and opened before has arrived, in both directions, so that
+ * the calls of the channels' threads do not fail.
  */
 static void settle(struct ends *ends)
 {
@@ -69,7 +69,7 @@ static void test_a_topic_for_which_there_is_no_memory_is_accepted_later(void)
 	without_memory(&scene);
 	began = now_ns();
 	check_within(20000, run_for_a_moment(&scene) && fault_calls() >= 10);
-	/* Tried every 5 ms, and not again and again. */
+	/* It is tried every 5 ms, and not continuously. */
 	check(now_ns() - began >= 20 * NS_PER_MS);
 	check_int(handler.calls, 0);
 	fault_off();
@@ -158,8 +158,8 @@ static void expect_bytes(beam_topic *topic, const void *bytes, size_t size)
 }
 
 /*
- * Its topic has room, so it is tried; but what is large needs the channel's pool besides, which
- * another topic's message has used up.
+ * The topic has room, so the message is tried. But a large message also needs the channel's pool,
+ * which a message of another topic has used up.
  */
 static void test_a_large_message_that_does_not_go_before_the_deadline_goes_later(void)
 {

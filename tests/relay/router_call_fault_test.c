@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls that a router sends on while something fails: each is answered, handed back or dropped. */
+/* Calls that a router forwards while something fails: each is answered, handed back or dropped. */
 #include <kernel/raw.h>
 #include <poll.h>
 #include <relay/scene.h>
@@ -43,7 +43,7 @@ static int receive_now(beam_call *call)
 	return r;
 }
 
-/* What the call gives, once it gives anything. */
+/* The call's next result, whenever it comes, is this. */
 static void expect_from(struct scene *scene, beam_call *call, int result)
 {
 	int r = -EAGAIN;
@@ -52,7 +52,10 @@ static void expect_from(struct scene *scene, beam_call *call, int result)
 	check_int(r, result);
 }
 
-/* What has been sent has come, both ways: what the channels' threads do is not to fail. */
+/*
+ * Waits until everything that was sent has arrived, in both directions, so that the calls of the
+ * channels' threads do not fail.
+ */
 static void settle(struct ends *ends)
 {
 	for (int i = 0; i < 2; i++) {
@@ -63,7 +66,7 @@ static void settle(struct ends *ends)
 
 static void test_a_call_for_which_there_is_no_memory_is_handed_back(void)
 {
-	/* For what is kept of it, and for its attachments. */
+	/* Memory for the router's record of the call, then for the attachments. */
 	for (unsigned long n = 1; n <= 2; n++) {
 		struct beam_router_failure failure;
 		struct scene scene;
@@ -90,7 +93,7 @@ static void test_a_call_for_which_there_is_no_memory_is_handed_back(void)
 	}
 }
 
-/* For the replies, for the end of the caller, and for room for a reply. */
+/* The router watches for the replies, for the end of the caller, and for room for a reply. */
 static void test_calls_that_can_not_be_watched_for_a_moment_are_not_forgotten(void)
 {
 	static const char bulk[4000];
@@ -114,7 +117,7 @@ static void test_calls_that_can_not_be_watched_for_a_moment_are_not_forgotten(vo
 			if (r < 0)
 				run_for_a_moment(&scene);
 		}
-		/* Whatever it waits for, it waits for that alone. */
+		/* Whatever the router waits for, it waits only for that. */
 		check_within(20000, turns_while_running(&scene, 200) < 20);
 		for (int i = 0; i < sent; i++)
 			expect_from(&scene, call, 1);
@@ -153,7 +156,7 @@ static void test_calls_that_can_never_be_watched_are_looked_at_in_a_while(void)
 	end(&scene);
 }
 
-/* All descriptors below the next free one are taken: there will be none. */
+/* All numbers below the next free one are in use, so no descriptor is free. */
 static struct rlimit leave_no_descriptors(int file)
 {
 	struct rlimit before, few;
@@ -177,7 +180,7 @@ static void test_a_call_that_lost_an_attachment_is_handed_back(void)
 	if (under_valgrind())
 		skip("Valgrind simulates RLIMIT_NOFILE");
 	begin_calls(&scene);
-	/* Whatever is opened once is open. */
+	/* After this, everything that is opened only once is open. */
 	send_text(scene.in.topic[0], "first");
 	expect_routed(&scene, scene.out.topic[1], "first");
 	file = raw_file();
@@ -206,7 +209,7 @@ static void test_a_reply_that_lost_an_attachment_is_handed_out_with_the_call(voi
 	call = call_with(&scene, NULL, 0);
 	request = take(&scene);
 	file = raw_file();
-	/* It waits for the reply. */
+	/* The router now waits for the reply. */
 	run_for_a_moment(&scene);
 	before = leave_no_descriptors(file);
 	check_int(beam_message_replyv(request, NULL, 0, &file, 1, 0, soon()), 0);

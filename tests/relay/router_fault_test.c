@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The router while all that can fail fails in turn: every message is delivered, handed back or
- * still waits; nothing is left over.
+ * The router, while each call that can fail fails in turn: every message is delivered, handed back
+ * or still waits, and nothing is left over.
  */
 #include <kernel/raw.h>
 #include <relay/sweep.h>
 
 enum { MESSAGES = 3, TURNS = 8 };
 
-/* ---- Making and changing --------------------------------------------------------------------- */
+/* ---- Creating and changing ------------------------------------------------------------------- */
 
 static int refuse(void *argument, const char *topic, beam_message *message)
 {
@@ -75,7 +75,7 @@ static void send_all(beam_topic *topic, int file, struct tally *tally)
 	}
 }
 
-/* Runs until all was delivered or handed back, or too many turns have failed. */
+/* Runs until everything was delivered or handed back, or until too many turns have failed. */
 static void run(beam_router *router, beam_topic *to, struct tally *tally)
 {
 	struct beam_router_failure failure;
@@ -140,8 +140,8 @@ static void test_every_message_is_delivered_handed_back_or_waits(void)
 }
 
 /*
- * What cannot be watched for want of memory or descriptors is looked at again: nothing is
- * forgotten.
+ * What cannot be watched, because memory or descriptors are missing, is checked again later.
+ * Nothing is forgotten.
  */
 static void route_in_the_end(void)
 {

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sources that are removed at awkward moments: told and not looked at yet, ready, without room,
- * in the midst of an accept.
+ * Sources that are removed at awkward moments: reported and not yet handled, ready, without room,
+ * or during an accept.
  */
 #include <dlfcn.h>
 #include <public/listening.h>
 #include <relay/scene.h>
 #include <sys/epoll.h>
 
-/* Run once, by this thread, between what the selector told it and what the router makes of that. */
+/* Run once in this thread, between the selector's report and what the router does with it. */
 static _Thread_local void (*after_waiting)(void);
 static _Thread_local bool told;
 
-/* In the place of the C library's, as the next one. */
+/* Replaces the C library's function, as does the next one. */
 int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 {
 	int got = epoll_pwait(fd, events, n, timeout, NULL);
@@ -21,7 +21,7 @@ int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 	return got;
 }
 
-/* The last that beam_select_wait() does. */
+/* The last call that beam_select_wait() makes. */
 int pthread_setcancelstate(int state, int *ret)
 {
 	static int (*next)(int state, int *ret);
@@ -57,7 +57,7 @@ static int run_once(unsigned flags, beam_deadline deadline)
 	return r;
 }
 
-/* ---- Told, and ready ------------------------------------------------------------------------- */
+/* ---- Reported, and ready --------------------------------------------------------------------- */
 
 static void remove_topic(void)
 {
@@ -75,7 +75,7 @@ static void test_a_source_that_is_removed_when_a_thread_was_told_of_it_is_left_a
 	check_within(20000, run_once(0, beam_in_ms(20)) == -ETIMEDOUT && !after_waiting);
 	check_int(run_once(BEAM_ROUTER_UNTIL_ENDED, soon()), 0);
 	expect_text(scene.in.topic[1], "word");
-	/* And again as another one. */
+	/* The topic can be added again, as another source. */
 	check_int(beam_router_add_topic(scene.router, scene.in.topic[1], &tag), 0);
 	send_text(scene.in.topic[0], "again");
 	expect_routed(&scene, scene.out.topic[1], "again");
@@ -84,7 +84,7 @@ static void test_a_source_that_is_removed_when_a_thread_was_told_of_it_is_left_a
 
 static beam_topic *others[2];
 
-/* Removes the other source, which was told together with this one. */
+/* Removes the other source, which was reported together with this one. */
 static int remove_other(void *argument, const char *topic, beam_message *message)
 {
 	int *calls = argument;
@@ -137,7 +137,10 @@ static void test_a_message_that_the_router_holds_is_delivered_before_its_source_
 	for (int i = 0; i < 2; i++)
 		send_text(from, "two");
 	check_within(20000, run_for_a_moment(&scene) && taken() == 2);
-	/* Each is waited for alone, and stays what it was while its message can not go. */
+	/*
+	 * Each removal waits for its own source only. The source stays one while its message cannot
+	 * be delivered.
+	 */
 	for (int i = 0; i < 2; i++) {
 		check_int(beam_router_remove_channel(scene.router, scene.in.channel[1], BEAM_NOWAIT), -EAGAIN);
 		check_int(beam_router_remove_topic(scene.router, scene.in.topic[1], beam_in_ms(1)), -ETIMEDOUT);
@@ -146,7 +149,7 @@ static void test_a_message_that_the_router_holds_is_delivered_before_its_source_
 	}
 	handler.calls = handler.result = 0;
 	check_int(run_once(BEAM_ROUTER_UNTIL_ENDED, soon()), 0);
-	/* Of the two that came on the second topic nobody has the second. */
+	/* Two messages arrived on the second topic. Nobody has got the second one. */
 	check_int(handler.calls, 2);
 	check_int(beam_router_remove_topic(scene.router, scene.in.topic[1], soon()), -ENOENT);
 	check_int(beam_router_remove_channel(scene.router, scene.in.channel[1], soon()), -ENOENT);
@@ -199,7 +202,7 @@ static void test_a_removal_waits_for_the_room_of_a_message(void)
 		run_for_a_moment(&scene);
 	}
 	thread_wait(thread);
-	/* What was taken has come, and the rest was not taken. */
+	/* What was taken has been delivered, and the rest was not taken. */
 	check_int(beam_topic_close_send(scene.in.topic[0]), 0);
 	check_int(beam_topic_close_send(scene.out.topic[0]), 0);
 	while (receive_number(scene.out.topic[1], &number) == 1)

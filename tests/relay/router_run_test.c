@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The router at work: without room, in threads, at ends. */
+/* A running router: without room, in several threads, and at ends. */
 #include <harness/fault.h>
 #include <hostile/attack.h>
 #include <poll.h>
@@ -25,7 +25,7 @@ static void test_a_target_without_room_stalls_its_own_sources_and_no_others(void
 		send_text(quick, "word");
 		expect_routed(&scene, scene.out.topic[1], "word");
 	}
-	/* In the end everything has arrived. */
+	/* In the end, everything arrives. */
 	beam_topic_unref(quick);
 	quick = open_topic(scene.out.channel[1], "slow");
 	expect_all_routed(&scene, quick, sent);
@@ -103,7 +103,7 @@ static void test_large_messages_arrive_one_after_another(void)
 		beam_message *message = NULL;
 
 		rng_fill(&rng, data, sizes[i]);
-		/* While one is there another waits for its room. */
+		/* While one message is there, the other one waits for its room. */
 		for (int j = 0; j < 2; j++)
 			check_int(beam_topic_send(from, data, sizes[i], 0, soon()), 0);
 		for (int j = 0; j < 2; j++) {
@@ -121,7 +121,7 @@ static void test_large_messages_arrive_one_after_another(void)
 	end(&scene);
 }
 
-/* How many messages the router has in hand, or has delivered. */
+/* How many messages the router holds or has delivered. */
 static uint64_t taken(struct scene *scene)
 {
 	struct beam_statistics statistics = {0};
@@ -145,11 +145,13 @@ static void test_of_large_messages_to_a_slow_target_each_waits_for_room_beside_t
 	quick = open_topic(scene.in.channel[0], "quick");
 	slow = open_topic(scene.out.channel[1], "slow");
 	thread = thread_spawn(run_to_the_end, scene.router);
-	/* The first goes, and the second finds no room until that is taken. */
+	/*
+	 * The first message is sent. The second one finds no room until the first has been taken.
+	 */
 	for (int i = 0; i < 2; i++)
 		check_int(beam_topic_send(from, data, LARGE, 0, soon()), 0);
 	check_within(20000, queued(slow) && taken(&scene) == 2);
-	/* Now and then all that wait are tried again, for another reason. */
+	/* Now and then, all messages that wait are tried again for another reason. */
 	for (int i = 0; i < 20 && !harness_failures(); i++) {
 		uint64_t id = add(scene.router, (struct beam_route){.name = "unused", .topic = scene.out.topic[0]});
 
@@ -187,7 +189,7 @@ static void test_a_router_that_waits_for_room_sleeps(void)
 	check_within(20000, turns_while_running(&scene, 200) < 20);
 	beam_topic_unref(from);
 
-	/* Two of them wait for the same topic. */
+	/* Two sources wait for the same topic. */
 	beam_router_unref(scene.router);
 	require_int(beam_router_new(&scene.router), 0);
 	require_int(beam_router_add_channel(scene.router, scene.in.channel[1], NULL), 0);
@@ -202,7 +204,7 @@ static void test_a_router_that_waits_for_room_sleeps(void)
 	for (int i = 0; i < 2; i++)
 		beam_topic_unref(same[i]);
 
-	/* Room there is, but no credit for attachments. */
+	/* There is room, but no credit for attachments. */
 	from = open_topic(scene.in.channel[0], "attachments");
 	do {
 		r = beam_topic_sendv(from, &iov, 1, &file, 1, 0, beam_in_ms(stretch(20)));
@@ -238,7 +240,7 @@ struct order {
 	atomic_uint_fast64_t next[TOPICS], wrong;
 };
 
-/* Its topic is a digit. */
+/* A handler. The name of the topic is a digit. */
 static int expect_order(void *argument, const char *topic, beam_message *message)
 {
 	struct order *order = argument;
@@ -286,7 +288,7 @@ struct reader {
 	uint64_t n;
 };
 
-/* Takes so many numbers in their order, and then the end. */
+/* Receives `n` numbers in order, and then the end. */
 static void *read_in_order(void *argument)
 {
 	struct reader *reader = argument;
@@ -420,7 +422,8 @@ static void test_a_handler_that_takes_its_time_holds_up_its_own_source_alone(voi
 		expect_text(scene.out.topic[1], "word");
 	}
 	/*
-	 * It can be removed while it is in use: what else would have gone there goes another way.
+	 * The route can be removed while it is in use. Other messages for it then take another
+	 * route.
 	 */
 	check_int(beam_router_remove_route(scene.router, id), 0);
 	slower = open_topic(scene.in.channel[0], "slower");
@@ -465,7 +468,7 @@ static void test_routes_come_and_go_while_it_runs(void)
 		threads[i] = thread_spawn(run_to_the_end, scene.router);
 	from = open_topic(scene.in.channel[0], "0");
 	for (unsigned i = 0; i < n && !harness_failures(); i++) {
-		/* Of a name that does not come, and one that does. */
+		/* One route for a name that never arrives, and one that is used. */
 		uint64_t other =
 		    add(scene.router,
 			(struct beam_route){
@@ -522,7 +525,7 @@ static void test_a_source_that_died_is_told_once_and_others_go_on(void)
 	check_int(beam_router_run(scene.router, &failure, 0, soon()), -ECONNRESET);
 	check(!failure.message && !failure.topic && failure.channel == attack.channel && failure.tag == &other);
 	beam_channel_unref(failure.channel);
-	/* The topic that was added by itself is told, those that were accepted are not. */
+	/* The topic that was added by itself is reported. Topics that were accepted are not. */
 	require_int(beam_router_add_topic(scene.router, attack.topic, &attack), 0);
 	check_int(beam_router_run(scene.router, &failure, 0, soon()), -ECONNRESET);
 	check(!failure.message && !failure.channel && failure.tag == &attack);

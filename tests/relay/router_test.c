@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The router's routes: every message goes where the first that wants it says,
- * or is in the caller's hand.
+ * The routes of a router: every message goes where the first route says that wants it, or is handed
+ * to the caller.
  */
 #include <hostile/attack.h>
 #include <relay/scene.h>
@@ -17,7 +17,7 @@ static void test_a_message_goes_by_name_prefix_or_predicate_and_else_to_the_sink
 	begin(&scene);
 	for (int i = 0; i < 4; i++, name[0]++)
 		to[i] = open_topic(scene.out.channel[0], name);
-	/* The sink comes first, and is asked last. */
+	/* The sink is added first, and tried last. */
 	add(scene.router, (struct beam_route){.topic = to[3], .sink = 1});
 	add(scene.router, (struct beam_route){.name = "log", .topic = to[0]});
 	add(scene.router, (struct beam_route){.prefix = "log", .topic = to[1]});
@@ -35,7 +35,8 @@ static void test_a_message_goes_by_name_prefix_or_predicate_and_else_to_the_sink
 	expect_routed(&scene, to[1], "by prefix");
 	send_text(scene.in.topic[0], "by predicate");
 	/*
-	 * "topic" was opened here before it was a source: it is not among those that are accepted.
+	 * "topic" was opened here before it became a source, so it is not among the topics that are
+	 * accepted.
 	 */
 	require_int(beam_router_add_topic(scene.router, scene.in.topic[1], &tag), 0);
 	expect_routed(&scene, to[2], "by predicate");
@@ -149,7 +150,7 @@ static struct beam_statistics counted_of(beam_channel *channel)
 	return statistics;
 }
 
-/* What comes to the peer is no end of a topic, but a message. */
+/* The peer receives this message, and no topic ends before. */
 static void expect_data(struct raw_peer *peer, uint32_t id, const char *text)
 {
 	struct raw_frame frame = {0};
@@ -260,7 +261,7 @@ struct reflexive {
 	int calls, released;
 };
 
-/* Removes its own route, and adds another. */
+/* Removes its own route. */
 static int replace_itself(void *argument, const char *topic, beam_message *message)
 {
 	struct reflexive *self = argument;
@@ -268,7 +269,7 @@ static int replace_itself(void *argument, const char *topic, beam_message *messa
 	(void)topic;
 	self->calls++;
 	check_int(beam_router_remove_route(self->router, self->id), 0);
-	/* It is not there to be removed again, though it is still in use. */
+	/* The route cannot be removed again, although it is still in use. */
 	check_int(beam_router_remove_route(self->router, self->id), -ENOENT);
 	check_int(self->released, 0);
 	beam_message_free(message);
@@ -301,7 +302,7 @@ static void test_a_handler_may_remove_its_own_route_which_is_released_once_it_ha
 	check_int(self.released, 1);
 }
 
-/* Wants the message after all. */
+/* A predicate that removes its own route, and wants the message nevertheless. */
 static int remove_itself(void *argument, const char *topic, const beam_message *message)
 {
 	struct reflexive *self = argument;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What tests of the router are made of: channels before it and behind it. */
+/* What tests of the router consist of: channels before and behind it. */
 #ifndef RELAY_SCENE_H
 #define RELAY_SCENE_H
 
@@ -7,15 +7,15 @@
 #include <public/ends.h>
 
 /*
- * What is sent on topics of in.channel[0] comes to the router, which has in.channel[1] as its
- * source, and leaves by out.channel[0].
+ * What is sent on topics of in.channel[0] arrives at the router, whose source is in.channel[1], and
+ * leaves through out.channel[0].
  */
 struct scene {
 	beam_router *router;
 	struct ends in, out;
 };
 
-/* That of the source. */
+/* The tag of the source. */
 static char tag;
 
 static inline struct beam_channel_options small_window(void)
@@ -73,7 +73,7 @@ static inline uint64_t queued(beam_topic *topic)
 	return counted(topic).messages_queued;
 }
 
-/* True for its use in check_within(). */
+/* Returns true if nothing was reported, for use in check_within(). */
 static inline bool run_for_a_moment(struct scene *scene)
 {
 	struct beam_router_failure failure;
@@ -81,7 +81,7 @@ static inline bool run_for_a_moment(struct scene *scene)
 	return check_int(beam_router_run(scene->router, &failure, 0, beam_in_ms(1)), -ETIMEDOUT);
 }
 
-/* Runs until a message is there. */
+/* Runs until a message has arrived. */
 static inline void run_until(struct scene *scene, beam_topic *topic)
 {
 	check_within(20000, queued(topic) || (run_for_a_moment(scene) && queued(topic)));
@@ -93,7 +93,7 @@ static inline void expect_routed(struct scene *scene, beam_topic *to, const char
 	expect_text(to, text);
 }
 
-/* Sends until nothing more goes anywhere: to `to`, of which nobody takes anything. */
+/* Sends until nothing moves any more, because nobody receives what was routed. */
 static inline uint64_t fill(struct scene *scene, beam_topic *from)
 {
 	struct beam_router_failure failure;
@@ -121,7 +121,7 @@ static inline void expect_all_routed(struct scene *scene, beam_topic *to, uint64
 	}
 }
 
-/* The next run hands back this message, of this topic. */
+/* The next run hands back this message, from this topic. */
 static inline void expect_failure(struct scene *scene, int error, const char *topic, const char *text)
 {
 	struct beam_router_failure failure;
@@ -136,7 +136,7 @@ static inline void expect_failure(struct scene *scene, int error, const char *to
 	beam_topic_unref(failure.topic);
 }
 
-/* A predicate. */
+/* A predicate, for long messages. */
 static inline int wants_long(void *argument, const char *topic, const beam_message *message)
 {
 	(void)argument;
@@ -144,7 +144,7 @@ static inline int wants_long(void *argument, const char *topic, const beam_messa
 	return beam_message_size(message) > 5;
 }
 
-/* What a handler was given, and what it says. */
+/* What a handler was called with, and what it returns. */
 struct handler {
 	int result, calls, released;
 	char text[16], topic[16];
@@ -165,8 +165,8 @@ static inline int handle(void *argument, const char *topic, beam_message *messag
 }
 
 /*
- * Which calls of the selectors and threads of this process were made while a router ran for a
- * while.
+ * How many times this process called epoll_wait(), in selectors and threads, while a router ran for
+ * this long.
  */
 static inline unsigned long turns_while_running(struct scene *scene, int milliseconds)
 {
@@ -181,7 +181,7 @@ static inline unsigned long turns_while_running(struct scene *scene, int millise
 	return n;
 }
 
-/* A thread. */
+/* A thread that runs a router until it has ended. */
 static inline void *run_to_the_end(void *argument)
 {
 	struct beam_router_failure failure;

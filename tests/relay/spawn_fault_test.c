@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs that are started, and the channel of the environment, while all that can fail fails
- * in turn: nothing is left over. */
+/*
+ * Programs that are started, and the channel of the environment, while each call that can fail
+ * fails in turn: nothing is left over.
+ */
 #include <beam/spawn.h>
 #include <inttypes.h>
 #include <relay/sweep.h>
@@ -21,7 +23,7 @@ static void start_a_program(void)
 	if (r == 0)
 		check_int(process_wait(pid), 0);
 	beam_channel_unref(channel);
-	/* No process is left to be waited for. */
+	/* No child process is left. */
 	check(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
 
@@ -30,7 +32,7 @@ static void test_a_program_is_started_with_its_channel_or_not_at_all(void)
 	check(sweep(start_a_program) >= at_least(20));
 }
 
-/* In the environment itself: setenv() keeps what it is given for ever. */
+/* Put into the environment itself, because setenv() keeps its copies for ever. */
 static char variable[64];
 
 static void take_the_channel_of_the_environment(void)
@@ -46,7 +48,7 @@ static void take_the_channel_of_the_environment(void)
 	r = beam_channel_from_environment(&channel, &options);
 	check(r <= 0);
 	check_int(channel != NULL, r == 0);
-	/* What could not be taken can be taken at once. */
+	/* A channel that could not be taken can be taken at the next try. */
 	if (r < 0 && beam_channel_from_environment(&channel, &options) < 0)
 		close(fds[0]);
 	close(fds[1]);

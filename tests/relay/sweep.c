@@ -10,8 +10,8 @@ static void run_and_settle(void *argument)
 	(*scenario)();
 	check(reaper_drain(BEAM_FOREVER));
 	/*
-	 * To Valgrind a thread that is there at the end of one run and not of
-	 * another looks like lost memory.
+	 * Valgrind would report a thread that exists at the end of one run and not of another as
+	 * lost memory.
 	 */
 	if (under_valgrind())
 		check(thread_end_all(BEAM_FOREVER));
@@ -22,7 +22,7 @@ unsigned long sweep(void (*scenario)(void))
 	struct fault_sweep plan = {
 	    .scenario = run_and_settle,
 	    .argument = &scenario,
-	    /* How often it returns is another number each time. */
+	    /* The number of its calls varies. */
 	    .only = FAULT_ALL & ~FAULT(SYS_EPOLL_WAIT),
 	};
 

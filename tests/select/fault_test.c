@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Selectors while all that can fail fails in turn. The channels stand before, and have nothing to
- * do.
+ * Selectors, while each call that can fail fails in turn. The channels exist before, and have
+ * nothing to do.
  */
 #include <base/thread.h>
 #include <harness/fault.h>
@@ -30,7 +30,7 @@ static void select_one_of_all(void *unused)
 	r = beam_select_add_topic(select, ends.topic[1], BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, &ends);
 	if (r < 0) {
 		expect_none_for_it(r);
-		/* Neither was added. */
+		/* Neither of the two was added. */
 		check_int(beam_select_remove_topic(select, ends.topic[1], BEAM_SELECT_RECEIVE), -ENOENT);
 	} else {
 		check(beam_select_wait(select, &ready, 1, beam_in_ms(stretch(1))) == 1 || fault_hit());
@@ -63,9 +63,9 @@ static void test_selecting(void)
 		send_text(ends.topic[i], "quiet");
 		expect_text(ends.topic[!i], "quiet");
 	}
-	/* The descriptors of the topics and of the request stay. */
+	/* Creates the descriptors of the topics and of the request, which stay. */
 	select_one_of_all(NULL);
-	/* What the channels' threads do meanwhile, because it is time, is not to fail. */
+	/* Calls that the channels' threads make meanwhile, because it is time, must not fail. */
 	check(fault_sweep_with(&(struct fault_sweep){
 		  .scenario = select_one_of_all,
 		  .only = FAULT(SYS_CALLOC) | FAULT(SYS_REALLOC) | FAULT(SYS_EPOLL_CREATE1) | FAULT(SYS_EPOLL_CTL),

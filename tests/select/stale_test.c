@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the kernel told of a member that has been removed before it could be passed on is not told.
+ * If a member has been removed before the kernel's report of it is passed on, it is not reported.
  */
 #include <beam/select.h>
 #include <harness/harness.h>
@@ -8,10 +8,10 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
-/* Run once, between what the kernel tells this thread and what the thread makes of it. */
+/* Run once, between the kernel's report to this thread and what the thread does with it. */
 static _Thread_local void (*meanwhile)(void);
 
-/* In the place of the C library's. */
+/* Replaces the C library's function. */
 int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 {
 	int told = epoll_pwait(fd, events, n, timeout, NULL);
@@ -53,7 +53,7 @@ static void replace_it(void)
 	check_int(beam_select_add_fd(selector, silent, POLLIN, &silent), 0);
 }
 
-/* Another file, under the same number. */
+/* Another file gets the same number. */
 static void replace_file(void)
 {
 	remove_it();
@@ -92,7 +92,7 @@ static bool is_past(void)
 	return now_ns() >= deadline.ns;
 }
 
-/* The member that was told of goes, another one is ready, and time passes. */
+/* The member that was reported is removed, another one becomes ready, and the deadline passes. */
 static void replace_at_the_deadline(void)
 {
 	was_late = is_past();
@@ -113,7 +113,7 @@ static void test_a_look_that_began_in_time_is_followed_by_another(void)
 		meanwhile = replace_at_the_deadline;
 		r = beam_select_wait(selector, &told, 1, deadline);
 		end();
-		/* On a machine that stood still it began too late. */
+		/* If the machine stood still, the wait began too late. */
 	} while (was_late);
 	check_int(r, 1);
 	check(told.tag == &silent);

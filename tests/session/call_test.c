@@ -4,7 +4,7 @@
 #include <session/calls.h>
 #include <session/listen.h>
 
-/* Asks for a call on topic a with a request of one frame: charged, its frame made. */
+/* Charges a call on topic a, whose request is one frame, and builds the frame. */
 static int ask(struct inlet *call, struct tx_own *own, const char *text, unsigned n_fds)
 {
 	struct tx_claim claim = {.size = strlen(text), .n_fds = n_fds, .call = call};
@@ -22,7 +22,7 @@ static int ask(struct inlet *call, struct tx_own *own, const char *text, unsigne
 	return 0;
 }
 
-/* A whole request, written. */
+/* Makes a call whose whole request is written. */
 static void make(struct inlet *call)
 {
 	struct tx_own own;
@@ -71,7 +71,7 @@ static void test_no_more_calls_are_made_than_the_other_side_takes(void)
 	check(mouth.changes > 0);
 	make(&calls[64]);
 	check_int(calls[64].id, 11);
-	/* HELLO may raise it. */
+	/* HELLO may raise the limit. */
 	peer.calls = 70;
 	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	for (int i = 65; i < 71; i++)
@@ -108,9 +108,9 @@ static void test_replies_come_only_to_a_call_whose_request_has_gone_to_its_end(v
 	check_int(ask(&call, &own, "call", 0), 0);
 	check(!tx_find_call(&mouth.tx, 1));
 	check(tx_batch(&mouth.tx, &own));
-	/* The other side may answer before this one is told that it went. */
+	/* The other side may answer before this side knows that the request was written. */
 	check(tx_find_call(&mouth.tx, 1) == &call);
-	/* And then it is not undone by a write that fails. */
+	/* From then on a failed write does not undo the call. */
 	check(!tx_call_undone(&mouth.tx, &call));
 	tx_call_over(&mouth.tx, &call);
 	check(!tx_find_call(&mouth.tx, 1));
@@ -153,7 +153,7 @@ static void test_a_reset_goes_behind_its_request(void)
 	tx_reset_inlet(&mouth.tx, &call, RESET_DONE);
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "data 1 call\nreset 1\n");
-	/* Credit is not given any more. */
+	/* No more credit is returned for the call. */
 	tx_return(&mouth.tx, &call, 100, 0, 0);
 	check(!tx_pending(&mouth.tx));
 	talk_end();
@@ -191,7 +191,7 @@ static void test_a_call_is_undone_once(void)
 	tx_complete(&mouth.tx, &a, false);
 	make(&next);
 	check_int(next.id, 1);
-	/* The id is another's now. */
+	/* The id belongs to another call now. */
 	check(!tx_call_undone(&mouth.tx, &call));
 	check(tx_find_call(&mouth.tx, 1) == &next);
 	talk_end();
@@ -209,7 +209,7 @@ static void test_a_request_that_is_refused_in_the_buffer_is_told_to_its_caller(v
 	refuse_first();
 	check(list_take_first(&mouth.tx.unasked) == &call.due);
 	check_int(call.error, -EPERM);
-	/* Not to the topic's next sender. */
+	/* The loss is not reported to the topic's next sender. */
 	check(!a.losses.untold);
 	check_int(a.losses.messages, 1);
 	check_int(a.losses.first_error, -EPERM);
@@ -228,7 +228,7 @@ static void test_a_request_that_is_refused_though_it_was_answered_ends_with_its_
 	check_int(ask(&call, &own, "call", 1), 0);
 	tx_append(&mouth.tx, &own, fds);
 	tx_complete(&mouth.tx, &a, false);
-	/* The other side answers what it was not asked. */
+	/* The other side answers a request that it never received. */
 	check(tx_find_call(&mouth.tx, 1) == &call);
 	refuse_first();
 	check(list_empty(&mouth.tx.unasked));
@@ -333,7 +333,7 @@ static void test_a_reply_that_ends_in_the_reserve_is_not_looked_at_when_its_call
 	check_int(mouth.n_released, 1);
 	check_int(tx_drop(&mouth.tx, -ECONNRESET, spent), 0);
 	check_int(mouth.tx.losses.messages, 1);
-	/* Its memory is its owner's again. */
+	/* The outlet belongs to its owner again, and is left alone. */
 	check_int(call.losses.messages, 0);
 	talk_end();
 }

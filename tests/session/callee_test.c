@@ -44,7 +44,7 @@ static void test_replies_have_the_base_window_whatever_hello_says(void)
 	tx_complete(&mouth.tx, &call, false);
 	check(tx_credit_call(&mouth.tx, 1, CREDIT_MAX, 1, false) == NULL);
 	check_string(tx_credit_call(&mouth.tx, 1, 1, 0, false), BREACH_GRANT);
-	/* For calls that are free it has crossed their end. */
+	/* Credit for a call that is free is ignored, because it crossed the call's END. */
 	check(!tx_credit_call(&mouth.tx, 2, CREDIT_MAX, CREDIT_MAX, false) &&
 	      !tx_credit_call(&mouth.tx, UINT32_MAX, 1, 1, false));
 	talk_end();
@@ -106,13 +106,13 @@ static void test_a_last_reply_that_leaves_its_batch_again_leaves_the_id_in_use(v
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "reply 5 end 300\n");
 	check_int(mouth.n_released, 1);
-	/* The same if the connection breaks while it is written. */
+	/* The same if the connection breaks while the reply is written. */
 	take(&call, 6);
 	reply(&own, &call, "last", FRAME_END, 0);
 	check(tx_batch(&mouth.tx, &own));
 	tx_give_up(&mouth.tx, &own);
 	check(id_in_use(6));
-	/* One that is in the buffer is not the writer's any more. */
+	/* A reply that is in the buffer no longer belongs to the writer, and stays there. */
 	take(&call, 7);
 	reply(&own, &call, "last", FRAME_END, 0);
 	tx_append(&mouth.tx, &own, NULL);
@@ -143,7 +143,7 @@ static void test_what_comes_while_the_last_reply_is_in_a_batch_counts_if_that_le
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "reply 5 end 1\n");
 	check_int(mouth.n_released, 1);
-	/* If it does not, it has crossed them. */
+	/* If the frame is written, the RESET crossed it and has no effect. */
 	take(&call, 5);
 	reply(&own, &call, "last", FRAME_END, 0);
 	check(tx_batch(&mouth.tx, &own));
@@ -158,8 +158,8 @@ static void test_what_comes_while_the_last_reply_is_in_a_batch_counts_if_that_le
 }
 
 /*
- * The last frame of a reply is in a batch, so its id is free, and the other side uses it again
- * before it can know; then the frame leaves the batch.
+ * The last frame of a reply is in a batch, so its id is free. The other side uses the id again
+ * before it can know that. Then the frame leaves the batch.
  */
 static void reuse_early(bool large)
 {
@@ -177,7 +177,7 @@ static void reuse_early(bool large)
 	check(tx_batch(&mouth.tx, &own));
 	take(&next, 5);
 	tx_leave(&mouth.tx, &own);
-	/* Its sender has it still. */
+	/* The sender still uses the outlet, so it is not released. */
 	mouth_write_all(&mouth, NULL);
 	check_int(mouth.n_released, 0);
 	tx_uncharge(&mouth.tx, &call, 4, 0, 0);
@@ -274,14 +274,14 @@ static void test_a_last_reply_that_is_refused_in_the_buffer_is_replaced(void)
 	tx_append(&mouth.tx, &own, fds);
 	tx_ended(&call);
 	tx_complete(&mouth.tx, &call, false);
-	/* The kernel may refuse it still. */
+	/* The kernel may still refuse the descriptor. */
 	check_int(mouth.n_released, 0);
 	refuse_first();
 	check(id_in_use(5));
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "reply 5 end 1\n");
 	check_int(mouth.n_released, 1);
-	/* One that goes is forgotten when it has gone. */
+	/* If the last reply is written, the call is released then. */
 	take(&call, 5);
 	reply(&own, &call, "last", FRAME_END, 1);
 	tx_append(&mouth.tx, &own, fds);
@@ -306,7 +306,7 @@ static void test_the_end_of_the_session_lets_go_of_every_call(void)
 	tx_append(&mouth.tx, &own, fds);
 	tx_ended(&calls[2]);
 	tx_complete(&mouth.tx, &calls[2], false);
-	/* Also of one whose id is another's by now. */
+	/* This includes a call whose id has been used again. */
 	take(&calls[3], 3);
 	mouth_end(&mouth);
 	check_int(mouth.n_released, 4);

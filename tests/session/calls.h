@@ -5,21 +5,21 @@
 
 #include <session/talk.h>
 
-/* A call of the other side's whose request has come. */
+/* A call of the other side whose request has arrived. */
 static inline void take(struct outlet *call, uint32_t id)
 {
 	require_int(tx_open_replies(&mouth.tx, call, id), 0);
 	tx_asked(&mouth.tx, call);
 }
 
-/* A reply's frame, charged. */
+/* Charges a reply of one frame and builds the frame. */
 static inline void reply(struct tx_own *own, struct outlet *call, const char *text, uint8_t flags, unsigned n_fds)
 {
 	mouth_charge(&mouth, call, strlen(text), n_fds);
 	mouth_frame(own, call, flags, text, strlen(text), fds, n_fds);
 }
 
-/* The kernel refuses the descriptor of the first frame in the buffer. */
+/* The kernel refuses the descriptor of the first frame in the buffer that has one. */
 static inline void refuse_first(void)
 {
 	int spent[TX_FDS];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Credit that is lent and given back: WANT and RETURN, and what this side grants the other. */
+/* Credit that is lent and given back: WANT and RETURN, and what this side grants to the other. */
 #include <session/shares.h>
 
 /* ---- WANT and RETURN ------------------------------------------------------------------------- */
@@ -12,19 +12,21 @@ static void test_the_other_side_is_told_once_that_attachments_are_wanted_and_aga
 	check_int(take(&topics[0], ALL), 0);
 	check_string(said(), "");
 	wait_for(&topics[1], &first, 0, LITTLE + 1);
-	/* A quarter of so much is enough: 31 and the three quarters of what there is then. */
+	/*
+	 * Of 2684 granted attachments 2044 are free, which is 31 and three quarters of the total.
+	 */
 	check_string(said(), "want 2684\n");
 	wait_for(&topics[2], &second, 0, 200);
 	check_string(credit(0, 0, 40), NULL);
 	stop(&second);
 	check_string(said(), "");
 	check_string(credit(0, 0, 2683 - ALL - 40), NULL);
-	/* Enough for the first, which lacks it again when it looks: others have used it. */
+	/* This is enough for the first claim, but others use it before the claim is tried again. */
 	check(first.woken);
 	mouth.tx.attachments.used = mouth.tx.attachments.limit;
 	check_int(try_claim(&topics[1], &first), -EAGAIN);
 	check_string(said(), "");
-	/* Now it has what it was asked for, and it is not enough any more. */
+	/* Now all that WANT asked for is granted, and it is no longer enough. */
 	check_string(credit(0, 0, 1), NULL);
 	check_string(said(), "want 4728\n");
 	stop(&first);
@@ -62,7 +64,7 @@ static void test_nothing_is_wanted_by_who_waits_for_something_else(void)
 
 	begin();
 	check_int(take(&topics[0], 100), 0);
-	/* For bytes, or for its topic's attachments. */
+	/* Claims that wait for bytes or for their topic's attachments. */
 	topics[1].used_bytes = topics[1].limit_bytes;
 	wait_for(&topics[1], &claim, 0, 0);
 	stop(&claim);
@@ -72,7 +74,7 @@ static void test_nothing_is_wanted_by_who_waits_for_something_else(void)
 	wait_for(&topics[2], &claim, 0, 2);
 	stop(&claim);
 	check_string(said(), "");
-	/* For others to have their turn: what is wanted is theirs. */
+	/* A claim that waits for its turn: the WANT is that of the claim before it. */
 	wait_for(&topics[3], &turn, 0, 70);
 	check_string(said(), "want 680\n");
 	wait_for(&topics[4], &claim, 0, 50);
@@ -121,7 +123,7 @@ static void test_what_is_not_in_use_is_given_back_only_to_a_side_that_lends(void
 	check_string(said(), "return 600\n");
 	check_int(mouth.tx.attachments.limit, 40);
 	check(!tx_pending(&mouth.tx));
-	/* What comes meanwhile goes with the next. */
+	/* What is given back before the next write goes with the same RETURN. */
 	check_string(credit(0, 0, 3), NULL);
 	check_int(tx_give_back(&mouth.tx), 3);
 	check_string(credit(0, 0, 4), NULL);
@@ -167,9 +169,9 @@ static void test_after_giving_back_what_is_wanted_is_told_anew(void)
 	end();
 }
 
-/* ---- The other side's attachments ------------------------------------------------------------ */
+/* ---- Attachments that this side grants ------------------------------------------------------- */
 
-/* This side grants so many. */
+/* A side that grants this many attachments. */
 static void begin_granting(uint32_t attachments)
 {
 	struct limits own = limits_of(attachments);
@@ -187,14 +189,14 @@ static void test_the_channels_attachments_come_back_in_lots(void)
 	check(tx_pending(&mouth.tx));
 	check_string(said(), "credit 0 0 11\n");
 	check_int(mouth.tx.granted_attachments, 91);
-	/* The pool's come at once, and take them along. */
+	/* Credit for the pool is sent at once, and the attachments go with it. */
 	tx_settled(&mouth.tx, 1);
 	check(!tx_pending(&mouth.tx));
 	tx_return_pool(&mouth.tx, 5);
 	check_string(said(), "credit 0 5 1\n");
 	end();
 
-	/* Where there are few each comes at once. */
+	/* If there are few attachments, each is returned at once. */
 	begin_granting(7);
 	tx_settled(&mouth.tx, 1);
 	check_string(said(), "credit 0 0 1\n");
@@ -206,12 +208,14 @@ static void test_the_channels_attachments_come_back_at_once_while_they_are_wante
 	begin_granting(80);
 	tx_settled(&mouth.tx, 3);
 	check(!tx_pending(&mouth.tx));
-	/* No more than is due. */
+	/* The WANT asks for no more than is due. */
 	check(!tx_wanted(&mouth.tx, 82));
 	check(mouth.tx.wanted);
 	check(tx_pending(&mouth.tx));
 	check_string(said(), "credit 0 0 3\n");
-	/* And an eighth more: soon it would be short again. */
+	/*
+	 * An eighth more is not withheld either, because the other side would soon be short again.
+	 */
 	for (int i = 0; i < 9; i++) {
 		check(mouth.tx.wanted);
 		tx_settled(&mouth.tx, 1);
@@ -231,7 +235,7 @@ static void test_the_channels_attachments_come_back_at_once_while_they_are_wante
 		check_string(said(), "credit 0 0 1\n");
 	}
 	check(!mouth.tx.wanted);
-	/* What has been granted already is not wanted. */
+	/* A WANT for attachments that have already been granted has no effect. */
 	check(!tx_wanted(&mouth.tx, 5));
 	check(!mouth.tx.wanted);
 	end();
@@ -316,7 +320,7 @@ static void test_what_was_taken_is_returned_in_lots_but_overdraft_at_once(void)
 	check(took(64, 0, 1));
 	tx_return_withheld(&mouth.tx, &inlet);
 	check_string(said(), "credit 5 128 21\n");
-	/* Nothing is wanted of the bytes. */
+	/* WANT is about attachments, so bytes may still be withheld. */
 	mouth.tx.wanted = true;
 	check(!took(64, 0, 0));
 	check(took(64, 0, 1));
@@ -330,7 +334,7 @@ static void test_what_was_taken_is_returned_in_lots_but_overdraft_at_once(void)
 	mouth_end(&mouth);
 }
 
-/* Inlets that owe credit for one attachment each, which may wait. */
+/* Inlets that each owe credit for one attachment, which may wait. */
 static void owe_late(struct inlet *inlets, uint32_t n)
 {
 	memset(inlets, 0, n * sizeof *inlets);
@@ -390,8 +394,8 @@ static void test_the_channel_waits_for_the_credit_of_many_topics(void)
 	const char *text, *channel;
 
 	/*
-	 * As many as leave too little room for what is of the channel, and as
-	 * many as need two batches.
+	 * From a number that leaves too little room for the channel's credit to one that needs two
+	 * batches.
 	 */
 	for (uint32_t n = 80; n <= 200; n++) {
 		begin_granting(80);
@@ -430,7 +434,7 @@ static void test_overdraft_is_returned_as_that_of_its_topic_or_call(void)
 	tx_return(&mouth.tx, &inlet, 0, 0, 40);
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "overdraft 5 40 0\n");
-	/* Its id is an argument. */
+	/* The id of the call is the frame's argument. */
 	check_int(mouth.said.bytes[11], 0);
 	check_int(mouth.said.bytes[15], 5);
 	mouth_end(&mouth);
@@ -500,7 +504,7 @@ static void test_what_is_of_the_channel_goes_first_and_each_once(void)
 	mouth.tx.want_due = mouth.tx.ping_due = mouth.tx.pong_due = true;
 	check_string(said(), "credit 0 1 0\nreturn 3\nwant 70\nping 0\nping 1\ncredit 5 9 0\n");
 	check(!tx_pending(&mouth.tx));
-	/* Each by itself is something to write. */
+	/* Each of them is written, even if nothing else is due. */
 	mouth.tx.want_due = true;
 	check_string(said(), "want 70\n");
 	mouth.tx.ping_due = true;

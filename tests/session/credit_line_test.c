@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who waits for credit: the line, who stands in the way of whom, and whose turn it is. */
+/* The line of claims that wait for credit: which claim holds up which, and whose turn it is. */
 #include <session/shares.h>
 
 static void test_who_waits_for_the_quarter_and_holds_nothing_keeps_its_turn(void)
@@ -9,7 +9,7 @@ static void test_who_waits_for_the_quarter_and_holds_nothing_keeps_its_turn(void
 	begin();
 	check_int(take(&topics[0], 100), 0);
 	wait_for(&topics[1], &first, 0, 70);
-	/* There would be enough for these, but the first would never have its turn. */
+	/* There is enough for these, but then the first claim would never get its turn. */
 	check_int(take(&topics[2], LITTLE + 1), -EAGAIN);
 	wait_for(&topics[3], &second, 0, LITTLE + 1);
 	check_int(take(&topics[4], LITTLE), 0);
@@ -91,7 +91,7 @@ static void test_who_waits_for_its_own_topic_holds_up_nobody(void)
 	wait_for(&topics[1], &first, 0, 70);
 	check_int(take(&topics[2], LITTLE + 1), 0);
 	check_string(credit(topics[1].id, 64, 0), NULL);
-	/* Now it is the share that it waits for. */
+	/* Now the claim waits for the share. */
 	check_int(take(&topics[3], LITTLE - 1), 0);
 	check_int(take(&topics[4], LITTLE + 1), -EAGAIN);
 	stop(&first);
@@ -119,7 +119,7 @@ static void test_a_turn_that_ends_because_its_topic_sends_lets_the_others_go(voi
 	wait_for(&topics[1], &first, 0, 70);
 	wait_for(&topics[2], &second, 0, 50);
 	mouth.wakes = 0;
-	/* Somebody else's on the topic of the first. */
+	/* Another message on the first claim's topic takes an attachment. */
 	check_int(take(&topics[1], 1), 0);
 	check_int(mouth.wakes, 1);
 	check(mouth.woken[0] == &second);
@@ -137,8 +137,10 @@ static void test_a_turn_that_ends_because_a_large_message_waits_on_its_topic_let
 	wait_for(&topics[1], &first, 0, 70);
 	list_init(&large.link);
 	mouth.wakes = 0;
-	/* The first waits for it now, and not for attachments. It is told to look before it
-	 * has gone to sleep. */
+	/*
+	 * The first claim now waits for the large message, and not for attachments. The large
+	 * message is woken before its sender has gone to sleep.
+	 */
 	check_int(try_claim(&topics[1], &large), -EAGAIN);
 	check_int(mouth.wakes, 1);
 	check(large.woken);
@@ -159,7 +161,7 @@ static void test_a_message_that_needs_only_its_window_goes_at_once_unless_its_to
 	check(tx_charge_plain(topic, 10));
 	check_int(topic->used_bytes, 10 + MESSAGE_COST);
 	check_int(topic->n_sending, 1);
-	/* A large one waits for it, and the next ones for the large one. */
+	/* A large message waits for it, and later messages wait for the large one. */
 	list_init(&large.link);
 	check_int(try_claim(topic, &large), -EAGAIN);
 	check(!tx_charge_plain(topic, 0));

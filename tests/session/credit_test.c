@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who may take credit: the shares that all topics have in common, and what comes back of them. */
+/* Which messages may take credit from the shares of all topics, and how that credit comes back. */
 #include <session/shares.h>
 #include <wire/breach.h>
 
@@ -25,7 +25,7 @@ static void test_little_is_had_whatever_others_hold(void)
 	check_int(take(&topics[0], QUARTER), 0);
 	check_int(take(&topics[1], LITTLE + 1), -EAGAIN);
 	check_int(take(&topics[1], LITTLE), 0);
-	/* What it holds counts. */
+	/* What the topic already holds counts. */
 	check_int(take(&topics[1], 1), -EAGAIN);
 	check_int(take(&topics[2], LITTLE - 1), 0);
 	check_int(take(&topics[2], 1), 0);
@@ -76,7 +76,7 @@ static void test_all_of_it_is_had_by_who_is_alone(void)
 	end();
 }
 
-/* What a greedy topic asks for, if it is never more than a quarter. */
+/* What a greedy topic asks for, which is never more than a quarter. */
 static size_t greed(struct rng *rng, size_t quarter)
 {
 	return 1 + (size_t)rng_below(rng, rng_below(rng, 2) ? quarter : quarter / 8);
@@ -102,7 +102,7 @@ static void test_sixteen_topics_that_are_never_drained_leave_little_to_the_next_
 
 	for (unsigned round = 0; round < 200; round++) {
 		begin();
-		/* One after the other takes what it can get. */
+		/* The topics take what they can get, one after the other. */
 		for (int i = 0; i < 16; i++) {
 			for (int k = 0; k < 50; k++)
 				be_greedy(&rng, &topics[i]);
@@ -123,7 +123,7 @@ static void test_sixteen_topics_that_are_never_drained_leave_little_to_the_next_
 	}
 }
 
-/* ---- What comes back ------------------------------------------------------------------------- */
+/* ---- Credit that comes back ------------------------------------------------------------------ */
 
 static void test_overdraft_comes_back_to_whom_it_belongs(void)
 {
@@ -144,13 +144,13 @@ static void test_overdraft_comes_back_to_whom_it_belongs(void)
 	check_string(tx_credit_call(&mouth.tx, 5, 3000, 0, true), NULL);
 	check_int(call.held_pool, 0);
 	check_int(mouth.tx.pool.held, 2600);
-	/* Its own window is another thing. */
+	/* Credit for the topic's own window does not change what the topic holds of the pool. */
 	check_string(credit(topics[1].id, 2000, 0), NULL);
 	check_int(topics[1].held_pool, 2000);
-	/* Whose it was is not said. */
+	/* CREDIT for the pool does not say whose overdraft it returns. */
 	check_string(credit(0, 600, 0), NULL);
 	check_int(topics[0].held_pool, 600);
-	/* More than it holds, as a reader may grant. */
+	/* A reader may grant more than the topic holds. */
 	check_string(overdraft_back(topics[1].id, 5000), NULL);
 	check_int(topics[1].held_pool, 0);
 	check_int(mouth.tx.pool.held, 600);
@@ -185,7 +185,7 @@ static void test_a_topics_attachments_come_back_with_its_own_credit(void)
 {
 	begin();
 	check_int(take(&topics[0], 10), 0);
-	/* It can be sent again, but the topic is not known to hold less. */
+	/* The attachments can be used again, but the topic still counts as holding them. */
 	check_string(credit(0, 0, 10), NULL);
 	check_int(topics[0].held_attachments, 10);
 	check_string(credit(topics[0].id, 0, 4), NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who is woken when credit comes, and what is kept for those who were. */
+/* Which claims are woken when credit arrives, and what is reserved for them. */
 #include <session/shares.h>
 
 static void test_only_those_who_can_go_on_are_woken_by_credit(void)
@@ -17,7 +17,7 @@ static void test_only_those_who_can_go_on_are_woken_by_credit(void)
 	check_string(credit(topics[0].id, 99, 0), NULL);
 	check_int(mouth.wakes, 1);
 	check(mouth.woken[0] == &claims[0]);
-	/* Until it has looked nobody else of its topic is. */
+	/* No other claim of its topic is woken until this one has been tried again. */
 	check_string(credit(topics[0].id, 100, 0), NULL);
 	check_int(mouth.wakes, 1);
 	go_on(&claims[0]);
@@ -57,7 +57,7 @@ static void test_what_a_woken_claim_will_take_is_kept_for_it(void)
 	mouth.wakes = 0;
 	check_string(credit(0, 0, 39), NULL);
 	check_int(mouth.wakes, 1);
-	/* Of the 19 that are left a newcomer may have some. */
+	/* The 19 that are left are free for a newcomer. */
 	check_int(take(&topics[3], 20), -EAGAIN);
 	check_int(take(&topics[3], 19), 0);
 	check_int(take(&topics[4], 1), -EAGAIN);
@@ -90,7 +90,7 @@ static void test_what_was_kept_for_one_that_must_wait_after_all_is_had_by_the_ne
 	wait_for(&topics[2], &second, 0, 20);
 	check_string(credit(0, 0, 20), NULL);
 	check(first.woken && !second.woken);
-	/* Before it has looked its topic's bytes go to another message. */
+	/* Before the claim is tried again, another message takes its topic's bytes. */
 	check_int(try_charge(&topics[1], 65536 - MESSAGE_COST, 0, &overdraft), 0);
 	check_int(try_claim(&topics[1], &first), -EAGAIN);
 	check(!first.woken && second.woken);
@@ -110,7 +110,7 @@ static void test_while_all_are_to_look_nobody_takes_what_they_want(void)
 	check_int(try_claim(&topics[2], &second), -EAGAIN);
 	tx_wake_outlet(&mouth.tx, NULL);
 	check(first.woken && second.woken);
-	/* More than there is: not even little is left. */
+	/* The claims want more than there is, so not even little is left. */
 	check_int(take(&topics[3], 1), -EAGAIN);
 	check_int(try_claim(&topics[1], &first), -EAGAIN);
 	check_int(try_claim(&topics[2], &second), -EAGAIN);
@@ -182,8 +182,8 @@ static void test_the_end_of_a_topic_that_held_something_wakes_who_waits_for_that
 	check_int(mouth.wakes, 0);
 	mouth_write_all(&mouth, NULL);
 	/*
-	 * The reply still waits to be taken: it takes room, and nobody may have
-	 * all of the pool beside it.
+	 * The reply still waits to be taken. It takes a part of the pool, so nobody can have all of
+	 * the pool.
 	 */
 	check_int(mouth.wakes, 0);
 	check_int(mouth.tx.pool.unowned, 1);
@@ -193,7 +193,7 @@ static void test_the_end_of_a_topic_that_held_something_wakes_who_waits_for_that
 	go_on(&claim);
 	end();
 
-	/* It comes back before END has gone. */
+	/* The overdraft comes back before END is written. */
 	begin();
 	check_int(tx_open_replies(&mouth.tx, &call, 5), 0);
 	tx_asked(&mouth.tx, &call);
@@ -205,7 +205,7 @@ static void test_the_end_of_a_topic_that_held_something_wakes_who_waits_for_that
 	check_int(mouth.tx.pool.unowned, 0);
 	end();
 
-	/* It turns out not to have gone after its topic has ended. */
+	/* A message turns out not to have been sent after its topic has ended. */
 	begin();
 	check_int(take_pool(&topics[0], 1), 0);
 	tx_close(&mouth.tx, &topics[0]);
@@ -235,7 +235,7 @@ static void test_credit_of_a_topic_wakes_its_own_and_a_reset_all_of_them(void)
 	check_string(tx_reset(&mouth.tx, topics[0].id, RESET_REFUSED), NULL);
 	check_int(mouth.wakes, 3);
 	check(!other.woken);
-	/* All of all topics. */
+	/* NULL wakes the claims of all topics. */
 	tx_wake_outlet(&mouth.tx, NULL);
 	check_int(mouth.wakes, 4);
 	for (int i = 0; i < 3; i++)
@@ -255,7 +255,7 @@ static void test_who_waited_for_hello_is_woken_by_it_and_told_that_his_message_i
 	check_int(tx_fits(&mouth.tx, &a, 0, 4), -EAGAIN);
 	tx_wait(&mouth.tx, &a, &small);
 	tx_wait(&mouth.tx, &b, &large);
-	/* Nothing that comes before it helps. */
+	/* Credit that arrives before HELLO does not help. */
 	mouth.wakes = 0;
 	check_string(credit(0, 0, 1), NULL);
 	check_int(mouth.wakes, 0);

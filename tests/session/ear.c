@@ -35,7 +35,7 @@ void payload_text(char to[80], const void *payload, size_t size)
 		sprintf(to + 2 * i, "%02x", bytes[i]);
 }
 
-/* A descriptor came back, one way or the other. */
+/* Notes that descriptors were delivered or discarded. This must happen once for each. */
 static void see_fds(struct ear *ear, const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -57,7 +57,7 @@ static void see_fds(struct ear *ear, const int *fds, size_t n)
 	}
 }
 
-/* The same of those that were charged to the channel: they are settled. */
+/* The same for descriptors that were charged to the channel, which are settled by this. */
 static void settle(struct ear *ear, const int *fds, size_t n)
 {
 	uint32_t open = 0;
@@ -95,7 +95,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	return 0;
 }
 
-/* A call was thrown away. */
+/* A call was dropped. */
 static void on_call_dropped(struct message_call *handle)
 {
 	struct ear_call *call = (struct ear_call *)handle;
@@ -114,7 +114,7 @@ static uint32_t call_id(const struct beam_message *message)
 	return ((const struct ear_call *)(const void *)message->call)->id;
 }
 
-/* What follows an event's name. */
+/* Writes the rest of an event's line: the size, the attachments and the payload. */
 static void note_content(struct ear *ear, const struct beam_message *message, size_t from)
 {
 	char payload[80];
@@ -148,7 +148,10 @@ static void note_message(struct ear *ear, const struct inlet *inlet, const struc
 	note_content(ear, message, 0);
 }
 
-/* What a message took of the pool comes back in any case, its topic's part if that goes on. */
+/*
+ * Returns the credit of a message: the pool's part always, the topic's part while the topic is
+ * open.
+ */
 static void give_back(struct ear *ear, const struct inlet *inlet, const struct beam_message *message)
 {
 	if (!ear->tx)
@@ -311,13 +314,13 @@ static const char *on_credit(void *owner, uint32_t id, uint32_t call, uint32_t b
 	return rule;
 }
 
-/* One that is not over. */
+/* RESET of a call. If the call is over, there is no event. */
 static void on_reset_call(struct ear *ear, uint32_t id)
 {
 	if (!ear->calls[id] || (ear->tx && ear->calls[id]->outlet.close_sent))
 		return;
 	note(ear, "reset-call %u\n", id);
-	/* The program ends it: the transcripts say how. */
+	/* The program ends the call, as the transcripts say. */
 	if (ear->tx)
 		ear->calls[id]->outlet.reset = true;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What an ear is given to read, and the text of what it has noticed. */
+/* What an ear reads, and the text of its events. */
 #include <session/ear.h>
 
 int ear_read(struct ear *ear, struct hearing *hearing, size_t most)
@@ -57,7 +57,9 @@ const char *ear_rule(const struct ear *ear)
 	return name;
 }
 
-/* Events of one such class keep their order: those of a topic, and each kind of the others. */
+/*
+ * The class of an event: its topic or call, or else its kind. Events of a class keep their order.
+ */
 static int class_of(const char *line, char to[32])
 {
 	static const char *const of_topics[] = {"open", "message", "discard", "closed"};

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * A player of golden transcripts: the text of a transcript, and what arrives at the side under
- * test.
- */
+/* A player of golden transcripts: the text of a transcript, and what the side under test reads. */
 #ifndef SESSION_GOLDEN_PLAYER_H
 #define SESSION_GOLDEN_PLAYER_H
 
@@ -12,10 +9,10 @@
 
 enum { LINE = 1 << 16, OUTLETS = 80, MESSAGES = 64, WAYS = 14, FRAME_TIME_MS = 30000, HOLD_TIME_MS = 5000 };
 
-/* A message that was handed in and waits for credit. */
+/* A message that was submitted and waits for credit. */
 struct waiting {
 	struct outlet *outlet;
-	/* The call that it is. */
+	/* The call, if the message is one. */
 	struct inlet *call;
 	uint8_t flags;
 	unsigned char *payload;
@@ -29,7 +26,9 @@ struct player {
 	struct ear ear;
 	struct speech speech;
 	struct hearing hearing;
-	/* -1: each send as one read; 0: byte by byte; else a seed. */
+	/*
+	 * How the transcript is read. -1: each send in one read; 0: byte by byte; otherwise a seed.
+	 */
 	int way;
 	struct rng rng;
 	char *expected;
@@ -39,10 +38,10 @@ struct player {
 	size_t n_outlets;
 	struct waiting waiting[MESSAGES];
 	size_t n_waiting;
-	/* Its calls, by id. */
+	/* The calls of the side under test, by id. */
 	struct inlet calls[EAR_CALLS + 1];
 	bool goodbye;
-	/* As the channel's thread keeps time. */
+	/* Time-outs, as in the channel's thread. */
 	uint64_t now, stalled_until, stalled_frame;
 	bool timed_out;
 };
@@ -71,7 +70,10 @@ static inline unsigned nibble(char c)
 	return (unsigned)(isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10);
 }
 
-/* The bytes that some words stand for, up to one with a '='; to be freed. */
+/*
+ * Decodes the BYTES that begin at word `from`, and end before a word with a '='. The result is to
+ * be freed.
+ */
 static inline unsigned char *bytes_of(const struct words *words, size_t from, size_t *ret_size)
 {
 	unsigned char *bytes = malloc(1 << 17);
@@ -119,7 +121,7 @@ static inline uint32_t number(const struct words *words, size_t i)
 	return (uint32_t)strtoul(words->at[i], NULL, 10);
 }
 
-/* ---- What arrives ---------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 static inline size_t next_read(struct player *player)
 {
@@ -136,7 +138,7 @@ static inline size_t next_read(struct player *player)
 	return SIZE_MAX;
 }
 
-/* Reads all that was sent, and compares what was noticed with what should have been. */
+/* Reads everything that was sent, and compares the events with the expected ones. */
 static inline void settle(struct player *player)
 {
 	while (ear_read(&player->ear, &player->hearing, next_read(player)) == 0)

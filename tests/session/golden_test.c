@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The golden transcripts (tests/golden/README.md), played to both halves of the session,
- * each read in several ways.
+ * Plays the golden transcripts (tests/golden/README.md) to both halves of the session, and reads
+ * each of them in several ways.
  */
 #include <glob.h>
 #include <session/golden_player.h>
 
-/* ---- What the side under test does ----------------------------------------------------------- */
+/* ---- Actions of the side under test ---------------------------------------------------------- */
 
 static struct outlet *outlet_of(struct player *player, uint32_t id)
 {
@@ -150,7 +150,7 @@ static void on_do(struct player *player, const struct words *words)
 		fail("do %s", what);
 }
 
-/* Sends a message, if there is credit for it. */
+/* Sends a message if there is credit for it. Returns false if there is none. */
 static bool send_waiting(struct player *player, const struct waiting *waiting)
 {
 	static const int fds[FRAME_CARRIED_MAX];
@@ -163,7 +163,7 @@ static bool send_waiting(struct player *player, const struct waiting *waiting)
 	size_t at = 0;
 	int r = tx_fits(tx, waiting->outlet, waiting->size, waiting->n_fds);
 
-	/* The lowest free one, as it were. */
+	/* Makes tx take the id that the transcript expects. */
 	if (waiting->call)
 		tx->free_call = waiting->call->id;
 
@@ -216,11 +216,14 @@ static void send_all_waiting(struct player *player)
 			player->waiting[kept++] = waiting;
 	}
 	player->n_waiting = kept;
-	/* What was accepted goes first. */
+	/* GOODBYE comes after everything that was submitted. */
 	player->mouth.tx.goodbye_due = player->goodbye && !kept;
 }
 
-/* Without HELLO and CREDIT, bit 31 and carried; where it ends. */
+/*
+ * Copies the frames that are compared: without HELLO and CREDIT, and with bit 31 and `carried`
+ * cleared. Returns the size of the copy.
+ */
 static size_t compared(unsigned char *to, const unsigned char *bytes, size_t size)
 {
 	size_t n = 0;
@@ -375,7 +378,7 @@ static void play(const char *file, const struct golden_case *golden, int way)
 	free(player.expected);
 }
 
-/* Byte by byte is too slow for what is large. */
+/* Cases that are too large to be read byte by byte. */
 static bool is_large(const struct golden_case *golden)
 {
 	for (size_t i = 0; i < golden->n; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What tests of the receiving half begin with: a speech that is added to, and an ear that
- * has heard the first of it.
+ * What tests of the receiving half begin with: a speech, to which tests add, and an ear that
+ * listens to it.
  */
 #ifndef SESSION_LISTEN_H
 #define SESSION_LISTEN_H
@@ -13,14 +13,17 @@ extern struct speech speech;
 extern struct ear ear;
 extern struct hearing hearing;
 
-/* HELLO and topic 1, "log", are said. */
+/* Begins a speech with HELLO and OPEN of topic 1, "log". */
 void listen_begin_with(const struct limits *limits);
 void listen_begin(void);
 void listen_end(void);
 
-/* Hears what has been added to the speech: 0, or the error that ended it. */
+/* Reads what has been added to the speech. Returns 0, or the error that ended it. */
 int listen_on(void);
-/* The same, and what it was since the last time, with the rule that was broken if one was. */
+/*
+ * Does the same, and returns the events since the last call, followed by the rule if one was
+ * broken.
+ */
 const char *news(void);
 
 #endif

@@ -193,7 +193,7 @@ void mouth_forget(struct mouth *mouth)
 	mouth->fds = NULL;
 }
 
-/* Adds to a text of less than 512 bytes. */
+/* Appends to a text in a buffer of 512 bytes. */
 __attribute__((format(printf, 2, 3))) static void add(char *text, const char *format, ...)
 {
 	size_t size = strlen(text);
@@ -204,7 +204,7 @@ __attribute__((format(printf, 2, 3))) static void add(char *text, const char *fo
 	va_end(arguments);
 }
 
-/* What there is of it in 512 bytes. */
+/* Describes a frame, in a buffer of 512 bytes. */
 static void frame_text(char *to, const unsigned char *bytes, const struct frame *frame)
 {
 	static const char *const names[FRAME_KIND_LAST + 1] = {"",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sending half whose writes are written down as a speech, to be looked at
- * frame by frame or listened to.
+ * A sending half whose writes are recorded as a speech, to be examined frame by frame or to be read
+ * by an ear.
  */
 #ifndef SESSION_MOUTH_H
 #define SESSION_MOUTH_H
@@ -14,65 +14,65 @@ enum { MOUTH_BUFFER = 16 << 10 };
 struct mouth {
 	struct tx tx;
 	struct speech said;
-	/* Which descriptors went, in order: the first has number 1 in the speech. */
+	/* The descriptors that were written, in order. The first has the number 1 in the speech. */
 	int *fds;
 	size_t capacity_fds;
-	/* What the session told. */
+	/* How often tx called the events wake, changed and room, and what it woke and released. */
 	unsigned wakes, changes, rooms;
 	struct tx_claim *woken[512]; /* the first of them */
 	unsigned n_released;
 	struct outlet *released[128];
-	/* Duplicates that the session is done with. */
+	/* Duplicates that tx no longer needs. */
 	int spent[1024];
 	unsigned n_spent;
 };
 
-/* Ready to speak: with HELLO due, or already gone and forgotten. */
+/* Begins with HELLO due, or with HELLO already written and forgotten. */
 void mouth_init(struct mouth *mouth);
 void mouth_init_with(struct mouth *mouth, const struct limits *limits);
 void mouth_init_after_hello(struct mouth *mouth);
 void mouth_end(struct mouth *mouth);
 extern const struct tx_events mouth_events;
 
-/* The other side's HELLO has come: tx_hello()'s result. */
+/* The other side's HELLO arrives. Returns the result of tx_hello(). */
 int mouth_hear_hello(struct mouth *mouth, const struct limits *limits);
 
-/* A topic: opened, and what that makes written and forgotten. */
+/* Opens a topic; writes and forgets what that makes due. */
 void mouth_open(struct mouth *mouth, struct outlet *outlet, const char *name);
 
 /*
- * A frame of `size` bytes of a text, charged already; `total` is given for the first of a
- * message that needs it, else 0.
+ * Builds a frame of a message that has been charged. The second function is for the first frame of
+ * a message that states its total.
  */
 void mouth_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, const void *payload, size_t size,
 		 const int *fds, unsigned n_fds);
 void mouth_first_frame(struct tx_own *own, struct outlet *outlet, uint8_t flags, uint32_t total, uint32_t overdraft,
 		       const void *payload, size_t size, const int *fds, unsigned n_fds);
 
-/* The frame is of this call's request. */
+/* Makes the frame one of this call's request. */
 void mouth_call(struct tx_own *own, struct inlet *call);
 
 /*
- * Charges a message of one frame, or one that may take more, which must be possible; the overdraft.
+ * Charges a message, of one frame or of possibly more. There must be credit. Returns the overdraft.
  */
 uint32_t mouth_charge(struct mouth *mouth, struct outlet *outlet, size_t size, size_t n_fds);
 uint32_t mouth_charge_large(struct mouth *mouth, struct outlet *outlet, size_t size, size_t n_fds);
 
-/* Charges a text as a message, and puts it into the buffer. */
+/* Charges a message and puts it into the buffer. */
 void mouth_append(struct mouth *mouth, struct outlet *outlet, const char *text, const int *fds, unsigned n_fds);
 
-/* One write of at most so many bytes: how many went. */
+/* Writes once, at most `most` bytes. Returns how many were written. */
 size_t mouth_write(struct mouth *mouth, struct tx_own *own, size_t most);
-/* Writes all that is pending. */
+/* Writes everything that is pending. */
 void mouth_write_all(struct mouth *mouth, struct tx_own *own);
 void mouth_forget(struct mouth *mouth);
 
 /*
- * What was said, a frame a line: "open 1 log", "data 1 hello", "data 1 more sized 12/0
+ * Describes what was written, one frame a line: "open 1 log", "data 1 hello", "data 1 more 12/0
  * frag claims 2 carries 3", …
  */
 const char *mouth_text(const struct mouth *mouth);
-/* The same of a batch that was made and not written. */
+/* The same for a batch that was made but not written. */
 const char *mouth_batch_text(const struct mouth *mouth);
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The receiving half: the channel's attachments, charged, held, claimed, closed, and given back. */
+/*
+ * The receiving half: how the channel's attachments are charged, held, claimed, closed and given
+ * back.
+ */
 #include <session/listen.h>
 
 static void test_what_a_frame_carries_is_charged_whether_or_not_it_is_claimed(void)
@@ -73,12 +76,12 @@ static void test_descriptors_are_held_until_they_are_claimed_by_a_whole_message(
 	speech_data(&speech, 1, "ins");
 	listen_on();
 	check(!rx_holds_descriptors(&ear.rx));
-	/* A message without any holds none. */
+	/* A message without attachments holds none. */
 	speech_sized(&speech, FRAME_MORE, 0, 1, 0, 6, 0, "beg");
 	listen_on();
 	check(!rx_holds_descriptors(&ear.rx));
 	speech_abort(&speech, 1, 0);
-	/* A group whose carrier's header has not come whole. */
+	/* Descriptors whose carrier's header has not arrived as a whole. */
 	speech_send_fds(&speech, 1, 0);
 	speech_frame(&speech, FRAME_DATA, 0, 1, 1, 0, "x", 1);
 	check_int(ear_read(&ear, &hearing, FRAME_HEADER), 0);
@@ -119,7 +122,7 @@ static void test_what_nobody_will_claim_is_closed_at_the_end_of_reading(void)
 		check_int(ear.seen_fds[i], 1);
 	check_int(ear.rx.slot_low, ear.rx.slot_high);
 	check(!ear_inlet(&ear, 1)->building);
-	/* Again it finds nothing. */
+	/* A second call does nothing. */
 	rx_finish(&ear.rx);
 	listen_end();
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every rule that a peer can break, in every way that is known: found by its name, at whichever
- * bytes the reads are cut, with all that came whole before it delivered and no descriptor left.
+ * Every rule that a peer can break, in every known way. The breach must be found by its name,
+ * wherever the reads are cut. What arrived whole before it must be delivered, and no descriptor may
+ * be left.
  */
 #include <session/wrong_frames.h>
 #include <session/wrong_states.h>
 
-/* ---- Ways to go wrong ------------------------------------------------------------------------ */
+/* ---- Ways to break a rule -------------------------------------------------------------------- */
 
 #define WAY(function)                                                                                                  \
 	{                                                                                                              \
@@ -148,7 +149,7 @@ static const struct way {
     WAY(call_id_above_the_limit_in_credit),
 };
 
-/* ---- Played ---------------------------------------------------------------------------------- */
+/* ---- Playing them ---------------------------------------------------------------------------- */
 
 static const char *const rules[] = {
     BREACH_LENGTH,      BREACH_KIND,     BREACH_FLAGS, BREACH_PADDING, BREACH_UNUSED,      BREACH_PAYLOAD,
@@ -157,7 +158,7 @@ static const char *const rules[] = {
     BREACH_ATTACHMENTS, BREACH_CREDIT,   BREACH_GRANT, BREACH_RESET,   BREACH_CALL_ID,
 };
 
-/* The text of the rule that a way's name begins with. */
+/* The text of the rule with whose name the name of a way begins. */
 static const char *rule_of(const char *name)
 {
 	const char *found = NULL;
@@ -185,7 +186,7 @@ static void say(const struct way *way)
 	way->say();
 }
 
-/* Heard in reads of `first` bytes, then `then` each. */
+/* Reads it, first `first` bytes, then `then` bytes at a time. */
 static void hear_wrong(const struct way *way, size_t first, size_t then)
 {
 	int r;
@@ -201,7 +202,7 @@ static void hear_wrong(const struct way *way, size_t first, size_t then)
 	check_string(ear.rx.breach, rule_of(way->name));
 	if (strncmp(way->name, "hello", 5) != 0 && strcmp(way->name, "first_is_open") != 0)
 		check(strstr(ear_text(&ear), "message 1 0 5 - 77686f6c65\n") != NULL);
-	/* It counts the descriptors. */
+	/* This checks that no descriptor is left. */
 	ear_end(&ear);
 	speech_end(&speech);
 }
@@ -222,7 +223,10 @@ static void test_it_is_found_at_whichever_byte_the_reads_are_cut(void)
 		size = speech.size;
 		speech_end(&speech);
 		ear_end(&ear);
-		/* In what is large at its beginning and end, and here and there. */
+		/*
+		 * Large input is cut at every byte near its beginning and its end, and at some
+		 * places between.
+		 */
 		step = size > 2000 ? 1009 : 1;
 		for (size_t first = 1; first<size; first += first> 200 && first + 1100 < size ? step : 1) {
 			hear_wrong(&ways[i], first, SIZE_MAX);
@@ -264,7 +268,7 @@ static void test_attachments_are_a_breach_where_none_are_accepted(void)
 	limits.message_attachments = 0;
 	listen_begin_with(&limits);
 	check_int(listen_on(), 0);
-	/* To carry some is none: it may be for nobody. */
+	/* Carrying a descriptor is no breach, because it need not be an attachment. */
 	speech_send_fds(&speech, 1, 0);
 	speech_data(&speech, 1, "x");
 	check_int(listen_on(), 0);
@@ -288,7 +292,7 @@ static void test_credit_of_attachments_is_the_topics_and_the_channels(void)
 		speech_frame(&speech, FRAME_DATA, 0, 16, id, 0, "x", 1);
 	}
 	check_int(listen_on(), 0);
-	/* What one topic does not use another may not either. */
+	/* What one topic has not used cannot be used by another one either. */
 	atomic_fetch_add(&ear_inlet(&ear, 1)->granted_attachments, 16);
 	speech_send_fds(&speech, 1, 0);
 	speech_frame(&speech, FRAME_DATA, 0, 1, 1, 0, "x", 1);

@@ -3,7 +3,7 @@
 #include <harness/fault.h>
 #include <session/listen.h>
 
-/* So much of one topic is no breach any more. */
+/* Grants topic 1 so much that messages do not exceed its credit. */
 static void grant_plenty(void)
 {
 	atomic_fetch_add(&ear_inlet(&ear, 1)->granted_bytes, CREDIT_MAX);
@@ -35,7 +35,7 @@ static void test_messages_that_are_kept_stay_as_they_were(void)
 	for (int i = 0; (message = message_queue_take(&ear.taken)); i++) {
 		char number[16], expected[16];
 
-		/* A payload has no end of string. */
+		/* The payload is not terminated. */
 		memcpy(number, message->data, 8);
 		number[8] = 0;
 		snprintf(expected, sizeof expected, "%d ", i);
@@ -66,7 +66,7 @@ static void test_tiny_messages_that_are_kept_pin_a_bounded_memory(void)
 		ear_forget(&ear);
 	}
 	kept = allocated_bytes() - before;
-	/* Each costs 64 bytes of credit; what it takes may be a few times that. */
+	/* Each costs 64 bytes of credit, and may take a few times as much memory. */
 	check(kept < KEPT * 400 + (CHUNKS_MAX + 1) * 300000);
 	check_int(ear.taken.n, KEPT);
 	listen_end();
@@ -118,7 +118,7 @@ static void test_memory_that_is_let_go_of_between_two_reads_is_not_missed(void)
 	rx_trim(&ear.rx);
 	speech_data(&speech, 1, "one");
 	check_string(news(), "message 1 0 3 - 6f6e65\n");
-	/* Not with a frame that is not complete. */
+	/* The memory is not released while a frame is not complete. */
 	speech_data(&speech, 1, "two");
 	check_int(ear_read(&ear, &hearing, 10), 0);
 	rx_trim(&ear.rx);
@@ -137,11 +137,11 @@ static void test_a_message_that_finds_neither_place_nor_memory_ends_it(void)
 	listen_begin();
 	news();
 	ear.keep = true;
-	/* One more than can look into one chunk. */
+	/* One more than may be views of one chunk. */
 	for (int i = 0; i <= CHUNK_MESSAGES; i++)
 		speech_data(&speech, 1, "");
 	fault_only(FAULT(SYS_MALLOC));
-	/* The chunk that all of them are read to is there already. */
+	/* The chunk that everything is read into has already been allocated. */
 	fault_at(1, 0, true);
 	check_int(listen_on(), -ENOMEM);
 	fault_off();

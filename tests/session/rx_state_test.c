@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The receiving half: the life of ids, credit, calls, and frames that are not complete. */
+/* The receiving half: reuse of ids, credit, calls, and frames that are not complete. */
 #include <session/listen.h>
 
 /* ---- Ids ------------------------------------------------------------------------------------- */
@@ -61,7 +61,7 @@ static void test_each_life_of_an_id_begins_with_a_fresh_window(void)
 		speech_bulk(&speech, 1, 0, 65536 - MESSAGE_COST);
 		speech_close(&speech, 1);
 		check(strncmp(news(), "message", 7) == 0);
-		/* What was granted later is forgotten with it. */
+		/* Credit that is granted later is forgotten with the id. */
 		atomic_fetch_add(&ear_inlet(&ear, 1)->granted_bytes, 1000000);
 		sent_reset(1);
 		speech_open(&speech, 1, "again");
@@ -112,11 +112,11 @@ static void test_exactly_what_was_granted_may_be_used(void)
 	speech_bulk(&speech, 1, 0, 65536 - 2 * MESSAGE_COST);
 	speech_data(&speech, 1, "");
 	check_int(listen_on(), 0);
-	/* It counts as soon as it is written down, though CREDIT is still on its way. */
+	/* The grant counts before its CREDIT is written. */
 	atomic_fetch_add(&ear_inlet(&ear, 1)->granted_bytes, MESSAGE_COST + 3);
 	speech_data(&speech, 1, "abc");
 	check_int(listen_on(), 0);
-	/* The pool: all of it, in one message, then in another not a byte. */
+	/* All of the pool can be used in one message, and then not one byte more. */
 	atomic_fetch_add(&ear_inlet(&ear, 1)->granted_bytes, 2);
 	speech_sized(&speech, FRAME_MORE, 0, 1, 0, (1 << 20) - MESSAGE_COST + 1, 1 << 20, "x");
 	speech_abort(&speech, 1, 0);
@@ -156,7 +156,7 @@ static void test_a_call_is_in_use_until_its_end_has_gone(void)
 	news();
 	speech_frame(&speech, FRAME_DATA, 0, 0, 1, 64, "one", 3);
 	check_string(news(), "message 1 64 3 - 6f6e65\n");
-	/* CREDIT and RESET of calls that are free have crossed their END. */
+	/* CREDIT and RESET for a call that is free have crossed its END. */
 	speech_credit(&speech, 0, 64, 100, 1);
 	speech_reset(&speech, 0, 64);
 	speech_reset(&speech, 0, 64);
@@ -227,7 +227,7 @@ static void test_an_unfinished_frame_has_a_number_of_its_own_until_it_is_complet
 	listen_end();
 }
 
-/* ---- Attachments of the channel -------------------------------------------------------------- */
+/* ---- Overdraft, and errors ------------------------------------------------------------------- */
 
 static void test_overdraft_is_told_from_other_credit(void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The receiving half: what was said is heard the same however it is read, and descriptors reach the
+ * The receiving half: the events do not depend on how the stream is read, and descriptors reach the
  * messages that claim them. Ids, credit and calls are in rx_state_test.c, memory in
  * rx_memory_test.c, the channel's attachments in rx_attachments_test.c, the rules that a peer can
  * break in rx_breach_test.c.
@@ -10,7 +10,7 @@
 
 /* ---- Read in every way ----------------------------------------------------------------------- */
 
-/* Everything that a peer may say, in little. */
+/* Everything that a peer may send, in a short form. */
 static void say_all_kinds(void)
 {
 	speech_init(&speech);
@@ -31,7 +31,7 @@ static void say_all_kinds(void)
 	speech_goodbye(&speech);
 }
 
-/* Descriptors in every place where they may be. */
+/* Descriptors in every place where they are allowed. */
 static void say_descriptors(void)
 {
 	speech_init(&speech);
@@ -41,7 +41,7 @@ static void say_descriptors(void)
 	speech_frame(&speech, FRAME_DATA, 0, 1, 1, 0, "one", 3);
 	speech_send(&speech);
 	speech_data(&speech, 1, "plain");
-	/* Right behind, so that one read may bring both. */
+	/* Directly behind it, so that one read may receive both. */
 	speech_send_fds(&speech, 2, 0);
 	speech_credit(&speech, 0, 0, 1, 1);
 	speech_frame(&speech, FRAME_DATA, 0, 1, 1, 0, "", 0);
@@ -54,8 +54,8 @@ static void say_descriptors(void)
 }
 
 /*
- * Short writes, also within headers: what follows comes in sendmsg calls of its own, with
- * the next descriptors behind.
+ * Short writes, some of them within headers: the rest is written in another sendmsg, and the next
+ * descriptors follow.
  */
 static void say_short_writes(void)
 {
@@ -110,7 +110,7 @@ static void in_every_way(void (*say)(void))
 
 	say();
 	whole = text_of(SIZE_MAX, SIZE_MAX, SIZE_MAX);
-	/* Cut in two at every byte, in pieces of every size, and at every pair of bytes. */
+	/* Cut at every pair of bytes, and into pieces of every size. */
 	for (size_t first = 1; first < speech.size; first++) {
 		for (size_t second = 1; first + second <= speech.size;
 		     second += under_valgrind() || under_sanitizer() ? 13 : 1) {
@@ -168,7 +168,7 @@ static void test_what_follows_a_short_write_is_heard_cut_at_any_two_bytes(void)
 	in_every_way(say_short_writes);
 }
 
-/* Frames that are read straight to their place, with and without others around them. */
+/* Frames that are read straight into their message, with and without other frames around them. */
 static void say_large(uint32_t size)
 {
 	speech_init(&speech);
@@ -196,7 +196,7 @@ static void test_a_large_payload_is_heard_the_same_cut_anywhere(void)
 		for (size_t first = begins - 2; first < ends + 40; first++) {
 			char *text;
 
-			/* All of its ends, and here and there between. */
+			/* All cuts near its ends, and some between. */
 			if (first > begins + 40 && first < ends - 40 && first % 499)
 				continue;
 			for (size_t second = 1; second < ends; second = second * 3 + 5) {
@@ -228,7 +228,7 @@ static void test_fragments_of_every_size_make_one_message(void)
 			memset(payload + 2000, 0, 18000);
 		speech_init(&speech);
 		speech_begin(&speech);
-		/* Two messages take turns. */
+		/* The frames of two messages alternate. */
 		speech_open(&speech, 2, "b");
 		while (at < (part < 10 ? 2000 : 20000)) {
 			size_t total = part < 10 ? 2000 : 20000, some = total - at < part ? total - at : part;
@@ -276,13 +276,13 @@ static void test_one_frame_may_carry_for_many_and_claim_none_itself(void)
 	for (int i = 0; i < 15; i++)
 		speech_frame(&speech, FRAME_DATA, 0, 1, 1, 0, NULL, 0);
 	check(strstr(news(), "message 1 0 0 15 -\n") != NULL);
-	/* The last is claimed much later. */
+	/* The last descriptor is claimed much later. */
 	speech_send(&speech);
 	for (int i = 0; i < 10; i++)
 		speech_data(&speech, 1, "plain");
 	speech_frame(&speech, FRAME_DATA, 0, 1, 1, 0, NULL, 0);
 	check(strstr(news(), "message 1 0 0 16 -\n") != NULL);
-	/* What nobody claims is closed at the end, and is no breach. */
+	/* Descriptors that nobody claims are closed at the end, which is no breach. */
 	atomic_fetch_add(&ear_inlet(&ear, 1)->granted_attachments, 16);
 	speech_send_fds(&speech, 3, 0);
 	speech_frame(&speech, FRAME_DATA, 0, 1, 1, 0, "x", 1);
@@ -322,7 +322,7 @@ static void test_every_number_of_lost_ones_shows_in_the_messages_that_claimed_th
 		harness_context("%u lost", lost);
 		check_string(news(), expected);
 		check_int(ear.lost, lost);
-		/* The next are whole again. */
+		/* The next descriptors are not affected. */
 		speech_send_fds(&speech, 1, 0);
 		speech_frame(&speech, FRAME_DATA, 0, 1, 1, 0, "y", 1);
 		check_string(news(), "message 1 0 1 7 79\n");
@@ -335,7 +335,7 @@ static void test_a_truncation_of_which_nothing_is_left_may_be_nobodys(void)
 	struct iovec iov[RX_IOV];
 	struct rx_group group = {.loss = -EMFILE};
 
-	/* The kernel may say so of what was never ours. */
+	/* The kernel may also report a truncation of something that is not an attachment. */
 	listen_begin();
 	news();
 	speech_data(&speech, 1, "x");
@@ -363,14 +363,17 @@ static void test_descriptors_of_what_is_thrown_away_are_discarded(void)
 	speech_frame(&speech, FRAME_DATA, 0, 2, 1, 0, "y", 1);
 	listen_on();
 	ear_forget(&ear);
-	/* Those of a message that is not complete, and those that nobody claimed yet. */
+	/*
+	 * The attachments of a message that is not complete, and a descriptor that nobody has
+	 * claimed yet.
+	 */
 	speech_send_fds(&speech, 4, 0);
 	speech_sized(&speech, FRAME_MORE, 3, 1, 0, 10, 0, "z");
 	check_string(news(), "");
 	listen_end();
 }
 
-/* Each call for memory fails in turn. */
+/* Makes one allocation after the other fail. */
 static void hear_all(void *say)
 {
 	int r;

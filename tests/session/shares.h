@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Topics that have shares of one channel, messages that take credit and wait for it, and what the
- * other side says of it.
+ * Topics that share the credit of one channel, messages that take credit or wait for it, and credit
+ * from the other side.
  */
 #ifndef SESSION_SHARES_H
 #define SESSION_SHARES_H
@@ -10,12 +10,15 @@
 
 enum {
 	TOPICS = 20,
-	/* Of the channel's attachments here; little, which is 3/64; three quarters; a quarter. */
+	/*
+	 * The channel's attachments in these tests; little, which is 3/64; three quarters; a
+	 * quarter.
+	 */
 	ALL = 640,
 	LITTLE = 30,
 	KEPT = 480,
 	QUARTER = 160,
-	/* The same of the pool. */
+	/* The same for the pool. */
 	POOL = 1 << 20,
 	POOL_LITTLE = 3 << 14,
 	POOL_KEPT = 3 << 18,
@@ -52,7 +55,7 @@ static inline void open_topics(void)
 	}
 }
 
-/* All topics are open; the other side grants ALL attachments. */
+/* All topics are open, and the other side grants ALL attachments. */
 static inline void begin(void)
 {
 	mouth_init_after_hello(&mouth);
@@ -66,7 +69,7 @@ static inline void end(void)
 	mouth_end(&mouth);
 }
 
-/* A message with so many attachments: 0 or -EAGAIN. */
+/* Charges a message with `n` attachments. Returns 0 or -EAGAIN. */
 static inline int take(struct outlet *topic, size_t n)
 {
 	uint32_t overdraft;
@@ -74,7 +77,10 @@ static inline int take(struct outlet *topic, size_t n)
 	return try_charge(topic, 0, n, &overdraft);
 }
 
-/* How large a message is that needs so much of the pool. Its topic's window is nearly used up. */
+/*
+ * Uses up the topic's window but for MESSAGE_COST. Returns the size of a message that then needs
+ * `n` bytes of the pool.
+ */
 static inline size_t needs_of_pool(struct outlet *topic, size_t n)
 {
 	topic->used_bytes = topic->limit_bytes - MESSAGE_COST;
@@ -90,7 +96,7 @@ static inline int take_pool(struct outlet *topic, size_t n)
 	return r;
 }
 
-/* Stands in the line. */
+/* Puts a claim into the line. */
 static inline void wait_for(struct outlet *topic, struct tx_claim *claim, size_t size, size_t n_fds)
 {
 	*claim = claim_of(size, n_fds, false);
@@ -104,7 +110,7 @@ static inline void stop(struct tx_claim *claim)
 	tx_unclaim(&mouth.tx, claim->outlet, claim);
 }
 
-/* Looks and may go: it is charged. */
+/* Tries the claim again, which must succeed. */
 static inline void go_on(struct tx_claim *claim)
 {
 	struct outlet *topic = claim->outlet;
@@ -124,7 +130,7 @@ static inline const char *overdraft_back(uint32_t id, uint32_t bytes)
 	return tx_credit(&mouth.tx, id, bytes, 0, true);
 }
 
-/* What is said now. */
+/* Writes everything. Returns the description of what was written. */
 static inline const char *said(void)
 {
 	static char text[65536];

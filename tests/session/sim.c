@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The simulated world's beginning and end. */
+/* The beginning and the end of the simulated world. */
 #include <session/sim.h>
 #include <stdarg.h>
 
@@ -71,8 +71,8 @@ static void choose_limits(struct sim *sim, struct limits *limits)
 }
 
 /*
- * What it grants may be lent, and less than a message may need; more of it, up to
- * so many, when it is wanted.
+ * The side may lend attachments. Then it may begin with fewer than a message needs, and can grant
+ * up to `most` when they are wanted.
  */
 static void choose_lending(struct sim_side *side)
 {
@@ -106,7 +106,7 @@ static void side_begin(struct sim *sim, unsigned index)
 	require_int(rx_init(&side->rx, &side->limits, &sim_rx_events, side, &side->tx.granted_pool,
 			    &side->tx.granted_attachments),
 		    0);
-	/* A socket of a few hundred bytes, or what they mostly are. */
+	/* A socket that holds a few hundred bytes, or as much as usual. */
 	sim_pipe_init(&sim->pipes[index], sim->bulky            ? 256 << 10
 					  : sim_chance(sim, 20) ? 256 + sim_size(sim, 64 << 10)
 								: (16 << 10) + sim_size(sim, 256 << 10));
@@ -119,7 +119,7 @@ void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken)
 	sim->broken = broken;
 	sim->bulky = sim_chance(sim, 8);
 	sim->laden = sim_chance(sim, 10);
-	/* Where much is sent it is taken slowly rather than not. */
+	/* If much is sent, it must at least be taken slowly. */
 	sim->lazy = sim_chance(sim, sim->bulky || sim->laden ? 50 : 10);
 	sim->wicked = sim_chance(sim, 10);
 	sim->tight = sim_chance(sim, 40);
@@ -146,7 +146,7 @@ static void free_streams(struct sim_side *side)
 	}
 }
 
-/* A side goes, whatever it was at. */
+/* Frees what a side has, whatever it was doing. */
 static void side_end(struct sim_side *side)
 {
 	int spent[2 * TX_FDS];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The simulator's world: two sides, each with both halves of a session, a model socket between them
- * that does what the kernel may do, and threads that send and receive, all of them turns of one
- * random sequence. Descriptors are numbers that are never used twice.
+ * The world of the simulator: two sides, each with both halves of a session; a model socket between
+ * them, which does what the kernel may do; and threads that send and receive. One random sequence
+ * decides what happens next. Descriptors are numbers that are never used twice.
  */
 #ifndef SESSION_SIM_H
 #define SESSION_SIM_H
@@ -16,15 +16,15 @@ enum {
 	SIM_SENDERS = 6,
 	SIM_NAMES = 5,
 	SIM_RUN = 8,
-	/* The holder of the writing right: a sender's number, the channel's thread, or nobody. */
+	/* Who holds the writing right: a sender's number, the channel's thread, or nobody. */
 	SIM_THREAD = SIM_SENDERS,
 	SIM_NOBODY = -1,
 	SIM_PATTERN = 1 << 20,
 };
 
-/* ---- What happens ---------------------------------------------------------------------------- */
+/* ---- Events ---------------------------------------------------------------------------------- */
 
-/* Each is counted, and told in a story. */
+/* Each event is counted, and printed when a schedule is told. */
 #define SIM_EVENTS(X)                                                                                                  \
 	X(OPENS, "topics opened")                                                                                      \
 	X(CLOSES, "topics closed")                                                                                     \
@@ -99,7 +99,7 @@ enum sim_event {
 	    SIM_N_EVENTS
 };
 
-/* Rules that the world can be told to break now and then, to see that it is found. */
+/* Rules that the model can be told to break now and then, to see that the checks notice it. */
 #define SIM_RULES(X)                                                                                                   \
 	X(SEGMENT, "segment", "the socket loses a segment")                                                            \
 	X(CREDIT, "credit", "CREDIT is not heard")                                                                     \
@@ -125,7 +125,7 @@ enum sim_rule {
 struct sim_file {
 	struct sim_message *message;
 	unsigned references;
-	/* The kernel refuses to pass it. */
+	/* The kernel refuses to send it. */
 	bool refused;
 };
 
@@ -139,10 +139,10 @@ struct sim_fd {
 
 enum sim_fate {
 	FATE_WAITS,   /* not in the stream yet */
-	FATE_GOES,    /* charged, on its way */
+	FATE_GOES,    /* charged and on its way */
 	FATE_COMES,   /* must arrive */
-	FATE_ABORTED, /* begun, then given up */
-	FATE_GONE,    /* nothing of it must arrive */
+	FATE_ABORTED, /* begun and then aborted */
+	FATE_GONE,    /* nothing of it may arrive */
 };
 
 struct sim_message {
@@ -151,35 +151,35 @@ struct sim_message {
 	unsigned n_fds;
 	int first_file;
 	enum sim_fate fate;
-	/* It is a call; it is the last reply to one, a failure. */
+	/* The call, if it is one or a reply to one. A reply can be the last, and an error. */
 	struct sim_call *call;
 	bool last, failed;
 };
 
-/*
- * One life of a topic, from its OPEN to the end of its id; or the replies to one
- * call. Seen from both sides.
- */
+/* A topic from its OPEN to the end of its id, or the replies to a call, as both sides see it. */
 struct sim_stream {
 	struct sim_stream *next;
 	struct sim_call *replies_to;
 	struct outlet outlet;
 	char name[16];
 	uint64_t number;
-	/* Those that were charged, in order; how far the reader has come. */
+	/* The messages that were charged, in order, and how many of them have arrived. */
 	struct sim_message **sent;
 	size_t n_sent, capacity_sent, arrived;
 	bool opened, closed, released, ended;
-	/* Its reader takes nothing of it. */
+	/* Its reader takes no messages from it. */
 	bool neglected;
-	/* The reader's: what waits to be taken. */
+	/* The reader's: messages that wait to be taken. */
 	struct message_queue queue;
 	struct inlet *inlet;
-	/* What waits, and what has left it and may be granted again: of its window, of the pool. */
+	/*
+	 * Of the window and the attachments: what the waiting messages cost, and what can be
+	 * granted again because messages have been taken.
+	 */
 	uint64_t queued_cost, gone_cost, gone_fds;
 };
 
-/* A call: the caller's inlet, the callee's replies once its request has begun to come. */
+/* A call: the caller's inlet, and the callee's replies once the request has begun to arrive. */
 struct sim_call {
 	struct sim_call *next;
 	struct sim_side *caller;
@@ -187,11 +187,11 @@ struct sim_call {
 	struct message_call handle;
 	struct sim_stream *replies;
 	/*
-	 * The callee has taken the request and may answer; somebody is answering;
-	 * END has come, or never will.
+	 * The callee has taken the request and may answer; a sender is answering; END has arrived,
+	 * or never will.
 	 */
 	bool open, answering, over;
-	/* Its request was accepted; the caller wants no more of it. */
+	/* The request was accepted; the caller has cancelled the call. */
 	bool asked, cancelled;
 };
 
@@ -215,21 +215,21 @@ struct sim_pipe {
 
 struct sim_sender {
 	struct sim_message *message;
-	/* More that go in the same write, and the frames of all of them. */
+	/* Further messages that go in the same write, and the frames of all of them. */
 	struct sim_message *more[SIM_RUN];
 	unsigned n_more;
 	unsigned char *run;
 	struct tx_claim claim;
 	/*
-	 * It waits for credit, and is woken by the session alone. Its number
-	 * among those who began to wait.
+	 * When it began to wait, as a number among all waits of its side. While it is asleep, only
+	 * tx wakes it.
 	 */
 	uint64_t since;
 	bool asleep, charged, listed, begun;
 	size_t left;
-	/* How many messages of its topic were before it when it got into a batch. */
+	/* How many messages of its topic came before it when it got into a batch. */
 	size_t position;
-	/* The largest part of its payload in a frame. */
+	/* How much of its payload goes into one frame at most. */
 	size_t part;
 	uint32_t overdraft;
 	struct tx_own own;
@@ -247,8 +247,8 @@ struct sim_side {
 	struct rx rx;
 	bool said_goodbye, heard_goodbye, hello_came;
 	/*
-	 * Its process is gone; it hears nothing more and says what it likes; nothing can be written
-	 * any more; nothing is read any more, for the other side broke a rule.
+	 * The process is dead; the side ignores what arrives and sends what it likes; it can no
+	 * longer write; it no longer reads, because the other side broke a rule.
 	 */
 	bool dead, hostile, broken, over;
 
@@ -259,38 +259,42 @@ struct sim_side {
 	size_t n_calls;
 	struct sim_sender senders[SIM_SENDERS];
 
-	/* A sender that gets no turn for a while, or nobody. */
+	/* A sender that gets no turn for a while, or SIM_NOBODY. */
 	int slow;
 	int writer;
 	enum sim_phase phase;
 	ssize_t result;
 
-	/* How many have begun to wait. */
+	/* How many waits have begun. */
 	uint64_t n_waits;
 
-	/* Of the other side's streams: what of the pool waits to be taken, and what has left them;
-	 * attachments that were settled. */
+	/*
+	 * Of the other side's streams: overdraft of messages that wait to be taken, overdraft that
+	 * can be granted again, and attachments that were settled.
+	 */
 	uint64_t queued_overdraft, gone_overdraft, gone_fds;
 	/*
-	 * Attachments that came and are not settled. Its program keeps some for long; some are
-	 * closed, and that never ends.
+	 * The program keeps some descriptors for long; some closes never end. How many attachments
+	 * are not settled, and how many are never closed.
 	 */
 	bool keeps, sticky;
 	uint64_t charged, n_stuck;
 	int *kept;
 	size_t n_kept, capacity_kept;
 	/*
-	 * Of attachments: lent besides what HELLO granted; given back; the most that it can lend;
-	 * it lends all that it can when there is nothing else to do.
+	 * Attachments that were lent beyond those of HELLO, and those that were given back; the
+	 * most that can be granted; whether all of these are lent when nothing else can go on.
 	 */
 	uint64_t lent, returned;
 	uint32_t most;
 	bool generous;
-	/* How often it has asked whether anybody is there, and was answered; the last is not
-	 * answered yet. */
+	/*
+	 * How many PINGs it has sent, and how many answers arrived; the last PING has not been
+	 * answered.
+	 */
 	unsigned n_asked, n_answers;
 	bool unanswered;
-	/* Descriptors that are open. */
+	/* How many descriptors are open. */
 	uint64_t n_fds;
 };
 
@@ -304,28 +308,32 @@ struct sim {
 	struct sim_fd *fds;
 	size_t n_fds, capacity_fds;
 	/*
-	 * What kind of a world it is: messages are large, have many descriptors, or are taken
-	 * slowly, so that credit runs out; side B turns hostile.
+	 * The kind of the world: messages are large, or have many descriptors, or are taken slowly,
+	 * so that credit runs out; side B turns hostile.
 	 */
 	bool bulky, laden, lazy, wicked;
-	/* There are few attachments; some topics and calls are drained by nobody, until all must
-	 * come to its end. */
+	/*
+	 * There are few attachments; nobody drains some of the topics and calls, until everything
+	 * is drained at the end.
+	 */
 	bool tight, neglect, drains;
-	/* The kernel behaves. */
+	/* The kernel refuses nothing. */
 	bool calm;
-	/* Something moved since it was last cleared. */
+	/* Something has happened since this was last cleared. */
 	bool moved;
-	/* The sessions end, whatever they were at. */
+	/* The sessions are being freed, whatever they were doing. */
 	bool ending;
 	uint64_t steps, bytes, counts[SIM_N_EVENTS];
 };
 
-/* The payloads are taken from here. */
+/* Payloads are parts of this. */
 extern unsigned char sim_pattern[2 * SIM_PATTERN];
 
-/* The schedule is told, an event a line. */
+/* Events are printed, one a line. */
 extern bool sim_told;
-/* Counts an event of a side's, and tells it: the text may be NULL, if it is no story of its own. */
+/*
+ * Counts an event of a side, and prints the text if events are printed. NULL: it is only counted.
+ */
 void sim_event(struct sim_side *side, enum sim_event event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -334,19 +342,19 @@ static inline struct sim_side *sim_other(const struct sim_side *side)
 	return &side->sim->sides[1 - side->index];
 }
 
-/* Its reader leaves what it brings where it is. */
+/* Its reader takes no messages from it now. */
 static inline bool sim_neglected(const struct sim *sim, const struct sim_stream *stream)
 {
 	return stream->neglected && !sim->drains;
 }
 
-/* How many attachments a side has granted in all, of which some are in use. */
+/* How many attachments a side grants, including those in use. */
 static inline uint64_t sim_granted(const struct sim_side *side)
 {
 	return side->limits.attachments + side->lent - side->returned;
 }
 
-/* From 0 to n - 1, where 0 is the least that can be. */
+/* Chooses from 0 to n - 1, where 0 is the simplest choice. */
 static inline size_t sim_choose(struct sim *sim, size_t n)
 {
 	return tape_choose(sim->tape, n);
@@ -357,101 +365,103 @@ static inline bool sim_chance(struct sim *sim, unsigned percent)
 	return sim_choose(sim, 100) >= 100 - percent;
 }
 
-/* Now and then, if this is the rule to break. */
+/* True now and then, if this is the rule to break. */
 static inline bool sim_breaks(struct sim *sim, enum sim_rule rule)
 {
 	return sim->broken == rule && sim_chance(sim, 30);
 }
 
-/* From 0 to `most`, small numbers as often as large ones. */
+/* Chooses from 0 to `most`, small numbers as often as large ones. */
 size_t sim_size(struct sim *sim, size_t most);
 
 /*
- * sim.c: a world begins as its tape wants it; it ends whatever it was at, and must
- * have closed all descriptors.
+ * sim.c: a world begins as its tape chooses; it can end at any time, and all its descriptors must
+ * have been closed then.
  */
 void sim_init(struct sim *sim, struct tape *tape, enum sim_rule broken);
 void sim_end(struct sim *sim);
 
-/* sim_rest.c: when nothing moves any more those who wait must have a reason. */
+/* sim_rest.c: when nothing can happen any more, checks that each sender that waits has a reason. */
 void sim_check_rest(struct sim_side *side);
 
-/* sim_check.c: what holds of a side after each turn. */
+/* sim_check.c: what must be true of a side after each turn. */
 void sim_check_side(struct sim_side *side);
 
-/* sim_play.c: a schedule from its beginning to its end. What it counted is added to `sums`. */
+/*
+ * sim_play.c: plays a schedule from its beginning to its end, and adds what it counted to `sums`.
+ */
 void sim_play(struct tape *tape, enum sim_rule broken, struct sim *sums);
 
 /* sim_socket.c */
 int sim_file_new(struct sim *sim, struct sim_message *message, bool refused);
 int sim_fd_new(struct sim_side *side, int file);
-/* Fails if it is not open, or another side's. */
+/* Fails the test if the descriptor is not open, or is the other side's. */
 int sim_fd_file(const struct sim_side *side, int fd);
 void sim_fd_close(struct sim_side *side, int fd);
 void sim_pipe_init(struct sim_pipe *pipe, size_t capacity);
-/* What is on its way is lost. */
+/* Loses everything that is on its way. */
 void sim_pipe_empty(struct sim *sim, struct sim_pipe *pipe);
-/* A new segment at its end, to be filled; the descriptors are of `from`. */
+/* Appends a segment, whose bytes are to be filled in. The descriptors belong to `from`. */
 struct sim_segment *sim_segment_new(struct sim_side *from, size_t size, const int *fds, unsigned n_fds);
-/* Takes one out. */
+/* Removes a segment. */
 void sim_segment_cut(struct sim *sim, struct sim_pipe *pipe, struct sim_segment **at);
 /*
- * As socket_write() and socket_read(); `ret_files` are new descriptors of the
- * reader's. -EAGAIN: nothing.
+ * Like socket_write() and socket_read(). `ret_fds` receives new descriptors of the reader. -EAGAIN:
+ * there is nothing to read, or no room.
  */
 ssize_t sim_pipe_write(struct sim_side *from, const struct iovec *iov, size_t n_iov, const int *fds, unsigned n_fds);
 ssize_t sim_pipe_read(struct sim_side *to, const struct iovec *iov, size_t n_iov, int ret_fds[FRAME_CARRIED_MAX],
 		      struct rx_group *ret);
 
-/* sim_hostile.c: something is done to the stream that its session never wrote. */
+/* sim_hostile.c: changes the stream in a way that a session never would. */
 void sim_harm(struct sim_side *side);
 
 /* sim_send.c */
 extern const struct tx_events sim_tx_events;
 struct sim_stream *sim_stream_new(struct sim_side *side);
 struct sim_call *sim_call_new(struct sim_side *side);
-/* Nothing can be written any more. */
+/* The side can no longer write. */
 void sim_break(struct sim_side *side);
 struct sim_stream *sim_open(struct sim_side *side, unsigned name);
 void sim_close(struct sim_side *side, unsigned name);
-/* A new message for a sender that has none. */
+/* Gives a new message to a sender that has none. */
 void sim_begin(struct sim_side *side, struct sim_sender *sender, unsigned name);
-/* The same, to answer a call. */
+/* The same for a reply to a call. */
 void sim_begin_reply(struct sim_side *side, struct sim_sender *sender, struct sim_call *call);
-/* A call of the other side's gets no (more) replies. */
+/* Ends a call of the other side without further replies. */
 void sim_end_call(struct sim_side *side, struct sim_call *call, uint32_t error);
-/* Several new messages for it, which go in one write, or none of them. */
+/* Gives a sender several new messages that go in one write, or none. */
 void sim_begin_run(struct sim_side *side, struct sim_sender *sender, unsigned name);
-/* A turn of a sender: it charges, appends, writes. */
+/* A turn of a sender, which charges, appends and writes. */
 void sim_send(struct sim_side *side, unsigned sender);
-/* It has waited long enough. */
+/* A sender has waited long enough, and gives up. */
 void sim_give_up(struct sim_side *side, unsigned sender);
-/* A turn of whoever holds the writing right, or of the channel's thread. */
+/* A turn of the holder of the writing right, or of the channel's thread. */
 void sim_write(struct sim_side *side);
 void sim_goodbye(struct sim_side *side);
-/* The held descriptors are tried again. */
+/* Descriptors that were held are tried again. */
 void sim_unhold(struct sim_side *side);
 void sim_wake_all(struct sim_side *side);
-/* What is not in use is given back. */
+/* Gives back the attachments that are not in use. */
 void sim_give_back(struct sim_side *side);
 
 /* sim_receive.c */
 extern const struct rx_events sim_rx_events;
-/* One read: false if there was nothing to read. */
+/* Reads once. Returns false if there was nothing to read. */
 bool sim_read(struct sim_side *side);
 
 /* sim_take.c */
-/* Takes one message of a stream of the other side's. */
+/* Takes one message from a stream of the other side. */
 void sim_take(struct sim_side *side, struct sim_stream *stream);
-/* So much of what it was asked for is lent, and of what can be lent: nothing, some, or all. */
+/* Lends attachments that are wanted, as far as possible: none, some, or all. */
 void sim_lend(struct sim_side *side);
-/* So many of the descriptors that its program kept are closed. */
+/* Closes `n` of the descriptors that the program kept. */
 void sim_close_kept(struct sim_side *side, size_t n);
-/* Closes that never ended have ended. */
+/* Ends the closes that had not ended. */
 void sim_unstick(struct sim_side *side);
-/* No more of a stream is wanted: a topic is reset, a call cancelled. */
+/* Resets a topic, or cancels a call. */
 void sim_reset(struct sim_side *side, struct sim_stream *stream);
-/* A call of this side's is cancelled, perhaps before the other side has heard of it. */
+/* Cancels a call of this side, perhaps before the other side has received it. */
 void sim_cancel(struct sim_side *side, struct sim_call *call);
 void sim_end_stream(struct sim_side *side, struct sim_stream *stream);
 

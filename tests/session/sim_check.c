@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What always holds of a side: its counters, the credit between it and the other one, and where its
+ * What must always be true of a side: its counters, the credit between the sides, and where its
  * descriptors are.
  */
 #include <session/sim.h>
@@ -36,8 +36,8 @@ static void check_counters(const struct sim_side *side)
 }
 
 /*
- * From what the one side took to what it granted, and from there to what the other thinks that
- * it has, nothing is added.
+ * What the reader's messages have freed is at least what it granted, and that is at least what the
+ * writer believes to have.
  */
 static void check_credit_of(struct sim_side *reader, struct sim_stream *stream)
 {
@@ -48,7 +48,7 @@ static void check_credit_of(struct sim_side *reader, struct sim_stream *stream)
 
 	check(bytes + inlet->due_bytes <= window->topic_bytes + stream->gone_cost);
 	check(fds + inlet->due_attachments <= window->topic_attachments + stream->gone_fds);
-	/* Before HELLO has come a sender does not know that there may be fewer attachments. */
+	/* Before HELLO arrives, a sender does not know that there may be fewer attachments. */
 	check(outlet->limit_bytes <= bytes && (!sim_other(reader)->hello_came || outlet->limit_attachments <= fds));
 	check(inlet->used_bytes <= outlet->used_bytes && inlet->used_attachments <= outlet->used_attachments);
 }
@@ -70,7 +70,7 @@ static void check_credit_from(struct sim_side *reader)
 	check(reader->rx.used_pool <= writer->tx.pool.used &&
 	      reader->rx.used_attachments <= writer->tx.attachments.used);
 	for (struct sim_stream *stream = writer->streams; stream; stream = stream->next) {
-		/* As long as the inlet is this stream's. */
+		/* Only while the inlet belongs to this stream. */
 		if (stream->opened && !stream->ended && stream->inlet->owner == stream)
 			check_credit_of(reader, stream);
 	}
@@ -91,8 +91,8 @@ static unsigned message_fds(const struct beam_message *message)
 }
 
 /*
- * Each open descriptor of a side is a sender's, or the session's, to be sent or just
- * come, or waits to be taken.
+ * Each open descriptor of a side belongs to a sender, or to the session (to be sent, or just
+ * received), or to a message that waits to be taken, or is kept by the program.
  */
 static void check_fds_of(const struct sim_side *side)
 {
@@ -104,7 +104,7 @@ static void check_fds_of(const struct sim_side *side)
 	for (unsigned i = 0; i < SIM_SENDERS; i++)
 		n += side->senders[i].n_fds;
 	n += side->tx.fill->n_fds - side->tx.fill->fd_at + side->tx.drain->n_fds - side->tx.drain->fd_at;
-	/* They have gone, and were given back. */
+	/* These have been sent and given back. */
 	n -= batch->active && batch->begun ? batch->run_fds : 0;
 	n += count_fds(rx->slots + rx->slot_low, rx->slot_high - rx->slot_low);
 	n += count_fds(rx->now.fds, rx->now.n) + count_fds(rx->before.fds, rx->before.n);

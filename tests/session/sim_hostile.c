@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hostile side: what its session writes goes on, and among it comes what none would write: frames
- * made up from small numbers, which often are somebody's id, bytes changed, segments cut out,
- * descriptors added or taken away. It hears nothing any more. The other side must find the breach,
- * or lose nothing but what it was sent: its windows hold, and it closes what came.
+ * A hostile side. Its session goes on writing, and between its writes come things that no session
+ * would write: frames made of small numbers, which are often ids in use, changed bytes, missing
+ * segments, and descriptors added or removed. It ignores what it receives. The other side must find
+ * a breach, or lose only what was sent to it: its windows hold, and it closes the descriptors that
+ * arrived.
  */
 #include <session/sim.h>
 
-/* A number of the kind that means something. */
+/* A number that is likely to mean something: an edge, or a small number. */
 static uint32_t some_number(struct sim *sim)
 {
 	static const uint32_t edges[] = {0, 1, 64, 65535, CREDIT_MAX, INT32_MAX, UINT32_MAX};
@@ -16,15 +17,13 @@ static uint32_t some_number(struct sim *sim)
 				   : (uint32_t)sim_choose(sim, 8);
 }
 
-/*
- * True where a frame may begin: the last write was a whole batch's, and what became of it is known.
- */
+/* True if a frame may begin here: the last batch was written whole, and its result is known. */
 static bool at_boundary(const struct sim_side *side)
 {
 	return !side->tx.batch.begun && !(side->writer != SIM_NOBODY && side->phase == SIM_WRITTEN);
 }
 
-/* Descriptors for a segment that goes, whose own the sender keeps no longer than that. */
+/* New descriptors for a segment. The sender closes its own when the segment has been sent. */
 static unsigned make_fds(struct sim_side *side, int fds[4])
 {
 	unsigned n = (unsigned)sim_choose(side->sim, 4);
@@ -66,7 +65,7 @@ static void forge(struct sim_side *side)
 	sim_event(side, SIM_FORGES, "forges a frame of kind %u, flags 0x%x, with %u descriptors", kind, flags, n_fds);
 }
 
-/* The place of some segment that is on its way; NULL: none is. */
+/* The place of a segment that is on its way, or NULL if there is none. */
 static struct sim_segment **some_segment(struct sim_side *side)
 {
 	struct sim_pipe *pipe = &side->sim->pipes[side->index];

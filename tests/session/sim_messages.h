@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What becomes of messages in a simulation and of the descriptors that they brought: closed,
- * settled, or thrown away.
+ * What happens in a simulation to messages and their descriptors: they are closed, settled, or
+ * dropped.
  */
 #ifndef SESSION_SIM_MESSAGES_H
 #define SESSION_SIM_MESSAGES_H
@@ -18,7 +18,7 @@ static inline void settled(struct sim_side *side, size_t n)
 	side->sim->moved |= n > 0;
 }
 
-/* One that was charged is closed, which may take for ever. */
+/* Closes a descriptor that was charged. The close may never end. */
 static inline void close_charged(struct sim_side *side, int fd)
 {
 	if (!sim_breaks(side->sim, SIM_BREAK_LEAK))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A schedule: opens, sends, takes, closes, resets, deadlines, refused descriptors, goodbyes in
- * every order that its tape has, and then an end in order, or death. After each turn nothing may be
- * out of order, lost, twice, or beyond what was granted; at the end nothing may be left undone, and
- * every descriptor closed once.
+ * A schedule: opens, sends, takes, closes, resets, deadlines, refused descriptors and goodbyes, in
+ * the order that its tape chooses, and then an orderly end or a death. After each turn nothing may
+ * be out of order, lost, duplicated, or beyond what was granted. At the end nothing may be left to
+ * do, and every descriptor must have been closed once.
  */
 #include <session/sim.h>
 
@@ -18,7 +18,7 @@ static struct sim_stream *any_stream(struct sim_side *side)
 	return stream;
 }
 
-/* One that has something to take, from a random place on. */
+/* The first stream with something to take, from a random one on. */
 static struct sim_stream *full_stream(struct sim_side *side)
 {
 	struct sim_stream *stream = any_stream(side);
@@ -38,7 +38,7 @@ static void take_some(struct sim_side *side)
 		sim_take(side, stream);
 }
 
-/* A call of the other side's that can be answered, from a random one on. */
+/* The first call of the other side that can be answered, from a random one on. */
 static struct sim_call *open_call(struct sim_side *side)
 {
 	struct sim_side *caller = sim_other(side);
@@ -71,14 +71,14 @@ static void open_or_close(struct sim_side *side)
 	if (side->said_goodbye)
 		return;
 	if (sim_chance(side->sim, 1)) {
-		/* More than there are ids for, at times. */
+		/* Sometimes more topics than there are ids. */
 		for (unsigned n = (unsigned)sim_size(side->sim, 80); n; n--)
 			sim_open(side, SIM_NAMES);
 	} else if (!side->names[name]) {
 		sim_open(side, name);
 	} else if (sim_chance(side->sim, 30)) {
 		sim_close(side, name);
-		/* At once again, as a program may. */
+		/* Programs may open a topic again at once. */
 		if (sim_chance(side->sim, 50))
 			sim_open(side, name);
 	}
@@ -118,7 +118,7 @@ static void reset_or_cancel(struct sim_side *side)
 		sim_reset(side, stream);
 		return;
 	}
-	/* One of the last. */
+	/* One of the most recent calls. */
 	for (size_t n = side->n_calls - sim_size(side->sim, side->n_calls); call && n > 1; n--)
 		call = call->next;
 	if (call)
@@ -141,7 +141,7 @@ static void ask_whether_there(struct sim_side *side)
 
 static void settle(struct sim *sim, bool end_calls);
 
-/* Nobody begins anything for a while, and all that can be done is done. */
+/* Begins nothing new for a while, and does everything that can be done. */
 static void rest(struct sim *sim)
 {
 	if (sim->sides[0].broken || sim->sides[1].broken || sim->sides[1].hostile)
@@ -197,8 +197,8 @@ static void step(struct sim_side *side)
 /* ---- The end --------------------------------------------------------------------------------- */
 
 /*
- * All that can be done is done: nobody begins anything new. Calls are ended, or wait for their
- * answers.
+ * Does everything that can be done, without beginning anything new. Calls are ended, or wait for
+ * their answers.
  */
 static void settle(struct sim *sim, bool end_calls)
 {
@@ -258,7 +258,7 @@ static bool nothing_is_left(struct sim *sim)
 	return !harness_failures();
 }
 
-/* What was used has come back, but for what is collected. */
+/* All credit has come back, except what is collected before it is returned. */
 static void check_credit(const struct sim_side *side)
 {
 	const struct sim_side *other = &side->sim->sides[1 - side->index];
@@ -283,17 +283,14 @@ static void check_all_released(const struct sim_side *side)
 	check_int(side->tx.n_closing, 0);
 }
 
-/*
- * Whoever still has a call to answer has heard if nobody wants the answer. After
- * a goodbye nothing is said.
- */
+/* The callee knows of each cancelled call that is still open, unless GOODBYE came before. */
 static void check_cancelled(const struct sim_side *side)
 {
 	for (const struct sim_call *call = side->calls; call && !side->said_goodbye; call = call->next)
 		check(!call->cancelled || !call->open || call->replies->outlet.reset);
 }
 
-/* Whoever was slow is so no more, or has waited long enough. */
+/* A slow sender goes on, or has waited long enough. */
 static void hurry(struct sim_side *side)
 {
 	int slow = side->slow;
@@ -303,7 +300,7 @@ static void hurry(struct sim_side *side)
 		sim_give_up(side, (unsigned)slow);
 }
 
-/* From here on everything is taken, closed and lent. */
+/* From now on everything is taken, closed and lent. */
 static void drain_all(struct sim *sim)
 {
 	sim->drains = true;
@@ -321,7 +318,7 @@ static void end_in_order(struct sim *sim)
 {
 	sim->calm = true;
 	for (int i = 0; i < 2; i++) {
-		/* Whoever waits for an id gets one. */
+		/* Topics that wait for an id get one. */
 		for (struct sim_stream *stream = sim->sides[i].streams; stream; stream = stream->next) {
 			if (*stream->name == 'x')
 				sim_end_stream(&sim->sides[i], stream);
@@ -364,8 +361,8 @@ static void end_in_order(struct sim *sim)
 }
 
 /*
- * One side's process is killed: what it had written is there, what it had not read is not, and the
- * other side comes to rest.
+ * One side's process is killed. What it had written still arrives, what it had not read is lost,
+ * and the other side comes to rest.
  */
 static void end_by_death(struct sim *sim)
 {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reader of a side: each message must be the next that the other side's stream sent,
- * byte for byte and descriptor for descriptor.
+ * The reader of a side: each message must be the next one that was sent on the other side's stream,
+ * with the same bytes and the same descriptors.
  */
 #include <session/sim_messages.h>
 
-/* What the other side's session wrote is not what came, or not all of it. */
+/* What arrives need not be what the other side's session wrote. */
 static bool betrayed(const struct sim_side *side)
 {
 	return sim_other(side)->hostile;
 }
 
-/* A stream of which the other side's session knows nothing. */
+/* A stream that the other side's session does not know. */
 static struct sim_stream *forged_stream(struct sim_side *side)
 {
 	struct sim_stream *stream = sim_stream_new(sim_other(side));
@@ -32,7 +32,7 @@ static int on_hello(void *owner, const struct hello *hello)
 	return tx_hello(&side->tx, hello);
 }
 
-/* What this stream brings will be taken by nobody. */
+/* Decides whether nobody will take messages from this stream. */
 static void neglect(struct sim_side *side, struct sim_stream *stream)
 {
 	stream->neglected = side->sim->neglect && sim_chance(side->sim, 35);
@@ -45,7 +45,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	struct sim_side *side = owner;
 	struct sim_stream *stream = sim_other(side)->streams;
 
-	/* An id has one life at a time. */
+	/* Of several streams with an id only one is in use at a time. */
 	while (stream && (stream->opened || stream->outlet.id != inlet->id))
 		stream = stream->next;
 	if (betrayed(side) && !stream)
@@ -69,7 +69,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	return 0;
 }
 
-/* What the stream must bring next: what was given up is passed over. */
+/* The next message that must arrive on this stream. Those that were given up are skipped. */
 static struct sim_message *next_of(struct sim_stream *stream)
 {
 	while (stream->arrived < stream->n_sent && stream->sent[stream->arrived]->fate == FATE_GONE)
@@ -110,7 +110,7 @@ static void check_message(struct sim_side *side, struct sim_stream *stream, stru
 	}
 }
 
-/* A request has come: it is answered when it is taken, unless its topic was reset. */
+/* A request has arrived. It is answered when it is taken, unless its topic was reset. */
 static void ask(struct sim_side *side, struct sim_stream *stream, const struct beam_message *message)
 {
 	struct sim_call *call = list_entry(message->call, struct sim_call, handle);
@@ -131,7 +131,7 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 		message_queue_append(queue, message_queue_take(queue));
 	while ((message = message_queue_take(queue))) {
 		check(message->origin == inlet);
-		/* An end without a reply is nobody's message. */
+		/* An END without a reply is no message of a sender. */
 		if (message->failed && !message->cost) {
 			check(inlet->replies && message->last && message->size == 4);
 			free_message(side, message);
@@ -161,7 +161,7 @@ static void on_closed(void *owner, struct inlet *inlet)
 	struct sim_side *side = owner;
 	struct sim_stream *stream = inlet->owner;
 
-	/* Nothing is to come any more. */
+	/* No message may be missing. */
 	check(betrayed(side) || next_of(stream) == NULL);
 	stream->ended = true;
 	inlet->closed = true;
@@ -174,7 +174,7 @@ static void check_aborted(struct sim_stream *stream, const struct inlet *inlet, 
 {
 	size_t i = stream->arrived, before = inlet->arrived.n;
 
-	/* Whole messages of before may still be on their way to the owner. */
+	/* Earlier messages that are whole may not have been delivered yet. */
 	while (i < stream->n_sent && (stream->sent[i]->fate == FATE_GONE || before)) {
 		before -= stream->sent[i]->fate != FATE_GONE;
 		i++;
@@ -203,7 +203,7 @@ static void on_aborted(void *owner, struct inlet *inlet, const struct beam_messa
 	side->gone_overdraft += message->overdraft;
 }
 
-/* Its request was given up, or thrown away by rx itself. */
+/* The request was aborted, or dropped by rx. */
 static void on_dropped(struct message_call *handle)
 {
 	struct sim_call *call = list_entry(handle, struct sim_call, handle);
@@ -213,7 +213,7 @@ static void on_dropped(struct message_call *handle)
 	sim_end_call(side, call, REPLY_DROPPED);
 }
 
-/* Where the replies to a call leave, and arrive at its inlet. */
+/* Connects the replies to a call with its inlet. */
 static void open_replies(struct sim_stream *stream, struct sim_call *call)
 {
 	stream->replies_to = call;
@@ -249,7 +249,7 @@ static struct inlet *on_reply(void *owner, uint32_t id)
 	struct sim_side *side = owner;
 	struct inlet *inlet = tx_find_call(&side->tx, id);
 
-	/* A reply to what has not been heard. */
+	/* A reply to a request that the other side's session has not received. */
 	if (inlet && !inlet->owner) {
 		check(betrayed(side));
 		open_replies(forged_stream(side), list_entry(inlet, struct sim_call, inlet));
@@ -406,7 +406,7 @@ bool sim_read(struct sim_side *side)
 		sim_pipe_empty(side->sim, &side->sim->pipes[1 - side->index]);
 	n = sim_pipe_read(side, iov, (size_t)n_iov, fds, &group);
 	if (n == -EAGAIN) {
-		/* The end; whoever writes finds out for himself. */
+		/* The end of the stream. Whoever is writing will notice it. */
 		if (sim_other(side)->dead && side->writer == SIM_NOBODY && !side->broken)
 			sim_break(side);
 		return false;

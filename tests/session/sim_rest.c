@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When nothing moves any more, whoever still waits must have a reason. It is looked for in what is
- * there: what lies in the queues that nobody drains, and which descriptors are still open; not in
- * what the session has counted.
+ * When nothing can happen any more, each sender that waits must have a reason. The reason is
+ * derived from what lies in the queues that nobody drains and from the descriptors that are still
+ * open, not from what the session has counted.
  */
 #include <session/sim.h>
 
 /*
- * What topics and calls share, as it is: the part that is free, and what lies in queues.
- * Attachments of those that have ended count no more.
+ * A share of topics and calls: the part that is free, and what is held by messages in queues. The
+ * attachments of those that have ended do not count.
  */
 struct share {
 	uint64_t free, held, largest;
 	unsigned holders;
 };
 
-/* For what those before one in the line have the turn. */
+/* The shares for which earlier claims in the line have the turn. */
 struct turns {
 	bool pool, attachments;
 };
@@ -71,7 +71,7 @@ static struct share attachments_of(const struct sim_side *side)
 	return share;
 }
 
-/* The rule, as docs/protocol.md advises. */
+/* The rule of a fair sender in docs/protocol.md. */
 static bool lets(const struct share *share, uint64_t holds, uint64_t n, bool others_turn)
 {
 	uint64_t total = share->free + share->held;
@@ -84,7 +84,7 @@ static bool lets(const struct share *share, uint64_t holds, uint64_t n, bool oth
 	return little || !share->held || 4 * (share->free - n) >= 3 * total;
 }
 
-/* What is promised to a topic that holds nothing and needs little. */
+/* What a topic that holds nothing is promised, if it needs little. */
 static bool is_promised(const struct share *share, uint64_t n)
 {
 	uint64_t total = share->free + share->held;
@@ -92,7 +92,7 @@ static bool is_promised(const struct share *share, uint64_t n)
 	return 64 * n <= 3 * total && share->holders <= 16 && 4 * share->largest <= total;
 }
 
-/* What is left of its window; nothing is withheld beyond what the reader may. */
+/* What is left of the window. The reader may withhold at most half. */
 static uint64_t bytes_left(const struct sim_side *side, const struct sim_stream *stream)
 {
 	const struct sim_side *reader = &side->sim->sides[1 - side->index];
@@ -116,7 +116,7 @@ static uint64_t attachments_left(const struct sim_side *side, const struct sim_s
 	return window - attachments_in(stream) - withheld;
 }
 
-/* A message that takes several frames waits on the topic, and others wait for it. */
+/* Waits for a message of several frames on its topic, which has begun or waits. */
 static bool waits_for_large(const struct sim_side *side, const struct sim_sender *sender)
 {
 	for (unsigned i = 0; i < SIM_SENDERS && !sender->claim.large; i++) {
@@ -128,7 +128,7 @@ static bool waits_for_large(const struct sim_side *side, const struct sim_sender
 	return false;
 }
 
-/* It waits for its own topic: for an id, a call's id, room in the window. */
+/* Waits for something of its own topic: an id, a call's id, or room in the window. */
 static bool waits_for_its_own(const struct sim_side *side, const struct sim_sender *sender)
 {
 	const struct sim_message *message = sender->message;
@@ -141,7 +141,7 @@ static bool waits_for_its_own(const struct sim_side *side, const struct sim_send
 	       attachments_left(side, stream) < message->n_fds;
 }
 
-/* One that waits has a reason, or could go on. */
+/* A sender that waits must have a reason to wait. */
 static void check_waits(struct sim_side *side, const struct sim_sender *sender, struct turns *turns)
 {
 	const struct sim_side *reader = sim_other(side);
@@ -162,15 +162,15 @@ static void check_waits(struct sim_side *side, const struct sim_sender *sender, 
 		fail("side %c: sender %td of %s could go on, and waits: %zu bytes and %u descriptors",
 		     'A' + (int)side->index, sender - side->senders, message->stream->name, message->size,
 		     message->n_fds);
-	/* Where nothing but queues has taken of a share the promise holds. */
+	/* The promise holds if only messages in queues hold parts of the share. */
 	if (!pool_lets && !holds_pool)
 		check(!is_promised(&pool, overdraft));
 	if (!attachments_let && !holds && attachments.free + attachments.held == reader->limits.attachments &&
 	    !reader->lent && !reader->returned && !reader->keeps && !reader->sticky)
 		check(!is_promised(&attachments, message->n_fds));
 	/*
-	 * It has said what it wants, and got what there is. Whoever waits for the pool, too,
-	 * says it when that has come.
+	 * The sender has asked for what it lacks, and has got what there is. If it also waits for
+	 * the pool, it asks only when it has got that.
 	 */
 	if (pool_lets && !lets(&attachments, holds, message->n_fds, false) && reader->generous)
 		check(sim_granted(reader) >= reader->most);
@@ -178,7 +178,7 @@ static void check_waits(struct sim_side *side, const struct sim_sender *sender, 
 	turns->attachments |= !attachments_let && !holds;
 }
 
-/* The next in the line of those who wait. */
+/* The next sender in the line. */
 static const struct sim_sender *next_in_line(const struct sim_side *side, uint64_t after)
 {
 	const struct sim_sender *next = NULL;
@@ -205,7 +205,7 @@ void sim_check_rest(struct sim_side *side)
 	}
 	for (unsigned i = 0; i < SIM_SENDERS; i++)
 		check(!side->senders[i].message || side->senders[i].since);
-	/* All that was charged has come. */
+	/* Everything that was charged has arrived. */
 	check_int(sim_other(side)->rx.used_pool, side->tx.pool.used);
 	check_int(sim_other(side)->rx.used_attachments, side->tx.attachments.used);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What senders and the holder of the writing right do, a turn at a time, as the channel does it:
- * between two turns anything may happen that the writer's lock would allow.
+ * What senders and the holder of the writing right do, one turn at a time, as in the channel.
+ * Between two turns anything may happen that the writer's lock would allow.
  */
 #include <session/sim.h>
 
@@ -108,7 +108,7 @@ void sim_end_stream(struct sim_side *side, struct sim_stream *stream)
 
 /* ---- Messages -------------------------------------------------------------------------------- */
 
-/* A size that can be sent at some time. */
+/* A size that can be sent sooner or later. */
 static size_t choose_size(struct sim_side *side, const struct sim_stream *stream)
 {
 	const struct limits *window = stream->replies_to ? &limits_base : &sim_other(side)->limits;
@@ -144,8 +144,8 @@ static struct sim_message *message_new(struct sim_side *side, struct sim_stream 
 }
 
 /*
- * What the message brings is the sender's until it is done; at times the kernel will refuse one of
- * them.
+ * Opens the attachments of a message, which belong to the sender until it is done. Sometimes the
+ * kernel will refuse one of them.
  */
 static void open_files(struct sim_side *side, struct sim_sender *sender, struct sim_message *message)
 {
@@ -169,8 +169,8 @@ static void begin(struct sim_side *side, struct sim_sender *sender, struct sim_m
 				      .left = message->size,
 				      .part = sim_chance(sim, 70) ? 1 + sim_size(sim, FRAME_BODY_MAX) : FRAME_BODY_MAX};
 	/*
-	 * Thousands of tiny frames are no test of anything, and a failure's
-	 * code must be in the first.
+	 * Thousands of tiny frames would test nothing more, and the code of an error must be in the
+	 * first frame.
 	 */
 	if (sender->part < message->size / 20 + 4)
 		sender->part = message->size / 20 + 4;
@@ -251,7 +251,7 @@ static void finish_message(struct sim_side *side, const struct sim_sender *sende
 		if (fate == FATE_COMES)
 			sim_event(side, SIM_REPLIES, NULL);
 	}
-	/* Its end may have come before its sender is told that it went. */
+	/* The call may have ended before the sender knows that its request was sent. */
 	if (message->call)
 		message->call->over |= fate == FATE_GONE;
 	message->fate = fate;
@@ -259,7 +259,7 @@ static void finish_message(struct sim_side *side, const struct sim_sender *sende
 		free(message);
 }
 
-/* The sender is done with what it sends. */
+/* The sender is done with its messages. */
 static void finish(struct sim_side *side, struct sim_sender *sender, enum sim_fate fate)
 {
 	finish_message(side, sender, sender->message, fate);
@@ -282,7 +282,7 @@ static void uncharge(struct sim_side *side, struct sim_sender *sender, const str
 	tx_complete(&side->tx, outlet, sender->claim.large);
 }
 
-/* Nothing more of the message goes; its frame is in no batch. */
+/* Gives up the rest of the message. Its frame is in no batch. */
 static void abandon(struct sim_side *side, struct sim_sender *sender)
 {
 	struct sim_message *message = sender->message;
@@ -303,13 +303,13 @@ static void abandon(struct sim_side *side, struct sim_sender *sender)
 	}
 }
 
-/* As sending_state() of the channel. */
+/* Like sending_state() in the channel. */
 static bool may_send(const struct sim_side *side, const struct outlet *outlet)
 {
 	return !side->said_goodbye && !side->broken && !outlet->reset && !outlet->close_wanted;
 }
 
-/* As sending_begin(). */
+/* Like sending_begin() in the channel. */
 static bool may_begin(const struct sim_side *side, struct outlet *outlet)
 {
 	bool told = !outlet->losses.untold;
@@ -318,7 +318,7 @@ static bool may_begin(const struct sim_side *side, struct outlet *outlet)
 	return told && may_send(side, outlet);
 }
 
-/* It takes its place in the stream: what is there from `position` on comes after it. */
+/* Lists a message in its stream, before those that are there from `position` on. */
 static void list_message(struct sim_message *message, size_t position)
 {
 	struct sim_stream *stream = message->stream;
@@ -346,7 +346,7 @@ static void list_messages(struct sim_sender *sender, size_t position)
 
 /* ---- Frames ---------------------------------------------------------------------------------- */
 
-/* The payload in a few pieces. */
+/* Divides the payload into a few parts. */
 static void set_parts(struct sim *sim, struct tx_own *own, const unsigned char *from, size_t size)
 {
 	own->n_parts = 0;
@@ -365,7 +365,7 @@ static uint32_t call_of(const struct sim_message *message)
 	return message->call ? message->call->inlet.id : 0;
 }
 
-/* Further frames that go along. */
+/* Adds further frames that go in the same write. */
 static void add_more(struct sim_side *side, struct sim_sender *sender)
 {
 	struct sim_message *message = sender->message;
@@ -470,7 +470,7 @@ static void append(struct sim_side *side, struct sim_sender *sender)
 
 /* ---- Senders --------------------------------------------------------------------------------- */
 
-/* True once the message is charged. */
+/* Returns true once the message is charged. */
 static bool charge(struct sim_side *side, struct sim_sender *sender)
 {
 	struct sim_message *message = sender->message;
@@ -524,7 +524,7 @@ void sim_send(struct sim_side *side, unsigned number)
 	}
 }
 
-/* Adds a message to what goes in one write, if it is charged without waiting or the pool. */
+/* Adds a message to a run if it can be charged without waiting and without the pool. */
 static bool add_to_run(struct sim_side *side, struct sim_sender *sender, struct sim_message *message)
 {
 	struct outlet *outlet = &message->stream->outlet;
@@ -607,7 +607,8 @@ static void release(struct sim_side *side)
 }
 
 /*
- * The sender lets go of the right; a frame that has begun counts as sent. True if it was the last.
+ * The sender gives up the writing right. A frame that has begun counts as sent. Returns true if
+ * that was the last one.
  */
 static bool leave(struct sim_side *side, struct sim_sender *sender)
 {
@@ -621,7 +622,7 @@ static bool leave(struct sim_side *side, struct sim_sender *sender)
 
 static void make(struct sim_side *side, struct sim_sender *sender)
 {
-	/* Whether it looks once more or not: the session sends nothing on what was closed. */
+	/* It may check again or not, because tx sends nothing on a topic that was closed. */
 	bool looks = side->sim->calm || sim_chance(side->sim, 50);
 
 	if (sender && !sender->own.batched && looks && !may_send(side, sender->own.outlet)) {
@@ -638,7 +639,7 @@ static void make(struct sim_side *side, struct sim_sender *sender)
 	}
 }
 
-/* The socket took no more, or not all. */
+/* The socket took nothing more, or only a part. */
 static void full(struct sim_side *side, struct sim_sender *sender)
 {
 	struct sim *sim = side->sim;
@@ -654,12 +655,12 @@ static void full(struct sim_side *side, struct sim_sender *sender)
 		release(side);
 		append(side, sender);
 	} else if (!leave(side, sender) && !sim->calm && sim_chance(sim, 20)) {
-		/* A deadline. */
+		/* The deadline has passed. */
 		abandon(side, sender);
 	}
 }
 
-/* A message in the buffer was given up for its descriptor. */
+/* A message in the buffer was dropped because one of its descriptors was refused. */
 static void refused(struct sim_side *side, const int *spent, unsigned n)
 {
 	struct sim *sim = side->sim;
@@ -708,7 +709,7 @@ void sim_break(struct sim_side *side)
 	sim_wake_all(side);
 }
 
-/* What the pipe gives. */
+/* The failure that an error of the pipe stands for. */
 static enum tx_failure failure_of(ssize_t r)
 {
 	switch (r) {
@@ -768,7 +769,7 @@ static void written(struct sim_side *side, struct sim_sender *sender)
 	}
 }
 
-/* Between two phases the writer's lock is let go. */
+/* The writer's lock is released between two phases. */
 static void write_phase(struct sim_side *side)
 {
 	struct sim_sender *sender = side->writer < SIM_SENDERS ? &side->senders[side->writer] : NULL;
@@ -780,7 +781,7 @@ static void write_phase(struct sim_side *side)
 		require(batch->active && batch->first < batch->n && batch->n <= TX_IOV);
 		side->result =
 		    sim_pipe_write(side, batch->iov + batch->first, batch->n - batch->first, batch->fds, batch->n_fds);
-		/* The other side may read it before the session here is told. */
+		/* The other side may read it before this side handles the result. */
 		if (sender && sender->own.batched && side->result > 0 &&
 		    (sender->own.n_fds || (size_t)side->result > batch->left))
 			list_messages(sender, sender->position);

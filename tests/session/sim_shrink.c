@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a schedule that fails is made small: turns are left out, many at once and then fewer; then
- * numbers are made 0, or as small as they can be; and again, for the one makes room for the other;
- * in the end two turns at once. Whatever still fails is kept.
+ * How a schedule that fails is made smaller. First, turns are left out, many at once and then
+ * fewer. Next, numbers are made 0, or as small as possible. Both are repeated, because each makes
+ * room for the other. Finally, two turns are left out at once. A change is kept if the schedule
+ * still fails.
  */
 #include <session/sim_tape.h>
 
-/* Two turns at once are tried in so many at most. */
+/* Pairs of turns are tried only if there are no more turns than this. */
 enum { PAIRS_OF = 32 };
 
 struct shrinking {
@@ -17,7 +18,7 @@ struct shrinking {
 	bool smaller;
 };
 
-/* The trial takes the tape's place if it fails, too. */
+/* Plays the trial, which replaces the tape if it fails as well. */
 static bool try(struct shrinking *s)
 {
 	if (s->tried >= s->most)
@@ -31,7 +32,8 @@ static bool try(struct shrinking *s)
 }
 
 /*
- * Where turn `number` begins, with its mark; where the end does, or the tape, if there are no more.
+ * Where turn `number` begins, with its mark. If there are not as many turns: where the end begins,
+ * or the size of the tape.
  */
 static size_t place_of(const struct tape *tape, size_t number)
 {
@@ -48,7 +50,7 @@ static void cut(struct tape *tape, size_t from, size_t to)
 	tape->n -= to - from;
 }
 
-/* Without `some` turns from `at` on. */
+/* Tries it without `some` turns, from turn `at` on. */
 static bool try_without(struct shrinking *s, size_t at, size_t some)
 {
 	tape_copy(s->trial, s->tape);
@@ -68,7 +70,7 @@ static void leave_out_turns(struct shrinking *s)
 	}
 }
 
-/* A turn may be there only for another one's sake. */
+/* One turn may be needed only because of another. */
 static void leave_out_pairs(struct shrinking *s)
 {
 	for (size_t first = 0; first < tape_turns(s->tape) && tape_turns(s->tape) <= PAIRS_OF; first++) {
@@ -111,7 +113,7 @@ static void make_less(struct shrinking *s)
 
 		if (tape_is_mark(s->tape->numbers[i]) || !s->tape->numbers[i] || try_number(s, i, 0))
 			continue;
-		/* `low` does not fail. */
+		/* With `low` it does not fail. */
 		while (s->tape->numbers[i] - low > 1 && s->tried < s->most) {
 			uint32_t middle = low + (s->tape->numbers[i] - low) / 2;
 
@@ -121,7 +123,7 @@ static void make_less(struct shrinking *s)
 	}
 }
 
-/* Zeros before a mark are what a turn gets anyhow. */
+/* Drops zeros before a mark, because a turn gets zeros anyway when its numbers are used up. */
 static void drop_zeros(struct tape *tape)
 {
 	size_t n = 0;

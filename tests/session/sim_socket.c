@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The model socket: what the kernel contract (tests/kernel) lets a stream with descriptors do. */
+/*
+ * The model socket: it does with a stream and its descriptors what the kernel may do
+ * (tests/kernel).
+ */
 #include <session/sim.h>
 
 int sim_file_new(struct sim *sim, struct sim_message *message, bool refused)
@@ -13,7 +16,7 @@ int sim_file_new(struct sim *sim, struct sim_message *message, bool refused)
 	return (int)sim->n_files++;
 }
 
-/* Numbers far from those of real descriptors. */
+/* Far from the numbers of real descriptors. */
 enum { FIRST_FD = 1000000 };
 
 int sim_fd_new(struct sim_side *side, int file)
@@ -102,7 +105,7 @@ struct sim_segment *sim_segment_new(struct sim_side *from, size_t size, const in
 	return segment;
 }
 
-/* Why the kernel takes nothing of it; 0: it may take some. */
+/* The error if the kernel refuses the write, or 0 if it may take a part of it. */
 static int refusal(struct sim_side *from, const int *fds, unsigned n_fds)
 {
 	struct sim *sim = from->sim;
@@ -129,7 +132,7 @@ static int refusal(struct sim_side *from, const int *fds, unsigned n_fds)
 	return 0;
 }
 
-/* Copies `size` bytes from where the iovecs are; they are moved on. */
+/* Copies `size` bytes from the iovecs, and advances them. */
 static void gather(unsigned char *to, size_t size, const struct iovec **iov, size_t *at)
 {
 	while (size) {
@@ -148,7 +151,7 @@ static void gather(unsigned char *to, size_t size, const struct iovec **iov, siz
 	}
 }
 
-/* A sendmsg may arrive as several segments, of which the first has all its descriptors. */
+/* A sendmsg may arrive as several segments. The first one has all the descriptors. */
 static void put_segments(struct sim_side *from, const struct iovec *iov, size_t n, const int *fds, unsigned n_fds)
 {
 	struct sim *sim = from->sim;
@@ -199,10 +202,7 @@ ssize_t sim_pipe_write(struct sim_side *from, const struct iovec *iov, size_t n_
 	return (ssize_t)n;
 }
 
-/*
- * The descriptors of a segment become the reader's, all but some of the last,
- * if the kernel drops these.
- */
+/* Passes the descriptors of a segment to the reader. The kernel may drop the last ones. */
 static void pass_files(struct sim_side *to, struct sim_segment *segment, int *ret_fds, struct rx_group *ret)
 {
 	struct sim *sim = to->sim;
@@ -224,7 +224,7 @@ static void pass_files(struct sim_side *to, struct sim_segment *segment, int *re
 	segment->n_files = 0;
 }
 
-/* Copies so many bytes to where the iovecs are; they are moved on. */
+/* Copies `size` bytes to the iovecs, and advances them. */
 static void scatter(const struct iovec **iov, size_t *at, const unsigned char *from, size_t size)
 {
 	while (size) {
@@ -242,8 +242,8 @@ static void scatter(const struct iovec **iov, size_t *at, const unsigned char *f
 }
 
 /*
- * A read takes what is there, also of several segments, but goes no further than the first
- * that brought descriptors.
+ * A read takes what is there, even from several segments, but nothing behind the first segment that
+ * brought descriptors.
  */
 ssize_t sim_pipe_read(struct sim_side *to, const struct iovec *iov, size_t n_iov, int ret_fds[FRAME_CARRIED_MAX],
 		      struct rx_group *ret)
@@ -260,7 +260,7 @@ ssize_t sim_pipe_read(struct sim_side *to, const struct iovec *iov, size_t n_iov
 		return -EIO;
 	if (!pipe->first)
 		return -EAGAIN;
-	/* More may still be on its way. */
+	/* Some of it may still be on its way. */
 	if (!sim->calm && sim_chance(sim, 50))
 		room = 1 + sim_size(sim, room - 1);
 	for (; pipe->first && n < room && !stop; segments++) {

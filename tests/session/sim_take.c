@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Those who take messages: what they keep of them, what they lend to the other side, and how they
- * reset topics and cancel calls.
+ * What a side does with messages: it takes them, keeps some descriptors, lends attachments, resets
+ * topics and cancels calls.
  */
 #include <session/sim_messages.h>
 
@@ -28,7 +28,7 @@ static void keep(struct sim_side *side, int fd)
 	sim_event(side, SIM_KEEPS, "keeps a descriptor");
 }
 
-/* The program has a message, and frees it now, or keeps what it brought. */
+/* The program has a message. It frees the message, and may keep its descriptors. */
 static void use_message(struct sim_side *side, struct beam_message *message)
 {
 	bool keeps = side->keeps && sim_chance(side->sim, 50);
@@ -85,7 +85,7 @@ void sim_take(struct sim_side *side, struct sim_stream *stream)
 	use_message(side, message);
 }
 
-/* Requests that were not taken are ended. */
+/* Ends a request that was not taken. */
 static void refuse(struct sim_side *side, const struct beam_message *message)
 {
 	if (message->call)
@@ -97,7 +97,7 @@ void sim_reset(struct sim_side *side, struct sim_stream *stream)
 	struct inlet *inlet = stream->inlet;
 	struct beam_message *message;
 
-	/* As long as the inlet is this stream's. */
+	/* Only while the inlet belongs to this stream. */
 	if (!stream->opened || (stream->ended && !stream->queue.n) || inlet->discard)
 		return;
 	sim_event(side, inlet->replies ? SIM_CANCELS : SIM_RESETS, "resets %s, id %u", stream->name, inlet->id);

@@ -33,7 +33,7 @@ void tape_record(struct tape *tape, uint64_t schedule)
 	tape->rng = rng_new(schedule);
 	tape->played = false;
 	tape->n = 0;
-	/* Short ones as often as long ones. */
+	/* Short schedules are as likely as long ones. */
 	tape->turns_left = 20 + rng_below(&tape->rng, (size_t)1 << rng_below(&tape->rng, 13));
 }
 

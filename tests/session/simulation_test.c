@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two sessions over a model socket, in ten thousand schedules. One that fails is made smaller, and
- * what is left is told step by step.
+ * Two sessions over a model socket, in ten thousand schedules. A schedule that fails is made
+ * smaller, and the result is printed step by step.
  *
- *     --schedules N     plays so many, and tells how often each event happened; --from I: beginning
- *     with this one --schedule I      tells this one; BEAM_SEED is a part of it --choices TEXT
- *     tells the one that these choices make --break RULE      breaks a rule of the model now and
- *     then, to see that it is found
+ *     --schedules N     plays N schedules, and prints how often each event happened
+ *     --from I          begins with schedule I
+ *     --schedule I      prints schedule I step by step (BEAM_SEED is a part of it)
+ *     --choices TEXT    prints the schedule of these choices step by step
+ *     --break RULE      breaks a rule of the model now and then, to see that it is noticed
  */
 #include <session/sim.h>
 #include <sys/wait.h>
@@ -27,7 +28,7 @@ static struct {
 	enum sim_rule broken;
 } wanted = {.schedules = 10000};
 
-/* What is being played, for whoever looks after the process that plays it. */
+/* What is being played. The parent of the process that plays it can read this. */
 static struct tape *playing;
 
 /* ---- A schedule in a process of its own ------------------------------------------------------ */
@@ -72,7 +73,7 @@ static bool tell(struct tape *tape, enum sim_rule broken)
 	return r == 0;
 }
 
-/* Makes the schedule that failed small, and tells it. */
+/* Makes the schedule that failed smaller, and prints it step by step. */
 static void explain(struct tape *tape, enum sim_rule broken)
 {
 	size_t turns = tape_turns(tape);
@@ -117,7 +118,7 @@ static void test_every_schedule_keeps_order_loses_nothing_and_comes_to_an_end(vo
 	harness_context("%s", "");
 	if (wanted.long_run && !harness_failures())
 		tell_counts(sums);
-	/* Nothing is there that never happens. */
+	/* No kind of event may be missing. */
 	for (unsigned i = 0; i < SIM_N_EVENTS && n >= 10000 && !harness_failures(); i++)
 		check(sums->counts[i] > 0);
 	if (!harness_failures())
@@ -131,7 +132,10 @@ static void test_a_broken_rule_is_found_and_told_in_a_few_turns(void)
 	size_t before;
 	unsigned tries;
 
-	/* A process for each try: thousands where they are cheap. */
+	/*
+	 * Each try takes a process. All rules are tried only where thousands of processes are
+	 * cheap.
+	 */
 	for (enum sim_rule rule = 1; rule < (under_valgrind() || under_sanitizer() ? 2 : SIM_N_RULES); rule++) {
 		uint64_t schedule = 0;
 
@@ -165,7 +169,7 @@ static int usage(void)
 	return 2;
 }
 
-/* The tests run in a process of their own: whatever it dies of, the schedule is known. */
+/* Runs the tests in a child process, so that the schedule is known however the child dies. */
 static int run_tests(int argc, char **argv)
 {
 	pid_t child = fork();

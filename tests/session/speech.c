@@ -155,15 +155,15 @@ void speech_begin(struct speech *speech)
 	speech_open(speech, 1, "log");
 }
 
-/* The end of the sendmsg with this number. */
+/* Where the sendmsg with this number ends. */
 static size_t saying_end(const struct speech *speech, size_t i)
 {
 	return i + 1 < speech->n_sayings ? speech->sayings[i + 1].at : speech->size;
 }
 
 /*
- * How far a read from `at` may go, and whose descriptors it brings: a saying's number, or
- * n_sayings.
+ * How far a read from `at` may go, and whose descriptors it receives: the number of a sendmsg, or
+ * n_sayings for none.
  */
 static size_t reach(const struct speech *speech, size_t at, size_t most, size_t *ret_saying)
 {
@@ -173,7 +173,7 @@ static size_t reach(const struct speech *speech, size_t at, size_t most, size_t 
 	for (size_t i = 0; i < speech->n_sayings; i++) {
 		const struct saying *saying = &speech->sayings[i];
 
-		/* A sendmsg of nothing sends no descriptors. */
+		/* A sendmsg without bytes sends no descriptors. */
 		if (saying->at < at || !saying->n_fds || saying_end(speech, i) == saying->at)
 			continue;
 		if (saying->at < end)

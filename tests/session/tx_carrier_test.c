@@ -17,7 +17,7 @@ static void test_the_first_frame_of_a_batch_carries_for_all(void)
 	    mouth_text(&mouth),
 	    "credit 0 1 0 carries 6\ndata 1 plain\ndata 2 two claims 2\ndata 1 one claims 1\ndata 2 three claims 3\n");
 	check_bytes(mouth.fds, ((const int[]){10, 11, 12, 10, 11, 12}), 6 * sizeof(int));
-	/* The buffer's were duplicates; the writer's are its own. */
+	/* The buffer's descriptors were duplicates. The writer's are its own. */
 	check_int(mouth.n_spent, 3);
 	check_bytes(mouth.spent, fds, 3 * sizeof(int));
 	check_string(events_sorted(heard()),
@@ -55,8 +55,8 @@ static void test_a_frame_that_left_its_batch_carries_nothing_any_more(void)
 	check(tx_batch(&mouth.tx, own));
 	check_string(mouth_batch_text(&mouth), "data 1 x claims 1 carries 1\n");
 	/*
-	 * The socket was full, so the frame goes into the buffer instead; by then
-	 * there is control before it.
+	 * The socket was full, so the frame is put into the buffer. Meanwhile, control becomes due
+	 * before it.
 	 */
 	tx_leave(&mouth.tx, own);
 	check(!own->batched);
@@ -74,7 +74,7 @@ static void test_a_batch_carries_as_many_as_one_sendmsg_may(void)
 	struct limits limits = limits_base;
 	struct tx_own own;
 
-	/* Three quarters are kept. */
+	/* Three quarters are reserved, so this side is granted many. */
 	limits.topic_attachments = limits.attachments = 4000;
 	limits.message_attachments = FRAME_CARRIED_MAX;
 	mouth_init_after_hello(&mouth);
@@ -85,7 +85,7 @@ static void test_a_batch_carries_as_many_as_one_sendmsg_may(void)
 		mouth_append(&mouth, &a, "x", many, 50);
 	mouth_frame(&own, &a, 0, "y", 1, many, 1);
 	check(!tx_append_fits(&mouth.tx, &own));
-	/* 250, and three of the writer's, but not four. */
+	/* 250 descriptors and three of the writer's fit, but not four. */
 	mouth_charge(&mouth, &b, 1, 4);
 	mouth_frame(&own, &b, 0, "y", 1, many, 4);
 	check(tx_batch(&mouth.tx, &own));

@@ -13,12 +13,15 @@ static void test_a_message_costs_its_payload_and_64_bytes_of_its_topic_first(voi
 	check_int(a.limit_attachments - a.used_attachments, 14);
 	check_int(mouth.tx.attachments.limit - mouth.tx.attachments.used, 62);
 	check_int(mouth.tx.pool.used, 0);
-	/* The rest, and the pool. */
+	/* The rest of the window, then the pool. */
 	check_int(try_charge(&a, 100000, 0, &overdraft), 0);
 	check_int(overdraft, 100064 - 5472);
 	check_int(a.limit_bytes, a.used_bytes);
 	check_int(mouth.tx.pool.used, overdraft);
-	/* Nothing left on the topic: not even an empty one, however full the pool is. */
+	/*
+	 * If nothing is left of the window, not even an empty message can be sent, however full the
+	 * pool is.
+	 */
 	check_int(try_charge(&a, 0, 0, &overdraft), -EAGAIN);
 	check_string(tx_credit(&mouth.tx, a.id, 1, 0, false), NULL);
 	check_int(try_charge(&a, 0, 0, &overdraft), 0);
@@ -62,11 +65,11 @@ static void test_a_message_of_several_frames_is_alone_on_its_topic(void)
 	talk_begin();
 	list_init(&large.link);
 	list_init(&small.link);
-	/* It waits for those that are charged and not accepted yet. */
+	/* It waits for messages that are charged and not yet accepted. */
 	check_int(try_claim(&a, &small), 0);
 	tx_unclaim(&mouth.tx, &a, &small);
 	check_int(try_claim(&a, &large), -EAGAIN);
-	/* And they do not overtake it for ever. */
+	/* Other messages do not overtake it. */
 	check_int(try_claim(&a, &small), -EAGAIN);
 	mouth.wakes = 0;
 	tx_complete(&mouth.tx, &a, false);
@@ -81,7 +84,7 @@ static void test_a_message_of_several_frames_is_alone_on_its_topic(void)
 	mouth.wakes = 0;
 	tx_complete(&mouth.tx, &a, true);
 	check_int(mouth.tx.n_busy, 0);
-	/* It took all that the topic had. */
+	/* It used up the topic's window, so nobody is woken. */
 	check_int(mouth.wakes, 0);
 	check_string(tx_credit(&mouth.tx, 1, 100, 0, false), NULL);
 	check_int(mouth.wakes, 1);
@@ -112,7 +115,7 @@ static void test_nothing_is_due_of_a_topic_that_the_end_has_let_go_of_while_it_w
 {
 	talk_begin();
 	mouth_charge_large(&mouth, &a, 100000, 0);
-	/* As the channel does it when all is over; the sender comes to know it later. */
+	/* What the channel does when everything ends. The sender notices it later. */
 	mouth.tx.outlets[a.id] = NULL;
 	a.close_wanted = true;
 	tx_abort(&mouth.tx, &a);
@@ -131,7 +134,7 @@ static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 	check_int(tx_fits(&mouth.tx, &any, 1 << 20, 0), 0);
 	check_int(tx_fits(&mouth.tx, &any, (1 << 20) + 1, 0), -EAGAIN);
 	check_int(tx_fits(&mouth.tx, &any, (size_t)CREDIT_MAX + 1, 0), -EMSGSIZE);
-	/* Whether attachments are wanted only HELLO tells. */
+	/* Whether attachments are accepted at all is known only from HELLO. */
 	check_int(tx_fits(&mouth.tx, &any, 0, 1), -EAGAIN);
 	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
 	check_int(mouth_hear_hello(&mouth, &peer), 0);
@@ -145,12 +148,12 @@ static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 	peer.message_bytes = 1 << 28;
 	check_int(mouth_hear_hello(&mouth, &peer), 0);
 	check_int(tx_fits(&mouth.tx, &any, 0, 1), -E2BIG);
-	/* Accepted in size, but with no credit that would ever be enough. */
+	/* The size is accepted, but there can never be enough credit. */
 	check_int(tx_fits(&mouth.tx, &any, (1 << 20) + (64 << 10) - MESSAGE_COST, 0), 0);
 	check_int(tx_fits(&mouth.tx, &any, (1 << 20) + (64 << 10) - MESSAGE_COST + 1, 0), -EMSGSIZE);
 	mouth_end(&mouth);
 
-	/* However many the peer takes: no more than one sendmsg does. */
+	/* No message has more attachments than one sendmsg can send, whatever the peer accepts. */
 	mouth_init_after_hello(&mouth);
 	peer.message_attachments = peer.topic_attachments = peer.attachments = 1000;
 	check_int(mouth_hear_hello(&mouth, &peer), 0);
@@ -158,7 +161,10 @@ static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 	check_int(tx_fits(&mouth.tx, &any, 0, FRAME_CARRIED_MAX + 1), -E2BIG);
 	mouth_end(&mouth);
 
-	/* However many a message may have: no more than a topic. The channel may be lent more. */
+	/*
+	 * No message has more attachments than its topic, whatever a message may have. The channel
+	 * may be lent more.
+	 */
 	mouth_init_after_hello(&mouth);
 	peer.attachments = 64;
 	peer.topic_attachments = 65;
@@ -168,7 +174,7 @@ static void test_what_can_never_be_sent_is_told_from_what_must_wait(void)
 	mouth_end(&mouth);
 }
 
-/* Asked of an outlet, and shown to be so by a charge. */
+/* Whether tx finds credit. A charge must agree. */
 static bool finds_credit(struct outlet *outlet, size_t size)
 {
 	bool found = tx_has_credit(&mouth.tx, outlet, size);
@@ -189,7 +195,7 @@ static void test_there_is_credit_just_when_a_charge_would_succeed(void)
 	check(finds_credit(&a, 65536 - MESSAGE_COST));
 	check(finds_credit(&a, 65536 + (1 << 20) - MESSAGE_COST));
 	check(!finds_credit(&a, 65536 + (1 << 20) - MESSAGE_COST + 1));
-	/* Only little of the pool, for more of which somebody waits. */
+	/* Only little of the pool is free for it, because another message waits for more. */
 	mouth_open(&mouth, &holds, "holds");
 	check_int(mouth_charge(&mouth, &holds, 65536 - MESSAGE_COST + 100000, 0), 100000);
 	list_init(&first.link);
@@ -198,7 +204,7 @@ static void test_there_is_credit_just_when_a_charge_would_succeed(void)
 	check(!finds_credit(&a, 65536 - MESSAGE_COST + (3 << 14) + 1));
 	tx_unclaim(&mouth.tx, &b, &first);
 	check(finds_credit(&a, 65536 - MESSAGE_COST + (3 << 14) + 1));
-	/* Not while a message of several frames waits on the topic, or is sent. */
+	/* There is none while a message of several frames waits on the topic or is being sent. */
 	check_int(mouth_charge(&mouth, &a, 0, 0), 0);
 	list_init(&large.link);
 	check_int(try_claim(&a, &large), -EAGAIN);
@@ -211,7 +217,7 @@ static void test_there_is_credit_just_when_a_charge_would_succeed(void)
 	check(finds_credit(&a, 0));
 	a.used_bytes = a.limit_bytes;
 	check(!finds_credit(&a, 0));
-	/* Nor without an id. */
+	/* There is none without an id. */
 	mouth.tx.n_outlets = mouth.tx.capacity_outlets;
 	tx_open(&mouth.tx, &waits, "c", 1);
 	waits.limit_bytes = 65536;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The sending half: what is due besides messages, and how it goes. */
+/* The sending half: what is due besides messages, and how it is written. */
 #include <session/talk.h>
 
 static struct inlet inlets[1000];
@@ -42,7 +42,7 @@ static void test_what_was_granted_is_written_down_with_the_frame_that_says_so(vo
 	check_int(inlets[0].granted_bytes, 0);
 	check_int(mouth.tx.granted_pool, 1 << 20);
 	check(tx_batch(&mouth.tx, NULL));
-	/* Before it is on the wire: the peer may use it at once. */
+	/* It counts before it is sent, because the peer may use it at once. */
 	check_int(inlets[0].granted_bytes, 100);
 	check_int(inlets[0].granted_attachments, 2);
 	check_int(mouth.tx.granted_pool, (1 << 20) + 50);
@@ -62,7 +62,7 @@ static void test_a_reset_takes_the_place_of_its_topics_credit(void)
 	check(tx_batch(&mouth.tx, NULL));
 	check(inlets[0].reset_sent);
 	mouth_write_all(&mouth, NULL);
-	/* All has been said. */
+	/* After RESET nothing more is sent for the topic. */
 	tx_return(&mouth.tx, &inlets[0], 100, 1, 0);
 	tx_reset_inlet(&mouth.tx, &inlets[0], RESET_UNWANTED);
 	check(!tx_pending(&mouth.tx));
@@ -89,12 +89,12 @@ static void test_a_call_gets_one_end(void)
 	check_int(tx_open_replies(&mouth.tx, &call, 9), 0);
 	tx_end_call(&mouth.tx, &call, REPLY_CLOSED);
 	tx_end_call(&mouth.tx, &call, REPLY_DROPPED);
-	/* Not before its request has come. */
+	/* Not before the request has arrived. */
 	check(!tx_pending(&mouth.tx));
 	tx_asked(&mouth.tx, &call);
 	check_int(tx_open_replies(&mouth.tx, &another, 9), -EALREADY);
 	check(tx_batch(&mouth.tx, NULL));
-	/* The other side may use the id again as soon as it has read this. */
+	/* The other side may use the id again as soon as it has read END. */
 	check_int(tx_open_replies(&mouth.tx, &another, 9), 0);
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "reply 9 end 2\n");
@@ -158,7 +158,7 @@ static void test_more_than_fits_goes_in_several_batches_and_none_is_forgotten(vo
 	talk_end();
 }
 
-/* Resets that fill one batch's control. */
+/* Makes as many resets due as fill the control of one batch. */
 static void fill_control(void)
 {
 	for (uint32_t i = 0; i < TX_CONTROL / FRAME_HEADER; i++) {
@@ -200,7 +200,7 @@ static void test_a_flood_of_causes_takes_no_memory(void)
 		inlet_begin(&inlets[i], i + 1);
 	check_int(tx_open_replies(&mouth.tx, &call, 3), 0);
 	tx_asked(&mouth.tx, &call);
-	/* A socket that is full all the while: nothing of it is written. */
+	/* The socket stays full, so nothing is written. */
 	mouth_append(&mouth, &a, "x", NULL, 0);
 	check(tx_batch(&mouth.tx, NULL));
 	before = allocated_bytes();
@@ -219,7 +219,7 @@ static void test_a_flood_of_causes_takes_no_memory(void)
 	check_int(allocated_bytes(), before);
 	mouth_write_all(&mouth, NULL);
 	check(!tx_pending(&mouth.tx));
-	/* 1,001 inlets and the rest, not a million frames. */
+	/* The frames of about 1,001 inlets, not a million. */
 	check(mouth.said.size < 1100 * (FRAME_HEADER + 8));
 	talk_end();
 }

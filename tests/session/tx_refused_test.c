@@ -5,8 +5,8 @@
 /* Refused descriptors */
 
 /*
- * Writes as a kernel would that does not pass the descriptor `bad`: what the session
- * was left with goes to spent.
+ * Writes like a kernel that refuses the descriptor `bad`. Duplicates of dropped frames go to
+ * mouth.spent.
  */
 static void write_refusing(struct tx_own *own, int bad, bool *ret_own)
 {
@@ -35,7 +35,7 @@ static void write_refusing(struct tx_own *own, int bad, bool *ret_own)
 
 static void test_a_refused_descriptor_drops_its_own_frame_only(void)
 {
-	/* Five frames with and without descriptors; each of those with is the bad one in turn. */
+	/* Five frames with and without descriptors. Each descriptor in turn is the bad one. */
 	static const unsigned counts[] = {1, 0, 2, 1, 0};
 	bool by_own = false;
 
@@ -62,7 +62,7 @@ static void test_a_refused_descriptor_drops_its_own_frame_only(void)
 		strcat(expected, "credit 0 0 7 0\n");
 		write_refusing(NULL, 10 + bad, &by_own);
 		check_string(events_sorted(heard()), events_sorted(expected));
-		/* All duplicates are given up, the bad one's too. */
+		/* All duplicates are given up, including those of the dropped frame. */
 		check_int(mouth.n_spent, 4);
 		check_int(mouth.tx.losses.messages, 1);
 		check_int(mouth.tx.losses.first_error, -EBADF);
@@ -157,12 +157,12 @@ static void test_what_has_no_descriptors_goes_round_what_is_held(void)
 	mouth_append(&mouth, &b, "behind", NULL, 0);
 	check(tx_batch(&mouth.tx, NULL));
 	check(tx_hold(&mouth.tx, NULL));
-	/* What stands before it can go on at once. */
+	/* What comes before it can be sent at once. */
 	mouth_write_all(&mouth, NULL);
 	check_string(mouth_text(&mouth), "data 1 plain\n");
 	check(!tx_pending(&mouth.tx));
 
-	/* Control, and frames of topics that have nothing in the buffer. */
+	/* So can control, and frames of topics that have nothing in the buffer. */
 	struct outlet c;
 
 	tx_return_pool(&mouth.tx, 7);
@@ -173,7 +173,7 @@ static void test_what_has_no_descriptors_goes_round_what_is_held(void)
 	check(own->done);
 	check_string(mouth_text(&mouth), "data 1 plain\nopen 3 c\ncredit 0 7 0\ndata 3 round\n");
 
-	/* But not those that have, nor those with descriptors, nor CLOSE. */
+	/* Frames of other topics cannot, nor can frames with descriptors, nor CLOSE. */
 	own = own_frame(&b, "waits", 0);
 	tx_close(&mouth.tx, &a);
 	check(!tx_batch(&mouth.tx, own));
@@ -279,7 +279,7 @@ static void test_what_was_accepted_and_will_not_go_is_counted_and_its_duplicates
 		/* A batch that was not written whole counts as lost. */
 		check_int(mouth.tx.losses.messages, first < 2 * 24 ? 3 : 1);
 		check_int(mouth.tx.losses.first_error, -ECONNRESET);
-		/* The end of the connection tells. */
+		/* The error of the connection already reports this loss. */
 		check(!mouth.tx.losses.untold && !a.losses.untold);
 		check_int(a.losses.messages, first < 2 * 24 ? 2 : 1);
 		check_int(b.losses.messages, first < 2 * 24 ? 1 : 0);
@@ -297,8 +297,8 @@ static void test_duplicates_that_went_are_not_given_up_twice(void)
 	mouth_append(&mouth, &a, "one", fds, 2);
 	mouth_append(&mouth, &b, "two", fds + 2, 3);
 	/*
-	 * One of them is refused, so they go frame by frame; the connection breaks within the
-	 * first.
+	 * One of them is refused, so they are written frame by frame. The connection breaks within
+	 * the first frame.
 	 */
 	check(tx_batch(&mouth.tx, NULL));
 	check(!tx_refused(&mouth.tx, NULL, -EBADF, spent, &n));

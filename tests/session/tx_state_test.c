@@ -191,7 +191,7 @@ static void test_credit_and_reset_of_what_was_never_opened_are_breaches(void)
 		check_string(tx_credit(&mouth.tx, ids[i], 1, 1, false), BREACH_TOPIC_ID);
 		check_string(tx_reset(&mouth.tx, ids[i], RESET_UNWANTED), BREACH_RESET);
 	}
-	/* It has an id, but the other side cannot know. */
+	/* The topic has an id, but the other side cannot know it yet. */
 	tx_open(&mouth.tx, &c, "c", 1);
 	check_int(c.id, 3);
 	check_string(tx_credit(&mouth.tx, 3, 1, 1, false), BREACH_TOPIC_ID);
@@ -209,7 +209,7 @@ static void test_reset_twice_or_done_too_early_is_a_breach(void)
 	check_string(tx_reset(&mouth.tx, 1, RESET_UNWANTED), NULL);
 	check_string(tx_reset(&mouth.tx, 1, RESET_UNWANTED), BREACH_RESET);
 	check_string(tx_credit(&mouth.tx, 1, 1, 0, false), BREACH_CLOSED);
-	/* Asked for, but not gone. */
+	/* CLOSE is due, but has not been sent. */
 	tx_close(&mouth.tx, &b);
 	check_string(tx_reset(&mouth.tx, 2, RESET_DONE), BREACH_RESET);
 	mouth_write_all(&mouth, NULL);

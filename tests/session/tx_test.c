@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sending half: HELLO, and in which order frames go. Writing is in tx_write_test.c, which frame
- * carries in tx_carrier_test.c, credit in tx_charge_test.c.
+ * The sending half: HELLO, and the order of frames. Writing is in tx_write_test.c, which frame
+ * carries descriptors in tx_carrier_test.c, credit in tx_charge_test.c.
  */
 #include <session/talk.h>
 
@@ -241,7 +241,7 @@ static void test_goodbye_is_the_very_last(void)
 	check(mouth.tx.goodbye_sent);
 	check_string(mouth_text(&mouth),
 		     "data 1 more 2/0 x\ndata 2 accepted\nclose 2\ncredit 9 1 0\ndata 1 abort\ngoodbye 0\n");
-	/* Whatever is due from now on is due no more. */
+	/* What becomes due from now on is never sent. */
 	tx_return(&mouth.tx, &inlet, 1, 0, 0);
 	tx_return_pool(&mouth.tx, 1);
 	tx_settled(&mouth.tx, 1);
@@ -286,7 +286,7 @@ static void test_a_writers_frame_goes_behind_those_of_its_topic_in_the_buffer(vo
 	check(tx_batch(&mouth.tx, NULL));
 	mouth_append(&mouth, &a, "two", NULL, 0);
 	own = own_frame(&a, "three", 0);
-	/* The batch was made before it. */
+	/* The batch was made before this frame. */
 	mouth_write(&mouth, own, SIZE_MAX);
 	check(!own->batched);
 	mouth_write(&mouth, own, SIZE_MAX);
@@ -330,7 +330,7 @@ static void test_what_does_not_fit_into_the_buffer_is_not_put_there(void)
 		tx_append(&mouth.tx, &own, NULL);
 	}
 	check(!tx_append_fits(&mouth.tx, &own));
-	/* There is room again when the buffers change places. */
+	/* There is room again when the buffers are swapped. */
 	mouth.rooms = 0;
 	check(tx_batch(&mouth.tx, NULL));
 	check_int(mouth.rooms, 1);
@@ -368,7 +368,7 @@ static void test_a_name_is_not_opened_again_before_its_close_has_gone(void)
 	check_string(heard(), "message 1 0 1 - 78\nclosed 1\nopen 3 a\n");
 	talk_end();
 
-	/* With nothing in the buffer, but a frame of the new topic's. */
+	/* The buffer is empty, but there is a frame of the new topic. */
 	talk_begin();
 	tx_close(&mouth.tx, &a);
 	tx_open(&mouth.tx, &again, "a", 1);

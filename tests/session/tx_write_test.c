@@ -58,8 +58,8 @@ static void test_a_batch_arrives_whole_after_a_short_write_at_every_length(void)
 }
 
 /*
- * The writer leaves after `first` bytes; then others go on: the thread, or a
- * writer with a frame of its own.
+ * The writer leaves after `first` bytes. Then the channel's thread goes on, or another writer with
+ * a frame of its own.
  */
 static void leave_after(bool buffer_fds, bool own_fds, size_t first, bool other)
 {
@@ -74,7 +74,7 @@ static void leave_after(bool buffer_fds, bool own_fds, size_t first, bool other)
 	tx_leave(&mouth.tx, own);
 	check_int(own->done, begun);
 	if (begun) {
-		/* Its memory is its own again. */
+		/* The frame's memory belongs to the writer again. */
 		memset(own, 0xee, sizeof *own);
 	} else {
 		check(!own->batched);
@@ -121,7 +121,7 @@ static void test_what_goes_to_the_reserve_may_be_as_large_as_a_frame(void)
 	talk_end();
 }
 
-/* A message that goes into the buffer, too large to go in one piece with another. */
+/* Puts a message into the buffer that is too large to go in one piece with the writer's frame. */
 static void append_bulk(struct outlet *outlet)
 {
 	static const unsigned char bulk[7000];
@@ -134,8 +134,8 @@ static void append_bulk(struct outlet *outlet)
 }
 
 /*
- * After so many batches, each of which leaves the buffer full again, it goes, and
- * before what was appended later.
+ * The frame goes after this many batches, each of which leaves the buffer filled again, and before
+ * what was appended later.
  */
 static void make_way(uint64_t after, unsigned batches)
 {
@@ -189,8 +189,8 @@ static void test_having_made_way_it_still_goes_with_what_is_before_it_if_both_fi
 }
 
 /*
- * Whole messages that go as one, with a descriptor each: once a byte has gone all descriptors
- * have, and all must follow.
+ * Whole messages that go in one write, with a descriptor each. Once a byte has been sent, all
+ * descriptors have been, so all messages must follow.
  */
 static void leave_run(size_t n)
 {
@@ -236,7 +236,7 @@ static void test_messages_that_go_as_one_all_go_once_one_has_begun(void)
 		leave_run(n);
 }
 
-/* A message in three frames that go together, and something with descriptors before it. */
+/* A message in three frames that go in one write, after a message with a descriptor. */
 static struct tx_own *three_frames(void)
 {
 	static struct tx_own own;
@@ -259,8 +259,8 @@ static struct tx_own *three_frames(void)
 enum { THREE_BEFORE = 24, THREE_FIRST = 16 + 8 + 8, THREE_MORE = 24 };
 
 /*
- * The writer leaves after `n` bytes: 0 to 3 of its frames have begun. It goes on
- * later, or gives the message up.
+ * The writer leaves after `n` bytes, when 0 to 3 of its frames have begun. It goes on later, or
+ * aborts the message.
  */
 static void leave_three_frames(size_t n, bool goes_on)
 {
@@ -291,14 +291,14 @@ static void leave_three_frames(size_t n, bool goes_on)
 	talk_end();
 }
 
-/* The writer gives its message up after `n` bytes, and its payload is not there any more. */
+/* The writer abandons its message after `n` bytes. Its payload can no longer be read. */
 static void abandon_after(size_t n)
 {
 	struct tx_own *own = three_frames();
 	bool begun = n > THREE_BEFORE;
 
 	harness_context("%zu bytes", n);
-	/* Without the last frame. */
+	/* Without the last frame, which could not be completed with zeros. */
 	own->n_more = 1;
 	own->n_messages = 0;
 	if (n)
@@ -310,7 +310,7 @@ static void abandon_after(size_t n)
 	else
 		tx_complete(&mouth.tx, &a, true);
 	mouth_write_all(&mouth, NULL);
-	/* The first frame's payload is abcd, behind two headers. */
+	/* The payload of the first frame is "abcd", after the header and the sizes. */
 	check(!memchr(mouth.said.bytes, 'd', mouth.said.size) == (n < THREE_BEFORE + 24 + 4));
 	check_string(heard(), begun ? "message 2 0 5 1 6669727374\nabort 1 0\n" : "message 2 0 5 1 6669727374\n");
 	check(!tx_pending(&mouth.tx));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ways to go wrong with a frame itself: its header, its padding, HELLO and GOODBYE, and the
- * descriptors that it carries and claims. Each says what is wrong, behind HELLO, OPEN 1 "log" and a
- * whole message. Its name begins with that of the rule.
+ * Ways to break a rule with a single frame: its header, its padding, HELLO and GOODBYE, and the
+ * descriptors that it carries and claims. Each function sends something wrong after HELLO, OPEN 1
+ * "log" and a whole message. Its name begins with the name of the rule.
  */
 #ifndef SESSION_WRONG_FRAMES_H
 #define SESSION_WRONG_FRAMES_H
@@ -15,7 +15,7 @@ static inline void put(uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id
 	speech_frame(&speech, kind, flags, claimed, id, argument, payload, strlen(payload));
 }
 
-/* The same with so many bytes of zero. */
+/* The same with `size` bytes of zero as payload. */
 static inline size_t put_zeroes(uint8_t kind, uint8_t flags, uint32_t id, uint32_t argument, size_t size)
 {
 	static const unsigned char zeroes[FRAME_BODY_MAX];
@@ -23,7 +23,7 @@ static inline size_t put_zeroes(uint8_t kind, uint8_t flags, uint32_t id, uint32
 	return speech_frame(&speech, kind, flags, 0, id, argument, zeroes, size);
 }
 
-/* A byte of the frame at `at` is another. */
+/* Changes a byte of the frame at `at`. */
 static inline void tamper(size_t at, size_t byte, unsigned char value)
 {
 	speech.bytes[at + byte] = value;
@@ -229,7 +229,7 @@ static inline void goodbye_within_a_message(void)
 	speech_goodbye(&speech);
 }
 
-/* Descriptors: a frame as it should be, in a sendmsg that brings something else. */
+/* A frame in a sendmsg whose descriptors may be other than the frame says. */
 static inline void bring(unsigned n, unsigned lost, uint8_t carried, uint8_t claimed)
 {
 	size_t at;
@@ -239,7 +239,7 @@ static inline void bring(unsigned n, unsigned lost, uint8_t carried, uint8_t cla
 	frame_set_carried(speech.bytes + at, carried);
 }
 
-/* The last sendmsg with descriptors began later than it did. */
+/* Makes the last sendmsg with descriptors begin later. */
 static inline void late(size_t bytes)
 {
 	speech.sayings[speech.n_sayings - 1].at += bytes;
@@ -299,8 +299,8 @@ static inline void descriptors_for_two_carriers(void)
 static inline void descriptors_for_the_second_frame_of_a_sendmsg_are_right_but_not_twice(void)
 {
 	/*
-	 * The carrier is the second frame of a read that brings both: that is how a kernel
-	 * merges. A third is too many.
+	 * The carrier is the second frame of a read that receives both, because the kernel merges
+	 * them. Then the descriptor of a third frame is one too many.
 	 */
 	speech_data(&speech, 1, "x");
 	bring(1, 0, 1, 1);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ways to go wrong with what was said before: topics and their names, fragments, sizes, credit, and
- * calls. Each says what is wrong, behind HELLO, OPEN 1 "log" and a whole message. Its name begins
- * with that of the rule.
+ * Ways to break a rule that depends on earlier frames: topics and their names, fragments, sizes,
+ * credit, and calls. Each function sends something wrong after HELLO, OPEN 1 "log" and a whole
+ * message. Its name begins with the name of the rule.
  */
 #ifndef SESSION_WRONG_STATES_H
 #define SESSION_WRONG_STATES_H

@@ -91,7 +91,7 @@ static int wait_in_the_rain(void *unused)
 
 static void test_signals_do_not_end_a_wait(void)
 {
-	/* In another process: the alarm is the harness's. */
+	/* In another process, because the harness uses the alarm. */
 	check_int(process_wait(process_spawn(wait_in_the_rain, NULL)), 0);
 }
 
@@ -112,7 +112,7 @@ static void *accept_later(void *argument)
 	return NULL;
 }
 
-/* Fills the backlog of a listener; how many connections that took. */
+/* Fills the backlog of a listener. Returns how many connections that took. */
 static size_t fill(const char *address, int fds[8])
 {
 	size_t n = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a descriptor is: which are connected Unix sockets, and what makes one fit for a channel. */
+/* What a descriptor is: which ones are connected Unix sockets, and which can become a channel. */
 #include <harness/fault.h>
 #include <socket/sockets.h>
 

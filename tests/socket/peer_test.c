@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who is at the other end. The security module that gives a label is played
- * here: most machines have none.
+ * Who is at the other end. The security module that assigns labels is simulated, because most
+ * machines have none.
  */
 #include <harness/fault.h>
 #include <harness/harness.h>
@@ -18,11 +18,11 @@ static union {
 	char label[BYTES_MAX];
 } answer;
 
-/* What the module says; NULL: there is none. */
+/* The label that the module assigns; NULL: there is no module. */
 static const char *module_label;
 static size_t module_size;
 
-/* In the place of the C library's: answers for the module as the kernel does. */
+/* Replaces the C library's function, and answers for the module as the kernel does. */
 int getsockopt(int fd, int level, int option, void *restrict value, socklen_t *restrict size)
 {
 	bool fits = *size >= module_size;
@@ -97,7 +97,7 @@ static void test_a_pair_has_the_groups_of_who_made_it(void)
 	require(groups != NULL);
 	check_int(getgroups(n, groups), n);
 	check_int(socket_peer_groups(fd, NULL, 0), n);
-	/* However large the room that the caller speaks of. */
+	/* The caller may say that it has any amount of room. */
 	check_int(socket_peer_groups(fd, answer.groups, BYTES_MAX / sizeof(gid_t)), n);
 	check_int(socket_peer_groups(fd, answer.groups, SIZE_MAX), n);
 	check_bytes(answer.groups, groups, (size_t)n * sizeof *groups);
@@ -107,7 +107,7 @@ static void test_a_pair_has_the_groups_of_who_made_it(void)
 
 static void test_where_the_kernel_knows_no_process_there_is_no_pidfd(void)
 {
-	/* Before the question was known; of a process that has gone; of one that never was. */
+	/* The kernel does not know the option; the process has ended; there never was one. */
 	static const int none[] = {ENOPROTOOPT, ESRCH, EINVAL};
 	int fd = new_socket();
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The reaper, with descriptors whose close hangs until the test ends it. So no test depends on how
- * long a close lasts.
+ * long a close takes.
  */
 #include <base/thread.h>
 #include <harness/fault.h>
@@ -43,7 +43,7 @@ static void test_who_waits_until_all_is_closed_need_not_wait_for_what_is_late(vo
 	of_nobody = hang(NULL);
 	fd = watched(&reader);
 	reaper_close(&fd, 1);
-	/* It would be hung up for as long as the closes last. */
+	/* Otherwise this would hang as long as the closes do. */
 	check(reaper_drain_prompt(beam_in_ms(AT_ONCE_MS)));
 	check(closed(reader));
 	check(reaper_drain_prompt(BEAM_NOWAIT));
@@ -111,9 +111,12 @@ static void test_the_closes_of_an_account_take_place_one_after_the_other(void)
 		check_goes_on(&another);
 		check_goes_on(NULL);
 		check(i + 1 == LATE || fd_open(lingering[i + 1].fd));
-		/* One late, one that goes on, one that watches, and a few on a busy machine. */
+		/*
+		 * One thread that is late, one that goes on, one that watches, and a few more on a
+		 * busy machine.
+		 */
 		check(reapers() < LATE);
-		/* Those before it are reported. */
+		/* Those before it have been reported. */
 		check_within(WAIT_MS, atomic_load(&owner.reported) == (size_t)i);
 		lingering_end(&lingering[i], begin);
 	}
@@ -149,7 +152,7 @@ static void test_a_queue_of_which_much_is_done_takes_more_without_growing(void)
 	fds[QUEUE + MORE - 1] = watched(&reader);
 	reaper_close_for(&owner.account, fds, QUEUE);
 	check_within(WAIT_MS, !fd_open(lingering.fd));
-	/* What is done makes room. */
+	/* What is done makes room, so the queue need not grow. */
 	fault_only(FAULT(SYS_REALLOC));
 	fault_at(1, 0, true);
 	reaper_close_for(&owner.account, fds + QUEUE, MORE);
@@ -172,7 +175,10 @@ static void wait_in_report(struct reaper_account *account, size_t n)
 	on_settled(account, n);
 }
 
-/* Its thread is prompt for 10 ms. Meanwhile another watches it, and the late one comes back. */
+/*
+ * Its thread counts as prompt for 10 ms. Meanwhile another thread watches it, and the late one
+ * comes back.
+ */
 static void let_the_first_go(struct reaper_account *account, size_t n)
 {
 	give_one(&third, any_fd());
@@ -218,7 +224,7 @@ static void test_without_another_thread_a_giver_goes_on_while_one_is_late(void)
 	fd = watched(&reader);
 	reaper_close(&fd, 1);
 	check(fault_hit());
-	/* Nobody watches: it is for the next to find out. */
+	/* Nobody watches, so the next caller has to notice it. */
 	check_within(WAIT_MS, (reaper_close((int[]){any_fd()}, 1), closed(reader)));
 	fault_off();
 	lingering_end(&lingering, now_ns());
@@ -245,7 +251,7 @@ static void test_a_thread_that_nobody_can_watch_closes_all_the_same(void)
 	}
 }
 
-/* ---- As many late ones as there may be ------------------------------------------------------- */
+/* ---- As many late closes as there may be ----------------------------------------------------- */
 
 static void test_when_many_are_late_that_are_nobodys_others_wait_but_not_accounts(void)
 {
@@ -255,7 +261,7 @@ static void test_when_many_are_late_that_are_nobodys_others_wait_but_not_account
 
 	begin_all_late();
 	owner_begin(&owner);
-	/* The last of them is late once another has gone on. */
+	/* The last of them counts as late once another one has gone on. */
 	check_goes_on(&owner);
 	fd = watched(&reader);
 	reaper_close(&fd, 1);
@@ -267,7 +273,7 @@ static void test_when_many_are_late_that_are_nobodys_others_wait_but_not_account
 	for (int i = 0; i < LATE_MAX; i++)
 		if (i != LATE_MAX / 2)
 			lingering_end(&late[i], begin);
-	/* They do not all linger, even if one of them has something to do now and then. */
+	/* Not all threads stay, even if one of them has something to do now and then. */
 	check_within(WAIT_MS, (check_goes_on(NULL), reapers() <= 2));
 	owner_end(&owner, 2);
 	close(reader);

@@ -66,7 +66,7 @@ static void test_many_descriptors_are_closed_in_many_turns(void)
 		reaper_close(fds, 100);
 		reaper_close_for(&owner.account, fds + 100, 1);
 		reaper_close_for(&owner.account, fds + 101, 199);
-		/* As many as fit into a small table wait at once. */
+		/* As many wait at once as fit into a small descriptor table. */
 		if (turn % 2)
 			check(reaper_drain(beam_in_ms(stretch(20000))));
 	}
@@ -83,7 +83,7 @@ static void test_without_memory_or_thread_it_closes_at_once(void)
 			struct owner owner;
 
 			owner_begin(&owner);
-			/* Its threads have ended, and its memory with them. */
+			/* The reaper's threads have ended, and its memory is gone. */
 			check(thread_end_all(BEAM_FOREVER));
 			fault_only(FAULT(calls[i]));
 			fault_at(1, 0, true);
@@ -145,7 +145,7 @@ static void test_a_flood_is_reported_in_few_calls(void)
 		give_one(&owner, any_fd());
 	lingering_end(&lingering, now_ns());
 	owner_end(&owner, MANY + 1);
-	/* More than MANY / TURN only where closes take a while. */
+	/* There are more calls than MANY / TURN only where closes take a while. */
 	check(atomic_load(&owner.reports) < MANY / 2);
 }
 
@@ -158,7 +158,7 @@ static void note_flood(struct reaper_account *account, size_t n)
 	on_settled(account, n);
 }
 
-/* From a thread of the reaper, so that all of it waits before the next turn begins. */
+/* Called in a thread of the reaper, so that all of it waits before the next turn begins. */
 static void flood_and_one(struct reaper_account *account, size_t n)
 {
 	int fds[10 * TURN];
@@ -189,7 +189,7 @@ static void test_a_flood_of_one_account_lets_another_have_its_turn(void)
 {
 	unsigned tries = 0;
 
-	/* On a machine that is busy a turn may be found late, and the next begin beside it. */
+	/* On a busy machine a turn may be noticed late, and the next one may begin beside it. */
 	do
 		flood_once();
 	while (atomic_load(&before_modest) > TURN && ++tries < 100);
@@ -202,7 +202,7 @@ enum { GIVERS = 4, FLOOD = 100000, OPEN_MAX_IN_FLOOD = 150 };
 
 static atomic_bool enough;
 
-/* Many accounts, of which each is freed by the report of its last one. */
+/* There are many such accounts. Each is freed when its last descriptor is reported. */
 struct passing {
 	struct reaper_account account;
 	atomic_size_t left;
@@ -229,7 +229,7 @@ static void give_passing(atomic_size_t *count, size_t n)
 	reaper_account_init(&passing->account, on_passing_settled);
 	atomic_init(&passing->left, n);
 	passing->closed = count;
-	/* The last time it may be gone before this returns. */
+	/* The last time, the account may be gone before this returns. */
 	for (size_t i = 0; i < n; i++) {
 		int fd = any_fd();
 
@@ -237,7 +237,7 @@ static void give_passing(atomic_size_t *count, size_t n)
 	}
 }
 
-/* Gives as quickly as it can, but has no more open than a process may. */
+/* Gives descriptors as fast as it can, but never has more open than a process may. */
 static void *flood(void *argument)
 {
 	struct owner *owner = argument;
@@ -291,7 +291,9 @@ static void test_a_flood_from_many_threads_is_closed_by_few_and_reported_exactly
 	thread_wait(counter);
 	for (int i = 0; i < GIVERS; i++)
 		owner_end(&owners[i], 2 * (scale(FLOOD) / GIVERS / 4));
-	/* Two, and one more each time that a thread is kept from running for 10 ms in a turn. */
+	/*
+	 * Two threads, and one more each time that a thread does not run for 10 ms within a turn.
+	 */
 	if (most < 1 || most > 8)
 		fail("%u threads", most);
 }
@@ -341,7 +343,7 @@ static void test_a_forked_child_has_a_reaper_of_its_own(void)
 	check(reaper_drain(BEAM_FOREVER));
 }
 
-/* What waits in the parent: an account's, and one that is nobody's. */
+/* What waits in the parent: a descriptor of an account, and one of no account. */
 struct inherited {
 	struct owner owner;
 	int fds[2];
@@ -355,7 +357,7 @@ static int use_its_numbers(void *argument)
 	for (int i = 0; i < 2; i++) {
 		int fd = watched(&readers[i]);
 
-		/* Its own under the number of the parent's. */
+		/* The child's own descriptor gets the number of the parent's. */
 		require_int(dup3(fd, inherited->fds[i], O_CLOEXEC), inherited->fds[i]);
 		close(fd);
 	}
@@ -365,7 +367,7 @@ static int use_its_numbers(void *argument)
 	check(closed(readers[2]));
 	check(!closed(readers[0]) && !closed(readers[1]));
 	check_int(atomic_load(&inherited->owner.reported), 0);
-	/* What it gives itself is closed. */
+	/* What the child gives itself is closed. */
 	reaper_close(inherited->fds, 2);
 	check(reaper_drain(BEAM_FOREVER));
 	check(closed(readers[0]) && closed(readers[1]));
@@ -461,7 +463,7 @@ static int give_after_the_end(void *unused)
 	exit(harness_failures() ? 1 : 7);
 }
 
-/* Before the reaper registers its own, so that it runs after that. */
+/* Registered before the reaper's own handler, so that it runs after that one. */
 __attribute__((constructor(101))) static void register_the_end(void)
 {
 	atexit(give_in_the_end);

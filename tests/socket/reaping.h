@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors for the reaper, of which a test sees that they were closed, whose they are, and that
- * may hang.
+ * Descriptors for the reaper. A test sees when they are closed, they may belong to an account, and
+ * some of them hang.
  */
 #ifndef SOCKET_REAPING_H
 #define SOCKET_REAPING_H
@@ -14,7 +14,7 @@
 #include <socket/reaper.h>
 #include <stdatomic.h>
 
-/* The bounds in reaper.c, and how long a test waits for what others do. */
+/* The limits in reaper.c, and how long a test waits for others. */
 enum { TURN = 64, LATE_MAX = 64, WAIT_MS = 20000 };
 
 static inline void need_threads_beside_a_close(void)
@@ -23,7 +23,7 @@ static inline void need_threads_beside_a_close(void)
 		skip("Valgrind lets no thread run while another is in close()");
 }
 
-/* A pipe's writing end; `*ret_reader` sees when it is closed. */
+/* Returns the writing end of a pipe. `*ret_reader` shows when it is closed. */
 static inline int watched(int *ret_reader)
 {
 	int fds[2];
@@ -94,7 +94,7 @@ static inline void owner_begin(struct owner *owner)
 	reaper_account_init(&owner->account, on_settled);
 }
 
-/* So many have been given in all. */
+/* Checks that this many descriptors were reported in total. */
 static inline void owner_end(struct owner *owner, size_t given)
 {
 	check(reaper_drain(BEAM_FOREVER));
@@ -107,7 +107,10 @@ static inline void give_one(struct owner *owner, int fd)
 	reaper_close_for(&owner->account, &fd, 1);
 }
 
-/* One of the owner's, or with NULL nobody's, whose close hangs by now. */
+/*
+ * Gives a descriptor whose close hangs when this returns, of the owner's account, or (NULL) of
+ * none.
+ */
 static inline struct lingering hang(struct owner *owner)
 {
 	struct lingering lingering = lingering_open();
@@ -120,7 +123,7 @@ static inline struct lingering hang(struct owner *owner)
 	return lingering;
 }
 
-/* What is given now is closed soon, to the owner's account or, with NULL, to nobody's. */
+/* A descriptor that is given now is closed soon, for the owner's account, or (NULL) for none. */
 static inline void check_goes_on(struct owner *owner)
 {
 	int reader, fd = watched(&reader);

@@ -206,7 +206,7 @@ static void test_what_another_protocol_says_of_a_packet_is_not_taken_for_credent
 	socklen_t size = sizeof address;
 	char byte;
 
-	/* Its number among the protocol's own is that of credentials. */
+	/* Among that protocol's options, IP_TTL has the number of SCM_CREDENTIALS. */
 	check_int(IP_TTL, SCM_CREDENTIALS);
 	require_int(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
 	require_int(getsockname(fd, (struct sockaddr *)&address, &size), 0);

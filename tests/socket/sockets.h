@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Pairs, addresses, and the reads and writes that tests of sockets are made of. */
+/* Pairs, addresses, and the reads and writes that tests of sockets use. */
 #ifndef SOCKET_SOCKETS_H
 #define SOCKET_SOCKETS_H
 
@@ -27,7 +27,7 @@ static inline ssize_t write_from(int fd, const void *data, size_t size, const in
 	return socket_write(fd, &iov, 1, fds, n_fds);
 }
 
-/* An abstract address that no other process uses; valid until the next. */
+/* An abstract address that no other process uses. It is valid until the next call. */
 static inline const char *address_of(const char *name)
 {
 	static char address[64];

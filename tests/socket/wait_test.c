@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting where ppoll() takes no descriptors: the limit of descriptors is lower than what is waited
- * for. All waits are as ever, and take few calls.
+ * Waiting where ppoll() accepts no descriptors, because the limit of descriptors is below their
+ * number. All waits work as usual, and make few calls.
  */
 #include <base/clock.h>
 #include <harness/fault.h>
@@ -17,7 +17,7 @@ enum { LOOK_MS = 50 }; /* as in wait.c */
 static struct rlimit limit_before;
 static int pair[2], kick;
 
-/* From here on the process may open nothing. */
+/* From here on the process can open nothing. */
 static void begin(rlim_t most)
 {
 	struct rlimit limit;
@@ -57,7 +57,7 @@ static void fill(int fd)
 
 static void test_waiting_ends_with_what_is_ready_the_kick_or_the_deadline(void)
 {
-	/* With 1 one descriptor can be waited for by ppoll(), and two cannot. */
+	/* With a limit of 1, ppoll() can wait for one descriptor, but not for two. */
 	for (rlim_t most = 0; most < 2; most++) {
 		begin(most);
 		check_int(socket_wait(pair[1], POLLIN, -1, BEAM_NOWAIT), -EAGAIN);

@@ -6,13 +6,13 @@
 
 enum { KINDS = FRAME_PING, ALL_FLAGS = FRAME_FLAGS + 1 };
 
-/* 9 to 14 are kept for later. */
+/* 9 to 14 are reserved. */
 static unsigned next_kind(unsigned kind)
 {
 	return kind == FRAME_GOODBYE ? FRAME_WANT : kind + 1;
 }
 
-/* What a header says, field by field. */
+/* The fields of a header. */
 struct fields {
 	uint32_t word;
 	uint8_t kind, flags, claimed, carried;
@@ -25,7 +25,7 @@ static const uint32_t smallest[KINDS + 1] = {
     [FRAME_CREDIT] = 8,
 };
 
-/* A frame of some kind that breaks no rule that a header can show. */
+/* A frame of this kind that breaks no rule that a header can show. */
 static struct fields good(uint8_t kind)
 {
 	uint32_t payload = smallest[kind], padding = -payload & 7;
@@ -54,13 +54,13 @@ static const char *rule_of(const struct fields *fields)
 	return decode(fields, &frame);
 }
 
-/* Quicker than check_string() where there are very many. */
+/* Faster than check_string(), where there are very many. */
 static bool is_rule(const char *rule, const char *expected)
 {
 	return rule && expected ? strcmp(rule, expected) == 0 : rule == expected;
 }
 
-/* The payload is so long, and the padding as it must be. */
+/* Sets the length of the payload, and the padding that it needs. */
 static void set_payload(struct fields *fields, uint32_t payload)
 {
 	uint32_t padding = -payload & 7;
@@ -117,7 +117,7 @@ static void test_kinds_that_nobody_knows_are_a_breach(void)
 	}
 }
 
-/* As docs/protocol.md lists them. */
+/* The flags that docs/protocol.md allows. */
 static bool flags_allowed(uint8_t kind, unsigned flags)
 {
 	unsigned allowed = kind == FRAME_DATA     ? FRAME_MORE | FRAME_SIZED | FRAME_ABORT
@@ -260,7 +260,7 @@ static void test_ids_and_arguments_stand_only_where_there_are_any(void)
 	}
 }
 
-/* A payload that a kind of frame may have, as far as a header shows. */
+/* True if this kind of frame may have such a payload, as far as a header shows. */
 static bool payload_allowed(uint8_t kind, uint32_t size)
 {
 	switch (kind) {
@@ -367,7 +367,7 @@ static void test_a_whole_message_tells_its_size_and_overdraft(void)
 	frame_message(bytes, &size, &overdraft);
 	check_int(size, 5);
 	check_int(overdraft, 60);
-	/* A carrier too. */
+	/* The same in a carrier. */
 	frame_set_carried(bytes, 3);
 	frame_message(bytes, &size, &overdraft);
 	check_int(size, 5);
@@ -383,7 +383,7 @@ static void test_any_header_at_all_is_judged_without_harm(void)
 		struct frame frame;
 
 		rng_fill(&rng, header, sizeof header);
-		/* So that more than the length is looked at. */
+		/* So that more than the length is checked. */
 		if (rng_chance(&rng, 90)) {
 			header[0] &= 0x80;
 			header[1] = 0;

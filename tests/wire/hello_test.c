@@ -8,7 +8,7 @@ enum { LIMITS = 8 };
 
 static const uint32_t base[LIMITS] = {64, 64, 1 << 20, 16, 64 << 10, 16, 1 << 20, 64};
 
-/* As docs/protocol.md has it; its first 44 bytes, and more of a later version's. */
+/* A payload as in docs/protocol.md: its first 44 bytes, and more bytes as in a later version. */
 static void hello_payload(unsigned char to[HELLO_PAYLOAD_MAX], const uint32_t limits[LIMITS])
 {
 	memset(to, 0xaa, HELLO_PAYLOAD_MAX);
@@ -130,7 +130,7 @@ static void test_a_hello_that_is_cut_off_is_a_breach(void)
 		unsigned char payload[HELLO_PAYLOAD_MAX], *cut = malloc(size + 1);
 		struct hello hello;
 
-		/* In memory of its own, so that a checker sees a look past the end. */
+		/* In memory of its own, so that a checker notices a read beyond the end. */
 		require(cut != NULL);
 		hello_payload(payload, base);
 		memcpy(cut + 1, payload, size);
