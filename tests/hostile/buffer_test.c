@@ -291,9 +291,9 @@ static void test_where_no_attachment_came_there_is_no_buffer(void)
 }
 
 /*
- * A sparse memfd with pages beyond its end has as many pages as its size needs. The difference
- * cannot be seen without operations that may block on the peer, so the buffer is accepted. Reading
- * it must not allocate more than the accepted size.
+ * A sparse memfd can have pages beyond its end, which make up for the missing ones in its number of
+ * blocks. This cannot be detected without operations that may block on the peer, so the buffer is
+ * accepted. Reading it must not allocate more than the accepted size.
  */
 static void test_what_hides_behind_the_end_takes_no_more_memory_than_was_accepted(void)
 {

@@ -297,7 +297,7 @@ static void test_a_name_opened_again_while_its_old_messages_wait_is_closed_on_th
 
 /* ---- A peer that goes away ------------------------------------------------------------------- */
 
-/* All functions report the end, repeatedly. */
+/* All functions report the end, however often they are called. */
 static void expect_ended(int receive, int send)
 {
 	beam_message *message = NULL;

@@ -91,7 +91,7 @@ static void listen_and_accept(void)
 	beam_listener *listener = NULL;
 	int r, fd;
 
-	options.mode = 0622; /* of which the umask takes some */
+	options.mode = 0622; /* the umask clears some of these */
 	options.refuse_fds = 1;
 	options.channel = &short_lived;
 	options.accept = admit_all;

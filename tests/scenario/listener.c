@@ -167,7 +167,7 @@ void listening_at_a_path(void)
 	struct spot spot;
 
 	spot_make(&spot);
-	options.mode = 0622; /* of which the umask takes some */
+	options.mode = 0622; /* the umask clears some of these */
 	options.refuse_fds = 1;
 	listen_and_serve(spot.path, &options, 0);
 	spot_end(&spot);
