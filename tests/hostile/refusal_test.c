@@ -14,9 +14,9 @@ enum { RAW_SO_PASSRIGHTS = 83, CHILD_SKIPS = 77 };
 
 static struct attack attack;
 
-/* Sends until the socket is full and the rest waits in the buffer, which has room for more. */
 enum { FILLER = 1000 };
 
+/* Sends until the socket is full. The rest is in the buffer, which has room for more. */
 static void fill_socket(void)
 {
 	static const char filler[FILLER];

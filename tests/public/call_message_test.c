@@ -50,7 +50,7 @@ static void answer(beam_message *request)
 	struct iovec iov = {(void *)(uintptr_t)beam_message_data(request), beam_message_size(request)};
 	const char *verb = iov.iov_base;
 
-	if (iov.iov_len && verb[0] == 'f') /* fail, and say the rest */
+	if (iov.iov_len && verb[0] == 'f') /* fail, with the rest as text */
 		check_int(beam_message_reply_failure(request, CODE, verb + 1, iov.iov_len - 1, 0, soon()), 0);
 	else if (iov.iov_len && verb[0] == 'd') /* drop */
 		return;
