@@ -362,8 +362,8 @@ static int child_uses_listener(void *argument)
 	check(beam_listener_ref(listener) == listener);
 	check(beam_listener_unref(listener) == NULL);
 	/*
-	 * No descriptor except the standard ones is a listening socket. The harness may have
-	 * others.
+	 * The child does not have the listener's socket. Other descriptors may belong to the
+	 * harness.
 	 */
 	for (int fd = 3; fd < 64; fd++) {
 		int listening = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls, while all calls of the system that can fail do so in turn. Every error is documented, what
- * arrives is what was sent, and every call ends.
+ * Calls over a channel, while everything that can fail does so in turn. Every error is documented,
+ * what arrives is what was sent, and every call ends.
  */
 #include <beam/call.h>
 #include <scenario/ledger.h>
