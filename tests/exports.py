@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds the library, its version map and its public headers to each other: each exports, lists and
+"""Checks that the library, its version map and its public headers agree: each exports, lists and
 declares the same functions.
 
 usage: exports.py LIBRARY MAP HEADER...
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def declared(headers):
-    """Functions that the headers declare with BEAM_API."""
+    """The functions that the headers declare with BEAM_API."""
     names = {}
     for header in headers:
         text = re.sub(r"/\*.*?\*/", "", Path(header).read_text(), flags=re.S)
@@ -23,7 +23,7 @@ def declared(headers):
 
 
 def listed(path):
-    """Functions that the map lists, with their version."""
+    """The functions that the map lists, with their versions."""
     names = {}
     text = re.sub(r"#[^\n]*", "", Path(path).read_text())
     for version, body in re.findall(r"(BEAM_[\d.]+)\s*\{(.*?)\}", text, re.S):
@@ -33,7 +33,7 @@ def listed(path):
 
 
 def exported(library):
-    """What the library exports, with its version."""
+    """The functions that the library exports, with their versions."""
     output = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
     names = {}
     for line in output.splitlines():

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Compiles each public header alone, and all together, without a feature macro and without a
-# warning: as C11, and as C++11 and C++20.
+# Compiles each public header on its own, and all of them together, without feature macros and
+# without warnings: as C11, and as C++11 and C++20.
 # usage: headers.sh INCLUDE-DIRECTORY C-COMPILER [C++-COMPILER]...
 set -euo pipefail
 
@@ -12,7 +12,7 @@ shift 2
 failed=0
 warnings=(-Wall -Wextra -Wconversion -Wshadow -Wundef -pedantic -pedantic-errors -Werror "-I$include" -fsyntax-only)
 
-# compiles WHAT: by each compiler, in each language. Twice, for the guards.
+# compiles WHAT: with each compiler, in each language. Included twice, to test the include guards.
 compiles() {
 	local cxx standard
 

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds the includes of src/ to the rooms: a room knows the rooms below it, and never one above.
+"""Checks the includes of src/: a room may include headers of the rooms below it, and none of the
+rooms above.
 
 usage: layers.py SOURCE-DIRECTORY
 
-Prints FILE:LINE and the rule for each include that breaks one, and exits 1 if there is any.
+Prints FILE:LINE and the rule for each include that breaks one, and exits with 1 if there is any.
 """
 
 import re
 import sys
 from pathlib import Path
 
-# Bottom to top; each room with the rooms it may know besides itself.
+# From bottom to top: each room with the rooms that it may use besides itself.
 ROOMS = {
     "base": set(),
     "wire": {"base"},
@@ -22,16 +23,16 @@ ROOMS = {
     "session": {"base", "wire", "message"},
     "link": {"base", "wire", "socket", "session"},
     "channel": {"base", "wire", "socket", "message", "core", "session", "link"},
-    # Those above the channel use it by its public headers.
+    # Rooms above the channel use its public headers.
     "select": {"base"},
     "relay": {"base"},
     "listener": {"base", "socket", "channel"},
 }
-# Above the channel only its public header is known, and what it keeps ready for rooms above.
+# Rooms above the channel may use only its public header, and this one.
 CHANNEL_HEADERS = {"channel/hook.h"}
 
-# The session is a pure state machine, and a frame's codec is bytes in, bytes out: no
-# lock, clock or system call.
+# The session is a pure state machine, and the frames' codec only converts bytes: no locks, clocks
+# or system calls.
 IMPURE = {
     "pthread.h", "threads.h", "signal.h", "time.h", "unistd.h", "fcntl.h", "poll.h", "sched.h",
     "sys/socket.h", "sys/un.h", "sys/epoll.h", "sys/eventfd.h", "sys/mman.h", "sys/time.h", "sys/stat.h",
@@ -40,24 +41,24 @@ IMPURE = {
 }
 PURE_ROOMS = {"wire", "session"}
 
-# base/sys.h brings such headers along, and is allowed for malloc(); so the calls
-# are looked for by name too.
+# base/sys.h, which is allowed for malloc(), includes such headers, so the calls are also searched
+# for by name.
 IMPURE_CALLS = re.compile(
     r"(?<![\w.>])(?:sys_(?!malloc\b|calloc\b|realloc\b|tsearch\b)\w+|pthread_\w+|clock_\w+|condition_\w+|"
     r"thread_start|(?:send|recv)msg|poll|ppoll|epoll_\w+|read|write|close|shutdown|fcntl|ioctl|dup[23]?|getpid|sleep|usleep|nanosleep)\s*\("
 )
 
-# Only the socket room knows how descriptors travel; the seam has the two calls.
+# Only the socket room passes descriptors. The seam contains the two system calls.
 CMSG = re.compile(r"\b(?:CMSG_\w+|SCM_\w+|struct\s+cmsghdr|msg_control(?:len)?|(?:send|recv)m?msg)\b")
 
-# Only wire and session know frames. The session's headers bring wire/frame.h along, so its
-# names are looked for too.
+# Only wire and session use frames. The session's headers include wire/frame.h, so its names are
+# also searched for.
 FRAME_ROOMS = {"wire", "session"}
 FRAMES = re.compile(
     r"\b(?:FRAME_\w+|frame_(?:decode|encode|body|payload|padding|message|set_carried)\s*\(|struct\s+frame\b)"
 )
 
-# The link drives a connection, and does not know what for.
+# The link runs a connection, without knowing what for.
 OWNERS = re.compile(r"\b(?:beam_(?:channel|topic|call|message)\w*|message_queue\w*|inbox\w*|outbox\w*)\b")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
@@ -65,12 +66,12 @@ COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.S)
 
 
 def without_comments(text):
-    """The text without comments and strings, line by line where it was."""
+    """Removes comments and strings, and keeps the lines."""
     return COMMENT.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
 
 
 def check_include(room, brackets, header):
-    """What is wrong with an include, or None."""
+    """Returns what is wrong with an include, or None."""
     if brackets == '"':
         return "an include by quotes: includes name the room, <room/header.h>"
     if room in PURE_ROOMS and header in IMPURE:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds each function to a name of its own, also if it is static: a breakpoint or a line of a
-profile shall mean one place.
+"""Checks that each function has a unique name, even if it is static, so that a breakpoint or a line
+of a profile refers to one place.
 
 usage: names.py SOURCE-DIRECTORY...
 
-Prints each name that several files define, with the places, and exits 1 if there is any.
+Prints each name that is defined in several files, with the places, and exits with 1 if there is
+any.
 """
 
 import re
@@ -13,8 +14,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-# From the start of a line to the brace at the start of another; what comes
-# before the name is its type.
+# From the beginning of a line to the brace at the beginning of another. The type precedes the name.
 DEFINITION = re.compile(r"^[a-z_][\w \t*]*?\b(\w+)\([^;{}]*\)\n\{", re.M)
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds the library to its seam: whatever of the C library it uses can be made to fail
+"""Checks the library's seam: every function of the C library that it uses can be made to fail
 (src/base/sys.h), or is known not to.
 
 usage: seam.py LIBRARY SOURCE-DIRECTORY PRELOAD-SOURCE
 
-The library must import nothing else; what the seam has is called in no other place; and preload.c
-has all of it too.
+The library must not import anything else. Functions of the seam are called nowhere else, and
+preload.c contains all of them, too.
 """
 
 import re
@@ -14,11 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What the seam calls by another name than its own, by the names that the linker sees.
+# Functions that the seam calls by other names, with the names that the linker sees.
 ALIASES = {"aligned_alloc": ["posix_memalign"], "atexit": ["__cxa_atexit"], "pthread_atfork": ["__register_atfork"],
            "fchmodat2": ["syscall"]}
 
-# What is not in the seam, and why it need not be.
+# Functions that are not in the seam, and the reason.
 CANNOT_FAIL = {
     "has no failure to tell": """
         __errno_location free memchr memcmp memcpy memmove memset strchr strrchr strcmp strcspn strlen strncmp strnlen
@@ -40,7 +40,7 @@ CANNOT_FAIL = {
     "is there only in a program with TSan": "__tsan_acquire __tsan_release",
     "a thread without a name is as good": "pthread_setname_np",
 }
-# Of the compiler and the linker.
+# Functions of the compiler and the linker.
 NOT_OURS = re.compile(r"^(_ITM_|__gmon_start__|__cxa_finalize|__stack_chk_fail|__tls_get_addr)")
 
 
@@ -50,7 +50,7 @@ def seam(header):
 
 
 def imported(library):
-    """What the library imports, without versions, and by one name for both widths of offsets."""
+    """What the library imports, without versions, and with one name for both widths of offsets."""
     command = ["nm", "-D", "--undefined-only", library]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     names = {line.split()[-1].partition("@")[0] for line in output.splitlines()}
@@ -58,7 +58,7 @@ def imported(library):
 
 
 def called(source, names):
-    """Calls of these functions that do not go through the seam."""
+    """Calls of these functions that bypass the seam."""
     comment = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.S)
     call = re.compile(r"(?<![\w.>])(" + "|".join(sorted(names)) + r")\s*\(")
     for path in sorted(source.rglob("*.[ch]")):

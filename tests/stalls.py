@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs a command on a machine that stands still every now and then: on each processor a thread of
-real-time priority takes everything for some tenths of a second, again and again, as the host of a
-virtual machine does. A test that fails only so has a verdict that depends on time.
-As root: python3 tests/stalls.py [--milliseconds N] COMMAND [ARGUMENT...]"""
+"""Runs a command on a machine that stalls now and then: on each CPU a thread with real-time
+priority uses all the time for some tenths of a second, again and again, as the host of a virtual
+machine may do. The result of a test that fails only here depends on time.
+
+usage, as root: python3 tests/stalls.py [--milliseconds N] COMMAND [ARGUMENT...]
+"""
 
 import argparse
 import os
@@ -14,7 +16,7 @@ import time
 
 
 def stall(cpu, seconds):
-    """Takes the processor for about so long, leaves it for as long on average, and never ends."""
+    """Uses the CPU for about so long, leaves it for as long on average, and never ends."""
     os.sched_setaffinity(0, {cpu})
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     draw = random.Random()
@@ -50,7 +52,7 @@ def main():
         ended = [pid for pid in stallers if os.waitpid(pid, os.WNOHANG) != (0, 0)]
         for pid in set(stallers) - set(ended):
             os.kill(pid, 9)
-    # Without them the command has shown nothing.
+    # Without the stalls, the command's success proves nothing.
     sys.exit(status if not ended else 1)
 
 

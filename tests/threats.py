@@ -4,22 +4,22 @@
 
 usage: threats.py SECURITY.MD TESTS-DIRECTORY
 
-Every suite and test in the list must exist. Every threat of the page must be in the list and every
-numbered one of the list on the page, and both must name the same suites for it. Prints what is
-wrong, or nothing but the counts, and exits 1 if anything is.
+Every suite and test in the list must exist. Every threat of the page must be in the list, every
+numbered threat of the list on the page, and both must name the same suites for it. Prints what is
+wrong and the counts, and exits with 1 if anything is wrong.
 """
 
 import re
 import sys
 from pathlib import Path
 
-# A row begins with its number and ends with the suites that try the threat.
+# A row begins with the threat's number and ends with the suites that try it.
 ROW = re.compile(r"^\| (\d+) \|.*\| ([^|]+) \|$")
 SUITE = re.compile(r"\b[a-z]+/[a-z_]+\b")
 
 
 def read_list(path):
-    """{number or name: {suite: [test, ...]}}; a threat that nothing tries yet has no suites."""
+    """Returns {number or name: {suite: [test, ...]}}. A threat without tests has no suites."""
     threats = {}
     for line in path.read_text().splitlines():
         word = line.strip()
@@ -39,7 +39,7 @@ def read_list(path):
 
 
 def missing(suites, tests):
-    """What the list names that does not exist."""
+    """Yields what the list names and does not exist."""
     for suite, names in suites.items():
         folder, name = suite.split("/")
         sources = (tests / folder / f"{name}_test.c", tests / folder / f"test_{name}.py")
@@ -54,7 +54,7 @@ def missing(suites, tests):
 
 
 def compare(page, threats):
-    """Each difference between the rows of the page and the list, with its line."""
+    """Yields the differences between the rows of the page and the list, with their lines."""
     rows = set()
     for number, line in enumerate(page.read_text().splitlines(), 1):
         match = ROW.match(line)

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds lines to a width: code to 120 columns; comments, Markdown and manual pages to 100.
+"""Checks the width of lines: 120 columns for code, 100 for comments, Markdown and manual pages.
 
 usage: width.py FOLDER
 
-Measures the sources, scripts and pages below the folder, whether git knows them or not, and leaves
-out what was built there. Prints FILE:LINE and the rule for each line that is too wide, and exits 1
-if there is any. A tab is eight columns wide. These lines may be wider:
+Measures the sources, scripts and pages below the folder, whether or not they are in git, except
+what was built there. Prints FILE:LINE and the limit for each line that is too wide, and exits with
+1 if there is any. A tab is eight columns wide. These lines may be wider:
 
 - a row of a table in a page, because a cell cannot be wrapped;
-- a line of one word, such as an address, with its indentation and its mark;
-- code in a page, fenced or indented by four blanks, which may have 120 columns as other code;
-- recorded data, such as the golden transcripts: of such files only the comments are measured.
+- a line with a single word, such as an address, including its indentation and mark;
+- code in a page, fenced or indented by four spaces, which may have 120 columns like other code;
+- recorded data, such as the golden transcripts: only comments are measured in such files.
 
-A comment behind code is part of a line of code. Python's documentation strings are comments.
+A comment behind code is part of a line of code. Docstrings in Python are comments.
 """
 
 import ast
@@ -24,36 +24,36 @@ from pathlib import Path
 
 CODE, TEXT, TAB = 120, 100, 8
 
-# The files that are measured, by the ends of their names. Scripts without one begin with #!.
+# Files to measure, by the ends of their names. Scripts without an extension begin with #!.
 C = (".c", ".h", ".pml")
 HASH = (".py", ".sh", ".bash", ".cmake", ".gp", ".in", ".map", "CMakeLists.txt")
 PAGES = (".md", ".scd")
 DATA = (".txt", ".dict", ".supp")
 
-# Strings are found so that what looks like a comment in them is none.
+# Strings are matched, too, because they may look like comments.
 C_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])\'|//[^\n]*|/\*.*?\*/', re.S)
 FENCE = re.compile(r"\s*```")
 INDENTED = re.compile(r" {4}")
 TABLE = {".md": re.compile(r"\s*\|"), ".scd": re.compile(r"[|\[\]:][-\[\]<=>]*(?: |$)")}
-# Before the word: the mark of a comment, a heading, an item of a list or the target of a link.
+# Before the word: the mark of a comment, a heading, a list item or a link target.
 ONE_WORD = re.compile(r"\s*(?:(?:/?\*+|//|#+|;|[-.]|\d+\.|\[[^]]*\]:)\s+)?\S+(?:\s*\*/)?")
 
 
 def c_bounds(text):
-    """The bound of each line of C."""
+    """The limit of each line of C."""
     code = C_COMMENT.sub(lambda m: re.sub(r"[^\n]", " ", m[0]) if m[0][0] == "/" else m[0], text)
     return [CODE if line.strip() else TEXT for line in code.split("\n")]
 
 
 def docstrings(text):
-    """The numbers of the lines of Python that are documentation."""
+    """The numbers of the lines in docstrings."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             yield from range(node.body[0].lineno, node.body[0].end_lineno + 1)
 
 
 def hash_bounds(text, name):
-    """The bound of each line where comments begin with #; None for what is no comment in data."""
+    """The limit of each line of a language whose comments begin with #. None for lines of data."""
     documentation = set(docstrings(text)) if name.endswith(".py") else ()
     is_data = name.endswith(DATA) and not name.endswith(HASH)
     for number, line in enumerate(text.split("\n"), 1):
@@ -64,7 +64,7 @@ def hash_bounds(text, name):
 
 
 def page_bounds(text, suffix):
-    """The bound of each line of a page; None for a row of a table."""
+    """The limit of each line of a page. None for a row of a table."""
     fenced = False
     for line in text.split("\n"):
         if FENCE.match(line):
@@ -78,7 +78,7 @@ def page_bounds(text, suffix):
 
 
 def bounds_of(path):
-    """The lines of a file, each with its bound or None; nothing for a file that is not measured."""
+    """The lines of a file, each with its limit or None. Empty for a file that is not measured."""
     is_script = path.suffix == "" and path.is_file() and path.read_bytes().startswith(b"#!")
     if not is_script and not path.name.endswith(C + HASH + PAGES + DATA):
         return []
@@ -93,7 +93,7 @@ def bounds_of(path):
 
 
 def files_below(folder):
-    """The files below a folder, but for builds and hidden folders."""
+    """The files below a folder, except builds and hidden folders."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(
             name

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What the tests of the beam command share. Each is started as
+"""What the tests of the beam command share. Each test is started as
 
     test_X.py COMMAND... [-- UNITTEST-ARGUMENT...]
 
-with the command to be tested, perhaps under a checker.
+with the command to test, possibly under a checker.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "interop"))
 import beam_wire as w  # noqa: E402
 
 COMMAND = []
-#: Seconds that anything may take; a checker makes everything slower.
+#: Seconds that anything may take. Under a checker everything is slower.
 PATIENCE = max(30, int(os.environ.get("BEAM_TEST_TIMEOUT", 60)) // 2)
 
 DONE, ERROR, USAGE, DEADLINE, UNREACHABLE, ENDED, FAILED = range(7)
@@ -39,15 +39,16 @@ def pattern(size):
 
 
 def default_signals():
-    """Undoes what this process was started with: nohup has SIGHUP ignored, others SIGPIPE, and what
-    is ignored is inherited."""
+    """Resets all signals, because ignored signals are inherited: nohup ignores SIGHUP, and other
+    programs ignore SIGPIPE."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 class Running:
-    """A command that was started; stdout and stderr go to files, so that no pipe can fill up."""
+    """A command that was started. stdout and stderr are files, which cannot fill up as pipes
+    can."""
 
     def __init__(self, case, arguments, stdin=subprocess.DEVNULL, env=None, stdout=None, stderr=None, preexec_fn=None,
                  under=(), **more):
@@ -73,7 +74,7 @@ class Running:
         self.err.close()
 
     def kill(self):
-        """Kills it, with its checker and what it has started."""
+        """Kills it, with its checker and everything that it has started."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -90,7 +91,7 @@ class Running:
         return self.text(self.err).decode()
 
     def wait(self):
-        """Its exit code, once it has ended."""
+        """Waits for its end, and returns its exit code."""
         return self.process.wait(PATIENCE)
 
     def write(self, data):
@@ -122,7 +123,7 @@ class Case(unittest.TestCase):
         return Running(self, arguments, **more)
 
     def run_beam(self, *arguments, data=None, **more):
-        """Runs the command to its end, with `data` on standard input."""
+        """Runs the command to its end, with `data` as standard input."""
         if data is not None:
             more["stdin"] = tempfile.TemporaryFile(dir=self.folder)
             more["stdin"].write(data)
@@ -137,7 +138,7 @@ class Case(unittest.TestCase):
         return running
 
     def until(self, condition, what="the condition"):
-        """Waits, with a bound, until `condition()` is true, and gives what it gave."""
+        """Waits until `condition()` is true, and returns its value. Fails after PATIENCE."""
         end = time.monotonic() + PATIENCE
         while True:
             value = condition()
@@ -147,8 +148,8 @@ class Case(unittest.TestCase):
             time.sleep(0.005)
 
     def connect(self, name):
-        """A connection to the command, which is about to listen there: between bind and listen its
-        socket is there and refuses."""
+        """A connection to the command, which will listen there soon. Until it listens, its socket
+        exists and refuses connections."""
         connection = socket.socket(socket.AF_UNIX)
         self.addCleanup(connection.close)
         self.until(lambda: connection.connect_ex(self.path(name)) == 0, "a server")
@@ -156,8 +157,8 @@ class Case(unittest.TestCase):
 
     @contextlib.contextmanager
     def server(self, name="peer", **options):
-        """A listening socket of ours, and accept(), which gives a channel of the
-        second implementation."""
+        """A listening socket of the test, and accept(), which returns a channel of the second
+        implementation."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(self.path(name))
         listener.listen(8)
@@ -175,7 +176,7 @@ class Case(unittest.TestCase):
             listener.close()
 
     def leave(self, channel):
-        """Says goodbye and waits for the other side's end."""
+        """Closes the channel, and waits for the end of the other side."""
         channel.session.goodbye()
         with contextlib.suppress(EOFError):
             channel.run(lambda c: c.eof, PATIENCE)
@@ -183,8 +184,8 @@ class Case(unittest.TestCase):
     @contextlib.contextmanager
     def client(self, running, address, descriptors):
         """A channel of the second implementation to a command that listens. Once the command has
-        said how many attachments it takes, it may have no more descriptors than `descriptors`. We
-        keep what it lent us, for then it could lend no more."""
+        announced how many attachments it accepts, its descriptors are limited to `descriptors`. The
+        channel keeps what it was lent, because the command could not lend more after that."""
         with socket.socket(socket.AF_UNIX) as connection:
             self.until(lambda: connection.connect_ex(address) == 0)
             with w.Channel(connection, give_back=False) as channel:
@@ -195,7 +196,8 @@ class Case(unittest.TestCase):
                 self.leave(channel)
 
     def send_from_peer(self, accept, messages, topic=b"log"):
-        """One connection on which we send messages, bytes or (bytes, fds), and leave."""
+        """Accepts a connection, sends messages, which are bytes or (bytes, fds), and closes the
+        channel."""
         channel = accept()
         number = channel.session.open(topic)
         for message in messages:
@@ -206,8 +208,9 @@ class Case(unittest.TestCase):
         self.leave(channel)
 
     def on_terminal(self, *arguments, stream="stdout", **more):
-        """A command with one of its streams on a terminal: (Running, a function that gives what the
-        terminal got when it has ended, or once that has a match of a pattern)."""
+        """Starts a command with one of its streams on a terminal. Returns (Running, output).
+        output() returns what was printed when the command has ended or, with a pattern, as soon as
+        that matches."""
         master, slave = pty.openpty()
         self.addCleanup(os.close, master)
         running = self.start(*arguments, **{stream: slave}, **more)
@@ -219,7 +222,7 @@ class Case(unittest.TestCase):
             while select.select([master], [], [], max(0, end - time.monotonic()))[0]:
                 try:
                     some = os.read(master, 65536)
-                except OSError:     # everybody has closed it
+                except OSError:     # all have closed it
                     return bytes(seen)
                 seen += some
                 if until and re.search(until, seen):
@@ -231,7 +234,7 @@ class Case(unittest.TestCase):
 def main():
     arguments = sys.argv[1:]
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    # The commands run in folders of their own.
+    # Each command runs in a folder of its own.
     COMMAND[:] = [os.path.abspath(word) if os.path.exists(word) else word for word in arguments[:split]]
     if not COMMAND:
         sys.exit(__doc__)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""beam call and beam serve: requests and what answers them."""
+"""beam call and beam serve: requests and replies."""
 
 from command import *  # noqa: F403
 
@@ -55,7 +55,8 @@ class Served(Case):
             channel.receive(PATIENCE)
         os.close(directory)
         self.assertIn("Too many open files", server.stderr)
-        # Until the descriptors of the first are closed, a second connection is one too many.
+        # Until the descriptors of the first connection are closed, there is no room for a second
+        # one.
         self.until(lambda: self.run_beam("call", "s", "t", "x").stdout == b"x")
 
     def test_more_attachments_than_a_server_with_few_descriptors_takes_are_an_error(self):
@@ -102,7 +103,7 @@ class Served(Case):
 
     @staticmethod
     def runs(pid):
-        """Whether a process is there, and not only to be waited for."""
+        """True if a process is running, and is not a zombie."""
         try:
             with open("/proc/%d/stat" % pid) as file:
                 return file.read().rsplit(")", 1)[1].split()[0] != "Z"
@@ -188,10 +189,10 @@ class Served(Case):
 
 
 class Callers(Case):
-    """beam call to a callee of ours."""
+    """beam call, with the test as the callee."""
 
     def call(self, accept, *arguments):
-        """A caller, and the channel and the message that are its call's."""
+        """Starts a caller. Returns it with its channel and the id of its call."""
         caller = self.start("call", "peer", "t", "request", *arguments)
         channel = accept()
         request = channel.receive(PATIENCE)
@@ -200,7 +201,7 @@ class Callers(Case):
 
     @staticmethod
     def push(channel):
-        """Writes what there is, replies too."""
+        """Writes everything that is queued, including replies."""
         channel.run(lambda c: c.session.idle and not any(s.queue for s in c.session.in_calls.values()), PATIENCE)
 
     def test_several_replies_are_printed_as_they_come(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Completion for bash, as bash would ask for it."""
+"""Completion in bash, tested as bash uses it."""
 
 import re
 import shlex
@@ -15,8 +15,8 @@ class Completion(Case):
         self.needs_no_checker("argp ends the program without freeing what it has allocated")
 
     def complete(self, *words):
-        """What is offered for the last of the words after `beam`."""
-        # The command is found by the name that was typed, as in a shell; a checker goes along.
+        """The completions of the last word after `beam`."""
+        # The command is found by the name that was typed, as in a shell. A checker is passed along.
         script = "\n".join([
             f"source {shlex.quote(COMPLETION)}",
             f'beam() {{ {shlex.join(COMMAND)} "$@"; }}',

@@ -83,7 +83,7 @@ class Addresses(Case):
             self.assertEqual(self.succeed(first).stdout, b"still here")
 
     def listens(self, address):
-        """Whether somebody does, by the kernel's list."""
+        """True if a server listens there, according to the kernel."""
         with open("/proc/net/unix") as sockets:
             return any(line.split()[3] == "00010000" and line.split()[-1] == address for line in list(sockets)[1:])
 
@@ -122,7 +122,7 @@ class OtherSide(Case):
             channel.receive(PATIENCE)
             channel.session.reset(1, w.REFUSED)
             channel.flush(PATIENCE)
-            channel.wait_event("closed", PATIENCE)      # it has heard of it
+            channel.wait_event("closed", PATIENCE)      # it knows of the reset
             os.write(writing, b"second\n")
             os.close(writing)
             self.succeed(sender, ENDED)
@@ -156,7 +156,7 @@ class OtherSide(Case):
                 channel = accept()
                 channel.flush(PATIENCE)
                 channel.sock.send(w.encode(w.CREDIT, 0, 9, 1, b"\0\0\0\0"))
-                channel.run(lambda c: c.eof, PATIENCE)     # it has noticed
+                channel.run(lambda c: c.eof, PATIENCE)     # it has detected the breach
                 client.process.stdin.close()
                 self.succeed(client, ENDED)
                 self.assertIn("the peer violated the protocol: ", client.stderr)

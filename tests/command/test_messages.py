@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""beam send and beam receive: what goes in comes out."""
+"""beam send and beam receive: what is sent is printed."""
 
 import base64
 import contextlib
@@ -9,7 +9,7 @@ from command import *  # noqa: F403
 
 class Messages(Case):
     def pass_on(self, send, receive=(), data=None, count=1, **more):
-        """What `receive` prints of what `send` sends."""
+        """Sends with `send`, and returns what `receive` prints."""
         receiver = self.start("receive", "--listen", "@" + self.folder, "t", "--count", str(count), *receive)
         sender = self.run_beam("send", "--wait", "@" + self.folder, "t", *send, data=data, **more)
         self.succeed(sender)
@@ -55,10 +55,10 @@ class Messages(Case):
         self.assertEqual(self.succeed(receiver).stdout, b"before\n")
 
     def send_too_long(self, hello_first):
-        """What the command says of a line that is too long, if it comes to the line after the
-        peer's HELLO has come, or before the peer sends it."""
+        """Sends a line that is too long, read after the peer's HELLO has arrived or before the peer
+        has sent it. Returns what the command prints."""
         limits = w.BASE._replace(message_bytes=(1 << 20) + 10, pool_bytes=4 << 20)
-        # A line over 1 MiB is sent only once HELLO has come.
+        # A line over 1 MiB is sent only after HELLO has arrived.
         first = b"x" * (limits.message_bytes if hello_first else 10)
         server = self.server(limits=limits, say_hello=False, auto_take=False, give_back=False)
         with server as accept, open(self.path("lines"), "w+b") as lines:
@@ -211,8 +211,8 @@ class Attachments(Case):
         os.close(writing)
 
     def half_saved(self, *options, arguments=("receive", "--listen"), **more):
-        """A receiver that has saved the first four bytes of a pipe, which goes on:
-        (it, the pipe's writer)."""
+        """Starts a receiver that has saved the first four bytes from a pipe that stays open.
+        Returns it, and the writer of the pipe."""
         reading, writing = os.pipe()
         writing = os.fdopen(writing, "wb", 0)
         self.addCleanup(writing.close)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the command is started with: standard descriptors, signals that are ignored or blocked, and
-process 1 of a container."""
+"""What the command may be started with: closed standard descriptors, ignored or blocked signals,
+and being process 1 of a container."""
 
 import contextlib
 import fcntl
@@ -10,12 +10,12 @@ import threading
 
 from command import *  # noqa: F403
 
-#: Each choice of standard descriptors, from none to all.
+#: All sets of standard descriptors, from none to all.
 CHOICES = [choice for n in range(4) for choice in itertools.combinations(range(3), n)]
 
 
 def without(choice):
-    """Starts the command with these descriptors closed."""
+    """For starting the command with these descriptors closed."""
     return lambda: [os.close(fd) for fd in choice]
 
 
@@ -40,7 +40,7 @@ class StandardDescriptors(Case):
                 channel.session.send(number, b"one")
                 channel.session.close(number)
                 channel.flush(PATIENCE)
-                self.leave(channel)     # what is no frame would be an error here
+                self.leave(channel)     # any printed bytes in the channel would be a breach
                 self.assertEqual(receiver.wait(), ERROR if 1 in choice else DONE)
                 self.assertEqual(receiver.stdout, b"" if 1 in choice else b"one")
                 if choice == (1,):
@@ -91,7 +91,7 @@ class StandardDescriptors(Case):
 
 class Streams(Case):
     def send_to(self, receive, messages, **more):
-        """A receiver to which these messages were sent."""
+        """Starts a receiver to which these messages are sent."""
         with self.server() as accept:
             receiver = self.start("receive", "peer", "log", *receive, **more)
             channel = accept()
@@ -131,7 +131,7 @@ class Streams(Case):
 
     @staticmethod
     def readable(file):
-        """How many bytes can be read."""
+        """The number of bytes that can be read."""
         return int.from_bytes(fcntl.ioctl(file, 0x541B, bytes(4)), "little")     # FIONREAD
 
     def test_messages_on_standard_error_wait_for_a_pipe_that_is_non_blocking(self):
@@ -163,7 +163,7 @@ class Streams(Case):
         for blocking in True, False:
             seconds = 0.5
             while self.deadline_of_output(blocking, seconds) != "beam: standard output: the deadline passed\n":
-                seconds *= 2    # it had passed before there was any output
+                seconds *= 2    # it had passed before anything was printed
                 self.assertLess(seconds, PATIENCE)
 
     def deadline_of_output(self, blocking, seconds):
@@ -188,7 +188,7 @@ class Inherited(Case):
         self.start("serve", "s", "t", "--", "grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status", preexec_fn=self.ignore)
         run = self.succeed(self.run_beam("call", "--wait", "s", "t", "x"))
         blocked, ignored = (int(line.split()[1], 16) for line in run.stdout.splitlines())
-        # Signals 32 and 33 are the C library's own.
+        # Signals 32 and 33 belong to the C library.
         self.assertEqual((blocked, ignored & ~(3 << 31)), (0, 0))
 
     def test_a_signal_that_was_ignored_leaves_a_server_be(self):
@@ -222,8 +222,8 @@ class Inherited(Case):
 
 
 class Process1(Case):
-    """The command as process 1 of a pid namespace, as in a container, with its processes as they
-    are seen from outside."""
+    """The command as process 1 of a pid namespace, as in a container. Its processes are observed
+    from outside."""
 
     UNSHARE = ["unshare", "--pid", "--fork", "--kill-child"]
 
@@ -237,14 +237,14 @@ class Process1(Case):
             self.skipTest("no pid namespace can be made: %s" % probe.stderr.decode().strip())
 
     def start_as_1(self, *arguments, **more):
-        """The command, and the pid of process 1."""
+        """Starts the command. Returns it, and the pid of process 1."""
         running = self.start(*arguments, under=self.UNSHARE, **more)
 
         def command():
-            """The child of unshare, once it is the command."""
+            """The child of unshare, once it has become the command."""
             for pid in self.children(running.process.pid):
                 with open("/proc/%d/cmdline" % pid, "rb") as file:
-                    # Before it has a child it may not have come to taking signals.
+                    # Before it has a child, it may not handle signals yet.
                     if file.read().split(b"\0")[0] == os.fsencode(COMMAND[0]) and self.children(pid):
                         return pid
         return running, self.until(command, "the command")
@@ -258,7 +258,7 @@ class Process1(Case):
         running, pid = self.start_as_1(*arguments, **more)
         self.until(ready)
         os.kill(pid, number)
-        # unshare ends as the command did.
+        # unshare exits as the command did.
         self.succeed(running, 128 + number if code is None else code)
         return running
 
@@ -302,7 +302,7 @@ class Process1(Case):
         _, pid = self.start_as_1("serve", "s", "t", "--", "sh", "-c", "(sleep 0.1 & sleep 0.05 &) >/dev/null; cat")
         for _ in range(5):
             self.assertEqual(self.succeed(self.run_beam("call", "--wait", "s", "t", "x")).stdout, b"x")
-        # Process 1 is left with the command itself, and that with none.
+        # Process 1 is left with the command as its only child, which has no children.
         self.until(lambda: len(self.children(pid)) == 1, "the end of the orphans")
         self.assertEqual(self.children(self.children(pid)[0]), [])
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""beam listen and beam connect: both ways at once."""
+"""beam listen and beam connect: messages in both directions at the same time."""
 
 from command import *  # noqa: F403
 
 
 class Talk(Case):
     def pair(self, *topics, options=()):
-        """A server and a client, each with a pipe for standard input."""
+        """A server and a client, each with a pipe as standard input."""
         address = "@" + self.folder
         return (self.start("listen", address, *topics, *options, stdin=subprocess.PIPE),
                 self.start("connect", "--wait", address, *topics, *options, stdin=subprocess.PIPE))
@@ -88,7 +88,7 @@ class Talk(Case):
                 self.until(lambda: len(client.stdout) == turn + 1)
                 sizes.append(memory())
             self.until(lambda: threads() < 10)
-            # Three hundred stacks would be more than a gigabyte.
+            # Three hundred stacks would take more than a gigabyte.
             self.assertLess(sizes[-1] - sizes[100], 256 << 20)
             self.leave(channel)
             self.succeed(client)

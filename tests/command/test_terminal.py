@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What a terminal gets: nothing of a peer's that it would obey, and progress of what is long."""
+"""What is printed on a terminal: nothing from the peer that would control it, and the progress of
+long transfers."""
 
 from command import *  # noqa: F403
 
@@ -9,14 +10,15 @@ QUOTED = rb"\x1b[31mred\x1b]0;title\x07 \x9b31m \xc2\x9b31m \x0d\x08\x7f\x00"
 
 class Quoting(Case):
     def show(self, payload, *options, topic=b"log", env=None, terminal=True):
-        """What `connect` without a topic, so that names are shown, prints of one message."""
+        """Prints one message with `connect`, without a topic so that names are shown. Returns the
+        output."""
         with self.server() as accept:
             if terminal:
                 running, output = self.on_terminal("connect", "peer", *options, env=env)
             else:
                 running = self.start("connect", "peer", *options, env=env)
             self.send_from_peer(accept, [payload], topic)
-            # A terminal has its own ends of lines.
+            # A terminal converts line ends.
             shown = output().replace(b"\r\n", b"\n") if terminal else None
             self.succeed(running)
             os.unlink(self.path("peer"))
@@ -28,7 +30,7 @@ class Quoting(Case):
     def test_no_byte_reaches_a_terminal_that_it_would_obey(self):
         for byte in set(range(256)) - {10}:
             with self.subTest(byte=byte):
-                if byte % 16 == 0:      # some at a time
+                if byte % 16 == 0:      # several bytes at a time
                     shown = self.show(bytes(range(byte, byte + 16)))
                     self.assertNotRegex(shown.replace(b"\n", b"").replace(b"\t", b""), rb"[\x00-\x1f\x7f]")
                     self.assertNotRegex(shown.decode().replace("\n", "").replace("\t", ""), "[\x80-\x9f]")
@@ -102,7 +104,7 @@ class Progress(Case):
                 sender, shown = self.on_terminal(command, "peer", "t", "-", stdin=large, stream="stderr")
                 channel = accept()
                 channel.run(lambda c: c.session.hello, PATIENCE)
-                # It reads no more.
+                # The server does not read any more.
                 shown(rb"(\rsending: 8\.0 MiB, \d+ s\x1b\[K){3}")
                 channel.close()
                 self.assertRegex(shown(), rb"\r\x1b\[Kbeam: t: the peer died")

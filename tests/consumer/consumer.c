@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program outside Beam, built against what was installed: two channels over a socket pair, a
- * message with a descriptor, goodbye.
+ * A program outside of Beam that is built with the installed library: two channels over a socket
+ * pair, a message with a descriptor, and a close.
  */
 #include <beam/beam.h>
 

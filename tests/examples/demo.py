@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs the demo on folders of all kinds, and compares what it counts with what is in them.
-usage: demo.py [RUNNER...] BEAM-DEMO"""
+"""Runs the demo on various folders, and compares its counts with the files in them.
+
+usage: demo.py [RUNNER...] BEAM-DEMO
+"""
 
 import os
 import re
@@ -29,7 +31,7 @@ class Folders(unittest.TestCase):
         self.folder = Path(self.temporary.name)
 
     def show(self, *sizes):
-        """Runs the demo on the folder. Both processes must count the files of these sizes."""
+        """Runs the demo on the folder. Both processes must count the files with these sizes."""
         result = subprocess.run([*COMMAND, str(self.folder)], capture_output=True, text=True, check=False, timeout=300)
         self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout)
         n, total = len(sizes), sum(sizes)
@@ -38,7 +40,8 @@ class Folders(unittest.TestCase):
         for topic in "files", "bundles", "descriptors", "slow":
             rows = re.findall(rf"^  {topic} +\d+ +(\d+) +(\d+) +(\d+)  ", result.stdout, re.MULTILINE)
             self.assertEqual([row[:2] for row in rows], [(str(n), str(total))] * 2, topic)
-            # What is larger than a message may be is sent as an open file on each topic.
+            # A file that is larger than a message may be is sent as an open descriptor on each
+            # topic.
             large = n if topic == "descriptors" else sum(size > 16 << 20 for size in sizes)
             self.assertEqual([row[2] for row in rows], [str(large)] * 2, topic)
         self.assertTrue(result.stdout.endswith("Both processes agree: all counts and checksums are equal.\n"))

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs the shell examples of documents as they stand, and compares what they print.
+"""Runs the shell examples of documents as they are printed, and compares their output.
 
 usage: shell.py FOLDER-OF-THE-COMMAND DOCUMENT...
 
-An example is a literal block of which a line begins with "$ beam" or pipes into it; in Markdown,
-the block has ```console before it. A block is one shell in an empty folder: lines that begin with
-"$ " are what is typed, lines that begin with "> " go on with it, and the others are what it prints,
-in this order, on both streams.
-Prints each example that prints something else, and exits 1 if there is any, or none at all in a
-document.
+An example is a literal block that begins with "$ ". In Markdown, the block begins with ```console.
+A block is run by one shell in an empty folder. Lines that begin with "$ " are typed, lines that
+begin with "> " continue them, and the other lines are the output, in this order, on both streams.
+
+Prints each example whose output differs. Exits with 1 if there is one, or if a document has no
+example.
 """
 
 import os
@@ -28,22 +28,22 @@ PATIENCE = 60
 
 
 def blocks(path):
-    """(line, text) of each example."""
+    """Yields (line, text) for each example."""
     text = path.read_text()
     opening = "```console" if path.suffix == ".md" else "```"
     for match in re.finditer(r"^%s\n(.*?)^```$" % re.escape(opening), text, re.M | re.S):
         body = match.group(1)
         if path.suffix != ".md":
-            body = re.sub(r"\\(\\)", r"\1", body)       # scdoc's own escape
+            body = re.sub(r"\\(\\)", r"\1", body)       # escaped for scdoc
         if body.startswith("$ "):
             yield text.count("\n", 0, match.start()) + 2, body
 
 
 def run(body, folder):
-    """What the block prints. It has ended when all that it started has."""
+    """Runs a block, waits until everything that it started has ended, and returns its output."""
     commands = "\n".join(line[2:] for line in body.splitlines() if line[:2] in ("$ ", "> "))
     with tempfile.TemporaryDirectory(prefix="beam-example.") as scratch:
-        # What is shown is what a reader sees, who has a terminal.
+        # The output is what a reader sees on a terminal.
         master, slave = pty.openpty()
         attributes = termios.tcgetattr(slave)
         attributes[1] &= ~termios.OPOST
@@ -58,7 +58,7 @@ def run(body, folder):
 
 
 def read_all(master):
-    """What is written to a terminal until everybody has closed it."""
+    """Returns everything that is written to a terminal until all have closed it."""
     printed = bytearray()
     end = time.monotonic() + PATIENCE
     try:

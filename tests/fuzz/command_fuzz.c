@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the beam command makes of what others wrote: its arguments, addresses, standard input,
- * and messages on a terminal or as JSON. What is accepted is within what the manual says;
- * lines are those of the input, however it was cut; what is printed can be read back, and is
- * nothing that a terminal obeys.
+ * How the beam command processes data from others: its arguments, addresses, standard input, and
+ * messages that it prints on a terminal or as JSON. Accepted values are within the limits of the
+ * manual, lines are those of the input however the input is cut, and printed text can be parsed
+ * back and does not control a terminal.
  *
- * The input: a byte that chooses the part; one that says how; and what it gets.
+ * The first byte of the input selects the part, the second one an option, and the rest is the data.
  */
 #include "../../tools/beam/command.h"
 #include <argp.h>
@@ -23,8 +23,8 @@
 enum { WORDS = 32 };
 
 /*
- * Instead of the C library's, which asks whatever the machine has been told to ask: there is one
- * user.
+ * Replaces the C library's function, which would query the databases of the machine. There is a
+ * single user.
  */
 int getpwnam_r(const char *name, struct passwd *entry, char *strings, size_t size, struct passwd **ret)
 {
@@ -36,8 +36,8 @@ int getpwnam_r(const char *name, struct passwd *entry, char *strings, size_t siz
 }
 
 /*
- * Cuts a copy of the input at the ends of lines into the arguments of main(), which end
- * with NULL. Returns how many.
+ * Cuts a copy of the input at line ends into the arguments of main(), with a final NULL. Returns
+ * the number of arguments.
  */
 static int cut_into_words(char *text, char *words[WORDS + 1])
 {
@@ -72,7 +72,7 @@ static void check_options(const struct command *command, beam_deadline begin)
 	     beam_channel_options_check(&channel, &(const char *){NULL}) == 0);
 }
 
-/* Parses arguments as those of a command of which nothing was asked before. */
+/* Parses arguments, starting from the initial options. */
 static int parse_anew(const struct command *command, int n, char **words)
 {
 	static struct options initial;
@@ -100,8 +100,8 @@ static void parse_options(unsigned how, char *text, size_t size)
 }
 
 /*
- * What the manual says of numbers: digits, and perhaps a unit. False: it is none,
- * or too large for 64 bits.
+ * A number as the manual defines it: digits, and possibly a unit. Returns false if it is none, or
+ * does not fit into 64 bits.
  */
 static bool read_number(const char *text, bool sized, uint64_t *ret)
 {
@@ -172,7 +172,7 @@ static void parse_address(unsigned how, char *text, size_t size)
 
 /* ---- Standard input -------------------------------------------------------------------------- */
 
-/* Reading a packet is a read that brings so much; an empty one is the end. */
+/* Each read returns one packet, so packets cut the input into reads. An empty packet is the end. */
 static int read_from_packets(const char *text, size_t size, size_t cut)
 {
 	static int ends[2];
@@ -189,7 +189,7 @@ static int read_from_packets(const char *text, size_t size, size_t cut)
 
 static void read_input(unsigned how, char *text, size_t size)
 {
-	/* Few packets: their number is bounded by the socket's buffer. */
+	/* Only few packets, because the socket's buffer limits their number. */
 	size_t cut = how / 2 * 4 + 1 > size / 32 ? how / 2 * 4 + 1 : size / 32, got, at = 0;
 	struct input input = {.fd = read_from_packets(text, size, cut), .stop = -1, .deadline = BEAM_NOWAIT};
 	const char *read;
@@ -211,7 +211,7 @@ static void read_input(unsigned how, char *text, size_t size)
 
 /* ---- What is printed ------------------------------------------------------------------------- */
 
-/* UTF-8 or not, as the C library says it is said by the environment. */
+/* Sets a locale with UTF-8 or without. The C library derives it from the environment otherwise. */
 static void choose_locale(bool utf8)
 {
 	static locale_t locales[2];
@@ -223,8 +223,8 @@ static void choose_locale(bool utf8)
 }
 
 /*
- * The character of two or three bytes that begins here, if one does: of C1, or one by
- * which text is turned round.
+ * True if a character of two or three bytes begins here that a terminal could interpret: a C1
+ * control, or one that changes the direction of text.
  */
 static bool is_obeyed(const unsigned char *at, size_t left)
 {
@@ -243,7 +243,7 @@ static void check_harmless(const char *text, size_t size, bool utf8, bool line)
 	const unsigned char *at = (const unsigned char *)text;
 	json_t *string = json_stringn(text, size);
 
-	/* Another's judgement of what is UTF-8. */
+	/* Jansson checks that the text is UTF-8. */
 	must(string);
 	json_decref(string);
 	for (size_t i = 0; i < size; i++) {
@@ -252,7 +252,7 @@ static void check_harmless(const char *text, size_t size, bool utf8, bool line)
 	}
 }
 
-/* Byte by byte it is what was to be printed, or that in digits. */
+/* Each byte is printed as it is, or as \x and two digits. */
 static void check_same(const char *printed, size_t n, const char *text, size_t size)
 {
 	const char *end = printed + n;
@@ -310,7 +310,10 @@ static void check_base64(const char *text, const char *bytes, size_t size)
 	     (size % 3 != 2 || text[strlen(text) - 1] == '='));
 }
 
-/* As text under its key if it is UTF-8, else as base64 under the other. */
+/*
+ * The bytes are printed as text under one key if they are UTF-8, and otherwise in base64 under the
+ * other.
+ */
 static void check_bytes_of(const json_t *object, const char *key, const char *base64_key, const char *bytes,
 			   size_t size)
 {
@@ -327,7 +330,7 @@ static void check_bytes_of(const json_t *object, const char *key, const char *ba
 
 static void print_json(unsigned how, char *text, size_t size)
 {
-	/* The topic's name ends where the payload begins. */
+	/* The topic's name ends at the first NUL, and the payload follows. */
 	size_t name = strlen(text), payload = name < size ? size - name - 1 : 0;
 	const struct attachment attachments[] = {{.type = "file", .sized = true, .size = how, .saved = text},
 						 {.type = "lost", .error = -EMFILE}};
@@ -370,7 +373,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 2)
 		return 0;
-	/* Ended as strings are. */
+	/* A string with a final NUL. */
 	text = malloc(size - 1);
 	must(text);
 	memcpy(text, data + 2, size - 2);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The five functions of Go's beam on a real socket: bytes, how they are cut into segments or
- * packets, and descriptors that come with some of them, beside messages that are sent as they
- * should be. What was written is kept, and each result of receiving is judged by it: payloads
- * byte by byte, attachments by the files that they are, errors by whether there is a reason.
- * No descriptor may be left.
+ * The five functions of beam/core.h on a real socket. The input decides which bytes are sent, how
+ * they are cut into segments or packets, and which of them descriptors come with. Some messages are
+ * sent properly. The test records what was written, and checks all results of receiving against it:
+ * payloads byte by byte, attachments by their files, and errors by whether there is a reason. No
+ * descriptor may be leaked.
  *
- * The input: a byte of `enum manner`; one that chooses the limit; then steps, of a byte that
- * says what is sent (`enum step`, and from bit 2 on how many descriptors go along), one that
- * says how much, and the bytes.
+ * The input is a byte of `enum manner`, a byte that selects the limit, and then steps. A step is a
+ * byte that says what to send (`enum step`, and from bit 2 on the number of descriptors), a byte
+ * with the size, and the data.
  */
 #include <beam/core.h>
 #include <errno.h>
@@ -22,8 +22,8 @@ enum manner {
 	PACKETS = 1,
 	BARE = 2,       /* received without framing */
 	NO_ROOM = 4,    /* the receiver has no free descriptor */
-	STAYS_OPEN = 8, /* the sender does not close */
-	UNREAD = 16,    /* it closes with something unread */
+	STAYS_OPEN = 8, /* the sender does not close the socket */
+	UNREAD = 16,    /* the sender closes the socket with unread data */
 };
 
 enum step { RAW, SEND, SEND_BARE, SEND_PIPE };
@@ -33,12 +33,14 @@ enum {
 	BYTES = 160 << 10,
 	FILES = 4,
 	A_SOCKET = FILES,
-	/* The most descriptors on their way, and how many numbers are looked at afterwards. */
+	/*
+	 * The most descriptors in flight, and how many descriptor numbers are checked at the end.
+	 */
 	FDS = 128,
 	WATCHED = FDS + 32,
 	/*
-	 * A step of this size is a large one if the limit is large, too: else it would
-	 * be received byte by byte.
+	 * A step with this size is large if the limit is large, too. Otherwise the data would be
+	 * received byte by byte.
 	 */
 	LARGE = 255,
 	LARGE_BYTES = 70000,
@@ -46,17 +48,17 @@ enum {
 	CARRIES_SHIFT = 31,
 };
 
-/* What was written, and where segments with descriptors begin; of packets each one is a segment. */
+/* What was written, and the segments with descriptors. Each packet is a segment. */
 static unsigned char bytes[BYTES];
 static size_t total;
 static struct segment {
 	size_t at, size;
 	unsigned n_fds;
-	int file; /* the first of them */
+	int file; /* the file of the first descriptor */
 } segments[STEPS];
 static unsigned n_segments, n_fds;
 
-/* The payload of large steps: no header of many empty messages. */
+/* The payload of large steps. Zeros would be the headers of many empty messages. */
 static unsigned char large[LARGE_BYTES];
 
 /* Files that can be told apart. */
@@ -77,7 +79,7 @@ static void begin_once(void)
 		must(files[i] >= 0 && fstat(files[i], &status) == 0);
 		inodes[i] = status.st_ino;
 	}
-	/* What is to be closed is closed at once, and not by a thread. */
+	/* Without the reaper, descriptors are closed at once. */
 	fault_only(FAULT(SYS_PTHREAD_CREATE));
 	fault_at(1, EAGAIN, FAULT_STICKY);
 }
@@ -94,7 +96,7 @@ static void write_down(const void *data, size_t size, unsigned fds, int file)
 	n_fds += fds;
 }
 
-/* With the header that goes before it on a stream. */
+/* Records a message. On a stream, a header precedes it. */
 static void write_down_message(bool packets, const void *data, size_t size, unsigned fds, int file)
 {
 	static unsigned char framed[4 + LARGE_BYTES];
@@ -110,7 +112,7 @@ static void write_down_message(bool packets, const void *data, size_t size, unsi
 
 static void send_raw(int socket, const unsigned char *data, size_t size, unsigned fds)
 {
-	/* Nothing of it is written. */
+	/* The data is not modified. */
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
 	int sent[SOCKET_FDS_MAX];
 
@@ -120,7 +122,7 @@ static void send_raw(int socket, const unsigned char *data, size_t size, unsigne
 	write_down(data, size, fds, (int)n_segments % FILES);
 }
 
-/* False: there is no more. */
+/* Returns false if there are no more steps. */
 static bool send_step(int socket, bool packets, bool large_ones, struct reader *input)
 {
 	unsigned what = reader_u8(input), size = reader_u8(input), fds = what >> 2;
@@ -166,7 +168,7 @@ static bool send_step(int socket, bool packets, bool large_ones, struct reader *
 
 /* ---- Receiving ------------------------------------------------------------------------------- */
 
-/* The first segment with descriptors that begins in [from, to); NULL: none does. */
+/* The first segment with descriptors that begins in [from, to), or NULL. */
 static const struct segment *carrier(size_t from, size_t to)
 {
 	for (unsigned i = 0; i < n_segments; i++)
@@ -189,7 +191,10 @@ static void check_attachment(const beam_message *message, const struct segment *
 	must(segment->file == A_SOCKET ? S_ISSOCK(status.st_mode) : status.st_ino == inodes[segment->file]);
 }
 
-/* A message is `size` bytes from `at` on, with the descriptor of this segment or none. */
+/*
+ * The message must be the `size` bytes at `at`, with a descriptor of this segment; NULL: without
+ * one.
+ */
 static void check_message(beam_message *message, size_t at, size_t size, const struct segment *segment, bool no_room)
 {
 	must(beam_message_size(message) == size && at + size <= total);
@@ -201,12 +206,12 @@ static void check_message(beam_message *message, size_t at, size_t size, const s
 	beam_message_free(message);
 }
 
-/* What receiving says when all has been received. */
+/* The result of receiving when everything has been received. */
 static int at_end(unsigned manner)
 {
 	if (manner & STAYS_OPEN)
 		return -EAGAIN;
-	/* Of packets the kernel tells it before the first. */
+	/* For packets, the kernel reports the reset before the first one. */
 	return manner & UNREAD && !(manner & PACKETS && n_segments) ? -ECONNRESET : 0;
 }
 
@@ -243,7 +248,7 @@ static void receive_bare(int socket, unsigned manner, size_t limit)
 	must(limit ? at == total && r == at_end(manner) : r == -EINVAL);
 }
 
-/* Whether an error is right for the message that begins at `at`, as much of it as there is. */
+/* True if an error is right for the message that begins at `at`, of which a part may be missing. */
 static bool deserved(int error, size_t at, unsigned manner, size_t limit)
 {
 	struct reader reader = reader_over(bytes + at, total - at);
@@ -281,9 +286,9 @@ static void receive_stream(int socket, unsigned manner, size_t limit)
 	must(at == total ? r == at_end(manner) : deserved(r, at, manner, limit));
 }
 
-/* ---- All of it ------------------------------------------------------------------------------- */
+/* ---- The target ------------------------------------------------------------------------------ */
 
-/* Which of the first numbers are open. */
+/* Stores which of the first descriptor numbers are in use. */
 static void look_at_fds(bool ret_open[WATCHED])
 {
 	static struct pollfd watched[WATCHED];
@@ -296,8 +301,8 @@ static void look_at_fds(bool ret_open[WATCHED])
 }
 
 /*
- * Receives everything; if that is meant there is no room for a descriptor: every number below the
- * sender's socket is taken.
+ * Receives everything. With NO_ROOM there is no free descriptor: all numbers below that of the
+ * sender's socket are in use.
  */
 static void receive(int socket, int sender, unsigned manner, size_t limit)
 {
@@ -330,7 +335,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	look_at_fds(before);
 	total = n_segments = n_fds = 0;
 	must(beam_socket_pair(packets ? SOCK_SEQPACKET : SOCK_STREAM, ends) == 0);
-	/* So that all of it has room. */
+	/* Everything must fit into the socket. */
 	socket_set_buffer(ends[0], 4 * BYTES);
 	while (send_step(ends[0], packets, limit >= LARGE_LIMIT, &input))
 		;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fuzz target without an engine, by any compiler: gives it each file of a folder once. Each input
- * lies in memory of its own size, so that a checker sees a step past its end.
+ * Runs a fuzz target without an engine, with each file of a folder once, so that any compiler can
+ * be used. Each input is in memory of exactly its size, so that checkers detect reads beyond its
+ * end.
  */
 #include <dirent.h>
 #include <fuzz/fuzz.h>
 #include <sys/stat.h>
 
-/* False: the file cannot be read. */
+/* Returns false if the file cannot be read. */
 static bool run_file(const char *folder, const char *name)
 {
 	char path[4096];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fuzz target: one function that makes of any bytes an input for a part of Beam, and knows
- * what must hold. libFuzzer and AFL++ call it with what they think of, corpus.c with what
- * they have thought of before.
+ * A fuzz target is a function that uses any bytes as the input of a part of Beam, and checks what
+ * must hold. libFuzzer and AFL++ call it with inputs that they generate, corpus.c with inputs that
+ * were generated before.
  */
 #ifndef FUZZ_FUZZ_H
 #define FUZZ_FUZZ_H
@@ -14,8 +14,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /*
- * What must hold whatever the input is: else the program is aborted, and the engine keeps the
- * input.
+ * Checks a condition that must hold for every input. Otherwise the program is aborted, and the
+ * engine keeps the input.
  */
 #define must(condition) ((condition) ? (void)0 : fuzz_fail(#condition, __FILE__, __LINE__))
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A side of a channel, both halves of its session, whose other side is the fuzzer: it says bytes,
- * cut into reads, with descriptors (numbers here) beside some of them, and has this side open
- * topics, send, call, reply, close and write, as much as a socket takes or refuses. The session
- * must judge everything; what it writes must be frames in an order that docs/protocol.md allows,
- * carrying what was written with them; and every descriptor must come back exactly once.
+ * One side of a channel, with both halves of its session. The input plays the other side: it
+ * provides the bytes that arrive, how they are cut into reads, and descriptors (plain numbers here)
+ * that come with some of them. It also makes this side open topics, send, call, reply, close and
+ * write, and decides how much the socket accepts or refuses. The session must check everything that
+ * arrives. What it writes must be frames in an order that docs/protocol.md allows, which carry the
+ * descriptors that were written with them. Each descriptor must be returned exactly once.
  *
- * The input: steps, of a byte that says what happens and one that says how. Up to MOST a read of so
- * many bytes, which follow, and one more; with WHOLE of as many as there is room for: how is then
- * the number of descriptors, from FDS_FROM on. Then what this side does (`enum deed`).
+ * The input consists of steps: a byte that says what to do, and one that says how. Up to MOST, it
+ * is a read of that number of bytes plus one, which follow. WHOLE is a read of as many bytes as
+ * there is room for. For reads, the second byte gives the number of descriptors, from FDS_FROM on.
+ * The other values are actions of this side (`enum deed`).
  */
 #include <base/annotate.h>
 #include <errno.h>
@@ -39,7 +41,7 @@ enum deed {
 	DEEDS
 };
 
-/* How something is sent, beside its size; how it is written. */
+/* How a message is sent, besides its size, and how writing goes. */
 enum { BY_BUFFER = 1, LAST = 2, GIVES_UP = 64, REFUSED_FROM = 240 };
 
 enum { TOPICS = 4, CALLS = 4, REQUESTS = 96, WAITERS = 4, PAYLOAD = 12 << 10, TURNS = 6 };
@@ -49,8 +51,8 @@ static struct tx tx;
 static bool mute;
 
 /*
- * Each in memory of its own, at its place, until the session lets go of it: topics, this side's
- * calls, and the other side's.
+ * Topics, this side's calls and the other side's calls. Each has its own memory, until the session
+ * releases it.
  */
 static struct topic {
 	struct outlet outlet;
@@ -68,7 +70,7 @@ static struct request {
 	unsigned place;
 } * requests[REQUESTS];
 
-/* Those who stand in the line for credit; descriptors that the program still holds. */
+/* Claims that wait for credit, and the number of descriptors that the program still holds. */
 static struct waiter {
 	struct tx_claim claim;
 	bool stands;
@@ -114,7 +116,7 @@ static void request_free(struct request *request)
 	free(request);
 }
 
-/* ---- What the sending half tells ------------------------------------------------------------- */
+/* ---- Events of the sending half -------------------------------------------------------------- */
 
 static void on_wake(void *owner, struct tx_claim *claim)
 {
@@ -149,9 +151,9 @@ static const struct tx_events tx_events = {
     .released = on_released,
 };
 
-/* ---- What the receiving half tells ----------------------------------------------------------- */
+/* ---- Events of the receiving half ------------------------------------------------------------ */
 
-/* Descriptors that were charged: they are closed, and settled at some later step. */
+/* Descriptors that were charged are closed now, and settled in some later step. */
 static void close_charged(const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -184,7 +186,7 @@ static int on_opened(void *owner, struct inlet *inlet)
 	return 0;
 }
 
-/* Taken and thrown away: its credit goes back, or is withheld for a while. */
+/* The message was received and dropped. Its credit is returned, or withheld for a while. */
 static void return_credit(struct inlet *inlet, const struct beam_message *message)
 {
 	if (inlet_took(inlet, message))
@@ -199,10 +201,10 @@ static void on_messages(void *owner, struct inlet *inlet, struct message_queue *
 	inlet->calls_arrived = false;
 	while ((message = message_queue_take(queue))) {
 		must(message->origin == inlet && message->size <= limits_base.message_bytes);
-		/* What goes beyond is a breach, after which what came before is still given out. */
+		/* Exceeding the credit is a breach. Messages from before it are still delivered. */
 		must(rx.error || (inlet->used_bytes <= inlet->granted_bytes &&
 				  inlet->used_attachments <= inlet->granted_attachments));
-		/* All of it can be read. */
+		/* All bytes can be read. */
 		for (size_t i = 0; i < message->size; i++)
 			sum = (unsigned char)(sum + message->data[i]);
 		if (message->call)
@@ -349,7 +351,7 @@ static const struct rx_events rx_events = {
 
 /* ---- What this side does --------------------------------------------------------------------- */
 
-/* Calls whose request was refused after it had been accepted. */
+/* Calls whose request was accepted and then refused by the kernel. */
 static void take_unasked(void)
 {
 	struct list *link;
@@ -359,8 +361,8 @@ static void take_unasked(void)
 }
 
 /*
- * One write, of which a part goes, or that fails for a descriptor or for now. True: the
- * frame of its own can still go.
+ * Makes one write. A part is written, or it fails because of a descriptor or for now. Returns true
+ * if the caller's own frame can still be sent.
  */
 static bool write_some(struct tx_own *own, unsigned how)
 {
@@ -388,7 +390,7 @@ static bool write_some(struct tx_own *own, unsigned how)
 	return goes_on;
 }
 
-/* As the channel asks. */
+/* The same condition as in the channel. */
 static bool may_send(struct outlet *outlet)
 {
 	outlet->losses.untold = false;
@@ -413,7 +415,7 @@ static void make_frame(struct tx_own *own, size_t size, uint32_t overdraft)
 	put_u32(own->head + FRAME_HEADER + 4, overdraft);
 }
 
-/* Puts it into the buffer, if there is room. */
+/* Appends the frame to the buffer, if there is room. */
 static bool append(struct tx_own *own)
 {
 	int duplicates[3];
@@ -427,8 +429,8 @@ static bool append(struct tx_own *own)
 }
 
 /*
- * By the buffer, or written for some turns, and then by the buffer, unless it is given
- * up. True: it is accepted.
+ * Sends the frame by the buffer, or by some writes and then by the buffer, or gives up. Returns
+ * true if the frame was accepted.
  */
 static bool send_frame(struct tx_own *own, unsigned how, struct reader *input)
 {
@@ -442,8 +444,8 @@ static bool send_frame(struct tx_own *own, unsigned how, struct reader *input)
 }
 
 /*
- * Sends a message with up to three descriptors, which is the call at this place if that is not
- * negative, if there is room and credit.
+ * Sends a message with up to three descriptors, if there is room and credit. If `place` is not
+ * negative, the message is the call at this place.
  */
 static void send_message(struct outlet *outlet, int place, unsigned how, struct reader *input)
 {
@@ -485,9 +487,7 @@ static void send_message(struct outlet *outlet, int place, unsigned how, struct 
 	fds_close(fds, claim.n_fds);
 }
 
-/*
- * One that waits looks once more, or a new one may have to wait. What it is charged is taken back.
- */
+/* A claim tries again, or a new one may have to wait. If it is charged, that is undone. */
 static void look(struct waiter *waiter)
 {
 	uint32_t overdraft;
@@ -525,7 +525,7 @@ static void claim(struct topic *topic, unsigned how, struct reader *input)
 	}
 }
 
-/* Nobody waits who could go on, but for those who know it. */
+/* No claim that has not been woken may be able to go on. */
 static void check_waiters(void)
 {
 	for (unsigned i = 0; i < WAITERS; i++) {
@@ -536,7 +536,7 @@ static void check_waiters(void)
 	}
 }
 
-/* What is held in all is what topics and calls hold. */
+/* The totals must be the sums over topics and calls. */
 static void check_held(void)
 {
 	uint64_t pool = 0, attachments = 0;
@@ -624,11 +624,11 @@ static void act(enum deed deed, unsigned how, struct reader *input)
 	}
 }
 
-/* ---- What the other side says ---------------------------------------------------------------- */
+/* ---- Input from the other side --------------------------------------------------------------- */
 
 /*
- * One read: as many of the next bytes as were asked for and there is room for. False: it was the
- * last.
+ * Makes one read with as many of the next bytes as requested, if there is room for them. Returns
+ * false if it was the last one.
  */
 static bool read_once(size_t want, unsigned how, struct reader *input)
 {

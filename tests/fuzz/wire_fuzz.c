@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames and HELLO. What is decoded and encoded again is the same, byte by byte; what is encoded
- * and decoded again has the same fields; what was judged good is so by the words of
- * docs/protocol.md, said here once more.
+ * Frames and HELLO. What is decoded and encoded again has the same bytes. What is encoded and
+ * decoded again has the same fields. What is accepted follows the rules of docs/protocol.md, which
+ * are repeated here.
  *
- * The input: frames, one behind the other, as on a socket. Each one's header also gives the fields
- * of a frame that is encoded.
+ * The input consists of frames, as on a socket. Each header also provides the fields of a frame to
+ * encode.
  */
 #include <fuzz/fuzz.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static bool is_message(const struct frame *frame)
 	return frame->kind == FRAME_DATA || frame->kind == FRAME_REPLY;
 }
 
-/* What docs/protocol.md says of a header. */
+/* The rules of docs/protocol.md for headers. */
 static void check_rules(const struct frame *frame)
 {
 	size_t payload = frame_payload(frame);
@@ -59,7 +59,7 @@ static void check_rules(const struct frame *frame)
 	}
 }
 
-/* Encoded again it is the header that it was. */
+/* Encoding the frame again gives the same header. */
 static void check_decoded(const struct frame *frame, const unsigned char header[FRAME_HEADER])
 {
 	unsigned char again[FRAME_HEADER];
@@ -71,7 +71,10 @@ static void check_decoded(const struct frame *frame, const unsigned char header[
 	must(memcmp(again, header, FRAME_HEADER) == 0);
 }
 
-/* Fields that the bytes of a header make, good or not, come back as they were. */
+/*
+ * Encodes fields taken from the bytes of a header, valid or not. Decoding must return the same
+ * fields.
+ */
 static void check_encoded(const unsigned char bytes[FRAME_HEADER])
 {
 	unsigned char header[FRAME_HEADER];
@@ -106,10 +109,10 @@ static void check_hello(const unsigned char *payload, size_t size)
 	must(hello.limits.message_bytes >= limits_base.message_bytes && hello.limits.message_bytes <= CREDIT_MAX);
 	must(hello.limits.pool_bytes >= limits_base.pool_bytes && hello.limits.pool_bytes <= CREDIT_MAX);
 	hello_encode(frame, &hello);
-	/* What a later version says behind is not this one's. */
+	/* Fields of a later version, which follow, are not included. */
 	must(memcmp(frame + FRAME_HEADER, payload, HELLO_PAYLOAD) == 0);
 	must(!hello_decode(&hello, frame + FRAME_HEADER, HELLO_PAYLOAD));
-	/* Of one that is cut short nothing is believed. */
+	/* A payload that is too short is refused. */
 	must(hello_decode(&hello, payload, size % HELLO_PAYLOAD));
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every attack begins and ends with: a channel of the library with a raw peer at its other
- * end, and beside it a channel of two honest ends that must go on whatever happens.
+ * The set-up of every attack: a channel of the library whose peer writes raw bytes, and beside it a
+ * channel with two honest ends, which must work whatever happens.
  */
 #ifndef HOSTILE_ATTACK_H
 #define HOSTILE_ATTACK_H
@@ -16,7 +16,7 @@ enum { RAW_PLENTY = 1 << 29 };
 
 struct attack {
 	beam_channel *channel;
-	/* "log": here, and topic 1 of both sides on the wire. */
+	/* "log", opened by both sides. On the wire it is topic 1 in both directions. */
 	beam_topic *topic;
 	struct raw_peer peer;
 	struct raw_out out;
@@ -25,7 +25,7 @@ struct attack {
 
 /* ---- The honest channel ---------------------------------------------------------------------- */
 
-/* A message with an attachment passes. */
+/* A message with an attachment still gets through. */
 static inline void honest_goes_on(struct attack *attack)
 {
 	struct iovec iov = {.iov_base = (char[]){"word"}, .iov_len = 4};
@@ -44,8 +44,8 @@ static inline void honest_goes_on(struct attack *attack)
 /* ---- The attacked channel -------------------------------------------------------------------- */
 
 /*
- * So many attachments are set aside: peers here do not ask for more, and few may be lent
- * where the table is small.
+ * Sets aside 512 attachments by default. The raw peers do not ask for more credit, and where the
+ * descriptor table is small, the channel might be lent only a few.
  */
 static inline struct beam_channel_options attack_options(const struct beam_channel_options *options)
 {
@@ -59,8 +59,9 @@ static inline struct beam_channel_options attack_options(const struct beam_chann
 }
 
 /*
- * Room for an attack. The thread of a channel that was released closes its descriptors when it
- * runs: on a shared core a loop of attacks has filled a table of 256 before.
+ * True if there are enough free descriptors for an attack. A released channel closes its
+ * descriptors only when its thread runs. On a shared core, a loop of attacks has filled a table of
+ * 256 before that happened.
  */
 static inline bool attack_has_room(void)
 {
@@ -70,7 +71,7 @@ static inline bool attack_has_room(void)
 	return open_fds() + 32 <= limit.rlim_cur;
 }
 
-/* A channel whose peer has said nothing yet, and "log" opened here. */
+/* A channel on which "log" has been opened here, and whose peer has sent nothing yet. */
 static inline void attack_begin_unsaid(struct attack *attack, const struct beam_channel_options *options)
 {
 	const struct beam_channel_options taken = attack_options(options), honest = attack_options(NULL);
@@ -85,7 +86,7 @@ static inline void attack_begin_unsaid(struct attack *attack, const struct beam_
 	require_int(beam_topic_open(&attack->topic, attack->channel, "log"), 0);
 }
 
-/* The peer has read HELLO and the OPEN of "log", which is topic 1. */
+/* The peer reads HELLO and the OPEN of "log", which is topic 1. */
 static inline void attack_read_beginning(struct attack *attack)
 {
 	struct raw_frame frame = {0};
@@ -97,7 +98,7 @@ static inline void attack_read_beginning(struct attack *attack)
 	check_bytes(frame.payload, "log", frame.size);
 }
 
-/* Besides, the peer has said HELLO and opened "log", topic 1, as well. */
+/* The same, but the peer has also sent HELLO and opened "log" as its topic 1. */
 static inline void attack_begin(struct attack *attack, const struct beam_channel_options *options)
 {
 	attack_begin_unsaid(attack, options);
@@ -108,7 +109,8 @@ static inline void attack_begin(struct attack *attack, const struct beam_channel
 }
 
 /*
- * A peer that grants more than any test sends: what bounds a sender is the socket and the buffer.
+ * A peer that grants more credit than any test uses, so that senders are limited only by the socket
+ * and the buffer.
  */
 static inline void attack_begin_generous(struct attack *attack, const struct beam_channel_options *options)
 {
@@ -126,7 +128,7 @@ static inline void attack_begin_generous(struct attack *attack, const struct bea
 		  0);
 }
 
-/* Options with which a peer that does not read is soon felt. */
+/* Small buffers, so that senders soon block if the peer does not read. */
 static inline struct beam_channel_options small_buffers(void)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
@@ -151,14 +153,14 @@ static inline bool attack_send(struct attack *attack)
 	return raw_peer_send(&attack->peer, &attack->out);
 }
 
-/* Sends; the other side has read all of it when this returns. */
+/* Sends, and returns when the other side has read everything. */
 static inline void attack_send_and_wait(struct attack *attack)
 {
 	attack_send(attack);
 	check_within(20000, raw_peer_drained(&attack->peer));
 }
 
-/* True if a text begins with one of the names in "this|that", and a colon. */
+/* True if the text begins with one of the names in "this|that", followed by a colon. */
 static inline bool names_rule(const char *text, const char *rules)
 {
 	while (text && *rules) {
@@ -171,12 +173,12 @@ static inline bool names_rule(const char *text, const char *rules)
 	return false;
 }
 
-/* What had ended in order before the breach, and goes on telling so. */
+/* What had ended normally before the breach. It continues to report the normal end. */
 enum ended { ENDED_NOTHING, ENDED_TOPIC, ENDED_CHANNEL };
 
 /*
- * What arrived whole is received, then the breach shows everywhere, and the peer sees the end
- * without a goodbye. The number of messages that were whole.
+ * The messages that arrived whole are received, then all functions report the breach, and the peer
+ * sees the end of the stream without GOODBYE. Returns the number of messages.
  */
 static inline size_t expect_breach_after(struct attack *attack, const char *rules, enum ended ended)
 {
@@ -197,8 +199,8 @@ static inline size_t expect_breach_after(struct attack *attack, const char *rule
 		fail("the breach is \"%s\", not \"%s\"", breach ? breach : "(none)", rules);
 	check_int(beam_topic_receive(attack->topic, &message, 0, BEAM_NOWAIT), ended ? 0 : -EPROTO);
 	/*
-	 * What ended before does not tell of the breach: then it may be noticed here a moment
-	 * later.
+	 * A topic or channel that ended before does not report the breach. Wait until the other
+	 * functions do.
 	 */
 	if (ended)
 		check_within(20000, beam_channel_flush(attack->channel, soon()) == -EPROTO);
@@ -219,8 +221,8 @@ static inline size_t expect_breach(struct attack *attack, const char *rules)
 }
 
 /*
- * The same when it depends on what nobody has taken yet: nothing is received
- * before the breach is there.
+ * The same for a breach that occurs only if no message is received: waits for the breach before
+ * receiving.
  */
 static inline size_t expect_breach_untaken(struct attack *attack, const char *rules)
 {
@@ -228,7 +230,7 @@ static inline size_t expect_breach_untaken(struct attack *attack, const char *ru
 	return expect_breach(attack, rules);
 }
 
-/* The channel still works both ways. */
+/* The channel still works in both directions. */
 static inline void expect_going_on(struct attack *attack)
 {
 	struct raw_frame frame;

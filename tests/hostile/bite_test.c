@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that bite: whose close waits, that keep each other alive, or that nobody asked for.
+ * Descriptors that do harm: their close blocks, they keep each other alive, or nobody asked for
+ * them.
  */
 #include <hostile/attack.h>
 #include <hostile/lingering.h>
@@ -8,8 +9,8 @@
 static struct attack attack;
 
 /*
- * Sends what has been encoded, with the biting descriptor. The frame is completed only when the
- * descriptor here is closed: else this close might be the last one, and it would wait.
+ * Sends the encoded frame with a descriptor whose close blocks. The frame is completed only after
+ * the descriptor has been closed here. Otherwise this close might be the last one, and would block.
  */
 static void send_lingering(struct lingering *lingering)
 {
@@ -101,8 +102,8 @@ static void test_sockets_sent_through_themselves_keep_nothing_alive(void)
 
 	attack_begin(&attack, NULL);
 	/*
-	 * The peer's own end, through itself; then a pair of which each end
-	 * lies unread in the other.
+	 * The peer sends its own end through that end, and then a pair of sockets, each of which is
+	 * in the other's queue, unread.
 	 */
 	raw_text_with_fds(&attack.out, 1, "myself", 1);
 	raw_peer_send_fds(&attack.peer, &attack.out, &attack.peer.socket, 1);
@@ -116,7 +117,7 @@ static void test_sockets_sent_through_themselves_keep_nothing_alive(void)
 	close(cycle[1]);
 	expect_text_with_fds(attack.topic, "a cycle", 2);
 
-	/* Nobody but the peer holds its end: when it goes, that is the end. */
+	/* Only the peer still holds its end. When it closes it, the channel ends. */
 	raw_peer_close(&attack.peer);
 	check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, 0, soon()), -ECONNRESET);
 	attack_end(&attack);

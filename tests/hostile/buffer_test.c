@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a peer sends in the place of a shared buffer: what it could still change or cut off, what is
- * not there, and what is no memory. It stays in its message, and nothing is read of it.
+ * What a peer may send in place of a shared buffer: memory that it could still change or truncate,
+ * memory that does not exist, and files that are not memory. The descriptor stays in its message,
+ * and nothing is read from it.
  */
 #include <hostile/attack.h>
 #include <kernel/stuck_reader.h>
@@ -15,7 +16,7 @@ static struct attack attack;
 
 enum { ALL_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
-/* A memfd of `size` bytes, of which `there` are, with these seals. */
+/* A memfd with the size `size`, of which `there` bytes are allocated, and with these seals. */
 static int memfd(unsigned flags, off_t size, off_t there, int seals)
 {
 	int fd = memfd_create("beam-bait", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
@@ -30,7 +31,7 @@ static int memfd(unsigned flags, off_t size, off_t there, int seals)
 	return fd;
 }
 
-/* The same file, opened in another way. */
+/* Opens the same file again, with other flags. */
 static int reopen(int fd, int flags)
 {
 	char path[64];
@@ -102,7 +103,7 @@ static int not_open_at_all(void)
 	return reopen(memfd(0, SIZE, SIZE, ALL_SEALS), O_PATH);
 }
 
-/* With a page if one is free: one without is refused for that, too. */
+/* Allocates a page if one is free. Without a page, the memfd is refused because it is sparse. */
 static int of_huge_pages(void)
 {
 	enum { HUGE_PAGE = 2 << 20 };
@@ -167,7 +168,7 @@ struct bait {
 
 /* ---- What becomes of it ---------------------------------------------------------------------- */
 
-/* The peer sends a descriptor, which becomes ours. */
+/* The peer sends the descriptor in a message, which is received here. */
 static beam_message *send_bait(int fd)
 {
 	beam_message *message = NULL;
@@ -190,7 +191,7 @@ static void expect_refused(const struct bait *bait)
 	message = send_bait(fd);
 	check_int(beam_message_take_buffer(message, 0, SIZE_MAX, &buffer), -EBADMSG);
 	check(buffer == NULL);
-	/* It can be taken as what it is. */
+	/* It can be taken as an ordinary descriptor. */
 	taken = beam_message_take_fd(message, 0);
 	check_int(raw_inode(taken), raw_inode(fd));
 	close(taken);
@@ -290,8 +291,9 @@ static void test_where_no_attachment_came_there_is_no_buffer(void)
 }
 
 /*
- * Pages behind its end make up for those that are not there; that is more than can be seen
- * without waiting for the peer.
+ * A sparse memfd can have pages beyond its end, which make up for the missing ones in its number of
+ * blocks. This cannot be detected without operations that may block on the peer, so the buffer is
+ * accepted. Reading it must not allocate more than the accepted size.
  */
 static void test_what_hides_behind_the_end_takes_no_more_memory_than_was_accepted(void)
 {

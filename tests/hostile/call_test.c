@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls with a peer that does what it may not, as the callee and as the caller; or dies. */
+/* Calls with a peer that breaks the rules as the callee or as the caller, or that dies. */
 #include <hostile/attack.h>
 
 static struct attack attack;
@@ -35,7 +35,10 @@ static void expect_reply(beam_call *call, const char *text)
 	beam_message_free(reply);
 }
 
-/* What a callee must not send to call 1, and what of it comes before the breach. */
+/*
+ * Frames that a callee must not send to call 1, and the number of replies that are received before
+ * the breach is reported.
+ */
 static const struct {
 	const char *rule, *what, *frames;
 	int replies;
@@ -83,7 +86,7 @@ static void test_an_answer_that_can_not_be_is_a_breach(void)
 			n++;
 		}
 		check_int(n, answers[i].replies);
-		/* A call that had its end before has it still. */
+		/* A call that had ended before the breach keeps its result. */
 		check(r == -EPROTO || ((r == 0 || r == -EREMOTEIO) && i < 2));
 		beam_call_unref(call);
 		attack_end(&attack);
@@ -107,7 +110,7 @@ static void test_more_bytes_than_a_calls_credit_are_a_breach(void)
 	attack_end(&attack);
 }
 
-/* Calls with a request that the peer does not read to its end. */
+/* Makes a call with a request that the peer does not read completely. */
 static void *call_at_length(void *unused)
 {
 	static char bulk[1 << 20];
@@ -154,7 +157,7 @@ static void test_a_cancelled_call_discards_what_comes_until_its_end(void)
 	attack_send(&attack);
 	expect_end(call, -ECANCELED);
 	expect_going_on(&attack);
-	/* The id has become free. */
+	/* The id can be used again. */
 	beam_call_unref(call);
 	call = begin_call();
 	raw_frame(&attack.out, RAW_REPLY, RAW_END, 0, 0, 1, "wanted", 6);
@@ -201,7 +204,7 @@ static void test_calls_that_are_never_answered_bound_what_a_caller_can_begin(voi
 	expect_going_on(&attack);
 	for (int i = 0; i < 64; i++)
 		beam_call_unref(calls[i]);
-	/* Cancelled, they keep their ids until their ends have come. */
+	/* Cancelled calls keep their ids until their last replies have arrived. */
 	check_int(beam_call_begin(&one, attack.topic, NULL, 0, NULL, 0, 0, BEAM_NOWAIT), -EAGAIN);
 	attack_end(&attack);
 }
@@ -250,13 +253,13 @@ static void test_resets_and_credit_for_ever_change_nothing_and_take_no_memory(vo
 			attack_send(&attack);
 	}
 	attack_send_and_wait(&attack);
-	/* It was reset, and ended once. */
+	/* The call was reset, and is ended once. */
 	frame = raw_peer_expect(&attack.peer, RAW_REPLY);
 	check_int(frame.flags, RAW_END | RAW_ERROR);
 	check_int(frame.argument, 7);
 	check_int(beam_message_reply(request, "x", 1, 0, soon()), -ECANCELED);
 	beam_message_free(request);
-	/* A few chunks to read into at most. */
+	/* At most a few read chunks were allocated. */
 	check(!before || allocated_bytes() < before + (512 << 10));
 	expect_going_on(&attack);
 	attack_end(&attack);
@@ -332,7 +335,7 @@ static void test_a_call_that_arrives_together_with_a_plain_message_can_be_failed
 	check_int(frame.argument, 1);
 	check_int(frame.flags, RAW_END | RAW_ERROR);
 	attack_end(&attack);
-	/* A request may be freed after its channel. */
+	/* A request can be freed after its channel. */
 	beam_message_free(plain);
 	beam_message_free(request);
 }
@@ -351,7 +354,7 @@ static void test_a_call_that_is_broken_off_in_the_middle_gets_its_end(void)
 	attack_end(&attack);
 }
 
-/* AddressSanitizer sees whether a call is looked at after its end. */
+/* AddressSanitizer detects if the call is used after its end. */
 static void test_replies_in_one_read_to_a_call_that_nobody_holds_are_thrown_away(void)
 {
 	attack_begin(&attack, NULL);

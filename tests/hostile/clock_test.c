@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A machine whose clock is being set, forward and back, all the time. Every deadline of Beam is on
- * CLOCK_MONOTONIC, so nothing may show. This program's own clock_gettime(), gettimeofday() and
- * time() stand before those of the C library: the library uses these too.
+ * The machine's clock is set forward and back all the time. All deadlines of Beam use
+ * CLOCK_MONOTONIC, so this must have no effect. This program's own clock_gettime(), gettimeofday()
+ * and time() replace those of the C library, for the library as well.
  */
 #include <hostile/attack.h>
 #include <stdatomic.h>
@@ -14,7 +14,7 @@ static struct attack attack;
 static atomic_bool jumping;
 static atomic_uint jumps;
 
-/* An hour forward, or an hour back, or a year. */
+/* The clock is wrong by an hour or a year. */
 static time_t jump(void)
 {
 	static const time_t by[] = {3600, -3600, 365 * 24 * 3600, -365 * 24 * 3600};
@@ -22,7 +22,7 @@ static time_t jump(void)
 	return atomic_load(&jumping) ? by[atomic_fetch_add(&jumps, 1) % 4] : 0;
 }
 
-/* Where the first one has 32 bits for the seconds there is a second. */
+/* Where SYS_clock_gettime uses 32 bits for the seconds, there is a second system call. */
 #ifndef SYS_clock_gettime64
 #define SYS_clock_gettime64 SYS_clock_gettime
 #endif
@@ -60,7 +60,7 @@ enum { WAIT_MS = 30, LATE_MS = 20000 };
 
 static int64_t begin;
 
-/* Called after a wait of WAIT_MS: not early, and not an hour late. */
+/* Called after a wait of WAIT_MS. It must have been neither shorter nor an hour longer. */
 static void expect_waited(void)
 {
 	int64_t waited = now_ns() - begin;
@@ -93,7 +93,7 @@ static void test_steps_of_the_clock_move_no_deadline(void)
 		check_int(beam_channel_accept(attack.channel, &topic, in_a_while()), -ETIMEDOUT);
 		expect_waited();
 	}
-	/* Half a frame: its time does not run out by the clock. */
+	/* Half a frame: the jumps of the clock do not make it time out. */
 	raw_text(&attack.out, 1, "in halves");
 	attack.out.size -= 8;
 	attack_send(&attack);
@@ -102,7 +102,7 @@ static void test_steps_of_the_clock_move_no_deadline(void)
 	attack_send(&attack);
 	expect_text(attack.topic, "in halves");
 
-	/* No credit, then no room. */
+	/* Use up the credit, so that sends block. */
 	while (beam_topic_send(attack.topic, payload, sizeof payload, 0, beam_in_ms(stretch(50))) == 0)
 		;
 	for (int round = 0; round < 8; round++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Closes that last: one that hangs on one channel, and twelve that take a while on another. What
- * they cost is the credit for attachments of those two channels, and nobody else's time.
+ * Closes that take long: one that blocks on one channel, and twelve that take a while on another.
+ * They cost these two channels credit for attachments. They delay nobody.
  */
 #include <beam/listener.h>
 #include <hostile/creditor.h>
@@ -21,7 +21,7 @@ struct bitten {
 	struct lingering lingering[SLOW];
 };
 
-/* One close hangs here, until it is ended; some are slow there. */
+/* In `hanging` one close blocks until the test ends it. In `slow` all closes take some time. */
 static struct bitten hanging, slow;
 
 static void bitten_begin(struct bitten *bitten, size_t n)
@@ -42,8 +42,10 @@ static void bitten_begin(struct bitten *bitten, size_t n)
 	check_within(20000, creditor_read(&bitten->peer, 1) && bitten->peer.hello);
 }
 
-/* The frame is completed when the descriptor has been closed here: else this close might be the
- * last one. */
+/*
+ * Sends descriptors whose close blocks, and frees their messages. Each frame is completed only
+ * after the descriptor has been closed here. Otherwise this close might be the last one.
+ */
 static void bite(struct bitten *bitten)
 {
 	enum { PART = 8 };
@@ -72,18 +74,18 @@ static void bitten_end(struct bitten *bitten)
 	raw_peer_close(&bitten->peer.peer);
 }
 
-/* One after the other; their closes take as long. */
+/* Lets the closes end one after the other. */
 static void *end_slowly(void *unused)
 {
 	for (size_t i = 0; i < slow.n; i++) {
 		poll(NULL, 0, SLOW_MS);
-		/* What is unread makes this end reset the connection. */
+		/* Unread data makes this end reset the connection. */
 		close(slow.lingering[i].peer);
 	}
 	return unused;
 }
 
-/* Bytes go both ways. */
+/* Messages pass in both directions. */
 static void expect_words(struct bitten *bitten)
 {
 	struct raw_frame frame;
@@ -105,8 +107,7 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* A receive that waits keeps its deadline. The machine may be busy: that is why it is the one in
- * the middle that counts. */
+/* A receive returns at its deadline. The machine may be busy, so the median is checked. */
 static void expect_deadlines_are_kept(beam_topic *topic)
 {
 	beam_message *message = NULL;
@@ -137,7 +138,7 @@ static void *take_all(void *topic)
 	return (void *)n;
 }
 
-/* The attachments of others go on, and none is lost. */
+/* On other channels attachments get through, and none is lost. */
 static void expect_a_flood_passes(void)
 {
 	struct ends ends;
@@ -157,7 +158,7 @@ static void expect_a_flood_passes(void)
 	close(file);
 }
 
-/* What each leaves is closed at once, and not when the other closes are over. */
+/* The descriptors of clients that leave are closed at once, not only after the slow closes. */
 static void expect_clients_come_and_go(void)
 {
 	const char *address = abstract_address();
@@ -170,7 +171,7 @@ static void expect_clients_come_and_go(void)
 		meet(listener, address, channels);
 		expect_connected(channels);
 		part(channels);
-		/* While the last few are on their way. */
+		/* The last few may still be open. */
 		check_within(20000, open_fds() <= before + 40);
 	}
 	check_within(20000, open_fds() <= before);
@@ -200,8 +201,8 @@ static void test_closes_that_last_cost_the_credit_of_their_channels_and_nobodys_
 	expect_deadlines_are_kept(hanging.topic);
 	expect_words(&hanging);
 
-	/* The slow ones end, and credit comes back; the one that hangs keeps its own, and that of
-	 * all behind it. */
+	/* The slow closes end, and their credit is returned. The channel with the blocked close
+	 * gets no credit back, not even for the descriptors that are queued behind it. */
 	thread_wait(thread);
 	creditor_want(&slow.peer, 1000);
 	check_within(20000, creditor_read(&slow.peer, 1) && slow.peer.channel == ATTACHMENTS);
@@ -235,7 +236,7 @@ static int exits_while_closes_hang(void *unused)
 	check_within(20000, thread_named("beam-reaper"));
 	bitten_end(&slow);
 	fflush(stdout);
-	/* With exit handlers, and a channel that is open. */
+	/* Runs the exit handlers, while a channel is open. */
 	exit(harness_failures() ? 1 : 0);
 }
 
@@ -244,7 +245,7 @@ static void test_closes_that_hang_do_not_hold_up_the_end_of_the_process(void)
 	struct lingering probe = lingering_open();
 	int64_t begin, ms;
 
-	/* There is a loopback. */
+	/* Skips the test if there is no loopback. */
 	close(probe.peer);
 	close(probe.fd);
 	begin = now_ns();
@@ -255,8 +256,8 @@ static void test_closes_that_hang_do_not_hold_up_the_end_of_the_process(void)
 }
 
 static const struct test tests[] = {
-    /* First, while this process has no threads: in a child that starts some ThreadSanitizer wants
-     * it so. */
+    /* First, while this process has no threads: ThreadSanitizer does not support threads in a child
+     * whose parent had some. */
     TEST(test_closes_that_hang_do_not_hold_up_the_end_of_the_process),
     TEST(test_closes_that_last_cost_the_credit_of_their_channels_and_nobodys_time),
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How the library conducts itself towards a peer that does not read, does not grant, goes away at a
- * bad moment, or sends what no stream should have.
+ * The library's behaviour towards a peer that does not read, does not grant credit, leaves at a bad
+ * moment, or sends what does not belong in the stream.
  */
 #include <hostile/attack.h>
 #include <signal.h>
@@ -10,7 +10,7 @@
 
 static struct attack attack;
 
-/* A message that tells its number. */
+/* Sends a message that contains its number. */
 static int try_number(beam_topic *topic, uint32_t number, beam_deadline deadline)
 {
 	uint32_t payload[250] = {number};
@@ -18,7 +18,7 @@ static int try_number(beam_topic *topic, uint32_t number, beam_deadline deadline
 	return beam_topic_send(topic, payload, sizeof payload, 0, deadline);
 }
 
-/* Sends numbers until there is no room, and none to come; how many went. */
+/* Sends numbered messages until a send times out. Returns how many were sent. */
 static uint32_t fill_up(beam_topic *topic)
 {
 	uint32_t n = 0;
@@ -30,10 +30,7 @@ static uint32_t fill_up(beam_topic *topic)
 	return n;
 }
 
-/*
- * The peer reads messages with these numbers, in order; whatever else comes
- * between them is passed over.
- */
+/* The peer reads messages with these numbers, in order, and skips all other frames. */
 static void expect_numbers(uint32_t from, uint32_t to)
 {
 	for (uint32_t number = from; number < to; number++) {
@@ -59,8 +56,8 @@ static void test_senders_to_a_peer_that_never_reads_wait_to_their_deadlines_and_
 	before = allocated_bytes();
 	n = fill_up(attack.topic);
 	/*
-	 * The buffer, the socket's (which the kernel doubles, and counts its own
-	 * way), and the frames' headers.
+	 * They fit into the buffer and the socket's queue, including headers. The kernel doubles
+	 * the size of the queue and counts in its own way.
 	 */
 	check(n > 0 && n * (size_t)1000 < 4 * (64 << 10) + 2 * (64 << 10));
 	check_int(try_number(attack.topic, n, beam_in_ms(20)), -ETIMEDOUT);
@@ -101,7 +98,7 @@ static void test_a_large_message_that_runs_out_of_time_is_taken_back_whole(void)
 
 	attack_begin_generous(&attack, &options);
 	check_int(beam_topic_send(attack.topic, large, sizeof large, 0, beam_in_ms(50)), -ETIMEDOUT);
-	/* While a frame of it is half written nothing can follow. */
+	/* If a frame of the large message is half written, no other message can be written. */
 	r = beam_topic_send(attack.topic, "next", 4, 0, BEAM_NOWAIT);
 	check(r == 0 || r == -EAGAIN);
 	for (;;) {
@@ -141,7 +138,7 @@ static void *send_large(void *argument)
 	return NULL;
 }
 
-/* A sender that is in the middle of a large message, and sleeps because the peer does not read. */
+/* Starts a sender that blocks in the middle of a large message, because the peer does not read. */
 static pthread_t begin_large(struct large_sender *sender)
 {
 	pthread_t thread;
@@ -171,7 +168,7 @@ static void test_a_small_message_does_not_wait_for_a_large_one_on_another_topic(
 	     frame = raw_peer_expect(&attack.peer, RAW_DATA))
 		before += frame.size;
 	check_bytes(frame.payload, "small", 5);
-	/* What was in the socket, and the frame that was being written. */
+	/* At most what was in the socket, and the frame that was being written. */
 	check(before <= LARGE / 4);
 	while (before < LARGE + 8) /* with the sizes at its beginning */
 		before += raw_peer_expect(&attack.peer, RAW_DATA).size;
@@ -182,8 +179,8 @@ static void test_a_small_message_does_not_wait_for_a_large_one_on_another_topic(
 }
 
 /*
- * The peer refuses the topic or says goodbye while a large message is under way: its sender gets
- * `result`, and it is taken back.
+ * The peer resets the topic or sends GOODBYE in the middle of a large message. The send returns
+ * `result`, and the message is aborted.
  */
 static void expect_taken_back(int result)
 {
@@ -229,7 +226,7 @@ static void test_reading_goes_on_while_nothing_can_be_written(void)
 
 	attack_begin_generous(&attack, &options);
 	n = fill_up(attack.topic);
-	/* A whole window comes in, of which no credit can go out. */
+	/* A whole window arrives, for which no credit can be sent. */
 	for (uint32_t i = 0; i < total; i++)
 		raw_data(&attack.out, 1, &i, 4);
 	attack_send(&attack);
@@ -255,7 +252,7 @@ static void test_a_topic_without_credit_waits_and_another_does_not(void)
 
 	attack_begin(&attack, &options);
 	require_int(beam_topic_open(&other, attack.channel, "other"), 0);
-	/* The base window, and one message into the pool; nobody ever grants more. */
+	/* The window, and one message that overdraws it into the pool. The peer grants no more. */
 	check_int(beam_channel_limits(attack.channel, &(struct beam_limits){0}, sizeof(struct beam_limits), soon()), 0);
 	n = fill_up(attack.topic);
 	check_int(n, (RAW_BASE_TOPIC_BYTES + 1000 + RAW_MESSAGE_COST - 1) / (1000 + RAW_MESSAGE_COST));
@@ -272,10 +269,7 @@ static void test_a_topic_without_credit_waits_and_another_does_not(void)
 	attack_end(&attack);
 }
 
-/*
- * The id of a topic that was opened under this name; requires that a topic of the name
- * open before was closed first.
- */
+/* The next topic that is opened has this name, and the old topic was closed before. */
 static void expect_closed_before_opened(uint32_t old, const char *name)
 {
 	struct raw_frame frame = {0};
@@ -303,7 +297,7 @@ static void test_a_name_opened_again_while_its_old_messages_wait_is_closed_on_th
 
 /* ---- A peer that goes away ------------------------------------------------------------------- */
 
-/* The end shows everywhere, and goes on doing so. */
+/* All functions report the end, however often they are called. */
 static void expect_ended(int receive, int send)
 {
 	beam_message *message = NULL;
@@ -411,7 +405,7 @@ static void test_half_a_shutdown_without_goodbye_is_a_crash(void)
 	attack_end(&attack);
 }
 
-/* ---- What no stream should have -------------------------------------------------------------- */
+/* ---- What does not belong in the stream ------------------------------------------------------ */
 
 static void test_an_out_of_band_byte_within_a_header_is_not_in_the_stream(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A raw peer that keeps count of its credit for attachments, of its one topic "log" and of the
- * channel, and so can use all of it, and ask for more.
+ * A raw peer that keeps track of its credit for attachments, for its only topic "log" and for the
+ * channel. So it can use all of its credit, and ask for more.
  */
 #ifndef HOSTILE_CREDITOR_H
 #define HOSTILE_CREDITOR_H
@@ -20,14 +20,17 @@ enum {
 struct creditor {
 	struct raw_peer peer;
 	struct raw_out out;
-	/* The other side has said HELLO; is gone. */
+	/* The other side has sent HELLO, or has closed the socket. */
 	bool hello, ended;
-	/* What it said. */
+	/* From the other side's HELLO. */
 	uint32_t features, message_attachments, begin_attachments;
-	/* What was granted and is not used: of the topic, of the channel. In all, modulo 2^32. */
+	/*
+	 * Unused credit of the topic and of the channel. `granted` is the total that the channel
+	 * was granted, modulo 2^32.
+	 */
 	int64_t topic_bytes, topic, channel;
 	uint32_t granted;
-	/* Questions that came, and whether they are answered. */
+	/* The number of PINGs that arrived. They are not answered if `silent`. */
 	unsigned pings;
 	bool silent;
 };
@@ -39,7 +42,7 @@ static inline bool creditor_flush(struct creditor *creditor, const int *fds, siz
 	return !creditor->ended;
 }
 
-/* Says HELLO with these features, and opens "log". */
+/* Sends HELLO with these features, and opens "log". */
 static inline void creditor_begin(struct creditor *creditor, int socket, uint32_t features)
 {
 	size_t at;
@@ -89,8 +92,10 @@ static inline void creditor_count(struct creditor *creditor, const struct raw_fr
 	}
 }
 
-/* Waits so long for something to come, and counts all that is there: false once the other side is
- * gone. */
+/*
+ * Waits for the first frame as long as given, and then counts all frames that are there. Returns
+ * false when the other side has closed the socket.
+ */
 static inline bool creditor_read(struct creditor *creditor, int milliseconds)
 {
 	struct raw_frame frame;
@@ -119,7 +124,7 @@ static inline size_t creditor_room(const struct creditor *creditor)
 	return room > 0 && creditor->topic_bytes > RAW_MESSAGE_COST ? (size_t)room : 0;
 }
 
-/* A message with so many, for which there is credit. */
+/* Sends a message with `n` attachments, for which there must be credit. */
 static inline bool creditor_send(struct creditor *creditor, const int *fds, size_t n)
 {
 	raw_text_with_fds(&creditor->out, 1, "x", (unsigned)n);
@@ -129,7 +134,7 @@ static inline bool creditor_send(struct creditor *creditor, const int *fds, size
 	return creditor_flush(creditor, fds, n);
 }
 
-/* Asks until so many have been granted, more than are now. */
+/* Asks for `more` attachments beyond those that have been granted. */
 static inline bool creditor_want(struct creditor *creditor, uint32_t more)
 {
 	raw_frame(&creditor->out, KIND_WANT, 0, 0, 0, creditor->granted + more, NULL, 0);

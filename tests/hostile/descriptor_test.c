@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors from a peer that counts wrong, places them wrong, or hoards them. Whatever it does,
- * none is left over (the harness counts), and none reaches a message it does not belong to.
+ * The peer sends the wrong number of descriptors, sends them with the wrong byte, or hoards them.
+ * In no case is a descriptor leaked (the harness checks), or delivered with a message that it does
+ * not belong to.
  */
 #include <fcntl.h>
 #include <hostile/attack.h>
@@ -9,7 +10,7 @@
 
 static struct attack attack;
 
-/* As many descriptors of one file as a test likes. */
+/* Many descriptors of one file. */
 static int same_fd[RAW_FDS_MAX];
 
 static void same_fd_open(void)
@@ -30,9 +31,9 @@ static bool send_with(unsigned n_fds)
 	return raw_peer_send_fds(&attack.peer, &attack.out, same_fd, n_fds);
 }
 
-/* ---- In what number -------------------------------------------------------------------------- */
+/* ---- The wrong number ------------------------------------------------------------------------ */
 
-/* A message that says it carries and claims `said`, sent with `sent`. */
+/* A message whose header declares `said` descriptors is sent with `sent` descriptors. */
 static void expect_wrong_number(unsigned said, unsigned sent)
 {
 	harness_context("%u said, %u sent", said, sent);
@@ -41,7 +42,10 @@ static void expect_wrong_number(unsigned said, unsigned sent)
 	attack_send_and_wait(&attack);
 	raw_carry(&attack.out, raw_frame(&attack.out, RAW_DATA, 0, said < 16 ? said : 16, 1, 0, "bad", 3), said);
 	send_with(sent);
-	/* One that carries nothing is whole before it shows that nobody carries. */
+	/*
+	 * A frame that declares none is delivered before the descriptors are found to have no
+	 * carrier.
+	 */
 	check_int(expect_breach(&attack, "descriptors"), said ? 1 : 2);
 	attack_end(&attack);
 }
@@ -152,18 +156,18 @@ static void test_more_attachments_in_a_message_than_accepted_are_a_breach(void)
 	attack_begin(&attack, &options);
 	raw_text_with_fds(&attack.out, 1, "one", 1);
 	send_with(1);
-	/* None may be carried. */
+	/* No descriptor may be carried. */
 	expect_breach(&attack, "credit");
 	attack_end(&attack);
 	same_fd_close();
 }
 
-/* ---- With which byte ------------------------------------------------------------------------- */
+/* ---- The wrong byte -------------------------------------------------------------------------- */
 
 enum { MIDDLE = 24, THREE = 72 };
 
 /*
- * Three messages of 24 bytes each on the wire; the one in the middle carries and claims a
+ * Three messages of 24 bytes each on the wire. The one in the middle carries and claims a
  * descriptor.
  */
 static void put_three(void)
@@ -174,7 +178,7 @@ static void put_three(void)
 	require_int(attack.out.size, THREE);
 }
 
-/* Sends a part of what is to be sent. */
+/* Sends some of the bytes, and with `wait` waits until they have been read. */
 static void send_part(const unsigned char *bytes, size_t from, size_t to, unsigned n_fds, bool wait)
 {
 	if (from < to)
@@ -199,8 +203,9 @@ static bool all_three_came(void)
 }
 
 /*
- * False: the byte with the descriptor was not alone in its read. A read that has taken all there
- * was may go on in the kernel with what is sent at that moment.
+ * Sends the descriptor with one byte of the three messages. It must be a breach unless it is the
+ * first byte of the carrier. Returns false if the byte was not alone in its read, so that the
+ * attempt proves nothing: the kernel may continue a read with bytes that are sent meanwhile.
  */
 static bool send_with_byte(size_t offset)
 {
@@ -212,7 +217,7 @@ static bool send_with_byte(size_t offset)
 	put_three();
 	memcpy(bytes, attack.out.bytes, THREE);
 	attack.out.size = 0;
-	/* Each part is read before the next is sent. */
+	/* Each part up to here is read before the next is sent. */
 	send_part(bytes, 0, offset, 0, true);
 	send_part(bytes, offset, offset + 1, 1, true);
 	send_part(bytes, offset + 1, THREE, 0, false);
@@ -223,7 +228,7 @@ static bool send_with_byte(size_t offset)
 	if (offset == MIDDLE || !alone)
 		receive_three();
 	else
-		/* The first is whole when its last byte is there. */
+		/* The first message is whole if its last byte was sent before. */
 		check_int(expect_breach(&attack, "descriptors"), offset < MIDDLE - 1 ? 0 : 1);
 	attack_end(&attack);
 	return alone;
@@ -244,8 +249,8 @@ static void test_a_descriptor_with_any_byte_but_its_carriers_first_is_a_breach(v
 }
 
 /*
- * When reads are not so exact, a descriptor near its carrier is taken for its own: it is, or it
- * is a breach, nothing else.
+ * If the parts are not read separately, a descriptor near its carrier may be taken for the
+ * carrier's. It is either delivered with its own message, or it is a breach.
  */
 static void test_a_descriptor_near_its_carrier_is_its_own_or_a_breach(void)
 {
@@ -331,7 +336,7 @@ static void test_a_carrier_whose_header_comes_in_two_parts_still_has_its_descrip
 	same_fd_close();
 }
 
-/* ---- How many wait --------------------------------------------------------------------------- */
+/* ---- How many may be waiting ----------------------------------------------------------------- */
 
 static void test_more_attachments_than_a_topics_credit_are_a_breach(void)
 {
@@ -395,7 +400,8 @@ static void test_attachments_of_a_topic_that_was_reset_are_closed_and_their_cred
 	frame = raw_peer_expect(&attack.peer, RAW_RESET);
 	check_int(frame.id, 1);
 	/*
-	 * It may be held back for a while, but not so that the largest message could not be sent.
+	 * The credit may be withheld for a while, but never so much that the largest message could
+	 * not be sent.
 	 */
 	for (int i = 0; i < 4; i++) {
 		raw_text_with_fds(&attack.out, 1, "too late", 16);
@@ -421,7 +427,10 @@ static struct rlimit leave_free(unsigned n)
 	int highest = -1;
 
 	require_int(getrlimit(RLIMIT_NOFILE, &before), 0);
-	/* Fill the holes below the highest, so that the limit alone says how many are free. */
+	/*
+	 * Fill the gaps below the highest descriptor, so that the limit alone decides how many are
+	 * free.
+	 */
 	for (int fd = 0; fd < 1024; fd++) {
 		if (fd_open(fd))
 			highest = fd;
@@ -436,7 +445,7 @@ static struct rlimit leave_free(unsigned n)
 	return before;
 }
 
-/* In a child, whose table ends with it. */
+/* Runs in a child, because it fills the descriptor table. */
 static int child_with_free(void *argument)
 {
 	unsigned n_free = *(unsigned *)argument;
@@ -466,7 +475,7 @@ static int child_with_free(void *argument)
 	check_int(statistics.attachments_lost, 3 - n_free);
 	setrlimit(RLIMIT_NOFILE, &before);
 
-	/* With room again everything comes. */
+	/* When there is room again, all attachments arrive. */
 	raw_text_with_fds(&attack.out, 1, "again", 3);
 	send_with(3);
 	expect_text_with_fds(attack.topic, "again", 3);

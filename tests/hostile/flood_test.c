@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer that asks for much: memory by announcements, topics, calls, messages, control. What it
- * gets is bounded by the limits that this side has set, and what it does on one topic is not felt
- * on another.
+ * A peer that asks for much: memory by announcing lengths, topics, calls, messages, control frames.
+ * It gets no more than the limits set on this side, and a flood on one topic does not affect the
+ * others.
  */
 #include <hostile/attack.h>
 
 static struct attack attack;
 
 /*
- * Memory that a flood may take besides what the limits allow: allocators round, and threads come
- * and go.
+ * Memory that a flood may use beyond the limits, because allocators round up and threads come and
+ * go.
  */
 enum { SLACK = 4 << 20 };
 
@@ -33,7 +33,10 @@ static void test_announced_lengths_cost_nothing_until_bytes_arrive(void)
 
 	attack_begin(&attack, NULL);
 	resident = resident_bytes();
-	/* As many messages of 16 MiB as the pool has credit for, and a byte of each. */
+	/*
+	 * As many messages of 16 MiB as the pool has credit for, of each of which only a byte
+	 * arrives.
+	 */
 	for (id = 1; pool >= total; id++) {
 		uint32_t overdraft = total + RAW_MESSAGE_COST - options.topic_window_bytes;
 
@@ -48,7 +51,7 @@ static void test_announced_lengths_cost_nothing_until_bytes_arrive(void)
 	expect_grown_at_most(resident, resident_bytes(), SLACK);
 	check(beam_channel_breach(attack.channel) == NULL);
 
-	/* One that the pool has no credit for is not even begun. */
+	/* A message that the pool has no credit for is refused at its first frame. */
 	snprintf(name, sizeof name, "%u", id);
 	raw_open(&attack.out, id, name);
 	raw_begin(&attack.out, id, total, total, "x", 1);
@@ -126,7 +129,7 @@ static void test_empty_messages_cost_credit_too(void)
 	attack_end(&attack);
 }
 
-/* Credit that was received; adds what comes for topic 1. */
+/* Receives a CREDIT frame, and adds the credit of topic 1. */
 static void take_credit(uint64_t *room)
 {
 	struct raw_frame frame = raw_peer_expect(&attack.peer, RAW_CREDIT);
@@ -169,7 +172,7 @@ static void test_empty_messages_for_ever_take_no_memory(void)
 	attack_end(&attack);
 }
 
-/* The bound that is told in channel.h. */
+/* The bound that channel.h states. */
 static void test_empty_messages_that_wait_take_what_the_header_says(void)
 {
 	enum { TOPICS = 8 };
@@ -220,7 +223,7 @@ static void test_small_messages_that_are_kept_do_not_pin_the_memory_of_large_one
 		check_int(beam_message_size(message), sizeof filler);
 		beam_message_free(message);
 	}
-	/* 32 chunks of 64 KiB with their messages, and what each kept one needs by itself. */
+	/* 32 chunks of 64 KiB with their messages, and what each kept message needs itself. */
 	expect_grown_at_most(before, allocated_bytes(), (32 + 2) * (256 << 10) + KEPT * 512);
 	for (size_t i = 0; i < n; i++) {
 		check_int(beam_message_size(kept[i]), 1);
@@ -245,7 +248,7 @@ static void test_a_flooded_topic_leaves_nine_quiet_ones_alone(void)
 		raw_open(&attack.out, i + 2, name);
 	}
 	attack_send(&attack);
-	/* Nobody takes what comes on the first; its window is full from now on. */
+	/* Nobody receives from the first topic. From now on its window is full. */
 	for (uint32_t used = 0; used + sizeof payload + RAW_MESSAGE_COST <= window;
 	     used += sizeof payload + RAW_MESSAGE_COST) {
 		raw_data(&attack.out, 1, payload, sizeof payload);
@@ -304,7 +307,7 @@ static void test_topics_refused_for_ever_take_no_memory(void)
 	for (size_t i = 0; i < total && !harness_failures(); i++) {
 		snprintf(name, sizeof name, "%zu is refused", i);
 		raw_open(&attack.out, 2, name);
-		/* It may be under way when the refusal comes. */
+		/* This message may be sent before the refusal arrives. */
 		raw_text(&attack.out, 2, "and thrown away");
 		raw_frame(&attack.out, RAW_CLOSE, 0, 0, 2, 0, NULL, 0);
 		attack_send(&attack);
@@ -338,7 +341,7 @@ static void test_topics_opened_and_closed_for_ever_take_no_memory(void)
 		expect_text(topic, name);
 		check_int(beam_topic_receive(topic, &(beam_message *){NULL}, 0, soon()), 0);
 		beam_topic_unref(topic);
-		/* The other side opened it as well: that ends too. */
+		/* Accepting the topic opened it in the other direction too. That ends as well. */
 		frame = raw_peer_expect(&attack.peer, RAW_RESET);
 		check_int(frame.id, 2);
 		frame = raw_peer_expect(&attack.peer, RAW_CLOSE);

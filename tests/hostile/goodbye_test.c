@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * How a channel ends when its peer says goodbye and leaves, at moments that suit it badly.
- */
+/* How a channel ends when its peer sends GOODBYE and leaves at an inconvenient moment. */
 #include <hostile/attack.h>
 
 enum { LARGE = 4 << 20 };
@@ -18,7 +16,7 @@ static void test_a_peer_that_said_goodbye_and_left_needs_no_goodbye(void)
 		raw_goodbye(&attack.out);
 		attack_send(&attack);
 		raw_peer_close(&attack.peer);
-		/* Whether its goodbye has been read here or not when the write fails. */
+		/* The write may fail before or after the peer's GOODBYE has been read. */
 		check_int(beam_channel_close(attack.channel, soon()), 0);
 		check_int(beam_channel_close(attack.channel, soon()), 0);
 		attack_end(&attack);
@@ -67,8 +65,7 @@ static void *send_large(void *payload)
 }
 
 /*
- * The sender's own thread may be the one that writes the last byte, and the
- * channel's thread must hear of it.
+ * The last byte may be written by the sender's own thread. Then the channel's thread must be told.
  */
 static void test_after_both_goodbyes_a_channel_lets_go_whoever_wrote_the_last(void)
 {

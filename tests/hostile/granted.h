@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A raw peer that uses all credit for attachments it has, a channel that receives from it, and one
- * to send on what was received.
+ * A raw peer that uses all of its credit for attachments, a channel that receives from it, and
+ * another channel to forward messages to.
  */
 #ifndef HOSTILE_GRANTED_H
 #define HOSTILE_GRANTED_H
@@ -16,9 +16,9 @@ enum { ATTACHMENTS = 8 };
 static struct creditor peer;
 static beam_channel *channel;
 static beam_topic *topic, *words;
-/* To whom messages are passed on. */
+/* The channel that messages are forwarded to. */
 static struct ends onward;
-/* What is sent; as often as may be. */
+/* One file, and many references to its descriptor. */
 static int file, files[RAW_FDS_MAX];
 
 static inline struct beam_channel_options so_many(uint32_t attachments)
@@ -66,7 +66,7 @@ static inline beam_message *receive(void)
 	return message;
 }
 
-/* A word each way, which comes after all that was due before. */
+/* A message in each direction. It arrives after everything that was due before. */
 static inline void exchange(void)
 {
 	struct raw_frame frame;
@@ -81,8 +81,10 @@ static inline void exchange(void)
 	} while (frame.kind != RAW_DATA);
 }
 
-/* The peer has so much credit, and no more comes. It says that it wants more than there is: then
- * nothing is withheld. */
+/*
+ * The peer has credit for exactly `n` attachments. It asks for more than there is, so that no
+ * credit is withheld.
+ */
 static inline void expect_credit(int64_t n)
 {
 	creditor_want(&peer, 1000);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that are held in what is not whole: carried and never claimed, or of a message that
- * was begun and is never ended. They cost credit from the moment they are read, and are not held
- * for ever: not beside a peer that does nothing more, and not when the channel has ended. Among
- * them may be the peer's own end of the channel, with which it would keep itself alive.
+ * Descriptors that are held in something incomplete: carried and never claimed, or part of a
+ * message that never ends. They use credit from the moment they are read, and they are closed in
+ * time, both while the peer does nothing more and after the channel has ended. One of them may be
+ * the peer's own end of the channel, with which the peer would keep the channel alive.
  */
 #include <beam/listener.h>
 #include <hostile/attack.h>
@@ -25,13 +25,13 @@ static void files_open(void)
 		files[i] = file;
 }
 
-/* A frame that may carry descriptors and claims none. */
+/* A frame that carries descriptors and claims none. */
 static void put_carrier(struct raw_out *out, unsigned n)
 {
 	raw_carry(out, raw_credit(out, 0, 1, 0), n);
 }
 
-/* The first frame of a message that claims and carries them. */
+/* The first frame of a message that carries and claims descriptors. */
 static void put_beginning(struct raw_out *out, uint32_t id, unsigned n)
 {
 	size_t at = raw_begin(out, id, 100, 0, "begun", 5);
@@ -55,7 +55,7 @@ static void expect_no_credit_to_carry(uint32_t attachments, unsigned n)
 	put_carrier(&attack.out, n);
 	raw_peer_send_fds(&attack.peer, &attack.out, files, n);
 	check_int(expect_breach_untaken(&attack, "credit"), 0);
-	/* They are closed, while all handles are still there. */
+	/* The descriptors are closed while all handles still exist. */
 	check_within(20000, open_fds() <= before);
 	attack_end(&attack);
 	close(files[0]);
@@ -79,7 +79,7 @@ static void test_what_is_carried_with_credit_and_not_claimed_is_closed_when_the_
 	files_open();
 	alone = open_fds();
 	for (int turn = 0; turn < 2; turn++) {
-		/* Also what the turn before has left to the reaper. */
+		/* The previous round may have left descriptors to the reaper. */
 		check_within(20000, open_fds() == alone);
 		attack_begin(&attack, &options);
 		before = open_fds();
@@ -91,7 +91,7 @@ static void test_what_is_carried_with_credit_and_not_claimed_is_closed_when_the_
 		check_within(20000, open_fds() == before + 253);
 		raw_peer_close(&attack.peer);
 		check_int(beam_topic_receive(attack.topic, &(beam_message *){NULL}, 0, soon()), -ECONNRESET);
-		/* The handles are still there, the peer's end is not. */
+		/* The handles still exist, and the peer's end is closed. */
 		check_within(20000, open_fds() < before);
 		attack_end(&attack);
 	}
@@ -147,7 +147,7 @@ static void test_as_long_as_frames_come_nothing_is_too_late(void)
 	attack_send(&attack);
 	put_beginning(&attack.out, 1, 3);
 	raw_peer_send_fds(&attack.peer, &attack.out, files, 3);
-	/* For twice as long as may be between two frames. */
+	/* For twice the time that may pass without a frame. */
 	for (begin = now_ns(); now_ns() < begin + 2 * options.frame_timeout_ms * INT64_C(1000000);) {
 		raw_text(&attack.out, 2, "word");
 		attack_send_and_wait(&attack);
@@ -181,7 +181,7 @@ static void test_a_message_without_attachments_may_take_its_time(void)
 
 enum { PEERS = 260, WITHIN_MS = 8000, IDLE_TIMEOUT_MS = 2000 };
 
-/* How the peer's end is left in the other side's hands. */
+/* Where the peer leaves its own end on the other side. */
 enum way { BEGUN, CARRIED, WHOLE, EACH_OTHERS, WAYS };
 
 static struct server {
@@ -209,7 +209,7 @@ static void *accept_all(void *unused)
 	return unused;
 }
 
-/* Lets go of channels that have ended, as servers do. */
+/* Releases channels that have ended, as servers do. */
 static void look_once(void)
 {
 	pthread_mutex_lock(&server.lock);
@@ -233,7 +233,7 @@ static void *look_after(void *unused)
 	return unused;
 }
 
-/* So many have come, and gone. */
+/* `n` clients have connected, and their channels have ended. */
 static bool all_gone(size_t n)
 {
 	bool gone;
@@ -241,11 +241,11 @@ static bool all_gone(size_t n)
 	pthread_mutex_lock(&server.lock);
 	gone = server.n == n && server.gone == n;
 	pthread_mutex_unlock(&server.lock);
-	/* One is left that was there before. */
+	/* The well-behaved channel is still there. */
 	return gone && counts(server.listener).connections == 1;
 }
 
-/* Says HELLO, opens "log", and leaves descriptors there. */
+/* Sends HELLO, opens "log", and leaves descriptors on the other side. */
 static void leave_held(struct raw_out *out, int socket, enum way way, const int *fds, unsigned n)
 {
 	out->size = 0;
@@ -257,13 +257,16 @@ static void leave_held(struct raw_out *out, int socket, enum way way, const int 
 		raw_text_with_fds(out, 1, "nobody opens this", n);
 	else
 		put_beginning(out, 1, n);
-	/* The descriptors go with the frame that carries them. */
+	/* The descriptors are sent with the frame that carries them. */
 	size_t first = RAW_HELLO_FRAME + RAW_HEADER + 8;
 	check_int(raw_send(socket, out->bytes, first, NULL, 0, 0), (ssize_t)first);
 	check_int(raw_send(socket, out->bytes + first, out->size - first, fds, n, 0), (ssize_t)(out->size - first));
 }
 
-/* Comes, leaves its own end behind, and goes; of two each leaves the other's. */
+/*
+ * Connects, leaves its own end on the other side, and disconnects. In EACH_OTHERS two connections
+ * leave each other's end.
+ */
 static void come_and_go(const char *address, enum way way)
 {
 	static struct raw_out out;
@@ -298,7 +301,7 @@ static int held_by_themselves(void *argument)
 	size_t fds, threads, n = 0, peers = crowd->peers;
 	int64_t begin;
 
-	/* Each channel takes four, and what it holds. */
+	/* Each channel uses four descriptors, and what it holds. */
 	table_limit(peers * 6 + 200);
 	options.connections = options.connections_per_uid = 2 * PEERS;
 	options.channel = &channel;
@@ -321,7 +324,7 @@ static int held_by_themselves(void *argument)
 	check_within(WITHIN_MS, open_fds() <= fds && open_threads() <= threads);
 	check(now_ns() - begin < stretch(WITHIN_MS) * INT64_C(1000000));
 	check_int(open_fds(), fds);
-	/* The one that was there before has lived through it. */
+	/* The well-behaved channel still works. */
 	expect_connected(honest);
 	part(honest);
 	beam_listener_close(server.listener);
@@ -348,16 +351,18 @@ static void test_peers_that_leave_their_own_end_in_what_is_not_whole_leave_nothi
 	run_crowd(0);
 }
 
-/* Also in messages that nobody takes: there is no telling such a peer from one that lives and says
- * nothing. */
+/*
+ * The end may also be in a message that nobody receives. Without an idle timeout, such a peer
+ * cannot be told from one that is alive and silent.
+ */
 static void test_with_an_idle_timeout_peers_that_leave_their_own_end_anywhere_leave_nothing_behind(void)
 {
 	run_crowd(IDLE_TIMEOUT_MS);
 }
 
 static const struct test tests[] = {
-    /* First, while this process has no threads: in a child that starts some ThreadSanitizer wants
-     * it so. */
+    /* First, while this process has no threads: ThreadSanitizer does not support threads in a child
+     * whose parent had some. */
     TEST(test_peers_that_leave_their_own_end_in_what_is_not_whole_leave_nothing_behind_in_time),
     TEST(test_with_an_idle_timeout_peers_that_leave_their_own_end_anywhere_leave_nothing_behind),
     TEST(test_descriptors_that_are_carried_cost_credit_whether_or_not_they_are_claimed),

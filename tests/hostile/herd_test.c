@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hundreds of threads wait for credit, or for a call's id, and a peer gives it in crumbs. Only
- * those who can go on are woken, so a frame of the peer's costs about the same however many wait.
+ * Hundreds of threads wait for credit or for a call's id, and the peer grants it in tiny amounts.
+ * Only threads that can continue are woken, so a frame of the peer costs about the same however
+ * many threads wait.
  *
- * BEAM_MEASURE prints what a frame costs.
+ * If BEAM_MEASURE is set, the test prints what a frame costs.
  */
 #include <beam/call.h>
 #include <beam/topic.h>
@@ -21,7 +22,7 @@ static beam_topic *topics[WAITERS];
 static pthread_t threads[WAITERS];
 static size_t n_waiters;
 static int files[FDS];
-/* How many waiters have begun, and are done. */
+/* How many waiting threads have started, and how many are done. */
 static atomic_uint begun, done;
 static atomic_bool over;
 static pthread_t drain;
@@ -41,7 +42,7 @@ static struct cost cost_of(const struct rusage *usage)
 	};
 }
 
-/* Of the process, but for this thread, which is the peer. */
+/* The cost of the process without this thread, which plays the peer. */
 static struct cost cost_now(void)
 {
 	struct rusage process, thread;
@@ -54,7 +55,7 @@ static struct cost cost_now(void)
 	return (struct cost){all.switches - own.switches, all.cpu_us - own.cpu_us};
 }
 
-/* No more than some threads have run for a frame, where hundreds wait. */
+/* At most `most` threads ran for each frame, although hundreds wait. */
 static void expect_cost(const char *what, struct cost before, size_t frames, size_t most)
 {
 	struct cost now = cost_now();
@@ -69,7 +70,7 @@ static void expect_cost(const char *what, struct cost before, size_t frames, siz
 
 /* ---- The peer -------------------------------------------------------------------------------- */
 
-/* Reads all that comes. */
+/* Reads everything until the end. */
 static void *read_all(void *unused)
 {
 	struct raw_group group;
@@ -129,7 +130,7 @@ static void open_topics(void)
 	}
 }
 
-/* All who are not done sleep. */
+/* All threads have started, and no messages are being sent. */
 static bool all_wait(void)
 {
 	struct beam_statistics statistics;
@@ -142,7 +143,7 @@ static bool all_wait(void)
 	return atomic_load(&begun) == n_waiters && same;
 }
 
-/* One frame after the other, each when the one before has been read. */
+/* Sends one frame after the other, each when the previous one has been read. */
 static void give_crumbs(const char *what, uint32_t bytes, uint32_t attachments)
 {
 	size_t frames = scale(FRAMES);
@@ -261,7 +262,9 @@ static void test_a_call_that_ends_wakes_nobody_who_cannot_go_on(void)
 		raw_peer_send(&peer, &out);
 		answered++;
 	}
-	/* Who gets the reply may stop, and who gets the id. */
+	/*
+	 * The thread that receives the reply may block once, and so may the one that gets the id.
+	 */
 	expect_cost("calls", before, answered, 8);
 	end();
 	beam_topic_unref(topic);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a process does not lend of its table of descriptors, and what channels give back that do not
- * need it.
+ * The descriptors that a process does not lend, and those that channels return because they do not
+ * need them.
  */
 #include <hostile/creditor.h>
 #include <hostile/lent.h>
@@ -10,7 +10,7 @@
 static struct creditor peers[1];
 static int files[RAW_FDS_MAX];
 
-/* A word comes back, and with it all that was due before. */
+/* Waits for a message from the other side, which arrives after everything that was due before. */
 static void exchange(struct creditor *peer, beam_topic *topic)
 {
 	struct raw_frame frame;
@@ -25,7 +25,7 @@ static void exchange(struct creditor *peer, beam_topic *topic)
 	} while (frame.kind != RAW_DATA);
 }
 
-/* What a peer has been granted when it has asked for more than there is. */
+/* The number of attachments that a peer is granted if it asks for more than there is. */
 static uint32_t granted_to_the_greedy(uint32_t attachments, uint32_t *ret_features)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
@@ -69,7 +69,7 @@ static void test_a_channel_that_was_told_how_many_attachments_it_may_hold_neithe
 	check_int(process_wait(process_spawn(what_was_set_aside, NULL)), 0);
 }
 
-/* What was set aside is not there for others, until its channel ends. */
+/* Attachments that are set aside for a channel are not lent to others until the channel ends. */
 static int what_is_left(void *unused)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
@@ -119,7 +119,7 @@ static void *wait_for_the_end(void *topic)
 	return NULL;
 }
 
-/* Both ends are idle; on each a thread may wait for messages. */
+/* Both ends are idle, and on each a thread waits for messages. */
 static int idle_and_waiting(void *unused)
 {
 	struct ends idle;
@@ -158,12 +158,12 @@ static int idle_and_busy(void *unused)
 	first = granted_to_a_new_channel();
 	ends_open(&idle, NULL);
 	send_many(&idle, 1);
-	/* It is open and says nothing: what it was granted is lent to others. */
+	/* The channel is open and idle. What it was granted is lent to others. */
 	check_within(20000, granted_to_a_new_channel() == first);
 	ends_open(&busy, NULL);
 	send_many(&busy, 1);
 	check_within(20000, granted_to_a_new_channel() == first);
-	/* It gets it again when it needs it. */
+	/* It is granted attachments again when it needs them. */
 	send_many(&idle, 1);
 	send_many(&busy, 1);
 	ends_close(&busy);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Peers that want all that a process lends: as many descriptors as they have credit for, and more,
- * in one channel or in two hundred. What they get is bounded, so that the rest of the process can
- * always open something and other channels go on; and when they leave, or an honest peer is idle,
- * it is lent to others.
+ * Peers that want everything that a process lends: they use all their credit for descriptors and
+ * ask for more, in one channel or in two hundred. What they get is bounded, so that the rest of the
+ * process can always open files and other channels work. When the peers leave, or a well-behaved
+ * peer is idle, it is lent to others.
  *
- * The victim is a process with a table of 1,024, the attacker another.
+ * The victim is a process with a table of 1,024 descriptors. The attacker is another process.
  */
 #include <hostile/creditor.h>
 #include <hostile/lent.h>
@@ -16,19 +16,19 @@
 
 enum { CHANNELS_MAX = 200, HELD_MAX = 200, LINGERING = 3 };
 
-/* What the peers do with the credit that they get. */
+/* What the peers do with their credit. */
 enum conduct {
-	/* Messages, as many as go. */
+	/* They send as many messages as possible. */
 	SENDS,
-	/* Nothing. */
+	/* They do nothing. */
 	HOARDS,
-	/* Descriptors that no message claims. */
+	/* They carry descriptors that no message claims. */
 	CARRIES,
-	/* Sockets whose close lasts for a second. */
+	/* They send sockets whose close takes a second. */
 	LINGERS,
 };
 
-/* What the victim does with the messages. */
+/* What the victim does with the messages. If it leaves them, they stay in the queue. */
 enum use { FREES, HOLDS, LEAVES };
 
 static struct situation {
@@ -39,11 +39,11 @@ static struct situation {
 
 static int sockets[CHANNELS_MAX][2];
 
-/* Of both processes. */
+/* Shared by both processes. */
 static struct shared {
 	atomic_bool stop;
-	/* How often each peer has had its turn; what they have been granted in all, and have
-	 * sent. */
+	/* How many rounds the attacker has made, and how many attachments its peers were granted
+	 * and have sent. */
 	atomic_uint turns, granted, sent;
 } * shared;
 
@@ -65,8 +65,10 @@ static void carry(struct creditor *peer)
 	atomic_fetch_add(&shared->sent, (unsigned)n);
 }
 
-/* The frame is completed when the descriptor has been closed here: else this close might be the
- * last one. */
+/*
+ * The frame is completed only after the descriptor has been closed here. Otherwise this close might
+ * be the last one.
+ */
 static void send_lingering(struct creditor *peer, struct lingering *bites)
 {
 	enum { PART = 8 };
@@ -159,7 +161,7 @@ static void *receive_all(void *argument)
 	beam_message *message = NULL;
 	int r;
 
-	/* Who leaves it in the queue only waits for the end. */
+	/* If the messages stay in the queue, wait for the end of the channel. */
 	while (now.use == LEAVES && beam_channel_flush(victim->channel, soon()) == 0 && !atomic_load(&shared->stop))
 		poll(NULL, 0, 10);
 	while ((r = beam_topic_receive(victim->topic, &message, 0, BEAM_FOREVER)) == 1) {
@@ -168,7 +170,10 @@ static void *receive_all(void *argument)
 		else
 			beam_message_free(message);
 	}
-	/* Who leaves with something unclaimed has broken no rule, unless it took too long. */
+	/*
+	 * A peer that leaves with unclaimed descriptors has broken no rule, unless they were
+	 * unclaimed for too long.
+	 */
 	check(r == -ECONNRESET || r == -EPROTO);
 	return NULL;
 }
@@ -194,8 +199,10 @@ static void victims_end(void)
 	}
 }
 
-/* The rest of the process goes on, however the peers go about it, until each of them has had many
- * turns, however long that takes: the bound is between two turns. */
+/*
+ * The rest of the process works until each peer has had many turns. There is no bound on the total
+ * time, only on the time between two turns.
+ */
 static void go_on(struct ends *honest, size_t before)
 {
 	int64_t end = now_ns() + stretch(20000) * (int64_t)1000000;
@@ -216,10 +223,10 @@ static void go_on(struct ends *honest, size_t before)
 	}
 	check_int(refused, 0);
 	check(turns >= 100);
-	/* A fifth of the table is for attachments. */
+	/* At most a fifth of the table is used for attachments. */
 	if (most > before + TABLE / 5)
 		fail("%zu were open, %zu before the peers began", most, before);
-	/* They have made use of what they got. */
+	/* The peers have used what they were granted. */
 	check(now.conduct == HOARDS || atomic_load(&shared->sent) > 0);
 	check(atomic_load(&shared->granted) > 0);
 }
@@ -266,7 +273,7 @@ static void run(unsigned n, enum conduct conduct, enum use use)
 		for (int k = 0; k < 2; k++)
 			close(sockets[i][k]);
 	check_int(process_wait(processes[0]), 0);
-	/* If the victim has failed. */
+	/* Ends the attacker if the victim has failed. */
 	atomic_store(&shared->stop, true);
 	check_int(process_wait(processes[1]), 0);
 	munmap(shared, sizeof *shared);
@@ -304,7 +311,9 @@ static void test_peers_whose_descriptors_take_long_to_close_leave_the_process_wh
 
 	needs_descriptors(TABLE);
 	probe = lingering_open();
-	/* There is a loopback. Unread data makes the peer's end reset it. */
+	/*
+	 * Skips the test if there is no loopback. Closing with unread data resets the connection.
+	 */
 	close(probe.peer);
 	close(probe.fd);
 	run(1, LINGERS, FREES);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How much a process lends of its table of descriptors: what a new channel is granted. */
+/* How many descriptors a process lends, measured by what a new channel is granted. */
 #ifndef HOSTILE_LENT_H
 #define HOSTILE_LENT_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Limits, against a peer that does not keep them: to the last byte is honest, one more is a
- * breach. Attachments are in the descriptor suite, topics and empty messages in the flood suite,
- * honest senders in tests/public.
+ * Limits and peers that exceed them: using a limit to the last byte is allowed, one byte more is a
+ * breach. Limits of attachments are tested in the descriptor suite, those of topics and empty
+ * messages in the flood suite, and well-behaved senders in tests/public.
  */
 #include <hostile/attack.h>
 
@@ -12,7 +12,7 @@ static struct attack attack;
 
 enum { MOST = (1 << 20) + 100, PART = 1 << 16 };
 
-/* A message of `size` bytes in as many frames as it takes, charged to the topic's window alone. */
+/* A message of `size` bytes in as many frames as needed, charged to the topic's window only. */
 static void send_large(uint32_t size)
 {
 	static const char part[PART];
@@ -45,7 +45,7 @@ static void test_a_message_as_large_as_accepted_arrives_and_one_byte_more_is_a_b
 
 /* ---- Credit ---------------------------------------------------------------------------------- */
 
-/* Uses up the window of topic 1 with two messages; the second is one byte larger if so told. */
+/* Uses up the window of topic 1 with two messages. The second one is larger by `more` bytes. */
 static void use_up_window(uint32_t window, uint32_t more)
 {
 	static const unsigned char payload[RAW_BASE_TOPIC_BYTES / 2];
@@ -79,7 +79,10 @@ static void test_a_topic_whose_window_is_used_up_gets_nothing_from_the_pool(void
 	options.topic_window_bytes = RAW_BASE_TOPIC_BYTES;
 	attack_begin(&attack, &options);
 	use_up_window(options.topic_window_bytes, 0);
-	/* All but one byte of its cost; then all of it, which no message may. */
+	/*
+	 * A message that overdraws all but one byte of its cost is refused because the window has
+	 * no byte. Below, a message that overdraws its whole cost is refused in any case.
+	 */
 	raw_frame(&attack.out, RAW_DATA, RAW_SIZED, 0, 1, 0, "\0\0\0\1\0\0\0\x40x", 9);
 	attack_send(&attack);
 	check_int(expect_breach_untaken(&attack, "credit"), 2);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A descriptor that bites: whoever closes it last waits. */
+/* A descriptor whose last close blocks. */
 #ifndef HOSTILE_LINGERING_H
 #define HOSTILE_LINGERING_H
 
@@ -8,7 +8,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-/* A TCP connection whose close waits a minute, or until its peer resets it. */
+/* A TCP connection whose close blocks for a minute, or until its peer resets the connection. */
 enum { LINGER_SECONDS = 60, AT_ONCE_MS = 20000 };
 
 struct lingering {
@@ -52,7 +52,7 @@ static inline struct lingering lingering_open(void)
 	return lingering;
 }
 
-/* Ends the wait: data unread at the peer makes it reset the connection. */
+/* Unblocks the close: unread data makes the closing peer reset the connection. */
 static inline void lingering_end(struct lingering *lingering, int64_t begin)
 {
 	int ms = (int)((now_ns() - begin) / 1000000);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Those who connect, and mean harm by it; and those who are connected to, and are not who they
- * should be. Squatters on paths are in listener/place.
+ * Hostile clients of a listener, and servers that are not who they should be. Attacks on paths are
+ * tested in listener/place.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -26,7 +26,7 @@ static void name_address(void)
 	snprintf(address, sizeof address, "%s", abstract_address());
 }
 
-/* ---- A flood, with the table full ------------------------------------------------------------ */
+/* ---- A flood with a full descriptor table ---------------------------------------------------- */
 
 enum { FLOOD = 200, FREE_SLOTS = 24 };
 
@@ -48,7 +48,7 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-/* Holds on to every connection, until the other end of its socket is closed. */
+/* Keeps all connections open until the other end of its socket is closed. */
 static int child_floods(void *argument)
 {
 	const int *ends = argument;
@@ -71,7 +71,7 @@ static uint64_t judged(beam_listener *listener)
 	return n.accepted + n.over_descriptors + n.failed;
 }
 
-/* Leaves so many descriptors to this process. */
+/* Leaves `n` free descriptors to this process. */
 static struct rlimit leave_free(int n)
 {
 	int lowest = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
@@ -85,7 +85,7 @@ static struct rlimit leave_free(int n)
 	return old;
 }
 
-/* For a while in which whoever looks every 10 ms would have looked. */
+/* False if a thread tries to accept within a time in which one that retries every 10 ms would. */
 static bool nobody_looks(void)
 {
 	unsigned long calls = fault_calls();
@@ -107,7 +107,7 @@ static void test_with_nobody_to_be_shed_the_reserve_keeps_its_place(void)
 	listener = listen_at(address, &options);
 	old = leave_free(0);
 	check_int(beam_listener_accept(listener, &channel, BEAM_NOWAIT), -EAGAIN);
-	/* Nothing else can have it. */
+	/* Nobody else can get the reserved descriptor. */
 	check_int(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0), -1);
 	setrlimit(RLIMIT_NOFILE, &old);
 	beam_listener_unref(listener);
@@ -143,20 +143,23 @@ static void test_a_flood_with_the_table_full_is_shed_and_the_server_goes_on(void
 	check_int(read(ends[0], &byte, 1), 1);
 	check_within(20000, judged(server.listener) == FLOOD);
 	check(counts(server.listener).accepted > 0);
-	/* By the reserve, or let in where one descriptor was free and a channel takes more. */
+	/*
+	 * They were disconnected with the reserve, or accepted and dropped, because one descriptor
+	 * was free and a channel needs more.
+	 */
 	check(counts(server.listener).over_descriptors + counts(server.listener).failed > FLOOD / 2);
 	/*
-	 * Nobody was kept busy: for a connection some looks at the socket, beside one in 10 ms
-	 * while nothing could be done.
+	 * No thread spins: it tries to accept a few times for a connection, and once in 10 ms while
+	 * nothing can be done.
 	 */
 	waits = (int)((now_ns() - begin) / 10000000);
 	check(fault_calls() <= 4UL * FLOOD + 4UL * (unsigned)(waits + 1));
 	send_text(honest.topic[0], "goes on");
 	expect_text(honest.topic[1], "goes on");
-	/* With nobody left to be shed, but the table full still, it sleeps. */
+	/* When no client is left to disconnect, and the table is still full, it sleeps. */
 	check_within(20000, nobody_looks());
 
-	/* The flood ends, and with it its connections: there is room. */
+	/* The flood ends and its connections are closed, so descriptors are free. */
 	close(ends[0]);
 	check_int(process_wait(child), 0);
 	check_within(20000, counts(server.listener).connections == 0);
@@ -190,11 +193,11 @@ static void test_an_event_loop_is_not_kept_busy_by_a_full_table(void)
 	for (int i = 0; i < 5; i++)
 		fds[i] = raw_connect(address);
 	old = leave_free(0);
-	/* Each time one is shed, and those who stay behind show. */
+	/* Each call disconnects one client. The others remain visible. */
 	for (int i = 0; i < 5; i++) {
 		check_int(beam_listener_accept(listener, &channel, BEAM_NOWAIT), -EAGAIN);
 		check_int(counts(listener).over_descriptors, i + 1);
-		/* The listener does not wait long for it. */
+		/* The reaper closes it. The listener does not wait long for that. */
 		check(reaper_drain(soon()));
 	}
 	check_int(beam_listener_accept(listener, &channel, BEAM_NOWAIT), -EAGAIN);
@@ -207,7 +210,7 @@ static void test_an_event_loop_is_not_kept_busy_by_a_full_table(void)
 	beam_listener_unref(listener);
 }
 
-/* ---- Descriptors in what nobody reads -------------------------------------------------------- */
+/* ---- Descriptors in data that nobody reads --------------------------------------------------- */
 
 static int refuse_everybody(void *context, const struct beam_identity *identity)
 {
@@ -216,7 +219,7 @@ static int refuse_everybody(void *context, const struct beam_identity *identity)
 	return -EACCES;
 }
 
-/* A connection that holds the last copy of a descriptor whose close waits. */
+/* A connection whose queue holds the last copy of a descriptor whose close blocks. */
 static int connect_biting(struct lingering *lingering)
 {
 	int fd = raw_connect(address);
@@ -289,7 +292,7 @@ static void test_where_no_descriptors_are_wanted_the_kernel_refuses_them(void)
 	listener = listen_at(address, &options);
 	fd = raw_connect(address);
 	file = raw_file();
-	/* Before it is accepted, and after; bytes go all the same. */
+	/* Before the client is accepted and after. Bytes get through. */
 	raw_hello(out);
 	raw_open(out, 1, "log");
 	raw_text(out, 1, "bytes");
@@ -335,7 +338,7 @@ static void test_where_no_descriptors_are_wanted_a_sender_is_told(void)
 /* ---- Pids ------------------------------------------------------------------------------------ */
 
 /*
- * Connects and ends; a child of its own holds the connection until the socket's other end is
+ * Connects and exits. Its own child keeps the connection open until the other end of the socket is
  * closed.
  */
 static int child_leaves_its_connection(void *argument)
@@ -347,7 +350,7 @@ static int child_leaves_its_connection(void *argument)
 	close(ends[0]);
 	fd = raw_connect(address);
 	require(fd >= 0);
-	/* Not before it has been accepted. */
+	/* Wait until the connection has been accepted. */
 	check_int(read(ends[1], &byte, 1), 1);
 	if (fork() == 0) {
 		check_int(write(ends[1], "h", 1), 1);
@@ -356,7 +359,10 @@ static int child_leaves_its_connection(void *argument)
 	return 0;
 }
 
-/* A process with a pid that was another's; -1: not here. It ends when it is killed. */
+/*
+ * Starts a process with a pid that another process had. It runs until it is killed. Returns -1 if
+ * that is not possible here.
+ */
 static pid_t take_pid(pid_t pid)
 {
 	struct clone_args arguments = {
@@ -431,7 +437,7 @@ static void test_a_pid_that_is_given_to_another_process_deceives_nobody_who_has_
 
 /* ---- Squatters ------------------------------------------------------------------------------- */
 
-/* Takes the name first, and says what came of it: the end, and not a byte. */
+/* Takes the name first. The client must disconnect without sending a byte. */
 static int child_squats(void *argument)
 {
 	const int *ends = argument;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer without Beam: frames encoded by hand from docs/protocol.md alone, bytes and descriptors
- * sent as a test likes, and what comes back taken apart.
+ * A peer that does not use Beam. It encodes frames by hand from docs/protocol.md alone, sends bytes
+ * and descriptors as a test demands, and takes apart what comes back.
  */
 #ifndef HOSTILE_RAW_PEER_H
 #define HOSTILE_RAW_PEER_H
@@ -25,7 +25,7 @@ enum raw_kind {
 
 enum raw_flag { RAW_MORE = 1, RAW_SIZED = 2, RAW_ABORT = 4, RAW_END = 8, RAW_ERROR = 16 };
 
-/* The limits of HELLO, in its order. */
+/* The limits in HELLO, in order. */
 enum raw_limit {
 	RAW_TOPICS,
 	RAW_CALLS,
@@ -43,7 +43,7 @@ enum {
 	RAW_HELLO_FRAME = 64,
 	RAW_FRAME_MAX = 65552,
 	RAW_MESSAGE_COST = 64,
-	/* What any Beam accepts before its HELLO has been read. */
+	/* What Beam always accepts, before the peer's HELLO has been read. */
 	RAW_BASE_TOPIC_BYTES = 64 << 10,
 };
 
@@ -75,7 +75,10 @@ static inline void raw_append_u32(struct raw_out *out, uint32_t value)
 	out->size += 4;
 }
 
-/* A frame as it should be, nothing carried; the offset of its first byte, to be tampered with. */
+/*
+ * Appends a correct frame that carries nothing. Returns the offset of its first byte, so that a
+ * test can change it.
+ */
 static inline size_t raw_frame(struct raw_out *out, unsigned kind, unsigned flags, unsigned claimed, uint32_t id,
 			       uint32_t argument, const void *payload, size_t size)
 {
@@ -93,14 +96,14 @@ static inline size_t raw_frame(struct raw_out *out, unsigned kind, unsigned flag
 	return at;
 }
 
-/* Makes the frame at an offset say that it carries `n` descriptors. */
+/* Changes the frame at an offset so that it says that it carries `n` descriptors. */
 static inline void raw_carry(struct raw_out *out, size_t at, unsigned n)
 {
 	out->bytes[at] = (unsigned char)((out->bytes[at] & 0x7f) | (n ? 0x80 : 0));
 	out->bytes[at + 7] = (unsigned char)n;
 }
 
-/* Frames as docs/protocol.md writes them in its examples: hexadecimal, spaces where they please. */
+/* Appends hexadecimal frames, as in the examples of docs/protocol.md. Spaces are ignored. */
 static inline void raw_hex(struct raw_out *out, const char *text)
 {
 	int digits = 0;
@@ -130,7 +133,7 @@ static inline size_t raw_hello(struct raw_out *out)
 	return at;
 }
 
-/* HELLO with one limit of one's own. */
+/* HELLO with one limit changed. */
 static inline void raw_hello_with(struct raw_out *out, enum raw_limit limit, uint32_t value)
 {
 	size_t at = raw_hello(out);
@@ -154,7 +157,7 @@ static inline size_t raw_text(struct raw_out *out, uint32_t id, const char *text
 	return raw_data(out, id, text, strlen(text));
 }
 
-/* A message in one frame that claims `n` descriptors and carries them itself. */
+/* A message in one frame that carries and claims `n` descriptors. */
 static inline size_t raw_text_with_fds(struct raw_out *out, uint32_t id, const char *text, unsigned n)
 {
 	size_t at = raw_frame(out, RAW_DATA, 0, n, id, 0, text, strlen(text));
@@ -163,7 +166,7 @@ static inline size_t raw_text_with_fds(struct raw_out *out, uint32_t id, const c
 	return at;
 }
 
-/* The first frame of a message of several: total, overdraft, and a part of it. */
+/* The first frame of a message in several frames: total size, overdraft, and the first part. */
 static inline size_t raw_begin(struct raw_out *out, uint32_t id, uint32_t total, uint32_t overdraft, const void *part,
 			       size_t size)
 {
@@ -200,14 +203,17 @@ static inline void raw_goodbye(struct raw_out *out)
 struct raw_peer {
 	int socket;
 	bool goodbye;
-	/* Read and not yet taken: bytes, descriptors. */
+	/* Bytes and descriptors that were read and not yet taken. */
 	size_t low, high;
 	unsigned n_fds;
 	int fds[1024];
 	unsigned char bytes[1 << 18];
 };
 
-/* What came back: a whole frame. The payload is the peer's until the next one. */
+/*
+ * A whole frame that was received. The payload belongs to the peer and is valid until the next
+ * frame.
+ */
 struct raw_frame {
 	unsigned kind, flags, claimed, carried;
 	uint32_t id, argument;
@@ -232,8 +238,8 @@ static inline void raw_peer_close(struct raw_peer *peer)
 }
 
 /*
- * Sends it all and empties it, the descriptors with the first byte: true unless the other side
- * has closed. Waits for room.
+ * Sends everything and empties `out`; the descriptors are sent with the first byte. Waits for room.
+ * Returns false if the other side has closed the socket.
  */
 static inline bool raw_peer_send_fds(struct raw_peer *peer, struct raw_out *out, const int *fds, size_t n_fds)
 {
@@ -243,7 +249,7 @@ static inline bool raw_peer_send_fds(struct raw_peer *peer, struct raw_out *out,
 
 	while (at < out->size) {
 		n = raw_send(peer->socket, out->bytes + at, out->size - at, fds, n_fds, 0);
-		/* What other processes of this user have in flight counts, too. */
+		/* Descriptors in flight of other processes of this user count as well. */
 		if (n == -ETOOMANYREFS && harness_wait_more(&wait))
 			continue;
 		if (n < 0)
@@ -261,7 +267,7 @@ static inline bool raw_peer_send(struct raw_peer *peer, struct raw_out *out)
 	return raw_peer_send_fds(peer, out, NULL, 0);
 }
 
-/* True if the other side has read all that was sent. */
+/* True if the other side has read everything that was sent. */
 static inline bool raw_peer_drained(const struct raw_peer *peer)
 {
 	int queued = 1;
@@ -274,7 +280,7 @@ static inline uint32_t raw_u32(const unsigned char *at)
 	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
-/* A whole frame that has been read. */
+/* Takes a whole frame from what was read. False if there is none. */
 static inline bool raw_peer_parse(struct raw_peer *peer, struct raw_frame *ret)
 {
 	const unsigned char *at = peer->bytes + peer->low;
@@ -301,7 +307,7 @@ static inline bool raw_peer_parse(struct raw_peer *peer, struct raw_frame *ret)
 	return true;
 }
 
-/* One read: what recvmsg says. */
+/* Reads once. Returns what recvmsg() returns. */
 static inline ssize_t raw_peer_read(struct raw_peer *peer)
 {
 	struct raw_group group;
@@ -319,7 +325,7 @@ static inline ssize_t raw_peer_read(struct raw_peer *peer)
 	return n;
 }
 
-/* The next frame: 1, 0 at the end of the stream, -ETIMEDOUT when nothing came in time. */
+/* The next frame. Returns 1, 0 at the end of the stream, or -ETIMEDOUT if none came in time. */
 static inline int raw_peer_next_within(struct raw_peer *peer, struct raw_frame *ret, int milliseconds)
 {
 	struct pollfd ready = {.fd = peer->socket, .events = POLLIN};
@@ -342,7 +348,7 @@ static inline int raw_peer_next(struct raw_peer *peer, struct raw_frame *ret)
 	return raw_peer_next_within(peer, ret, stretch(20000));
 }
 
-/* Passes over frames until one of a kind; requires that it comes. */
+/* Skips frames until one of this kind arrives, which must happen. */
 static inline struct raw_frame raw_peer_expect(struct raw_peer *peer, unsigned kind)
 {
 	struct raw_frame frame = {0};
@@ -353,7 +359,7 @@ static inline struct raw_frame raw_peer_expect(struct raw_peer *peer, unsigned k
 	return frame;
 }
 
-/* Reads to the end of the stream, which must come. */
+/* Reads until the end of the stream, which must come. */
 static inline void raw_peer_expect_end(struct raw_peer *peer)
 {
 	struct raw_frame frame;
@@ -364,7 +370,7 @@ static inline void raw_peer_expect_end(struct raw_peer *peer)
 	check_int(r, 0);
 }
 
-/* The oldest descriptor that came and was not taken; the caller's. */
+/* The oldest descriptor that was received and not yet taken. The caller closes it. */
 static inline int raw_peer_take_fd(struct raw_peer *peer)
 {
 	int fd;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that the kernel refuses to pass on: a bad one, a peer that takes none, too many in
- * flight. They cost their own message, or its sender some time, and nobody else anything.
+ * Descriptors that the kernel refuses to send: a bad one, one to a peer that accepts none, too many
+ * in flight. They cost their own message, or delay its sender, and affect nobody else.
  */
 #include <fcntl.h>
 #include <hostile/attack.h>
@@ -14,9 +14,9 @@ enum { RAW_SO_PASSRIGHTS = 83, CHILD_SKIPS = 77 };
 
 static struct attack attack;
 
-/* Sends until the socket is full and the rest waits in the buffer, which has room for more. */
 enum { FILLER = 1000 };
 
+/* Sends until the socket is full. The rest is in the buffer, which has room for more. */
 static void fill_socket(void)
 {
 	static const char filler[FILLER];
@@ -25,7 +25,7 @@ static void fill_socket(void)
 		require_int(beam_topic_send(attack.topic, filler, sizeof filler, 0, BEAM_NOWAIT), 0);
 }
 
-/* ---- A descriptor that the kernel does not pass ---------------------------------------------- */
+/* ---- A descriptor that the kernel refuses ---------------------------------------------------- */
 
 static int send_with_fd(beam_topic *topic, const char *text, int fd, beam_deadline deadline)
 {
@@ -34,7 +34,7 @@ static int send_with_fd(beam_topic *topic, const char *text, int fd, beam_deadli
 	return beam_topic_sendv(topic, &iov, 1, &fd, 1, 0, deadline);
 }
 
-/* The next message that the peer reads, passing over the filler. */
+/* The next message that the peer reads that is not filler. */
 static struct raw_frame expect_text_at_peer(const char *text, unsigned n_fds)
 {
 	struct raw_frame frame;
@@ -114,7 +114,10 @@ static void test_a_peer_that_takes_no_descriptors_costs_only_the_messages_that_h
 
 enum { IN_FLIGHT_LIMIT = 128, BATCH = 16 };
 
-/* A user of our own whom the limit binds: no other process's descriptors count. */
+/*
+ * Becomes a user of its own who is bound by the limit, so that no other process's descriptors
+ * count.
+ */
 static bool become_limited(void)
 {
 	struct rlimit limit = {IN_FLIGHT_LIMIT, IN_FLIGHT_LIMIT};
@@ -143,7 +146,10 @@ static int child_with_full_flight(void *argument)
 		n++;
 	check(n > 0);
 
-	/* Not sent; what has no descriptor goes, on this channel and on others. */
+	/*
+	 * A message with a descriptor is not sent. Messages without one are, on this channel and on
+	 * others.
+	 */
 	check_int(send_with_fd(attack.topic, "too many", file, beam_in_ms(100)), -ETIMEDOUT);
 	check_int(beam_topic_send(other, "plain", 5, 0, soon()), 0);
 	expect_text_at_peer("plain", 0);
@@ -152,7 +158,7 @@ static int child_with_full_flight(void *argument)
 	check_int(beam_topic_send(attack.honest.topic[0], "word", 4, 0, soon()), 0);
 	expect_text(attack.honest.topic[1], "word");
 
-	/* It passes when somebody receives. */
+	/* It can be sent when some of the descriptors in flight have been received. */
 	for (; n > 0; n--) {
 		check_int(raw_receive(stuck[1], &byte, 1, &group, 0), 1);
 		raw_group_close(&group);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer that breaks the rules of docs/protocol.md (section 12), one row for each way: whole
- * messages from before it are delivered, then the channel says which rule it was. Rules
- * about descriptors are in descriptor_test.c, those about credit in flood_test.c, those
- * about time in trickle_test.c.
+ * A peer that breaks the rules of docs/protocol.md (section 12), with a row for each way. Whole
+ * messages from before the breach are delivered, and then the channel names the rule. Rules about
+ * descriptors are tested in descriptor_test.c, those about credit in flood_test.c, those about time
+ * in trickle_test.c.
  */
 #include <hostile/attack.h>
 
 /*
- * Frames in hexadecimal, as the protocol page writes them. Where a frame breaks two rules at once,
- * or what it breaks depends on how far the other side has come, either name is right.
+ * Frames in hexadecimal, as in the protocol page. If a frame breaks two rules at once, or the rule
+ * depends on how far the other side has got, either name is right.
  */
 struct row {
 	const char *rules;
@@ -189,7 +189,7 @@ static struct attack attack;
 #define GOODBYE "0000000c 08 00 00 00 00000000 00000000"
 #define CLOSE "0000000c 06 00 00 00 00000001 00000000"
 
-/* What a row's first frame ends in order, before the one that breaks the rule. */
+/* What a row's first frame ends normally, before the frame that breaks the rule. */
 static enum ended ended_before(const char *frames)
 {
 	size_t size = strlen(CLOSE);
@@ -201,7 +201,7 @@ static enum ended ended_before(const char *frames)
 						   : ENDED_NOTHING;
 }
 
-/* Runs the rows of the table that have this rule, each against a channel of its own. */
+/* Tries the rows of this rule, each with a new channel. */
 static void expect_rows(const char *rule)
 {
 	unsigned n = 0;
@@ -213,7 +213,7 @@ static void expect_rows(const char *rule)
 		attack_begin(&attack, NULL);
 		raw_text(&attack.out, 1, "before");
 		raw_hex(&attack.out, rows[i].frames);
-		/* What follows in the stream is not read as anything. */
+		/* What follows the breach is not parsed. */
 		raw_text(&attack.out, 1, "after");
 		attack_send(&attack);
 		expect_text(attack.topic, "before");
@@ -282,7 +282,7 @@ static void test_any_other_name_is_a_name(void)
 
 /* ---- The beginning --------------------------------------------------------------------------- */
 
-/* What the peer says first of all is a breach. */
+/* The first bytes of the peer are a breach. */
 static void expect_bad_beginning(const char *rules)
 {
 	attack_send(&attack);
@@ -350,7 +350,7 @@ static void test_a_hello_that_carries_is_a_breach(void)
 
 static void test_a_limit_below_its_minimum_or_above_all_bounds_is_a_breach(void)
 {
-	/* Any number of attachments will do. */
+	/* The limits of attachments have no minimum. */
 	static const uint32_t below[RAW_LIMITS] = {
 	    63, 63, (1 << 20) - 1, UINT32_MAX, (64 << 10) - 1, UINT32_MAX, (1 << 20) - 1, UINT32_MAX};
 
@@ -382,7 +382,7 @@ static void test_a_hello_too_short_or_too_long_is_a_breach(void)
 	}
 }
 
-/* A HELLO of a later version: more payload, features, a higher number. */
+/* A HELLO of a later version: more payload, more features, a higher version number. */
 static void test_a_hello_of_a_later_version_is_taken(void)
 {
 	unsigned char payload[256];

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whose descriptors they are that were received and then passed on, or freed after their channel,
- * or in another process: their credit comes back once, and to nobody else. The sender is a raw peer
- * that uses all credit it has.
+ * Received descriptors that are forwarded, freed after their channel, or freed in another process.
+ * Their credit is returned once, and to the right channel. The sender is a raw peer that uses all
+ * of its credit.
  */
 #include <beam/pair.h>
 #include <beam/router.h>
 #include <hostile/granted.h>
 #include <stress/leave.h>
 
-/* ---- Passed on ------------------------------------------------------------------------------- */
+/* ---- Forwarded ------------------------------------------------------------------------------- */
 
 static void expect_passed_on(size_t n)
 {
@@ -40,7 +40,7 @@ static void test_a_message_with_another_attachment_besides_gives_back_the_credit
 	beam_message *message;
 
 	begin(&options);
-	/* Sent on, and freed. */
+	/* Once sent on, and once freed. */
 	for (int i = 0; i < 2; i++) {
 		check(creditor_send(&peer, files, 2));
 		message = receive();
@@ -121,8 +121,8 @@ static void test_messages_that_are_routed_give_their_credit_back(void)
 /* ---- After the end, and in another process --------------------------------------------------- */
 
 /*
- * Where there is no other channel, nor a thread of one that has yet to end and
- * still has what it was lent.
+ * What a channel is granted when no other channel exists, and no thread of one that still holds
+ * what it was lent.
  */
 static uint32_t granted_to_a_new_channel(void)
 {
@@ -137,7 +137,7 @@ static uint32_t granted_to_a_new_channel(void)
 	return limits.attachments;
 }
 
-/* In a child, for what is lent belongs to the whole process. */
+/* In a child, because what is lent belongs to the whole process. */
 static int holds_and_frees_late(void *unused)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
@@ -161,9 +161,9 @@ static int holds_and_frees_late(void *unused)
 	words = beam_topic_unref(words);
 	channel = beam_channel_unref(channel);
 	raw_peer_close(&peer.peer);
-	/* The channel takes up to four. */
+	/* The channel itself uses up to four. */
 	check_within(20000, open_fds() < before + n);
-	/* What is held still counts, and that is all of it. */
+	/* The held messages still count, and nothing else does. */
 	ends_close(&onward);
 	check_within(20000, !thread_named("beam"));
 	check(granted_to_a_new_channel() < first);
@@ -183,7 +183,7 @@ static void test_messages_can_be_freed_after_their_channel_and_are_not_lent_to_o
 	check_int(process_wait(process_spawn(holds_and_frees_late, NULL)), 0);
 }
 
-/* What each thread frees. */
+/* The messages that each thread frees. */
 static beam_message *shares[2][ATTACHMENTS];
 
 static void *free_share(void *share)
@@ -205,7 +205,7 @@ static int ends_while_messages_are_freed(void *unused)
 	first = granted_to_a_new_channel();
 	for (size_t turn = 0; turn < scale(300) && !harness_failures(); turn++) {
 		begin(NULL);
-		/* Whatever the channels of the turn before still have. */
+		/* Wait until the channels of the previous round have returned what they had. */
 		require(check_within(20000, creditor_want(&peer, 100) && creditor_read(&peer, 1) &&
 						peer.channel >= 2 * ATTACHMENTS));
 		for (int i = 0; i < 2 * ATTACHMENTS; i++)

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Our own process is stopped in the middle of a frame, or shaken by signals all the time.
- */
+/* This process is stopped in the middle of a frame, or gets signals all the time. */
 #include <dirent.h>
 #include <hostile/attack.h>
 #include <sched.h>
@@ -61,7 +59,7 @@ static void test_a_process_that_was_stopped_in_the_middle_of_a_frame_does_not_pu
 	check(WIFSTOPPED(status));
 	check_int(raw_send(attack.peer.socket, attack.out.bytes + 20, attack.out.size - 20, NULL, 0, 0),
 		  (ssize_t)attack.out.size - 20);
-	/* The limit passes, and passes again. */
+	/* The timeout passes several times. */
 	check_int(raw_peer_next_within(&attack.peer, &frame, 3 * (int)stopped.timeout_ms), -ETIMEDOUT);
 	check_int(kill(child, SIGCONT), 0);
 	check_int(process_wait(child), 0);
@@ -136,7 +134,10 @@ static void test_a_storm_of_signals_interrupts_no_call(void)
 	sigaction(SIGUSR2, &before[1], NULL);
 }
 
-/* The signals that a thread blocks, of those that can be blocked. False if it has ended. */
+/*
+ * The signals that a thread blocks, of those that can be blocked. Returns false if the thread has
+ * ended.
+ */
 static bool blocked_signals(const char *thread, unsigned long long *ret)
 {
 	char path[300], line[256];

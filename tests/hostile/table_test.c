@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a sender gets into the receiver's table of descriptors: never more than was granted, for
- * credit comes back when the program has taken a descriptor or when it has been closed, and not
- * before. The sender is a raw peer that uses all credit it has.
+ * What a sender can put into the receiver's descriptor table: never more than was granted, because
+ * credit is returned only after the program has taken a descriptor or it has been closed. The
+ * sender is a raw peer that uses all of its credit.
  */
 #include <beam/pair.h>
 #include <harness/fault.h>
@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stress/leave.h>
 
-/* ---- When credit comes back ------------------------------------------------------------------ */
+/* ---- When credit is returned ----------------------------------------------------------------- */
 
 static void test_a_message_that_is_held_keeps_its_credit(void)
 {
@@ -62,7 +62,7 @@ static struct beam_channel_options single_ones(void)
 	return options;
 }
 
-/* The credit of the topic is of no use before that of the channel. */
+/* The topic's credit is useless without the channel's, so both are returned in one write. */
 static void test_while_attachments_are_wanted_a_message_is_answered_in_one_write(void)
 {
 	struct beam_channel_options options = single_ones();
@@ -87,8 +87,8 @@ static void test_while_attachments_are_wanted_a_message_is_answered_in_one_write
 }
 
 /*
- * A message with one attachment, its payload of so many bytes in two frames,
- * `over` of them from the pool.
+ * A message with one attachment and a payload of `size` bytes in two frames. `over` bytes are
+ * charged to the pool.
  */
 static void send_large(uint32_t size, uint32_t over)
 {
@@ -105,8 +105,8 @@ static void send_large(uint32_t size, uint32_t over)
 }
 
 /*
- * Receives so many once the channel's thread sleeps, which otherwise would write what is due. If it
- * does not sleep yet nothing wrong is noticed.
+ * Receives `n` messages after the channel's thread has had time to fall asleep, because otherwise
+ * that thread would write what is due. If it does not sleep yet, the test just detects nothing.
  */
 static void receive_late(beam_message **kept, size_t n)
 {
@@ -120,7 +120,7 @@ static void receive_late(beam_message **kept, size_t n)
 }
 
 /*
- * Else a program that keeps what it receives would stop its topic, and those that wait for the
+ * Otherwise a program that keeps what it receives would block its topic, and those who wait for the
  * pool.
  */
 static void test_messages_that_are_kept_do_not_keep_the_credit_of_their_topic(void)
@@ -168,7 +168,7 @@ static void test_a_message_whose_attachments_are_lost_does_not_keep_the_credit_o
 	expect_credit(64);
 	getrlimit(RLIMIT_NOFILE, &old);
 	low = old;
-	/* No number is free below those that every process has. */
+	/* All lower numbers are in use. */
 	low.rlim_cur = 3;
 	setrlimit(RLIMIT_NOFILE, &low);
 	send_one();
@@ -219,7 +219,7 @@ static void test_an_attachment_that_is_taken_as_a_channel_gives_its_credit_back(
 	end();
 }
 
-/* ---- Thrown away, and lost ------------------------------------------------------------------- */
+/* ---- Dropped and lost ------------------------------------------------------------------------ */
 
 static void test_what_is_thrown_away_gives_its_credit_back_when_it_has_been_closed(void)
 {
@@ -227,7 +227,7 @@ static void test_what_is_thrown_away_gives_its_credit_back_when_it_has_been_clos
 	beam_topic *other = NULL;
 
 	begin(&options);
-	/* A message that is begun and taken back. */
+	/* A message that is begun and aborted. */
 	raw_begin(&peer.out, 1, 100, 0, "begun", 5);
 	peer.out.bytes[6] = 4;
 	raw_carry(&peer.out, 0, 4);
@@ -246,7 +246,7 @@ static void test_what_is_thrown_away_gives_its_credit_back_when_it_has_been_clos
 	check(creditor_flush(&peer, NULL, 0));
 	expect_credit(ATTACHMENTS);
 
-	/* Messages in the queue of a topic that is closed, and on their way to it. */
+	/* Messages in the queue of a topic that is closed, and messages that arrive later. */
 	raw_open(&peer.out, 3, "other");
 	check(creditor_flush(&peer, NULL, 0));
 	require_int(beam_topic_open(&other, channel, "other"), 0);
@@ -306,7 +306,7 @@ static int frees_what_it_inherited(void *unused)
 	check_int(beam_message_take_fd(inherited[0], 0) >= 0, true);
 	for (int i = 0; i < ATTACHMENTS; i++)
 		beam_message_free(inherited[i]);
-	/* All but the one that was taken. */
+	/* All but the one that was taken are closed. */
 	check_within(20000, open_fds() <= before - (ATTACHMENTS - 1));
 	check_int(open_fds(), before - (ATTACHMENTS - 1));
 	return 0;
@@ -335,7 +335,7 @@ static void test_a_forked_child_that_frees_messages_closes_its_copies_and_gives_
 
 /* ---- The table ------------------------------------------------------------------------------- */
 
-/* What the program does with what it receives. */
+/* What the program does with the messages. */
 enum use { USE_FREES, USE_TAKES, USE_HOLDS, USE_LEAVES, USE_END };
 
 static struct flood {
@@ -354,7 +354,7 @@ static void *use_messages(void *unused)
 		beam_message *message = NULL;
 		int fd;
 
-		/* When nothing comes any more it lets go of one that it holds. */
+		/* When no message arrives, it frees one of those that it holds. */
 		if (beam_topic_receive(topic, &message, 0, beam_in_ms(1)) != 1) {
 			beam_message_free(held[n % 4]);
 			held[n++ % 4] = NULL;
@@ -379,7 +379,7 @@ static void *use_messages(void *unused)
 	return unused;
 }
 
-/* The most that was ever in the table while the peer sent all that it might. */
+/* Returns how many descriptors were in the table at most, while the peer used all of its credit. */
 static size_t flood_with(enum use use, uint32_t attachments)
 {
 	struct rng rng = rng_new(attachments);
@@ -398,7 +398,7 @@ static size_t flood_with(enum use use, uint32_t attachments)
 		else
 			creditor_want(&peer, 1000);
 		sent += n;
-		/* To count takes a descriptor itself. */
+		/* Counting uses a descriptor itself. */
 		now = open_fds();
 		most = now > most ? now : most;
 		creditor_read(&peer, n ? 0 : 1);
@@ -409,7 +409,7 @@ static size_t flood_with(enum use use, uint32_t attachments)
 	else if (use != USE_HOLDS)
 		check_within(20000, (creditor_read(&peer, 1), peer.channel >= attachments));
 	if (use != USE_LEAVES) {
-		/* What it holds it lets go of at the end. */
+		/* The messages that it still holds are freed at the end. */
 		atomic_store(&flood.over, true);
 		thread_wait(flood.thread);
 		check_int(flood.lost, 0);
@@ -433,8 +433,8 @@ static void test_a_sender_gets_no_more_into_the_table_than_was_granted(void)
 			begin(&options);
 			check_int(peer.channel, attachments[i]);
 			most = flood_with(use, attachments[i]);
-			/* One that was taken out of its message is the program's, until it closes
-			 * it. The reaper may begin a thread, which needs none. */
+			/* A descriptor that was taken out of its message belongs to the program
+			 * until it is closed. The reaper may start a thread, which uses none. */
 			if (most > attachments[i] + (use == USE_TAKES))
 				fail("%zu were in the table at once", most);
 			end();

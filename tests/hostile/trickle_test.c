@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* A peer that takes its time: what bounds a frame that was begun, and what nothing bounds. */
+/* A slow peer: a frame must be completed in time, everything else may take any time. */
 #include <hostile/attack.h>
 
 static struct attack attack;
 
-/*
- * A pause that the peer makes between two bytes: not for the outcome, only so that it is a trickle.
- */
+/* The pause between two bytes. The result does not depend on it. */
 static void trickle_pause(void)
 {
 	poll(NULL, 0, 2);
@@ -20,7 +18,7 @@ static struct beam_channel_options impatient(void)
 	return options;
 }
 
-/* Sends a byte now and then until the other side has had enough. */
+/* Sends a byte now and then until the other side ends the channel. */
 static void expect_trickle_ends(void)
 {
 	static unsigned char bytes[RAW_FRAME_MAX];
@@ -77,7 +75,7 @@ static void test_between_frames_nothing_is_bounded_by_time(void)
 	beam_message *message = NULL;
 
 	attack_begin(&attack, &options);
-	/* In the middle of a message too: each frame has its own time. */
+	/* Also in the middle of a message: the timeout applies to each frame. */
 	raw_begin(&attack.out, 1, 9, 0, "a me", 4);
 	attack_send(&attack);
 	check_int(beam_topic_receive(attack.topic, &message, 0, beam_in_ms(3 * options.frame_timeout_ms)), -ETIMEDOUT);
@@ -99,7 +97,7 @@ static void test_with_a_timeout_of_zero_a_frame_may_take_as_long_as_it_likes(voi
 	attack.out.size -= 5;
 	attack_send(&attack);
 	check_int(beam_topic_receive(attack.topic, &message, 0, beam_in_ms(stretch(200))), -ETIMEDOUT);
-	/* The last letter, and the padding. */
+	/* The last letter and the padding. */
 	raw_append(&attack.out, "w\0\0\0", 5);
 	attack_send(&attack);
 	expect_text(attack.topic, "slow");

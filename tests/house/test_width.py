@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The check of widths (width.py), on this tree and on trees in which lines are too wide."""
+"""Tests the check of widths (width.py) on this tree, and on trees with lines that are too wide."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ TOP = HERE.parents[1]
 
 
 def words(columns):
-    """Two words of so many columns, which also are Python."""
+    """Two words with so many columns in total, which are also valid Python."""
     return "a, " + "b" * (columns - 3)
 
 
@@ -23,13 +23,13 @@ class Width(unittest.TestCase):
         self.tree = Path(folder.name)
 
     def check(self, tree):
-        """The exit status of the check, and what it printed."""
+        """Returns the exit status of the check and its output."""
         command = [sys.executable, "-B", str(HERE.parent / "width.py"), str(tree)]
         run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=300)
         return run.returncode, run.stdout
 
     def wrong_lines(self, name, *lines):
-        """The numbers of the lines of a file, alone in its tree, that are told to be too wide."""
+        """Checks a tree with only this file. Returns the numbers of the lines that are reported."""
         path = self.tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

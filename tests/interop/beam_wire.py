@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: MIT
 """A second implementation of Beam's protocol, written from docs/protocol.md alone.
 
-It exists to find out whether that page is complete and whether libbeam keeps to it, so it is
-strict where a library would be quick: every rule of the page is checked, and every credit is
-counted. It has no threads.
+It shows whether that page is complete, and whether libbeam complies with it. So it is strict where
+a library would be fast: it checks every rule of the page, and counts all credit. It has no threads.
 
-    core_send(), core_receive()   single messages on any unix socket (section 1)
+    core_send(), core_receive()   single messages on any Unix socket (section 1)
     encode(), decode()            a frame, a frame's header (section 2)
     Parser                        bytes and groups of descriptors in, frames with attachments out
                                   (sections 2 and 4); pure
-    Session                       one side of a channel: frames in, events out, and what is to be
-                                  written (sections 3 to 11); pure
+    Session                       one side of a channel: frames in, events and output out
+                                  (sections 3 to 11); pure
     Channel                       a Session on a socket, with deadlines
 
-Only the standard library is used.
+It uses only the standard library.
 """
 
 import array
@@ -51,7 +50,7 @@ BASE = Limits(64, 64, 1 << 20, 16, 64 << 10, 16, 1 << 20, 64)
 
 Hello = collections.namedtuple("Hello", "version features limits")
 
-#: Descriptors that came with one read.
+#: The descriptors that came with one read.
 Group = collections.namedtuple("Group", "fds truncated")
 
 #: An attachment that was lost on arrival.
@@ -59,7 +58,7 @@ LOST = None
 
 
 class Breach(Exception):
-    """The other side broke a rule; `rule` is its name in docs/protocol.md."""
+    """The other side broke a rule. `rule` is its name in docs/protocol.md."""
 
     def __init__(self, rule, why=""):
         assert rule in RULES, rule
@@ -86,7 +85,7 @@ def rights(fds):
 
 
 def read_group(sock, size, flags=0):
-    """One recvmsg: bytes, Group, whether credentials came."""
+    """One recvmsg(). Returns the bytes, the Group, and whether credentials came with it."""
     data, ancillary, got, _ = sock.recvmsg(size, socket.CMSG_SPACE(4 * CARRIED_MAX) + socket.CMSG_SPACE(12),
                                            flags | socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
@@ -103,8 +102,8 @@ def read_group(sock, size, flags=0):
 
 
 def core_send(sock, payload, fd=None, first=None):
-    """Sends a core message. `first`: how many bytes go with the descriptor, as the Go code does it
-    with 1; None: as many as fit."""
+    """Sends a core message. `first` is the number of bytes to send together with the descriptor.
+    The Go code uses 1; None means as many as fit."""
     fds = [] if fd is None else [fd]
     if sock.type == socket.SOCK_SEQPACKET:
         sock.sendmsg([payload], rights(fds), socket.MSG_NOSIGNAL)
@@ -115,7 +114,8 @@ def core_send(sock, payload, fd=None, first=None):
 
 
 def core_receive(sock, limit=1 << 30):
-    """A core message: (payload, []) or (payload, [fd]) or (payload, [LOST]); None at the end."""
+    """Receives a core message: (payload, []), (payload, [fd]) or (payload, [LOST]). Returns None at
+    the end."""
     if sock.type == socket.SOCK_SEQPACKET:
         data, group, credentials = read_group(sock, limit)
         return (data, core_keep(group)) if credentials else None
@@ -141,7 +141,7 @@ def core_receive(sock, limit=1 << 30):
 
 
 def core_keep(group):
-    """The one descriptor of a core message; the others are closed."""
+    """Returns the first descriptor of a core message, and closes the others."""
     close_fds(group.fds[1:])
     return group.fds[:1] or ([LOST] if group.truncated else [])
 
@@ -208,7 +208,7 @@ KINDS = {
 
 
 def decode(header):
-    """The 16 bytes of a header; all that they show by themselves is checked."""
+    """Decodes the 16 bytes of a header, and checks everything that it shows by itself."""
     frame = Frame()
     word, frame.kind, flags, frame.claimed, frame.carried, frame.id, frame.argument = struct.unpack(">IBBBBII", header)
     frame.length = word & ~CARRIES
@@ -252,14 +252,14 @@ def decode_hello(payload):
 
 
 class Parser:
-    """Bytes and groups in, frames with their attachments out. It owns the descriptors that it was
-    fed and has not given out.
+    """Bytes and groups of descriptors in, frames with their attachments out. The parser owns the
+    descriptors that it was fed until it has returned them.
 
-    `charge(carried, lost)` is called when a carrier's header has been read; it may raise a Breach.
+    `charge(carried, lost)` is called when a carrier's header has been read. It may raise a Breach.
     """
 
     class Read:
-        """What one read brought, as far as carriers go."""
+        """A read, as far as carriers are concerned."""
 
         def __init__(self, group):
             self.group = group
@@ -274,7 +274,7 @@ class Parser:
         self.slots = collections.deque()
 
     def close(self):
-        """Closes what was not given out."""
+        """Closes all descriptors that were not returned."""
         close_fds(self.slots)
         self.slots.clear()
         if self.frame:
@@ -291,14 +291,13 @@ class Parser:
 
     @property
     def holds_descriptors(self):
-        """Descriptors came that no frame has claimed yet."""
+        """True if there are descriptors that no frame has claimed yet."""
         begun = self.begun
         return bool(self.slots or begun and begun.group and begun.group.fds and not begun.taken or
                     self.frame and self.frame.attachments)
 
     def feed(self, data, group=None):
-        """Generates the frames that are complete with these bytes. A Breach
-        ends it, and the parser."""
+        """Yields the frames that these bytes complete. After a Breach, the parser is closed."""
         if group and not group.fds and not group.truncated:
             group = None
         self.read = Parser.Read(group)
@@ -334,7 +333,8 @@ class Parser:
             require(self.begun is read and self.frame is None, "descriptors", "without a carrier")
 
     def _attachments(self, frame):
-        """A header is complete: the descriptors that it brings and takes."""
+        """Called when a header is complete: takes the descriptors that it carries, and returns
+        those that it claims."""
         read = self.begun
         group = read.group
         if frame.carried:
@@ -356,7 +356,7 @@ class Parser:
 
 
 class Window:
-    """Credit: what was granted and what was used, each only growing."""
+    """Credit: what was granted and what was used. Both only grow."""
 
     def __init__(self, granted):
         self.granted = granted
@@ -375,18 +375,18 @@ class Window:
 
 
 def signed(n):
-    """A difference modulo 2^32."""
+    """A difference modulo 2^32, as a signed number."""
     return (n + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 class Share(Window):
-    """What all messages that are sent use together: the pool, or the channel's attachments
-    (section 7, "A fair sender")."""
+    """What all messages that are sent share: the pool, or the channel's attachments (section 7, "A
+    fair sender")."""
 
     def __init__(self, granted):
         super().__init__(granted)
-        self.held = 0           # what all streams hold of it
-        self.unowned = 0        # what those held that are over, less what came back for nobody
+        self.held = 0           # what all streams hold
+        self.unowned = 0        # what ended streams held, less what was returned for no stream
 
     @property
     def total(self):
@@ -400,7 +400,7 @@ class Share(Window):
         return n <= max(1, self.total * 3 // 64)
 
     def needed(self, holds, n):
-        """How much must be free for a stream that holds `holds` to take `n`."""
+        """How much must be free so that a stream that holds `holds` may take `n`."""
         if self.is_little(holds + n) or not self.all_held:
             return n
         return n - -self.total * 3 // 4
@@ -413,21 +413,21 @@ POOL, ATTACHMENTS = range(2)
 
 
 class Stream:
-    """Messages one way: a topic, or the replies to a call."""
+    """Messages in one direction: a topic, or the replies to a call."""
 
     def __init__(self, id, argument, size, attachments):
         self.id, self.argument = id, argument
         self.bytes, self.attachments = Window(size), Window(attachments)
-        self.message = None                     # the unfinished one
+        self.message = None                     # the incomplete message
         self.state = "open"
         self.name = None
-        self.queue = collections.deque()        # in: whole, not taken yet; out: to be sent
-        self.due = [0, 0, 0]                    # in: credit to be returned: bytes, attachments, overdraft
+        self.queue = collections.deque()        # in: complete, not taken yet; out: to be sent
+        self.due = [0, 0, 0]                    # in: credit to return: bytes, attachments, overdraft
         self.holds = [0, 0]                     # out: what its messages hold of the pool and of the attachments
-        self.turns = set()                      # out: the shares for which those that came later wait
-        self.closing = False                    # out: CLOSE after what is queued
-        self.control = None                     # in: RESET with this reason is due
-        self.ended = False                      # a reply with END is queued or came
+        self.turns = set()                      # out: the shares for which later streams must wait
+        self.closing = False                    # out: send CLOSE after what is queued
+        self.control = None                     # in: a RESET with this reason is due
+        self.ended = False                      # a reply with END was queued or has arrived
 
 
 class Message:
@@ -440,15 +440,15 @@ class Message:
         self.code = None
         self.stream = None
         self.charged = [0, 0]       # topic bytes and attachments
-        # in: attachments of the channel that it has used
+        # in: the attachments that it uses of the channel's
         self.unsettled = sum(fd is not LOST for fd in self.attachments)
-        self.answered = False       # in: the caller's own mark
-        self.begun = False          # out: its first frame is made
+        self.answered = False       # in: for the caller's use
+        self.begun = False          # out: its first frame has been made
         self.at = 0                 # out: how much of the payload is in frames
 
     @property
     def cost(self):
-        """Bytes charged."""
+        """The bytes that are charged."""
         if self.end and self.error and self.total == 4 and not self.attachments:
             return 0
         return self.total + MESSAGE_COST
@@ -459,8 +459,8 @@ class Message:
 
 
 class Session:
-    """One side: fed with bytes, groups and the time; gives events and what is to be written.
-    No system call but close().
+    """One side of a channel. Bytes, groups of descriptors and the time are fed in, and events and
+    output come out. The only system call is close().
 
     Events are tuples in `events`, a deque that the caller empties:
 
@@ -474,12 +474,12 @@ class Session:
         ("want", argument)                          ("return", n)
         ("ping", "ask" or "answer")                 ("end", "orderly", "crash" or "silence")
 
-    A Message is the receiver's from then on; take() returns its credit. `breach` is the Breach that
-    ended the reading, or None.
+    A Message then belongs to the receiver, and take() returns its credit. `breach` is the Breach
+    that has ended the input, or None.
 
-    `withhold`: no credit is returned at all, as if nothing were taken. `lazy`: as much is withheld
-    as the page allows. `most_attachments`: up to so many are lent to the channel when it asks for
-    more than its HELLO said.
+    Options: `withhold`: no credit is returned, as if nothing were taken. `lazy`: as much credit is
+    withheld as the page allows. `most_attachments`: the most that are lent to the channel if it
+    asks for more than its HELLO has granted.
     """
 
     def __init__(self, limits=BASE, rng=None, fragment=BODY_MAX, frame_timeout=30.0, hold_timeout=5.0,
@@ -492,38 +492,38 @@ class Session:
         self.breach = None
         self.parser = Parser(self.charge_carried)
         self.deadline = None
-        self.heard = self.asked = None  # when something came last; when the other side was asked whether it is there
-        # What arrives.
+        self.heard = self.asked = None  # when something arrived last; when the other side was asked for an answer
+        # Input.
         self.hello = None
         self.peer_goodbye = self.ended = False
         self.in_topics = {}
         self.in_names = set()
         self.in_pool, self.in_attachments = Window(limits.pool_bytes), Window(limits.attachments)
-        self.in_calls = {}              # calls of the other side: the stream of our replies
-        self.due = [0, 0]               # pool bytes that belong to no stream any more, attachments of the channel
+        self.in_calls = {}              # calls by the other side: the stream of this side's replies
+        self.due = [0, 0]               # pool bytes that belong to no stream any more, and attachments of the channel
         self.lent, self.most_attachments = limits.attachments, max(most_attachments, limits.attachments)
         self.want_until = limits.attachments
         self.pong_due = False
-        # What is sent.
+        # Output.
         self.peer = BASE                # what the other side accepts
         self.out_topics = {}
         self.out_pool, self.out_attachments = Share(BASE.pool_bytes), Share(BASE.attachments)
         self.want = 0                   # up to where the other side was asked to grant attachments, modulo 2^32
         self.ping_wanted = False
-        self.out_calls = {}             # our calls: the stream of the other side's replies
-        self.out_resets = []            # calls whose end is to be asked for
-        self.out = collections.deque()  # (bytearray, fds): frames ready to be written
+        self.out_calls = {}             # calls by this side: the stream of the other side's replies
+        self.out_resets = []            # calls to send RESET for
+        self.out = collections.deque()  # (bytearray, fds): frames that are ready to be written
         self.rest = b""                 # of a frame that is half written
-        self.waiting = collections.deque()  # streams that wait for credit, in the order in which they began to
+        self.waiting = collections.deque()  # streams that wait for credit, in the order of their arrival
         self.goodbye_wanted = self.goodbye_made = False
         self.turn = 0
         if say_hello:
             self.raw(encode_hello(limits, features=self.features))
 
-    # Arriving
+    # Input
 
     def feed(self, data, group=None):
-        """What one read brought. False: there was a breach, now or before."""
+        """Processes what one read has returned. Returns False if there is or was a breach."""
         if self.breach or self.ended:
             close_fds(group.fds if group else [])
             return False
@@ -546,8 +546,8 @@ class Session:
         return True
 
     def close_unfinished(self):
-        """The channel has ended: descriptors that nobody claimed, and those of messages that are
-        not whole, are closed."""
+        """Called when the channel has ended. Closes descriptors that nobody has claimed, and those
+        of incomplete messages."""
         self.parser.close()
         for stream in list(self.in_topics.values()) + list(self.out_calls.values()):
             if stream.message:
@@ -560,12 +560,12 @@ class Session:
 
     @property
     def holds_descriptors(self):
-        """Unclaimed, or of a message that is not whole."""
+        """True if there are unclaimed descriptors, or descriptors of an incomplete message."""
         return self.parser.holds_descriptors or any(
             s.message and s.message.attachments for s in list(self.in_topics.values()) + list(self.out_calls.values()))
 
     def starved(self, now):
-        """A read found nothing."""
+        """Called when a read has found nothing."""
         holds = self.holds_descriptors
         if self.deadline is None and (self.parser.incomplete or holds):
             self.deadline = now + (min(self.hold_timeout, self.frame_timeout) if holds else self.frame_timeout)
@@ -594,7 +594,8 @@ class Session:
             self.events.append(("end", "orderly" if self.peer_goodbye else "crash"))
 
     def charge_carried(self, carried, lost):
-        """A carrier came: what it carries takes room in the table of descriptors from now on."""
+        """Called when a carrier has arrived: from now on, what it carries uses the descriptor
+        table."""
         self.in_attachments.used += carried
         require(self.in_attachments.room >= 0, "credit", "carried: %r" % self.in_attachments)
         self.due[1] += lost
@@ -693,8 +694,8 @@ class Session:
                 self.events.append(("discard-reply", frame.argument))
 
     def assemble(self, stream, frame, argument):
-        """Takes a frame of a message in: the message if it is whole now, or
-        aborted; None if it is not."""
+        """Adds a frame to a message. Returns the message if it is now complete or aborted, and None
+        otherwise."""
         message, payload = stream.message, frame.payload
         if frame.flags & ABORT:
             require(not frame.claimed, "claim", "ABORT claims none")
@@ -730,7 +731,7 @@ class Session:
         return message
 
     def charge(self, stream, message):
-        """Checks that there was credit for a message that begins to arrive."""
+        """Charges a message that begins to arrive, and checks that there was credit."""
         cost, n = message.cost, len(message.attachments)
         try:
             is_charged = message.overdraft < cost or cost == message.overdraft == 0
@@ -743,7 +744,7 @@ class Session:
             for window in stream.bytes, stream.attachments, self.in_pool:
                 require(window.room >= 0, "credit", window)
         except Breach:
-            message.attachments = []    # the frame's still
+            message.attachments = []    # they still belong to the frame
             raise
 
     def on_credit(self, frame):
@@ -837,8 +838,8 @@ class Session:
     # Returning credit
 
     def take(self, message, descriptors=True):
-        """A message has been taken, and its descriptors with it, unless settle() is to say so
-        later: its credit is due."""
+        """Called when a message has been taken, with its descriptors unless settle() is called
+        later. Its credit is due."""
         stream = message.stream
         if descriptors:
             self.settle(message)
@@ -850,8 +851,8 @@ class Session:
             self.give_back(message, stream.state == "waiting")
 
     def settle(self, message):
-        """Its descriptors have been taken by the program, or closed: the
-        channel may have others."""
+        """Called when the program has taken the message's descriptors, or they have been closed, so
+        that the channel may hold others."""
         self.due[1] += message.unsettled
         message.unsettled = 0
 
@@ -866,18 +867,18 @@ class Session:
 
     @property
     def wanted(self):
-        """How many attachments the other side is short of."""
+        """How many more attachments the other side needs."""
         return max(0, signed(self.want_until - self.in_attachments.granted))
 
     def lend(self):
-        """Lends the other side what it is short of, as far as there is something to lend."""
+        """Lends the other side what it needs, as far as there is something to lend."""
         n = min(self.wanted - self.due[1], self.most_attachments - self.lent)
         if n > 0:
             self.lent += n
             self.due[1] += n
 
     def may_withhold(self, stream):
-        """True if all that is due to a stream may be withheld (section 7)."""
+        """True if everything that is due to a stream may be withheld (section 7)."""
         call = stream.argument
         window = BASE if call else self.limits
         spare = 0 if call else min(window.topic_attachments // 2, window.topic_attachments - window.message_attachments)
@@ -886,7 +887,7 @@ class Session:
                 and not stream.due[2])
 
     def make_credit(self):
-        """Writes what is due, unless it is withheld."""
+        """Writes the credit that is due, unless it is withheld."""
         if self.withhold:
             return
         streams = [(t.id, 0, t) for t in self.in_topics.values()] + [(0, c, s) for c, s in self.out_calls.items()]
@@ -907,7 +908,7 @@ class Session:
             self.grant(0, 0, size, n)
 
     def grant(self, id, call, size, n, overdraft=False):
-        """Gives credit, due or not."""
+        """Grants credit, whether or not it is due."""
         stream = self.in_topics[id] if id else self.out_calls[call] if call else None
         shared = overdraft or not stream
         (self.in_pool if shared else stream.bytes).grant(size)
@@ -917,12 +918,12 @@ class Session:
     # Sending
 
     def raw(self, frame, fds=()):
-        """Puts a frame in line as it is. `fds` are those that it claims; they stay the caller's
-        until they are written."""
+        """Queues a frame as it is. `fds` are those that it claims. They belong to the caller until
+        they have been written."""
         self.out.append((bytearray(frame), list(fds)))
 
     def open(self, name):
-        """Opens a topic: its id, or None if the other side accepts no more."""
+        """Opens a topic. Returns its id, or None if the other side accepts no more topics."""
         used = {topic.name for topic in self.out_topics.values() if topic.state != "closed"}
         assert name not in used
         id = next((i for i in range(1, self.peer.topics + 1) if i not in self.out_topics), None)
@@ -934,8 +935,8 @@ class Session:
         return id
 
     def send(self, id, payload, fds=(), call=0):
-        """Queues a message. Its descriptors stay the caller's, but are used until `out`
-        is empty."""
+        """Queues a message. Its descriptors belong to the caller, but are used until `out` is
+        empty."""
         topic = self.out_topics[id]
         if topic.state == "reset":
             return False
@@ -967,7 +968,7 @@ class Session:
         stream.queue.append(message)
 
     def close(self, id):
-        """CLOSE, after what is queued."""
+        """Sends CLOSE after everything that is queued."""
         topic = self.out_topics[id]
         topic.closing = True
         self.close_if_empty(topic)
@@ -978,7 +979,7 @@ class Session:
             topic.state = "closed"
 
     def reset(self, id, reason=UNWANTED):
-        """RESET of the other side's topic: what waits is thrown away."""
+        """Sends RESET for a topic of the other side, and drops the messages that are queued."""
         topic = self.in_topics[id]
         for message in list(topic.queue):
             topic.queue.remove(message)
@@ -996,12 +997,12 @@ class Session:
         self.goodbye_wanted = True
 
     def ping(self):
-        """Asks whether the other side is there, if it answers."""
+        """Sends a PING if the other side answers them."""
         self.ping_wanted = bool(self.hello and self.hello.features & ANSWERS)
 
     def give_back_unused(self):
-        """Gives back attachments of the channel that are lent and that nobody here waits for.
-        True if there were any."""
+        """Returns lent attachments of the channel that nobody here is waiting for. Returns True if
+        there were any."""
         n = self.out_attachments.room
         if not self.hello or not self.hello.features & LENDS or n <= 0 or self.waiting or self.goodbye_wanted:
             return False
@@ -1011,7 +1012,7 @@ class Session:
         return True
 
     def drop_queue(self, stream):
-        """An owner throws away what it can not send; a message that has been begun is aborted."""
+        """Drops what an owner cannot send. A message that has been begun is aborted."""
         for message in stream.queue:
             if not message.begun:
                 self.out_calls.pop(message.call, None)
@@ -1024,7 +1025,7 @@ class Session:
             self.waiting.remove(stream)
 
     def abort(self, stream):
-        """Takes back the message that was begun on a stream."""
+        """Aborts the message that was begun on a stream."""
         message = stream.queue.popleft()
         assert message.begun
         self.raw(encode(message.kind, ABORT, message.id, message.call))
@@ -1034,8 +1035,8 @@ class Session:
             stream.ended = False
 
     def pump(self, most=1 << 20):
-        """Makes frames out of what is queued, as far as credit goes and until about
-        `most` bytes are in line."""
+        """Makes frames from what is queued, as far as there is credit, until about `most` bytes are
+        ready."""
         if self.goodbye_made:
             return
         self.lend()
@@ -1085,7 +1086,7 @@ class Session:
             self.goodbye_made = True
 
     def one_frame(self, stream):
-        """The next frame of a stream, if there is credit: its size, or 0."""
+        """Makes the next frame of a stream, if there is credit. Returns its size, or 0."""
         message = stream.queue[0]
         flags, prefix, claimed = 0, b"", []
         first = not message.begun
@@ -1113,17 +1114,17 @@ class Session:
         return HEADER + len(part)
 
     def sent(self, stream, message):
-        """The last frame of a message, or its ABORT, is in line."""
+        """Called when the last frame of a message, or its ABORT, has been made."""
         if message.kind == REPLY and message.end:
             self.forget(self.in_calls.pop(message.call))
         elif message.kind == DATA and message.call:
             self.out_calls[message.call].state = "waiting"
 
     def begin(self, stream, message):
-        """Charges a message at its first frame; False if it has to wait."""
+        """Charges a message at its first frame. Returns False if it has to wait."""
         cost, n = message.cost, len(message.attachments)
         if n and self.hello is None:
-            return False        # no attachments go before HELLO has come
+            return False        # no attachments are sent before HELLO has arrived
         if not cost:
             return True
         if not self.may_go(stream, cost, n):
@@ -1142,13 +1143,13 @@ class Session:
         return True
 
     def may_go(self, stream, cost, n):
-        """Whether there is credit, by the rules for a fair sender. If not: for what the stream
-        keeps its turn; what is wanted."""
+        """Returns whether there is credit, by the rules for a fair sender. Otherwise notes for
+        which shares the stream keeps its turn, and asks for attachments."""
         stream.turns = set()
         room = stream.bytes.room
         if room <= 0 or stream.attachments.room < n:
             return False
-        taken = set()           # turns of those that came before it
+        taken = set()           # the turns of earlier streams
         for other in self.waiting:
             if other is stream:
                 break
@@ -1165,33 +1166,34 @@ class Session:
         return free
 
     def want_attachments(self, share, short):
-        """WANT, if it is that what is missing, and if what was asked for before has been
-        granted."""
+        """Sends WANT if attachments are missing, unless an earlier WANT has not been granted
+        yet."""
         if short > 0 and signed(self.want - share.granted) <= 0:
             self.want = (share.granted + 4 * short) % (1 << 32)
             self.raw(encode(WANT, 0, 0, self.want))
 
     def let_go(self, stream, i, n):
-        """What messages of a stream held came back. It may be more than that."""
+        """Called for credit that was returned. It may be more than the stream holds."""
         if stream:
             n = min(n, stream.holds[i])
             stream.holds[i] -= n
             (self.out_pool, self.out_attachments)[i].held -= n
 
     def forget(self, stream):
-        """A topic or call is over. What its messages hold of the pool comes back for nobody."""
+        """Called when a topic or call is over. What its messages hold of the pool will be returned
+        for no stream."""
         self.out_pool.unowned += stream.holds[POOL]
         for i in POOL, ATTACHMENTS:
             self.let_go(stream, i, stream.holds[i])
         if stream in self.waiting:
             self.waiting.remove(stream)
 
-    # Writing
+    # Output
 
     def batch(self, most=256 << 10, ahead=False):
-        """What the next sendmsg is to have: bytes and descriptors, or (b"", []). `ahead`:
-        the first frame carries, though only a later one claims; else plain frames go
-        without descriptors first."""
+        """Returns the bytes and descriptors for the next sendmsg(), or (b"", []). With `ahead`, the
+        first frame carries descriptors even if only a later one claims them. Otherwise plain frames
+        without descriptors are sent first."""
         if self.rest:
             return self.rest, []
         frames, fds, size = [], [], 0
@@ -1203,25 +1205,26 @@ class Session:
             fds += claimed
             size += len(frame)
         if frames:
-            set_carried(frames[0], len(fds))    # also to 0: an attempt that failed may have said otherwise
+            set_carried(frames[0], len(fds))    # also 0, because a failed attempt may have set another number
         self.batched = len(frames)
         return b"".join(frames), fds
 
     def wrote(self, n):
-        """The kernel took `n` > 0 bytes of the last batch(), and its descriptors."""
+        """Called when the kernel has taken `n` > 0 bytes of the last batch(), and its
+        descriptors."""
         if not self.rest:
             self.rest = b"".join(self.out.popleft()[0] for _ in range(self.batched))
         self.rest = self.rest[n:]
 
     @property
     def idle(self):
-        """Nothing is left to be written."""
+        """True if nothing is left to be written."""
         return not self.out and not self.rest
 
 
 class Channel:
-    """A Session on a socket. step() does what can be done now; run() goes on until something has
-    happened, or fails at a deadline."""
+    """A Session on a socket. step() does what can be done now. run() continues until a condition is
+    true, or fails at its deadline."""
 
     def __init__(self, sock, limits=BASE, rng=None, auto_take=True, ragged=False, give_back=True, **options):
         self.sock = sock
@@ -1229,13 +1232,13 @@ class Channel:
         self.rng = rng or random.Random(1)
         self.session = Session(limits, self.rng, **options)
         self.auto_take = auto_take
-        self.ragged = ragged            # odd sizes of reads and writes
-        self.give_back = give_back      # attachments that are lent and not used
-        self.moved_at = 0.0             # when anything was read or written last
-        self.most = 1 << 20             # about how much is put in line in one step
-        self.eof = self.broken = False  # nothing more to read; nothing more can be written
-        self.messages = []              # received and not asked for yet
-        self.log = []                   # every other event
+        self.ragged = ragged            # reads and writes of odd sizes
+        self.give_back = give_back      # returns lent attachments that are not used
+        self.moved_at = 0.0             # when something was read or written last
+        self.most = 1 << 20             # about how many bytes are made ready in one step
+        self.eof = self.broken = False  # nothing more to read; writing is not possible any more
+        self.messages = []              # received and not fetched yet
+        self.log = []                   # all other events
         self.reads = self.writes = 0
 
     def close(self):
@@ -1252,7 +1255,7 @@ class Channel:
         self.close()
 
     def step(self):
-        """Reads and writes what is possible now. True if anything was."""
+        """Reads and writes what is possible now. Returns True if anything was."""
         session = self.session
         moved = False
         session.tick(time.monotonic())
@@ -1282,7 +1285,7 @@ class Channel:
             self.session.starved(time.monotonic())
             return False
         except ConnectionResetError:
-            self.broken = True      # once; then what is left can be read
+            self.broken = True      # only once; then what is left can be read
             return True
         self.reads += 1
         self.session.heard = time.monotonic()
@@ -1296,7 +1299,7 @@ class Channel:
         return True
 
     def collect(self):
-        """What has happened."""
+        """Collects the events."""
         while self.session.events:
             event = self.session.events.popleft()
             if event[0] in ("message", "reply"):
@@ -1325,8 +1328,8 @@ class Channel:
         return True
 
     def run(self, until, seconds=30):
-        """Steps until `until(self)` is true. A breach by the other side is raised, unless
-        `until` sees it first."""
+        """Steps until `until(self)` is true. Raises a breach by the other side, unless `until` is
+        true first."""
         end = time.monotonic() + seconds
         while not until(self):
             if self.session.breach:
@@ -1350,14 +1353,14 @@ class Channel:
         self.run(lambda c: c.session.idle and not any(s.queue for s in c.session.out_topics.values()), seconds)
 
     def receive(self, seconds=30, where=lambda m: True):
-        """The next message for which `where` is true."""
+        """Returns the next message for which `where` is true."""
         self.run(lambda c: any(where(m) for m in c.messages), seconds)
         message = next(m for m in self.messages if where(m))
         self.messages.remove(message)
         return message
 
     def wait_event(self, kind, seconds=30, where=lambda e: True):
-        """The next event of a kind, which leaves the log."""
+        """Removes the next event of a kind from the log and returns it."""
         def found(channel):
             return next((e for e in channel.log if e[0] == kind and where(e)), None)
         self.run(found, seconds)

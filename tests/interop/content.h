@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages whose content the other implementation knows: what they are made of, and whether it
- * came.
+ * Messages whose contents the other implementation knows: how they are made, and how they are
+ * checked.
  */
 #ifndef INTEROP_CONTENT_H
 #define INTEROP_CONTENT_H
@@ -20,7 +20,7 @@ static inline void die(const char *what, long result)
 	exit(1);
 }
 
-/* `size` bytes that the test knows: byte i is i modulo 251. */
+/* `size` bytes with known contents: byte i is i modulo 251. */
 static inline unsigned char *make_content(size_t size)
 {
 	unsigned char *bytes = malloc(size + 1);
@@ -43,7 +43,7 @@ static inline bool has_content(const beam_message *message)
 	return true;
 }
 
-/* What became of the first attachment that is not there. */
+/* The error of the first attachment that was lost, or 0. */
 static inline int first_loss(const beam_message *message)
 {
 	for (size_t i = 0; i < beam_message_attachments(message); i++) {

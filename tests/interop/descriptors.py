@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What tests with descriptors share: files that can be told from others, and that
-each test leaves none."""
+"""What tests with descriptors share: files that can be told apart, and a check that no descriptor
+is leaked."""
 
 import os
 import struct
@@ -12,7 +12,7 @@ def open_fds():
 
 
 class Descriptors(unittest.TestCase):
-    """Every test leaves as many descriptors as it found."""
+    """Checks that each test leaves as many descriptors open as before."""
 
     def setUp(self):
         self.before = len(open_fds())
@@ -24,7 +24,7 @@ class Descriptors(unittest.TestCase):
 
 
 def file_with(number):
-    """A descriptor that can be told from others."""
+    """A descriptor of a file that contains this number."""
     fd = os.memfd_create("n", os.MFD_CLOEXEC)
     os.write(fd, struct.pack(">I", number))
     return fd

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""libbeam and the Python implementation talk to each other: credit, attachments that are
-lent, shares, and silence.
+"""libbeam and the Python implementation talk to each other: credit, attachments that are lent,
+shares, and silence.
 
     interop_credit_test.py COMMAND... [-- UNITTEST-ARGUMENT...]
 
-COMMAND starts peer.c's program, perhaps under a checker.
+COMMAND starts the program of peer.c, possibly under a checker.
 """
 
 import errno
@@ -30,13 +30,14 @@ class Credit(Descriptors):
             sent = 0
             while peer.ask("send", "slow", 1000, 0, 200) == [0]:
                 sent += 1
-            # The last draws on the pool; then there is no room on the topic.
+            # The last message overdraws the topic into the pool. After that the topic has no
+            # credit.
             self.assertEqual(sent, 65536 // 1064 + 1)
             self.assertEqual(peer.ask("send", "slow", 0, 0, 50), [-errno.ETIMEDOUT])
             self.assertEqual(peer.ask("send", "quick", 1000, 0, 1000), [0])
             channel.run(lambda c: len(c.messages) == sent + 1, PATIENCE)
             self.assertTrue(all(bytes(m.payload) == pattern(1000) for m in channel.messages))
-            # Just one byte of credit lets a message go, on the pool.
+            # With a single byte of credit a message can be sent, by overdrawing into the pool.
             slow = next(t for t in channel.session.in_topics.values() if t.name == b"slow")
             channel.session.grant(slow.id, 0, 1, 0)
             self.assertEqual(peer.ask("send", "slow", 1000, 0, 5000), [0])
@@ -65,11 +66,11 @@ class Credit(Descriptors):
             for i in range(18):
                 self.assertEqual(peer.ask("open", "t%d" % i), [0])
             self.assertEqual(peer.ask("send", "t0", 10, 16, 5000), [0])
-            self.assertEqual(peer.ask("send", "t0", 10, 1, 50), [-errno.ETIMEDOUT])     # the topic's
-            self.assertEqual(peer.ask("send", "t1", 10, 4, 50), [-errno.ETIMEDOUT])     # more than little
+            self.assertEqual(peer.ask("send", "t0", 10, 1, 50), [-errno.ETIMEDOUT])     # the topic's limit
+            self.assertEqual(peer.ask("send", "t1", 10, 4, 50), [-errno.ETIMEDOUT])     # more than a little
             for i in range(1, 17):
                 self.assertEqual(peer.ask("send", "t%d" % i, 10, 3, 5000), [0])
-            self.assertEqual(peer.ask("send", "t17", 10, 1, 50), [-errno.ETIMEDOUT])    # the channel's
+            self.assertEqual(peer.ask("send", "t17", 10, 1, 50), [-errno.ETIMEDOUT])    # the channel's limit
             self.assertEqual(peer.ask("send", "t17", 10, 0, 1000), [0])
             self.assertEqual(peer.ask("send", "t17", 10, 17, 1000), [-errno.E2BIG])
             self.assertEqual(peer.ask("send", "t17", (1 << 20) + 1, 0, 1000), [-errno.EMSGSIZE])
@@ -94,7 +95,7 @@ class Credit(Descriptors):
             self.assertFalse(session.out_topics[id].queue)
             self.assertGreaterEqual(session.out_topics[id].bytes.room, DEFAULTS.topic_bytes // 2)
             self.assertEqual(session.out_pool.room, DEFAULTS.pool_bytes)
-            # And what was given out is honoured to the last byte.
+            # The credit that was granted is valid to the last byte.
             room = session.out_topics[id].bytes.room
             while room:
                 cost = min(room if room < 65600 or room > 65700 else 65500, 65600)
@@ -132,7 +133,7 @@ class Credit(Descriptors):
 
 
 class Attachments(Descriptors):
-    """Attachments of the channel: charged when carried, lent, wanted, given back."""
+    """Attachments of the channel: charged when carried, lent, wanted, returned."""
 
     def test_the_library_wants_what_it_is_lent_and_gives_it_back(self):
         with Peer("channel") as peer:
@@ -146,7 +147,7 @@ class Attachments(Descriptors):
                 message = channel.receive(PATIENCE)
                 self.assertEqual(len(message.attachments), n)
                 message.close()
-                # Nothing goes on: all of it comes back, perhaps in several parts.
+                # Everything is idle, so all of it is returned, possibly in several parts.
                 channel.run(lambda c: c.session.in_attachments.room == 0 and c.session.lent == 0, PATIENCE)
             self.assertEqual(peer.orderly()[1], "-")
 
@@ -188,8 +189,8 @@ class Attachments(Descriptors):
             ids = [session.open(b"t%d" % i) for i in range(8)]
             for id in ids:
                 session.send(id, pattern(9), [self.null] * 4)
-            # More than a quarter of what it began with. One in five of 1,024 are for attachments,
-            # three quarters of these for one channel.
+            # More than a quarter of what was granted at the beginning. A fifth of the 1,024
+            # descriptors is for attachments, and three quarters of that for one channel.
             channel.run(lambda c: c.session.out_attachments.used == 32, PATIENCE)
             self.assertGreater(session.out_attachments.granted, begun)
             self.assertLessEqual(session.out_attachments.granted, 153)
@@ -220,7 +221,7 @@ class Attachments(Descriptors):
             session.raw(w.encode(w.WANT, 0, 0, 128))
             channel.run(lambda c: c.session.out_attachments.room == 64, PATIENCE)
             channel.run(lambda c: topic.attachments.room == DEFAULTS.topic_attachments, PATIENCE)
-            # It is still wanted: nothing is withheld.
+            # More is still wanted, so nothing is withheld.
             session.send(id, pattern(5), [self.null])
             self.assertEqual(peer.ask("receive", "t", 5000), [1, 5, "right", 1, 0])
             channel.run(lambda c: c.session.out_attachments.room == 64 and
@@ -241,7 +242,8 @@ class Attachments(Descriptors):
             self.assertEqual(peer.breach(), (-errno.EPROTO, "credit"))
 
     def pipe_that_is_carried(self, peer):
-        """A frame that carries one end of a pipe, which nobody claims: the other end."""
+        """Sends a frame that carries one end of a pipe, which nobody claims. Returns the other
+        end."""
         reader, writer = os.pipe()
         carrier = bytearray(w.encode(w.PING, 0, 0, 1))
         w.set_carried(carrier, 1)
@@ -250,7 +252,7 @@ class Attachments(Descriptors):
         return reader
 
     def closed(self, fd, seconds):
-        """True if the other end of a pipe is closed within that time."""
+        """Returns whether the other end of a pipe is closed within that time."""
         try:
             return bool(select.select([fd], [], [], seconds)[0])
         finally:
@@ -263,7 +265,7 @@ class Attachments(Descriptors):
             self.assertEqual(select.select([reader], [], [], 0.2)[0], [])
             peer.channel.close()
             peer.channel = None
-            # The library's side still has its handle.
+            # The handle of the library's side still exists.
             self.assertTrue(self.closed(reader, PATIENCE))
             self.assertEqual(peer.ask("accept", 5000), [-errno.ECONNRESET])
             self.assertEqual(peer.end(), (-errno.ECONNRESET, "-"))
@@ -305,7 +307,7 @@ class Attachments(Descriptors):
                 peer.sock.sendmsg([frame], w.rights([peer.sock.fileno()]))
                 channel.close()
                 peer.channel = None
-                # Nobody but the library's process has that end now.
+                # Only the library's process has that end now.
                 self.assertEqual(peer.ask("accept", 1000 * PATIENCE)[0], 1)
                 self.assertEqual(peer.breach(), (-errno.EPROTO, "timeout"))
 
@@ -358,11 +360,11 @@ class Silence(Descriptors):
 
 
 class Isolation(Descriptors):
-    """Topics that nobody drains leave something for the others (section 7, "A fair sender")."""
+    """Topics that nobody drains leave a share for the others (section 7, "A fair sender")."""
 
     def fill(self, peer, name, size):
-        """A message that fills a new topic's window, then one whose overdraft is
-        `size`: how that ended."""
+        """Sends a message that fills a new topic's window, and then one whose overdraft is `size`.
+        Returns the result of the latter."""
         self.assertEqual(peer.ask("open", name), [0])
         self.assertEqual(peer.ask("send", name, ALMOST, 0, 5000), [0])
         return peer.ask("send", name, size, 0, 50)
@@ -401,7 +403,7 @@ class Isolation(Descriptors):
             topic = next(t for t in channel.session.in_topics.values() if t.name == b"small")
             channel.session.grant(topic.id, 0, 1000, 0, overdraft=True)
             self.assertEqual(peer.answer(), [0])
-            # The others have what it leaves.
+            # The others can use what it leaves.
             n = 0
             while self.fill(peer, "t%d" % n, 49152) == [0]:
                 n += 1

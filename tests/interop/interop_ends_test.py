@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""libbeam and the Python implementation talk to each other: options, and how
-topics, calls and channels end.
+"""libbeam and the Python implementation talk to each other: options, and how topics, calls and
+channels end.
 
     interop_ends_test.py COMMAND... [-- UNITTEST-ARGUMENT...]
 
-COMMAND starts peer.c's program, perhaps under a checker.
+COMMAND starts the program of peer.c, possibly under a checker.
 """
 
 import errno
@@ -123,8 +123,8 @@ class Ends(Descriptors):
             self.assertEqual(peer.ask("release", "t"), [0])
             self.assertEqual(peer.ask("open", "t"), [0])
             peer.tell("send", "t", 1000, 0, 20000)
-            # It is sent once we read again; that it waited until then is likely,
-            # and nothing depends on it.
+            # It is sent when this side reads again. It probably waits until then, but nothing
+            # depends on that.
             time.sleep(0.2)
             peer.channel = held
             self.assertEqual(peer.answer(), [0])
@@ -158,7 +158,7 @@ class Ends(Descriptors):
             channel.wait_event("reset", PATIENCE, lambda e: e[1:] == (id, w.UNWANTED))
             channel.run(lambda c: id not in c.session.out_topics and c.session.idle, PATIENCE)
             self.assertEqual(peer.ask("receive", "t", 1000), [0])
-            # What was discarded gave back what it took of the channel.
+            # Discarded messages have returned what they used of the channel.
             other = session.open(b"other")
             for _ in range(200):
                 session.send(other, bytes(1000), [self.null] * 4)
@@ -266,7 +266,7 @@ class Ends(Descriptors):
             for call in 7, 256:
                 reply = channel.receive(PATIENCE, lambda m, c=call: m.kind == w.REPLY and m.call == c)
                 self.assertEqual((reply.end, reply.error, reply.code, reply.payload), (True, True, w.DROPPED, b""))
-            session.send(id, pattern(5), call=7)        # the id is free again
+            session.send(id, pattern(5), call=7)        # the id can be used again
             session.reset_call(7)
             session.send(id, bytes(50000), call=8)
             topic = session.out_topics[id]
@@ -337,7 +337,7 @@ class Ends(Descriptors):
             channel.wait_event("reset-call", PATIENCE)
             session.reply(call, pattern(1000), [self.null], True)
             self.assertEqual(peer.ask("reply", 5000), [-errno.ECANCELED])
-            # Nothing of what was discarded is missing.
+            # Discarding has used up nothing.
             session.reply(called(1, 0), pattern(1), [], True)
             self.assertEqual(peer.ask("reply", 5000), [1, 1, "right", 0, 0])
             self.assertEqual(peer.orderly()[1], "-")
@@ -352,8 +352,7 @@ class Ends(Descriptors):
             first = peer.ask("receive", "t", 5000)
             self.assertEqual(first, [1, 5, "right", 200, -errno.EMFILE])
             self.assertEqual(peer.ask("receive", "t", 5000)[:4], [1, 6, "right", 3])
-            # What was not taken is closed by a thread of the library's, in its own time: looked for
-            # again and again, with a bound.
+            # What was not taken is closed by a thread of the library some time later.
             for _ in range(100 * PATIENCE):
                 channel.session.send(id, pattern(7), [self.null] * 3)
                 answer = peer.ask("receive", "t", 5000)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""libbeam in a process of its own (peer.c), which tests of both implementations talk to."""
+"""libbeam in another process (peer.c), for tests with both implementations."""
 
 import os
 import resource
@@ -15,22 +15,22 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import beam_wire as w  # noqa: E402
 
 COMMAND = []
-#: Seconds that anything may take; a checker makes everything slower.
+#: Seconds that anything may take. Under a checker everything is slower.
 PATIENCE = max(30, int(os.environ.get("BEAM_TEST_TIMEOUT", 60)) // 2)
-#: By how much limits in time are stretched.
+#: The factor by which times are stretched.
 SLOWNESS = PATIENCE // 30
 
 OPTIONS = ["topics", "calls", "message_bytes", "message_attachments", "topic_window_bytes",
            "topic_window_attachments", "pool_bytes", "attachments"]
-#: What a channel with default options announces, but for `attachments`, which are lent: they
-#: follow from RLIMIT_NOFILE.
+#: What a channel with default options announces, except `attachments`, which are lent and depend on
+#: RLIMIT_NOFILE.
 DEFAULTS = w.Limits(256, 256, 16 << 20, 64, 512 << 10, 128, 64 << 20, 0)
-#: With this payload a message leaves 64 bytes of a topic's window of 64 KiB. Of the next message
-#: all but these are overdraft.
+#: A message with this payload leaves 64 bytes of a topic's window of 64 KiB. Of the next message
+#: all but these 64 bytes are overdraft.
 ALMOST = 65536 - 64 - 64
 
 LARGE = w.Limits(256, 256, 16 << 20, 253, 1 << 20, 506, 64 << 20, 1012)
-#: To be lent more.
+#: Limits with few attachments, so that more are lent.
 LENT = w.BASE._replace(topics=256, attachments=20)
 
 
@@ -76,7 +76,7 @@ class Peer:
         self.process.stdout.close()
 
     def connect(self, limits=LARGE, **options):
-        """Our side of the channel, once the other's HELLO is there."""
+        """Makes this side of the channel, and waits for the other's HELLO."""
         self.channel = w.Channel(self.sock, limits, **options)
         self.channel.wait_event("hello", PATIENCE)
         return self.channel
@@ -86,7 +86,7 @@ class Peer:
         self.process.stdin.flush()
 
     def answer(self):
-        """A line of the peer's, while our side goes on."""
+        """Returns a line of the peer's output, while this side continues to run."""
         end = time.monotonic() + PATIENCE
         out = self.process.stdout
         while True:
@@ -104,7 +104,7 @@ class Peer:
         return self.answer()
 
     def end(self):
-        """How the peer ended: its last result, its breach or "-"."""
+        """Returns how the peer ended: its last result, and its breach or "-"."""
         self.process.stdin.close()
         line = self.answer()
         assert line and line[0] == "end", line
@@ -112,13 +112,13 @@ class Peer:
         return line[1], str(line[2]).rstrip(":")
 
     def breach(self):
-        """Waits until a channel that takes commands has failed: how it ended."""
+        """Waits until a channel that takes commands has failed. Returns how it ended."""
         while self.ask("accept", 1000 * PATIENCE)[0] > 0:
             pass
         return self.end()
 
     def orderly(self):
-        """Says goodbye, waits for the other's, and for its end."""
+        """Closes the channel, and waits for the other's GOODBYE and its end."""
         self.channel.session.goodbye()
         self.channel.run(lambda c: c.session.peer_goodbye and c.session.goodbye_made and c.session.idle, PATIENCE)
         return self.end()

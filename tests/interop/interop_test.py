@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""libbeam and the Python implementation talk to each other: messages,
-transcripts, and random lives.
+"""libbeam and the Python implementation talk to each other: messages, transcripts, and random
+activity.
 
     interop_test.py COMMAND... [-- UNITTEST-ARGUMENT...]
 
-COMMAND starts peer.c's program, perhaps under a checker.
+COMMAND starts the program of peer.c, possibly under a checker.
 """
 
 import errno
@@ -93,10 +93,10 @@ class Core(Descriptors):
 
 
 class Echo(Descriptors):
-    """Messages of ours come back as they went."""
+    """Messages from this side are sent back unchanged."""
 
     def round(self, peer, messages):
-        """Sends (topic, payload, fds); all of them must come back, in order on each topic."""
+        """Sends (topic, payload, fds). All messages must be returned, in order on each topic."""
         channel = peer.channel
         expected = {}
         for id, payload, fds in messages:
@@ -180,14 +180,14 @@ class Echo(Descriptors):
                 id = channel.session.open(b"again")
                 self.round(peer, [(id, b"%d" % i, [])])
                 channel.session.close(id)
-                # The echo lets go of a topic when it has read its end: only then another
-                # of that name is new to it.
+                # The echo releases a topic when it has read its end. Only then it accepts another
+                # one with that name.
                 channel.run(lambda c: not c.session.out_topics and not c.session.in_topics, PATIENCE)
             self.assertEqual(peer.orderly(), (0, "-"))
 
 
 class Transcripts(Descriptors):
-    """The golden transcripts that end in a breach, through a socket."""
+    """The golden transcripts that end with a breach, over a socket."""
 
     CANNOT = {"reset", "reset-call", "message", "reply", "error", "goodbye", "take", "return", "ping"}
 
@@ -209,8 +209,7 @@ class Transcripts(Descriptors):
                     continue
                 if words[0] in ("event", "limits"):
                     continue
-                # Whatever stands between two lines of another kind goes in one piece, so that
-                # nothing is answered before.
+                # Consecutive lines are sent in one piece, so that nothing is answered in between.
                 self.send(peer.sock, plain, 0)
                 plain = b""
                 if words[0] == "hello":
@@ -228,16 +227,17 @@ class Transcripts(Descriptors):
             self.read_to_the_end(peer.sock, seen)
             result, breach = peer.end()
             if ["event", "goodbye"] in lines and result == 0:
-                # What follows GOODBYE need not be noticed by a side that has shut down on it.
+                # A side that has shut down at GOODBYE need not notice what follows.
                 self.assertIn(breach, ("-", "goodbye"))
             elif limits.message_attachments == 0 and lines[-1][1] == "attachments":
-                # The library grants none then, whatever the transcript says: two rules are broken.
+                # With these limits the library grants no attachments, so two rules are broken.
                 self.assertEqual((result, breach), (-errno.EPROTO, "credit"))
             else:
                 self.assertEqual((result, breach), (-errno.EPROTO, lines[-1][1]))
 
     def read_to_the_end(self, sock, seen):
-        """A side that found a breach closes the socket; one that heard goodbye says so too."""
+        """Reads to the end: a side that has detected a breach closes the socket, and one that has
+        received GOODBYE sends its own."""
         while True:
             try:
                 some = sock.recv(65536)
@@ -249,7 +249,7 @@ class Transcripts(Descriptors):
                 return
 
     def send(self, sock, data, n):
-        """All of it, or as much as is wanted before the other side ends."""
+        """Sends everything, or as much as possible before the other side ends."""
         if not data:
             return
         try:
@@ -260,7 +260,7 @@ class Transcripts(Descriptors):
 
     @staticmethod
     def whole(data):
-        """The frames that are complete."""
+        """Returns the complete frames."""
         at = 0
         while len(data) - at >= w.HEADER:
             size = 4 + (struct.unpack_from(">I", data, at)[0] & ~w.CARRIES)
@@ -276,7 +276,7 @@ class Transcripts(Descriptors):
             if any("lost=" in word for word in words):
                 return False
             if words[0] == "limits" and int(words[4]) > w.CARRIED_MAX:
-                return False    # not an option of the library's
+                return False    # not a valid option of the library
         return True
 
     def test_each_breach_has_its_name(self):
@@ -302,8 +302,8 @@ class Both(Descriptors):
             self.assertEqual(peer.orderly(), (0, "-"))
 
     def live(self, seed, mode, names):
-        """All that can become of topics, messages and calls, in any order; each side
-        finds the other blameless."""
+        """Everything that can happen to topics, messages and calls, in random order. Neither side
+        may find a breach."""
         rng = random.Random(seed)
         options = dict(zip(OPTIONS, w.BASE)) if rng.random() < 0.5 else {}
         with Peer(mode, **options) as peer:

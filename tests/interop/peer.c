@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libbeam's side of the interoperability tests: a program on one end of a socket that the test
- * made, whose other end speaks another implementation. It uses the public interface only.
+ * libbeam's side of the interoperability tests: a program on one end of a socket that the test has
+ * made. Another implementation uses the other end. The program uses the public interface only.
  *
  *     peer MODE FD [OPTION=NUMBER ...]
  *
- *     core-echo     sends back every core message, with its attachment
- *     bare-echo     the same, bare
- *     channel-echo  sends back every message on a topic of the same name, with its
- *                   attachments, a thread for each topic
- *     channel-drain  receives everything and throws it away
- *     channel-send  sends count=N messages of size=N bytes with fds=N
- *                   descriptors on the topic "send"
- *     channel       does what it is told on standard input, a command a line, and
- *                   prints the result of each
+ *     core-echo      sends back every core message with its attachment
+ *     bare-echo      the same for bare messages
+ *     channel-echo   sends back every message with its attachments, on a topic of the same name,
+ *                    with a thread for each topic
+ *     channel-drain  receives everything and drops it
+ *     channel-send   sends count=N messages of size=N bytes with fds=N descriptors on the topic
+ *                    "send"
+ *     channel        runs commands from standard input, one a line, and prints their results
  *
- * The options are the fields of struct beam_channel_options. At the end it
- * prints "end RESULT BREACH".
+ * The options are the fields of struct beam_channel_options. At the end the program prints "end
+ * RESULT BREACH".
  */
 #include <beam/beam.h>
 #include <errno.h>
@@ -85,7 +84,7 @@ static int core_echo(int fd, bool bare)
 
 static bool draining;
 
-/* Until the other side closes the topic. */
+/* Runs until the other side closes the topic. */
 static void *serve_topic(void *argument)
 {
 	beam_topic *topic = argument;
@@ -99,7 +98,7 @@ static void *serve_topic(void *argument)
 	return NULL;
 }
 
-/* A thread for each topic that the other side opens. */
+/* Starts a thread for each topic that the other side opens. */
 static int serve(beam_channel *channel)
 {
 	static pthread_t threads[TOPICS_MAX];
@@ -123,8 +122,7 @@ static int serve(beam_channel *channel)
 
 /* ---- Sending --------------------------------------------------------------------------------- */
 
-/* A message with our pattern and, as attachments, /dev/null. */
-/* What is made of a message that the tests know: its bytes, its attachments. */
+/* The contents of a message that the tests know: bytes, and /dev/null as its attachments. */
 struct content {
 	unsigned char *bytes;
 	struct iovec iov;
@@ -229,7 +227,7 @@ static void receive(beam_topic *topic, beam_deadline deadline)
 	beam_message_free(message);
 }
 
-/* ---- Calls: one that is made, and one that was received ---- */
+/* ---- Calls that are made, and calls that are received ---- */
 
 static beam_call *call;
 static beam_message *request;
@@ -291,7 +289,7 @@ static int fail_request(uint32_t code, size_t size)
 			   beam_message_reply_failure(request, code, content.bytes, size, 0, beam_in_ms(5000)));
 }
 
-/* Commands on these: VERB NUMBER [NUMBER NUMBER]. False: there is no such command. */
+/* Commands for calls: VERB NUMBER [NUMBER NUMBER]. Returns false if there is no such command. */
 static bool on_call(const char *verb, long number, const long numbers[3])
 {
 	if (strcmp(verb, "reply") == 0)
@@ -348,7 +346,7 @@ static bool is(const char *verb, const char *name)
 	return strcmp(verb, name) == 0;
 }
 
-/* Commands on a topic: VERB NAME [NUMBER ...]. False: there is no such command. */
+/* Commands for topics: VERB NAME [NUMBER ...]. Returns false if there is no such command. */
 static bool on_topic(const char *verb, const char *name, const long numbers[3])
 {
 	beam_topic *topic = find(name);
@@ -370,7 +368,7 @@ static bool on_topic(const char *verb, const char *name, const long numbers[3])
 	return true;
 }
 
-/* Commands on the channel: VERB [MILLISECONDS]. */
+/* Commands for the channel: VERB [MILLISECONDS]. Returns false if there is no such command. */
 static bool on_channel(beam_channel *channel, const char *verb, beam_deadline deadline)
 {
 	if (is(verb, "accept"))
@@ -409,7 +407,7 @@ static void obey(beam_channel *channel, char *line)
 	fflush(stdout);
 }
 
-/* The result is how the channel ended, or -EAGAIN. */
+/* Returns how the channel ended, or -EAGAIN. */
 static int follow_commands(beam_channel *channel)
 {
 	char line[LINE_MAX_BYTES];

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tests of beam_wire.py by itself: two of its channels against each other."""
+"""Tests beam_wire.py on its own: two of its channels connected to each other."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from descriptors import Descriptors, file_with, number_of, open_fds  # noqa: E40
 
 
 class Pair:
-    """Two channels on a pair."""
+    """Two connected channels."""
 
     def __init__(self, a=None, b=None, seed=1, **both):
         ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -29,7 +29,7 @@ class Pair:
         self.b.close()
 
     def settle(self, quiet=3):
-        """Until neither can do anything."""
+        """Steps until neither side can do anything."""
         while quiet:
             moved = [self.a.step(), self.b.step()]
             for c in self.a, self.b:
@@ -79,7 +79,7 @@ class Channels(Descriptors):
                 w.close_fds(keep)
 
     def lazy_pair(self, rng, seed):
-        """Two sides that withhold credit as far as the page allows it, and lend."""
+        """Two sides that withhold as much credit as the page allows, and lend."""
         sides = []
         for _ in range(2):
             most = rng.choice((1, 5, 16, 40))
@@ -89,7 +89,7 @@ class Channels(Descriptors):
         return Pair(*sides, seed=seed, ragged=rng.random() < 0.3, fragment=rng.choice((5000, w.BODY_MAX)))
 
     def answer(self, channel):
-        """Answers the calls that have come: how many."""
+        """Answers the calls that have arrived. Returns their number."""
         n = 0
         for m in channel.messages:
             if m.kind == w.DATA and m.call and not m.answered:
@@ -212,7 +212,7 @@ class Channels(Descriptors):
             for _ in range(20):
                 p.a.session.send(slow, bytes(60000))
             p.settle()
-            self.assertEqual(len(p.b.messages), 2)      # the second is what draws on the pool
+            self.assertEqual(len(p.b.messages), 2)      # the second one overdraws into the pool
             p.a.session.send(quick, b"word")
             p.settle()
             self.assertEqual(bytes(p.b.messages[-1].payload), b"word")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Tests of beam_wire.py by itself: its frames, its sides, and its parser on models of a socket."""
+"""Tests beam_wire.py on its own: its frames, its sessions, and its parser on a model of a
+socket."""
 
 import os
 import random
@@ -76,7 +77,7 @@ class Frames(unittest.TestCase):
 
 
 class Shares(unittest.TestCase):
-    """What docs/protocol.md promises of a fair sender."""
+    """What docs/protocol.md guarantees for a fair sender."""
 
     def test_sixteen_topics_that_are_never_drained_leave_the_next_one_its_part(self):
         for seed in range(300):
@@ -106,7 +107,7 @@ class Shares(unittest.TestCase):
 
 
 class Sides(unittest.TestCase):
-    """One side by itself."""
+    """One side on its own."""
 
     def side(self, **options):
         session = w.Session(**options)
@@ -115,7 +116,7 @@ class Sides(unittest.TestCase):
         return session
 
     def written(self, session):
-        """The frames that have been made since the last time."""
+        """Returns the frames that were made since the last call."""
         session.pump()
         frames = [bytes(frame) for frame, _ in session.out]
         session.out.clear()
@@ -239,12 +240,12 @@ class Sides(unittest.TestCase):
 
 
 class ParserOnAModelSocket(Descriptors):
-    """Random frames in random sendmsgs, read at random borders as the kernel does it: every
-    attachment goes to its message."""
+    """Random frames in random sendmsg() calls, read at random boundaries as the kernel does it.
+    Each attachment must be delivered with its message."""
 
     def run_once(self, seed):
         rng = random.Random(seed)
-        segments, expected = [], []         # (bytes, fd numbers): what each sendmsg sent
+        segments, expected = [], []         # (bytes, fd numbers): what each sendmsg() has sent
         number = 0
         for _ in range(rng.randint(1, 30)):
             frames, fds = [], []
@@ -264,7 +265,7 @@ class ParserOnAModelSocket(Descriptors):
         got = []
         parser = w.Parser()
         while segments:
-            # A read stops after a segment that has descriptors and never holds two such.
+            # A read ends after a segment with descriptors, and never contains two of them.
             want, data, group = rng.choice((1, 2, 5, 15, 16, 17, 40, 200)), b"", None
             while segments and want > len(data):
                 bytes_, fds = segments[0]

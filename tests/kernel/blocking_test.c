@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, fifth part: a descriptor that a peer chose can make close, recvmsg and
- * fstat wait for as long as the peer likes. Two such descriptors: a TCP socket with SO_LINGER and
- * unsent data, and a file of a FUSE file system whose server is the peer.
+ * What the kernel promises: a descriptor that a peer chose can make close, recvmsg and fstat block
+ * for as long as the peer likes. The tests use a TCP socket with SO_LINGER and unsent data, and a
+ * file on a FUSE file system whose server is the peer.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -17,10 +17,10 @@
 
 /* ---- SO_LINGER ------------------------------------------------------------------------------- */
 
-/* SO_LINGER counts whole seconds; a close that took this long has waited. */
+/* SO_LINGER counts in seconds. A close that took at least this long has blocked. */
 enum { LINGER_SECONDS = 1, WAITED_MS = 900 };
 
-/* A TCP connection over the loopback whose peer reads nothing. */
+/* A TCP connection over the loopback. The peer reads nothing. */
 struct lingering {
 	int fd, peer;
 };
@@ -117,11 +117,11 @@ static void test_a_receive_that_drops_a_descriptor_can_wait_in_spite_of_dontwait
 
 enum { CHILD_SKIPS = 77 };
 
-/* A file system that is one file, and we are its server. */
+/* A file system with a single file. The test is its server. */
 struct fuse {
 	int device;
 	char path[FOLDER_SIZE];
-	/* The victim says here how far it has come. */
+	/* The victim reports here how far it has got. */
 	int progress[2];
 	_Alignas(struct fuse_in_header) char request[FUSE_MIN_READ_BUFFER];
 };
@@ -151,7 +151,7 @@ static void fuse_reply(struct fuse *fuse, int error, const void *body, size_t si
 	check_int(writev(fuse->device, iov, body ? 2 : 1), header.len);
 }
 
-/* Answers everything until `opcode` is asked for; that is left to be answered. */
+/* Replies to all requests until `opcode` arrives, which is left unanswered. */
 static void fuse_serve_until(struct fuse *fuse, uint32_t opcode)
 {
 	const struct fuse_in_header *request = (const void *)fuse->request;
@@ -194,7 +194,7 @@ static int victim(void *argument)
 	return 0;
 }
 
-/* The victim has come to `step`, and no further. */
+/* The victim has reached `step`, and waits there. */
 static void expect_progress(const struct fuse *fuse, char step)
 {
 	struct pollfd more = {.fd = fuse->progress[0], .events = POLLIN};
@@ -217,12 +217,12 @@ static int child_serves(void *argument)
 	require_int(pipe2(fuse.progress, O_CLOEXEC), 0);
 	child = process_spawn(victim, &fuse);
 
-	/* F_GET_SEALS has answered without us; fstat waits for us. */
+	/* F_GET_SEALS needed no reply from the server, fstat() waits for one. */
 	fuse_serve_until(&fuse, FUSE_GETATTR);
 	expect_progress(&fuse, 'S');
 	fuse_reply(&fuse, 0, &attributes, sizeof attributes);
 
-	/* So does close. */
+	/* close() waits for one, too. */
 	fuse_serve_until(&fuse, FUSE_FLUSH);
 	expect_progress(&fuse, 'F');
 	fuse_reply(&fuse, 0, NULL, 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, first part: with which bytes of a stream descriptors arrive. The
- * protocol's rule of the carrier rests on it (docs/protocol.md). No code of Beam is in here: a
- * kernel that behaves otherwise fails these tests, not Beam's.
+ * What the kernel promises: the bytes of a stream with which descriptors arrive. The protocol's
+ * rule about carriers depends on it (docs/protocol.md). These tests use no code of Beam. If they
+ * fail, the kernel behaves differently.
  */
 #include <fcntl.h>
 #include <harness/harness.h>
@@ -12,7 +12,7 @@
 
 static char bytes[1 << 19];
 
-/* A pair that never blocks, and a descriptor to send. */
+/* A pair of sockets that never block, and a descriptor to send. */
 struct pair {
 	int from, to, fd;
 };
@@ -35,7 +35,7 @@ static void pair_close(struct pair *pair)
 	close(pair->fd);
 }
 
-/* Sends `size` bytes with `n_fds` times the pair's descriptor. */
+/* Sends `size` bytes, with the pair's descriptor `n_fds` times. */
 static ssize_t pair_send(const struct pair *pair, size_t size, size_t n_fds)
 {
 	int fds[RAW_FDS_MAX + 1];
@@ -45,7 +45,7 @@ static ssize_t pair_send(const struct pair *pair, size_t size, size_t n_fds)
 	return raw_send(pair->from, bytes, size, fds, n_fds, MSG_DONTWAIT);
 }
 
-/* Reads at most `size` bytes; tells how many descriptors came with them. */
+/* Reads at most `size` bytes, and stores the number of descriptors that came with them. */
 static ssize_t pair_receive(const struct pair *pair, size_t size, int *ret_n_fds)
 {
 	struct raw_group group;
@@ -237,7 +237,7 @@ static void test_too_few_free_descriptors_cut_a_group_short_and_say_so(void)
 	pair_close(&pair);
 }
 
-/* What the fuzz below remembers of the sends with descriptors that were not read yet. */
+/* The sends with descriptors that have not been read yet. */
 struct carriers {
 	struct {
 		int64_t offset;
@@ -268,8 +268,8 @@ static void fuzz_send(const struct pair *pair, struct carriers *carriers, struct
 }
 
 /*
- * A read has the descriptors of exactly the sends that begin in it, and of
- * those there is at most one.
+ * A read returns the descriptors of the sends that begin in it, and at most one such send begins in
+ * it.
  */
 static void fuzz_receive(const struct pair *pair, struct carriers *carriers, struct rng *rng)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, fourth part: who is at the other end, and who we are ourselves after a
- * fork.
+ * What the kernel promises: what it says about the process at the other end of a socket, and about
+ * this process after a fork.
  */
 #include <fcntl.h>
 #include <harness/harness.h>
@@ -23,9 +23,7 @@ static struct ucred credentials(int socket)
 	return peer;
 }
 
-/*
- * Waits in another process, as the holder of a socket's other end, until the parent closes its own.
- */
+/* Runs in another process and holds one end of a socket until the parent closes the other. */
 static int child_holds(void *argument)
 {
 	int *ends = argument;
@@ -66,7 +64,7 @@ static int child_connects(void *argument)
 	return (int)recv(client, &byte, 1, 0);
 }
 
-/* A listening socket with a name that no other test has. */
+/* A listening socket with a unique name. */
 static int listen_abstract(struct sockaddr_un *address)
 {
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -93,7 +91,7 @@ static void test_peercred_of_a_connection_is_who_connected(void)
 
 enum { CANNOT = 77 };
 
-/* In a pid namespace of its own: who is at the other end? */
+/* Runs in a new pid namespace. Returns the process id that it sees of the other end. */
 static int child_asks_from_a_namespace(void *socket)
 {
 	pid_t child;
@@ -157,7 +155,7 @@ static void test_a_pidfd_can_arrive_unasked_on_a_socket_that_came_from_elsewhere
 	char byte;
 
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-	/* Whoever holds the socket before us can set this. */
+	/* A previous holder of the socket can have set this. */
 	if (setsockopt(ends[1], SOL_SOCKET, RAW_SO_PASSPIDFD, &(int){1}, sizeof(int)) < 0) {
 		close(ends[0]);
 		close(ends[1]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, fifth part: sockets that listen, the files they are bound to,
- * and who their clients see.
+ * What the kernel promises: listening sockets, the files that they are bound to, and what their
+ * clients see.
  */
 #include <fcntl.h>
 #include <harness/harness.h>
@@ -78,7 +78,7 @@ static void test_a_bound_socket_can_be_connected_to_only_once_it_listens(void)
 	check_int(try_connect(&client), 0);
 	close(client);
 	close(fd);
-	/* And no more when it is closed, though its file is there. */
+	/* And not after it has been closed, although its file exists. */
 	check_int(try_connect(&client), -ECONNREFUSED);
 	close(client);
 	remove_folder();
@@ -152,7 +152,7 @@ static void test_with_a_full_table_accept_says_so_whether_or_not_somebody_waits(
 	setrlimit(RLIMIT_NOFILE, &old);
 	require_int(try_connect(&client), 0);
 	setrlimit(RLIMIT_NOFILE, &low);
-	/* Whoever waits is not lost by it. */
+	/* The client that is waiting is not lost. */
 	for (int i = 0; i < 2; i++) {
 		check_int(accept4(fd, NULL, NULL, SOCK_CLOEXEC), -1);
 		check_int(errno, EMFILE);
@@ -177,7 +177,7 @@ static void test_a_listening_socket_is_readable_as_long_as_somebody_waits(void)
 	require_int(listen(poller.fd, 1), 0);
 	check_int(poll(&poller, 1, 0), 0);
 	require_int(try_connect(&client), 0);
-	/* Though he has left already. */
+	/* The client has already left. */
 	close(client);
 	for (int i = 0; i < 2; i++)
 		check_int(poll(&poller, 1, 0), 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Raw unix sockets for tests that go round Beam: one sendmsg and one recvmsg with descriptors, and
- * files that can be told apart. Results are 0 or more, or -errno.
+ * Raw Unix sockets for tests without Beam: sending and receiving descriptors with one system call,
+ * and files that can be told apart. The functions return a negative errno on failure.
  */
 #ifndef KERNEL_RAW_H
 #define KERNEL_RAW_H
@@ -17,10 +17,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* The most descriptors that one sendmsg takes: SCM_MAX_FD. */
+/* The most descriptors that one sendmsg() can send: SCM_MAX_FD. */
 enum { RAW_FDS_MAX = 253 };
 
-/* One sendmsg. */
+/* Calls sendmsg() once. */
 static inline ssize_t raw_sendv(int socket, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds,
 				int flags)
 {
@@ -45,7 +45,7 @@ static inline ssize_t raw_sendv(int socket, const struct iovec *iov, size_t n_io
 #ifdef __GLIBC__
 		n = sendmsg(socket, &message, flags | MSG_NOSIGNAL);
 #else
-		/* musl's own has no room for 253 descriptors. */
+		/* musl's own function has no room for 253 descriptors. */
 		n = syscall(SYS_sendmsg, socket, &message, flags | MSG_NOSIGNAL);
 #endif
 	while (n < 0 && errno == EINTR);
@@ -59,14 +59,14 @@ static inline ssize_t raw_send(int socket, const void *data, size_t size, const 
 	return raw_sendv(socket, &iov, 1, fds, n_fds, flags);
 }
 
-/* What came with one recvmsg. */
+/* What arrived with one recvmsg(). */
 struct raw_group {
 	int n_fds;
-	/* Control messages of all kinds. */
+	/* All control messages. */
 	int n_cmsgs;
 	bool truncated;
 	bool credentials;
-	/* A pidfd that came in a control message of its own, or -1. */
+	/* A pidfd that arrived in its own control message, or -1. */
 	int pidfd;
 	int fds[RAW_FDS_MAX];
 };
@@ -89,7 +89,7 @@ static inline void raw_group_add(struct raw_group *group, const struct cmsghdr *
 	}
 }
 
-/* One recvmsg; `group` is always filled in. */
+/* Calls recvmsg() once. Always sets `group`. */
 static inline ssize_t raw_receivev(int socket, struct iovec *iov, size_t n_iov, struct raw_group *group, int flags)
 {
 	union {
@@ -129,7 +129,7 @@ static inline void raw_group_close(struct raw_group *group)
 	group->pidfd = -1;
 }
 
-/* A file that is unlike all others: its inode tells it from them wherever it has travelled to. */
+/* A new file. It can be recognized by its inode, wherever its descriptor has been sent. */
 static inline int raw_file(void)
 {
 	return memfd_create("beam-test", MFD_CLOEXEC);

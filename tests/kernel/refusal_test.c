@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, second part: a send with descriptors goes whole or not at
- * all, and why it may not go.
+ * What the kernel promises: a send with descriptors is done completely or not at all, and why it
+ * may be refused.
  */
 #include <fcntl.h>
 #include <harness/harness.h>
@@ -16,7 +16,7 @@
 /* asm/socket.h; the C library's headers may not know it. */
 enum { RAW_SO_PASSRIGHTS = 83 };
 
-/* How a child says that it can not test here. */
+/* The exit status of a child that cannot test here. */
 enum { CHILD_SKIPS = 77 };
 
 static void open_pair(int ends[2])
@@ -31,7 +31,8 @@ static void close_pair(const int ends[2])
 }
 
 /*
- * Expects `expected`, and that nothing has come of it: the next read gives what the next send sent.
+ * The send must return `expected`, and send nothing: the next read returns what the next send has
+ * sent.
  */
 static void expect_refusal(const int ends[2], const int *fds, size_t n_fds, int expected)
 {
@@ -75,7 +76,7 @@ static void test_one_io_uring_refuses_its_whole_batch(void)
 	close(ring);
 }
 
-/* A pair whose second end takes no descriptors; false before Linux 6.16. */
+/* Makes a socket accept no descriptors. Returns false before Linux 6.16. */
 static bool refuse_descriptors(int socket)
 {
 	return setsockopt(socket, SOL_SOCKET, RAW_SO_PASSRIGHTS, &(int){0}, sizeof(int)) == 0;
@@ -109,7 +110,7 @@ static void test_a_listener_without_passrights_hands_that_on_before_accept(void)
 		skip("SO_PASSRIGHTS is from Linux 6.16");
 	}
 	good = eventfd(0, EFD_CLOEXEC);
-	/* A name that the kernel chooses. */
+	/* The kernel chooses a name. */
 	require_int(bind(listener, (struct sockaddr *)&address, sizeof address.sun_family), 0);
 	require_int(getsockname(listener, (struct sockaddr *)&address, &size), 0);
 	require_int(listen(listener, 1), 0);
@@ -128,7 +129,7 @@ static void test_a_listener_without_passrights_hands_that_on_before_accept(void)
 
 /* ---- Payloads that are not in memory --------------------------------------------------------- */
 
-/* Bytes that can be read, and behind them as many that cannot: the file ends between the two. */
+/* Twice `size` bytes, of which only the first half can be read, because the file ends there. */
 static char *half_a_file(size_t size)
 {
 	int file = memfd_create("half", MFD_CLOEXEC);
@@ -141,7 +142,7 @@ static char *half_a_file(size_t size)
 	return at;
 }
 
-/* src/session/tx.h rests on this: TX_UNDIVIDED. */
+/* TX_UNDIVIDED in src/session/tx.h depends on this. */
 static void test_of_its_first_36000_bytes_a_send_takes_all_or_none(void)
 {
 	enum { ONE_PIECE = 36000, HALF = 128 << 10 };
@@ -149,7 +150,7 @@ static void test_of_its_first_36000_bytes_a_send_takes_all_or_none(void)
 
 	for (size_t before = 1; before <= ONE_PIECE;
 	     before = before * 2 < ONE_PIECE || before == ONE_PIECE ? before * 2 : ONE_PIECE) {
-		/* Of the last byte alone it is known that it cannot be read. */
+		/* Only the last byte cannot be read. */
 		struct iovec iov[2] = {{half, before - 1}, {half + HALF, 1}};
 		int ends[2], good = eventfd(0, EFD_CLOEXEC);
 		struct raw_group group;
@@ -183,7 +184,10 @@ static void test_a_longer_send_takes_what_comes_before_the_piece_that_cannot_be_
 
 enum { IN_FLIGHT_LIMIT = 64, BATCH = 16 };
 
-/* A user of our own whom the limit binds: no other process's descriptors count. */
+/*
+ * Becomes a user of its own who is bound by the limit, so that no other process's descriptors
+ * count.
+ */
 static bool become_limited(void)
 {
 	struct rlimit limit = {IN_FLIGHT_LIMIT, IN_FLIGHT_LIMIT};
@@ -203,10 +207,7 @@ static ssize_t send_batch(int socket, int fd)
 	return raw_send(socket, "x", 1, fds, BATCH, 0);
 }
 
-/*
- * Puts descriptors in flight until the kernel says that there are too many; how many sends that
- * took.
- */
+/* Sends descriptors until the kernel reports too many. Returns the number of sends. */
 static int fill_flight(int socket, int fd)
 {
 	int n = 0;
@@ -218,7 +219,7 @@ static int fill_flight(int socket, int fd)
 	return n;
 }
 
-/* Runs a child as a limited user. */
+/* Runs a function in a child, as a limited user. */
 static void in_limited_child(int (*run)(void *argument))
 {
 	int code = process_wait(process_spawn(run, NULL));
@@ -244,18 +245,18 @@ static int child_fills_flight(void *argument)
 	n = fill_flight(full[0], good);
 	check(n > 0);
 
-	/* It is so on every socket, poll sees room, and plain bytes go. */
+	/* The limit applies to all sockets, poll() reports room, and bytes can be sent. */
 	check_int(send_batch(other[0], good), -ETOOMANYREFS);
 	room = (struct pollfd){.fd = other[0], .events = POLLOUT};
 	check_int(poll(&room, 1, 0), 1);
 	check_int(raw_send(other[0], "x", 1, NULL, 0, 0), 1);
 
-	/* Nothing of it went. */
+	/* The refused send has sent nothing. */
 	check_int(raw_receive(other[1], &byte, 1, &group, 0), 1);
 	check_int(group.n_fds, 0);
 	check_int(raw_receive(other[1], &byte, 1, &group, 0), -EAGAIN);
 
-	/* It passes when somebody receives. */
+	/* Sends succeed again when some of the descriptors have been received. */
 	for (int i = 0; i < n; i++) {
 		check_int(raw_receive(full[1], &byte, 1, &group, 0), 1);
 		raw_group_close(&group);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The kernel's contract, sixth part: what seals promise about a memfd, and what they do not.
- */
+/* What the kernel promises: what seals guarantee for a memfd, and what they do not. */
 #include <fcntl.h>
 #include <kernel/raw.h>
 #include <kernel/stuck_reader.h>
@@ -10,7 +8,7 @@
 
 enum { PAGE = 4096, PAGES = 16, SIZE = PAGES * PAGE };
 
-/* A memfd of so many pages that are all there. */
+/* A memfd whose pages are all allocated. */
 static int memfd(void)
 {
 	int fd = memfd_create("beam-test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -43,7 +41,7 @@ static void test_a_writable_mapping_keeps_a_memfd_from_being_sealed_and_a_privat
 
 	check_int(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
 	check_int(errno, EBUSY);
-	/* It could be made writable again. */
+	/* A mapping that is now read-only also counts, because it could be made writable again. */
 	check_int(mprotect(shared, SIZE, PROT_READ), 0);
 	check_int(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
 	check_int(errno, EBUSY);
@@ -113,7 +111,7 @@ static void test_memory_behind_the_end_of_a_file_counts_as_in_it(void)
 	close(fd);
 }
 
-/* ---- What waits for a reader ----------------------------------------------------------------- */
+/* ---- Operations that wait for a reader ------------------------------------------------------- */
 
 struct seeker {
 	int fd;

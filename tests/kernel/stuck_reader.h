@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread that reads a file into a page that never comes (userfaultfd(2)), and so holds the lock
- * of the file's offset for as long as a test likes. A peer can do the same with a page of a FUSE
- * file, without any privilege.
+ * A thread that reads a file into a page that is never provided (userfaultfd(2)), and so holds the
+ * lock of the file's offset for as long as a test likes. An unprivileged peer can do the same with
+ * a page of a FUSE file.
  */
 #ifndef KERNEL_STUCK_READER_H
 #define KERNEL_STUCK_READER_H
@@ -19,8 +19,8 @@ enum { STUCK_PAGE = 4096 };
 
 struct stuck_reader {
 	/*
-	 * The file once more: descriptors made by open() have a lock for their offset, that
-	 * of memfd_create() has none.
+	 * The file, opened again: descriptors from open() have a lock for their offset, those from
+	 * memfd_create() have none.
 	 */
 	int file;
 	int faults;
@@ -37,8 +37,8 @@ static inline void *stuck_read(void *argument)
 }
 
 /*
- * Reads a page of a memfd, which has that much; the thread is in the middle of it when this
- * returns. Skips where that can't be done; `fd` is then closed.
+ * Reads a page of a memfd, which must be as large as that. When this returns, the thread is blocked
+ * in the read. Closes `fd` and skips the test if that is not possible here.
  */
 static inline void stuck_reader_start(struct stuck_reader *reader, int fd)
 {
@@ -66,7 +66,7 @@ static inline void stuck_reader_start(struct stuck_reader *reader, int fd)
 	require_int(poll(&fault, 1, -1), 1);
 }
 
-/* The page comes, and the thread ends. */
+/* Provides the page, so that the thread ends. */
 static inline void stuck_reader_end(struct stuck_reader *reader)
 {
 	struct uffdio_zeropage zero = {.range = {.start = (uintptr_t)reader->page, .len = STUCK_PAGE}};

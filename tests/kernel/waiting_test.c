@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's contract, third part: what readiness promises, what wakes a reader, and how
- * the end of a stream shows.
+ * What the kernel promises: what readiness means, what wakes a reader, and how the end of a stream
+ * is reported.
  */
 #include <fcntl.h>
 #include <harness/harness.h>
@@ -30,7 +30,7 @@ static short poll_now(int fd, short events)
 	return poll(&entry, 1, 0) > 0 ? entry.revents : 0;
 }
 
-/* One recv; -errno. */
+/* Calls recv() once. Returns a negative errno on failure. */
 static ssize_t receive(int socket, void *data, size_t size, int flags)
 {
 	ssize_t n = recv(socket, data, size, flags);
@@ -85,7 +85,7 @@ static void *reader_run(void *argument)
 	return NULL;
 }
 
-/* True if the reader sleeps in its recv(). */
+/* True if the reader is blocked in recv(). */
 static bool reader_blocked(struct reader *reader)
 {
 	char path[64];
@@ -96,7 +96,7 @@ static bool reader_blocked(struct reader *reader)
 	file = fopen(path, "re");
 	if (!file)
 		return false;
-	/* "running" while it does. */
+	/* The file contains "running" if the thread is not blocked. */
 	if (fscanf(file, "%ld", &call) != 1)
 		call = -1;
 	fclose(file);
@@ -125,11 +125,9 @@ static void test_close_does_not_wake_a_blocked_reader(void)
 
 	open_pair(ends);
 	thread = reader_begin(&reader, ends[1]);
-	/*
-	 * By the system call, since ThreadSanitizer takes this for the mistake that it mostly is.
-	 */
+	/* A plain system call, because ThreadSanitizer would report the close as a race. */
 	check_int(syscall(SYS_close, ends[1]), 0);
-	/* It still waits, on a socket that has no number any more, and gets what comes. */
+	/* The reader still waits, although the descriptor is closed, and receives what arrives. */
 	check_int(send(ends[0], "!", 1, MSG_NOSIGNAL), 1);
 	thread_wait(thread);
 	check_int(reader.result, 1);
@@ -239,7 +237,7 @@ static void test_the_end_of_a_stream_comes_when_its_last_descriptor_closes_in_fl
 
 /* ---- Packets --------------------------------------------------------------------------------- */
 
-/* Reads an empty packet, then the end: whether credentials came with each. */
+/* Reads an empty packet and then the end. Checks whether credentials came with both. */
 static void expect_packet_then_end(bool passcred)
 {
 	struct raw_group group;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sockets that a service manager hands in. */
+/* Sockets that a service manager passes to the process. */
 #include <fcntl.h>
 #include <harness/fault.h>
 #include <public/listening.h>
@@ -21,7 +21,7 @@ static void set_listen_pid(void)
 	setenv("LISTEN_PID", pid, 1);
 }
 
-/* As systemd would run a service: sockets from descriptor 3 on, not close-on-exec. */
+/* Passes sockets as systemd does: from descriptor 3 on, and not close-on-exec. */
 static void hand_over(const char *names)
 {
 	char path[80];
@@ -49,7 +49,7 @@ static void clear_away(void)
 	}
 }
 
-/* Takes one, and tells which it is; or an error. */
+/* Makes a listener. Returns the index of its socket, or an error. */
 static int take_one(const char *name, beam_listener **ret)
 {
 	int r = beam_listener_from_environment(ret, name, NULL);
@@ -85,7 +85,7 @@ static int child_takes_all(void *argument)
 	check_string(getenv("LISTEN_FDS"), "3");
 	for (int i = 0; i < SOCKETS; i++)
 		beam_listener_unref(listeners[i]);
-	/* Closed, or whatever has the number now. */
+	/* The descriptors are closed, or their numbers belong to other files. */
 	check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	return 0;
 }
@@ -136,7 +136,7 @@ static int child_finds_nothing(void *argument)
 	hand_over(NULL);
 	snprintf(self, sizeof self, "%d", (int)getpid());
 	check_int(beam_listener_from_environment(&none, "name", NULL), -ENOENT);
-	/* Fewer names than sockets: the others have none. */
+	/* If there are fewer names than sockets, the last sockets have none. */
 	setenv("LISTEN_FDNAMES", "other", 1);
 	check_int(beam_listener_from_environment(&none, "name", NULL), -ENOENT);
 	check_int(beam_listener_from_environment(&none, "", NULL), -ENOENT);
@@ -152,7 +152,7 @@ static int child_finds_nothing(void *argument)
 	}
 	harness_context("%s", "");
 	check(none == NULL);
-	/* None of them has been touched. */
+	/* No socket has been changed. */
 	for (int i = 0; i < SOCKETS; i++)
 		check_int(fcntl(FIRST + i, F_GETFD), 0);
 	return 0;
@@ -198,7 +198,7 @@ static int child_is_given_something_else(void *argument)
 		beam_listener *listener = NULL;
 
 		harness_context("kind %zu", i);
-		/* In the place of the first. */
+		/* Replaces the first socket. */
 		require(others[i] >= 0);
 		require_int(dup2(others[i], FIRST), FIRST);
 		check_int(beam_listener_from_environment(&listener, "a", NULL), -ENOENT);
@@ -207,7 +207,7 @@ static int child_is_given_something_else(void *argument)
 		check_int(fcntl(FIRST + 1, F_GETFD), FD_CLOEXEC);
 		check_int(fcntl(FIRST + 2, F_GETFD), 0);
 		listener = beam_listener_unref(listener);
-		/* The second again, for the next round. */
+		/* Restores the second socket for the next round. */
 		path_of(1, path);
 		unlink(path);
 		require_int(raw_listen(path, 1), FIRST + 1);
@@ -234,7 +234,7 @@ static int child_fails_to_take(void *argument)
 	return 0;
 }
 
-/* Another process made the sockets, and this one calls sd_listen_fds(0). */
+/* The sockets were made by another process, and this process calls sd_listen_fds(0). */
 static int child_calls_sd_listen_fds(void *argument)
 {
 	struct beam_listener_options bad = BEAM_LISTENER_OPTIONS;
@@ -249,8 +249,8 @@ static int child_calls_sd_listen_fds(void *argument)
 	check_int(beam_listener_from_environment(&none, "b", &bad), -EINVAL);
 	check_int(fcntl(FIRST + 1, F_GETFD), FD_CLOEXEC);
 	/*
-	 * What is not known of a socket is no reason to take it: its domain and type,
-	 * whether it listens, who listens.
+	 * If the kernel does not report a socket's domain or type, whether it listens, or who
+	 * listens, it is not taken.
 	 */
 	for (unsigned long n = 1; n <= 4; n++) {
 		fault_only(FAULT(SYS_GETSOCKOPT));
@@ -266,20 +266,20 @@ static int child_calls_sd_listen_fds(void *argument)
 	check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	for (int i = 0; i < SOCKETS; i++)
 		beam_listener_unref(listeners[i]);
-	/* What the process itself listens on now has nothing to do with the service manager. */
+	/* A socket on which the process itself listens does not come from the service manager. */
 	path_of(0, path);
 	unlink(path);
 	require_int(raw_listen(path, 1), FIRST);
 	check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	check(none == NULL);
 	close(FIRST);
-	/* sd_listen_fds(1) */
+	/* As after sd_listen_fds(1). */
 	unsetenv("LISTEN_PID");
 	check_int(beam_listener_from_environment(&none, NULL, NULL), -ENOENT);
 	return 0;
 }
 
-/* F_GETFD, then F_SETFD. */
+/* First F_GETFD fails, and then F_SETFD. */
 static int child_cannot_take(void *argument)
 {
 	beam_listener *listener = NULL;

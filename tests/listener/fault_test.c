@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listening, accepting and connecting while all that can fail fails in turn; and accepting while
- * descriptors are short for long.
+ * Listening, accepting and connecting while all calls that can fail do so in turn, and accepting
+ * while there are no descriptors for a long time.
  */
 #include <base/thread.h>
 #include <harness/fault.h>
@@ -20,13 +20,10 @@ static beam_deadline shortly(void)
 	return beam_in_ms(stretch(5));
 }
 
-/*
- * To Valgrind a thread that is there at the end of one run and not of another looks like lost
- * memory.
- */
+/* For Valgrind, a thread that exists at the end of some runs only looks like leaked memory. */
 static void settle(void)
 {
-	/* Of the channels' threads none is left to free memory later. */
+	/* No thread of a channel is left that could free memory later. */
 	check_within(20000, !thread_named("beam"));
 	check(reaper_drain(BEAM_FOREVER));
 	if (under_valgrind())
@@ -94,7 +91,7 @@ static void listen_and_accept(void)
 	beam_listener *listener = NULL;
 	int r, fd;
 
-	options.mode = 0622; /* of which the umask takes some */
+	options.mode = 0622; /* the umask clears some of these */
 	options.refuse_fds = 1;
 	options.channel = &short_lived;
 	options.accept = admit_all;
@@ -115,7 +112,7 @@ static void listen_and_accept(void)
 	settle();
 }
 
-/* What could not be removed is stale, and is replaced the next time; else nothing may be left. */
+/* After a fault, a stale socket or lock may be left, which the next listener replaces. */
 static void listen_at_path(void)
 {
 	listen_and_accept();
@@ -196,9 +193,9 @@ static void test_a_socket_that_cannot_be_taken_stays_the_callers(void)
 	spot_end(&spot);
 }
 
-/* ---- For long -------------------------------------------------------------------------------- */
+/* ---- Faults that last ------------------------------------------------------------------------ */
 
-/* Neither is there a descriptor, nor can one be had in place of the reserve. */
+/* No descriptor can be created, not even for the reserve. */
 static void starve(int error)
 {
 	fault_only(FAULT(SYS_ACCEPT4) | FAULT(SYS_EVENTFD));
@@ -218,8 +215,8 @@ static void expect_patience(int error)
 		check_int(beam_listener_accept(listener, &channel, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_listener_accept(listener, &channel, beam_in_ms(50)), -ETIMEDOUT);
 	/*
-	 * Each turn takes 10 ms, and at most two looks for a descriptor at the
-	 * socket, two for the reserve.
+	 * Each round takes 10 ms. It makes at most two attempts to accept, and two to get the
+	 * reserve back.
 	 */
 	check(fault_calls() <= 4 * (6 + (unsigned long)((now_ns() - begin) / 10000000)));
 	fault_off();
@@ -302,7 +299,7 @@ static void test_an_error_that_does_not_pass_is_told(void)
 	beam_listener_unref(listener);
 }
 
-/* Another process that shares the socket may always be quicker. */
+/* Another process that shares the socket may always accept the client first. */
 static void test_a_deadline_holds_though_somebody_seems_to_wait(void)
 {
 	beam_listener *listener = listen_at(abstract_address(), NULL);
@@ -326,7 +323,7 @@ static void test_a_signal_does_not_keep_a_listener_from_its_place(void)
 	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
 
 	spot_make(&spot);
-	/* With something to be replaced and a mode to be set all of them are made. */
+	/* If there is a socket to replace and a mode to set, all of these calls are made. */
 	options.mode = 0622;
 	for (size_t i = 0; i < 3; i++)
 		for (unsigned long n = 1; n <= (calls[i] == SYS_OPENAT ? 4 : 1); n++) {

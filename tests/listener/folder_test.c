@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The folder of a socket: found once, and used until the listener is closed, whatever becomes
- * of the working directory, of the path to it and of the descriptor that the path went
- * through; with and without /proc.
+ * The folder of a socket: it is opened once and used until the listener is closed, whatever happens
+ * to the working directory, to the folder's path, and to a descriptor that the path goes through;
+ * with and without /proc.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -11,7 +11,7 @@
 
 static struct spot spot;
 
-/* Another folder with a socket and a lock of the same names, which are to be left alone. */
+/* Another folder with a socket and a lock of the same names, which must not be changed. */
 struct other {
 	struct spot spot;
 	int fd;
@@ -83,12 +83,12 @@ static void test_a_folder_that_was_renamed_is_still_the_sockets(void)
 	listener = listen_at(spot.path, NULL);
 	snprintf(moved, sizeof moved, "%s-moved", spot.folder);
 	require_int(rename(spot.folder, moved), 0);
-	/* What has its name now is another folder. */
+	/* Another folder gets its name. */
 	require_int(rename(other.spot.folder, spot.folder), 0);
 	beam_listener_unref(listener);
 	require_int(rename(spot.folder, other.spot.folder), 0);
 	other_end(&other);
-	/* Nothing is left in it. */
+	/* The moved folder is empty. */
 	check_int(rmdir(moved), 0);
 }
 
@@ -110,7 +110,7 @@ static void expect_through(const char *descriptors)
 	listener = listen_at(path, &options);
 	umask(before);
 	check_int(mode_of(spot.path), 0666);
-	/* The number is another folder's now. */
+	/* The descriptor's number now belongs to another folder. */
 	close(folder);
 	require_int(open(other.spot.folder, O_PATH | O_DIRECTORY | O_CLOEXEC), folder);
 	expect_served(listener, spot.path);
@@ -159,7 +159,7 @@ static void test_the_longest_path_is_listened_at(void)
 	expect_served(listener, path);
 	beam_listener_unref(listener);
 	check(!exists(path));
-	/* All of it folder, but for one letter. */
+	/* All of the path but one letter names the folder. */
 	memset(path + strlen(spot.folder), '/', sizeof path - 3 - strlen(spot.folder));
 	listener = listen_at(path, NULL);
 	expect_served(listener, path);
@@ -221,7 +221,7 @@ static int child_listens_without_proc(void *argument)
 	require_int(chroot(spot.folder), 0);
 	require_int(chdir("/"), 0);
 	check(statfs("/proc", &status) < 0);
-	/* What no umask keeps from its mode needs neither. */
+	/* If the umask does not affect the mode, neither is needed. */
 	require_int(beam_listener_new(&listener, "/socket", NULL), 0);
 	expect_served(listener, "/socket");
 	listener = beam_listener_unref(listener);
@@ -234,7 +234,7 @@ static int child_listens_without_proc(void *argument)
 		beam_listener_unref(listener);
 	}
 	check(!exists("/socket") && !exists("/socket.lock"));
-	/* Back, for what checkers have to do at the end. */
+	/* Restores the root, because checkers need it at exit. */
 	require_int(fchdir(root), 0);
 	require_int(chroot("."), 0);
 	close(root);
@@ -251,7 +251,7 @@ static void test_a_server_in_a_chroot_without_proc_listens(void)
 	spot_end(&spot);
 }
 
-/* What stands in for /proc is asked only where there is none. */
+/* fchmodat2() is only used if /proc does not work. */
 static void test_permissions_are_set_with_proc_or_without(void)
 {
 	beam_listener *listener = NULL;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A child of a process that listens has none of the descriptors that the library has for its
- * listeners and for those who connected, in whatever state they are: it could keep an address from
- * being used again, and a peer from seeing the parent's end.
+ * A child of a process with listeners must not have any descriptors of these listeners or of their
+ * clients, whatever state they are in. Otherwise it could keep an address in use, or keep a peer
+ * from seeing the parent's end.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -28,7 +28,7 @@ static void begin(void)
 
 static void expect_clean_child(void)
 {
-	/* What is being closed is a matter of the reaper. */
+	/* Wait until the reaper has closed its descriptors. */
 	check(reaper_drain(soon()));
 	check_int(process_wait(process_spawn(child_compares, NULL)), 0);
 }
@@ -41,8 +41,8 @@ static int child_listens(void *argument)
 	(void)argument;
 	check(check_fds(&before));
 	/*
-	 * The parent's listeners are forgotten: what this one opens is its own, and a child
-	 * of its own has none of it.
+	 * The child has forgotten the parent's listeners. It can open its own, and its own children
+	 * have no descriptors of that one.
 	 */
 	spot_make(&spot);
 	listener = listen_at(spot.path, NULL);
@@ -66,11 +66,11 @@ static void test_a_child_has_no_descriptor_of_a_listener(void)
 	expect_clean_child();
 	for (int i = 0; i < 2; i++)
 		beam_listener_unref(listeners[i]);
-	/* Handed in. */
+	/* A socket that was passed in. */
 	require_int(beam_listener_from_fd(&listeners[2], raw_listen(spot.path, 1), NULL), 0);
 	check(beam_listener_accept_fd(listeners[2]) >= 0);
 	expect_clean_child();
-	/* Closed, and still held. */
+	/* A listener that is closed, but not released. */
 	beam_listener_close(listeners[2]);
 	expect_clean_child();
 	beam_listener_unref(listeners[2]);
@@ -89,9 +89,9 @@ static void test_a_child_has_no_descriptor_of_those_who_connected(void)
 	spot_make(&spot);
 	listener = listen_at(spot.path, NULL);
 	meet(listener, spot.path, channels);
-	/* Not a channel, whose end would be a matter of its thread. */
+	/* A plain socket, because a channel would have a thread to wait for. */
 	refused = raw_connect(spot.path);
-	/* The reserve was given up, and taken again. */
+	/* The reserve is given up, and then restored. */
 	fault_only(FAULT(SYS_ACCEPT4));
 	fault_at(1, EMFILE, FAULT_ONCE);
 	check_int(beam_listener_accept(listener, &none, BEAM_NOWAIT), -EAGAIN);
@@ -102,8 +102,8 @@ static void test_a_child_has_no_descriptor_of_those_who_connected(void)
 	require_int(beam_channel_connect(&waiting, spot.path, NULL, soon()), 0);
 	expect_clean_child();
 	/*
-	 * Without the listener, which they keep in memory. Those who still waited would end, each
-	 * when its thread gets to it.
+	 * The channels keep the listener in memory after it has been released. No client may be
+	 * waiting, because it would end some time later, when its thread notices that.
 	 */
 	require_int(beam_listener_accept(listener, &late, soon()), 1);
 	beam_listener_unref(listener);

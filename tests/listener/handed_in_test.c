@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sockets that were made elsewhere and are handed in one by one. */
+/* Sockets that were made elsewhere and are passed in one by one. */
 #include <fcntl.h>
 #include <public/listening.h>
 
@@ -100,7 +100,7 @@ static int child_hands_in(void *argument)
 		require_int(setuid(65534), 0);
 	require_int(beam_listener_from_fd(&listener, fd, NULL), 0);
 	require_int(beam_listener_accept(listener, &channel, soon()), 1);
-	/* The client says goodbye first. */
+	/* Wait until the client has closed the channel. */
 	check_int(beam_channel_accept(channel, &(beam_topic *){NULL}, soon()), 0);
 	beam_channel_unref(channel);
 	beam_listener_unref(listener);

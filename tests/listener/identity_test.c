@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the policy is told of who connects, by kernels that know more or less than the one that is
- * running: this program's own getsockopt() answers for them.
+ * What the policy is told about a client on kernels that provide more or less than the running one.
+ * This program's own getsockopt() answers in their place.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -16,7 +16,7 @@
 #define SO_PEERPIDFD 77
 #endif
 
-/* What the kernel says of somebody: bytes, or what it fails with. */
+/* The kernel's answer to a query: bytes or an error. */
 struct answer {
 	int error;
 	const void *bytes;
@@ -26,7 +26,7 @@ struct answer {
 static const struct answer unknown = {.error = ENOPROTOOPT};
 static const gid_t two_groups[] = {1234, 5678};
 static struct answer groups, label, pidfd;
-/* Of a process outside of this one's pid namespace the kernel says 0. */
+/* For a process outside of the pid namespace the kernel reports the process id 0. */
 static bool outside;
 
 static const struct answer *answer_to(int option)
@@ -57,7 +57,7 @@ int getsockopt(int fd, int level, int option, void *value, socklen_t *size)
 	return answer->error || !fits ? -1 : 0;
 }
 
-/* ---- Asking ---------------------------------------------------------------------------------- */
+/* ---- What the policy sees -------------------------------------------------------------------- */
 
 struct seen {
 	int asked, pidfd;
@@ -67,7 +67,7 @@ struct seen {
 	char label[32];
 };
 
-/* Neither a process nor a group has this number. */
+/* Neither a process nor a process group has this id. */
 static void expect_no_process(pid_t pid)
 {
 	check(pid > 0);
@@ -95,7 +95,7 @@ static int note(void *context, const struct beam_identity *identity)
 	return 0;
 }
 
-/* Somebody connects, and is accepted or turned away before the policy is asked. */
+/* A client connects. It is accepted, or disconnected before the policy is called. */
 static struct seen connect_and_see(bool accepted)
 {
 	struct beam_listener_options options = BEAM_LISTENER_OPTIONS;
@@ -127,7 +127,7 @@ static struct seen connect_and_see(bool accepted)
 	return seen;
 }
 
-/* Closed by whoever is given it, else the test leaves it behind. */
+/* The library must close the descriptor, because the test does not. */
 static struct answer some_pidfd(int *storage)
 {
 	*storage = fcntl(0, F_DUPFD_CLOEXEC, 0);
@@ -185,7 +185,7 @@ static void test_nobody_is_judged_by_half_of_what_there_is_to_know(void)
 		*questions[i] = (struct answer){.error = ENOBUFS};
 		connect_and_see(false);
 	}
-	/* Nor if there is no memory for it. */
+	/* The same if there is no memory. */
 	groups = (struct answer){.bytes = two_groups, .size = sizeof two_groups};
 	label = pidfd = unknown;
 	fault_only(FAULT(SYS_MALLOC));

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The place of a socket and processes: those that died, those that are left, and those that race
- * for it.
- */
+/* The place of a socket when processes die, leave children behind, or race for it. */
 #include <fcntl.h>
 #include <listener/places.h>
 #include <signal.h>
 
-/* Listens, and dies while a child of its own goes on, until the socket's other end is closed. */
+/*
+ * Listens until it is killed. Its own child continues to run until the other end of the socket is
+ * closed.
+ */
 static int child_leaves_a_child(void *argument)
 {
 	const int *ends = argument;
@@ -39,7 +39,7 @@ static void test_a_child_that_outlives_a_dead_server_does_not_keep_its_address(v
 	check_int(process_wait(server), 128 + SIGKILL);
 	check(exists(spot.path) && exists(spot.lock));
 	expect_new(0);
-	/* It is still there. */
+	/* The child still exists. */
 	check_int(recv(ends[0], &byte, 1, MSG_DONTWAIT), -1);
 	check_int(errno, EAGAIN);
 	close(ends[0]);
@@ -50,7 +50,7 @@ static int child_exits(void *argument)
 {
 	(void)argument;
 	listen_at(spot.path, NULL);
-	/* As at the end of main(); the harness's own way out runs no handlers. */
+	/* Exits as at the end of main(). process_exit() would skip exit handlers. */
 	exit(0);
 }
 
@@ -61,7 +61,7 @@ static void test_a_program_that_ends_without_closing_leaves_nothing(void)
 	needs_threads_in_children();
 	spot_make(&spot);
 	code = process_wait(process_spawn(child_exits, NULL));
-	/* Valgrind blames the child for what it has of its parent. */
+	/* Valgrind reports the parent's memory as leaked by the child. */
 	if (!under_valgrind())
 		check_int(code, 0);
 	check(!exists(spot.path) && !exists(spot.lock));
@@ -86,8 +86,8 @@ static int child_races(struct race *race, int which)
 		check(r == 0 || r == -EADDRINUSE);
 		check_int(write(race->told[which][1], &(char){r == 0 ? 'w' : 'l'}, 1), 1);
 		/*
-		 * Until the other one has tried, too; then, every other time,
-		 * as the dead would leave it.
+		 * Waits until the other process has tried, too. Every other time it then exits
+		 * without closing the listener.
 		 */
 		check_int(read(race->go[which][0], &byte, 1), 1);
 		if (byte == 'k' && r == 0)
@@ -110,7 +110,9 @@ static int child_races_second(void *argument)
 
 static int (*const racers[RACERS])(void *) = {child_races_first, child_races_second};
 
-/* One of two wins, and is there to be connected to. How many won. */
+/*
+ * Two processes race. Returns how many have won, which must be one. The winner can be connected to.
+ */
 static int run_race(struct race *race, pid_t children[RACERS], bool kill)
 {
 	char results[RACERS];
@@ -167,7 +169,7 @@ static void test_of_two_processes_that_race_for_a_path_one_gets_it_each_time(voi
 	needs_threads_in_children();
 	spot_make(&spot);
 	race_for(spot.path);
-	/* The last winner may have been killed. */
+	/* The last winner may have exited without removing them. */
 	unlink(spot.path);
 	unlink(spot.lock);
 	spot_end(&spot);

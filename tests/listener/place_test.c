@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The place of a socket: who may have it, what is found there, what is left of it. Seen from
- * outside and, where that does not show it, from the inside.
+ * The place of a socket: who gets it, what is found there, and what is left of it. Tested from
+ * outside and, where that is not enough, from inside.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -17,7 +17,7 @@ static void test_the_socket_of_a_server_that_died_is_replaced(void)
 	close(raw_listen(spot.path, 1));
 	check(exists(spot.path));
 	expect_new(0);
-	/* One that never came to listen. */
+	/* A socket that never listened. */
 	close(raw_listen(spot.path, 0));
 	expect_new(0);
 	check(!exists(spot.path) && !exists(spot.lock));
@@ -31,7 +31,7 @@ static void test_a_living_server_that_knows_no_lock_is_left_alone(void)
 	spot_make(&spot);
 	fd = raw_listen(spot.path, 1);
 	expect_new(-EADDRINUSE);
-	/* With a full backlog, too. */
+	/* Also with a full backlog. */
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	while (n < 8 && (waiting[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) >= 0) {
 		struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -92,8 +92,8 @@ static void test_what_is_no_socket_is_left_alone(void)
 	expect_untouched();
 	unlink(spot.path);
 	/*
-	 * To nowhere, where binding would make it appear if it were followed; and to a
-	 * socket that could be replaced.
+	 * Symbolic links: to a file that does not exist, which bind() must not create, and to a
+	 * stale socket, which must not be replaced.
 	 */
 	require_int(symlink(target, spot.path), 0);
 	expect_untouched();
@@ -116,7 +116,7 @@ static void test_a_lock_that_another_holds_is_respected(void)
 	expect_new(-EADDRINUSE);
 	check(exists(spot.lock) && !exists(spot.path));
 	close(lock);
-	/* Nobody holds it now. */
+	/* Nobody holds the lock any more. */
 	expect_new(0);
 	check(!exists(spot.lock));
 	spot_end(&spot);
@@ -228,8 +228,8 @@ static void test_the_permissions_are_never_wider_than_asked_for(void)
 	options.mode = watch.wanted;
 	thread = thread_spawn(watch_mode, &watch);
 	/*
-	 * In each turn it is looked at: with one processor the other thread would else have its
-	 * turns only while no socket is there.
+	 * Wait until the mode has been observed in each round. On a single processor, the other
+	 * thread might otherwise run only while no socket exists.
 	 */
 	for (unsigned turn = 0; turn < 100 && !harness_failures(); turn++) {
 		unsigned seen = atomic_load(&watch.seen);
@@ -255,7 +255,7 @@ static void test_with_no_umask_the_permissions_are_there_from_the_first(void)
 	int fd;
 
 	spot_make(&spot);
-	/* Nothing is left to be done once the file is there. */
+	/* The mode need not be set after the file has been created. */
 	fault_only(FAULT(SYS_CHMOD));
 	fault_at(1, EPERM, true);
 	fd = place_bind(&place, spot.path, 0620);
@@ -269,8 +269,8 @@ static void test_with_no_umask_the_permissions_are_there_from_the_first(void)
 }
 
 /*
- * Puts one thing after the other in the place: links to a file that is not to be touched, and
- * nothing; the lock is taken away.
+ * Repeatedly puts links to a file, which must not be changed, in the place of the socket, and
+ * removes the lock.
  */
 struct swapper {
 	atomic_bool stop;
@@ -302,8 +302,8 @@ static void test_whoever_changes_the_place_meanwhile_changes_nothing_else_by_it(
 	struct stat victim;
 	pthread_t thread;
 	/*
-	 * Where processors are busy with something else a turn can take long: then fewer have to
-	 * do, but for one that succeeds.
+	 * On a busy machine a round can take long. Then fewer rounds are enough, but at least one
+	 * must succeed.
 	 */
 	int64_t end = now_ns() + INT64_C(10000000000);
 	size_t listened = 0;

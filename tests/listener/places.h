@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A place for a socket, and how it answers when a listener is to be made there. */
+/* A path for a socket, and the expected result of listening there. */
 #ifndef LISTENER_PLACES_H
 #define LISTENER_PLACES_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A policy that does not return, which the manual forbids: the connection that it judged
- * is leaked, and that is all.
+ * A policy that does not return, which the manual forbids. The connection that it was called for is
+ * leaked, and nothing else is affected.
  */
 #include <public/listening.h>
 #include <setjmp.h>
@@ -9,7 +9,7 @@
 static jmp_buf away;
 static bool ends_thread, left;
 
-/* Does not return the first time. */
+/* The first call does not return. */
 static int policy(void *context, const struct beam_identity *identity)
 {
 	(void)context;
@@ -48,7 +48,7 @@ static int child_leaves_the_policy(void *argument)
 	thread = thread_spawn(accept_one, listener);
 	check(thread_wait(thread) == (ends_thread ? NULL : listener));
 	check(left);
-	/* It keeps its place among the limits; others are served. */
+	/* The leaked connection still counts for the limits. Other clients are served. */
 	check_int(counts(listener).connections, 1);
 	meet(listener, abstract_address(), channels);
 	expect_connected(channels);
@@ -64,7 +64,7 @@ static int child_leaves_the_policy(void *argument)
 static void test_a_policy_that_does_not_return_leaks_its_connection_and_nothing_else_is_harmed(void)
 {
 	needs_threads_in_children();
-	/* A checker of memory finds what is leaked. */
+	/* Memory checkers report the leak. */
 	if (under_sanitizer() || under_valgrind())
 		skip("what the policy leaks is found");
 	for (int i = 0; i < 2; i++)

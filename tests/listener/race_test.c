@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Connections, forks and closing, all at once: whoever connects is served or disconnected, and
- * nothing is left of anyone.
+ * Connections, forks and closes at the same time: each client is served or disconnected, and
+ * nothing is left.
  */
 #include <public/listening.h>
 #include <stdatomic.h>
@@ -10,7 +10,7 @@ enum { CLIENTS = 4, SERVERS = 2 };
 
 static struct spot spot;
 
-/* Valgrind knows 500 threads at most, and each end of a connection has one. */
+/* Valgrind supports 500 threads, and each end of a connection has one. */
 static int connections(void)
 {
 	return under_valgrind() ? 40 : 500;
@@ -19,13 +19,13 @@ static int connections(void)
 struct round {
 	const char *address;
 	beam_listener *listener;
-	/* When to close: after so many connections. */
+	/* The number of connections after which to close. */
 	int close_after;
 	atomic_int served, greeted, turned_away;
 	pthread_t clients[CLIENTS], servers[SERVERS];
 };
 
-/* Whoever is accepted hears the server's HELLO, or that it is gone. */
+/* A client that is accepted gets the server's HELLO, or the end. */
 static void visit(struct round *round)
 {
 	struct beam_limits limits;
@@ -114,7 +114,7 @@ static void test_connections_to_a_listener_that_stays_are_all_served(void)
 	run_round(address, connections() + 1);
 }
 
-/* ---- One address, many who want it ----------------------------------------------------------- */
+/* ---- Many threads that want one address ------------------------------------------------------ */
 
 struct rivals {
 	atomic_int holders, won;
@@ -156,7 +156,7 @@ static void test_of_many_who_listen_and_close_one_at_a_time_has_the_address(void
 	spot_end(&spot);
 }
 
-/* ---- Closing by many, and asking meanwhile --------------------------------------------------- */
+/* ---- Many threads that close and query a listener -------------------------------------------- */
 
 static void *close_it(void *argument)
 {

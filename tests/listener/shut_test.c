@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A socket that was handed in and is shut down by somebody who shares it. */
+/* A socket that was passed in and is shut down by another holder. */
 #include <harness/fault.h>
 #include <public/listening.h>
 #include <sys/socket.h>

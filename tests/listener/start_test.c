@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A server that starts, seen by a client that waits for it: all that its address goes through until
- * somebody listens there is waited out.
+ * A client waits for a server to start. It keeps waiting through everything that happens to the
+ * address until the server listens.
  */
 #include <fcntl.h>
 #include <harness/fault.h>
@@ -10,7 +10,7 @@
 #include <sys/fsuid.h>
 #include <sys/syscall.h>
 
-/* How often each errno was what a connect() of this program's ended with. */
+/* How often the connect() calls of this program have ended with each errno. */
 static atomic_uint ended[256];
 static atomic_uint begun;
 
@@ -24,7 +24,7 @@ int connect(int fd, const struct sockaddr *name, socklen_t size)
 	return r;
 }
 
-/* The client has seen what is there now. */
+/* Waits until the client has got this error. */
 static void expect_seen(int error)
 {
 	unsigned before = atomic_load(&ended[error]);
@@ -43,7 +43,7 @@ static void *wait_for_server(void *argument)
 	struct beam_connect_options options = BEAM_CONNECT_OPTIONS;
 	struct client *client = argument;
 
-	/* Of this thread alone: permissions do not bind root. */
+	/* Changes only this thread. Permissions do not apply to root. */
 	if (geteuid() == 0)
 		setfsuid(65534);
 	options.wait_for_server = 1;
@@ -70,7 +70,7 @@ static void test_who_waits_for_a_server_waits_through_all_it_does_to_start(void)
 	expect_seen(EACCES);
 	require_int(chmod(folder, 0755), 0);
 	expect_seen(ENOENT);
-	/* A file that is no socket, then a socket that another server has left. */
+	/* A file that is not a socket, and then a stale socket. */
 	close(open(address, O_CREAT | O_WRONLY | O_CLOEXEC, 0666));
 	require_int(chmod(address, 0666), 0);
 	expect_seen(ECONNREFUSED);
@@ -80,7 +80,10 @@ static void test_who_waits_for_a_server_waits_through_all_it_does_to_start(void)
 	expect_seen(ECONNREFUSED);
 	unlink(address);
 	expect_seen(ENOENT);
-	/* Bound, then given its permissions, then listening, and others were quicker. */
+	/*
+	 * The server's socket is bound, gets its permissions, and listens. Another client connects
+	 * first.
+	 */
 	fd = raw_listen(address, 0);
 	require_int(chmod(address, 0), 0);
 	expect_seen(EACCES);
@@ -93,7 +96,7 @@ static void test_who_waits_for_a_server_waits_through_all_it_does_to_start(void)
 	require(waiting[0] >= 0);
 	before = atomic_load(&begun);
 	require_int(rename(spot.path, address), 0);
-	/* With no room in the backlog this try lasts until there is. */
+	/* The backlog is full, so this connect() blocks until there is room. */
 	check_within(20000, atomic_load(&begun) > before);
 	waiting[1] = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	check(waiting[1] >= 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Somebody who changes the place of a socket between two steps of the one who takes it, at the
- * worst moment each time: this program's own fstatat(), connect() and flock() let him.
+ * The place of a socket is changed between two steps of a listener that takes it, each time at the
+ * worst moment. This program's own fstatat(), connect() and flock() do that.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -13,13 +13,13 @@ static struct spot spot;
 static char victim[80], aside[80];
 
 /*
- * What happens once, before and after a look at the place, before a connection, before a lock; what
- * happens each time before a lock.
+ * Functions to call once, before and after the place is examined, before connecting, and before
+ * locking; and one to call before each lock.
  */
 static void (*before_stat)(void), (*after_stat)(void), (*before_connect)(void), (*before_flock)(void),
     (*before_each_flock)(void);
 
-/* What is called PATH is another file system's, that has been mounted over it. */
+/* A file system has been mounted over PATH, so that PATH names another file. */
 static bool mounted_over;
 
 static void happen(void (**what)(void))
@@ -108,8 +108,8 @@ static void put_socket(void)
 static void (*const puts_there[])(void) = {put_symlink, put_hard_link, put_socket};
 
 /*
- * Listening with a mode of which the umask takes something fails, and what has
- * been put there is as it was.
+ * Listening with a mode that needs more than the umask allows must fail, and must not change what
+ * was put there.
  */
 static void expect_untouched(void (**moment)(void), void (*put)(void), mode_t mode)
 {
@@ -135,7 +135,7 @@ static void test_permissions_are_given_to_the_socket_that_was_bound_and_to_nothi
 
 	for (size_t i = 0; i < sizeof puts_there / sizeof *puts_there; i++) {
 		begin();
-		/* The first look is at what was bound. */
+		/* The first fstatat() is for the socket that was bound. */
 		expect_untouched(&after_stat, puts_there[i], modes[i]);
 		end();
 	}
@@ -203,7 +203,10 @@ static void test_a_file_of_the_same_number_on_another_file_system_is_not_taken_f
 
 static int rival;
 
-/* The one who had the lock has left, and another has made and locked one of the same name. */
+/*
+ * The previous holder of the lock has removed it, and another process has created and locked a new
+ * one of the same name.
+ */
 static void change_hands(void)
 {
 	unlink(spot.lock);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The library was loaded when there was no memory: it has no page for the number of the process,
- * so forks would not be noticed. Whatever must notice them is not made, for want of memory, now
- * or later; the rest works.
+ * The library was loaded when there was no memory for the page that it detects forks with. Objects
+ * that must detect forks cannot be made, neither now nor later. Everything else works.
  */
 #include <base/thread.h>
 #include <beam/buffer.h>
@@ -12,7 +11,8 @@
 #include <public/listening.h>
 
 /*
- * Before the library's own constructor: it has the same priority, and comes later in the program.
+ * Runs before the library's constructor, which has the same priority and comes later in the
+ * program.
  */
 __attribute__((constructor(101))) static void loading_begins(void)
 {
@@ -74,7 +74,7 @@ static void test_neither_buffer_nor_selector_nor_router_is_made(void)
 	check(!buffer && !select && !router);
 }
 
-/* They need no number; and without a thread for it what came is closed where it is. */
+/* They need not detect forks. Without the reaper, their attachments are closed directly. */
 static void test_single_messages_come_and_go(void)
 {
 	beam_message *message = NULL;

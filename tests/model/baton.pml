@@ -1,31 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reading right and the channel's thread, function by function as src/link/baton.c
- * and src/link/standby.c have them; the models include it. A model says what waits, what
- * comes and what becomes of it:
+ * The right to read and the channel's thread, function by function as in src/link/baton.c and
+ * src/link/standby.c. The models include this file. A model defines who waits, what arrives and
+ * what happens to it:
  *
- *   WAITERS, GROUP(w)          threads that wait, numbered from 0; in which `struct sleepers` each
- *                              waits
- *   INPUT, take_input()        whether something is in the socket; takes it out, into the reader's
- *                              hands
- *   IN_HAND, deliver(by)       whether something of it is still to be passed on; passes one on
+ *   WAITERS, GROUP(w)          threads that wait, numbered from 0; the `struct sleepers` in which
+ *                              each waits
+ *   INPUT, take_input()        whether there is input in the socket; takes it out, into the
+ *                              reader's hands
+ *   IN_HAND, deliver(by)       whether some of it must still be delivered; delivers one item
  *   TO_WRITE, IS_OVER          has_to_write() and is_over() of standby.c
  *   standby_looks(), WAKES, standby_wakes(), standby_writes(), standby_finish()
  *                              what the thread does besides reading: before it waits, what else
- *                              wakes it, then, last of all
+ *                              wakes it, after that, and at the end
  *
  * What is atomic here is done under one lock there, or under locks that are held together. Between
- * two such steps everybody else may run.
+ * two such steps any other thread may run.
  *
- * Time is not counted. Whatever has a deadline may find it passed at any moment, and need not: a
- * tick, a waiter's own deadline. Two things are known of it: a timeout that ran out does mean that
- * its time has come, unless it has been put off meanwhile (`renewed`); and between two ticks more
- * than 50 microseconds pass (`fresh`). Numbers that only judge what is worth while (how often
- * somebody has taken over, or been back in time) are left open: both answers are tried.
+ * Time is not counted. A deadline (a tick's or a waiter's) may have passed at any moment, and need
+ * not have. Two things are known. A timeout that ends means that its time has come, unless it was
+ * put off meanwhile (`renewed`). And more than 50 microseconds pass between two ticks (`fresh`).
+ * Numbers that only decide what is worthwhile (how often a thread has taken over, or returned in
+ * time) are left open: both answers are tried.
  *
- * Calls that may fail do so FAULTS times, at any place.
+ * Calls that can fail do so FAULTS times, at any place.
  *
- * BREAK_x leaves a rule out; tests/model/run sees that each is missed.
+ * BREAK_x leaves out a rule. tests/model/run checks that the models need each rule.
  */
 #ifndef FAULTS
 #define FAULTS 0
@@ -40,12 +40,12 @@ mtype = { CHANGED, STEP_DOWN, TIMEOUT };
 bool listed[WAITERS], waiting[WAITERS], leading[WAITERS], woken[WAITERS], granted[WAITERS],
 	passed_over[WAITERS], stale[WAITERS];
 /*
- * struct baton. `led`: somebody has begun to lead since the last tick; `fresh`: somebody may
- * have stopped waiting a moment ago; `reliable`: returns >= relied_from; `renewed`: tick_at is
- * later than the thread knows.
+ * struct baton. `led`: a thread has begun to lead since the last tick. `fresh`: a thread may have
+ * stopped waiting a moment ago. `reliable`: returns >= relied_from. `renewed`: tick_at is later
+ * than the thread knows.
  */
 mtype mode = WATCH;
-bool taken, over, led, fresh = true, reliable, renewed; /* somebody may have been here before */
+bool taken, over, led, fresh = true, reliable, renewed; /* a thread may have waited before */
 byte dependents;
 /* struct beam_channel. `watched`: what the kernel was told last. */
 mtype woke = WOKE_NOBODY;
@@ -53,7 +53,7 @@ bool armed = true, watched = true, awake = true, nudged, kick, kicked, read_over
 byte faults = FAULTS;
 /* For the properties. */
 bool reading;
-/* Scratch: results of inlines, false between two steps; a counter. */
+/* Scratch variables: results of inlines, which are false between two steps, and a counter. */
 bool ok, found;
 hidden byte i;
 
@@ -74,7 +74,7 @@ hidden byte i;
 #define ASLEEP (ASLEEP_(0) || ASLEEP_(1) || ASLEEP_(2))
 #endif
 
-/* ok: the call went well. */
+/* Sets ok to whether the call succeeded. */
 inline may_fail()
 {
 	ok = true;
@@ -100,7 +100,7 @@ inline wake_unless_leading(x)
 	fi
 }
 
-/* sleepers_wake(), for one: the order of the list is left open. */
+/* sleepers_wake() for one of them. Which one is left open. */
 inline sleepers_wake(group)
 {
 	d_step {
@@ -151,7 +151,7 @@ inline nudge()
 	fi
 }
 
-/* ---- The right; its lock is held ------------------------------------------------------------- */
+/* ---- The right to read; its lock is held ----------------------------------------------------- */
 
 inline set_tick()
 {
@@ -160,7 +160,7 @@ inline set_tick()
 	led = false
 }
 
-/* standby_watch(). ok: it went well. */
+/* standby_watch(). Sets ok to whether it succeeded. */
 inline standby_watch()
 {
 	ok = true;
@@ -214,7 +214,7 @@ inline stop_watching()
 	fi
 }
 
-/* take(). granted[me]: the right is ours. */
+/* take(). If granted[me] is set, this thread has the right. */
 inline take(me)
 {
 	granted[me] = false;
@@ -231,7 +231,7 @@ inline take(me)
 	fi
 }
 
-/* give(). found: it has taken it. */
+/* give(). Sets found to whether x has taken it. */
 inline give(x)
 {
 	passed_over[x] = true;
@@ -242,7 +242,10 @@ inline give(x)
 	fi
 }
 
-/* pass_on(). Whose deadline is the latest is left open. found: somebody has it. */
+/*
+ * pass_on(). Which deadline is the latest is left open. Sets found to whether a thread has the
+ * right.
+ */
 inline pass_on()
 {
 	found = false;
@@ -262,8 +265,8 @@ inline pass_on()
 #define IS_EXPECTED (reliable && mode != WATCH && !dependents)
 
 /*
- * expect(): the right lies free, and a tick will find it so. It fails only
- * where there is no thread.
+ * expect(): no thread has the right, and a tick will notice that. It fails only if there is no
+ * thread.
  */
 inline expect()
 {
@@ -272,7 +275,7 @@ inline expect()
 #ifndef BREAK_TELL_EXPECT
 		nudge()
 #endif
-	:: mode == TICK /* the next one is near */
+	:: mode == TICK /* the next tick is near */
 	fi;
 	fresh = true;
 	taken = false;
@@ -282,7 +285,7 @@ inline expect()
 inline leave()
 {
 	over = over || read_over;
-	woke = WOKE_NOBODY; /* nobody looks at it before somebody leads again */
+	woke = WOKE_NOBODY; /* nobody reads it before a thread leads again */
 	found = false;
 	if
 	:: !over && IS_EXPECTED && ANY(waiting) -> expect()
@@ -306,7 +309,7 @@ inline leave()
 		:: else
 		fi
 	fi;
-	/* Nobody who sleeps has to wait for a tick, unless for one who is expected. */
+	/* A sleeping thread must not have to wait for a tick, except for an expected one. */
 	assert(found || mode != TICK || !(ASLEEP));
 	found = false
 }
@@ -317,7 +320,7 @@ inline leave()
 #define OR_OVER || over
 #endif
 
-/* baton_tick(). `due`: the time has come. */
+/* baton_tick(). `due`: the tick is due. */
 inline tick(due)
 {
 	if
@@ -354,7 +357,7 @@ inline attend()
 	fi
 }
 
-/* step_down(). found: it is done. Which waiter came last is left open. */
+/* step_down(). Sets found to whether it has stepped down. Which waiter came last is left open. */
 inline step_down(me)
 {
 	found = false;
@@ -376,7 +379,7 @@ inline step_down(me)
 	fi
 }
 
-/* The beginning of sleep_among(): the baton's lock is let go when the sleepers' is held. */
+/* The beginning of sleep_among(): the baton's lock is released when the sleepers' lock is held. */
 inline fall_asleep(me)
 {
 	waiting[me] = true;
@@ -392,10 +395,7 @@ inline fall_asleep(me)
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-/*
- * read_some(). The reader works without a lock; what it passes on, it passes on under
- * the lock of whom it is for.
- */
+/* read_some(). The reader works without a lock. It delivers under the lock of the recipient. */
 inline read_some(by, came)
 {
 	atomic {
@@ -413,7 +413,7 @@ inline read_some(by, came)
 	od
 }
 
-/* lead(). r is set. */
+/* lead(). Sets r. */
 inline lead(me)
 {
 	bool looked = false;
@@ -456,16 +456,16 @@ inline stopped_waiting(me)
 {
 	fresh = true;
 	granted[me] = false;
-	stale[me] = true /* as ever between two waits */
+	stale[me] = true /* as always between two waits */
 }
 
 /*
- * baton_wait(). `limited`: there is a deadline; `passed`: it has passed; r is set. stale[me] was
+ * baton_wait(). `limited`: there is a deadline. `passed`: it has passed. Sets r. stale[me] was
  * cleared under the sleepers' lock.
  */
 inline baton_wait(me)
 {
-	if /* note_return(): this may cross with who leads */
+	if /* note_return(): this may coincide with another thread that leads */
 	:: woke == WOKE_SOMEBODY -> woke = WOKE_AND_BACK
 	:: else
 	fi;
@@ -483,7 +483,7 @@ inline baton_wait(me)
 		fi
 	}
 	do
-	:: atomic { !granted[me] && !waiting[me] -> stopped_waiting(me); break } /* it is too late */
+	:: atomic { !granted[me] && !waiting[me] -> stopped_waiting(me); break } /* too late */
 	:: granted[me] && !waiting[me] ->
 		lead(me);
 		atomic {
@@ -556,8 +556,8 @@ end_wait:  atomic {
 		nudged = false;
 		busy = false;
 		/*
-		 * It may be time though something else woke it, and may not be
-		 * though it was: it was put off.
+		 * The tick may be due although something else has woken the thread. And it may not
+		 * be due although the timeout has ended, because the tick was put off.
 		 */
 		if
 		:: !due || renewed -> due = false

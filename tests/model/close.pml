@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a channel: a receiver waits or leads, a sender writes or waits, somebody closes,
- * and the other side answers, stays silent or dies. Who keeps whom from leaving, and who uses
- * the socket after it is gone?
+ * The end of a channel: a receiver waits or leads, a sender writes or waits, a thread closes the
+ * channel, and the other side answers, stays silent or dies. Does any thread keep another from
+ * leaving, or use the socket after it has been closed?
  *
- * The socket takes one batch, and the next when the other side has read it. Lingering ends at some
- * time. With POLITE it never does: then the other side reads on until it says goodbye or dies, as
- * it will, and that alone must end the channel. NO_RECEIVER and NO_SENDER leave them out.
+ * The socket takes one batch, and the next one when the other side has read it. Lingering ends at
+ * some time. With POLITE it does not end. Then the other side reads until it sends GOODBYE or dies,
+ * and that alone must end the channel. NO_RECEIVER and NO_SENDER leave these threads out.
  *
- * Shown, for every order of things: nobody reads, writes or waits for the socket once it is
- * released; the right to write is one thread's; what is pending is never without somebody who will
- * write it; once it is closed everybody leaves, and the thread finishes; all becomes quiet.
+ * Shown for every order of steps: nobody reads, writes or waits for the socket after it has been
+ * released. Only one thread has the right to write. Whenever output is pending, some thread is
+ * responsible for writing it. After a close all threads leave, and the channel's thread finishes.
+ * There is no endless activity.
  */
 #define WAITERS 1
 #define THE_THREAD WAITERS
 #define GROUP(w) 0
-/* Who waits for the right to write: a sender, who closes, the thread. */
+/* Who waits for the right to write: the sender, the closer, and the channel's thread. */
 #define SENDER 0
 #define CLOSER 1
 #define LAST 2
@@ -24,16 +25,16 @@ mtype = { NOTHING, WRITTEN, FULL, BROKEN };
 
 /* From the other side. */
 bool goodbye, goodbye_said, died, hand_goodbye, hand_died;
-/* To it: there is room for a batch. */
+/* To the other side: there is room for a batch. */
 bool room = true;
-/* struct link_writer, under its lock; `pending`: something is in the buffer. */
+/* struct link_writer, under its lock. `pending`: there is data in the buffer. */
 bool writing, is_full, pending, goodbye_due, goodbye_sent, broken, send_error, ended;
 bool queued[3], writer_granted[3];
-/* The deadline of lingering is set, known to the thread, has passed. */
+/* The deadline of lingering: it is set, the thread knows it, it has passed. */
 bool linger, knows_linger, lingered, watches_room;
 /* For the properties. */
 bool shut, released, writes;
-/* What is in the batch: the writer's. */
+/* What the batch contains. Belongs to the writer. */
 bool with_goodbye, with_pending;
 
 #define TX_PENDING (!goodbye_sent && (pending || goodbye_due))
@@ -43,7 +44,7 @@ bool with_goodbye, with_pending;
 #define IN_HAND (hand_goodbye || hand_died)
 #define TO_WRITE (!broken && !is_full && !writing && TX_PENDING)
 #define IS_OVER (lingered || (read_over && (broken || WRITE_OVER)))
-/* What poll() says of the socket besides input. */
+/* What poll() reports about the socket, besides input. */
 #define WRITABLE (room || died || shut)
 #define WAKES (watches_room && WRITABLE) || knows_linger
 
@@ -54,13 +55,13 @@ inline take_input()
 	goodbye = false
 }
 
-/* wake_writer() of all. */
+/* wake_writer() for all writers. */
 inline wake_writers()
 {
 	d_step { queued[0] = false; queued[1] = false; queued[2] = false }
 }
 
-/* write_break(), but for dropping what is pending if nobody writes. */
+/* write_break(), except that what is pending is dropped if nobody writes. */
 inline break_writing()
 {
 	if
@@ -105,7 +106,7 @@ inline standby_looks()
 #endif
 }
 
-/* socket_ready(); or the deadline of lingering. */
+/* socket_ready(), or the deadline of lingering. */
 inline standby_wakes()
 {
 	if
@@ -115,7 +116,7 @@ inline standby_wakes()
 	fi
 }
 
-/* One batch, without the writer's lock in the middle. `what`: how it went. */
+/* Writes one batch. The writer's lock is not held in the middle. Sets `what` to the result. */
 inline write_batch(what, own)
 {
 	atomic {
@@ -186,7 +187,7 @@ inline write_release(what)
 	}
 }
 
-/* The right is taken by the step before. */
+/* The right was taken in the previous step. */
 inline write_and_release(what)
 {
 	write_batch(what, false);
@@ -237,7 +238,7 @@ inline standby_finish()
 #include "baton.pml"
 
 #ifndef NO_RECEIVER
-/* beam_topic_receive(): nothing comes. */
+/* beam_topic_receive(), for which no message arrives. */
 active proctype receiver()
 {
 	mtype r = CHANGED;

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Senders wait for credit while others read; credit comes, and may cross with a close.
- * Is any of them forgotten?
+ * Senders wait for credit while other threads read. Credit arrives, possibly at the same time as a
+ * close. Is any sender forgotten?
  *
- * Two senders and, with WAITERS=3, a receiver that reads for them. Each sender sends MESSAGES
- * messages. Each message costs one of its topic's credit, which is WINDOW; with LARGE it costs one
- * of the pool besides, which is two, in use at first. The senders have a topic each (TOPICS=2) or
- * one together. The other side gives back what was used, or, with STINGY, some of it. With CLOSE
- * somebody closes meanwhile, with GOODBYE the other side says goodbye when it likes.
+ * There are two senders and, with WAITERS=3, a receiver that reads for them. Each sender sends
+ * MESSAGES messages. A message costs one unit of its topic's credit, which is WINDOW. With LARGE it
+ * also costs one unit of the pool, which is two and in use at the beginning. The senders have a
+ * topic each (TOPICS=2) or share one. The other side returns the credit that was used; with STINGY
+ * only some of it. With CLOSE a thread closes the channel. With GOODBYE the other side sends
+ * GOODBYE at some time.
  *
- * Claims stand in one line, as in src/session/credit.c. Here one message needs as much as another;
- * how much is left for whom, and what the reader holds back, is the matter of withhold.pml.
+ * Claims wait in one line, as in src/session/credit.c. Here all messages need the same. How much is
+ * reserved, and what the reader withholds, is the subject of withhold.pml.
  *
- * Shown, for every order of things: no more is used than was given; when all is quiet no
- * sender waits for credit that is there, and after a close, of either side, no thread waits
- * at all; all becomes quiet.
+ * Shown for every order of steps: no more is used than was granted. When all is quiet, no sender
+ * waits for credit that is available. After a close by either side, no thread waits at all. There
+ * is no endless activity.
  */
 #ifndef WAITERS
 #define WAITERS 2
@@ -29,21 +30,21 @@
 #define WINDOW 1
 #endif
 #define SENDERS 2
-/* Each claim has sleepers of its own, and so has the receiver's inbox. */
+/* Each claim has its own sleepers, and so has the receiver's inbox. */
 #define TOPIC(w) (w % TOPICS)
 #define GROUP(w) (w)
 #define RECEIVER SENDERS
 
 /*
- * struct tx. `claims`: the senders whose claims are the first and the second in the line, plus one.
- * Of each claim: it has been woken and has not looked yet; it keeps its turn.
+ * struct tx. `claim_first` and `claim_second`: the senders of the first and the second claim in the
+ * line, plus one. For each claim: it was woken and has not tried yet; it keeps its turn.
  */
 byte credit[TOPICS] = WINDOW, pool;
 byte claim_first, claim_second;
 bool claim_woken[SENDERS], turn[SENDERS];
 /*
- * On their way: frames to the other side; CREDIT from it, in the socket and in the reader's hands;
- * the pool's behind the topics'.
+ * Under way: frames to the other side, and CREDIT from it, in the socket and in the reader's hands.
+ * The pool's credit follows that of the topics.
  */
 byte sent[TOPICS + 1], socket[TOPICS + 1], hand[TOPICS + 1];
 bool goodbye, hand_goodbye, send_error, ended;
@@ -75,14 +76,14 @@ inline take_input()
 /* ---- credit.c -------------------------------------------------------------------------------- */
 
 #define STANDS(w) (claim_first == w + 1 || claim_second == w + 1)
-/* At most one of a topic is woken at a time. */
+/* At most one claim of a topic is woken at a time. */
 #if TOPICS == 1
 #define TOPIC_WOKEN(w) (claim_woken[0] || claim_woken[1])
 #else
 #define TOPIC_WOKEN(w) claim_woken[w]
 #endif
 
-/* fits: it may be charged, after others have taken what is reserved for them. */
+/* True if the claim can be charged after others have taken what is reserved for them. */
 #ifdef LARGE
 #define LETS_GO(w, reserved, has_turn) (credit[TOPIC(w)] && pool > reserved && (has_turn))
 #define KEEPS_TURN(w) (credit[TOPIC(w)] > 0)
@@ -168,7 +169,7 @@ inline deliver(by)
 	:: hand[1] -> deliver_credit(1, by)
 #endif
 	:: hand[TOPICS] -> hand[TOPICS]--; pool++; wake_ready(by)
-	:: !SUM(hand) -> /* on_goodbye(), and the end of the receivers, both before the thread that reads goes on */
+	:: !SUM(hand) -> /* on_goodbye(), and the end of the receivers, both before the reading thread continues */
 		hand_goodbye = false;
 		read_over = true;
 		send_error = true;
@@ -200,7 +201,7 @@ inline standby_finish()
 
 #include "baton.pml"
 
-/* tx_unclaim(): those behind may go on now. */
+/* tx_unclaim(): the claims behind it may be able to go on. */
 inline unclaim(me)
 {
 	turn[me] = false;
@@ -217,8 +218,8 @@ inline unclaim(me)
 }
 
 /*
- * tx_charge(). fits: it is charged. What is reserved for a claim that was woken may be taken by a
- * sender that has not waited.
+ * tx_charge(). Sets fits to whether it is charged. A sender that has not waited may take what is
+ * reserved for a claim that was woken.
  */
 inline charge(me)
 {
@@ -274,7 +275,7 @@ proctype sender(byte me)
 		:: else -> stand(me)
 		fi
 	      }
-	      /* write_pending() gives the lock up. */
+	      /* write_pending() releases the lock. */
 	      if
 #ifndef BREAK_LOOK_AGAIN
 	      :: atomic { claim_woken[me] -> r = CHANGED }
@@ -290,7 +291,7 @@ proctype sender(byte me)
 }
 
 #if WAITERS > SENDERS
-/* beam_topic_receive(): nothing comes. */
+/* beam_topic_receive(), for which no message arrives. */
 proctype receiver(byte me)
 {
 	mtype r = CHANGED;
@@ -308,7 +309,7 @@ proctype receiver(byte me)
 }
 #endif
 
-/* Takes what comes, and gives the credit back. */
+/* Receives everything, and returns the credit. */
 active proctype other_side()
 {
 end:	do

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Receivers wait, lead, step down and leave; messages come; nothing else
- * happens. What is left lying?
+ * Receivers wait, lead, step down and leave while messages arrive. Nothing else happens. Is any
+ * message or receiver forgotten?
  *
- * Each receiver makes CALLS calls, with or without a deadline, and then never comes back. The other
- * side sends MESSAGES messages at most, each to whatever topic, and with GOODBYE says goodbye. Our
- * own goodbye never gets through, so that the thread never finishes. A topic may be reset from
- * outside, and a descriptor for event loops may come and go.
+ * Each receiver makes CALLS calls, with or without a deadline, and then never returns. The other
+ * side sends at most MESSAGES messages, each on any topic, and with GOODBYE it sends GOODBYE. This
+ * side's own GOODBYE is never written, so the thread does not finish. A topic may be reset from
+ * outside, and a descriptor for event loops may appear and disappear.
  *
- * Shown, for every order of things: one reader at a time; nothing is left in the socket, and nobody
- * sleeps over what is his, when all is quiet; all becomes quiet: no ticks for ever, no handing
- * round for ever (no cycle).
+ * Shown for every order of steps: there is one reader at a time. When all is quiet, nothing is left
+ * in the socket, and no thread sleeps although its message is there. There is no endless activity:
+ * no ticks forever, and no passing on of the right forever (no cycle).
  */
 #ifndef WAITERS
 #define WAITERS 2
@@ -61,7 +61,7 @@ inline deliver_to(topic)
 	sleepers_wake(topic)
 }
 
-/* One message, or on_goodbye(). */
+/* Delivers one message, or calls on_goodbye(). */
 inline deliver(by)
 {
 	if
@@ -183,7 +183,7 @@ init {
 	}
 }
 
-/* Asleep, or looking at the socket, and what it wants is there. */
+/* Asleep, or waiting at the socket, although what it wants is there. */
 #define FORGOTTEN(x) (listed[x] && (queue[GROUP(x)] || ended[GROUP(x)]))
 
 active proctype when_all_is_quiet()

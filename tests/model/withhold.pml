@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Credit for attachments of the whole channel: the reader holds some of it back, the sender says
- * when it is short of it. Does anybody wait for what the reader holds back, or for what is there?
+ * Credit for attachments of the whole channel: the reader withholds some of it, and the sender
+ * reports when it needs more. Does any sender wait for credit that the reader withholds, or that is
+ * available?
  *
- * Three senders wait and are woken as src/session/credit.c has it, function by function; the reader
- * takes messages and settles attachments as inbox.c, attachments.c and control.c have it. Who reads
- * and how a thread sleeps is the matter of credit.pml; here a sender that waits goes on when it has
+ * Three senders wait and are woken as in src/session/credit.c, function by function. The reader
+ * takes messages and settles attachments as in inbox.c, attachments.c and control.c. Who reads and
+ * how threads sleep is the subject of credit.pml; here a sender that waits continues when it has
  * been woken. What is atomic is done under the writer's lock.
  *
- * The numbers are small, so the rule of isolation is scaled: of 8 parts 4 are kept for topics that
- * hold little, which is 1 part. So of 8 attachments one is little, and half of them are anybody's.
- * Nobody drains the topic UNDRAINED. The reader keeps KEEP attachments, or fewer, and settles all
- * others at any time after their message was taken. It has MORE attachments that it may lend.
+ * The numbers are small, so the rule of isolation is scaled. Of 8 parts, 4 are reserved for topics
+ * that hold little, which is 1 part. So of 8 attachments, 1 is little, and half of them can be used
+ * by any topic. Nobody drains the topic UNDRAINED. The reader keeps KEEP attachments or fewer, and
+ * settles the others at some time after their message was taken. It can lend MORE attachments.
  *
- * Shown, for every order of things: no more is used than was granted; when all is quiet no sender
- * waits that may go, none waits that the rule of isolation promises room for, counted by what
- * nobody has taken rather than by what the sender believes, and while a sender is short of
- * attachments nothing is held back from it; all becomes quiet.
+ * Shown for every order of steps: no more is used than was granted. When all is quiet, no sender
+ * waits that may go on, and none for which the rule of isolation guarantees room. The latter is
+ * computed from what nobody has taken, not from what the sender knows. While a sender needs
+ * attachments, nothing is withheld from it. There is no endless activity.
  */
 
 /*
- * A sender's topic, how many attachments a message of it has, how many messages it sends, whether
- * they take several frames.
+ * For each sender: its topic, the attachments of its messages, the number of messages, and which
+ * sender's messages take several frames.
  */
 #ifndef T1
 #define T1 1
@@ -48,7 +49,7 @@
 #define M2 2
 #endif
 #ifndef LARGE
-#define LARGE 9 /* none of them */
+#define LARGE 9 /* none */
 #endif
 #ifndef UNDRAINED
 #define UNDRAINED 0
@@ -69,14 +70,14 @@
 #define MESSAGES(w) (w == 0 -> M0 : (w == 1 -> M1 : M2))
 #define IS_LARGE(w) (w == LARGE)
 
-/* The shares of credit.c. */
+/* The shares in credit.c. */
 #define PARTS 8
 #define KEPT 4
 #ifndef LITTLE
 #define LITTLE 1
 #endif
 /*
- * The topic's window, and how much of it and of what is lent the reader withholds:
+ * The topic's window, and how much the reader withholds of it and of what is lent:
  * inlet_withhold(), control_shared_due().
  */
 #define WINDOW 4
@@ -88,20 +89,20 @@ chan to_reader = [12] of { mtype, byte };
 chan to_sender = [10] of { mtype, byte, byte };
 
 /*
- * The sender's side, struct tx: attachments.limit and .used; by topic what is left of its
- * window, held_attachments, busy, n_sending, n_large, n_woken. `line`: the claims in
- * their order, sender by sender.
+ * The sender's side, struct tx: attachments.limit and .used. For each topic, what is left of its
+ * window, held_attachments, busy, n_sending, n_large and n_woken. `line` contains the senders in
+ * the order of their claims.
  */
 byte limit = LENT, used, want = LENT, give_back;
 byte left[TOPICS] = WINDOW, held[TOPICS], n_sending[TOPICS], n_large[TOPICS], n_woken[TOPICS];
 bool busy[TOPICS], closed[TOPICS], want_due, active_lately, told_once;
 byte line[SENDERS], n_line;
 bool stands[SENDERS], waits[SENDERS], woken[SENDERS], turn[SENDERS];
-/* The channel's thread has been told that there is something to write. */
+/* The channel's thread was told that there is something to write. */
 bool nudged;
 
 /*
- * The reader's side: messages that nobody has taken, by their sender; attachments whose message was
+ * The reader's side: messages that nobody has taken, by sender; attachments whose message was
  * taken; what topics withhold; what is due.
  */
 byte queued[SENDERS], unsettled, keeps, withheld[TOPICS], topic_due[TOPICS], due,
@@ -109,7 +110,7 @@ byte queued[SENDERS], unsettled, keeps, withheld[TOPICS], topic_due[TOPICS], due
 byte ledger = MORE;
 bool wanted, lend_later, inlet_closed[TOPICS];
 
-/* Scratch. */
+/* Scratch variables. */
 hidden short needed, before;
 hidden byte at, other, k, turns_before, ok, asked;
 
@@ -134,7 +135,7 @@ hidden byte at, other, k, turns_before, ok, asked;
 	(((has_turn) || IS_LITTLE(held[TOPIC(w)] + N(w), TOTAL)) && ROOM >= (reserved) + SENDER_NEEDS(w))
 #endif
 
-/* ok: the claim may be charged. */
+/* Sets ok to whether the claim can be charged. */
 inline lets_go(w, reserved, has_turn)
 {
 	turn[w] = false;
@@ -147,7 +148,7 @@ inline lets_go(w, reserved, has_turn)
 	fi
 }
 
-/* asked: it waits for attachments of the channel. */
+/* Sets asked if the claim waits for attachments of the channel. */
 inline want_attachments(w)
 {
 	needed = SENDER_NEEDS(w);
@@ -290,8 +291,8 @@ inline unclaim(w)
 }
 
 /*
- * tx_charge(). ok: it is charged. Who has not waited takes what is there, though it may be
- * reserved for one who was woken.
+ * tx_charge(). Sets ok to whether it is charged. A sender that has not waited takes what is there,
+ * even if it is reserved for a claim that was woken.
  */
 inline charge(w)
 {
@@ -304,7 +305,7 @@ inline charge(w)
 	lets_go(w, 0, !turns_before)
 }
 
-/* write_pending(), and whatever else makes a batch. */
+/* write_pending(), and anything else that makes a batch. */
 inline write_control()
 {
 	if
@@ -348,7 +349,7 @@ proctype sender(byte me)
 			fi
 		   }
 		   atomic { write_control() }
-		   /* The lock was given up meanwhile. */
+		   /* The lock was released meanwhile. */
 end_wait:	   if
 		   :: woken[me]
 #ifdef DEADLINES
@@ -373,7 +374,7 @@ end_wait:	   if
 	od;
 gone:
 #ifdef CLOSES
-	/* tx_close(), whose CLOSE goes at once. */
+	/* tx_close(), whose CLOSE is sent at once. */
 	if
 	:: me == CLOSES ->
 		atomic { closed[TOPIC(me)] = true; assert(nfull(to_reader)); to_reader ! CLOSE(me); write_control() }
@@ -383,7 +384,7 @@ gone:
 	skip
 }
 
-/* Reads what comes, and is idle at times. */
+/* Receives everything, and is idle now and then. */
 active proctype sender_side()
 {
 	byte t, n;
@@ -503,7 +504,7 @@ inline take(w)
 	answer()
 }
 
-/* attachments_lend(). What there is, is lent; the rest when there is more. */
+/* attachments_lend(). Lends what is available, and the rest later. */
 inline lend()
 {
 	needed = want_until - granted - due;
@@ -583,11 +584,11 @@ init {
 
 /* ---- When all is quiet ----------------------------------------------------------------------- */
 
-/* What nobody has taken, whether or not the sender knows. */
+/* What nobody has taken, whether or not the sender knows that. */
 #define TRULY_HELD (queued[0] * N0 + queued[1] * N1 + queued[2] * N2)
 #define TRULY_FREE (lent - TRULY_HELD - unsettled)
 #define OTHER_TURNS(w) ((turn[0] && w != 0) || (turn[1] && w != 1) || (turn[2] && w != 2))
-/* Of a topic that nobody leaves undrained. */
+/* For a topic that is drained. */
 #define IS_PROMISED(w) (TOPIC(w) != UNDRAINED && TOPIC_LETS(w) && \
 			(!OTHER_TURNS(w) || IS_LITTLE(N(w), TRULY_FREE + TRULY_HELD)) && \
 			TRULY_FREE >= NEEDED(0, N(w), TRULY_HELD, TRULY_FREE + TRULY_HELD))
@@ -601,7 +602,7 @@ inline look_at(w)
 		held_back = false;
 		if
 		:: stands[w] && !woken[w] ->
-			/* Not while it must wait for others who were there before it. */
+			/* It may have to wait for those that came before it. */
 			may_go = TOPIC_LETS(w) && SHARED_LETS(w, 0, !OTHER_TURNS(w));
 			promised = IS_PROMISED(w);
 			held_back = IS_SHORT(w) && (due || want_due || withheld[0] || withheld[1] || withheld[2])

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whom a listener takes, as a program uses it: limits and policy, and what a channel knows of its
- * peer.
+ * Which clients a listener accepts, as a program uses it: limits and policy, and what a channel
+ * knows about its peer.
  */
 #include <fcntl.h>
 #include <grp.h>
@@ -32,7 +32,7 @@ static void expect_limit(const struct beam_listener_options *options, uint32_t l
 	expect_refusal(listener, abstract_address());
 	check_int(counts(listener).over_limit, 1);
 	check_int(counts(listener).connections, limit);
-	/* There is room again when a channel has ended, not before. */
+	/* There is room again only after a channel has ended. */
 	check_int(beam_channel_close(channels[0][0], soon()), 0);
 	check_int(beam_channel_close(channels[0][1], soon()), 0);
 	check_within(20000, counts(listener).connections == limit - 1);
@@ -80,7 +80,7 @@ static void needs_root(void)
 		skip("only root can be another user");
 }
 
-/* That the other side never says goodbye is not waited for. */
+/* Ends without waiting for the other side's GOODBYE. */
 static const struct beam_channel_options *without_lingering(void)
 {
 	static struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
@@ -127,10 +127,10 @@ static int note_identity(void *context, const struct beam_identity *identity)
 	policy->seen = *identity;
 	for (size_t i = 0; i < identity->n_groups && i < 8; i++)
 		policy->groups[i] = identity->groups[i];
-	/* It is there, and has not ended. */
+	/* The process exists, and has not ended. */
 	if (identity->pidfd >= 0)
 		check_int(poll(&(struct pollfd){.fd = identity->pidfd, .events = POLLIN}, 1, 0), 0);
-	/* No lock is held. */
+	/* No lock is held: the policy may use the listener. */
 	check_int(beam_listener_accept_fd(policy->listener) >= 0, 1);
 	return policy->answer;
 }
@@ -232,7 +232,7 @@ static void test_the_groups_of_another_user_are_seen_by_policy_and_channel(void)
 	beam_listener_unref(policy.listener);
 }
 
-/* ---- Asking the channel ---------------------------------------------------------------------- */
+/* ---- What the channel reports ---------------------------------------------------------------- */
 
 static void test_of_a_socket_pair_no_more_is_told_than_by_its_credentials(void)
 {

@@ -11,7 +11,7 @@
 #include <public/ends.h>
 #include <sys/un.h>
 
-/* What results are filled with before a call that must not touch them. */
+/* Results are initialized to this before a call that must not write to them. */
 #define UNTOUCHED(type) ((type)(uintptr_t)0xbea3)
 
 /* ---- Descriptors that are not what they should be -------------------------------------------- */
@@ -41,7 +41,7 @@ static const char *const fd_names[FD_KINDS] = {"-1",
 					       "an unconnected socket",
 					       "a packet socket"};
 
-/* The bad descriptor, and another that has to be kept with it; -1: none. */
+/* The bad descriptor, and another one that must stay open with it, or -1. */
 struct bad_fd {
 	int fd, kept;
 };
@@ -79,7 +79,7 @@ static struct bad_fd bad_fd_open(enum fd_kind kind)
 
 static void bad_fd_close(enum fd_kind kind, struct bad_fd *bad)
 {
-	/* It stayed the caller's. */
+	/* The descriptor still belongs to the caller. */
 	if (kind >= FD_FILE && check(fd_open(bad->fd)))
 		close(bad->fd);
 	if (bad->kept >= 0)
@@ -134,7 +134,7 @@ static int call_send_pipe(int fd)
 	return r;
 }
 
-/* Every function that takes a socket, and what it says to a packet socket. */
+/* All functions that take a socket, and their error for a packet socket. */
 static const struct {
 	const char *name;
 	int (*call)(int fd);
@@ -195,7 +195,7 @@ static void test_bad_arguments_to_the_core_functions(void)
 	check_int(beam_send_pipe(ends[0], NULL, 1, &fd, soon()), -EINVAL);
 	check_int(fd, -77);
 
-	/* Nothing of all that was sent. */
+	/* None of these messages was sent. */
 	check_int(beam_receive(ends[1], &message, 1, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_receive(ends[1], &message, 1, beam_in_ms(-1)), -ETIMEDOUT);
 	check_int(beam_receive(ends[1], &message, 1, BEAM_DEADLINE(-5)), -ETIMEDOUT);

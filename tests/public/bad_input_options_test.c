@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bad input, continued: options out of range, that do not fit together, or of another header;
- * addresses where nobody answers.
+ * Bad input, continued: options that are out of range, that contradict each other, or that come
+ * from another version of the header, and addresses where nobody listens.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -9,17 +9,17 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-/* What results are filled with before a call that must not touch them. */
+/* Results are initialized to this before a call that must not write to them. */
 #define UNTOUCHED(type) ((type)(uintptr_t)0xbea3)
 
 /* ---- Options --------------------------------------------------------------------------------- */
 
-/* Options that another test would find good, with one field changed. */
+/* An option and its range. */
 struct option_row {
 	const char *name;
 	size_t offset;
 	uint32_t least, most;
-	/* Other fields that have to be changed with it. */
+	/* Other fields that must be changed with it. */
 	uint32_t message_bytes, message_attachments;
 };
 
@@ -37,7 +37,7 @@ static const struct option_row option_rows[] = {
     {FIELD(buffer_bytes), 16 << 10, 64 << 20, 0, 0},
 };
 
-/* Makes a channel with these options and lets it go. */
+/* Makes a channel with these options, and releases it. */
 static int with_options(const struct beam_channel_options *options)
 {
 	beam_channel *channel = UNTOUCHED(beam_channel *);
@@ -187,7 +187,7 @@ static void test_options_of_an_older_or_newer_header_are_understood_or_refused(v
 	newer.later[sizeof newer.later - 1] = 1;
 	check_int(with_options(&newer.options), -E2BIG);
 
-	/* A program that knew the first few fields; what lies behind them is not looked at. */
+	/* A program that was built with fewer fields. The fields behind them are not read. */
 	older.size = offsetof(struct beam_channel_options, topic_window_bytes);
 	older.buffer_bytes = 1;
 	check_int(with_options(&older), 0);
@@ -214,8 +214,8 @@ static int connect_to(const char *address, const struct beam_channel_options *op
 }
 
 /*
- * A listening socket with a name of this process's own, which is written to `name` as
- * beam_channel_connect() takes it.
+ * A listening socket with a name of this process, which is written to `name` in the form that
+ * beam_channel_connect() takes.
  */
 static int listen_abstract(int backlog, char name[64])
 {

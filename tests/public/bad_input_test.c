@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bad input to the functions of channels and topics: the documented error, nothing written to the
- * results, nothing lost, nothing left open. Descriptors, messages and the core functions are in
- * bad_input_core_test.c, options and addresses in bad_input_options_test.c.
+ * Bad input to the functions of channels and topics: they return the documented error, write
+ * nothing to the results, lose nothing and leave nothing open. Descriptors, messages and the core
+ * functions are tested in bad_input_core_test.c, options and addresses in bad_input_options_test.c.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
 #include <limits.h>
 #include <public/ends.h>
 
-/* What results are filled with before a call that must not touch them. */
+/* Results are initialized to this before a call that must not write to them. */
 #define UNTOUCHED(type) ((type)(uintptr_t)0xbea3)
 
 /* ---- Channels -------------------------------------------------------------------------------- */
 
-/* Both ends, with the other side's limits known to the first. */
+/* Opens both ends. The first one knows the other side's limits. */
 static void ends_open_known(struct ends *ends)
 {
 	ends_open(ends, NULL);
@@ -22,7 +22,7 @@ static void ends_open_known(struct ends *ends)
 		  0);
 }
 
-/* After all the bad input: a good message passes, and no other comes before it. */
+/* After all the bad input, a good message is the next one that arrives. */
 static void expect_well(struct ends *ends)
 {
 	beam_message *message = NULL;
@@ -150,7 +150,7 @@ static void test_bad_payloads_are_not_sent(void)
 static void test_bad_attachments_are_not_sent_and_stay_the_callers(void)
 {
 	struct iovec iov = {(char[]){"x"}, 1};
-	/* No descriptor, and none that another thread could open meanwhile. */
+	/* A number that is no descriptor, and that no other thread can open meanwhile. */
 	const int closed = 1000000;
 	int fds[254], file = raw_file();
 	struct ends ends;
@@ -241,7 +241,7 @@ static void test_more_descriptors_than_go_in_one_write_go_in_several(void)
 	file = raw_file();
 	options.message_attachments = PER_MESSAGE;
 	options.topic_window_attachments = MESSAGES * PER_MESSAGE;
-	/* One topic may hold a quarter. */
+	/* One topic may hold a quarter of the attachments. */
 	options.attachments = 4 * MESSAGES * PER_MESSAGE;
 	ends_open(&ends, &options);
 	check_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
@@ -374,7 +374,7 @@ static void test_deadlines_that_have_passed_look_once(void)
 		check_int(beam_topic_receive_into(ends.topic[1], NULL, 0, &size, NULL, 0, NULL, 0, past[i]),
 			  -ETIMEDOUT);
 		check_int(beam_channel_accept(ends.channel[1], &topic, past[i]), -ETIMEDOUT);
-		/* What can be done at once is done. */
+		/* What needs no waiting is done. */
 		check_int(beam_channel_flush(ends.channel[0], soon()), 0);
 		check_int(beam_channel_flush(ends.channel[0], past[i]), 0);
 		check_int(

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls that end otherwise than by their last reply: cancelled, out of time, closed with their
- * channel, or with their callee; and how many there may be.
+ * Calls that end without their last reply: cancelled, timed out, or ended with their channel or
+ * their callee. Also, how many calls there may be.
  */
 #include <public/calls.h>
 
@@ -28,7 +28,7 @@ static void test_a_cancelled_call_wakes_who_waits_and_its_callee_is_told(void)
 	reply_text(request, "thrown away", BEAM_REPLY_MORE);
 	for (int i = 0; i < 3; i++)
 		threads[i] = thread_spawn(wait_for_reply, beam_call_ref(call));
-	/* One of them may get what came before. */
+	/* One of them may receive the reply that arrived before. */
 	check_int(beam_call_cancel(call), 0);
 	check_int(beam_call_cancel(call), 0);
 	for (int i = 0; i < 3; i++) {
@@ -102,7 +102,7 @@ static void test_the_first_of_several_replies_is_that_of_a_plain_call(void)
 	beam_call *call;
 
 	ends_open(&ends, NULL);
-	/* Answered before it is asked for, as it were. */
+	/* The first reply is received, and then the call is released. */
 	call = call_text("x");
 	request = take_request();
 	reply_text(request, "one", BEAM_REPLY_MORE);
@@ -197,8 +197,8 @@ static void test_replies_that_came_before_the_end_come_first(void)
 }
 
 /*
- * The other end of a channel, in another process, that takes one call, sends a
- * part of the answer, and dies.
+ * The other end of a channel, in another process. It accepts one call, sends part of the answer,
+ * and dies.
  */
 static int take_and_die(void *fd)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls in one step, which report how they failed; requests and replies that are messages. */
+/* Calls in one step, which report how they failed, and requests and replies that are messages. */
 #include <public/ends.h>
 
 enum { CODE = BEAM_FAILURE_APPLICATION + 7 };
 
-/* A caller and a callee; and those that the callee asks in turn. */
+/* A caller and its callee, and the callee that the callee itself calls. */
 static struct ends ends, behind;
 
 static beam_message *message_of(const char *text)
@@ -15,7 +15,7 @@ static beam_message *message_of(const char *text)
 	return message;
 }
 
-/* With a file attached that nobody else has. */
+/* A message with a file attached that nobody else has open. */
 static beam_message *message_with_file(const char *text, ino_t *ret_inode)
 {
 	beam_message *message = message_of(text);
@@ -43,14 +43,14 @@ static beam_message *take_request(struct ends *of)
 	return request;
 }
 
-/* ---- A callee: it does what the request says ------------------------------------------------- */
+/* ---- A callee that does what the request says ------------------------------------------------ */
 
 static void answer(beam_message *request)
 {
 	struct iovec iov = {(void *)(uintptr_t)beam_message_data(request), beam_message_size(request)};
 	const char *verb = iov.iov_base;
 
-	if (iov.iov_len && verb[0] == 'f') /* fail, and say the rest */
+	if (iov.iov_len && verb[0] == 'f') /* fail, with the rest as text */
 		check_int(beam_message_reply_failure(request, CODE, verb + 1, iov.iov_len - 1, 0, soon()), 0);
 	else if (iov.iov_len && verb[0] == 'd') /* drop */
 		return;
@@ -85,7 +85,7 @@ static void ends_served(pthread_t thread)
 	ends_close(&ends);
 }
 
-/* ---- In one step ----------------------------------------------------------------------------- */
+/* ---- Calls in one step ----------------------------------------------------------------------- */
 
 static int call_words(const char *a, const char *b, beam_message **ret, uint32_t *ret_failure)
 {
@@ -131,7 +131,9 @@ static void test_a_failure_is_told_with_its_code_and_its_text(void)
 	check_int(beam_message_attachments(reply), 0);
 	check(!beam_message_is_call(reply) && !beam_message_writable(reply));
 	beam_message_free(reply);
-	/* Nobody asks for the code; two have no text; one takes several frames. */
+	/*
+	 * Failures without a code requested, without text, and with text that takes several frames.
+	 */
 	check_int(call_words("f", "why", &reply, NULL), -EREMOTEIO);
 	expect_message(reply, "why");
 	beam_message_free(reply);
@@ -219,7 +221,7 @@ static void test_a_message_is_called_with_in_one_step(void)
 	expect_message(reply, "back to me");
 	if (check_int(beam_message_attachments(reply), 1))
 		check_int(raw_inode(beam_message_peek_fd(reply, 0)), inode);
-	/* The reply is the next request. */
+	/* The reply is sent as the next request. */
 	message = reply;
 	check_int(beam_topic_call_message(ends.topic[0], &message, &reply, &code, 0, soon()), 1);
 	check(message == NULL);
@@ -261,7 +263,7 @@ static void test_a_request_that_cannot_be_sent_stays_the_callers(void)
 	expect_message(message, "two files");
 	check_int(beam_message_attachments(message), 2);
 	check_int(raw_inode(beam_message_peek_fd(message, 0)), inode);
-	/* Neither can one of which something is missing. */
+	/* A message from which an attachment was taken cannot be sent either. */
 	close(beam_message_take_fd(message, 0));
 	check_int(beam_call_begin_message(&call, ends.topic[0], message, 0, soon()), -ENOENT);
 	check_int(beam_topic_call_message(ends.topic[0], &message, &reply, NULL, 0, soon()), -ENOENT);
@@ -314,7 +316,7 @@ static void test_a_reply_that_cannot_be_sent_stays_the_callees(void)
 	close(beam_message_take_fd(message, 0));
 	check_int(beam_message_reply_message(request, message, 0, soon()), -ENOENT);
 	beam_message_free(message);
-	/* Nor a second answer, nor one that nobody wants. */
+	/* A second answer cannot be sent, nor a reply to a cancelled call. */
 	message = message_of("late");
 	check_int(beam_message_reply(request, "in time", 7, 0, soon()), 0);
 	check_int(beam_message_reply_message(request, message, 0, soon()), -EALREADY);
@@ -331,9 +333,9 @@ static void test_a_reply_that_cannot_be_sent_stays_the_callees(void)
 	ends_close(&ends);
 }
 
-/* ---- Passing on ------------------------------------------------------------------------------ */
+/* ---- Forwarding ------------------------------------------------------------------------------ */
 
-/* Asks those behind it: by the bytes of the request, which is still to be answered. */
+/* Calls the next callee with the bytes of the request, which is not answered yet. */
 static void pass_on(beam_message *request)
 {
 	struct iovec iov = {(void *)(uintptr_t)beam_message_data(request), beam_message_size(request)};
@@ -376,7 +378,7 @@ static void test_replies_and_failures_are_passed_on_by_a_relay(void)
 	ends_open(&ends, NULL);
 	server = thread_spawn(serve, behind.topic[1]);
 	relayer = thread_spawn(relay, ends.topic[1]);
-	/* As often as to use up every window, if nothing came back. */
+	/* Often enough to use up every window if no credit came back. */
 	for (int i = 0; i < 300; i++) {
 		struct iovec iov = {(char[]){"question"}, 8};
 
@@ -418,7 +420,7 @@ static void test_a_call_itself_cannot_be_passed_on(void)
 	ends_close(&ends);
 }
 
-/* ---- What cannot be -------------------------------------------------------------------------- */
+/* ---- Bad input ------------------------------------------------------------------------------- */
 
 static void test_null_and_unknown_flags_are_refused(void)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls: one reply, many, none, and who may answer. */
+/* Calls with one reply, with many, and with none, and who may answer them. */
 #include <public/calls.h>
 
 /* ---- One reply ------------------------------------------------------------------------------- */
 
-/* Answers each call with its own text, until the topic ends. */
+/* Replies to each call with its own text, until the topic ends. */
 static void *echo(void *topic)
 {
 	beam_message *request;
@@ -36,7 +36,7 @@ static void test_a_call_gets_its_reply(void)
 	ends_close(&ends);
 }
 
-/* One reply each, told apart. */
+/* Each call gets the reply to its own request. */
 static void *call_often(void *number)
 {
 	size_t n = scale(2000);
@@ -135,7 +135,7 @@ static void test_attachments_go_both_ways(void)
 	for (int i = 0; i <= BEAM_REPLY_ATTACHMENTS_MAX; i++)
 		fds[i] = STDERR_FILENO;
 	ends_open(&ends, NULL);
-	/* As often as to use up every window, if nothing came back. */
+	/* Often enough to use up every window if no credit came back. */
 	for (int i = 0; i < 40; i++) {
 		check_int(beam_call_begin(&call, ends.topic[0], &iov, 1, fds, 3, 0, soon()), 0);
 		request = take_request();
@@ -174,7 +174,10 @@ static void test_a_stream_of_replies_comes_in_order_and_ends(void)
 	for (int sent = 0, got = 0; got < REPLIES; got++) {
 		int number;
 
-		/* As far ahead as credit allows; whoever waits for nothing gets none. */
+		/*
+		 * Replies as far ahead as credit allows. If nothing is left to receive, it tries
+		 * again until there is credit.
+		 */
 		while (sent < REPLIES) {
 			struct iovec iov = {&sent, sizeof sent};
 			int r = beam_message_replyv(request, &iov, 1, NULL, 0, sent < REPLIES - 1 ? BEAM_REPLY_MORE : 0,
@@ -216,7 +219,7 @@ static void test_replies_that_nobody_takes_hold_up_their_callee_and_nobody_else(
 	check_int(r, -EAGAIN);
 	check(n >= 2);
 	check_int(beam_message_replyv(request, &iov, 1, NULL, 0, BEAM_REPLY_MORE, beam_in_ms(20)), -ETIMEDOUT);
-	/* Topics and other calls go on. */
+	/* Topics and other calls still work. */
 	send_text(ends.topic[1], "meanwhile");
 	expect_text(ends.topic[0], "meanwhile");
 	for (int i = 0; i < 10; i++) {
@@ -228,7 +231,7 @@ static void test_replies_that_nobody_takes_hold_up_their_callee_and_nobody_else(
 		beam_message_free(one);
 		beam_call_unref(other);
 	}
-	/* A failure of its code alone always goes, behind what went before. */
+	/* A failure without text needs no credit, and arrives after the replies before it. */
 	check_int(beam_message_reply_failure(request, CODE, NULL, 0, 0, BEAM_NOWAIT), 0);
 	for (int i = 0; i < n; i++) {
 		beam_message *reply = NULL;
@@ -308,7 +311,7 @@ static void test_a_call_on_a_refused_topic_fails(void)
 	options.unknown_topics = BEAM_TOPICS_REFUSE;
 	ends_open(&ends, &options);
 	require_int(beam_topic_open(&unknown, ends.channel[0], "unknown"), 0);
-	/* The first may have been under way when the refusal came. */
+	/* The first call may have been sent before the refusal arrived. */
 	r = beam_topic_call(unknown, "x", 1, &reply, 0, soon());
 	check(r == -EREMOTEIO || r == -ECONNREFUSED);
 	check_within(20000, beam_topic_call(unknown, "x", 1, &reply, 0, soon()) == -ECONNREFUSED);
@@ -391,7 +394,7 @@ static void test_a_second_answer_is_refused(void)
 	check_int(beam_message_reply(request, "one more", 8, 0, soon()), -EALREADY);
 	check_int(beam_message_reply_failure(request, CODE, NULL, 0, 0, soon()), -EALREADY);
 	expect_reply(call, "the only one");
-	/* The id has another call by now. */
+	/* The id belongs to another call now. */
 	beam_call_unref(call);
 	call = call_text("y");
 	check_int(beam_message_reply(request, "one more", 8, 0, soon()), -EALREADY);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A callee and its caller, the first side of the ends; what suites of what a callee waits for
- * are made of. */
+/*
+ * A callee and its caller, which is the first of the ends, for the suites about what a callee waits
+ * for.
+ */
 #ifndef PUBLIC_CALLEE_H
 #define PUBLIC_CALLEE_H
 
@@ -26,7 +28,7 @@ static inline beam_message *take_request(beam_topic *topic)
 	return request;
 }
 
-/* So many bytes, or -EAGAIN. */
+/* Replies with `size` bytes. Returns -EAGAIN if there is no room. */
 static inline int reply(beam_message *request, size_t size, unsigned flags)
 {
 	static char bulk[32000];

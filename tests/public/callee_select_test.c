@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls to be answered in selectors, and what becomes of a message that is freed while somebody
- * waits for its descriptors.
+ * Calls that are answered by means of selectors, and messages that are freed while somebody waits
+ * for their descriptors.
  */
 #include <public/callee.h>
 #include <semaphore.h>
@@ -32,8 +32,8 @@ static void test_both_are_told_apart_by_a_selector(void)
 	check_int(beam_select_remove_message(selector, request, BEAM_SELECT_SEND), 0);
 	check_int(beam_select_remove_message(selector, request, BEAM_SELECT_SEND), -ENOENT);
 	check_int(beam_select_wait(selector, ready, 4, BEAM_NOWAIT), -EAGAIN);
-	/* Neither of both is added if one cannot be, and what is a member is removed, if the
-	 * other is none. */
+	/* Adding for both fails if one of them is a member already, and adds neither. Removing both
+	 * fails if one is not a member, but removes the other. */
 	check_int(beam_select_add_message(selector, request, BOTH, NULL), -EEXIST);
 	beam_call_unref(call);
 	check_int(beam_select_wait(selector, ready, 4, soon()), 1);
@@ -41,7 +41,7 @@ static void test_both_are_told_apart_by_a_selector(void)
 	check(ready[0].tag == &ends);
 	check_int(beam_select_remove_message(selector, request, BOTH), -ENOENT);
 	check_int(beam_select_wait(selector, ready, 4, BEAM_NOWAIT), -EAGAIN);
-	/* What shows when it is added is told. */
+	/* What is already ready when it is added is reported. */
 	check_int(beam_select_add_message(selector, request, BEAM_SELECT_CANCELLED, NULL), 0);
 	check_int(beam_select_wait(selector, ready, 4, BEAM_NOWAIT), 1);
 	beam_select_unref(selector);
@@ -51,7 +51,7 @@ static void test_both_are_told_apart_by_a_selector(void)
 
 enum { CALLEES = 64, REPLIES = 40, REPLY_BYTES = 4096 };
 
-/* Takes the replies of all, of each call as many as there are, until all have come to their end. */
+/* Receives the replies of all calls until all calls have ended. */
 static void *take_all_replies(void *argument)
 {
 	beam_call **calls = argument;
@@ -81,7 +81,7 @@ struct callee {
 	size_t sent;
 };
 
-/* One reply. True if it went. */
+/* Sends one reply. Returns false if there was no room. */
 static bool serve_one(struct callee *callee)
 {
 	bool is_last = callee->sent + 1 == REPLIES;
@@ -112,7 +112,7 @@ static void test_many_callees_wait_for_room_in_one_selector_and_none_spins(void)
 		callees[i] = (struct callee){.request = take_request(ends.topic[1])};
 		require_int(beam_select_add_message(selector, callees[i].request, BEAM_SELECT_SEND, &callees[i]), 0);
 	}
-	/* Until nothing goes any more: nobody takes the replies. */
+	/* Send until there is no room for any reply, because nobody receives them. */
 	for (bool went = true; went;) {
 		went = false;
 		for (int i = 0; i < CALLEES; i++) {
@@ -140,7 +140,7 @@ static void test_many_callees_wait_for_room_in_one_selector_and_none_spins(void)
 		in_vain += !went;
 	}
 	printf("%zu replies, %zu waits, %zu in vain\n", sent, waits, in_vain);
-	/* Who is told finds room, but for what happens at that moment. */
+	/* A callee that was reported as ready usually finds room. */
 	check(in_vain * 10 <= sent);
 	thread_wait(thread);
 	check_int(beam_select_wait(selector, ready, CALLEES, BEAM_NOWAIT), -EAGAIN);
@@ -148,12 +148,12 @@ static void test_many_callees_wait_for_room_in_one_selector_and_none_spins(void)
 	ends_close(&ends);
 }
 
-/* ---- Freed ----------------------------------------------------------------------------------- */
+/* ---- Freeing a message ----------------------------------------------------------------------- */
 
 static int stop;
 static _Atomic pid_t sleepers[2];
 
-/* Until `stop` shows, which must be all that does. */
+/* Polls until `stop` is readable. The other descriptor must not become readable. */
 static void *poll_until_stopped(void *fd)
 {
 	struct pollfd items[2] = {{.fd = *(int *)fd, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
@@ -207,7 +207,10 @@ static void test_a_message_that_another_thread_frees_leaves_those_who_wait_for_i
 		check_within(20000, thread_asleep(sleepers[i]));
 	thread_wait(thread_spawn(free_message, request));
 	beam_call_unref(call);
-	/* The next call gets the numbers, and is another member or none. */
+	/*
+	 * The descriptor numbers are reused by the next call, which is not a member of the
+	 * selector.
+	 */
 	call = begin_call();
 	request = take_request(ends.topic[1]);
 	check_int(beam_message_cancelled_fd(request), fds[0] < fds[1] ? fds[0] : fds[1]);
@@ -237,7 +240,7 @@ static int look_at_parents(void *request)
 	return 0;
 }
 
-/* It has the descriptors too, so that they are not gone for the kernel. */
+/* The child has the descriptors too, so they stay open in the kernel. */
 static void test_a_freed_message_shows_no_more_though_a_forked_child_has_its_descriptors(void)
 {
 	struct beam_select_ready ready[2];
@@ -268,7 +271,7 @@ static void test_a_freed_message_shows_no_more_though_a_forked_child_has_its_des
 	ends_close(&ends);
 }
 
-/* One at a time goes from hand to hand. */
+/* Passes one message at a time from one thread to the other. */
 static struct {
 	sem_t is_empty, is_full;
 	beam_message *message;
@@ -281,7 +284,7 @@ static void *free_each(void *unused)
 	(void)unused;
 	for (size_t i = 0; i < n; i++) {
 		sem_wait(&hand.is_full);
-		/* Every other one is looked at by its new owner, too. */
+		/* For every other message, the new owner asks for the descriptor, too. */
 		if (i % 2)
 			check(beam_message_cancelled_fd(hand.message) >= 0);
 		beam_message_free(hand.message);

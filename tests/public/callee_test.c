@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a callee sees by descriptors: that its call was cancelled, and that there is room to reply.
- * Where a test waits for a descriptor nothing else of the library is called meanwhile on that side.
+ * The descriptors that show a callee that its call was cancelled, and that there is room to reply.
+ * While a test waits for a descriptor, nothing else of the library is called on that side.
  */
 #include <public/callee.h>
 #include <signal.h>
@@ -79,7 +79,7 @@ static void test_a_callee_that_only_polls_notices_that_its_call_was_cancelled(vo
 		ends_of_calls[i](call);
 		thread_wait(thread);
 		printf("end %d noticed after %lld us\n", i, (long long)(waiting.noticed - began) / 1000);
-		/* It stays so, and is the same descriptor. */
+		/* It stays readable, and it stays the same descriptor. */
 		check(shows(waiting.fd));
 		check_int(beam_message_cancelled_fd(request), waiting.fd);
 		check(reply(request, 1, BEAM_REPLY_MORE) < 0);
@@ -120,7 +120,7 @@ static void test_the_other_calls_go_on(void)
 		requests[i] = take_request(ends.topic[1]);
 		check(!shows(beam_message_cancelled_fd(requests[i])));
 	}
-	/* Nor does the end of their topic end calls. */
+	/* The end of their topic does not end calls either. */
 	check_int(beam_topic_close_send(ends.topic[1]), 0);
 	beam_call_cancel(calls[1]);
 	check(polls(beam_message_cancelled_fd(requests[1]), stretch(20000)));
@@ -137,7 +137,7 @@ static void test_the_other_calls_go_on(void)
 	ends_close(&ends);
 }
 
-/* The other end of a channel, in another process, that calls and is killed. */
+/* The other end of a channel, in another process. It makes a call and is killed. */
 static int call_and_be_killed(void *fd)
 {
 	beam_channel *channel;
@@ -229,7 +229,7 @@ static void test_room_to_reply_shows_exactly_while_there_is_some(void)
 		check_int(beam_call_receive(call, &one, 0, soon()), 1);
 		beam_message_free(one);
 	}
-	/* What fails at once does not wait. */
+	/* The descriptor is readable if a reply would fail at once. */
 	while ((r = reply(request, 4096, BEAM_REPLY_MORE)) == 0)
 		;
 	check(!shows(fd));
@@ -256,7 +256,7 @@ static void test_a_call_that_has_been_answered_is_not_cancelled_and_a_further_re
 	check_int(beam_call_receive(call, &one, 0, soon()), 1);
 	beam_message_free(one);
 	beam_call_unref(call);
-	/* Another call with its id comes and is cancelled. */
+	/* Another call with the same id arrives and is cancelled. */
 	call = begin_call();
 	one = take_request(ends.topic[1]);
 	beam_call_unref(call);
@@ -265,7 +265,7 @@ static void test_a_call_that_has_been_answered_is_not_cancelled_and_a_further_re
 	check(!shows(cancelled));
 	check(shows(room));
 	check_int(reply(request, 5, 0), -EALREADY);
-	/* The channel's end shows all the same. */
+	/* The end of the channel is shown nevertheless. */
 	check_int(beam_channel_close(ends.channel[0], soon()), 0);
 	check(polls(cancelled, stretch(20000)));
 	beam_message_free(request);

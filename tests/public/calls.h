@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls of one channel: the first end calls on its topic, and the second answers. */
+/* Calls on one channel. The first end calls on its topic, and the second one answers. */
 #ifndef PUBLIC_CALLS_H
 #define PUBLIC_CALLS_H
 

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * How channels and topics end: half-closing, closing, crashing, lingering; and
- * that nothing is lost by it.
- */
+/* How channels and topics end (half-close, close, crash, linger), and that nothing is lost. */
 #include <beam/beam.h>
 #include <harness/harness.h>
 #include <limits.h>
@@ -38,7 +35,7 @@ static void test_a_closed_topic_ends_for_its_receivers_after_all_that_was_sent(v
 		expect_number(ends.topic[1], i);
 	check_int(receive_nothing(ends.topic[1], soon()), 0);
 	check_int(receive_nothing(ends.topic[1], BEAM_NOWAIT), 0);
-	/* The other direction goes on. */
+	/* The other direction still works. */
 	send_text(ends.topic[1], "still here");
 	expect_text(ends.topic[0], "still here");
 	ends_close(&ends);
@@ -61,7 +58,7 @@ static void test_a_reset_topic_ends_for_its_senders_and_throws_away_what_waits(v
 	check(statistics.messages_discarded >= 10);
 	check_int(statistics.messages_queued, 0);
 	check_int(statistics.messages_received, 0);
-	/* The other direction goes on. */
+	/* The other direction still works. */
 	send_text(ends.topic[1], "still here");
 	expect_text(ends.topic[0], "still here");
 	ends_close(&ends);
@@ -96,7 +93,7 @@ static void test_a_topic_that_was_accepted_can_be_refused(void)
 	check_int(receive_nothing(asked, soon()), 0);
 	check_int(receive_nothing(accepted, BEAM_NOWAIT), 0);
 	check_int(beam_topic_send(accepted, "x", 1, 0, soon()), -EPIPE);
-	/* Nor is it the next time, as long as who refused it holds it. */
+	/* The name is refused again, as long as the side that refused it holds the topic. */
 	beam_topic_unref(asked);
 	require_int(beam_topic_open(&asked, ends.channel[0], "unwelcome"), 0);
 	check_int(send_until_it_ends(asked), -ECONNREFUSED);
@@ -106,14 +103,14 @@ static void test_a_topic_that_was_accepted_can_be_refused(void)
 	send_text(asked, "and now?");
 	require_int(beam_channel_accept(ends.channel[1], &again, soon()), 1);
 	expect_text(again, "and now?");
-	/* What was closed before stays closed. */
+	/* A topic that was closed before it is refused stays closed. */
 	check_int(beam_topic_close(again), 0);
 	check_int(beam_topic_refuse(again), 0);
 	check_int(send_until_it_ends(asked), -EPIPE);
 	beam_topic_unref(again);
 	beam_topic_unref(asked);
 	check_int(beam_topic_refuse(NULL), -EINVAL);
-	/* Others go on. */
+	/* Other topics still work. */
 	send_text(ends.topic[0], "still here");
 	expect_text(ends.topic[1], "still here");
 	ends_close(&ends);
@@ -123,8 +120,8 @@ static void test_the_last_handle_closes_a_topic_both_ways(void)
 {
 	ends_open(&ends, NULL);
 	/*
-	 * Before this the other side's name might come to nobody, and its
-	 * messages wait for somebody.
+	 * Both sides must have opened the topic. Otherwise the messages would wait for someone to
+	 * accept the name.
 	 */
 	send_text(ends.topic[1], "open on both sides");
 	expect_text(ends.topic[0], "open on both sides");
@@ -148,7 +145,7 @@ static void test_a_name_can_be_opened_again_and_receiving_goes_on(void)
 	for (int round = 0; round < 200; round++) {
 		uint64_t number = 0;
 
-		/* 0 between one opening and the next, if it was seen. */
+		/* Between two openings, receiving may return 0. */
 		while (receive_number(ends.topic[1], &number) == 0)
 			;
 		check_int(number, round);
@@ -271,7 +268,7 @@ static void test_topics_and_messages_outlive_their_channel(void)
 	check_within(20000, beam_topic_statistics(topic, &statistics, sizeof statistics) == 0 &&
 				statistics.messages_queued == 1);
 	ends_close(&ends);
-	/* The last channel handle has closed the channel. */
+	/* Releasing the last channel handle has closed the channel. */
 	check_int(beam_topic_send(topic, "x", 1, 0, soon()), -EPIPE);
 	check_string(beam_topic_name(topic), "topic");
 	expect_text(topic, "second");
@@ -318,7 +315,7 @@ static void test_a_channel_without_handles_is_found_by_its_topic_and_not_revived
 
 enum { BURST = 20000 };
 
-/* Another program: its end of the connection. */
+/* Runs in another program, which has one end of the connection. */
 static int burst(int socket, uint64_t n)
 {
 	beam_channel *channel = NULL;
@@ -331,7 +328,7 @@ static int burst(int socket, uint64_t n)
 	return 0;
 }
 
-/* One channel here, whose other end is this descriptor. */
+/* Opens a channel here. Returns the descriptor of its other end. */
 static int open_with_other_end(void)
 {
 	int fds[2];
@@ -351,7 +348,7 @@ static void test_a_program_that_sends_a_burst_and_returns_from_main_loses_nothin
 	char program[PATH_MAX] = "";
 	pid_t child;
 
-	/* This program, once more: see main(). Its end is its descriptor 3. */
+	/* The program is this one (see main()). Its end of the connection is descriptor 3. */
 	snprintf(number, sizeof number, "%zu", scale(BURST));
 	require(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
 	require_int(posix_spawn_file_actions_init(&actions), 0);
@@ -454,7 +451,7 @@ static void test_flush_waits_until_the_kernel_has_everything(void)
 		send_text(ends.topic[0], "twelve bytes");
 	check_int(beam_channel_flush(ends.channel[0], soon()), 0);
 	check_int(beam_channel_flush(ends.channel[0], BEAM_NOWAIT), 0);
-	/* HELLO, OPEN, and 100 frames of 16 + 12 + 4 bytes lie in the socket. */
+	/* HELLO, OPEN, and 100 frames of 16 + 12 + 4 bytes are in the socket. */
 	while ((n = recv(other, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
 		total += (size_t)n;
 	check_int(total, 64 + 24 + 100 * 32);
@@ -485,9 +482,7 @@ static const struct test tests[] = {
 
 int main(int argc, char **argv)
 {
-	/*
-	 * What test_a_program_that_sends_a_burst_… runs; the return from here is what it is about.
-	 */
+	/* The program of test_a_program_that_sends_a_burst_… It tests the return from main(). */
 	if (argc == 3 && strcmp(argv[1], "--burst") == 0)
 		return burst(3, strtoull(argv[2], NULL, 10));
 	return harness_main("public/channel-end", tests, sizeof tests / sizeof tests[0], argc, argv);

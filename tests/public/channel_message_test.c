@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is in a message arrives as it was sent: every size, in every form of sending and receiving,
- * and each attachment with its own message.
+ * Messages arrive with the contents they were sent with: in every size, with every function that
+ * sends or receives, and with their own attachments.
  */
 #include <beam/beam.h>
 #include <fcntl.h>
@@ -35,7 +35,7 @@ static void test_messages_of_every_size_around_the_edges_arrive_whole(void)
 	ends_close(&ends);
 }
 
-/* ---- Forms of sending and receiving ---------------------------------------------------------- */
+/* ---- Ways of sending and receiving ----------------------------------------------------------- */
 
 static void test_several_buffers_are_one_message(void)
 {
@@ -173,7 +173,7 @@ static void files_close(void)
 		close(files[i]);
 }
 
-/* The attachments of a message with this number: how many, and from which file on. */
+/* How many attachments the message with this number has, and which file is the first. */
 static size_t attachments_of(uint64_t number)
 {
 	return number * 7 % 5 ? (size_t)(number % 17) : 0;
@@ -191,7 +191,7 @@ static void *send_files(void *argument)
 	return NULL;
 }
 
-/* Every message has its own files, in order. */
+/* Receives messages and checks that each has its own files, in order. */
 static void *receive_files(void *argument)
 {
 	struct sender *sender = argument;

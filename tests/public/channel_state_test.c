@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What can be asked of a channel and its topics: who the peer is, what it
- * accepts, what was counted.
- */
+/* What a channel and its topics report: who the peer is, what it accepts, and counters. */
 #include <beam/beam.h>
 #include <harness/harness.h>
 #include <public/ends.h>
@@ -11,7 +8,7 @@
 
 static struct ends ends;
 
-/* One channel here, whose other end is this descriptor. */
+/* Opens a channel here. Returns the descriptor of its other end. */
 static int open_with_other_end(void)
 {
 	int fds[2];
@@ -32,7 +29,7 @@ static void test_the_peer_of_a_socket_pair_is_not_known(void)
 	ends_close(&ends);
 }
 
-/* Connects two channels through a listening socket; the second is the server's. */
+/* Connects two channels through a listening socket. The second one is the server's. */
 static void connect_ends(const char *address, const struct sockaddr_un *bound, socklen_t size)
 {
 	int accepted, listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -158,7 +155,7 @@ static void test_limits_of_a_silent_peer_are_waited_for_until_the_deadline(void)
 	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, beam_in_ms(20)), -ETIMEDOUT);
 	check_int(limits.topics, 77);
-	/* What holds for everyone can be sent meanwhile. */
+	/* Before the peer's limits are known, what every peer accepts can be sent. */
 	send_text(ends.topic[0], "unheard");
 	close(other);
 	check_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), -ECONNRESET);
@@ -232,7 +229,7 @@ static void test_statistics_count_what_was_sent_and_what_was_taken(void)
 		check_int(receiver.messages_discarded, 0);
 		check_int(receiver.attachments_lost, 0);
 	}
-	/* What a topic counted is not forgotten with it. */
+	/* The channel keeps the counters of a topic that is released. */
 	ends.topic[1] = beam_topic_unref(ends.topic[1]);
 	receiver = statistics_of(ends.channel[1], NULL);
 	check_int(receiver.messages_received, 3);
@@ -254,7 +251,10 @@ static void test_messages_that_a_dead_connection_took_along_are_counted_as_lost(
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
 	require_int(beam_channel_from_fd(&ends.channel[0], fds[0], &options), 0);
 	require_int(beam_topic_open(&ends.topic[0], ends.channel[0], "topic"), 0);
-	/* One has gone for certain; the others into the buffer, behind a socket that is full. */
+	/*
+	 * One message certainly reaches the kernel. The others wait in the buffer, behind a full
+	 * socket.
+	 */
 	check_int(beam_topic_send(ends.topic[0], payload, sizeof payload, 0, soon()), 0);
 	check_int(beam_channel_flush(ends.channel[0], soon()), 0);
 	n++;

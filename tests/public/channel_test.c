@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What channels and topics promise: messages once, in order, without waiting for what others do.
- * Their contents are in channel_message_test.c, their ends in channel_end_test.c, what can be asked
- * of them in channel_state_test.c.
+ * What channels and topics promise: each message arrives once and in order, and a topic does not
+ * wait for others. Contents are tested in channel_message_test.c, ends in channel_end_test.c, and
+ * what channels report in channel_state_test.c.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -34,7 +34,7 @@ static void test_opening_a_name_twice_gives_the_same_topic(void)
 	check(beam_topic_ref(again) == again);
 	send_text(again, "by another handle");
 	expect_text(ends.topic[1], "by another handle");
-	/* One handle less is not the last. */
+	/* A handle remains, so the topic stays open. */
 	beam_topic_unref(again);
 	beam_topic_unref(again);
 	send_text(ends.topic[0], "still open");
@@ -74,7 +74,7 @@ static void test_topics_are_accepted_in_the_order_they_were_opened(void)
 		require_int(beam_channel_accept(ends.channel[1], &to, soon()), 1);
 		check_string(beam_topic_name(to), names[i]);
 		expect_text(to, names[i]);
-		/* An accepted topic is one like any other: it can be answered on. */
+		/* An accepted topic is an ordinary topic, on which you can also send. */
 		send_text(to, "answer");
 		expect_text(from[i], "answer");
 		beam_topic_unref(to);
@@ -145,7 +145,7 @@ struct sender {
 	uint64_t number, messages;
 };
 
-/* Messages that tell whose they are and which. */
+/* Sends messages that contain the sender and a sequence number. */
 static void *send_in_order(void *argument)
 {
 	struct sender *sender = argument;
@@ -299,7 +299,7 @@ static void *send_forever(void *argument)
 	return NULL;
 }
 
-/* Sends until the other side's window is full; how many messages. */
+/* Sends until the other side's window is full. Returns the number of messages. */
 static size_t fill_window(beam_topic *topic)
 {
 	static const char payload[1000];
@@ -368,7 +368,7 @@ static void test_a_thread_that_is_cancelled_finishes_its_call_first(void)
 	ends_close(&ends);
 }
 
-/* ---- Slow and quick -------------------------------------------------------------------------- */
+/* ---- Slow and quick topics ------------------------------------------------------------------- */
 
 static void test_a_slow_topic_does_not_hold_up_fifteen_others_and_memory_stays_within_the_windows(void)
 {

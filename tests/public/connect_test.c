@@ -48,7 +48,7 @@ static void test_connecting_can_wait_for_a_server_that_is_not_there_yet(void)
 	expect_waiting_at(abstract_address());
 	spot_make(&spot);
 	expect_waiting_at(spot.path);
-	/* One that died has left its socket. */
+	/* A server that died has left its socket behind. */
 	stale = raw_listen(spot.path, 1);
 	close(stale);
 	expect_waiting_at(spot.path);
@@ -69,7 +69,7 @@ static void test_connecting_waits_for_a_server_no_longer_than_its_deadline(void)
 	check_int(beam_channel_connect(&channel, abstract_address(), &options, beam_in_ms(50)), -ETIMEDOUT);
 	check(now_ns() - begin >= 50 * 1000000);
 	check_int(beam_channel_connect(&channel, "/nowhere/at/all", &options, beam_in_ms(50)), -ETIMEDOUT);
-	/* What waiting does not mend is told at once. */
+	/* Errors that waiting does not mend are returned at once. */
 	check_int(beam_channel_connect(&channel, "/dev/null/socket", &options, BEAM_FOREVER), -ENOTDIR);
 	check(channel == NULL);
 }
@@ -112,7 +112,7 @@ static void test_the_server_may_be_demanded_to_be_a_certain_user(void)
 	check(client == NULL);
 	options.server_uid = geteuid();
 	check_int(beam_channel_connect(&client, abstract_address(), &options, soon()), 0);
-	/* The first is still in the backlog: it came, and left without a word. */
+	/* The first connection is still in the backlog, although its client has left. */
 	for (int i = 0; i < 2; i++) {
 		require_int(beam_listener_accept(listener, &server, soon()), 1);
 		if (i == 1)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two channels, the ends of one connection, with a topic open on both; and the few sends, receives
- * and looks at threads that the tests of the public interface are made of.
+ * Two channels, the ends of one connection, with a topic that is open on both, and the functions
+ * that most tests of the public interface use to send, receive and observe threads.
  */
 #ifndef PUBLIC_ENDS_H
 #define PUBLIC_ENDS_H
@@ -15,15 +15,15 @@ struct ends {
 	beam_topic *topic[2];
 };
 
-/* Long enough for anything that ought to happen. */
+/* A deadline for everything that is expected to happen. */
 static inline beam_deadline soon(void)
 {
 	return beam_in_ms(stretch(20000));
 }
 
 /*
- * The second channel has the options, NULL for the defaults, and opens its
- * topic before the first does.
+ * Makes two connected channels. The second one gets the options (NULL: the defaults), and opens its
+ * topic before the first one does.
  */
 static inline void ends_open(struct ends *ends, const struct beam_channel_options *options)
 {
@@ -49,7 +49,7 @@ static inline void send_text(beam_topic *topic, const char *text)
 	check_int(beam_topic_send(topic, text, strlen(text), 0, soon()), 0);
 }
 
-/* The next message is this text, with so many attachments. */
+/* The next message has this text and `n_fds` attachments. */
 static inline void expect_text_with_fds(beam_topic *topic, const char *text, size_t n_fds)
 {
 	beam_message *message = NULL;
@@ -67,7 +67,7 @@ static inline void expect_text(beam_topic *topic, const char *text)
 	expect_text_with_fds(topic, text, 0);
 }
 
-/* What a receive gives that is to give nothing. */
+/* Returns the result of a receive that must not return a message. */
 static inline int receive_nothing(beam_topic *topic, beam_deadline deadline)
 {
 	beam_message *message = NULL;

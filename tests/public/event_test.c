@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The descriptors for event loops: they show what a call would not wait for, whoever made it so.
- */
+/* The descriptors for event loops show what a call would not block for, whatever caused it. */
 #include <poll.h>
 #include <public/ends.h>
 
@@ -29,7 +27,7 @@ static int topic_fd(beam_topic *topic)
 	return fd;
 }
 
-/* Asks for all there is to ask. */
+/* All functions for event loops return this error. */
 static void expect_error(beam_channel *channel, beam_topic *topic, beam_call *call, int error)
 {
 	beam_deadline deadline;
@@ -61,7 +59,7 @@ static void test_bad_input_gives_an_error(void)
 	expect_error(NULL, NULL, NULL, -EINVAL);
 	ends_open(&ends, NULL);
 	require_int(beam_call_begin(&waiting, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
-	/* It has a thread of its own. */
+	/* The channel has a thread. */
 	check_int(beam_channel_loop_fd(ends.channel[0]), -EINVAL);
 	check_int(beam_channel_loop_events(ends.channel[0]), -EINVAL);
 	check_int(beam_channel_loop_deadline(ends.channel[0], &deadline), -EINVAL);
@@ -216,7 +214,7 @@ static void test_room_shows_until_the_credit_is_used_up_and_again_when_it_is_bac
 	int fd;
 
 	ends_open(&ends, NULL);
-	/* From here on the window grows no more. */
+	/* After this the window does not grow any more. */
 	require_int(beam_channel_limits(ends.channel[0], &limits, sizeof limits, soon()), 0);
 	fd = beam_topic_send_fd(ends.topic[0]);
 	require(fd >= 0);
@@ -225,7 +223,7 @@ static void test_room_shows_until_the_credit_is_used_up_and_again_when_it_is_bac
 		require(comes_to_show(fd));
 		require_int(beam_topic_send(ends.topic[0], payload, sizeof payload, 0, BEAM_NOWAIT), 0);
 	}
-	/* Nobody has taken any. */
+	/* Nobody has received a message, so there is no room. */
 	check(!shows(fd));
 	check_int(beam_topic_send(ends.topic[0], payload, sizeof payload, 0, BEAM_NOWAIT), -EAGAIN);
 	for (; sent; sent--) {
@@ -253,7 +251,7 @@ static void test_room_shows_when_sending_fails_at_once(void)
 	ends_close(&ends);
 }
 
-/* Counts and answers until the end. */
+/* Counts and replies until the end. */
 static void *echo_by_poll(void *unused)
 {
 	int fd = topic_fd(ends.topic[1]);
@@ -285,7 +283,7 @@ static void test_no_message_is_missed_by_a_loop_that_polls(void)
 	echo = thread_spawn(echo_by_poll, NULL);
 	for (uint64_t i = 0; i < n; i++) {
 		send_number(ends.topic[0], i);
-		/* Now one at a time, now a few. */
+		/* Sometimes one message is under way, and sometimes a few. */
 		if (i % 64 < 32)
 			expect_number(ends.topic[0], i);
 		else if (i % 64 == 63)

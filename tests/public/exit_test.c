@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a process whose peers do not read, or whose descriptors do not let themselves be
- * closed: it takes one time for all of them together, and those that do read get everything.
+ * A process exits although peers do not read, or descriptors block when they are closed. It waits
+ * for all of them together, not for one after the other, and peers that do read receive everything.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -12,13 +12,13 @@
 #include <sys/wait.h>
 
 enum {
-	/* Channels whose peers do not read, which wait so long for them. */
+	/* Channels whose peers do not read, and how long each lingers. */
 	STALLED = 20,
 	LINGER_MS = 1000,
-	/* What each has accepted, more than its socket takes. */
+	/* What each channel has accepted. It does not fit into the socket. */
 	MESSAGES = 2,
 	SIZE = 15000,
-	/* Listeners, each of which would wait so long for a close that lasts. */
+	/* Listeners, and how long each would wait for a slow close. */
 	LISTENERS = 60,
 	LISTENER_MS = 100,
 };
@@ -30,7 +30,7 @@ static void needs_an_exit_of_a_child(void)
 		skip("the child's exit would be judged by its parent's memory");
 }
 
-/* Makes a channel that has more to send than its socket takes. */
+/* Makes a channel that has more to send than fits into its socket. */
 static void fill(int fd, struct beam_channel_options *options)
 {
 	static const char payload[SIZE];
@@ -73,8 +73,8 @@ static void test_peers_that_do_not_read_are_waited_for_together(void)
 }
 
 /*
- * The parent's ends, whose other ends are channels of the child: STALLED that nobody
- * reads, and one that is read.
+ * Connections between the parent and channels of the child. The parent reads from the last one
+ * only.
  */
 struct peers {
 	int theirs[STALLED + 1], ours[STALLED + 1];
@@ -89,7 +89,10 @@ static int leave_one_that_reads(void *argument)
 
 		close(peers->ours[i]);
 		options.linger_ms = (uint32_t)stretch(20000);
-		/* A loop that nobody runs any more: it goes on only when it has its turn. */
+		/*
+		 * A channel in loop mode, whose loop nobody runs any more. The library must write
+		 * for it at the exit.
+		 */
 		options.loop = i == STALLED;
 		fill(peers->theirs[i], &options);
 	}
@@ -116,21 +119,21 @@ static void test_one_that_reads_gets_everything_though_others_do_not_read(void)
 	child = process_spawn(leave_one_that_reads, &peers);
 	for (int i = 0; i <= STALLED; i++)
 		close(peers.theirs[i]);
-	/* Long before the others' time is over. */
+	/* It arrives long before the others time out. */
 	readable = (struct pollfd){.fd = peers.ours[STALLED], .events = POLLIN};
 	while (n > 0 && got < MESSAGES * SIZE && poll(&readable, 1, stretch(10000)) == 1) {
 		n = read(readable.fd, bytes, sizeof bytes);
 		got += n > 0 ? (size_t)n : 0;
 	}
 	check(got >= MESSAGES * SIZE);
-	/* The child still waits for the others. */
+	/* The child is still waiting for the others. */
 	check_int(waitpid(child, NULL, WNOHANG), 0);
 	for (int i = 0; i <= STALLED; i++)
 		close(peers.ours[i]);
 	check_int(process_wait(child), 0);
 }
 
-/* ---- A close that lasts ---------------------------------------------------------------------- */
+/* ---- A close that blocks --------------------------------------------------------------------- */
 
 struct hung {
 	int fd, go;
@@ -166,7 +169,7 @@ static void test_listeners_do_not_wait_one_after_the_other_for_a_close_that_last
 	lingering = lingering_open();
 	require_int(pipe2(pipe_fds, O_CLOEXEC), 0);
 	child = process_spawn(leave_listeners_and_a_close_that_lasts, &(struct hung){lingering.fd, pipe_fds[0]});
-	/* The last close is the child's. */
+	/* The last close is that of the child. */
 	close(lingering.fd);
 	begin = now_ns();
 	check_int(write(pipe_fds[1], "x", 1), 1);

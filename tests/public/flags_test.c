@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Flags: whatever sends, receives, calls, replies or forwards refuses those that it does not know,
- * and has done nothing then.
+ * All functions that send, receive, call, reply or forward refuse unknown flags, and then do
+ * nothing.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -11,7 +11,7 @@ static const unsigned unknown[] = {1u << 31, 1u << 30 | 1, 1u << 16};
 
 enum { UNKNOWN = sizeof unknown / sizeof *unknown };
 
-/* Nothing waits to be received: what was refused has not been sent. */
+/* No message is there, so what was refused has not been sent. */
 static void expect_nothing(struct ends *ends)
 {
 	beam_message *message = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sockets that come from elsewhere, with options that whoever made them has set: what Beam accepts
- * serves as any other does.
+ * Sockets that were created elsewhere, with options set by their creator. If Beam accepts a socket,
+ * it works like any other.
  */
 #include <fcntl.h>
 #include <public/ends.h>
@@ -12,7 +12,7 @@
 /* asm/socket.h; the C library's headers may not know them. */
 enum { RAW_SO_PASSPIDFD = 76, RAW_SO_INQ = 84 };
 
-/* What is done to both ends of a pair. */
+/* An option that is set on both ends of a pair. */
 struct option {
 	const char *what;
 	int name;
@@ -45,7 +45,7 @@ static const struct option options[] = {
     {"SO_KEEPALIVE", SO_KEEPALIVE, &on, sizeof on},
 };
 
-/* Flags of a descriptor instead. */
+/* Descriptor flags to set instead. */
 static const int flags[] = {O_NONBLOCK, O_ASYNC, O_NONBLOCK | O_ASYNC};
 
 enum {
@@ -62,7 +62,9 @@ static void count_signal(int signal)
 	atomic_fetch_add(&signals, 1);
 }
 
-/* Whatever of it this kernel knows; the last way is all together. */
+/*
+ * Sets one of the options or flags, as far as this kernel knows it. The last way sets all of them.
+ */
 static void set_options(int fd, size_t way)
 {
 	for (size_t i = 0; i < N_OPTIONS; i++) {
@@ -79,7 +81,7 @@ static void set_options(int fd, size_t way)
 
 static void make_pair(int type, size_t way, int pair[2])
 {
-	/* Until Beam has both ends SIGIO may come. */
+	/* Until Beam has both ends, SIGIO may be raised. */
 	signal(SIGIO, count_signal);
 	require_int(socketpair(AF_UNIX, type, 0, pair), 0);
 	for (int i = 0; i < 2; i++)
@@ -88,7 +90,7 @@ static void make_pair(int type, size_t way, int pair[2])
 
 /* ---- Channels -------------------------------------------------------------------------------- */
 
-/* As many descriptors as a message may have by default, in one group. */
+/* Sends as many descriptors as a message may have by default, all in one group. */
 static void exchange_attachments(beam_topic *from, beam_topic *to)
 {
 	enum { MANY = 64 };
@@ -169,7 +171,7 @@ static void expect_message(int socket, size_t size, size_t n_fds)
 }
 
 /*
- * Messages of all sizes that a socket with the smallest buffer takes, with and without a
+ * Messages of all sizes that fit into a socket with the smallest buffer, with and without a
  * descriptor.
  */
 static void exchange_messages(int from, int to)
@@ -227,7 +229,7 @@ static void test_a_packet_over_the_limit_is_refused_whatever_is_set_later(void)
 	}
 }
 
-/* ---- Sockets of which one way is shut -------------------------------------------------------- */
+/* ---- Sockets that are shut down in one direction --------------------------------------------- */
 
 static void test_a_channel_over_a_socket_that_is_shut_ends_at_once(void)
 {
@@ -241,7 +243,7 @@ static void test_a_channel_over_a_socket_that_is_shut_ends_at_once(void)
 		require_int(shutdown(pair[0], ways[i]), 0);
 		for (int end = 0; end < 2; end++) {
 			require_int(beam_channel_from_fd(&ends.channel[end], pair[end], NULL), 0);
-			/* It may have ended already. */
+			/* The channel may have ended already. */
 			if (beam_topic_open(&ends.topic[end], ends.channel[end], "topic") < 0)
 				ends.topic[end] = NULL;
 		}

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Forks: the child of a process with channels can not use them, is not hurt by them, holds none of
- * their descriptors open, and can make channels of its own; the parent goes on as if nothing had
- * been.
+ * Forks: a child cannot use the channels of its parent, is not affected by them, and keeps none of
+ * their descriptors open. It can make channels of its own. The parent is not affected.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -18,7 +17,7 @@ static void in_child(int (*run)(void *argument))
 	all_close();
 }
 
-/* ---- What the child can not do --------------------------------------------------------------- */
+/* ---- What the child cannot do ---------------------------------------------------------------- */
 
 static int child_calls_everything(void *argument)
 {
@@ -59,7 +58,7 @@ static int child_calls_everything(void *argument)
 	check_int(beam_topic_statistics(topic, &statistics, sizeof statistics), -ECHILD);
 	check_int(beam_topic_losses(topic, &(struct beam_losses){0}, sizeof(struct beam_losses)), -ECHILD);
 	check(beam_channel_breach(channel) == NULL);
-	/* At once: none of them waits. */
+	/* None of the calls waits. */
 	check(now_ns() - begin < stretch(20000) * INT64_C(1000000));
 	check(other == NULL && message == NULL);
 	check_bytes(beam_message_data(mine), "mine", 4);
@@ -82,7 +81,7 @@ static int child_releases_everything(void *argument)
 		check(beam_topic_unref(ends.topic[i]) == NULL);
 		check(beam_channel_unref(ends.channel[i]) == NULL);
 	}
-	/* A message is memory and descriptors: both are the child's own copies. */
+	/* Messages consist of memory and descriptors. The child has copies of both. */
 	check_int(raw_inode(beam_message_peek_fd(held, 0)), raw_inode(file));
 	check_bytes(beam_message_data(held), "well", 4);
 	beam_message_free(held);
@@ -105,7 +104,7 @@ static int child_looks_at_descriptors(void *argument)
 	return 0;
 }
 
-/* How many descriptors are of the file that the tests send. */
+/* Counts the descriptors of the file that the tests send. */
 static size_t files_open(void)
 {
 	struct fd_snapshot now;
@@ -123,7 +122,9 @@ static void test_the_librarys_descriptors_are_closed_in_the_child(void)
 	if (under_valgrind())
 		skip("Valgrind's own descriptors change at a fork");
 	all_open();
-	/* Ours, and the held message's; a duplicate that was sent is closed by and by. */
+	/*
+	 * This program's, and that of the held message. A duplicate that was sent is closed soon.
+	 */
 	check_within(20000, files_open() == 2);
 	check_int(process_wait(process_spawn(child_looks_at_descriptors, NULL)), 0);
 	goes_on();
@@ -147,12 +148,12 @@ static void test_a_child_does_not_keep_the_parents_connection_open(void)
 
 	require_int(pipe2(wait, O_CLOEXEC), 0);
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
-	/* It waits no longer for the other side's goodbye. */
+	/* Stop waiting for the other side's GOODBYE soon. */
 	options.linger_ms = 100;
 	require_int(beam_channel_from_fd(&channel, fds[0], &options), 0);
 	child = process_spawn(child_waits, &wait[0]);
 	beam_channel_unref(channel);
-	/* The other side sees the end although the child lives. */
+	/* The other side sees the end although the child is still running. */
 	ended = (struct pollfd){.fd = fds[1], .events = POLLRDHUP};
 	check_int(poll(&ended, 1, stretch(20000)), 1);
 	check(ended.revents & POLLRDHUP);
@@ -163,7 +164,7 @@ static void test_a_child_does_not_keep_the_parents_connection_open(void)
 	close(fds[1]);
 }
 
-/* How many descriptors a program has that is executed now. */
+/* The number of descriptors that a program has when it is executed now. */
 static int inherited_descriptors(void)
 {
 	char *const arguments[] = {(char[]){"sh"}, (char[]){"-c"}, (char[]){"set -- /proc/self/fd/*; exit $#"}, NULL};
@@ -212,7 +213,7 @@ static void test_the_childs_child_is_treated_like_a_child(void)
 
 static atomic_bool forking;
 
-/* Uses the library as hard as it can until the forks are over. */
+/* Uses the library intensively until there are no more forks. */
 static void *use_always(void *argument)
 {
 	beam_message *message = NULL;
@@ -235,7 +236,7 @@ static int child_of_the_storm(void *argument)
 	check_int(beam_topic_send(parents.topic[0], "x", 1, 0, BEAM_FOREVER), -ECHILD);
 	beam_topic_unref(parents.topic[0]);
 	beam_channel_unref(parents.channel[0]);
-	/* Every lock of the library is free, whoever held it at the fork. */
+	/* No lock of the library is held, even if another thread held it at the fork. */
 	all_open();
 	goes_on();
 	all_close();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Forks that no handler sees, and children that close every descriptor: the parent goes on, and the
- * child keeps the files that it opened then.
+ * Forks that call no fork handler, and children that close all descriptors. The parent is not
+ * affected, and the child keeps the files that it opened afterwards.
  */
 #include <public/forking.h>
 #include <signal.h>
@@ -10,7 +10,7 @@
 
 /* ---- The child's own channels ---------------------------------------------------------------- */
 
-/* A fork that no handler sees: the system call alone. */
+/* Forks by the system call alone, so that no fork handler is called. */
 static pid_t fork_unseen(void)
 {
 	fflush(NULL);
@@ -56,7 +56,7 @@ static void test_a_child_that_no_handler_saw_leaves_address_and_channels_to_its_
 	listener = listen_at(spot.path, NULL);
 	meet(listener, spot.path, channels);
 	child = fork_unseen();
-	/* As from main(): with all that the library does at the end of a process. */
+	/* Exits as by returning from main(), including all that the library does at exit. */
 	if (child == 0)
 		exit(0);
 	check_int(waitpid(child, &status, 0), child);
@@ -71,9 +71,9 @@ static void test_a_child_that_no_handler_saw_leaves_address_and_channels_to_its_
 	spot_end(&spot);
 }
 
-/* ---- Files of the child's own ---------------------------------------------------------------- */
+/* ---- The child's own files ------------------------------------------------------------------- */
 
-/* As many as there may be descriptors of the parent's, so that some have the same numbers. */
+/* At least as many as there may be descriptors of the parent, so that some get the same numbers. */
 enum { FILES = 96 };
 
 static struct {
@@ -81,7 +81,7 @@ static struct {
 	FILE *files[FILES];
 } own;
 
-/* Everything of the library's that has descriptors, besides `ends`. */
+/* All other objects of the library that have descriptors. */
 static struct {
 	struct ends loop;
 	beam_listener *listener;
@@ -103,8 +103,8 @@ static void own_begin(void)
 }
 
 /*
- * As a daemon begins: closes everything, and opens what it wants. What it writes
- * is in memory until it ends.
+ * Starts as a daemon does: closes all descriptors, and opens files of its own. What it writes to
+ * them is buffered until it exits.
  */
 static void own_open(void)
 {
@@ -120,7 +120,7 @@ static void own_open(void)
 	}
 }
 
-/* None was closed behind the child's back, or its last words would not be in it. */
+/* The files contain what was written at exit, so none of them was closed by the library. */
 static void own_end(void)
 {
 	char path[FOLDER_SIZE + 4], text[32], mine[32];
@@ -178,7 +178,7 @@ static int child_closes_all_and_opens_its_own(void *argument)
 	own_open();
 	all_else_release();
 	ends_close(&parents);
-	/* The library is used as well, with its reaper. */
+	/* The library is used again, including its reaper. */
 	child_makes_channels(NULL);
 	exit(harness_failures() ? 1 : 0);
 }
@@ -189,7 +189,7 @@ static void test_a_child_that_closed_all_keeps_the_files_that_it_opened_then(voi
 	own_begin();
 	all_open();
 	all_else_open();
-	/* What waits for the reaper at the fork is none of the child's business either. */
+	/* The child must not touch descriptors that the reaper has not closed yet, either. */
 	beam_message_free(held);
 	held = NULL;
 	check_int(process_wait(process_spawn(child_closes_all_and_opens_its_own, NULL)), 0);
@@ -210,7 +210,7 @@ static void test_so_does_the_child_of_one_that_no_handler_saw(void)
 	child = fork_unseen();
 	if (child == 0) {
 		own_open();
-		/* Its child has the same files, and writes what is in memory; it does not. */
+		/* The child's own child writes the buffered data. The child itself does not. */
 		child = fork();
 		if (child == 0)
 			exit(0);

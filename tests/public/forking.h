@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A parent with channels that are in use, a child of its, and what both do with them. */
+/* A parent with channels in use, its child, and what both do with them. */
 #ifndef PUBLIC_FORKING_H
 #define PUBLIC_FORKING_H
 
@@ -7,10 +7,10 @@
 #include <public/listening.h>
 
 static struct ends ends;
-/* A message that was received before the fork, with an attachment, which is this file. */
+/* A message that was received before the fork, and its attachment. */
 static beam_message *held;
 static int file;
-/* The descriptors before there was any channel. */
+/* The descriptors before any channel existed. */
 static struct fd_snapshot before;
 
 static inline void send_file(beam_topic *topic)
@@ -29,7 +29,7 @@ static inline void all_open(void)
 	require_int(beam_topic_receive(ends.topic[1], &held, 0, soon()), 1);
 }
 
-/* Messages with attachments pass both ways. */
+/* Messages with attachments pass in both directions. */
 static inline void goes_on(void)
 {
 	for (int from = 0; from < 2; from++) {

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * BEAM_SEND_GIVE_FDS: on success the descriptors are the library's, which closes them; on any error
- * all of them are still the caller's.
+ * BEAM_SEND_GIVE_FDS: on success the library owns the descriptors and closes them. On any error the
+ * caller still owns all of them.
  */
 #include <fcntl.h>
 #include <public/ends.h>
 #include <sys/eventfd.h>
 
-/* What is received gets the lowest numbers, which must not look as what was given. */
+/*
+ * Received descriptors get the lowest numbers. Those that are given have high ones, so that they
+ * are not mixed up.
+ */
 enum { FEW = 4, LARGE = 200 << 10, HIGH = 200 };
 
 static void make_fds(int *fds, unsigned n)
@@ -26,7 +29,7 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
-/* The library closes them soon. */
+/* The library closes the descriptors soon. */
 static void expect_taken(const int *fds, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -49,7 +52,7 @@ static int give(beam_topic *topic, const int *fds, size_t n, size_t size, beam_d
 	return beam_topic_sendv(topic, &iov, 1, fds, n, BEAM_SEND_GIVE_FDS, deadline);
 }
 
-/* What they were made with tells that they are those from `first` on. */
+/* The counters that the eventfds were made with show that they are those from `first` on. */
 static void expect_received(beam_topic *topic, unsigned first, size_t n)
 {
 	beam_message *message = NULL;
@@ -80,7 +83,7 @@ static void test_what_was_sent_is_taken_and_closed(void)
 		expect_ours(fds, 1);
 		expect_received(ends.topic[1], 1, FEW - 1);
 	}
-	/* There need not be any. */
+	/* There can be no descriptors at all. */
 	check_int(give(ends.topic[0], NULL, 0, 3, soon()), 0);
 	expect_received(ends.topic[1], 0, 0);
 	ends_close(&ends);
@@ -125,7 +128,7 @@ static void test_a_large_message_that_is_given_up_leaves_them(void)
 
 	make_fds(&fd, 1);
 	ends_open(&ends, NULL);
-	/* Nobody receives, so it runs out of time between two frames, or before the first. */
+	/* Nobody receives, so the deadline passes between two frames, or before the first. */
 	require_int(beam_channel_limits(ends.channel[0], &(struct beam_limits){0}, sizeof(struct beam_limits), soon()),
 		    0);
 	while (beam_topic_send(ends.topic[0], (char[LARGE]){0}, LARGE, 0, beam_in_ms(20)) == 0)
@@ -192,7 +195,7 @@ static void test_many_with_one_twice_send_nothing(void)
 	struct beam_send_item items[] = {{"a", 1, fds, 1}, {"b", 1, (int[]){fds[1], fds[0]}, 2}, {"c", 1, fds + 2, 1}};
 	check_int(beam_topic_send_many(ends.topic[0], items, 3, BEAM_SEND_GIVE_FDS, soon()), -EINVAL);
 	check_int(beam_topic_send_many(ends.topic[0], items, 3, 1, soon()), -EINVAL);
-	/* Nothing goes behind one that cannot be sent. */
+	/* Nothing is sent after an item that cannot be sent. */
 	items[0] = (struct beam_send_item){"too many", 8, fds, 1000};
 	check_int(beam_topic_send_many(ends.topic[0], items, 3, BEAM_SEND_GIVE_FDS, soon()), -E2BIG);
 	items[0] = (struct beam_send_item){"not there", 9, NULL, 1};
@@ -270,7 +273,7 @@ static void test_a_forked_child_keeps_its_own(void)
 	ends_close(&ends);
 }
 
-/* Numbers 0 to 2 are as good as others. */
+/* The descriptors 0 to 2 can be given, too. */
 static int give_standard(void *unused)
 {
 	struct ends ends;
@@ -279,7 +282,7 @@ static int give_standard(void *unused)
 	ends_open(&ends, NULL);
 	require_int(dup2(eventfd(1, EFD_CLOEXEC), STDIN_FILENO), STDIN_FILENO);
 	check_int(give(ends.topic[0], (int[]){STDIN_FILENO}, 1, 1, soon()), 0);
-	/* It may be another file by now. */
+	/* The number may belong to another file by now. */
 	expect_received(ends.topic[1], 0, 1);
 	check_within(20000, !is_open(STDIN_FILENO));
 	ends_close(&ends);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The idle time-out: a side that has one asks a silent peer whether it is there, and ends the
- * channel if it does not answer. Whoever is there answers, whether or not it has a time-out itself,
- * and nothing ends.
+ * The idle timeout: a side that has one sends a PING to a silent peer, and ends the channel if no
+ * answer arrives. A live peer answers whether or not it has a timeout itself, and the channel goes
+ * on.
  */
 #include <beam/event.h>
 #include <hostile/creditor.h>
@@ -10,13 +10,13 @@
 #include <public/ends.h>
 #include <stdatomic.h>
 
-/* Of the option, and how much more it may take on a machine that is busy. */
+/* The idle timeout, how late the end may be on a busy machine, and how often the timeout passes. */
 enum { IDLE_MS = 160, LATE_MS = 2000, TIMES = 4 };
 
 static struct ends ends;
 static struct creditor peer;
 
-/* It is waited for again and again, so it is stretched less than bounds are. */
+/* The timeout is waited for many times, so it is stretched less than other times. */
 static int idle_ms(void)
 {
 	return under_valgrind() ? 8 * IDLE_MS : under_sanitizer() ? 3 * IDLE_MS : IDLE_MS;
@@ -31,13 +31,13 @@ static struct beam_channel_options with_timeout(uint32_t loop)
 	return options;
 }
 
-/* For several times the time-out. */
+/* Several times the timeout. */
 static beam_deadline a_long_time(void)
 {
 	return beam_in_ms(TIMES * idle_ms());
 }
 
-/* ---- Two that are there ---------------------------------------------------------------------- */
+/* ---- Two live ends --------------------------------------------------------------------------- */
 
 static void open_both(const struct beam_channel_options *first, const struct beam_channel_options *second)
 {
@@ -66,7 +66,7 @@ static void *wait_in_receive(void *topic)
 	return NULL;
 }
 
-/* Nobody waits, or a thread does on one side, or on both. */
+/* No thread waits, or one waits on one side, or on both. */
 static void expect_idle_ends_live(void)
 {
 	pthread_t threads[2];
@@ -111,8 +111,7 @@ static void test_a_side_whose_own_thread_reads_answers_too(void)
 
 /* ---- Loops ----------------------------------------------------------------------------------- */
 
-/* A turn of a loop that looks at least every 20 ms whether its program ends: what dispatch
- * tells. */
+/* One round of a loop that returns at least every 20 ms. Returns the result of dispatch. */
 static int turn(beam_channel *channel)
 {
 	struct pollfd item = {.fd = beam_channel_loop_fd(channel), .events = (short)beam_channel_loop_events(channel)};
@@ -152,7 +151,7 @@ static void test_a_loop_that_does_not_turn_is_taken_for_dead(void)
 	ends_close(&ends);
 }
 
-/* ---- A peer that is silent ------------------------------------------------------------------- */
+/* ---- A silent peer --------------------------------------------------------------------------- */
 
 static beam_channel *channel;
 static beam_topic *topic;
@@ -174,7 +173,7 @@ static void close_to_peer(void)
 	raw_peer_close(&peer.peer);
 }
 
-/* The channel ends as crashed when the time is over, and not much later. */
+/* The channel ends with -ECONNRESET when the timeout has passed, and not much later. */
 static void expect_dead_after(int64_t begin)
 {
 	beam_message *message = NULL;
@@ -193,13 +192,13 @@ static void test_a_peer_that_does_not_answer_is_taken_for_dead(void)
 	struct beam_channel_options options = with_timeout(0);
 	int64_t begin;
 
-	/* It says that it answers, or not. */
+	/* The peer announces that it answers, or does not. */
 	for (int says = 0; says < 2; says++) {
 		begin = now_ns();
 		open_to_peer(&options, says ? SAYS_ANSWERS : 0);
 		expect_dead_after(begin);
 		creditor_read(&peer, 0);
-		/* Asked if it said so, and once. */
+		/* It was asked only if it announced that, and once. */
 		check_int(peer.pings, says);
 		close_to_peer();
 	}
@@ -237,10 +236,10 @@ static void test_a_peer_that_answers_lives(void)
 	check_int(beam_topic_receive(topic, &message, 0, a_long_time()), -ETIMEDOUT);
 	thread_wait(thread);
 	check(!peer.ended);
-	/* Every half of the time. */
+	/* Twice in each timeout. */
 	if (peer.pings < TIMES || peer.pings > 2 * TIMES + 1)
 		fail("%u questions", peer.pings);
-	/* Then it falls silent. */
+	/* Now it stops answering. */
 	peer.silent = true;
 	check_int(beam_topic_receive(topic, &message, 0, soon()), -ECONNRESET);
 	close_to_peer();
@@ -263,7 +262,7 @@ static void test_a_peer_that_sends_is_not_asked_and_lives(void)
 	beam_message *message = NULL;
 	size_t n = 0;
 
-	/* Time enough for it, whatever else the machine does. */
+	/* A longer timeout, because the machine may be busy. */
 	options.idle_timeout_ms *= 10;
 	open_to_peer(&options, SAYS_ANSWERS);
 	thread = thread_spawn(send_for_a_long_time, NULL);
@@ -328,13 +327,13 @@ static void test_questions_are_answered_by_whoever_has_no_timeout_and_are_no_sil
 		check_int(frame.argument, 1);
 		check_int(frame.size, 0);
 	}
-	/* Answers that nobody asked for, of all kinds. */
+	/* Unsolicited answers with all kinds of arguments. */
 	for (uint32_t i = 1; i < 100; i++)
 		raw_frame(&peer.out, KIND_PING, 0, 0, 0, i * 43, NULL, 0);
 	raw_text(&peer.out, 1, "word");
 	creditor_flush(&peer, NULL, 0);
 	expect_text(topic, "word");
-	/* Without a time-out nobody asks. */
+	/* A side without a timeout does not ask. */
 	creditor_read(&peer, 0);
 	check_int(peer.pings, 0);
 	check(beam_channel_breach(channel) == NULL);
@@ -357,7 +356,7 @@ static void test_questions_by_the_thousand_take_no_memory_for_their_answers(void
 	}
 	while (raw_peer_next_within(&peer.peer, &frame, stretch(100)) == 1)
 		answers += frame.kind == KIND_PING;
-	/* Several may get one answer; the last is answered. */
+	/* One answer may serve several PINGs. The last one is answered. */
 	check(answers >= 1 && answers <= n);
 	check(allocated_bytes() < before + (4 << 20));
 	close_to_peer();

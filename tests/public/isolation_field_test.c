@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Topics that nobody drains, as they were found in the field: full of attachments, or of large
- * messages. Others have their share of what all of them have in common.
+ * Topics that nobody drains, as they were found in practice: full of attachments or of large
+ * messages. Other topics keep their share of what all topics have in common.
  */
 #include <public/sharing.h>
 #include <public/table.h>
@@ -40,7 +40,9 @@ static void *field_feeds(void *argument)
 	return NULL;
 }
 
-/* Topics with as many untaken attachments as go, and quick ones beside them. */
+/*
+ * Topics with as many attachments as possible that nobody receives, and quick topics beside them.
+ */
 static int field_process(void *argument)
 {
 	pthread_t threads[2][FIELD_QUICK];
@@ -94,7 +96,10 @@ static void test_two_topics_full_of_attachments_leave_fifteen_others_theirs(void
 			check_int(process_wait(process_spawn(field_process, &tables[i])), 0);
 }
 
-/* One after the other each of the sixteen gets a message of 1 or 16 MiB, if it goes. */
+/*
+ * Sends a message of 1 or 16 MiB to each of the sixteen slow topics in turn, if there is credit for
+ * it.
+ */
 static void pool_of(size_t size)
 {
 	static struct ends ends;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sixteen topics or calls that nobody drains leave a further one its share of what all of them have
- * in common, the channel's attachments and the pool: 3/64, as long as none of them was sent a
- * message that needs more than a quarter. Two processes, for each has a table of descriptors of its
- * own, with which the limits of a channel grow and shrink.
+ * Sixteen topics or calls that nobody drains leave one more its share of what all of them have in
+ * common, the channel's attachments and the pool. The share is 3/64, as long as none of the sixteen
+ * was sent a message that needs more than a quarter. The test uses two processes, because each
+ * process has its own descriptor table, which the limits of a channel depend on.
  */
 #include <poll.h>
 #include <public/sharing.h>
@@ -11,20 +11,19 @@
 #include <stdatomic.h>
 #include <stress/leave.h>
 
-/* With what the slow ones are filled. */
+/* What the slow lanes are filled with. */
 enum fill { FILL_SINGLE = 1, FILL_MANY = 2, FILL_LARGE = 4, FILL_ALL = 7 };
 
 static struct situation {
 	const char *name;
-	/* Of each process that receives; 0: as it is. */
+	/* The size of the descriptor table in each process that receives; 0: unchanged. */
 	rlim_t table;
 	struct beam_channel_options options;
 	unsigned fill;
-	/* Of the slow ones so many are calls, and the quick one is. */
+	/* How many of the slow lanes are calls, and whether the quick one is. */
 	unsigned slow_calls;
 	bool quick_call;
-	/* The slow ones are filled by a thread each, which goes on trying while the quick one
-	 * sends. */
+	/* Each slow lane is filled by a thread, which keeps trying while the quick one sends. */
 	bool at_once;
 	/* Both processes send and receive. */
 	bool both;
@@ -32,10 +31,12 @@ static struct situation {
 	bool unopened;
 } now;
 
-/* One of the seventeen: a topic, or a call. */
+/*
+ * One of the seventeen lanes, a topic or a call. A call has `call` on the side that receives, and
+ * `request` on the side that replies.
+ */
 struct lane {
 	beam_topic *topic;
-	/* Here; the other side's. */
 	beam_call *call;
 	beam_message *request;
 };
@@ -80,7 +81,7 @@ static int lane_receive(struct lane *lane, beam_message **ret)
 			  : beam_topic_receive(lane->topic, ret, 0, soon());
 }
 
-/* What a lane's own window takes, and how many attachments it may have there. */
+/* The credit of a lane's own window. */
 static size_t window_bytes(unsigned i)
 {
 	return is_call(i) ? 64 << 10 : side.limits.topic_window_bytes;
@@ -93,7 +94,7 @@ static size_t most_fds(unsigned i)
 	return is_call(i) && most > BEAM_REPLY_ATTACHMENTS_MAX ? BEAM_REPLY_ATTACHMENTS_MAX : most;
 }
 
-/* No message takes more than a quarter: then nothing is promised. */
+/* No message may need more than a quarter of the pool, because otherwise no share is guaranteed. */
 static size_t most_bytes(unsigned i)
 {
 	size_t most = window_bytes(i) + side.limits.pool_bytes / 4 - COST;
@@ -103,8 +104,7 @@ static size_t most_bytes(unsigned i)
 
 /* ---- Sending --------------------------------------------------------------------------------- */
 
-/* As many as go, by size from the largest to the smallest that `fill` wants. False: the channel has
- * ended. */
+/* Sends until there is no more credit. Returns false if the channel has ended. */
 static bool fill_with(struct lane *lane, size_t size, size_t n_fds)
 {
 	int r;
@@ -115,8 +115,8 @@ static bool fill_with(struct lane *lane, size_t size, size_t n_fds)
 		r = lane_send(lane, size, n_fds, beam_in_ms(stretch(10)));
 	while (r == 0);
 	/*
-	 * Duplicates of what has to wait take descriptors here, too. Beside the quick one the other
-	 * side may be through, and gone before its goodbye has been read.
+	 * Duplicates of queued attachments use descriptors of this process. If lanes are filled at
+	 * once, the other side may be finished and gone before its GOODBYE has been read.
 	 */
 	if (r != -EMFILE && r != -EPIPE && !(now.at_once && r == -ECONNRESET))
 		check_int(r, -ETIMEDOUT);
@@ -148,7 +148,7 @@ static unsigned n_messages(size_t size)
 	return (unsigned)scale(size > 4096 ? 20 : 100);
 }
 
-/* Many messages pass, and none of them waits for long. */
+/* Many messages are sent, and none of them waits for long. */
 static void send_quick(size_t size, size_t n_fds)
 {
 	for (unsigned i = 0; i < n_messages(size); i++) {
@@ -161,7 +161,7 @@ static void send_quick(size_t size, size_t n_fds)
 	}
 }
 
-/* The share of attachments that is left to anybody. */
+/* The share of attachments that each lane keeps. */
 static size_t quick_fds(void)
 {
 	size_t total = now.options.attachments ? now.options.attachments : lent_at_most(now.table);
@@ -171,10 +171,10 @@ static size_t quick_fds(void)
 	return n < most ? n : most;
 }
 
-/* The same of bytes, with what fits into the window. */
+/* The share of bytes that each lane keeps, in the pool and in its own window. */
 static size_t quick_bytes(void)
 {
-	/* Half of the window may be withheld. */
+	/* Half of the window's credit may be withheld. */
 	return window_bytes(QUICK) / 2 + little_of(side.limits.pool_bytes) - COST;
 }
 
@@ -188,7 +188,7 @@ static void send_all(void)
 		else
 			fill_lane(i);
 	}
-	/* Now and then what has been lent and is not used has been given back before. */
+	/* Every other time, unused lent credit has been returned before. */
 	poll(NULL, 0, side.rounds++ % 2 ? 50 : 0);
 	send_quick(100, quick_fds() ? 1 : 0);
 	send_quick(100, quick_fds());
@@ -215,7 +215,7 @@ static void *receive_quick(void *unused)
 		for (size_t i = 0; i < beam_message_attachments(message); i++)
 			lost += beam_message_peek_fd(message, i) < 0;
 		beam_message_free(message);
-		/* A call ends with its last reply, which is empty. */
+		/* The last reply of a call is empty. */
 		if (size == 0)
 			break;
 	}
@@ -299,7 +299,7 @@ __attribute__((noreturn)) static void process(int socket, bool sends, bool recei
 	}
 	if (receives)
 		thread_wait(receiver);
-	/* What was accepted goes to the other side, which takes it and then ends. */
+	/* Send everything to the other side, which receives it and then ends. */
 	check_int(beam_channel_close(side.channel, in_time()), 0);
 	close_side();
 	leave_process();
@@ -415,7 +415,7 @@ static struct beam_channel_options smallest(uint32_t attachments)
 
 static void test_it_is_so_with_the_smallest_limits(void)
 {
-	/* Of 22 attachments 3/64 are one; of fewer they are none. */
+	/* 3/64 of 22 attachments are one, and of fewer attachments none. */
 	static const uint32_t attachments[] = {1, 21, 22, 43};
 	struct situation situation = {.table = 1024, .fill = FILL_ALL};
 

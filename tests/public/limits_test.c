@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Limits, as an honest sender meets them: what the other side accepts goes, to the last byte and
- * the last descriptor, and what is one more is refused or waits. The same limits against a sender
- * that does not keep them are in tests/hostile.
+ * Limits and a well-behaved sender: it can send what the other side accepts, to the last byte and
+ * descriptor. Anything more is refused or waits. Senders that exceed the limits are tested in
+ * tests/hostile.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -10,13 +10,13 @@
 
 static struct ends ends;
 
-/* How long a send waits that must not succeed. */
+/* The deadline of sends that must not succeed. */
 static beam_deadline briefly(void)
 {
 	return beam_in_ms(20);
 }
 
-/* The first channel knows what the second accepts. */
+/* Opens the ends. The first channel knows the limits of the second one. */
 static void open_limited(const struct beam_channel_options *options)
 {
 	ends_open(&ends, options);
@@ -24,7 +24,7 @@ static void open_limited(const struct beam_channel_options *options)
 		  0);
 }
 
-/* The next message has this size and so many attachments. */
+/* The next message has this size and `n_fds` attachments. */
 static void expect(beam_topic *topic, size_t size, size_t n_fds)
 {
 	beam_message *message = NULL;
@@ -38,7 +38,10 @@ static void expect(beam_topic *topic, size_t size, size_t n_fds)
 
 /* ---- One message ----------------------------------------------------------------------------- */
 
-/* Sends in every way there is, borrowed: 0, or the error that all of them give. */
+/*
+ * Sends borrowed data with every function that can. Returns 0, or the error that all of them
+ * return.
+ */
 static int send_in_every_way(const void *data, size_t size, const int *fds, size_t n_fds)
 {
 	struct iovec iov[2] = {{(void *)(uintptr_t)data, size - 1}, {(void *)(uintptr_t)data, 1}};
@@ -61,7 +64,7 @@ static int send_in_every_way(const void *data, size_t size, const int *fds, size
 	return r;
 }
 
-/* What came of it, in the same order. */
+/* Receives what was sent with each function. */
 static void expect_in_every_way(int r, size_t size, size_t n_fds)
 {
 	for (int i = 0; r == 0 && i < (n_fds ? 2 : 3); i++)
@@ -123,14 +126,14 @@ static void test_where_no_attachments_are_accepted_not_one_goes(void)
 	close(file);
 }
 
-/* ---- What waits on one topic ----------------------------------------------------------------- */
+/* ---- What may be queued on one topic --------------------------------------------------------- */
 
 /* A message costs 64 bytes besides its payload. */
 enum { COST = 1000, PAYLOAD = COST - 64 };
 
 /*
- * Sends until credit is used up, and returns how many went; then neither one
- * more goes nor waiting helps.
+ * Sends until the credit is used up, and checks that one more message does not fit, with and
+ * without waiting. Returns the number of messages.
  */
 static size_t send_until_full(beam_topic *topic, size_t size, const int *fds, size_t n_fds)
 {
@@ -153,7 +156,10 @@ static void test_a_topics_window_is_used_to_the_last_byte_and_no_further(void)
 	const size_t windows[] = {100 * COST, 100 * COST + 1, 101 * COST - 1, 101 * COST};
 
 	for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
-		/* For the last byte of a window a whole message goes: the rest is the pool's. */
+		/*
+		 * A window with one byte left takes a whole message. The rest of its cost is
+		 * charged to the pool.
+		 */
 		size_t fit = i == 0 ? 100 : 101;
 
 		harness_context("a window of %zu bytes", windows[i]);
@@ -191,7 +197,7 @@ static void test_a_topics_attachments_are_used_to_the_last_and_no_further(void)
 	close(file);
 }
 
-/* ---- What waits on the channel --------------------------------------------------------------- */
+/* ---- What may be queued on the channel ------------------------------------------------------- */
 
 static void test_the_channels_attachments_are_used_to_the_last_and_no_further(void)
 {
@@ -207,13 +213,13 @@ static void test_the_channels_attachments_are_used_to_the_last_and_no_further(vo
 	open_limited(&options);
 	for (int i = 0; i < 2; i++)
 		require_int(beam_topic_open(&other[i], ends.channel[i], "other"), 0);
-	/* One message may take all, while nobody holds any. */
+	/* A single message may use all attachments, if no others are held. */
 	check_int(beam_topic_sendv(ends.topic[0], NULL, 0, fds, 64, 0, soon()), 0);
 	send_text(other[0], "goes without");
 	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, 0, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_topic_sendv(other[0], NULL, 0, &file, 1, 0, briefly()), -ETIMEDOUT);
 	expect(ends.topic[1], 0, 64);
-	/* Of a topic that is not drained a quarter waits, and of another one a little: 3 of 64. */
+	/* A topic that nobody drains can use a quarter, and a second one a small share, 3 of 64. */
 	check_int(send_until_full(other[0], 1, &file, 1), 16);
 	check_int(send_until_full(ends.topic[0], 1, &file, 1), 3);
 	for (int i = 0; i < 3; i++)
@@ -229,8 +235,8 @@ static void test_the_pool_is_used_to_the_last_byte_that_a_topic_may_have(void)
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
 	const size_t window = 64 << 10, pool = 1 << 20, first = pool - 100;
 	/*
-	 * Nearly all goes to the first, for nobody else holds any. The second may have a
-	 * little beside it: 3 of 64.
+	 * The first topic can use nearly all of the pool, because no other topic uses it. The
+	 * second one can still use a small share, 3 of 64.
 	 */
 	const size_t second = window + pool * 3 / 64 - 64;
 	char *data = calloc(1, pool);
@@ -245,7 +251,7 @@ static void test_the_pool_is_used_to_the_last_byte_that_a_topic_may_have(void)
 	check_int(beam_topic_send(other, data, second + 1, 0, briefly()), -ETIMEDOUT);
 	check_int(beam_topic_send(other, data, second + 1, 0, BEAM_NOWAIT), -EAGAIN);
 	check_int(beam_topic_send(other, data, second, 0, soon()), 0);
-	/* Given back, all of it. */
+	/* All credit is returned. */
 	expect(ends.topic[1], first, 0);
 	require_int(beam_topic_open(&taker, ends.channel[1], "other"), 0);
 	expect(taker, second, 0);
@@ -304,8 +310,7 @@ static void test_a_topic_that_is_refused_costs_its_own_sender_only(void)
 	require_int(beam_topic_open(&known[1], ends.channel[1], "opened in time"), 0);
 	require_int(beam_topic_open(&refused, ends.channel[0], "unknown"), 0);
 	/*
-	 * What goes before the refusal has come back is thrown away there; its attachments are
-	 * closed.
+	 * What is sent before the refusal arrives is dropped there, and its attachments are closed.
 	 */
 	while ((r = beam_topic_sendv(refused, NULL, 0, &file, 1, 0, soon())) == 0)
 		;
@@ -341,7 +346,7 @@ static void test_what_a_message_borrowed_from_the_pool_comes_back_to_the_pool_al
 		check_int(beam_topic_send(ends.topic[0], large, sizeof large, 0, soon()), 0);
 	for (int i = 0; i < 2; i++)
 		expect(ends.topic[1], sizeof large, 0);
-	/* The credit was sent before this. */
+	/* The credit was sent before this message. */
 	send_text(ends.topic[1], "taken");
 	expect_text(ends.topic[0], "taken");
 	check_int(send_until_full(ends.topic[0], PAYLOAD, NULL, 0), n);

@@ -290,7 +290,7 @@ static void test_accepted_channels_can_be_run_by_a_loop(void)
 		check_int(poll(&poller, 1, stretch(20000)), 1);
 	} while ((r = beam_channel_dispatch(server, poller.revents)) == 1);
 	check_int(r, 0);
-	/* It has ended, though it is held still. */
+	/* The channel has ended, although its handle has not been released. */
 	check_int(counts(listener).connections, 0);
 	expect_text(topic, "a word");
 	beam_topic_unref(topic);
@@ -333,7 +333,7 @@ static void test_as_many_wait_as_the_backlog_has_room_for_and_one_more(void)
 
 	options.backlog = BACKLOG;
 	listener = listen_at(abstract_address(), &options);
-	/* listen(2) counts so. */
+	/* The kernel accepts one connection more than the backlog. */
 	for (int i = 0; i < BACKLOG + 1; i++)
 		require_int(beam_channel_connect(&waiting[i], abstract_address(), NULL, BEAM_NOWAIT), 0);
 	check_int(beam_channel_connect(&none, abstract_address(), NULL, BEAM_NOWAIT), -EAGAIN);
@@ -361,7 +361,10 @@ static int child_uses_listener(void *argument)
 	check_int(beam_listener_statistics(listener, &statistics, sizeof statistics), -ECHILD);
 	check(beam_listener_ref(listener) == listener);
 	check(beam_listener_unref(listener) == NULL);
-	/* Standard input, output and error; what the harness may keep is not ours. */
+	/*
+	 * The child does not have the listener's socket. Other descriptors may belong to the
+	 * harness.
+	 */
 	for (int fd = 3; fd < 64; fd++) {
 		int listening = 0;
 		socklen_t size = sizeof listening;
@@ -394,7 +397,7 @@ static void test_in_a_forked_child_the_listener_is_of_no_use_and_the_address_is_
 	check(exists(spot.path) && exists(spot.lock));
 	meet(listener, spot.path, channels);
 	part(channels);
-	/* A child that stays keeps neither the lock nor the socket. */
+	/* A running child keeps neither the lock nor the socket. */
 	require_int(pipe2(ends, O_CLOEXEC), 0);
 	child = process_spawn(child_waits, ends);
 	beam_listener_unref(listener);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses that no other test has, and the two sides of a connection to one: for tests of
- * listeners.
+ * For tests of listeners: addresses that no other test uses, and both sides of a connection to
+ * them.
  */
 #ifndef PUBLIC_LISTENING_H
 #define PUBLIC_LISTENING_H
@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-/* A folder of its own, and a path in it. */
+/* A folder of its own, and the path of a socket in it. */
 struct spot {
 	char folder[FOLDER_SIZE], path[FOLDER_SIZE + 8], lock[FOLDER_SIZE + 16];
 };
@@ -22,7 +22,7 @@ static inline void spot_make(struct spot *spot)
 	snprintf(spot->lock, sizeof spot->lock, "%s.lock", spot->path);
 }
 
-/* Nothing may be left in the folder. */
+/* The folder must be empty. */
 static inline void spot_end(const struct spot *spot)
 {
 	check_int(rmdir(spot->folder), 0);
@@ -44,7 +44,7 @@ static inline beam_listener *listen_at(const char *address, const struct beam_li
 	return listener;
 }
 
-/* Both sides of a connection, by a listener that takes it. */
+/* Makes a connection through the listener, and stores both sides. */
 static inline void meet(beam_listener *listener, const char *address, beam_channel *ret[2])
 {
 	require_int(beam_channel_connect(&ret[0], address, NULL, soon()), 0);
@@ -57,7 +57,7 @@ static inline void part(beam_channel *channels[2])
 		channels[i] = beam_channel_unref(channels[i]);
 }
 
-/* A word from each side to the other. */
+/* Sends a message in each direction. */
 static inline void expect_connected(beam_channel *channels[2])
 {
 	beam_topic *topics[2];
@@ -95,7 +95,7 @@ static inline bool exists(const char *path)
 	return lstat(path, &status) == 0;
 }
 
-/* A connection without Beam: the socket, or -errno. */
+/* Connects without Beam. Returns the socket, or a negative errno. */
 static inline int raw_connect(const char *address)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -113,7 +113,7 @@ static inline int raw_connect(const char *address)
 	return -errno;
 }
 
-/* Bound, and listening if there is a backlog; the address is a path. */
+/* A socket that is bound to a path, and listens if there is a backlog. */
 static inline int raw_listen(const char *path, int backlog)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -126,7 +126,7 @@ static inline int raw_listen(const char *path, int backlog)
 	return fd;
 }
 
-/* The other side has closed: nothing more comes, in whatever way that is said. */
+/* The other side has closed the socket, so nothing more arrives, whatever error reports that. */
 static inline void expect_disconnected(int fd)
 {
 	char bytes[256];

@@ -5,19 +5,25 @@
 #include <poll.h>
 #include <public/ends.h>
 
-/* The first end has no thread. */
+/* The first channel is in loop mode and has no thread. */
 static struct ends ends;
 static struct beam_channel_options looped = BEAM_CHANNEL_OPTIONS;
 
 static void open_looped(void)
 {
-	/* More than the socket takes: what is not taken has to be written later. */
+	/*
+	 * A window that is larger than the socket's buffer, so that some output has to be written
+	 * later.
+	 */
 	struct beam_channel_options wide = BEAM_CHANNEL_OPTIONS;
 	struct beam_limits limits;
 	int fds[2];
 
 	wide.topic_window_bytes = 64 << 20;
-	/* Of its own: what is lent is given back some time, which would show. */
+	/*
+	 * Attachments of its own. Lent ones would be returned at some time, which would look like
+	 * activity.
+	 */
 	wide.attachments = looped.attachments = wide.topic_window_attachments;
 	looped.loop = 1;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
@@ -38,8 +44,8 @@ static int milliseconds_until(beam_deadline deadline)
 }
 
 /*
- * A turn of the loop, as a program would write it, which also waits for another descriptor, if
- * there is one: what dispatch tells.
+ * Runs one round of a loop as a program would, which also waits for another descriptor, if there is
+ * one. Returns the result of dispatch.
  */
 static int turn_or(beam_channel *channel, int fd)
 {
@@ -59,12 +65,12 @@ static int turn(beam_channel *channel)
 	return turn_or(channel, -1);
 }
 
-/* The same where other threads use the channel. */
+/* The same if other threads use the channel. */
 static int nudged_turn(beam_channel *channel)
 {
 	int nudge = beam_channel_loop_nudge_fd(channel);
 
-	/* With two loops, the other may have seen the end. */
+	/* If two loops run the channel, the other one may have seen its end. */
 	require(nudge >= 0 || nudge == -EPIPE);
 	return turn_or(channel, nudge);
 }
@@ -95,7 +101,7 @@ static void test_without_input_the_descriptor_shows_nothing(void)
 	send_text(ends.topic[1], "one");
 	expect_text(ends.topic[0], "one");
 	item.fd = beam_channel_loop_fd(ends.channel[0]);
-	/* What is left of HELLO, credit and memory kept for use again is soon done. */
+	/* Process what remains: HELLO, credit, and memory that is kept for reuse. */
 	do {
 		check_int(beam_channel_loop_deadline(ends.channel[0], &deadline), 0);
 		poll(&item, 1, deadline.ns == BEAM_FOREVER.ns ? 0 : milliseconds_until(deadline));
@@ -154,8 +160,8 @@ static void *send_much(void *argument)
 }
 
 /*
- * The loop runs the channel while other threads send on it, and takes what comes both
- * ways, until both have closed.
+ * The loop runs the channel while other threads send on it, and receives in both directions until
+ * both sides have closed.
  */
 static void test_threads_use_a_channel_while_a_loop_runs_it(void)
 {
@@ -177,8 +183,8 @@ static void test_threads_use_a_channel_while_a_loop_runs_it(void)
 			ended[i] = r == 0;
 		}
 		/*
-		 * What comes to the other end shows there, and that is not waited for:
-		 * the thread's is the pace.
+		 * This waits for the looped channel only. Messages for the other end are received
+		 * in the next round.
 		 */
 		if (!ended[0])
 			check_int(nudged_turn(ends.channel[0]), 1);
@@ -250,7 +256,7 @@ static void test_what_does_not_fit_into_the_socket_goes_with_the_loop(void)
 	fd = beam_topic_receive_fd(ends.topic[1]);
 	require(fd >= 0);
 	while (received < sent) {
-		/* When all has been written it is the other end's turn. */
+		/* When everything has been written, wait for the other end. */
 		turn_or(ends.channel[0], fd);
 		while (beam_topic_receive(ends.topic[1], &message, 0, BEAM_NOWAIT) == 1) {
 			beam_message_free(message);
@@ -270,7 +276,7 @@ static void *fill(void *topic)
 	return (void *)(uintptr_t)sent;
 }
 
-/* Nobody reads at the other end until the test does, and the socket takes little. */
+/* Nothing is read at the other end at first, and the socket takes little. */
 static void test_what_another_thread_leaves_to_be_written_is_told_by_the_nudge(void)
 {
 	static char bytes[1 << 20];
@@ -360,7 +366,7 @@ static void test_close_waits_for_its_goodbye_without_a_loop(void)
 	ends_close(&ends);
 }
 
-/* The other side takes nothing while the handles go, and everything after. */
+/* The other side receives nothing until the handles have been released, and then everything. */
 static void test_what_was_accepted_is_sent_after_the_last_handle_is_gone(void)
 {
 	static const char payload[4096];

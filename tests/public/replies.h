@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls on any topic: what tests send, take, reply and expect. */
+/* Calls on any topic: functions that call, receive, reply and check the results. */
 #ifndef PUBLIC_REPLIES_H
 #define PUBLIC_REPLIES_H
 

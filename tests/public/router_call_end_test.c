@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls that a router sends on: how they end when a side is slow or goes, and when the router
- * does. */
+/* Calls through a router: how they end if a side is slow or leaves, and if the router ends. */
 #include <public/router_calls.h>
 
 enum { SILENT = 20, PART = 1000, LARGE = 200 << 10 };
 
 static char bulk[LARGE];
 
-/* Replies until no more goes anywhere, as the caller takes none; how many. */
+/*
+ * Replies until nothing fits anywhere, because the caller receives nothing. Returns the number of
+ * replies.
+ */
 static int fill(beam_message *request, size_t size)
 {
 	int n = 0, idle = 0;
@@ -38,7 +40,7 @@ static void expect_parts(beam_call *call, int n)
 
 /* ---- The caller ------------------------------------------------------------------------------ */
 
-/* What ends a caller. */
+/* The ways in which a caller can end. */
 static void cancel(beam_call *call)
 {
 	check_int(beam_call_cancel(call), 0);
@@ -108,7 +110,7 @@ static void test_a_slow_caller_holds_up_only_its_own_call(void)
 		expect_end(call, 0);
 		beam_call_unref(call);
 	}
-	/* And all of its own comes when it takes it. */
+	/* All replies to the slow call arrive when its caller receives them. */
 	expect_parts(slow, n);
 	n = fill(slow_request, PART);
 	check_int(beam_message_reply_failure(slow_request, CODE, NULL, 0, 0, soon()), 0);
@@ -213,7 +215,7 @@ static void test_a_topic_that_is_opened_again_is_routed_while_a_call_of_the_firs
 	require_int(beam_call_begin(&call, topic, &iov, 1, NULL, 0, 0, soon()), 0);
 	require_int(beam_topic_receive(target, &request, 0, soon()), 1);
 	for (int i = 0; i < 3; i++) {
-		/* The router lets go of it. */
+		/* The router releases the topic. */
 		check_int(beam_topic_close_send(topic), 0);
 		check_int(receive_nothing(topic, soon()), 0);
 		check_int(receive_nothing(target, soon()), 0);

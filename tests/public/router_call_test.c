@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls that a router sends on: what the callee answers is what the caller gets. */
+/* Calls through a router: the caller gets what the callee replies. */
 #include <fcntl.h>
 #include <public/router_calls.h>
 
@@ -61,7 +61,7 @@ static void test_several_replies_come_back_in_order_and_the_last_is_the_last(voi
 	for (int i = 0; i < STREAM; i++) {
 		snprintf(text, sizeof text, "%d", i);
 		reply_text(request, text, i + 1 < STREAM ? BEAM_REPLY_MORE : 0);
-		/* Some are passed on before the next is there. */
+		/* The first replies are forwarded before the next one is sent. */
 		if (i < 3)
 			expect_reply(call, text);
 	}
@@ -90,7 +90,7 @@ static void test_many_replies_that_wait_come_in_turns(void)
 		reply_text(request, text, i + 1 < STREAM ? BEAM_REPLY_MORE : 0);
 	}
 	beam_message_free(request);
-	/* Each run gives at most one source its turn. */
+	/* Each run handles at most one source. */
 	for (int i = 0; i < STREAM; i++) {
 		beam_message *reply = NULL;
 
@@ -150,7 +150,7 @@ static void test_what_a_call_carries_is_not_kept_by_the_router(void)
 	close(fds[1]);
 	request = take_request();
 	close(beam_message_take_fd(request, 0));
-	/* Nobody has the other end any more, though the call goes on. */
+	/* Nobody has the other end of the pipe any more, although the call has not ended. */
 	item.fd = fds[0];
 	check_int(poll(&item, 1, stretch(20000)), 1);
 	reply_text(request, "answer", 0);
@@ -189,12 +189,12 @@ static void test_a_failure_comes_back_with_its_code_and_text(void)
 	begin_running();
 	fill_bulk();
 	for (int i = 0; i < 4; i++) {
-		/* None, short, and more than is sent without waiting. */
+		/* No text, a short text, and a text that does not fit into one frame. */
 		size_t size = (size_t[]){0, 4, 4, BULK}[i];
 		beam_call *call = call_text("question");
 		beam_message *request = take_request();
 
-		/* Also behind a reply. */
+		/* Also after a reply. */
 		if (i == 2)
 			reply_text(request, "a part", BEAM_REPLY_MORE);
 		check_int(beam_message_reply_failure(request, CODE, bulk, size, 0, soon()), 0);
@@ -245,7 +245,7 @@ static bool has_something(beam_call *call)
 	return poll(&item, 1, 0) == 1;
 }
 
-/* A call that the router has sent on, and its request. */
+/* Makes a call that the router forwards. Returns the call and its request. */
 static beam_call *call_on(beam_message **ret)
 {
 	beam_call *call = call_text("question");
@@ -275,8 +275,8 @@ static void expect_bytes(beam_call *call, size_t size)
 }
 
 /*
- * The time of a run is up while it sends: what was in hand goes with a later run. What waits has no
- * room beside the first reply, and all of it has room together.
+ * A run that sends replies reaches its deadline, and a later run sends the rest. The second reply
+ * does not fit as long as the caller has not received the first one. All later ones fit together.
  */
 static void test_what_has_no_room_at_its_caller_goes_when_there_is(void)
 {
@@ -326,7 +326,7 @@ static void test_a_call_that_is_dropped_is_dropped(void)
 	beam_message_free(take_request());
 	expect_dropped(call);
 	beam_call_unref(call);
-	/* Also one that was answered in part. */
+	/* The same for a call that was partly answered. */
 	call = call_text("question");
 	request = take_request();
 	reply_text(request, "a part", BEAM_REPLY_MORE);
@@ -334,7 +334,7 @@ static void test_a_call_that_is_dropped_is_dropped(void)
 	expect_reply(call, "a part");
 	expect_dropped(call);
 	beam_call_unref(call);
-	/* Nobody takes the last: the topic is closed with it in the queue. */
+	/* A call that is still in the queue is dropped when the topic is closed. */
 	call = call_text("question");
 	check_within(20000, queued(out.topic[1]) == 1);
 	out.topic[1] = beam_topic_unref(out.topic[1]);
@@ -345,7 +345,7 @@ static void test_a_call_that_is_dropped_is_dropped(void)
 
 /* ---- What the caller does not accept --------------------------------------------------------- */
 
-/* The next run hands back a reply of this size, with the call. */
+/* The next run returns a reply of this size together with its call. */
 static beam_message *expect_unacceptable(int error, size_t size)
 {
 	struct beam_router_failure failure;
@@ -370,7 +370,7 @@ static void test_a_reply_that_the_caller_does_not_accept_is_handed_out_with_the_
 	options.message_bytes = 1 << 20;
 	options.message_attachments = 1;
 	begin_with(&options, NULL);
-	/* Too long, and answered with a failure then. */
+	/* A reply that is too long. The call is dropped after that. */
 	call = call_text("question");
 	run_until_taken(&request);
 	check_int(beam_message_reply(request, bulk, sizeof bulk, BEAM_REPLY_MORE, soon()), 0);
@@ -379,7 +379,7 @@ static void test_a_reply_that_the_caller_does_not_accept_is_handed_out_with_the_
 	expect_cancelled(request);
 	beam_message_free(request);
 	beam_call_unref(call);
-	/* Too many attachments. */
+	/* A reply with too many attachments. The call is failed after that. */
 	request = NULL;
 	call = call_text("question");
 	run_until_taken(&request);
@@ -397,7 +397,7 @@ static void test_a_reply_that_the_caller_does_not_accept_is_handed_out_with_the_
 
 /* ---- Many ------------------------------------------------------------------------------------ */
 
-/* Answers each call with its number twice. */
+/* Replies to each call twice with its number. */
 static void *answer_all(void *unused)
 {
 	beam_message *request = NULL;

@@ -9,13 +9,14 @@
 
 enum { THREADS = 3 };
 
-/* Calls on in.topic[0] come to the router, which has in.topic[1] as its source, and leave by
- * out.channel[0]. */
+/*
+ * Callers use in.topic[0]. The router's source is in.topic[1], and it forwards to out.channel[0].
+ */
 static struct ends in, out;
 static beam_router *router;
 static char tag;
 
-/* Channels of which one side has options, NULL for the defaults. */
+/* Two connected channels. The side `with` has the options; NULL: the defaults. */
 static inline void pair_open(struct ends *pair, int with, const struct beam_channel_options *options)
 {
 	int fds[2];
@@ -44,7 +45,7 @@ static inline void begin(void)
 	begin_with(NULL, NULL);
 }
 
-/* A thread. No message fails it; a source may, whose other side has died. */
+/* Runs the router in a thread. No message may fail. A source may, if its other side has died. */
 static inline void *run_until_stopped(void *unused)
 {
 	struct beam_router_failure failure;
@@ -67,7 +68,7 @@ static inline void end(void)
 	ends_close(&out);
 }
 
-/* With threads that run it. */
+/* Threads that run the router. */
 static pthread_t runners[THREADS];
 
 static inline void begin_running(void)
@@ -113,7 +114,7 @@ static inline uint64_t queued(beam_topic *topic)
 	return statistics.messages_queued;
 }
 
-/* The callee learns that nobody wants its replies any more. */
+/* The callee is told that its call was cancelled. */
 static inline void expect_cancelled(beam_message *request)
 {
 	struct pollfd item = {.fd = beam_message_cancelled_fd(request), .events = POLLIN};

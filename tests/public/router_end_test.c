@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How a router ends, and how its sources go. */
+/* How a router is stopped, and how its sources are removed. */
 #include <public/ends.h>
 #include <stdatomic.h>
 
@@ -9,7 +9,7 @@ static beam_router *router;
 static struct ends ends;
 static char tag;
 
-/* What a handler does and has seen. */
+/* What the handler does, and how often it was entered and has returned. */
 static atomic_uint entered, handled;
 static atomic_bool gate;
 static void (*do_in_handler)(void);
@@ -41,7 +41,7 @@ static void remove_it(void)
 	check_int(beam_router_remove_topic(router, ends.topic[1], BEAM_NOWAIT), -EAGAIN);
 }
 
-/* A router that hands what comes on the topic to the handler. */
+/* A router that passes the messages of the topic to the handler. */
 static void begin(void (*in_handler)(void))
 {
 	struct beam_route route = BEAM_ROUTE;
@@ -120,7 +120,7 @@ static void test_stopped_it_wakes_all_who_run_it_and_runs_no_more(void)
 	check_int(run(0, BEAM_NOWAIT), 0);
 	check_int(run(BEAM_ROUTER_UNTIL_ENDED, soon()), 0);
 	check_int(atomic_load(&handled), 1);
-	/* What it has not taken is its owner's. */
+	/* Messages that the router has not received still belong to the topic's owner. */
 	expect_text(ends.topic[1], "two");
 	check_int(beam_router_remove_topic(router, ends.topic[1], BEAM_NOWAIT), 0);
 	end();
@@ -280,7 +280,7 @@ static void test_with_a_channel_go_the_topics_that_were_accepted_of_it(void)
 	check_within(20000, run(0, beam_in_ms(1)) == -ETIMEDOUT && atomic_load(&handled) == 1);
 	check_int(beam_router_remove_channel(router, ends.channel[1], soon()), 0);
 	check_int(beam_router_remove_channel(router, ends.channel[1], soon()), -ENOENT);
-	/* It is closed to its sender, and the channel is open. */
+	/* The topic is closed, and the channel is still open. */
 	do
 		r = beam_topic_send(other, "word", 4, 0, soon());
 	while (r == 0);
@@ -302,7 +302,7 @@ static void test_the_router_holds_nothing_of_a_source_that_was_removed(void)
 	send_text(ends.topic[0], "word");
 	check_within(20000, atomic_load(&handled) == 1);
 	check_int(beam_router_remove_topic(router, ends.topic[1], soon()), 0);
-	/* The last handle closes it, whoever sleeps in the router. */
+	/* Releasing the last handle closes the topic, although a thread sleeps in the router. */
 	ends.topic[1] = beam_topic_unref(ends.topic[1]);
 	check_within(20000, beam_topic_send(ends.topic[0], "word", 4, 0, soon()) == -EPIPE);
 	stop_it();
@@ -369,7 +369,7 @@ static void test_bad_input_gives_an_error(void)
 	for (unsigned flag = 2; flag; flag <<= 1)
 		check_int(beam_router_run(router, &failure, flag | BEAM_ROUTER_UNTIL_ENDED, BEAM_NOWAIT), -EINVAL);
 	check_int(process_wait(process_spawn(ask_in_child, NULL)), 0);
-	/* The child has stopped nothing here. */
+	/* Nothing was stopped in this process. */
 	check_int(run(0, BEAM_NOWAIT), -EAGAIN);
 	end();
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A listener as a source of a router: whoever connects is served until it goes. */
+/* A listener as a source of a router: each client is served until it disconnects. */
 #include <public/listening.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -20,7 +20,7 @@ static int count(void *argument, const char *topic, beam_message *message)
 	return 0;
 }
 
-/* A call is answered with what it says; anything else is counted. */
+/* Replies to calls with their own text, and counts other messages. */
 static int answer(void *argument, const char *topic, beam_message *message)
 {
 	if (!beam_message_is_call(message))
@@ -63,7 +63,7 @@ static void *run_until_stopped(void *unused)
 
 	(void)unused;
 	while (beam_router_run(router, &failure, 0, BEAM_FOREVER) < 0 && !harness_failures()) {
-		/* A client that died. */
+		/* A client has died. */
 		check(!failure.message && !failure.topic && failure.channel && failure.tag == &tag);
 		beam_channel_unref(failure.channel);
 	}
@@ -91,7 +91,7 @@ static void *be_a_client(void *unused)
 	if (check_int(beam_topic_call(topic, "question", 8, &reply, 0, soon()), 1))
 		check_bytes(beam_message_data(reply), "question", 8);
 	beam_message_free(reply);
-	/* Closed at once: what was sent before still arrives. */
+	/* Messages that were sent before the close still arrive. */
 	send_text(topic, "last word");
 	check_int(beam_channel_close(channel, soon()), 0);
 	beam_topic_unref(topic);
@@ -130,7 +130,10 @@ static void test_a_listener_that_is_closed_is_a_source_no_more_and_its_channels_
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
 	check_within(20000, run(0, beam_in_ms(1)) == -ETIMEDOUT && counts(listener).accepted == 1);
 	check_int(beam_listener_close(listener), 0);
-	/* Until it has been looked at it is a source. Closed, it may be added, and ends as soon. */
+	/*
+	 * The closed listener is a source until the router has noticed that. Then it can be added
+	 * again, and is removed just as soon.
+	 */
 	for (int i = 0; i < 2; i++)
 		check_within(20000, run(BEAM_ROUTER_UNTIL_ENDED, beam_in_ms(1)) == -ETIMEDOUT &&
 					beam_router_add_listener(router, listener, NULL) == 0);
@@ -179,7 +182,7 @@ static void test_of_a_client_that_dies_its_channel_is_told(void)
 	check_int(beam_channel_close(failure.channel, BEAM_NOWAIT), -ECONNRESET);
 	beam_channel_unref(failure.channel);
 	check_within(20000, counts(listener).connections == 0);
-	/* Everybody else is served as before. */
+	/* The router still works. */
 	check_int(run(0, beam_in_ms(1)), -ETIMEDOUT);
 	end();
 }
@@ -234,7 +237,7 @@ static void test_a_listener_that_fails_ends_with_its_error(void)
 	copy = dup(fd);
 	listener = beam_listener_unref(listener);
 	require_int(beam_listener_from_fd(&listener, fd, NULL), 0);
-	/* Whoever shares the socket ends it for all. */
+	/* A process that shares the socket can shut it down for all. */
 	check_int(shutdown(copy, SHUT_RDWR), 0);
 	require_int(beam_router_add_listener(router, listener, &listener), 0);
 	check_int(beam_router_run(router, &failure, 0, soon()), -EINVAL);

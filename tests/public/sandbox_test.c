@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Programs that put themselves into a sandbox, or that were started without what most programs
- * have. Each is a process of its own, because it cannot leave what it has entered.
+ * Programs that enter a sandbox, or that are started without something that most programs have.
+ * Each runs in a process of its own, because it cannot leave the sandbox.
  */
 #include <beam/beam.h>
 #include <harness/harness.h>
@@ -20,7 +20,7 @@
 
 enum { CANNOT = 77 };
 
-/* Runs a sandboxed process. */
+/* Runs a function in a process of its own. */
 static void in_sandbox(int (*run)(void *argument), void *argument)
 {
 	int status;
@@ -32,7 +32,7 @@ static void in_sandbox(int (*run)(void *argument), void *argument)
 	check_int(status, 0);
 }
 
-/* Messages pass both ways. */
+/* Messages pass in both directions. */
 static void exchange(struct ends *ends)
 {
 	for (int from = 0; from < 2; from++) {
@@ -45,7 +45,7 @@ static void exchange(struct ends *ends)
 
 static atomic_int trapped;
 
-/* The call returns something, and has done nothing. */
+/* The system call returns without having done anything. */
 static void answer_instead(int sig)
 {
 	(void)sig;
@@ -66,7 +66,7 @@ static bool trap(int call)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-/* By prctl() a thread gets its name, so each of the library's threads calls it when it begins. */
+/* All threads of the library call prctl() when they start, to set their names. */
 static int trap_what_threads_do(void *unused)
 {
 	struct ends ends;
@@ -88,11 +88,11 @@ static void test_a_trapped_system_call_of_a_library_thread_is_answered_by_the_pr
 	in_sandbox(trap_what_threads_do, NULL);
 }
 
-/* ---- Memory ---------------------------------------------------------------------------------- */
+/* ---- Address space --------------------------------------------------------------------------- */
 
 enum { PAIRS = 16, ADDRESSES = 48 << 20 };
 
-/* What the process has of addresses, in bytes. */
+/* The size of the process's address space in bytes. */
 static rlim_t addresses(void)
 {
 	unsigned long pages = 0;
@@ -129,7 +129,7 @@ static void test_channels_take_few_addresses(void)
 	in_sandbox(open_many_with_few_addresses, NULL);
 }
 
-/* ---- A limit of descriptors below what is open ----------------------------------------------- */
+/* ---- A limit of descriptors below those that are open ---------------------------------------- */
 
 enum { WAIT_MS = 200, SIZE = 15000 };
 
@@ -141,7 +141,7 @@ static int64_t processor_ms(void)
 	return used.tv_sec * INT64_C(1000) + used.tv_nsec / 1000000;
 }
 
-/* Makes a channel whose socket takes little. */
+/* Makes a channel whose socket has a small buffer. */
 static void open_narrow(struct ends *ends, int fd, bool loop)
 {
 	struct beam_channel_options options = BEAM_CHANNEL_OPTIONS;
@@ -153,7 +153,7 @@ static void open_narrow(struct ends *ends, int fd, bool loop)
 	require_int(beam_topic_open(&ends->topic[0], ends->channel[0], "topic"), 0);
 }
 
-/* Sends to who does not read, until there is no room. */
+/* Sends to a peer that does not read, until a send times out. */
 static void send_until_full(beam_topic *topic)
 {
 	static const char payload[SIZE];
@@ -203,7 +203,7 @@ static int wait_without_descriptors(void *argument)
 	check_int(beam_select_wait(select, &ready, 1, beam_in_ms(WAIT_MS)), -ETIMEDOUT);
 	send_until_full(narrow[0].topic[0]);
 	send_until_full(narrow[1].topic[0]);
-	/* Who does not wait, but looks again and again, uses all of that time. */
+	/* A thread that polls instead of waiting would use the CPU all the time. */
 	check(processor_ms() - used < stretch(WAIT_MS / 2));
 	exchange(&ends);
 
@@ -212,7 +212,7 @@ static int wait_without_descriptors(void *argument)
 	ends_close(&ends);
 	close_narrow(&narrow[0]);
 	close_narrow(&narrow[1]);
-	/* What counts lines writes to files at the end. */
+	/* At exit, tools that measure coverage write to files. */
 	require_int(setrlimit(RLIMIT_NOFILE, &before), 0);
 	return 0;
 }
@@ -225,9 +225,9 @@ static void test_what_is_open_is_waited_for_though_nothing_more_may_be_opened(vo
 		in_sandbox(wait_without_descriptors, &most);
 }
 
-/* ---- Standard descriptors that are closed ---------------------------------------------------- */
+/* ---- Closed standard descriptors ------------------------------------------------------------- */
 
-/* What the program prints goes nowhere, and nothing has taken the place of what it has not. */
+/* Writing to the standard descriptors fails, so no other file has got their numbers. */
 static void expect_no_standard_descriptors(void)
 {
 	for (int fd = 0; fd <= STDERR_FILENO; fd++) {

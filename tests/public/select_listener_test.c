@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A listener among the members of a selector: ready while somebody waits to be
- * accepted, and once it is closed.
+ * A listener as a member of a selector. It is ready while a client is waiting to be accepted, and
+ * once it is closed.
  */
 #include <beam/select.h>
 #include <public/listening.h>
@@ -65,7 +65,7 @@ static void test_a_listener_that_was_closed_is_told_for_good(void)
 		expect_ready(soon());
 		check_int(beam_listener_accept(listener, &channel, BEAM_NOWAIT), 0);
 	}
-	/* It may be added like that, and is told at once. */
+	/* A closed listener can be added, and is ready at once. */
 	check_int(beam_select_remove_listener(selector, listener), 0);
 	check_int(beam_select_add_listener(selector, listener, &listener), 0);
 	expect_ready(soon());
@@ -125,7 +125,7 @@ static void test_it_stays_open_until_it_is_removed(void)
 	listener = NULL;
 	end();
 
-	/* Or until the selector is released. */
+	/* The same if the selector is released. */
 	begin();
 	listener = beam_listener_unref(listener);
 	fd = raw_connect(abstract_address());
@@ -140,7 +140,7 @@ static int ask_in_child(void *unused)
 	(void)unused;
 	check_int(beam_select_add_listener(selector, listener, NULL), -ECHILD);
 	check_int(beam_select_remove_listener(selector, listener), -ECHILD);
-	/* A selector of its own is no better off with a listener of the parent's. */
+	/* The child's own selector does not accept the parent's listener either. */
 	require_int(beam_select_new(&selector), 0);
 	check_int(beam_select_add_listener(selector, listener, NULL), -ECHILD);
 	beam_select_unref(selector);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Selectors: any of many, in turn, while members come and go.
- */
+/* Selectors report ready members in turn, while members are added and removed. */
 #include <fcntl.h>
 #include <poll.h>
 #include <public/ends.h>
@@ -32,7 +30,7 @@ static void add(int i)
 	check_int(beam_select_add_topic(selector, ends[i].topic[1], BEAM_SELECT_RECEIVE, &ends[i]), 0);
 }
 
-/* The one that is ready, or -1. */
+/* Returns the index of the member that is ready, or -1. */
 static int wait_for_one(beam_deadline deadline)
 {
 	struct beam_select_ready ready;
@@ -163,7 +161,7 @@ static void test_a_member_is_added_once_and_no_more_told_when_it_is_removed(void
 	topic = ends[0].topic[1];
 	add(0);
 	check_int(beam_select_add_topic(selector, topic, BEAM_SELECT_RECEIVE, NULL), -EEXIST);
-	/* Neither of both is added if one cannot be. */
+	/* If one of the two cannot be added, neither is. */
 	check_int(beam_select_add_topic(selector, topic, BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND, NULL), -EEXIST);
 	check_int(beam_select_remove_topic(selector, topic, BEAM_SELECT_SEND), -ENOENT);
 	send_text(ends[0].topic[0], "one");
@@ -240,7 +238,7 @@ static void test_a_call_is_ready_when_its_reply_has_come(void)
 	beam_message_free(reply);
 	check_int(beam_select_remove_call(selector, call), 0);
 	check_int(beam_select_remove_call(selector, call), -ENOENT);
-	/* A selector that goes lets go of it, too. */
+	/* Releasing the selector releases the call, too. */
 	check_int(beam_select_add_call(selector, call, NULL), 0);
 	beam_call_unref(call);
 	close_all();
@@ -269,7 +267,7 @@ static void test_plain_descriptors_and_other_selectors_are_members_too(void)
 	check_int(ready.events, POLLHUP);
 	check_int(beam_select_remove_fd(selector, pipe_fds[0]), 0);
 	check_int(beam_select_remove_fd(selector, pipe_fds[0]), -ENOENT);
-	/* Who was late to remove it has it removed all the same. */
+	/* A descriptor that was closed before it is removed is removed nevertheless. */
 	check_int(beam_select_add_fd(selector, pipe_fds[0], POLLIN, pipe_fds), 0);
 	close(pipe_fds[0]);
 	check_int(beam_select_remove_fd(selector, pipe_fds[0]), 0);
@@ -278,8 +276,8 @@ static void test_plain_descriptors_and_other_selectors_are_members_too(void)
 }
 
 /*
- * However much room there is for them, so many are told at once that the others soon get their
- * turn.
+ * However large the array is, a wait reports only so many members that the others are soon
+ * reported, too.
  */
 static void test_more_than_can_be_told_at_once_are_told_in_turn(void)
 {
@@ -298,7 +296,7 @@ static void test_more_than_can_be_told_at_once_are_told_in_turn(void)
 
 		require(n > 0 && n <= MANY);
 		for (ssize_t i = 0; i < n; i++) {
-			/* None is a turn ahead of the others. */
+			/* No member is reported twice before all have been reported. */
 			check_int(*(unsigned *)ready[i].tag, sum++ / MANY);
 			++*(unsigned *)ready[i].tag;
 		}
@@ -308,7 +306,7 @@ static void test_more_than_can_be_told_at_once_are_told_in_turn(void)
 		close(fds[i]);
 }
 
-/* All are always ready: none is told twice before each has been told. */
+/* All members are always ready. None is reported twice before all have been reported. */
 static void test_members_that_stay_ready_are_told_in_turn(void)
 {
 	open_all();
@@ -359,7 +357,10 @@ static void test_a_quiet_member_is_not_starved_by_busy_ones(void)
 
 		send_text(ends[0].topic[0], "quiet");
 		check_int(poll(&item, 1, stretch(20000)), 1);
-		/* It is ready: from here on each of the others may be told once, and no more. */
+		/*
+		 * The quiet member is ready. From now on each of the others may be reported at most
+		 * once before it.
+		 */
 		while (told != 0 && waits++ < 2 * MEMBERS) {
 			told = wait_for_one(soon());
 			if (told >= 0 && beam_topic_receive(ends[told].topic[1], &message, 0, BEAM_NOWAIT) == 1)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Topics that nobody drains, and one that is. */
+/* Topics that nobody drains, and one that is drained. */
 #ifndef PUBLIC_SHARING_H
 #define PUBLIC_SHARING_H
 
@@ -9,7 +9,7 @@ enum { SLOW = 16, LANES = SLOW + 1, QUICK = SLOW, COST = 64, FDS_MAX = 253, LARG
 
 static char payload[LARGEST];
 
-/* How long a wait may take that must succeed. */
+/* The deadline of calls that must succeed. */
 static inline beam_deadline in_time(void)
 {
 	return beam_in_ms(stretch(8000));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How a program that was started learns of its channel, and what is no channel of its own. */
+/* How a program finds the channel that it was started with, and when it finds none. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -19,7 +19,7 @@ static beam_channel *open_environment(int expected)
 	return channel;
 }
 
-/* Says that this process was started with a descriptor, as another program could. */
+/* Sets BEAM_CHANNEL as if this process had been started with a descriptor. */
 static void name_descriptor(int fd)
 {
 	struct stat status = {0};
@@ -30,7 +30,7 @@ static void name_descriptor(int fd)
 	require_int(setenv("BEAM_CHANNEL", text, 1), 0);
 }
 
-/* ---- What the programs do -------------------------------------------------------------------- */
+/* ---- The programs that are started ----------------------------------------------------------- */
 
 static bool has(const char *variable, const char *value)
 {
@@ -39,7 +39,7 @@ static bool has(const char *variable, const char *value)
 	return value ? text && strcmp(text, value) == 0 : !text;
 }
 
-/* Has this environment, and one channel in it. */
+/* Checks that it has this environment, and one channel in it. */
 static int child_variables(const char *value)
 {
 	beam_channel *channel = NULL;
@@ -56,7 +56,7 @@ static int child_variables(const char *value)
 	return r ? 12 : 0;
 }
 
-/* Has the variable of the one that started it, and no channel. */
+/* Checks that it has inherited the variable, but finds no channel. */
 static int child_none(void)
 {
 	beam_channel *channel = NULL;
@@ -73,8 +73,10 @@ static int run_none(void *unused)
 	return 127;
 }
 
-/* Programs that it starts by other means have the variable, but not its channel: neither while
- * it has that nor when it is closed. */
+/*
+ * Programs that it starts without Beam inherit the variable. They find no channel, neither while
+ * this program has the channel open nor after it has closed it.
+ */
 static int child_starts_another(void)
 {
 	beam_channel *channel = NULL;
@@ -97,7 +99,7 @@ static int child_does(const char *what, const char *more)
 	return -1;
 }
 
-/* Starts this program to do something, and waits for it. */
+/* Starts this program with an argument, and waits for it. */
 static int run(const char *what, const char *more, char *const envp[])
 {
 	char *const argv[] = {program, (char *)(uintptr_t)what, (char *)(uintptr_t)more, NULL};
@@ -116,7 +118,7 @@ static int run(const char *what, const char *more, char *const envp[])
 static void test_a_program_has_the_callers_environment_or_the_one_that_is_given(void)
 {
 	char *const given[] = {(char[]){"BEAM_SPAWN_TEST=given"}, NULL}, *const empty[] = {NULL};
-	/* Others of its name are replaced, and similar names are not. */
+	/* Entries with the same name are replaced, entries with similar names are kept. */
 	char *const stray[] = {(char[]){"BEAM_CHANNEL=1:2"}, (char[]){"BEAM_CHANNELS=x"},
 			       (char[]){"BEAM_SPAWN_TEST=stray"}, (char[]){"BEAM_CHANNEL=3:4"}, NULL};
 
@@ -137,7 +139,7 @@ static void test_programs_that_are_started_by_other_means_do_not_take_the_channe
 	check_int(run("--starts-another", NULL, NULL), 0);
 }
 
-/* ---- A channel of the environment ------------------------------------------------------------ */
+/* ---- The channel in the environment ---------------------------------------------------------- */
 
 static int has_none(void *unused)
 {
@@ -221,7 +223,7 @@ static void test_a_stray_number_is_no_channel(void)
 	}
 	harness_context("%s", "");
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	/* What names one socket does not do for another, nor with anything before or behind it. */
+	/* The text names only one socket, and nothing may precede or follow it. */
 	name_descriptor(fds[0]);
 	snprintf(exact, sizeof exact, "%s", getenv("BEAM_CHANNEL"));
 	snprintf(text, sizeof text, "%d:%s", fds[1], strchr(exact, ':') + 1);
@@ -243,7 +245,7 @@ static void test_a_stray_number_is_no_channel(void)
 static void expect_refused(int fd, int expected)
 {
 	name_descriptor(fd);
-	/* As often as one likes: it is not taken. */
+	/* The descriptor can be tried again, because it stays open. */
 	open_environment(expected);
 	open_environment(expected);
 	check(fd_open(fd));
@@ -261,7 +263,7 @@ static void test_what_is_no_connected_stream_socket_is_refused_and_stays(void)
 	require_int(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	expect_refused(pair[0], -EPROTOTYPE);
 	close(pair[1]);
-	/* So is one with options that cannot be; and then it can be taken. */
+	/* Invalid options are refused, and the descriptor can be used afterwards. */
 	require_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	name_descriptor(pair[0]);
 	options.topics = 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Programs that are started with a channel. The programs are this one, once more, with an argument
- * that says what to do (see main()); they end with 0, or the number of what was wrong.
+ * Programs that are started with a channel. The program is this one, with an argument that says
+ * what to do (see main()). It exits with 0, or with a number that says what was wrong.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 
 static char program[PATH_MAX];
 
-/* Starts this program to do something. */
+/* Starts this program with an argument. */
 static int start(const char *what, const char *more, beam_channel **ret, pid_t *ret_pid)
 {
 	char *const argv[] = {program, (char *)(uintptr_t)what, (char *)(uintptr_t)more, NULL};
@@ -30,7 +30,7 @@ static beam_topic *open_topic(beam_channel *channel)
 	return topic;
 }
 
-/* ---- What the programs do -------------------------------------------------------------------- */
+/* ---- The programs that are started ----------------------------------------------------------- */
 
 static int child_topic(beam_channel **ret, beam_topic **ret_topic)
 {
@@ -39,7 +39,7 @@ static int child_topic(beam_channel **ret, beam_topic **ret_topic)
 	return r < 0 ? r : beam_topic_open(ret_topic, *ret, "topic");
 }
 
-/* Sends back what comes, until there is no more. */
+/* Sends back all messages until the topic ends. */
 static int child_echo(void)
 {
 	beam_channel *channel = NULL;
@@ -51,11 +51,11 @@ static int child_echo(void)
 		r = beam_topic_send_message(topic, message, 0, soon());
 	beam_topic_unref(topic);
 	beam_channel_unref(channel);
-	/* Who started it may have said goodbye before there was a topic. */
+	/* The parent may have closed the channel before the topic was open. */
 	return r && r != -EPIPE ? 10 : 0;
 }
 
-/* The number of descriptors, but for the one that counts them. */
+/* The number of open descriptors, without the one that is used for counting. */
 static int count_descriptors(void)
 {
 	DIR *folder = opendir("/proc/self/fd");
@@ -67,7 +67,7 @@ static int count_descriptors(void)
 	return n;
 }
 
-/* Has the standard descriptors and the one it was given; sends the word it was given. */
+/* Checks that it has the standard descriptors and the channel's, and sends `word`. */
 static int child_look(const char *word)
 {
 	int number = atoi(getenv("BEAM_CHANNEL") ? getenv("BEAM_CHANNEL") : "0"), r;
@@ -88,7 +88,7 @@ static int child_look(const char *word)
 	return r ? 23 : 0;
 }
 
-/* The bits of a line of /proc/self/status. */
+/* The bit mask in a line of /proc/self/status. */
 static uint64_t status_bits(const char *name)
 {
 	FILE *file = fopen("/proc/self/status", "re");
@@ -104,7 +104,10 @@ static uint64_t status_bits(const char *name)
 	return bits;
 }
 
-/* But for 32 to 34, which are the C library's own: glibc has the program ignore them. */
+/*
+ * No signal is blocked or ignored, except 32 to 34, which belong to the C library: glibc has the
+ * program ignore them.
+ */
 static int child_signals(void)
 {
 	const uint64_t own = UINT64_C(7) << 31;
@@ -139,7 +142,7 @@ static void test_a_program_talks_with_the_one_that_started_it(void)
 		send_number(topic, (uint64_t)i);
 		expect_number(topic, (uint64_t)i);
 	}
-	/* Attachments too. */
+	/* Attachments work, too. */
 	check_int(beam_topic_sendv(topic, NULL, 0, (int[]){STDERR_FILENO}, 1, 0, soon()), 0);
 	expect_text_with_fds(topic, "", 1);
 	beam_topic_close_send(topic);
@@ -154,7 +157,7 @@ static void test_a_program_hears_of_the_end_of_the_one_that_started_it(void)
 	beam_channel *channel = NULL;
 	pid_t pid = 0;
 
-	/* In order, and so its topic ends in order. */
+	/* After an orderly end, the program's topic ends normally. */
 	require_int(start("--echo", NULL, &channel, &pid), 0);
 	beam_channel_unref(channel);
 	check_int(process_wait(pid), 0);
@@ -225,11 +228,13 @@ static void expect_no_start(const char *path, int expected)
 
 	check_int(beam_spawn(&channel, &pid, path, argv, NULL, NULL), expected);
 	check(channel == NULL && pid == -7);
-	/* Nobody is left to be waited for. */
+	/* No child process remains. */
 	check(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
 
-/* Why a program cannot be run is written to memory that the child shares until then. */
+/*
+ * The child writes the reason to memory that it shares with its parent until it runs the program.
+ */
 static void needs_spawn_errors(void)
 {
 	if (under_valgrind())
@@ -247,7 +252,7 @@ static void test_a_program_that_cannot_be_run_is_told_and_leaves_nothing(void)
 	expect_no_start("beam-program-that-nobody-has", -ENOENT);
 	expect_no_start(inside, -ENOTDIR);
 	expect_no_start(path, -EACCES);
-	/* It is empty. */
+	/* The file is empty. */
 	require_int(chmod(path, 0700), 0);
 	expect_no_start(path, -ENOEXEC);
 	unlink(path);
@@ -270,7 +275,10 @@ static void test_null_and_bad_options_are_refused(void)
 	check(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
 
-/* With room for so many more descriptors: true if that was enough. */
+/*
+ * Starts a program while only `more` further descriptors may be opened. Returns false if they were
+ * too few.
+ */
 static bool start_with_room_for(size_t more)
 {
 	char *const argv[] = {(char[]){"true"}, NULL};
@@ -304,7 +312,7 @@ static int spawn_under_limits(void *unused)
 	(void)unused;
 	while (more < 64 && !start_with_room_for(more))
 		more++;
-	/* Two for the pair, three for the channel. */
+	/* Two for the pair, and three for the channel. */
 	check(more >= 2 && more < 16);
 	return 0;
 }
@@ -353,7 +361,7 @@ static void *spawn_blocking_signals(void *unused)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	require_int(start("--signals", NULL, &channel, &pid), 0);
-	/* What this thread blocks stays blocked. */
+	/* Signals that this thread had blocked stay blocked. */
 	pthread_sigmask(SIG_SETMASK, NULL, &after);
 	check(sigismember(&after, SIGTERM) && sigismember(&after, SIGINT));
 	check_int(process_wait(pid), 0);
@@ -401,8 +409,10 @@ static void *spawn_many(void *number)
 	return NULL;
 }
 
-/* Each looks which descriptors it has. Here are those of a channel, of a message, and of the
- * other programs that are being started. */
+/*
+ * Each program checks which descriptors it has. This process has those of a channel, of a message,
+ * and of the other programs that are being started.
+ */
 static void test_programs_that_are_started_at_once_have_nothing_of_each_other(void)
 {
 	pthread_t threads[SPAWNERS];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The statistics say how many senders wait, and for what. */
+/* The statistics report how many senders wait, and for what. */
 #include <public/ends.h>
 
 enum { CALLS = 64, REPLIES = 30, OFTEN = 1000 };
@@ -40,7 +40,6 @@ static bool channel_waits(beam_channel *channel, uint64_t for_credit, uint64_t f
 	return waits(&statistics, for_credit, for_call, for_room);
 }
 
-/* Takes all of one topic until both sides have nothing to do there. */
 static void receive_all(beam_topic *topic, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -70,7 +69,7 @@ static void *send_one(void *topic)
 	return NULL;
 }
 
-/* More than fits into a window and the pool. */
+/* Sends more than fits into a window and the pool. */
 static void *send_often(void *topic)
 {
 	for (unsigned i = 0; i < OFTEN; i++)
@@ -128,7 +127,7 @@ static void test_callers_without_an_id_are_counted_by_their_topic(void)
 	thread = thread_spawn(call_one, ends.topic[0]);
 	check_within(20000, topic_waits(ends.topic[0], 0, 1, 0));
 	check(channel_waits(ends.channel[0], 0, 1, 0));
-	/* The reply gives an id back. */
+	/* The reply frees an id. */
 	require_int(beam_topic_receive(ends.topic[1], &request, 0, soon()), 1);
 	check_int(beam_message_reply(request, NULL, 0, 0, soon()), 0);
 	beam_message_free(request);
@@ -160,7 +159,7 @@ static void test_senders_without_room_are_counted_by_their_topic(void)
 		check_within(20000, topic_waits(topics[i], 0, 0, 1));
 	}
 	check(channel_waits(channel, 0, 0, 2));
-	/* The other side reads until they have gone. */
+	/* The other side reads until no sender waits. */
 	while (!channel_waits(channel, 0, 0, 0))
 		check(read(pair[1], bytes, sizeof bytes) > 0);
 	for (unsigned i = 0; i < 2; i++) {
@@ -171,7 +170,7 @@ static void test_senders_without_room_are_counted_by_their_topic(void)
 	beam_channel_unref(channel);
 }
 
-/* More than the caller's pool takes. */
+/* Replies with more than fits into the caller's pool. */
 static void *reply_often(void *request)
 {
 	static const char bytes[60 << 10];

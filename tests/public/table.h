@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of descriptors of a process, made small; and how much of it Beam may fill with
- * attachments. For spawned children: the limit stays.
+ * Limits the descriptor table of a process, and computes how much of it Beam may use for
+ * attachments. To be used in child processes, because the limit is not restored.
  */
 #ifndef PUBLIC_TABLE_H
 #define PUBLIC_TABLE_H
@@ -11,14 +11,16 @@
 #include <harness/harness.h>
 #include <sys/resource.h>
 
-/* What a topic can always have of so much. */
+/* The share that every topic keeps of `total`. */
 static inline size_t little_of(size_t total)
 {
 	return total * 3 / 64;
 }
 
-/* What one channel of a process with such a table may have at most: a fifth of the table is lent,
- * three quarters of it to one. */
+/*
+ * What one channel may get in a process with such a table. A fifth of the table is lent, at most
+ * three quarters of that to one channel, and at most 512.
+ */
 static inline size_t lent_at_most(size_t table)
 {
 	size_t most = table / 5 * 3 / 4;
@@ -26,7 +28,7 @@ static inline size_t lent_at_most(size_t table)
 	return most < 512 ? most : 512;
 }
 
-/* False: this user may not have so many. */
+/* False if this user may not have so large a table. */
 static inline bool table_may_be(rlim_t n)
 {
 	struct rlimit limit;
@@ -34,7 +36,7 @@ static inline bool table_may_be(rlim_t n)
 	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && n <= limit.rlim_max;
 }
 
-/* n, or as many as this user may have. */
+/* `n`, or as many descriptors as this user may have. */
 static inline rlim_t table_at_most(rlim_t n)
 {
 	struct rlimit limit;
@@ -52,7 +54,7 @@ static inline void table_limit(rlim_t n)
 	require_int(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
-/* What the rest of the program sees: something can still be opened. */
+/* True if the program can still open a file. */
 static inline bool table_has_room(void)
 {
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -63,7 +65,7 @@ static inline bool table_has_room(void)
 	return true;
 }
 
-/* Threads of this process; 0: that cannot be told now. */
+/* The number of threads of this process, or 0 if it cannot be determined now. */
 static inline size_t open_threads(void)
 {
 	DIR *folder = opendir("/proc/self/task");

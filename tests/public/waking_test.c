@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Whoever waits on a channel is woken when it ends, however it ends.
- */
+/* All threads that wait on a channel are woken when it ends, in whatever way it ends. */
 #include <beam/beam.h>
 #include <harness/harness.h>
 #include <poll.h>
@@ -11,7 +9,7 @@
 
 static struct ends ends;
 
-/* What the threads that wait are woken with. */
+/* A thread that waits, and the result it was woken with. */
 struct waiter {
 	_Atomic pid_t thread;
 	int (*wait)(void);
@@ -50,7 +48,7 @@ static int wait_to_send(void)
 
 enum { WAITERS = 6 };
 
-/* Threads that wait for everything that can be waited for; then `end` happens. */
+/* Starts threads that wait in every way that is possible, and then calls `end`. */
 static void expect_woken(void (*end)(void), int receive, int send)
 {
 	int (*const waits[WAITERS])(void) = {wait_to_receive, wait_to_receive, wait_to_accept,
@@ -95,7 +93,7 @@ static void test_close_wakes_everyone_on_the_other_side(void)
 	ends_close(&ends);
 }
 
-/* A peer of no words, to be closed. */
+/* A peer that writes nothing, and is closed. */
 static int silent;
 
 static void close_silent(void)
@@ -174,7 +172,7 @@ static void test_an_abort_after_a_close_ends_what_goes_on_and_is_none(void)
 	struct pollfd ended;
 	int fds[2];
 
-	/* The other side reads nothing. */
+	/* The other side does not read. */
 	options.linger_ms = UINT32_MAX;
 	options.socket_buffer_bytes = 4096;
 	require_int(beam_socket_pair(SOCK_STREAM, fds), 0);
@@ -219,7 +217,7 @@ static void test_a_channel_of_a_loop_can_be_aborted_before_its_loop_gets_to_it(v
 	ends_close(&ends);
 }
 
-/* Some have been received. */
+/* Wait until some messages have been received. */
 static void expect_messages(beam_topic *topic)
 {
 	struct beam_statistics statistics;

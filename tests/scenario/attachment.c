@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages with attachments, borrowed and given, at once and from the buffer, while all
- * that can fail fails in turn.
+ * Messages with attachments, borrowed and given, written at once and buffered, while all calls that
+ * can fail do so in turn.
  */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
@@ -22,7 +22,7 @@ void attachments_borrowed_and_given(void)
 		flow_receive(flow, to);
 		flow_send(flow, from, SEND_MESSAGE, 100, 3);
 		flow_receive_into(flow, to, 1000);
-		/* More than a message holds without memory of its own for them. */
+		/* More attachments than a message holds without allocating memory for them. */
 		flow_send(flow, from, SEND_MESSAGE, 5000, 20);
 		flow_send_many(flow, from, 3, 50, 2);
 		flow_receive_many(flow, to, 8);
@@ -30,7 +30,7 @@ void attachments_borrowed_and_given(void)
 	ends_finish(ends);
 }
 
-/* Some are taken, some stay in their message, some stay in the queue. */
+/* Some attachments are taken, some stay in their message, and some in the queue. */
 void attachments_taken_and_left(void)
 {
 	struct ends *ends = ends_make(NULL);
@@ -45,7 +45,7 @@ void attachments_taken_and_left(void)
 
 		check(fd >= 0);
 		check_int(beam_message_take_fd(message, 1), -ENOENT);
-		/* It is not whole any more. */
+		/* Without this attachment, the message cannot be sent any more. */
 		check_int(beam_topic_send_message(ends->topic[1], message, 0, soon()), -ENOENT);
 		close(fd);
 		beam_message_free(message);
@@ -54,7 +54,7 @@ void attachments_taken_and_left(void)
 	ends_release(ends, 2);
 }
 
-/* A message that came goes on, with what it has. */
+/* A message that was received is sent on with its attachments. */
 void attachments_sent_on(void)
 {
 	struct ends *ends = ends_make(NULL);
@@ -77,7 +77,7 @@ void attachments_sent_on(void)
 	ends_finish(ends);
 }
 
-/* ---- Given away ------------------------------------------------------------------------------ */
+/* ---- Given ----------------------------------------------------------------------------------- */
 
 void attachments_given_by_number(void)
 {
@@ -95,14 +95,14 @@ void attachments_given_by_number(void)
 		flow_receive(flow, to);
 		flow_give_many(flow, from, 3, 50, 2);
 		flow_receive_many(flow, to, 8);
-		/* Of several frames. */
+		/* A message of several frames. */
 		flow_send(flow, from, GIVEV, 100 << 10, 3);
 		flow_receive(flow, to);
 	}
 	ends_finish(ends);
 }
 
-/* As attachments_in_the_buffer(). */
+/* The same as attachments_in_the_buffer(), with descriptors that are given. */
 void attachments_given_in_the_buffer(void)
 {
 	struct beam_channel_options options = ends_options();
@@ -150,7 +150,7 @@ void attachments_given_to_calls(void)
 
 /* ---- Queued ---------------------------------------------------------------------------------- */
 
-/* What is told of losses agrees. */
+/* The losses that the topic and the channel report are consistent. */
 static void check_losses(const struct ends *ends)
 {
 	struct beam_losses of_topic, of_channel;
@@ -163,8 +163,8 @@ static void check_losses(const struct ends *ends)
 }
 
 /*
- * The socket is full, so that what follows has to wait in the buffer, with
- * duplicates or with what was given.
+ * The socket is full, so that messages wait in the buffer, with duplicates of their attachments or
+ * with those that were given.
  */
 void attachments_in_the_buffer(void)
 {
@@ -176,7 +176,7 @@ void attachments_in_the_buffer(void)
 	ends = ends_make(&options);
 	if (!ends)
 		return;
-	/* The first window holds these; nobody takes them yet. */
+	/* They fit into the first window. Nobody receives yet. */
 	for (int i = 0; i < 8; i++)
 		flow_send_until(&ends->flow[0], ends->topic[0], i % 2 ? SENDV : SEND_MESSAGE, 3000, (size_t)(i % 4),
 				strict ? soon() : BEAM_NOWAIT);
@@ -195,7 +195,7 @@ static void send_many_attached(struct flow *flow, beam_topic *topic)
 	}
 }
 
-/* Their credit comes back many times. */
+/* The credit for attachments is used up and returned many times. */
 void credit_for_attachments(void)
 {
 	struct beam_channel_options options = ends_options();
@@ -208,7 +208,7 @@ void credit_for_attachments(void)
 		ends_send_to_reader(ends, send_many_attached);
 }
 
-/* With a message of several frames. */
+/* Attachments of messages of several frames. */
 void attachments_of_large_messages(void)
 {
 	struct ends *ends = ends_make(NULL);

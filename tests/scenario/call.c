@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls while all that can fail fails in turn: whatever is told is documented, what comes is what
- * was sent, and every call comes to an end.
+ * Calls over a channel, while everything that can fail does so in turn. Every error is documented,
+ * what arrives is what was sent, and every call ends.
  */
 #include <beam/call.h>
 #include <scenario/ledger.h>
@@ -12,8 +12,7 @@ enum { CODE = BEAM_FAILURE_APPLICATION, CANCELLED = 100 };
 static unsigned char bulk[200000];
 
 /*
- * What a call or an answer may be told besides its success; a caller that got no
- * answer in time has cancelled.
+ * The errors that calls and replies may return. A caller that got no reply in time has cancelled.
  */
 #define SENDING -EIO, -ECANCELED, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EMFILE, -EBADF, -EPERM, -EINVAL
 #define RECEIVING -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNRESET, -ENOMEM, -EREMOTEIO, -EMFILE, -EBADF, -EPERM, -EINVAL
@@ -37,7 +36,7 @@ static beam_message *take(struct ends *ends, size_t size, size_t n_fds)
 	if (!result_of(r, 1, 0, RECEIVING))
 		return NULL;
 	check(beam_message_is_call(request));
-	/* After a fault it may be one that was given up before. */
+	/* After a fault it may be an earlier request. */
 	if (strict || beam_message_size(request) == size) {
 		check_int(beam_message_size(request), size);
 		check_bytes(beam_message_data(request), bulk, size);
@@ -54,7 +53,7 @@ static void answer(beam_message *request, size_t size, size_t n_fds, unsigned fl
 	result_of(r, 0, SENDING);
 }
 
-/* True if the reply came. */
+/* Receives a reply. Returns false if there is none. */
 static bool receive(beam_call *call, size_t size, size_t n_fds)
 {
 	beam_message *reply = NULL;
@@ -63,7 +62,7 @@ static bool receive(beam_call *call, size_t size, size_t n_fds)
 	check((r == 1) == (reply != NULL));
 	if (!result_of(r, 1, 0, RECEIVING))
 		return false;
-	/* After a fault any later one may be the next. */
+	/* After a fault it may be a later reply. */
 	if (strict || beam_message_size(reply) == size) {
 		check_int(beam_message_size(reply), size);
 		check_bytes(beam_message_data(reply), bulk, size);
@@ -88,7 +87,7 @@ static void end(beam_call *call, int good)
 
 /* ---- One by one ------------------------------------------------------------------------------ */
 
-/* The first is answered, all others fail. */
+/* Replies to the first request, and fails all others. */
 static void *answer_and_fail(void *argument)
 {
 	struct ends *ends = argument;
@@ -111,7 +110,7 @@ static void expect_failure(beam_call *call)
 	size_t size = 0;
 
 	check_int(beam_call_failure(call, &code, &data, &size), 0);
-	/* What was not answered for want of memory was dropped. */
+	/* Without memory for the failure, the call was dropped. */
 	if (strict || code != BEAM_FAILURE_DROPPED) {
 		check_int(code, CODE);
 		check_int(size, 3);
@@ -245,8 +244,8 @@ void large_calls_and_many_at_once(void)
 /* ---- Refused descriptors --------------------------------------------------------------------- */
 
 /*
- * Descriptors that the kernel refuses when the turn of the buffer comes: of a request, of a last
- * reply, of one that is not the last.
+ * The kernel refuses descriptors that are buffered: of a request, of a last reply, and of a reply
+ * that is not the last.
  */
 void calls_that_wait_in_the_buffer(void)
 {
@@ -281,7 +280,7 @@ void calls_that_wait_in_the_buffer(void)
 
 /* ---- Messages -------------------------------------------------------------------------------- */
 
-/* What was not taken is whole. */
+/* A message that was not sent is unchanged. */
 static void keep(beam_message *message, size_t size, size_t n_fds)
 {
 	check_int(beam_message_size(message), size);
@@ -334,7 +333,7 @@ void requests_and_replies_that_are_messages(void)
 	if (call)
 		end(call, 0);
 
-	/* The first answer, then the failure. */
+	/* The first call gets a reply, the second one a failure. */
 	thread = thread_spawn(answer_and_fail, ends);
 	r = beam_topic_callv(ends->topic[0], NULL, 0, attached, 1, &reply, NULL, 0, soon());
 	check((r == 1 || r == -EREMOTEIO) == (reply != NULL));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Single messages, without a channel: what is received is what was sent. */
+/* Single messages without a channel: what is received is what was sent. */
 #include <beam/core.h>
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
@@ -8,7 +8,7 @@ enum { LIMIT = INT32_MAX };
 
 static char bytes[100 << 10];
 
-/* What a send or a receive may be told of a socket that is as good as new. */
+/* The errors that sends and receives may return on a new socket. */
 #define TOLD -EAGAIN, -ETIMEDOUT, -ECONNABORTED, -EPIPE, -ECONNRESET, -ENOMEM
 
 static bool pair_make(int type, int pair[2])
@@ -26,7 +26,7 @@ static void pair_close(const int pair[2])
 	close(pair[1]);
 }
 
-/* With an attachment each: it came, or was lost for want of a descriptor. */
+/* The message has an attachment, which may be lost for want of a descriptor. */
 static bool receives(int socket, size_t size)
 {
 	beam_message *message = NULL;
@@ -43,7 +43,7 @@ static bool receives(int socket, size_t size)
 	return true;
 }
 
-/* In the bare form there are no boundaries: it may come in pieces. */
+/* Bare data has no boundaries, so it may arrive in pieces. */
 static bool receives_bare(int socket, size_t size)
 {
 	size_t attachments = 0;
@@ -63,7 +63,7 @@ static bool receives_bare(int socket, size_t size)
 
 static void exchange(int type)
 {
-	/* A packet of the largest size would not fit into the buffer beside the others. */
+	/* A packet of the largest size would not fit into the buffer together with the others. */
 	static const size_t sizes[] = {5, 0, sizeof bytes};
 	int pair[2];
 
@@ -72,7 +72,7 @@ static void exchange(int type)
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		int r = beam_send(pair[0], bytes, sizes[i], attached[0], soon());
 
-		/* EINVAL: it cannot be told whether an empty message is a packet. */
+		/* -EINVAL: it could not be determined whether the socket takes empty messages. */
 		if (!result_of(r, 0, TOLD, -EINVAL) || !receives(pair[1], sizes[i]))
 			break;
 	}
@@ -104,7 +104,7 @@ void messages_in_the_bare_form(void)
 	pair_close(pair);
 }
 
-/* Whoever receives the end can be spoken to by the other, which was kept. */
+/* The end that was kept can send to whoever receives the other one. */
 void a_pipe_that_is_sent(void)
 {
 	beam_message *message = NULL;
@@ -128,7 +128,7 @@ void a_pipe_that_is_sent(void)
 	pair_close(pair);
 }
 
-/* Nothing can be read, and in the end nothing be written. */
+/* There is nothing to receive, and then no room to send. */
 void waiting_in_vain(void)
 {
 	beam_message *message = NULL;
@@ -140,7 +140,10 @@ void waiting_in_vain(void)
 	do
 		r = beam_send(pair[0], bytes, sizeof bytes, -1, BEAM_NOWAIT);
 	while (r == 0);
-	/* Where it was full may have been in the middle of one; and of a fault it is not full. */
+	/*
+	 * -ECONNABORTED: the socket was full in the middle of a message. After a fault, it may not
+	 * be full.
+	 */
 	if (r != -ECONNABORTED && result_of(r, -EAGAIN, TOLD) && !fault_hit()) {
 		r = beam_send(pair[0], bytes, sizeof bytes, attached[0], beam_in_ms(1));
 		result_of(r, -ETIMEDOUT, TOLD);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The ends of topics, channels and peers, each way, while all that can fail fails in turn. */
+/* Topics, channels and peers end in every way, while all calls that can fail do so in turn. */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
 #include <stdatomic.h>
@@ -8,8 +8,8 @@
 /* ---- Topics ---------------------------------------------------------------------------------- */
 
 /*
- * Closed by its sender, opened anew, and closed again: each time what was
- * accepted comes before the end.
+ * The sender closes the topic, opens it again, and closes it again. Each time, the messages that
+ * were accepted arrive before the end.
  */
 void topics_closed_and_opened_again(void)
 {
@@ -30,7 +30,9 @@ void topics_closed_and_opened_again(void)
 		if (strict)
 			check_int(r, 0);
 		flow_check(flow);
-		/* What has not come yet would come to the next that bears the name. */
+		/*
+		 * Messages that have not arrived yet would arrive at the next topic of this name.
+		 */
 		if (r)
 			break;
 		flow->n_accepted = flow->n_received = 0;
@@ -47,7 +49,7 @@ void topics_closed_and_opened_again(void)
 	ends_release(ends, 1);
 }
 
-/* The receiver wants no more: what waits is thrown away, and the sender is told. */
+/* The receiver closes the topic. Queued messages are dropped, and the sender gets an error. */
 void a_topic_that_is_reset(void)
 {
 	struct ends *ends = ends_make(NULL);
@@ -61,7 +63,7 @@ void a_topic_that_is_reset(void)
 	flow_send(&ends->flow[0], ends->topic[0], SEND, 100, 0);
 	check_int(beam_topic_close_receive(ends->topic[1]), 0);
 	check_int(beam_topic_receive(ends->topic[1], &message, 0, BEAM_FOREVER), 0);
-	/* The window is full in the end, if RESET has not come before. */
+	/* Ends at the latest when the window is full, before RESET has arrived. */
 	do
 		r = beam_topic_send(ends->topic[0], ends, 4000, 0, soon());
 	while (r == 0 && rounds++ < 2000);
@@ -73,7 +75,7 @@ void a_topic_that_is_reset(void)
 	ends_release(ends, 3);
 }
 
-/* Sends on a topic of which the ledger does not know, until it is refused. */
+/* Sends until the topic is refused. The ledger does not know these messages. */
 static void send_until_refused(beam_topic *topic)
 {
 	static const char payload[4000];
@@ -124,7 +126,10 @@ void a_topic_that_is_refused(void)
 
 /* ---- Channels -------------------------------------------------------------------------------- */
 
-/* One side closes with messages on their way; the other takes them, then is told of the end. */
+/*
+ * One side closes the channel while messages are under way. The other side receives them, and then
+ * the end.
+ */
 static void close_with_messages(int side)
 {
 	struct ends *ends = ends_make(NULL);
@@ -144,7 +149,7 @@ static void close_with_messages(int side)
 	if (strict)
 		check_int(r, 0);
 	ends_close(ends->channel[!side]);
-	/* Once more, and from both sides. */
+	/* Close it again, after the other side has closed it too. */
 	for (int i = 0; i < 2; i++)
 		r = ends_close(ends->channel[side]);
 	if (!closed)
@@ -162,7 +167,10 @@ void a_channel_closed_there(void)
 	close_with_messages(1);
 }
 
-/* Nothing is closed: the last handle goes, and the rest in the background. */
+/*
+ * Nothing is closed explicitly. The last handle is released, and the library does the rest in the
+ * background.
+ */
 void a_channel_that_is_left(void)
 {
 	struct ends *ends = ends_make(NULL);
@@ -182,7 +190,7 @@ void a_channel_that_is_left(void)
 
 /* ---- Peers ----------------------------------------------------------------------------------- */
 
-/* One channel, and the bare socket of its other side. */
+/* A channel, and the plain socket at its other end. */
 struct lone {
 	int socket;
 	beam_channel *channel;
@@ -211,7 +219,7 @@ static void lone_end(struct lone *lone)
 		close(lone->socket);
 }
 
-/* Making is not what these scenarios are about: only what comes after must be strict. */
+/* Makes a channel. Only what happens after that must be strict. */
 static bool lone_make_loosely(struct lone *lone)
 {
 	bool was_strict = strict, made;
@@ -264,7 +272,7 @@ void a_peer_that_breaks_the_protocol(void)
 	lone_end(&lone);
 }
 
-/* ---- Those who wait -------------------------------------------------------------------------- */
+/* ---- Waiting threads ------------------------------------------------------------------------- */
 
 struct waiter {
 	struct ends *ends;
@@ -281,7 +289,7 @@ static void *wait_to_receive(void *argument)
 	return NULL;
 }
 
-/* Until the window is full, and on. */
+/* Sends until the window is full, and then waits. */
 static void *wait_to_send(void *argument)
 {
 	struct waiter *waiter = argument;
@@ -306,8 +314,8 @@ static void *wait_to_accept(void *argument)
 }
 
 /*
- * What wakes them: this side's close, the other side's, an abort, or the end of what they wait
- * on. None of it may fail to.
+ * What wakes the waiting threads: a close on this side or on the other, an abort, or the end of the
+ * topic. None of these may fail.
  */
 enum waking { CLOSE_HERE, CLOSE_THERE, ABORT_HERE, TOPIC_HERE };
 
@@ -334,7 +342,7 @@ static void wait_and_wake(void *(*const runs[])(void *), size_t n, enum waking w
 	ends = ends_make(&options);
 	if (!ends)
 		return;
-	/* They are all to fail in the end. */
+	/* All waits end with an error, which the strict ledger would not accept. */
 	strict = false;
 	for (size_t i = 0; i < n; i++) {
 		waiters[i].ends = ends;
@@ -351,7 +359,7 @@ static void wait_and_wake(void *(*const runs[])(void *), size_t n, enum waking w
 	ends_release(ends, 1);
 }
 
-/* For messages and for credit. */
+/* Waits for messages and for credit. */
 static void wait_for_both(enum waking waking)
 {
 	wait_and_wake((void *(*const[])(void *)){wait_to_receive, wait_to_send}, 2, waking);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every scenario, with every call of it failing in turn: once and from then on, with each
- * error that the call can give. Linked twice, with the seam and with the library as it is
- * shipped and preload.c before it.
+ * Runs every scenario once for each fault: every call that it makes fails with each error that the
+ * call can return, once, and from then on. The program is linked twice: with the seam, and with the
+ * library as it is shipped, preceded by preload.c.
  *
- * Each fault has a process of its own, in which nothing of the library has run before: so what is
- * done once is done in it too, and a crash or a hang is one finding. There the scenario is played
- * with the fault and then, as if nothing had been, without any; after that the process must hold
- * what one holds in which both went well. What failed is played again alone with
- * BEAM_FAULT=FAULT, as it is told.
+ * Each fault is injected in a new process, in which the library has not run before. So
+ * initialization is also tested, and a crash or a hang affects a single fault. The process runs the
+ * scenario with the fault, and then without it. After that, it must not hold more memory than a
+ * process without a fault. BEAM_FAULT=FAULT repeats a single fault, as the message of a failure
+ * says.
  */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
@@ -17,9 +17,9 @@
 enum { RUN_MS = 10, SHORT_MS = 1, HANG_SECONDS = 30 };
 
 /*
- * How a scenario goes wrong: the `n`th call of a function, SYS_CALLS: of all, fails with the error
- * that is this one of its list. 0: it does not. Or, with a length, every other read or write takes
- * no more than that: this is no error, and nobody may notice.
+ * The `n`th call of a function (SYS_CALLS: of all functions) fails with error number `choice` of
+ * its list. If `n` is 0, none fails. With a `length`, every other read or write transfers at most
+ * so many bytes instead. That is no error, and must have no visible effect.
  */
 struct fault {
 	enum sys_call call;
@@ -29,7 +29,7 @@ struct fault {
 	size_t length;
 };
 
-/* What the process in which it was played has to tell. */
+/* What the process reports to its parent. */
 static struct report {
 	unsigned long calls, calls_of[SYS_CALLS];
 	size_t longest;
@@ -39,11 +39,11 @@ static struct report {
 
 static void (*scenario)(void);
 static struct fault fault;
-/* What is held after two runs without a fault. */
+/* How many blocks are allocated after two runs without a fault. */
 static long baseline;
 static unsigned long injected, scenarios, turn;
 
-/* ---- For the scenarios ----------------------------------------------------------------------- */
+/* ---- Used by the scenarios ------------------------------------------------------------------- */
 
 bool strict;
 static beam_deadline run_until;
@@ -55,16 +55,13 @@ beam_deadline soon(void)
 	return strict || least.ns > run_until.ns ? least : run_until;
 }
 
-/*
- * Any error that was injected may be told, but for those that say only that a
- * call is to be made again.
- */
+/* Any injected error may be reported, except EINTR. */
 bool excused(long long result)
 {
 	return result != -EINTR && result < 0 && fault_gave((int)-result);
 }
 
-/* ---- In a process of its own ----------------------------------------------------------------- */
+/* ---- In a new process ------------------------------------------------------------------------ */
 
 static bool goes_unnoticed(void)
 {
@@ -72,7 +69,7 @@ static bool goes_unnoticed(void)
 	       (fault.lasting == FAULT_ONCE && fault_unnoticed(fault.call, fault.choice));
 }
 
-/* The calls that can say EINTR. */
+/* The calls that can fail with EINTR. */
 static uint64_t interruptible(void)
 {
 	uint64_t calls = 0;
@@ -91,7 +88,7 @@ static void arm(void)
 		fault_at(0, 0, FAULT_ONCE);
 		return;
 	}
-	/* How often epoll_wait() returns is another number each time. */
+	/* The number of epoll_wait() calls is different each time. */
 	fault_only(fault.lasting == FAULT_EACH_OTHER ? interruptible()
 		   : fault.call == SYS_CALLS         ? FAULT_ALL & ~FAULT(SYS_EPOLL_WAIT)
 						     : FAULT(fault.call));
@@ -102,7 +99,7 @@ static void arm(void)
 		 fault.lasting);
 }
 
-/* Nobody of the library's is on the way any more, and what it closes is closed. */
+/* No thread of the library is left, except the reaper, and all descriptors are closed. */
 static void settle(const struct fd_snapshot *fds)
 {
 	check_within(10000, !thread_named("beam"));
@@ -110,8 +107,8 @@ static void settle(const struct fd_snapshot *fds)
 }
 
 /*
- * What is held once the reaper, which lingers with its memory, is gone. Without preload.c libc's
- * own is counted with it, which it keeps for later.
+ * How many blocks are held when the reaper has exited and freed its memory. Returns 0 without
+ * preload.c, because blocks that libc caches would be counted, too.
  */
 static long held_at_rest(long before)
 {
@@ -159,13 +156,13 @@ static int play(void *unused)
 		check(held_at_rest(before) <= first_run);
 	else if (before >= 0)
 		check_within(1000, allocated_blocks() - before <= baseline);
-	/* By way of the library's own end, which waits for its threads. */
+	/* Exits normally, so that the library waits for its threads. */
 	exit(harness_failures() ? 1 : 0);
 }
 
-/* ---- One by one ------------------------------------------------------------------------------ */
+/* ---- One fault at a time --------------------------------------------------------------------- */
 
-/* Which fault it is, said with every failure. */
+/* The fault, which is printed with every failure. */
 static void tell_fault(void)
 {
 	const char *lasting = fault.lasting == FAULT_ONCE ? "once" : "from then on";
@@ -207,7 +204,8 @@ static unsigned long number_of(const char *variable, unsigned long otherwise)
 }
 
 /*
- * Of all faults each `step`th is injected, from the `first` on: several processes can share them.
+ * Only every `step`th fault is injected, starting with the `first`, so that several processes can
+ * share the work.
  */
 static unsigned long step, first;
 
@@ -220,9 +218,8 @@ static void inject(struct fault next)
 }
 
 /*
- * What only says that a call is to be made again, though there is something to be had,
- * does not last: that would be another machine. Nor does a full socket, which must say so
- * once the other side is gone.
+ * Errors that only ask to repeat the call do not persist, because no real system fails like that.
+ * Neither does a full socket, which would report the end of the other side.
  */
 static bool can_last(enum sys_call call, int error)
 {
@@ -231,7 +228,7 @@ static bool can_last(enum sys_call call, int error)
 	return error != EINTR && error != ECONNABORTED && (error != EAGAIN || !transfers);
 }
 
-/* Each call of a function, with each of its errors. */
+/* Fails each call of a function with each of its errors. */
 static void inject_into(enum sys_call call, unsigned long calls)
 {
 	for (unsigned long n = 1; n <= calls; n++)
@@ -242,7 +239,10 @@ static void inject_into(enum sys_call call, unsigned long calls)
 		}
 }
 
-/* Every one of those in which a frame begins or ends in these scenarios, then ever fewer. */
+/*
+ * Tries all lengths at which frames of these scenarios begin or end, and fewer of the greater
+ * lengths.
+ */
 static size_t next_length(size_t length)
 {
 	return length + (length < 1024 ? 1 : length / 16);
@@ -256,8 +256,8 @@ static void inject_all(void)
 	for (enum sys_call call = 0; call < SYS_CALLS; call++)
 		inject_into(call, good.calls_of[call]);
 	/*
-	 * The session's own tests cut everywhere; this is the socket's side of it,
-	 * which the seam cannot cut.
+	 * The tests of the session cut frames everywhere. This tests the same for sockets, which
+	 * the seam cannot do.
 	 */
 	for (size_t length = 1; length < good.longest; length = next_length(length)) {
 		inject((struct fault){SYS_RECVMSG, 1, 0, FAULT_ONCE, length});

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages of several frames, over a window, over the first limit, over what the socket takes at
- * once, while all that can fail fails in turn.
+ * Messages of several frames, larger than a window, than the first limit, and than the socket's
+ * buffer, while all calls that can fail do so in turn.
  */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
@@ -27,8 +27,8 @@ void large_messages(void)
 }
 
 /*
- * Nobody reads, and there is less credit than the message needs: its sender gives up, and the
- * topic goes on without it.
+ * Nobody receives, and there is less credit than the message needs. The send fails, and the topic
+ * still works.
  */
 void large_messages_given_up(void)
 {
@@ -42,7 +42,7 @@ void large_messages_given_up(void)
 	ends = ends_make(&options);
 	if (!ends)
 		return;
-	/* Not to be sent is what is to happen to some of them. */
+	/* Some of these messages are not sent. */
 	strict = false;
 	for (int i = 0; i < 6; i++)
 		flow_send_until(&ends->flow[0], ends->topic[0], SEND, 300 << 10, 0,

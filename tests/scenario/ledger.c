@@ -43,7 +43,7 @@ void attached_close(void)
 		close(attached[i]);
 }
 
-/* What message `number` has at `at`, from its head on. */
+/* The byte at offset `at` of the message with this number. */
 static unsigned char content(uint32_t number, size_t at)
 {
 	return (unsigned char)((number + at) % NOISE);
@@ -80,7 +80,7 @@ static void check_attachment(int fd, size_t index)
 	}
 }
 
-/* What came is what its head says it is. */
+/* The message must be the one that its head describes. */
 static void note_received(struct flow *flow, const unsigned char *bytes, size_t size, size_t n_fds)
 {
 	uint32_t head[HEAD / 4] = {NONE, 0, 0};
@@ -125,7 +125,7 @@ int ledger_message(beam_message **ret, const unsigned char *bytes, size_t size, 
 		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 		require(fd >= 0);
 		r = beam_message_give_fd(message, fd);
-		if (!result_of(r, 0, -EMFILE, -ENOMEM)) /* EMFILE: what the fault says of fcntl() */
+		if (!result_of(r, 0, -EMFILE, -ENOMEM)) /* EMFILE: a fault of fcntl() */
 			close(fd);
 	}
 	if (r < 0)
@@ -145,7 +145,7 @@ static int send_message(beam_topic *topic, const unsigned char *bytes, size_t si
 		return r;
 	r = beam_topic_send_message(topic, message, 0, deadline);
 	if (r < 0) {
-		/* It is ours, and whole. */
+		/* The message still belongs to the caller and is unchanged. */
 		check_int(beam_message_attachments(message), n_fds);
 		for (size_t i = 0; i < n_fds; i++)
 			check_attachment(beam_message_peek_fd(message, i), i);
@@ -276,7 +276,7 @@ ssize_t flow_give_many(struct flow *flow, beam_topic *topic, size_t n, size_t si
 	return r;
 }
 
-/* What is left when nothing was received. */
+/* Notes the end, or an error. */
 static void note_end(struct flow *flow, long long r)
 {
 	if (r == 0)
@@ -381,7 +381,7 @@ beam_channel *ends_channel(int fd, const struct beam_channel_options *options)
 {
 	struct beam_channel_options defaults = ends_options();
 	beam_channel *channel = NULL;
-	/* ENOBUFS and ENOTCONN: what the fault says of getsockopt() and getpeername(). */
+	/* ENOBUFS and ENOTCONN: faults of getsockopt() and getpeername(). */
 	bool made = ledger_result(beam_channel_from_fd(&channel, fd, options ? options : &defaults), 0,
 				  "beam_channel_from_fd()",
 				  (const int[]){-EMFILE, -ENFILE, -ENOMEM, -EAGAIN, -ENOBUFS, -ENOTCONN, LEDGER_LAST});
@@ -415,7 +415,7 @@ struct ends *ends_make(const struct beam_channel_options *options)
 
 	require(ends != NULL);
 	ends_sockets(fds);
-	/* Of a fault in here the caller is told, whatever it is. */
+	/* Faults in here may have any effect. The caller gets NULL. */
 	strict = false;
 	for (int i = 1; i >= 0; i--) {
 		ends->channel[i] = ends_channel(fds[i], &each);
@@ -443,7 +443,7 @@ void ends_check_breach(const struct ends *ends)
 		check_string(beam_channel_breach(ends->channel[i]), NULL);
 }
 
-/* The counters of a side, which tell the same story. */
+/* The counters of a side must agree with the ledger. */
 static void check_statistics(const struct ends *ends, int side)
 {
 	const struct flow *out = &ends->flow[side], *in = &ends->flow[!side];
@@ -476,7 +476,7 @@ void ends_finish(struct ends *ends)
 	ends_release(ends, 0);
 }
 
-/* Orders: topics before channels or after, this side first or the other. */
+/* The order is topics before channels or after them, and side 0 first or side 1. */
 void ends_release(struct ends *ends, int order)
 {
 	int first = order % 2;
@@ -495,7 +495,7 @@ void ends_release(struct ends *ends, int order)
 	free(ends);
 }
 
-/* Received by another thread while this one sends. */
+/* A thread that receives while this one sends. */
 struct receiver {
 	struct flow *flow;
 	beam_topic *topic;

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two channels, the ends of one connection, while calls fail; and the ledger: what each sender was
- * told, what came at the other side, and whether the two agree. What comes is a gap-free beginning
- * of what was accepted, byte for byte and with its attachments; it is all of it if the receiver was
- * told that there is no more.
+ * Two connected channels for tests in which system calls fail, and a ledger of what was sent and
+ * received. What is received must be a prefix of what was accepted, without gaps, byte for byte and
+ * with all attachments. If the receiver has got the end of the topic, it must be everything.
  *
- * A fault may be of two kinds. Some pass by themselves, and nobody may notice: the ledger is
- * strict, waits are long, every result is the one of a machine without faults. After the others
- * every documented result will do, and waits are short.
+ * There are two kinds of faults. Some must have no visible effect. Then the ledger is strict:
+ * deadlines are long, and all results must be those without a fault. For other faults every
+ * documented result is right, and deadlines are short.
  */
 #ifndef SCENARIO_LEDGER_H
 #define SCENARIO_LEDGER_H
@@ -16,46 +15,52 @@
 #include <harness/fault.h>
 #include <harness/harness.h>
 
-/* Nobody may notice the fault. It, and the next two, are of those who make the faults. */
+/*
+ * The fault must have no visible effect. This variable and the next two functions are defined by
+ * the program that injects the faults.
+ */
 extern bool strict;
 
 enum { LINGER_MS = 5, LONG_MS = 20000 };
 
 /*
- * Long enough for what ought to happen, if the ledger is strict; else so short, for a whole run,
- * that a sweep can afford it.
+ * If the ledger is strict, a deadline for what is expected to happen. Otherwise a short deadline,
+ * the same for the whole run, so that a sweep does not take too long.
  */
 beam_deadline soon(void);
 
 /*
- * True if a result is right though no documentation names it: the error itself that was injected.
+ * True if the result is an error that was injected. Such an error is right even if it is not
+ * documented.
  */
 bool excused(long long result);
 
 enum { LEDGER_LAST = 1 << 30 };
 /*
- * A result of this function that its documentation names, or is excused, or if the ledger is strict
- * the good one. True if it is `good`.
+ * Checks the result of a call: it must be `good`. If the ledger is not strict, it may also be one
+ * of the documented results that follow, or excused. Returns true if it is `good`.
  */
 #define result_of(call, good, ...) ledger_result(call, good, #call, (const int[]){__VA_ARGS__, LEDGER_LAST})
 bool ledger_result(long long result, long long good, const char *call, const int *documented);
 
-/* ---- Messages: numbered, and known by their bytes. ------------------------------------------- */
+/* ---- Numbered messages, which their contents identify ---------------------------------------- */
 
 enum { HEAD = 12, FLOW_MAX = 4096, ATTACHED = 4 };
 
 /*
- * What may be attached, to be told apart by their inodes. Opened before the
- * sweep and closed after it.
+ * The files to attach, which are told apart by their inodes. They are opened before the sweep and
+ * closed after it.
  */
 extern int attached[ATTACHED];
 void attached_open(void);
 void attached_close(void);
 
-/* A message object with the first `n_fds` of them in it, every second one given: 0, or an error. */
+/*
+ * Makes a message with the first `n_fds` of them, every second one borrowed. Returns 0 or an error.
+ */
 int ledger_message(beam_message **ret, const unsigned char *bytes, size_t size, size_t n_fds);
 
-/* How a message is sent; GIVEV: as by SENDV, with descriptors that are given away. */
+/* How a message is sent. GIVEV is SENDV with descriptors that are given. */
 enum way { SEND, SENDV, SEND_MESSAGE, SEND_MANY, GIVEV };
 
 /* One direction of a topic. */
@@ -65,36 +70,40 @@ struct flow {
 	struct ledger_entry {
 		uint32_t number, size;
 	} accepted[FLOW_MAX], received[FLOW_MAX];
-	/* Its receiver was told, in order, that there is no more. */
+	/* The receiver got the end of the topic. */
 	bool over;
 };
 
 /*
- * Sends the flow's next message, of `size` bytes, 0 or at least HEAD, with the first
- * `n_fds` of what may be attached.
+ * Sends the flow's next message. `size` is 0 or at least HEAD. The first `n_fds` files are
+ * attached.
  */
 int flow_send_until(struct flow *flow, beam_topic *topic, enum way way, size_t size, size_t n_fds,
 		    beam_deadline deadline);
 int flow_send(struct flow *flow, beam_topic *topic, enum way way, size_t size, size_t n_fds);
-/* Sends `n` messages at once by beam_topic_send_many(): how many went, or an error. */
+/* Sends `n` messages with beam_topic_send_many(). Returns the number that was sent, or an error. */
 ssize_t flow_send_many(struct flow *flow, beam_topic *topic, size_t n, size_t size, size_t n_fds);
-/* The same, with descriptors that are given away. */
+/* The same with descriptors that are given. */
 ssize_t flow_give_many(struct flow *flow, beam_topic *topic, size_t n, size_t size, size_t n_fds);
 /*
- * Duplicates of what may be attached, to be given away; still ours, since it failed: closes them.
+ * Makes duplicates of the files, to be given. If giving has failed, given_take_back() checks that
+ * they still belong to the caller, and closes them.
  */
 void given_make(int *ret_fds, size_t n_fds);
 void given_take_back(const int *fds, size_t n_fds);
-/* Receives one, at most `n`, or one into a buffer; as the functions of the interface. */
+/*
+ * Receive one message, at most `n`, or one into a buffer. They return what the functions of the
+ * library return.
+ */
 int flow_receive_until(struct flow *flow, beam_topic *topic, beam_deadline deadline);
 int flow_receive(struct flow *flow, beam_topic *topic);
 ssize_t flow_receive_many(struct flow *flow, beam_topic *topic, size_t n);
 int flow_receive_into(struct flow *flow, beam_topic *topic, size_t capacity);
-/* A message that was received by other means; frees it. */
+/* Notes a message that was received otherwise, and frees it. */
 void flow_note(struct flow *flow, beam_message *message);
-/* Receives until there is no more, or it fails: the last result. */
+/* Receives until the end or an error. Returns the last result. */
 int flow_drain(struct flow *flow, beam_topic *topic);
-/* What came is what was accepted. */
+/* Checks that what was received is what was accepted. */
 void flow_check(const struct flow *flow);
 
 /* ---- Ends ------------------------------------------------------------------------------------ */
@@ -102,35 +111,38 @@ void flow_check(const struct flow *flow);
 struct ends {
 	beam_channel *channel[2];
 	beam_topic *topic[2];
-	/* What side 0 sends on its topic, what side 1 does. */
+	/* What side 0 sends on its topic, and what side 1 sends. */
 	struct flow flow[2];
 };
 
-/* The defaults, with a short linger where it may come to that. */
+/* The defaults, with a short linger time unless the ledger is strict. */
 struct beam_channel_options ends_options(void);
-/* A socket pair of the kernel's, not through the seam. */
+/* A socket pair that is not made through the seam. */
 void ends_sockets(int fds[2]);
-/* A channel of `fd`, which is closed if it cannot be made: then NULL. */
+/* Makes a channel of `fd`. Returns NULL and closes `fd` if that fails. */
 beam_channel *ends_channel(int fd, const struct beam_channel_options *options);
 /*
- * Both channels with the topic "topic" open; NULL: it failed, and nothing is left.
- * NULL: ends_options(). Only side 1 may refuse topics, and opens its own first, so
- * that it does not refuse that.
+ * Makes both channels, with the topic "topic" open. Returns NULL if that fails, and then nothing is
+ * left. The options NULL are ends_options(). Only side 1 refuses unknown topics. It opens its topic
+ * first, so that it does not refuse that.
  */
 struct ends *ends_make(const struct beam_channel_options *options);
 /*
- * Takes what is still on its way, both sides closing their topic, then their channel; compares all
- * with the ledger; lets go of everything.
+ * Receives what is still under way, while both sides close their topics and then their channels.
+ * Compares everything with the ledger, and releases it.
  */
 void ends_finish(struct ends *ends);
-/* Sends by `send` on side 0's topic while another thread receives; then as ends_finish(). */
+/*
+ * Calls `send` with side 0's topic while another thread receives. Then does what ends_finish()
+ * does.
+ */
 void ends_send_to_reader(struct ends *ends, void (*send)(struct flow *flow, beam_topic *topic));
-/* Lets go of everything as it is, in one of ENDS_ORDERS orders; compares what came. */
+/* Releases everything as it is, in one of ENDS_ORDERS orders, and checks what was received. */
 enum { ENDS_ORDERS = 4 };
 void ends_release(struct ends *ends, int order);
-/* beam_channel_close() within its documentation. */
+/* Calls beam_channel_close(), and checks that the result is documented. */
 int ends_close(beam_channel *channel);
-/* Neither side broke a rule. */
+/* Checks that neither side broke a rule. */
 void ends_check_breach(const struct ends *ends);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Making a channel, asking it, and letting go of it, while all that can fail fails in turn. */
+/* Channels are made, queried and released, while all calls that can fail do so in turn. */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
 #include <sys/socket.h>
@@ -25,7 +25,7 @@ static void exchange_with_order(int order)
 	for (int i = 0; i < 2; i++) {
 		flow_send(&ends->flow[i], ends->topic[i], SEND, 100, 0);
 		flow_receive(&ends->flow[i], ends->topic[!i]);
-		/* This one stays in the queue. */
+		/* This message stays in the queue. */
 		flow_send(&ends->flow[i], ends->topic[i], SEND, 200, 0);
 	}
 	ends_release(ends, order);
@@ -43,7 +43,7 @@ void channels_let_go_of_first(void)
 	exchange_with_order(3);
 }
 
-/* More handles than one, and a message that outlives all of them. */
+/* Several handles, and a message that outlives all of them. */
 void a_message_that_outlives_its_channel(void)
 {
 	struct ends *ends = ends_make(NULL);
@@ -61,7 +61,7 @@ void a_message_that_outlives_its_channel(void)
 	r = beam_topic_receive(ends->topic[1], &message, 0, soon());
 	result_of(r, 1, -EAGAIN, -ETIMEDOUT, 0, -ECONNRESET, -ENOMEM);
 	check((r == 1) == (message != NULL));
-	/* What it came into is the ledger's to free. */
+	/* Releasing the ends frees the flow that the message was received in. */
 	if (message) {
 		uint32_t head[HEAD / 4];
 
@@ -76,7 +76,7 @@ void a_message_that_outlives_its_channel(void)
 	}
 }
 
-/* What a side may be asked; either it is told or an error that the documentation names. */
+/* Queries a side. Each query succeeds, or returns a documented error. */
 static void ask(const struct ends *ends, int side)
 {
 	struct beam_limits limits = {0};
@@ -92,7 +92,7 @@ static void ask(const struct ends *ends, int side)
 	check_int(statistics.messages_sent, 0);
 }
 
-/* What never fails. */
+/* Functions that never fail. */
 static void keep_and_find(struct ends *ends, int side)
 {
 	beam_channel *channel = beam_topic_channel(ends->topic[side]);
@@ -117,7 +117,9 @@ void a_channel_that_is_asked(void)
 	for (int i = 0; i < 2; i++) {
 		ask(ends, i);
 		keep_and_find(ends, i);
-		/* Of a pair there is nothing to tell, whether or not the kernel answers. */
+		/*
+		 * A socket pair has no known peer, whether or not the kernel's answer is a fault.
+		 */
 		check(beam_channel_peer(ends->channel[i], &peer) < 0);
 	}
 	ends_finish(ends);
@@ -131,7 +133,7 @@ static int listen_here(char address[64])
 	int size = snprintf(address, 64, "@beam-fault-%d", (int)getpid()), listener;
 
 	memcpy(name.sun_path + 1, address + 1, (size_t)size - 1);
-	/* With nobody in the backlog accept() must not wait. */
+	/* If nobody is in the backlog, accept4() must not wait. */
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	require(listener >= 0);
 	require_int(bind(listener, (struct sockaddr *)&name,
@@ -146,10 +148,7 @@ static void check_peer(beam_channel *channel)
 	struct beam_peer peer = {0};
 	int r = beam_channel_peer(channel, &peer);
 
-	/*
-	 * ENOBUFS and ENOTCONN: what the faults say of getsockname(),
-	 * getpeername() and getsockopt().
-	 */
+	/* ENOBUFS and ENOTCONN: faults of getsockname(), getpeername() and getsockopt(). */
 	if (result_of(r, 0, -ENOBUFS, -ENOTCONN)) {
 		check_int(peer.pid, getpid());
 		check_int(peer.uid, getuid());
@@ -158,8 +157,8 @@ static void check_peer(beam_channel *channel)
 }
 
 /*
- * The other side's first topic. An OPEN that waits in the buffer with its topic's first message
- * may be overtaken by another.
+ * Accepts the topic "first". If its OPEN waits in the buffer together with its first message, the
+ * OPEN of "second" may arrive earlier.
  */
 static bool accept_first(struct ends *ends)
 {
@@ -180,7 +179,7 @@ static bool accept_first(struct ends *ends)
 	return false;
 }
 
-/* The client opens topics, the server accepts them. */
+/* The client opens topics, and the server accepts them. */
 static void open_and_accept(struct ends *ends)
 {
 	beam_topic *second = NULL;
@@ -196,7 +195,7 @@ static void open_and_accept(struct ends *ends)
 		flow_send(&ends->flow[1], ends->topic[1], SEND, 60, 0);
 		flow_receive(&ends->flow[1], ends->topic[0]);
 	}
-	/* The second may be left unclaimed. */
+	/* The second topic may not have been accepted. */
 	beam_topic_unref(second);
 }
 
@@ -213,7 +212,7 @@ void connecting_and_accepting_topics(void)
 	r = beam_channel_connect(&ends->channel[0], address, &with, soon());
 	check((r == 0) == (ends->channel[0] != NULL));
 	result_of(r, 0, -EAGAIN, -ETIMEDOUT, -ECONNREFUSED, -EMFILE, -ENFILE, -ENOMEM, -ENOBUFS, -ENOTCONN);
-	/* A connection that the client gave up may be in the backlog, too. */
+	/* The backlog may also contain a connection that the client has given up. */
 	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	close(listener);
 	if (fd >= 0 && r == 0)
@@ -228,7 +227,10 @@ void connecting_and_accepting_topics(void)
 	ends_release(ends, 0);
 }
 
-/* What passes by itself, from the first call of the channel's thread to its last. */
+/*
+ * Covers all calls of a channel's thread, from the first to the last, with faults that must have no
+ * effect.
+ */
 void coming_and_going(void)
 {
 	struct ends *ends = ends_make(NULL);

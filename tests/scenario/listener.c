@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listening, connecting and accepting: whoever connects becomes a channel or is disconnected and
- * counted, and nothing is left in the file system.
+ * Listening, connecting and accepting: each client gets a channel, or is disconnected and counted.
+ * Nothing is left in the file system.
  */
 #include <beam/listener.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* Why a listener cannot be made; a path's own errors are the injected ones. */
+/* Why a listener cannot be made. For a path, injected errors are returned as well. */
 #define MAKING -EADDRINUSE, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN
 #define CONNECTING MAKING, -ETIMEDOUT, -ECONNREFUSED, -ENOENT, -EACCES, -ECONNRESET
 
@@ -28,12 +28,12 @@ static void ask_for_identity(beam_channel *channel)
 		result_of(fd, -ENODATA, -EMFILE, -ENFILE, -ENOMEM);
 	if (beam_channel_peer_groups(channel, groups, 64) < 0)
 		result_of(beam_channel_peer_groups(channel, groups, 64), 0, -ENODATA);
-	/* Not every system labels sockets. */
+	/* Not all systems label sockets. */
 	fd = beam_channel_peer_label(channel, NULL, 0);
 	result_of(fd >= 0 ? -ENODATA : fd, -ENODATA, -ENOMEM);
 }
 
-/* Both sides of a connection say a word. */
+/* The client sends the server a message. */
 static void talk(beam_channel *client, beam_channel *server)
 {
 	struct ends *ends = calloc(1, sizeof *ends);
@@ -49,7 +49,7 @@ static void talk(beam_channel *client, beam_channel *server)
 	ends_release(ends, 0);
 }
 
-/* Somebody connects and is accepted, or with `refused` is not. */
+/* A client connects. It is accepted or, with `refused`, refused. */
 static void serve_one(beam_listener *listener, const char *address, int refused)
 {
 	struct beam_channel_options channel = ends_options();
@@ -71,7 +71,7 @@ static void serve_one(beam_listener *listener, const char *address, int refused)
 	check_int(beam_listener_statistics(listener, &counters, sizeof counters), 0);
 	check_int(counters.accepted, server != NULL);
 	check(counters.accepted + counters.refused + counters.failed + counters.over_descriptors <= 1);
-	/* Without a wait, who was not had at the first look waits still. */
+	/* With BEAM_NOWAIT and a fault, the client may still be waiting. */
 	if (!fault_hit())
 		check_int(counters.refused, refused);
 	if (accepted && client) {
@@ -125,7 +125,7 @@ void listening_at_an_abstract_name(void)
 
 /* ---- In the file system ---------------------------------------------------------------------- */
 
-/* A folder of its own, and a path in it. */
+/* A folder of its own, and the path of a socket in it. */
 struct spot {
 	char folder[FOLDER_SIZE], path[FOLDER_SIZE + 8], lock[FOLDER_SIZE + 16];
 };
@@ -137,10 +137,7 @@ static void spot_make(struct spot *spot)
 	snprintf(spot->lock, sizeof spot->lock, "%s.lock", spot->path);
 }
 
-/*
- * What could not be removed is stale, and would be replaced the next time; else nothing may be
- * left.
- */
+/* After a fault, a stale socket or lock may be left, which the next listener would replace. */
 static void spot_end(const struct spot *spot)
 {
 	bool left = unlink(spot->path) == 0;
@@ -150,7 +147,7 @@ static void spot_end(const struct spot *spot)
 	check_int(rmdir(spot->folder), 0);
 }
 
-/* A socket that is bound there, and listens if there is a backlog. */
+/* A socket that is bound to the path, and listens if there is a backlog. */
 static int bind_at(const struct spot *spot, int backlog)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -169,7 +166,7 @@ void listening_at_a_path(void)
 	struct spot spot;
 
 	spot_make(&spot);
-	options.mode = 0622; /* of which the umask takes some */
+	options.mode = 0622; /* the umask clears some of these */
 	options.refuse_fds = 1;
 	listen_and_serve(spot.path, &options, 0);
 	spot_end(&spot);
@@ -185,20 +182,23 @@ void a_stale_socket_that_is_replaced(void)
 	spot_end(&spot);
 }
 
-/* ---- Handed in ------------------------------------------------------------------------------- */
+/* ---- Sockets that are passed in -------------------------------------------------------------- */
 
-/* Serves on a socket of the caller's, made a listener by `make`, and unlinks it. */
+/*
+ * Serves one client on the caller's socket, from which `make` makes a listener, and unlinks the
+ * socket.
+ */
 static void serve_handed_in(const struct spot *spot, int fd, int (*make)(beam_listener **ret, int fd))
 {
 	beam_listener *listener = NULL;
 	int r = make(&listener, fd);
 
 	check((r == 0) == (listener != NULL));
-	/* ENOENT: what cannot be looked at is nobody's. */
+	/* ENOENT: if the descriptor cannot be examined, it is not taken for one that was passed. */
 	if (result_of(r, 0, MAKING, -ENOENT)) {
 		serve_one(listener, spot->path, 0);
 		end(listener);
-		/* By the reaper. */
+		/* The reaper closes it. */
 		check_within(10000, !fd_open(fd));
 	} else {
 		check(fd_open(fd));
@@ -227,7 +227,10 @@ static int make_activated(beam_listener **ret, int fd)
 	return beam_listener_from_environment(ret, NULL, NULL);
 }
 
-/* The manager's first descriptor is number 3, which is somebody else's here and is put aside. */
+/*
+ * The service manager's first descriptor is number 3. If that number is in use here, it is saved
+ * and restored.
+ */
 void a_socket_of_the_service_manager(void)
 {
 	enum { FIRST = 3 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors for event loops, and channels that a loop runs, while all that can fail fails in
+ * Descriptors for event loops, and channels in loop mode, while all calls that can fail do so in
  * turn.
  */
 #include <beam/event.h>
@@ -29,7 +29,7 @@ void descriptors_for_an_event_loop(void)
 	ends_release(ends, 1);
 }
 
-/* One turn of a loop that has this channel alone. */
+/* One round of a loop that runs only this channel. */
 static void turn(beam_channel *channel)
 {
 	struct pollfd item = {.fd = beam_channel_loop_fd(channel), .events = (short)beam_channel_loop_events(channel)};
@@ -42,7 +42,7 @@ static void turn(beam_channel *channel)
 	check(r == 0 || r == 1);
 }
 
-/* Both ends without a thread: they are run until a message has come, or the time is over. */
+/* Both channels are in loop mode. They are run until a message has arrived, or until a deadline. */
 void a_channel_run_by_a_loop(void)
 {
 	struct beam_channel_options options = ends_options();

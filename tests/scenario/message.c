@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages and shared buffers that are made by hand, each step of which may fail and
- * leaves things as they were.
+ * Messages and shared buffers that are made by hand. Each step may fail, and then changes nothing.
  */
 #include <beam/buffer.h>
 #include <scenario/ledger.h>
@@ -22,7 +21,7 @@ void a_message_made_by_hand(void)
 	memset(beam_message_writable(message), 7, 100);
 	check_int(beam_message_size(message), 100);
 	check_int(*(const char *)beam_message_data(message), 7);
-	/* Past the attachments that a message has room for from the start. */
+	/* More attachments than a message holds without allocating memory for them. */
 	for (int i = 0; i < 20; i++)
 		n += result_of(beam_message_add_fd(message, attached[i % ATTACHED]), 0, -EMFILE, -ENOMEM);
 	check_int(beam_message_attachments(message), n);
@@ -36,7 +35,7 @@ void a_message_made_by_hand(void)
 	beam_message_free(message);
 }
 
-/* A buffer of which the first and the last byte are told by `byte`, or NULL. */
+/* A buffer whose first and last bytes are `byte`. Returns NULL on failure. */
 static beam_buffer *make(unsigned char byte)
 {
 	beam_buffer *buffer = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels that travel as attachments, and messages that are moved on: all or nothing, in
- * order, and nothing left over.
+ * Channels that are sent as attachments, and messages that are forwarded: all or nothing, in order,
+ * and nothing left over.
  */
 #include <beam/listener.h>
 #include <beam/pair.h>
@@ -36,7 +36,7 @@ void a_channel_in_a_message(void)
 
 	if (!result_of(beam_message_new(&message, "x", 1), 0, -ENOMEM))
 		return;
-	/* Past the attachments that a message has room for from the start. */
+	/* More attachments than a message holds without allocating memory for them. */
 	for (size_t i = 0; i < 3; i++) {
 		bool made = result_of(beam_message_add_channel(message, &kept, &options), 0, MAKING);
 
@@ -83,9 +83,9 @@ void a_channel_sent_on_a_topic(void)
 	ends_release(ends, 0);
 }
 
-/* ---- From topic to topic --------------------------------------------------------------------- */
+/* ---- Forwarding ------------------------------------------------------------------------------ */
 
-/* Sends messages with an attachment; how many went. */
+/* Sends messages with an attachment. Returns how many were sent. */
 static int send_some(struct ends *ends)
 {
 	int n = 0;
@@ -95,10 +95,7 @@ static int send_some(struct ends *ends)
 	return n;
 }
 
-/*
- * What comes out at the end of `to` is what went in at the beginning of `from`, as far as it was
- * moved.
- */
+/* What is received from `to` must be what was sent on `from`, as far as it was forwarded. */
 static void compare(struct ends *from, struct ends *to)
 {
 	to->flow[0] = from->flow[0];
@@ -108,7 +105,7 @@ static void compare(struct ends *from, struct ends *to)
 			break;
 	if (strict)
 		check_int(to->flow[0].n_received, MESSAGES);
-	/* It has left the first pair. */
+	/* The first pair does not hold these messages any more. */
 	from->flow[0] = (struct flow){0};
 }
 
@@ -136,7 +133,7 @@ void messages_forwarded(void)
 		ends_release(to, 0);
 }
 
-/* ---- By routes ------------------------------------------------------------------------------- */
+/* ---- Routing --------------------------------------------------------------------------------- */
 
 static int wants_all(void *argument, const char *topic, const beam_message *message)
 {
@@ -150,7 +147,7 @@ static void count_release(void *argument)
 	++*(int *)argument;
 }
 
-/* The first route is removed again; the second leads from one pair to the other. */
+/* The first route is removed again. The second one leads from one pair to the other. */
 static bool add_routes(beam_router *router, struct ends *from, struct ends *to, int *released)
 {
 	struct beam_route none = {.size = sizeof none,
@@ -171,8 +168,10 @@ static bool add_routes(beam_router *router, struct ends *from, struct ends *to, 
 			 -ENOSPC);
 }
 
-/* True if a message could not be delivered. A router whose sources have not ended runs until its
- * deadline. */
+/*
+ * Runs until the deadline if the sources have not ended. Returns true if a message could not be
+ * delivered.
+ */
 static bool run_for_a_moment(beam_router *router)
 {
 	struct beam_router_failure failure = {0};
@@ -187,7 +186,7 @@ static bool run_for_a_moment(beam_router *router)
 	return failed;
 }
 
-/* Until all has been moved, or too many turns have failed. */
+/* Runs until everything has been forwarded, a message was lost, or the rounds are used up. */
 static void run(beam_router *router, struct ends *to, int accepted)
 {
 	for (int i = 0; i < TURNS; i++) {
@@ -195,15 +194,15 @@ static void run(beam_router *router, struct ends *to, int accepted)
 		bool failed = run_for_a_moment(router);
 
 		check_int(beam_topic_statistics(to->topic[0], &statistics, sizeof statistics), 0);
-		/* Without that message the others would not be a beginning. */
+		/* The messages after a lost one are not a prefix without gaps. */
 		if (failed || (int)statistics.messages_sent == accepted)
 			break;
-		/* However slow this machine is. */
+		/* If the ledger is strict, there is no limit, because the machine may be slow. */
 		i -= strict;
 	}
 }
 
-/* Sources that come, work and go. A closed listener ends as soon as it is looked at. */
+/* Adds and removes sources. A closed listener is removed as soon as the router notices it. */
 static void remove_and_stop(beam_router *router, struct ends *from)
 {
 	struct beam_router_failure failure = {0};
@@ -216,7 +215,7 @@ static void remove_and_stop(beam_router *router, struct ends *from)
 			check_int(beam_router_remove_listener(router, listener, BEAM_NOWAIT), 0);
 		beam_listener_unref(listener);
 	}
-	/* They may have ended, or not been added, or a message waits. */
+	/* They may have ended, or may not have been added, or a message may be waiting. */
 	result_of(beam_router_remove_channel(router, from->channel[1], BEAM_NOWAIT), 0, -ENOENT, -EAGAIN);
 	result_of(beam_router_remove_topic(router, from->topic[1], BEAM_NOWAIT), 0, -ENOENT, -EAGAIN);
 	check_int(beam_router_stop(router), 0);
@@ -246,12 +245,12 @@ void messages_by_routes(void)
 		ends_release(to, 0);
 }
 
-/* ---- Calls by routes ------------------------------------------------------------------------- */
+/* ---- Routing calls --------------------------------------------------------------------------- */
 
-/* What is sent, which has an attachment each. */
+/* The text of all requests and replies, each of which also has an attachment. */
 static struct iovec word = {"words", 5};
 
-/* Answers with two replies what the router brings within some turns. */
+/* Replies twice to the request that the router delivers within some rounds. */
 static void answer(beam_router *router, beam_topic *topic)
 {
 	beam_message *request = NULL;
@@ -276,8 +275,10 @@ static void answer(beam_router *router, beam_topic *topic)
 	beam_message_free(request);
 }
 
-/* Both replies. After a fault there may be one of them: of the first the kernel may refuse the
- * attachment, after it was taken. */
+/*
+ * Receives both replies. After a fault there may be only one, because the kernel may refuse the
+ * attachment of a reply that was accepted.
+ */
 static void receive_answer(beam_router *router, beam_call *call)
 {
 	int r = -EAGAIN, replies = 0;

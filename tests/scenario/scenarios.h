@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is done while calls fail: scenarios, which together call every public function, and no other
- * of the library's. Each begins with nothing, leaves nothing, and judges every result by the ledger
- * (ledger.h); what is attached is open (attached_open()).
+ * The scenarios to run while system calls fail. Together they call every public function, and no
+ * other function of the library. Each one starts without any objects, leaves none, and checks all
+ * results with the ledger (ledger.h). The files to attach are open (attached_open()).
  */
 #ifndef SCENARIO_SCENARIOS_H
 #define SCENARIO_SCENARIOS_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A selector of all that can be waited for: each of it is added and told, or was not added. */
+/*
+ * A selector with everything that can be waited for. Each member is added and reported, or adding
+ * it fails.
+ */
 #include <beam/listener.h>
 #include <beam/select.h>
 #include <poll.h>
@@ -7,13 +10,13 @@
 #include <scenario/scenarios.h>
 #include <sys/eventfd.h>
 
-/* Adding gave `r`: true if it is a member now. */
+/* Returns true if adding a member has succeeded. */
 static bool added(int r)
 {
 	return result_of(r, 0, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC);
 }
 
-/* Waits until what is expected of `tag` is told, with others or alone. */
+/* Waits until the selector reports `tag`, alone or with others. */
 static void expect(beam_select *select, const void *tag, unsigned what)
 {
 	beam_deadline deadline = soon();
@@ -29,7 +32,9 @@ static void expect(beam_select *select, const void *tag, unsigned what)
 	result_of(told ? 1 : n < 0 ? n : -ETIMEDOUT, 1, -ETIMEDOUT, -EAGAIN);
 }
 
-/* Told once it is closed: whoever waits to be accepted would be told the same way. */
+/*
+ * The listener is ready because it is closed. A waiting client would be reported in the same way.
+ */
 static void select_a_listener(beam_select *select)
 {
 	beam_listener *listener = NULL;
@@ -81,7 +86,7 @@ static void select_all(beam_select *select, struct ends *ends)
 	close(fd);
 }
 
-/* A call whose caller cancels it. */
+/* A call that is cancelled by its caller. */
 static void select_request(beam_select *select, struct ends *ends)
 {
 	beam_message *request = NULL;

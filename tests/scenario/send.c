@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Plain messages while all that can fail fails in turn; and what passes by
- * itself, which nobody may notice.
+ * Plain messages, while all calls that can fail do so in turn. Some faults must have no visible
+ * effect.
  */
 #include <scenario/ledger.h>
 #include <scenario/scenarios.h>
 
-/* ---- Each way of sending and of receiving ---------------------------------------------------- */
+/* ---- Every way of sending and receiving ------------------------------------------------------ */
 
 void each_way_of_sending_and_receiving(void)
 {
@@ -44,7 +44,7 @@ static void send_windows(struct flow *flow, beam_topic *topic)
 		flow_send(flow, topic, i % 3 ? SEND : SENDV, 4000 + i * 100, 0);
 }
 
-/* Six windows, one after the other. */
+/* The sender uses six windows of credit. */
 void credit_over_several_windows(void)
 {
 	struct beam_channel_options options = ends_options();
@@ -72,7 +72,10 @@ void a_burst(void)
 		ends_send_to_reader(ends, send_burst);
 }
 
-/* Two threads on one topic, who get into each other's way, and the buffer with them. */
+/*
+ * Two threads that send on one topic at the same time, so that they compete for the socket and the
+ * buffer.
+ */
 struct writer {
 	beam_topic *topic;
 	unsigned accepted;

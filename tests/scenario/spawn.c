@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs that are started with a channel, and the channel of the environment: nothing is left
- * of one that could not be started. */
+/*
+ * Programs that are started with a channel, and channels from the environment. If a program cannot
+ * be started, nothing is left.
+ */
 #include <beam/spawn.h>
 #include <inttypes.h>
 #include <scenario/ledger.h>
@@ -19,7 +21,7 @@ void a_program_that_is_started(void)
 	check((r == 0) == (channel != NULL) && (r == 0) == (pid > 0));
 	if (!result_of(r, 0, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN, -ENOENT, -EACCES, -ENOEXEC, -ETXTBSY, -EPERM))
 		return;
-	/* It ends without a word. */
+	/* The program exits without using the channel. */
 	r = beam_channel_accept(channel, &topic, soon());
 	result_of(r, -ECONNRESET, -EAGAIN, -ETIMEDOUT, -ENOMEM);
 	check_int(process_wait(pid), 0);
@@ -28,7 +30,10 @@ void a_program_that_is_started(void)
 
 void a_channel_of_the_environment(void)
 {
-	/* The environment's own: setenv() keeps what it is given for ever. */
+	/*
+	 * Memory that stays with the environment. setenv() would allocate memory that is never
+	 * freed.
+	 */
 	static char variable[64];
 	struct beam_channel_options options = ends_options();
 	struct ends *ends = calloc(1, sizeof *ends);
@@ -42,7 +47,7 @@ void a_channel_of_the_environment(void)
 	check_int(putenv(variable), 0);
 	r = beam_channel_from_environment(&ends->channel[0], &options);
 	check((r == 0) == (ends->channel[0] != NULL));
-	/* ENOENT: what cannot be looked at is nobody's. */
+	/* ENOENT: if the descriptor cannot be examined, it is not taken for one that was passed. */
 	if (!result_of(r, 0, -ENOENT, -EMFILE, -ENFILE, -ENOMEM, -EAGAIN))
 		close(fds[0]);
 	unsetenv("BEAM_CHANNEL");

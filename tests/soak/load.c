@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What both ends of every channel do at random: the same on each side, so that all that
- * is sent finds a receiver.
+ * What both ends of every channel do at random. Both sides do the same, so that everything that is
+ * sent is received.
  */
 #include "soak.h"
 
@@ -32,7 +32,7 @@ static beam_deadline shortly(struct rng *rng)
 	return rng_chance(rng, 30) ? BEAM_NOWAIT : beam_in_ms((int64_t)rng_below(rng, WAIT_MS));
 }
 
-/* A documented result; the channel's end is the load's. */
+/* Checks that a result is documented. If the channel has ended, so has the load. */
 static long usual(struct load *load, long r)
 {
 	if (r < 0 && r != -EAGAIN && r != -ETIMEDOUT && r != -EPIPE && r != -ECONNRESET && r != -ECONNREFUSED &&
@@ -43,7 +43,7 @@ static long usual(struct load *load, long r)
 	return r;
 }
 
-/* ---- Messages: bytes that follow from their number ------------------------------------------- */
+/* ---- Messages: bytes that follow from their length ------------------------------------------- */
 
 static beam_message *make(struct rng *rng)
 {
@@ -67,7 +67,7 @@ static void check_payload(const beam_message *message)
 		check_int(data[i], size % 251);
 }
 
-/* Looks at a message, takes an attachment or a buffer at times, and frees it. */
+/* Checks a message, sometimes takes an attachment or a buffer, and frees it. */
 static void finish(struct load *load, struct rng *rng, beam_message *message)
 {
 	beam_buffer *buffer;
@@ -86,7 +86,7 @@ static void finish(struct load *load, struct rng *rng, beam_message *message)
 	beam_message_free(message);
 }
 
-/* ---- Deeds ----------------------------------------------------------------------------------- */
+/* ---- What threads do ------------------------------------------------------------------------- */
 
 static void give(struct load *load, struct rng *rng, beam_topic *topic, beam_message *message)
 {
@@ -125,7 +125,7 @@ static void fetch(struct load *load, struct rng *rng)
 		count(load->soak, RECEIVED);
 		finish(load, rng, message);
 	}
-	/* The other side has closed the channel: nothing can be said to it. */
+	/* The other side has closed the channel, so nothing can be sent. */
 	if (r == 0)
 		atomic_store(&load->over, true);
 }
@@ -153,7 +153,7 @@ static void ask(struct load *load, struct rng *rng)
 	beam_call_unref(call);
 }
 
-/* With the request itself, once or several times, or not at all. */
+/* Replies with the request itself, once or several times, fails the call, or drops it. */
 static void serve(struct load *load, struct rng *rng)
 {
 	beam_message *request;
@@ -175,7 +175,7 @@ static void serve(struct load *load, struct rng *rng)
 	finish(load, rng, request);
 }
 
-/* A topic more, for a moment. */
+/* Opens another topic for a moment. */
 static void visit(struct load *load, struct rng *rng)
 {
 	beam_topic *topic;
@@ -188,7 +188,7 @@ static void visit(struct load *load, struct rng *rng)
 	beam_topic_unref(topic);
 }
 
-/* One that the other side opened: what it brings, or no more of it. */
+/* Accepts a topic that the other side has opened, and receives a message or closes the topic. */
 static void host(struct load *load, struct rng *rng)
 {
 	beam_message *message;
@@ -221,7 +221,7 @@ void load_run(struct soak *soak, beam_channel *channel, struct rng *rng, unsigne
 	struct load load = {.soak = soak, .channel = channel, .turns = turns, .salt = rng_u64(rng)};
 	pthread_t second;
 
-	/* Unless the other side is gone already. */
+	/* The other side may be gone already. */
 	if (usual(&load, beam_topic_open(&load.calls, channel, "calls")) == 0 &&
 	    usual(&load, beam_topic_open(&load.messages, channel, "messages")) == 0) {
 		second = thread_spawn(work, &load);

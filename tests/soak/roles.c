@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The processes. */
+/* What the processes do. */
 #include "soak.h"
 #include <dirent.h>
 
 enum {
-	/* Turns of a thread on a channel of a traveller's or a mortal's. */
+	/* How often a thread acts on a channel of a traveller or a mortal. */
 	TURNS = 200,
 	LINGER_MS = 1000,
-	/*
-	 * What may stay allocated in a process that is quiet again: what the C
-	 * library keeps for itself.
-	 */
+	/* What the C library may keep allocated when a process is idle again. */
 	SLACK_BYTES = 256 << 10,
 };
 
@@ -52,7 +49,7 @@ static void serve_at(struct soak *soak, const char *address)
 	int r;
 
 	listener_options.channel = &channel_options;
-	/* One that was killed may still be going. */
+	/* A server that was killed may still exist. */
 	check_within(20000, (r = beam_listener_new(&listener, address, &listener_options)) != -EADDRINUSE);
 	require_int(r, 0);
 	while (!atomic_load(&soak->enough)) {
@@ -79,7 +76,7 @@ static void serve_at(struct soak *soak, const char *address)
 
 /* ---- Clients --------------------------------------------------------------------------------- */
 
-/* Once, to whoever serves there now: true if somebody did. */
+/* Connects once and works. Returns false if there was no server. */
 static bool visit(struct soak *soak, const char *address, struct rng *rng, unsigned turns)
 {
 	struct beam_channel_options channel_options = options();
@@ -126,7 +123,9 @@ static size_t threads(void)
 	return n;
 }
 
-/* Says again and again what is allocated here: nobody else can see it. */
+/*
+ * Reports again and again how much this process has allocated, which cannot be seen from outside.
+ */
 static void *tell_allocated(void *argument)
 {
 	const struct life *life = argument;
@@ -163,7 +162,10 @@ int life_run(void *argument)
 	}
 	if (life->role < OBSERVED)
 		thread_wait(teller);
-	/* As it began. A forgotten descriptor is for the one who looks from outside. */
+	/*
+	 * The process is as it was at the beginning. A leaked descriptor must be detected by the
+	 * test instead.
+	 */
 	check_within(20000, threads() == 1);
 	if (!soak->leak)
 		check_fds(before);

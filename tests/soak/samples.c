@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* What a process has, and whether it grows. */
+/* What a process uses, and whether that grows. */
 #include "soak.h"
 #include <dirent.h>
 
 const char *const measure_names[MEASURES] = {"KiB", "allocated", "descriptors", "threads"};
 
 /*
- * How much larger the last third may be than the one before: what three of four are above, by a
- * tenth and by what is nothing to speak of. What is never given back raises the quiet moments too;
- * the busy ones, in which many attachments were taken out at once, depend on the machine.
+ * How much growth is ignored. The lower quartile of the last third of the samples is compared with
+ * that of the second third: it may be larger by a tenth plus this. A leak also raises the quiet
+ * moments. The busy moments, in which many attachments are open, depend on the machine.
  */
 static const uint64_t slack[MEASURES] = {2048, 1024, 16, 8};
 
-/* The number behind a word of /proc/PID/status. */
+/* The number that follows a word in /proc/PID/status. */
 static uint64_t status_number(const char *status, const char *word)
 {
 	const char *at = strstr(status, word);

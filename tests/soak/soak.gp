@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# What three processes have over time: data and picture are given.
+# What three processes use over time. The variables `data` and `picture` are given.
 set terminal svg size 860,960 dynamic background "#ffffff" font "sans,13"
 set output picture
 set multiplot layout 4,1

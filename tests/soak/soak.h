@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The soak's inside. Processes under a mixed load, some of which are killed at random, all over
- * channels that they connect to listeners:
+ * Definitions of the soak test. Processes run a mixed load over channels that they connect to
+ * listeners, and some of them are killed at random:
  *
- *   server       is there all the time, and accepts
- *   resident     a client of the server, over one channel all the time
+ *   server       accepts all the time
+ *   resident     a client of the server, with one channel all the time
  *   traveller    a client that connects again and again, to servers that are killed
- *   mortals      clients of the server, and servers of the traveller, that are killed and replaced
+ *   mortals      clients of the server and servers of the traveller, killed and replaced
  *
- * The first three are looked at: what they have in memory, open, and running must not grow. When
- * all is quiet in the end they look themselves whether they are as they began.
+ * The first three are observed: their memory, descriptors and threads must not grow. At the end,
+ * when all is quiet, they check that they are as they were at the beginning.
  */
 #ifndef SOAK_H
 #define SOAK_H
@@ -20,7 +20,7 @@
 
 enum role { SERVER, RESIDENT, TRAVELLER, OBSERVED, MORTAL_CLIENT = OBSERVED, MORTAL_SERVER };
 
-/* What is counted, in all processes together. */
+/* What is counted, for all processes together. */
 #define SOAK_COUNTS(X)                                                                                                 \
 	X(KILLED, "processes killed")                                                                                  \
 	X(CHANNELS, "channels accepted")                                                                               \
@@ -40,16 +40,16 @@ enum soak_count {
 	    N_COUNTS
 };
 
-/* In memory that all processes share. */
+/* Shared by all processes. */
 struct soak {
 	char server[40], mortal_server[40]; /* addresses */
 	atomic_bool enough;
-	/* Servers forget a descriptor now and then. */
+	/* Servers leak a descriptor now and then. */
 	bool leak;
 	_Atomic uint64_t counts[N_COUNTS];
 	/*
-	 * What malloc() has given out in those that are observed, told by themselves; in the end,
-	 * how much more than at the beginning.
+	 * How much memory the observed processes have allocated, as reported by themselves. At the
+	 * end, how much more than at the beginning.
 	 */
 	_Atomic uint64_t allocated[OBSERVED];
 };
@@ -62,14 +62,14 @@ static inline void count(struct soak *soak, enum soak_count what)
 /* ---- load.c ---- */
 
 /*
- * What two threads do on a channel until it is over, or there have been so many turns of each, or
- * it is enough; then lets go of it.
+ * Two threads use a channel until it ends, until each has acted `turns` times, or until the test
+ * ends. Then the channel is released.
  */
 void load_run(struct soak *soak, beam_channel *channel, struct rng *rng, unsigned turns);
 
 /* ---- roles.c ---- */
 
-/* A process's life; for process_spawn(). */
+/* What a process does, for process_spawn(). */
 struct life {
 	struct soak *soak;
 	enum role role;
@@ -82,8 +82,8 @@ int life_run(void *life);
 enum { SAMPLES = 240, MEASURES = 4 };
 
 /*
- * Of one process: KiB of memory of its own, and of that what is allocated; open descriptors;
- * threads.
+ * Of one process: its private memory in KiB, how much of that is allocated, its open descriptors,
+ * and its threads.
  */
 struct samples {
 	size_t n;
@@ -91,12 +91,12 @@ struct samples {
 };
 
 extern const char *const measure_names[MEASURES];
-/* False if the process is not there. */
+/* Returns false if the process does not exist. */
 bool samples_take(struct samples *samples, pid_t process, uint64_t allocated);
-/* Which measure grew from the second third of the time to the last; -1: none. */
+/* Returns which measure has grown from the second third of the time to the last, or -1. */
 int samples_growth(const struct samples *samples, bool with_memory);
 void samples_tell(const struct samples *samples, const char *name);
-/* Columns: seconds, then each measure of each process. */
+/* The columns are seconds, and then each measure of each process. */
 bool samples_write(const struct samples *samples, size_t n, const char *const *names, unsigned seconds,
 		   const char *path);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Some processes live long, some are killed: see soak.h. A few seconds by default.
+ * Some processes run all the time, some are killed; see soak.h. The default is a few seconds.
  *
- *     --seconds N       how long
- *     --samples FILE    what was seen, for a picture
+ *     --seconds N       how long to run
+ *     --samples FILE    writes the samples, for a picture
  */
 #include "soak.h"
 #include <signal.h>
@@ -56,7 +56,7 @@ static void replace(struct cast *cast, unsigned i)
 	cast->processes[i] = process_spawn(life_run, &cast->lives[i]);
 }
 
-/* Everything is there that the load is made of. */
+/* Every kind of work has been done at least some times. */
 static bool seen_all(const struct soak *soak)
 {
 	for (unsigned i = 0; i < N_COUNTS; i++) {
@@ -66,7 +66,7 @@ static bool seen_all(const struct soak *soak)
 	return true;
 }
 
-/* Everything that was done, in all. */
+/* How much work has been done. */
 static unsigned long long done(const struct soak *soak)
 {
 	unsigned long long all = 0;
@@ -76,7 +76,7 @@ static unsigned long long done(const struct soak *soak)
 	return all;
 }
 
-/* Kills and samples, the one at random and the other evenly, until the time is over. */
+/* Kills processes at random and takes samples evenly, until the time is over. */
 static void direct(struct cast *cast, unsigned length_s)
 {
 	struct rng rng = rng_new(1);
@@ -100,7 +100,7 @@ static void direct(struct cast *cast, unsigned length_s)
 	}
 }
 
-/* All leave in order, and are as they began. */
+/* All processes end normally, and check that they are as they were at the beginning. */
 static void cast_end(struct cast *cast)
 {
 	atomic_store(&cast->soak->enough, true);
@@ -132,7 +132,7 @@ static void cast_free(struct cast *cast)
 	free(cast);
 }
 
-/* It comes to rest within a minute; checkers keep what was freed. */
+/* Memory settles within a minute, except under checkers, which keep what was freed. */
 static bool memory_rests(void)
 {
 	return seconds >= 60 && !under_sanitizer() && !under_valgrind();

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls under stress: on several channels threads of both sides call, answer, cancel, run out of
- * time and close, at random. Each reply must be the next of its own call; each result one that is
- * documented; each call must come to an end.
+ * Calls under stress: on several channels, threads of both sides call, reply, cancel, time out and
+ * close at random. Each reply must be the next one of its own call, each result must be documented,
+ * and each call must end.
  */
 #include <public/ends.h>
 #include <stdatomic.h>
 
 enum { CHANNELS = 4, CALLERS = 3, CALLEES = 2, SIDES = 2, CODE = BEAM_FAILURE_APPLICATION };
 
-/* What a request says: who asks, and what is to be answered. */
+/* What a request contains: who calls, and what to reply. */
 struct request {
 	uint64_t number;
 	uint32_t replies, size;
@@ -18,7 +18,7 @@ struct request {
 
 struct pair {
 	struct ends ends;
-	/* One side may be closed from here on. */
+	/* One side may close the channel from now on. */
 	atomic_bool closing;
 	atomic_ulong calls, replies, cancelled;
 };
@@ -34,7 +34,7 @@ struct worker {
 static struct pair pairs[CHANNELS];
 static unsigned char bulk[200000];
 
-/* A result of calling or answering that nobody need be surprised at. */
+/* True for results that calls and replies may always have. */
 static bool may_be(const struct worker *worker, int r)
 {
 	switch (r) {
@@ -113,7 +113,7 @@ static void check_reply(const struct request *request, uint32_t i, beam_message 
 	check_int(beam_message_attachments(reply), request->attached);
 }
 
-/* The failure that was asked for, if any. */
+/* Checks the failure that the request has asked for, if any. */
 static void check_failure(const struct worker *worker, const struct request *request, uint32_t got, beam_call *call)
 {
 	const void *data = NULL;
@@ -131,7 +131,7 @@ static void check_failure(const struct worker *worker, const struct request *req
 		check_bytes(data, &request->number, size);
 }
 
-/* Replies until there are no more, or enough of them. */
+/* Receives replies until the call ends, or until it has enough of them. */
 static void receive_all(struct worker *worker, beam_call *call, const struct request *request)
 {
 	uint32_t enough = rng_chance(&worker->rng, 20) ? (uint32_t)rng_below(&worker->rng, 4) : UINT32_MAX, got = 0;
@@ -145,7 +145,7 @@ static void receive_all(struct worker *worker, beam_call *call, const struct req
 			beam_message_free(reply);
 			atomic_fetch_add(&worker->pair->replies, 1);
 		} else if (r == -EAGAIN || r == -ETIMEDOUT) {
-			/* It goes on, or has had enough. */
+			/* Continues to wait, or gives up. */
 			r = rng_chance(&worker->rng, 70);
 		}
 	}
@@ -198,7 +198,7 @@ static void start(struct worker *worker, struct pair *pair, int side, unsigned n
 	worker->thread = thread_spawn(run, worker);
 }
 
-/* With `close`, every second channel is closed in the midst of it. */
+/* With `close`, every second channel is closed while the threads work. */
 static void run(bool close)
 {
 	static struct worker callers[CHANNELS][SIDES][CALLERS], callees[CHANNELS][SIDES][CALLEES];

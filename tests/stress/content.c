@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a message is: a piece of one long random text, at a place and of a length that follow from
- * the round's seed and the message's name; and attachments, drawn likewise from some hundred files
- * made once. To check a message is to compare memory and ask fstat(2).
+ * The contents of messages. A message is a piece of one long random text. Its position and length
+ * follow from the round's seed and the message's name. Its attachments are chosen in the same way
+ * from some hundred files. So a message can be checked by comparing memory, and its attachments by
+ * fstat(2).
  */
 #include "stress.h"
 #include <fcntl.h>
@@ -67,7 +68,7 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	return rng_u64(&rng);
 }
 
-/* From 0 to PAYLOAD_MAX, all lengths in bits alike. */
+/* A number from 0 to PAYLOAD_MAX. All lengths in bits are equally likely. */
 static size_t log_uniform(uint64_t random)
 {
 	unsigned bits = (unsigned)(random % 22);
@@ -91,7 +92,7 @@ static uint64_t name_of(unsigned side, unsigned sender, unsigned topic, uint64_t
 	return (uint64_t)side << 62 | (uint64_t)sender << 56 | (uint64_t)topic << 48 | number;
 }
 
-/* All but which descriptors: those are needed by senders alone. */
+/* Everything but the descriptors, which only senders need. */
 static uint64_t content_bytes(struct content *ret, const struct plan *plan, uint64_t name, bool solo)
 {
 	uint64_t key = mix(plan->seed, name);
@@ -125,7 +126,10 @@ void content_copy(const struct content *content, void *to)
 	memcpy((unsigned char *)to + content->head_size, content->body, content->body_size);
 }
 
-/* Who has sent it: it says so, or there is only one who can have. */
+/*
+ * Finds out who has sent a message. Either the message says so, or there is only one possible
+ * sender.
+ */
 static bool identify(const struct side *side, unsigned topic, const struct arrival *arrival, unsigned *ret_sender,
 		     uint64_t *ret_number)
 {
@@ -150,7 +154,7 @@ static bool identify(const struct side *side, unsigned topic, const struct arriv
 			  "topic %u: head %016llx of no message", topic, (unsigned long long)head);
 }
 
-/* The same open file, and now and then also what is in it. */
+/* True if both are the same open file. For some files also compares the contents. */
 static bool same_file(const struct object *object, int fd, uint64_t key)
 {
 	struct stat status;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Floods of descriptors between honest sides, where the receiving process may have few: up to 64 in
- * a message, as quickly as they go. The receiver takes them, or only frees the messages. None is
- * lost, none is another, and the rest of the process can always open something.
+ * Floods of descriptors between well-behaved sides, where the receiving process may have a small
+ * descriptor table. Messages have up to 64 attachments, and are sent as fast as possible. The
+ * receiver takes the attachments, or just frees the messages. No attachment is lost or mixed up,
+ * and the process can always open a file.
  *
- * BEAM_FLOOD_SECONDS: how long each flood lasts.
+ * BEAM_FLOOD_SECONDS sets how long each flood lasts.
  */
 #include "leave.h"
 #include <beam/beam.h>
@@ -24,7 +25,9 @@ static struct situation {
 static int files[FILES];
 static ino_t inodes[FILES];
 
-/* What a message says of itself: its number, and which file is its first attachment. */
+/*
+ * The contents of a message: its number, how many attachments it has, and which file is the first.
+ */
 struct note {
 	uint32_t number, n, first;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that sends a burst and returns from main, without closing anything, loses nothing. The
- * program is this one, started with arguments; the test is its peer, and counts.
+ * A program that sends a burst and returns from main() without closing anything loses no message.
+ * The program is this one, started with arguments. The test is its peer, and counts the messages.
  */
 #include <beam/beam.h>
 #include <fcntl.h>
@@ -13,12 +13,12 @@
 
 static char self[4096]; /* this program's path */
 
-/* What the program does; its arguments are SOCKET and these. */
+/* What the program does. Its arguments are SOCKET and these fields. */
 struct burst {
 	unsigned threads;  /* 0: main itself sends */
 	unsigned messages; /* of each thread */
 	unsigned size;
-	unsigned fds; /* one message in so many brings a descriptor; 0: none */
+	unsigned fds; /* one in so many messages has a descriptor; 0: none */
 	char ending;  /* 'r'eturn, 'u'nref first, 'c'lose without waiting first, 'e'xit() in another thread */
 };
 
@@ -36,7 +36,7 @@ static void give_up(const char *what, int result)
 	_exit(100);
 }
 
-/* A message is its thread, its number, and bytes that follow from them. */
+/* A message consists of the thread, its sequence number, and bytes that follow from both. */
 static void fill(unsigned char *payload, uint32_t thread, uint32_t number, size_t size)
 {
 	memset(payload, (int)(thread * 31 + number), size);
@@ -148,7 +148,7 @@ static void check_message(const beam_message *message, const struct burst *b, ui
 		check(is_null_device(beam_message_peek_fd(message, 0)));
 }
 
-/* Everything came, in order, and then the end: with a goodbye or without. */
+/* Receives everything, in order, and then the end, with or without GOODBYE. */
 static void receive_burst(beam_topic *in, const struct burst *b)
 {
 	uint32_t next[THREADS_MAX] = {0};
@@ -168,8 +168,8 @@ static void receive_burst(beam_topic *in, const struct burst *b)
 }
 
 /*
- * `wait_first`: what the program sends must fit in the first windows and the kernel, for nobody
- * takes any of it before it has ended.
+ * With `wait_first`, nothing is received before the program has exited. So what it sends must fit
+ * into the first windows and the socket.
  */
 static void loses_nothing(const struct burst *b, bool wait_first)
 {

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The contract, held against what the threads wrote down:
+ * Checks what the threads have recorded against what the library promises:
  *
- *  - per sender and topic, what came is a gap-free prefix of what was accepted, each message once;
- *  - it is all of it if nobody cut it off: the receiver neither reset the topic nor closed the
- *    channel nor was killed, nor was the sender;
- *  - a close that was not hindered says that it succeeded.
+ *  - For each sender and topic, the received messages are a prefix of the accepted ones, without
+ *    gaps, and each was received once.
+ *  - All accepted messages were received, unless the receiver has reset the topic or closed the
+ *    channel, or one of the two sides was killed.
+ *  - A close succeeds if nothing prevents it.
  *
- * A killed process leaves two inaccuracies: what it had sent is counted as accepted only when the
- * send had returned, and what it had received is counted as received only when it had been checked;
- * where several threads receive that may leave gaps.
+ * If a process is killed, the records are inexact. Its messages are recorded as accepted only after
+ * the send has returned, and as received only after they have been checked. If several threads
+ * receive, there may be gaps.
  */
 #include "stress.h"
 
@@ -31,8 +32,7 @@ static void judge_stream(const struct journal *journal, unsigned from, unsigned 
 
 	if (other->killed && !topic_is_solo(topic)) {
 		/*
-		 * What each thread had taken out and not checked, and what was checked and not
-		 * counted.
+		 * Messages that a thread had received but not checked, or checked but not counted.
 		 */
 		gaps = (uint64_t)MANY * journal->plan.receivers[!from];
 		received = bits_set(stream, STREAM_MAX);
@@ -52,7 +52,7 @@ static void judge_stream(const struct journal *journal, unsigned from, unsigned 
 		      (unsigned long long)received, (unsigned long long)accepted);
 }
 
-/* -EPIPE: the other side had closed first. */
+/* If the other side has closed first, the result is -EPIPE. */
 static void check_closed(int result, bool perhaps_second)
 {
 	if (result != -EPIPE || !perhaps_second)

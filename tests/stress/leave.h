@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a spawned process. process_exit() skips exit handlers; here a process ends as programs
- * do, so that the library ends its threads and a sanitizer can look for what was left behind.
- * Valgrind would take the parent's memory for such.
+ * Ends a spawned process. process_exit() skips exit handlers. This function exits as programs do,
+ * so that the library ends its threads, and a sanitizer can look for leaks. Under Valgrind it skips
+ * the handlers, because Valgrind would report the parent's memory as leaked.
  */
 #ifndef STRESS_LEAVE_H
 #define STRESS_LEAVE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A receiving thread: whatever comes on a random one of its topics, by a random one of the ways to
- * receive, until all have ended.
+ * A receiving thread: it receives messages from its topics in random order, with random functions,
+ * until all topics have ended.
  */
 #include "stress.h"
 #include <poll.h>
@@ -9,15 +9,15 @@
 struct receiver {
 	struct side *side;
 	struct rng rng;
-	unsigned topics[TOPICS], n_topics; /* that have not ended */
-	uint64_t next[THREADS][TOPICS];    /* numbers that this thread must not see any more */
+	unsigned topics[TOPICS], n_topics; /* those that have not ended */
+	uint64_t next[THREADS][TOPICS];    /* only messages with at least these numbers may still arrive */
 	unsigned char *buffer;             /* PAYLOAD_MAX */
 };
 
 /*
- * For ever only where nothing else is left to receive: a topic without a receiver may hold what
- * all topics need, the pool and the attachments of the channel, and so the message that a
- * patient receiver waits for.
+ * Waits forever only on the last topic. A topic from which nobody receives may use up what all
+ * topics share, the pool and the channel's attachments, so that messages for the other topics
+ * cannot be sent.
  */
 static beam_deadline random_deadline(struct receiver *r)
 {
@@ -26,7 +26,7 @@ static beam_deadline random_deadline(struct receiver *r)
 	return rng_chance(&r->rng, 40) ? BEAM_NOWAIT : beam_in_ms((int64_t)rng_below(&r->rng, 5));
 }
 
-/* One message: is it right, and is it its turn? */
+/* Checks a message, and that it arrives once and in order. */
 static void take(struct receiver *r, unsigned topic, const struct arrival *arrival)
 {
 	struct side *side = r->side;
@@ -50,7 +50,7 @@ static void take(struct receiver *r, unsigned topic, const struct arrival *arriv
 	atomic_fetch_add(&side->mine->received, 1);
 }
 
-/* Its attachments are taken or left to be freed with it. */
+/* Takes the attachments, or leaves them to be freed with the message. */
 static void take_message(struct receiver *r, unsigned topic, beam_message *message)
 {
 	struct arrival arrival = {beam_message_data(message), beam_message_size(message),
@@ -67,7 +67,7 @@ static void take_message(struct receiver *r, unsigned topic, beam_message *messa
 	beam_message_free(message);
 }
 
-/* ---- The ways to receive; how many came, 0 at the end, or an error ---- */
+/* ---- Ways to receive. They return the number of messages, 0 at the end, or an error. ---- */
 
 static ssize_t receive_one(struct receiver *r, unsigned topic, beam_deadline deadline)
 {
@@ -90,7 +90,7 @@ static ssize_t receive_many(struct receiver *r, unsigned topic, beam_deadline de
 	return n;
 }
 
-/* First without room, sometimes: the message must stay. */
+/* Sometimes tries with too small a buffer first. Then the message must stay in the queue. */
 static ssize_t receive_into(struct receiver *r, unsigned topic, beam_deadline deadline)
 {
 	size_t capacity = rng_chance(&r->rng, 30) ? rng_below(&r->rng, 256) : PAYLOAD_MAX, size = 0, n_fds = 0;
@@ -114,7 +114,7 @@ static ssize_t receive_into(struct receiver *r, unsigned topic, beam_deadline de
 
 /* ---- The thread ---- */
 
-/* Why there may be no more. */
+/* True if the topic or the channel has been closed. */
 static bool may_end(const struct side *side, unsigned topic)
 {
 	return atomic_load(&side->theirs->topic_closed[topic]) || atomic_load(&side->mine->topic_reset[topic]) ||

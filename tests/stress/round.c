@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A round: two sides, their threads, and how it ends. */
+/* A round: two sides and their threads, from the beginning to the end. */
 #include "leave.h"
 #include "stress.h"
 #include <poll.h>
@@ -46,7 +46,7 @@ bool side_failed_at(const struct side *side, const char *file, int line, const c
 
 /* ---- What threads do to their side ---- */
 
-/* Until the other side has opened its topics. */
+/* Waits until the other side has opened its topics. */
 static void wait_for_other(const struct side *side)
 {
 	check_within(20000, atomic_load(&side->theirs->opened));
@@ -144,7 +144,7 @@ static struct beam_channel_options options_of(const struct plan *plan, unsigned 
 	return options;
 }
 
-/* Side 0 opens them by name, which is their number; side 1 may take them as side 0 opened them. */
+/* Side 0 opens the topics. Their names are numbers. Side 1 either opens or accepts them. */
 static void open_topics(struct side *side)
 {
 	char name[16];
@@ -179,7 +179,7 @@ static void work(struct side *side)
 		thread_wait(workers[i].thread);
 }
 
-/* Who sends into the void is told so, by the send or by the flush after it. */
+/* If the peer is dead, either the send or the following flush must report it. */
 static void check_loss_is_told(struct side *side, beam_topic *topic)
 {
 	int sent = beam_topic_send(topic, "x", 1, 0, beam_in_ms(stretch(10000)));

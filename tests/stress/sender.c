@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sending thread: the next message of a random one of its topics, by a random one of the ways to
- * send, until a random deadline.
+ * A sending thread: it sends the next messages of its topics in random order, with random functions
+ * and deadlines.
  */
 #include "stress.h"
 #include <fcntl.h>
@@ -13,7 +13,7 @@ struct sender {
 	unsigned index;
 	struct rng rng;
 	struct stream *streams;            /* [TOPICS] */
-	unsigned topics[TOPICS], n_topics; /* that can still be sent on */
+	unsigned topics[TOPICS], n_topics; /* those that can still be sent to */
 	unsigned char flat[FLAT_MAX];      /* for a payload in one piece */
 };
 
@@ -28,14 +28,14 @@ static beam_deadline random_deadline(struct sender *s)
 	return draw < 90 ? beam_in_ms(1000) : BEAM_FOREVER;
 }
 
-/* ---- The ways to send; how many were sent, or an error ---- */
+/* ---- Ways to send. They return the number of messages, or an error. ---- */
 
 static ssize_t one(int result)
 {
 	return result < 0 ? result : 1;
 }
 
-/* Bytes alone, in one piece. */
+/* Sends bytes without attachments, in one buffer. */
 static ssize_t send_plain(struct sender *s, beam_topic *topic, const struct content *content, beam_deadline deadline)
 {
 	size_t size = content_size(content);
@@ -46,7 +46,7 @@ static ssize_t send_plain(struct sender *s, beam_topic *topic, const struct cont
 	return one(beam_topic_send(topic, s->flat, size, 0, deadline));
 }
 
-/* Cut at random places. */
+/* Sends several buffers, cut at random positions. */
 static ssize_t send_pieces(struct sender *s, beam_topic *topic, const struct content *content, beam_deadline deadline)
 {
 	struct iovec iov[6];
@@ -62,7 +62,7 @@ static ssize_t send_pieces(struct sender *s, beam_topic *topic, const struct con
 	return one(beam_topic_sendv(topic, iov, n, content->fds, content->n_fds, 0, deadline));
 }
 
-/* A message of our own, whose attachments are given or borrowed. */
+/* Sends a message object whose attachments are given or borrowed. */
 static ssize_t send_message(struct sender *s, beam_topic *topic, const struct content *content, beam_deadline deadline)
 {
 	beam_message *message;
@@ -85,7 +85,10 @@ static ssize_t send_message(struct sender *s, beam_topic *topic, const struct co
 	return one(r);
 }
 
-/* Several in a row, as far as they are in one piece; none if the first is not. */
+/*
+ * Sends at most `n` messages with one call. A message with a head is copied to a buffer, and the
+ * first one that does not fit ends the batch. Returns 0 if the batch is empty.
+ */
 static ssize_t send_many(struct sender *s, unsigned topic, uint64_t number, size_t n, beam_deadline deadline)
 {
 	struct content contents[MANY];
@@ -107,7 +110,7 @@ static ssize_t send_many(struct sender *s, unsigned topic, uint64_t number, size
 	return beam_topic_send_many(s->side->topics[topic], items, i, 0, deadline);
 }
 
-/* From `number` on, at most `n`. */
+/* Sends at least one message and at most `n`, beginning with `number`. */
 static ssize_t send_some(struct sender *s, unsigned topic, uint64_t number, size_t n, beam_deadline deadline)
 {
 	struct content content;
@@ -153,7 +156,7 @@ static void sent(struct sender *s, unsigned topic, uint64_t number, size_t n)
 	side_turn(s->side, n);
 }
 
-/* What an error may mean. False if the thread has nothing more to do. */
+/* Checks an error. Returns false if the thread must end. */
 static bool not_sent(struct sender *s, unsigned at, ssize_t error, beam_deadline deadline)
 {
 	struct side *side = s->side;
@@ -181,7 +184,7 @@ static bool not_sent(struct sender *s, unsigned at, ssize_t error, beam_deadline
 	}
 }
 
-/* One call. False at the thread's end. */
+/* Makes one call. Returns false if the thread must end. */
 static bool turn(struct sender *s)
 {
 	unsigned at = (unsigned)rng_below(&s->rng, s->n_topics), topic = s->topics[at];
@@ -207,8 +210,8 @@ static bool turn(struct sender *s)
 }
 
 /*
- * After a reset the loss is told at the latest when the topic's credit is used
- * up. Nobody receives these.
+ * After a reset, sends fail at the latest when the topic's credit is used up. Nobody receives these
+ * messages.
  */
 static void probe_reset_topics(struct side *side)
 {
@@ -226,7 +229,7 @@ static void probe_reset_topics(struct side *side)
 	}
 }
 
-/* The last sender of a side says that nothing more comes. */
+/* The last sender of a side closes the topics. */
 static void finish(struct side *side)
 {
 	if (atomic_fetch_sub(&side->mine->senders_working, 1) > 1)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sixty-four threads of a server: over eight channels, both ends of each, they call, answer,
- * select, send, receive, dispatch and close at random. Whoever closes a channel puts another in its
- * place. What arrives is what was sent, an answer answers its own request, nobody waits beyond his
- * deadline, and nothing is left at the end. BEAM_SERVER_SECONDS says for how long: a minute under
- * ThreadSanitizer, a few seconds else.
+ * Sixty-four threads of a server use both ends of eight channels. They call, reply, select, send,
+ * receive, dispatch and close at random. A thread that closes a channel replaces it by another.
+ * What is received is what was sent, each reply belongs to its own request, no call returns after
+ * its deadline, and nothing is left at the end. BEAM_SERVER_SECONDS sets how long this goes on. The
+ * default is a minute under ThreadSanitizer, and a few seconds otherwise.
  */
 #include <beam/beam.h>
 #include <fcntl.h>
@@ -16,14 +16,14 @@
 
 enum { THREADS = 64, LINKS = 8, SIDES = 2, WAIT_MS = 5, STREAM = 5, SELECTED = 4, PAYLOAD_MAX = 20000, FAILURE = 300 };
 
-/* A channel, both ends of it, until somebody closes it. */
+/* Both ends of a channel, until a thread closes it. */
 struct link {
 	pthread_mutex_t lock;
 	beam_channel *channels[SIDES];
 	beam_topic *calls[SIDES], *messages[SIDES];
 };
 
-/* One end, with handles of one's own. */
+/* One end, with its own handles. */
 struct end {
 	beam_channel *channel;
 	beam_topic *calls, *messages;
@@ -80,7 +80,7 @@ static void end_give_back(struct end *end)
 	beam_channel_unref(end->channel);
 }
 
-/* Lets go of both ends, one of them closed before, perhaps. */
+/* Releases both ends. One of them may be closed before. */
 static void link_release(const struct link *old, struct rng *rng)
 {
 	unsigned first = (unsigned)rng_below(rng, SIDES);
@@ -111,7 +111,7 @@ static void link_replace(struct rng *rng)
 	count(CLOSED);
 }
 
-/* ---- What is sent: a length and bytes that follow from it ------------------------------------ */
+/* ---- Payloads: bytes that follow from their length ------------------------------------------- */
 
 static size_t make(struct rng *rng, unsigned char *payload)
 {
@@ -131,8 +131,8 @@ static void check_payload(const beam_message *message)
 }
 
 /*
- * A documented result of a call that may not have been in time, or whose channel may
- * have been closed meanwhile.
+ * True for the documented results of a call that may time out, or whose channel may have been
+ * closed meanwhile.
  */
 static bool is_usual(long r)
 {
@@ -154,7 +154,7 @@ static beam_deadline shortly(struct rng *rng)
 
 /* ---- What threads do ------------------------------------------------------------------------- */
 
-/* All replies to a request are the request itself. */
+/* The replies to a request are copies of it. */
 static void await_replies(struct rng *rng, beam_call *call, size_t size)
 {
 	beam_message *reply;
@@ -199,8 +199,8 @@ static void ask(struct rng *rng, const struct end *end)
 	if (rng_chance(rng, 20)) {
 		check_int(beam_call_cancel(call), 0);
 		/*
-		 * Unless its last reply came just before: then it stays as it is. Nothing more is
-		 * waited for in either case.
+		 * The call may have ended before it was cancelled, and then keeps its result. In
+		 * both cases nothing blocks any more.
 		 */
 		while ((r = beam_call_receive(call, &reply, 0, BEAM_NOWAIT)) == 1)
 			beam_message_free(reply);
@@ -225,7 +225,7 @@ static void answer(struct rng *rng, beam_message *request)
 		return;
 	}
 	switch (rng_below(rng, 4)) {
-	case 0: break; /* thrown away */
+	case 0: break; /* dropped */
 	case 1: r = beam_message_reply_failure(request, FAILURE, NULL, 0, 0, shortly(rng)); break;
 	case 2:
 		for (unsigned i = 0; i < STREAM && r == 0; i++)
@@ -272,7 +272,7 @@ static void fetch(struct rng *rng, const struct end *end)
 	}
 }
 
-/* Among topics of several channels, any of which may be closed meanwhile. */
+/* Selects among topics of several channels, any of which may be closed meanwhile. */
 static void choose(struct rng *rng, const struct end *first)
 {
 	struct end ends[SELECTED];
@@ -338,7 +338,7 @@ static unsigned seconds(void)
 #endif
 }
 
-/* Waits until it is time to end, at most so long from one thing done to the next. */
+/* Waits until `until`, as long as the threads make progress. */
 static void watch(int64_t until)
 {
 	unsigned long long before = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One topic of sixteen is never drained while the others are busy: they lose nothing and wait for
- * nobody, the slow one's senders wait, and what waits for its receiver stays within its window. The
- * receiver is a process of its own, so that its memory can be told.
+ * One of sixteen topics is never drained while the others are busy. The others lose nothing and do
+ * not wait. The senders of the slow topic wait, and what is queued on it stays within its window.
+ * The receiver is a process of its own, so that its memory can be measured.
  */
 #include "leave.h"
 #include <beam/beam.h>
@@ -23,10 +23,10 @@ static struct situation {
 	unsigned quick_messages; /* on each of the other topics */
 } now;
 
-/* What the two processes tell each other. */
+/* Memory that both processes share. */
 static struct shared {
 	atomic_uint accepted;   /* on the slow topic */
-	atomic_bool quick_done; /* the receiver has everything of the others */
+	atomic_bool quick_done; /* the receiver has received everything on the other topics */
 } * shared;
 
 static beam_topic *topics[TOPICS];
@@ -53,7 +53,7 @@ static void close_all(beam_channel *channel)
 
 static unsigned char payload[PAYLOAD_MAX];
 static int fds[FDS_MAX];
-static sem_t full; /* the slow topic; one for each other topic */
+static sem_t full; /* posted when the slow topic is full, once for each other topic */
 
 static int send_numbered(beam_topic *topic, size_t size, unsigned n_fds, uint32_t number, beam_deadline deadline)
 {
@@ -62,7 +62,9 @@ static int send_numbered(beam_topic *topic, size_t size, unsigned n_fds, uint32_
 	return beam_topic_sendv(topic, iov, 2, fds, n_fds, 0, deadline);
 }
 
-/* As many as go. Then the others begin, and while they send, this goes on trying. */
+/*
+ * Sends as much as possible. Then the other topics start, and while they send, it continues to try.
+ */
 static void *send_slow(void *unused)
 {
 	bool was_full = false;
@@ -107,8 +109,8 @@ static int sending_process(void *socket)
 	require_int(sem_init(&full, 0, 0), 0);
 	open_all(&channel, ((int *)socket)[1]);
 	/*
-	 * Else a first message could go beyond the small window that holds until then, and
-	 * a second beyond the rest.
+	 * Without the real limits, the first message could exceed the small initial window, and the
+	 * second one what is left of the real window.
 	 */
 	require_int(beam_channel_limits(channel, &limits, sizeof limits, beam_in_ms(stretch(10000))), 0);
 	for (unsigned i = 0; i < TOPICS; i++)
@@ -135,7 +137,7 @@ static void check_message(beam_message *message, size_t size, unsigned n_fds, ui
 	beam_message_free(message);
 }
 
-/* How many came before the end. */
+/* Returns how many messages were received before the end. */
 static uint32_t receive_all(beam_topic *topic, size_t size, unsigned n_fds)
 {
 	beam_message *message;
@@ -164,10 +166,7 @@ static struct beam_statistics statistics(void)
 	return s;
 }
 
-/*
- * What waits is what was accepted, and no more than the window allows: all but
- * the last message of it fit.
- */
+/* The accepted messages are queued, and without the last one they fit into the window. */
 static void check_window(const struct beam_channel_options *options)
 {
 	size_t cost = now.slow_size + COST;
@@ -180,7 +179,7 @@ static void check_window(const struct beam_channel_options *options)
 	check_int(s.bytes_queued, s.messages_queued * now.slow_size);
 }
 
-/* The most memory that was resident, in bytes. */
+/* The peak of the resident memory in bytes. */
 static size_t peak_bytes(void)
 {
 	char line[128];
@@ -196,8 +195,8 @@ static size_t peak_bytes(void)
 }
 
 /*
- * Windows, pool, pinned chunks, the message that each quick receiver has in hand, whose credit is
- * given back, and the threads' stacks.
+ * The bound includes windows, pool, pinned chunks, the stacks of the threads, and the message that
+ * each quick receiver is handling, whose credit has already been returned.
  */
 static void check_memory(size_t before, const struct beam_channel_options *options)
 {
@@ -206,10 +205,7 @@ static void check_memory(size_t before, const struct beam_channel_options *optio
 
 	if (under_sanitizer() || under_valgrind())
 		return;
-	/*
-	 * glibc 2.36 leaves holes behind blocks that are aligned, the more the smaller its heaps
-	 * are.
-	 */
+	/* glibc 2.36 leaves gaps behind aligned blocks, and more of them in smaller heaps. */
 	if (sizeof(void *) == 4)
 		bound *= 2;
 	check(peak_bytes() - before <= bound);

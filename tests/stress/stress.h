@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The stress test's inside.
+ * Definitions of the stress test.
  *
- * A round is a channel between two sides, in one process or in two, with 8 sending and 8 receiving
- * threads that are all on one direction or shared by both. Each sender numbers its messages on each
- * topic. What a message is, follows from the round's seed, its side, sender, topic and number alone
- * (content.c), so that a receiver knows each byte and each attachment that it must find. What the
- * threads do is written into a journal in shared memory, which outlives a killed process; judge.c
- * holds it against the contract.
+ * A round is a channel between two sides, in one process or in two. There are 8 sending and 8
+ * receiving threads, either all for one direction or half for each. Each sender numbers its
+ * messages on each topic. The contents of a message follow from the round's seed and from its side,
+ * sender, topic and number (content.c), so that a receiver knows all bytes and attachments that it
+ * must find. The threads record what they do in a journal in shared memory, which survives the
+ * death of a process. judge.c checks it against what the library promises.
  *
- * At random moments, which are counts of messages and never times, somebody closes or resets a
- * topic, closes the channel, or kills a process.
+ * At random moments, somebody closes or resets a topic, closes the channel, or kills a process.
+ * Moments are numbers of messages, not times.
  */
 #ifndef STRESS_H
 #define STRESS_H
@@ -31,7 +31,7 @@ enum {
 	MANY = 16, /* messages that one call sends or receives */
 };
 
-/* What happens to a side when so many messages went through its threads. */
+/* What happens to a side when its threads have sent and received a certain number of messages. */
 enum action_kind {
 	ACTION_NONE,
 	ACTION_CLOSE_TOPIC,
@@ -54,32 +54,32 @@ struct plan {
 	bool accept_topics; /* side 1 opens what side 0 opened by beam_channel_accept() */
 	bool meet_first;    /* nobody sends before both sides have opened their topics */
 	/*
-	 * Who reads: those who wait, with polling or without; the channel's
-	 * thread; a loop of the side's.
+	 * Who reads: the threads that wait, with or without polling; the channel's thread; or a
+	 * loop of the side.
 	 */
 	enum { READ_POLLING, READ_SLEEPING, READ_DEDICATED, READ_LOOP, READ_WAYS } reading[SIDES];
-	bool by_fds[SIDES]; /* receivers wait for the topics' descriptors, too */
+	bool by_fds[SIDES]; /* receivers also poll the topics' descriptors */
 	unsigned senders[SIDES], receivers[SIDES];
-	uint64_t messages[SIDES]; /* that each side sends */
+	uint64_t messages[SIDES]; /* to be sent by each side */
 	struct action actions[SIDES][ACTIONS_MAX];
 };
 
 /* One sender on one topic. */
 struct stream {
-	_Atomic uint64_t started;  /* numbers below may have gone */
-	_Atomic uint64_t accepted; /* numbers below were said to be sent */
-	_Atomic uint64_t received; /* how many came */
+	_Atomic uint64_t started;  /* messages below this number may have been sent */
+	_Atomic uint64_t accepted; /* messages below this number were accepted */
+	_Atomic uint64_t received; /* how many were received */
 	_Atomic uint64_t seen[STREAM_MAX / 64];
 };
 
 struct side_journal {
-	atomic_bool opened;                     /* all its topics */
+	atomic_bool opened;                     /* all its topics are open */
 	struct stream streams[THREADS][TOPICS]; /* what this side sends */
-	/* Set before it is done. */
+	/* Set before the action. */
 	atomic_bool topic_closed[TOPICS], topic_reset[TOPICS], channel_closed, killed;
 	atomic_bool topic_reset_done[TOPICS];
-	_Atomic int64_t left;   /* to be sent */
-	_Atomic uint64_t turns; /* messages sent and received, for the actions */
+	_Atomic int64_t left;   /* still to be sent */
+	_Atomic uint64_t turns; /* messages sent and received, which trigger actions */
 	atomic_uint senders_working;
 	_Atomic uint64_t sent, sent_bytes, sent_attachments, received, received_bytes, received_attachments, timeouts,
 	    pipes;
@@ -91,10 +91,10 @@ struct journal {
 	struct plan plan;
 	struct side_journal sides[SIDES];
 	_Atomic pid_t pids[SIDES];
-	atomic_bool broken; /* something was wrong: all stop early */
+	atomic_bool broken; /* a check has failed: all threads stop early */
 };
 
-/* A side, in the process that it lives in. */
+/* A side, in the process that it runs in. */
 struct side {
 	struct journal *journal;
 	struct side_journal *mine, *theirs;
@@ -111,20 +111,23 @@ struct worker {
 
 /* ---- content.c: what messages are made of ---- */
 
-/* The files that are attached, and the bytes that are sent; made before any process is. */
+/*
+ * The files that are attached, and the bytes that are sent. They are made before any process is
+ * started.
+ */
 void content_open(void);
 void content_close(void);
 
 struct content {
-	uint64_t head; /* the first bytes of a message of a topic with several senders tell whose it is */
+	uint64_t head; /* in topics with several senders the first bytes of a message identify it */
 	size_t head_size;
 	const unsigned char *body;
 	size_t body_size;
 	unsigned n_fds;
-	int fds[ATTACHMENTS_MAX]; /* this process's own, borrowed */
+	int fds[ATTACHMENTS_MAX]; /* belong to this process */
 };
 
-/* A topic with one sender a side, and one receiver. */
+/* A topic with one sender and one receiver on each side. */
 static inline bool topic_is_solo(unsigned topic)
 {
 	return topic < SOLO_TOPICS;
@@ -135,7 +138,7 @@ void content_of(struct content *ret, const struct plan *plan, unsigned side, uns
 size_t content_size(const struct content *content);
 void content_copy(const struct content *content, void *to);
 
-/* What came, wherever it is kept. */
+/* A received message, wherever it is stored. */
 struct arrival {
 	const unsigned char *data;
 	size_t size, n_fds;
@@ -143,8 +146,8 @@ struct arrival {
 };
 
 /*
- * Finds out which message of the other side this is, and compares. False if it is
- * none, after a failed check.
+ * Finds out which message of the other side this is, and compares its contents. Returns false if
+ * that fails.
  */
 bool content_check(const struct side *side, unsigned topic, const struct arrival *arrival, unsigned *ret_sender,
 		   uint64_t *ret_number);
@@ -154,7 +157,7 @@ bool content_check(const struct side *side, unsigned topic, const struct arrival
 /* The argument is a struct worker. */
 void *sender_run(void *argument);
 void *receiver_run(void *argument);
-/* Runs the side's channel until it is over. The argument is the struct side. */
+/* Runs the side's channel in a loop until it ends. The argument is the struct side. */
 void *loop_run(void *argument);
 
 /* ---- round.c ---- */
@@ -162,22 +165,24 @@ void *loop_run(void *argument);
 struct journal *journal_new(const struct plan *plan);
 void journal_free(struct journal *journal);
 
-/* Both sides, until both have closed; all checks that a side can make of itself are made. */
+/* Runs both sides until both have closed, with all checks that a side can make on its own. */
 void round_run(struct journal *journal);
 
-/* A thread of a side has sent or received `n` messages: does what is due. */
+/*
+ * Called when a thread of a side has sent or received `n` messages. Performs the actions that are
+ * due.
+ */
 void side_turn(struct side *side, uint64_t n);
 
 /*
- * A side's part of a topic's end, also said in the journal. Waits until the other side
- * has opened its topics: of one that was opened and closed before that, without a
- * message, it would never hear.
+ * Closes a topic for sending, and records that. Waits until the other side has opened its topics,
+ * because otherwise it would not notice a topic that is opened and closed without a message.
  */
 void side_close_topic(struct side *side, unsigned topic);
 
 /*
- * A check of a side: the first that fails is told and stops the round; what fails then is
- * most often its consequence.
+ * A check of a side. The first one that fails is reported and stops the round. Later failures are
+ * usually consequences.
  */
 #define side_check(side, condition, ...) ((condition) ? true : side_failed(side, __VA_ARGS__))
 #define side_failed(side, ...) side_failed_at(side, __FILE__, __LINE__, __VA_ARGS__)
@@ -186,7 +191,7 @@ bool side_failed_at(const struct side *side, const char *file, int line, const c
 
 /* ---- judge.c ---- */
 
-/* Holds the journal against the contract. */
+/* Checks the journal against what the library promises. */
 void judge(const struct journal *journal);
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many threads, many topics, all sizes, and peers that close, reset and die. A short run by
- * default; `--full` sends half a million messages (a tenth under sanitizers, a hundredth under
- * Valgrind). Each run takes another seed, which it tells; BEAM_SEED repeats it.
+ * Many threads, many topics, all sizes, and peers that close, reset and die. The default run is
+ * short. `--full` sends half a million messages (a tenth of that under sanitizers, a hundredth
+ * under Valgrind). Each run uses another seed and prints it. BEAM_SEED repeats a run.
  *
- * Tests of two processes come first: a fork should find no threads of the library in this one.
+ * Tests with two processes come first, because this process should have no threads of the library
+ * when it forks.
  */
 #include "stress.h"
 #include <inttypes.h>
@@ -21,7 +22,7 @@ static struct {
 
 /* ---- Plans ---- */
 
-/* All in one direction, or half in each. */
+/* All senders on one side, or half of them on each. */
 static void plan_directions(struct plan *plan, struct rng *rng, uint64_t n)
 {
 	if (rng_chance(rng, 50)) {
@@ -49,8 +50,8 @@ static struct plan plan_new(struct rng *rng, uint64_t n)
 }
 
 /*
- * When so many messages have gone through a side that something happens: some time in its life,
- * if its topics live as long.
+ * A random number of messages after which an action happens, if its topics are open as long as
+ * that.
  */
 static uint64_t moment(const struct plan *plan, struct rng *rng)
 {
@@ -91,9 +92,9 @@ static void run_plan(unsigned number, const struct plan *plan)
 }
 
 /*
- * Rounds, each made by `change` from a random plan, until a share of all messages was sent: a round
- * that is cut short has less than it might. They are numbered from `first`: what a round does
- * follows from the seed and its number.
+ * Runs rounds until a share of all messages has been sent, because a round that ends early sends
+ * fewer. `change` modifies the random plan of each round. The numbers of the rounds start at
+ * `first`, and what a round does follows from the seed and its number.
  */
 static void run_rounds(unsigned first, unsigned percent, bool two_processes,
 		       void (*change)(struct plan *, struct rng *))
@@ -123,13 +124,13 @@ static void run_rounds(unsigned first, unsigned percent, bool two_processes,
 static void kill_one(struct plan *plan, struct rng *rng)
 {
 	plan->meet_first = true;
-	/* Valgrind takes a process that kills itself for one that ends, and asks it about leaks. */
+	/* For Valgrind, a process that kills itself exits normally, and is checked for leaks. */
 	if (rng_chance(rng, 50) && !under_valgrind())
 		plan_action(plan, 1, 0, rng, ACTION_DIE);
 	else
 		plan_action(plan, 0, 0, rng, ACTION_KILL_OTHER);
 	if (plan->messages[1] == 0 && rng_chance(rng, 50)) {
-		/* The one that sends dies, too. */
+		/* The side that dies is the one that sends. */
 		plan->senders[1] = plan->receivers[0] = THREADS;
 		plan->senders[0] = plan->receivers[1] = 0;
 		plan->messages[1] = plan->messages[0];
@@ -199,7 +200,10 @@ static const struct test tests[] = {
     TEST(test_a_channel_closed_at_any_moment_delivers_what_the_closer_sent),
 };
 
-/* The attached files, both sides' copies and what waits: more than some systems allow at first. */
+/*
+ * Descriptors for the attached files, the copies of both sides and what is queued. Some systems
+ * allow fewer by default.
+ */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that was compiled for TSan and uses a library that was not: TSan must have nothing to
- * report. It ends this program with 66 otherwise. Many threads receive from one topic, so that
- * memory that one has read is filled anew by another.
+ * A program that was compiled for ThreadSanitizer uses a library that was not. ThreadSanitizer must
+ * report nothing, and otherwise ends the program with status 66. Many threads receive from one
+ * topic, so that memory that one of them has read is reused by another.
  */
 #include <beam/beam.h>
 #include <pthread.h>
@@ -20,7 +20,7 @@ static void must(bool holds)
 		abort();
 }
 
-/* Answers calls with their first byte. */
+/* Replies to calls with their first byte. */
 static void *receive_all(void *unused)
 {
 	char *read = malloc(LARGE);

@@ -6,7 +6,7 @@
 
 /* ---- Descriptors ----------------------------------------------------------------------------- */
 
-/* None is a real one. */
+/* None of these is a real descriptor. */
 enum { FD_FIRST = 100000, FDS = 4096 };
 static bool given[FDS];
 static int next_fd, n_out;
@@ -45,9 +45,9 @@ int fds_left(void)
 enum { IDS = 1024 };
 
 /*
- * A header of which some has come, the descriptors that came with its first byte, and how much of
- * its frame follows; and what it amounts to: which topics are open, and how many calls of each id
- * have not been answered to their end.
+ * The part of a header that has arrived, the descriptors that came with its first byte, and how
+ * much of its frame follows. Also, which topics are open, and how many calls of each id have not
+ * ended.
  */
 static struct {
 	unsigned char header[FRAME_HEADER];
@@ -55,7 +55,7 @@ static struct {
 	unsigned n_fds;
 	bool hello, goodbye, open[IDS];
 	unsigned asked[IDS];
-	/* Somebody has asked whether this side is there; it may be told that it lends. */
+	/* The other side has sent a PING, and may be told that this side lends. */
 	bool pinged, lends;
 } heard;
 
@@ -82,7 +82,7 @@ void said_lends(bool lends)
 	heard.lends = lends;
 }
 
-/* Only these have arguments that are no ids. */
+/* Only in these frames the argument is not an id. */
 static bool is_number(const struct frame *frame)
 {
 	return frame->kind == FRAME_CREDIT || frame->kind == FRAME_WANT || frame->kind == FRAME_RETURN;

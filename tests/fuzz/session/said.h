@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a fuzzed session says, judged by an ear of its own: frames, in an order that
- * docs/protocol.md allows, the first of a write carrying the descriptors that went with it. And
- * descriptors, which are numbers, each given out once and to come back once.
+ * Checks what a fuzzed session writes, with a parser of its own: frames in an order that
+ * docs/protocol.md allows, and descriptors only with the frame that carries them. Descriptors are
+ * plain numbers. Each one is handed out once, and must be returned once.
  */
 #ifndef FUZZ_SESSION_SAID_H
 #define FUZZ_SESSION_SAID_H
@@ -11,25 +11,25 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* Nothing has been said, and no descriptor is out. */
+/* Starts again: nothing has been written, and no descriptor is handed out. */
 void said_begin(void);
 
-/* One write, of `n` bytes of these, with so many descriptors. */
+/* One write of the first `n` bytes of these buffers, with `n_fds` descriptors. */
 void said(const struct iovec *iov, size_t n, unsigned n_fds);
 
-/* The other side has called: there may be replies. */
+/* The other side has made a call, so there may be replies. */
 void said_asked(uint32_t call);
 
 /*
- * It has asked whether anybody is there: there may be an answer. Its HELLO says
- * whether it lends attachments.
+ * The other side has sent a PING, so there may be an answer. Its HELLO says whether it lends
+ * attachments.
  */
 void said_pinged(void);
 void said_lends(bool lends);
 
 /*
- * Descriptors: a new one; some that come back, of which those that were lost are negative; how many
- * are out, and can still be made.
+ * Descriptors: makes a new one; takes some back, of which lost ones are negative; returns how many
+ * are handed out, and how many can still be made.
  */
 int fd_new(void);
 void fds_close(const int *fds, size_t n);
