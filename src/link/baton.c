@@ -326,12 +326,18 @@ void baton_close(struct link *link)
 
 /* ---- Leading --------------------------------------------------------------------------------- */
 
+/*
+ * The thread has been among the sleepers since before it looked for input. If there was no kick
+ * then, what happened meanwhile could not kick it, so the caller has to look again.
+ */
 static void sleep_until(struct link *link, beam_deadline deadline)
 {
 	beam_deadline until = deadline_earlier(deadline, link->reader.stalled_until), idle = deadline_in(IDLE_NS);
+	bool had_kick = atomic_load(&link->reader.kick) >= 0, can_be_idle;
 	int fd = baton_kick(link), r;
-	bool can_be_idle;
 
+	if (!had_kick && fd >= 0)
+		return;
 	/* On a link without a thread no other thread checks for silence. */
 	until = deadline_earlier(until, standby_end_silence(link, true));
 	if (fd < 0)

@@ -80,7 +80,7 @@ static void kick_who_leads(struct receiver *receiver, void (*hook)(void *receive
 	struct inbox *inbox = &topics[0]->inbox;
 
 	start(receiver, 0, soon());
-	check_within(20000, is(STANDBY_REST, true));
+	check_within(20000, is(STANDBY_REST, true) && atomic_load(&channel->link.reader.kick) >= 0);
 	fault_meanwhile(SYS_READ, 1, hook, receiver);
 	pthread_mutex_lock(&inbox->lock);
 	sleepers_wake_all(&channel->link, &inbox->arrived);
@@ -120,6 +120,34 @@ static void test_who_leads_without_a_kick_looks_every_now_and_then(void)
 	finish(&receiver, 0);
 	fault_off();
 	end();
+}
+
+static void *close_topic(void *argument)
+{
+	check_int(beam_topic_close_receive(argument), 0);
+	return NULL;
+}
+
+static void close_in_another_thread(void *topic)
+{
+	thread_wait(thread_spawn(close_topic, topic));
+}
+
+/* The steps of its way to sleep. It is among the sleepers before the first one. */
+static void test_the_first_thread_that_ever_leads_can_be_kicked_at_each_step_before_it_sleeps(void)
+{
+	static const enum sys_call steps[] = {SYS_RECVMSG, SYS_EVENTFD, SYS_PPOLL};
+
+	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+		struct beam_channel_options options = looped();
+		beam_message *message = NULL;
+
+		begin_settled(&options);
+		require(atomic_load(&channel->link.reader.kick) < 0);
+		fault_meanwhile(steps[i], 1, close_in_another_thread, topics[0]);
+		check_int(beam_topic_receive(topics[0], &message, 0, BEAM_FOREVER), 0);
+		end();
+	}
 }
 
 static void test_a_kick_for_good_is_not_taken_back_with_another_one(void)
@@ -441,6 +469,7 @@ static const struct test tests[] = {
     TEST(test_a_kick_for_good_shows_in_a_kick_that_is_made_later),
     TEST(test_a_kick_that_could_not_be_taken_back_is_taken_back_later),
     TEST(test_who_leads_without_a_kick_looks_every_now_and_then),
+    TEST(test_the_first_thread_that_ever_leads_can_be_kicked_at_each_step_before_it_sleeps),
     TEST(test_a_kick_for_good_is_not_taken_back_with_another_one),
     TEST(test_who_leads_for_what_the_end_does_not_change_leaves_at_the_end),
     TEST(test_returns_that_go_on_being_quick_are_relied_on_sooner),
