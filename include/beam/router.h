@@ -7,7 +7,6 @@
  * directly from the memory into which they were received. The exception is a message of up to 32
  * KiB that the target channel collects with others in its outgoing buffer, to write them together.
  * Its bytes are copied once, into that buffer. Attachments are passed on without being duplicated.
- * Only the attachments of a call are duplicated, if its request has to wait in the outgoing buffer.
  *
  * The rules about threads and fork and the common errors are those of channel.h.
  */

@@ -242,14 +242,8 @@ int sending_send_message(struct sending *s, struct beam_message *message)
 
 	if (r < 0)
 		return r;
-	if (!s->taken) {
-		/*
-		 * The attachments were sent. Only our copies are left here, and the receiver closes
-		 * the last one.
-		 */
-		for (unsigned i = 0; i < message->n_fds; i++)
-			close(message->fds[i]);
-	}
+	if (!s->taken)
+		reaper_close(message->fds, message->n_fds);
 	message_disown_fds(message);
 	beam_message_free(message);
 	return 0;

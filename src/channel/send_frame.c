@@ -56,10 +56,10 @@ int sending_append(struct sending *s)
 		if (r < 0)
 			return r;
 	}
-	s->channel->link.writer.was_given |= s->loose;
 	if (s->given || !own->n_fds) {
 		tx_append(&s->channel->link.writer.tx, own, own->fds);
 		s->taken = s->given && own->n_fds;
+		s->channel->link.writer.was_given |= s->taken;
 		return 0;
 	}
 	for (unsigned i = 0; i < own->n_fds; i++) {
@@ -67,8 +67,7 @@ int sending_append(struct sending *s)
 		if (duplicates[i] < 0) {
 			int error = duplicates[i];
 
-			while (i--)
-				close(duplicates[i]);
+			reaper_close(duplicates, i);
 			s->unkept = error == -EMFILE;
 			return error;
 		}

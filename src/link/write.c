@@ -15,8 +15,9 @@ struct writer {
 };
 
 /*
- * The close of a duplicate is seldom the last one of its file, so it does not block. The close of a
- * descriptor that was given away may well be the last. The lock is released meanwhile.
+ * A duplicate is one of a descriptor that the program keeps, so its close is not the last one of
+ * the file and seldom blocks. What was given away, and what is sent on with a message, may be a
+ * peer's choice, and its close may block. The lock is released meanwhile.
  */
 static void close_spent(struct link *link, const int *fds, unsigned n)
 {

@@ -46,8 +46,8 @@ struct link_writer {
 	/* The connection broke, and messages that had been accepted were lost. */
 	bool truncated;
 	/*
-	 * Callers have given descriptors away, and these were put into the buffer. So when the link
-	 * closes a descriptor, it may be the last close of its file.
+	 * Descriptors that callers gave away, or those of messages, were put into the buffer. So
+	 * when the link closes a descriptor, it may be the last close of its file.
 	 */
 	bool was_given;
 	/*

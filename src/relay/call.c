@@ -46,14 +46,12 @@ static int begin_on(beam_call **ret, beam_topic *topic, beam_message *request, b
 
 	if (r < 0)
 		return r;
-	r = beam_call_begin(ret, topic, &iov, 1, fds, n, 0, deadline);
+	r = beam_call_begin(ret, topic, &iov, 1, fds, n, BEAM_SEND_GIVE_FDS, deadline);
+	/* They have been given away: the request forgets what are only numbers now. */
+	for (size_t i = 0; r == 0 && i < n; i++)
+		fds[i] = beam_message_take_fd(request, i);
 	free(fds);
-	if (r < 0)
-		return r;
-	/* They have been sent on. If they were kept here, they would count twice. */
-	for (size_t i = 0; i < n; i++)
-		close(beam_message_take_fd(request, i));
-	return 0;
+	return r;
 }
 
 int call_send_on(struct beam_router *router, struct source *source, beam_topic *topic, beam_deadline deadline)

@@ -4,6 +4,7 @@
  * are closed once, whatever happens to the message, unless the send fails. The channel has no
  * thread, so the test decides when the buffer is written.
  */
+#include <base/thread.h>
 #include <beam/call.h>
 #include <beam/event.h>
 #include <channel/scene.h>
@@ -128,6 +129,32 @@ static void test_those_that_the_end_of_the_channel_finds_are_closed(void)
 	end();
 }
 
+/* A message that was received can have any descriptor, also one whose close blocks. */
+static void test_those_of_a_message_that_is_sent_on_are_closed_by_the_reaper(void)
+{
+	for (int full = 0; full < 2; full++) {
+		beam_message *message = NULL;
+		int fd;
+
+		begin_looped();
+		fd = make_fd();
+		require_int(beam_message_new(&message, "given", 5), 0);
+		require_int(beam_message_add_fd(message, fd), 0);
+		close(fd);
+		set_full(full);
+		check(thread_end_all(BEAM_FOREVER));
+		fault_only(FAULT(SYS_PTHREAD_CREATE));
+		fault_at(100, 0, FAULT_ONCE);
+		check_int(beam_topic_send_message(topics[1], message, 0, soon()), 0);
+		check_int(fault_calls_of(SYS_PTHREAD_CREATE), !full);
+		write_what_waits();
+		check_int(fault_calls_of(SYS_PTHREAD_CREATE), 1);
+		fault_off();
+		expect_of_peer(1, "given", 1);
+		end();
+	}
+}
+
 static void test_of_many_those_in_the_buffer_are_not_closed_twice(void)
 {
 	struct beam_send_item items[2];
@@ -225,6 +252,7 @@ static const struct test tests[] = {
     TEST(test_one_that_is_not_open_does_not_wait),
     TEST(test_those_that_the_kernel_refuses_later_are_closed),
     TEST(test_those_that_the_end_of_the_channel_finds_are_closed),
+    TEST(test_those_of_a_message_that_is_sent_on_are_closed_by_the_reaper),
     TEST(test_of_many_those_in_the_buffer_are_not_closed_twice),
     TEST(test_of_a_run_that_breaks_off_those_of_whole_messages_are_taken),
     TEST(test_without_memory_to_compare_them_none_is_taken),

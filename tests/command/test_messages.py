@@ -51,7 +51,7 @@ class Messages(Case):
         sender = self.run_beam("send", "--wait", "--lines", "r", "t",
                                data=b"before\n" + b"x" * (1 << 20) + b"x\n" + b"after\n")
         self.assertEqual(sender.code, ERROR)
-        self.assertIn("more than the 1048576 bytes", sender.stderr)
+        self.assertIn("at most 1048576 bytes in a message", sender.stderr)
         self.assertEqual(self.succeed(receiver).stdout, b"before\n")
 
     def send_too_long(self, hello_first):
