@@ -25,7 +25,7 @@ static const struct known {
 	struct argp_option option;
 } known[] = {
     {CLIENTS | LISTEN, {"deadline", 't', "SECONDS", 0, "End with exit code 3 after this time", 0}},
-    {SERVE, {"deadline", 't', "SECONDS", 0, "Kill a process that takes longer than this", 0}},
+    {SERVE, {"deadline", 't', "SECONDS", 0, "Kill a process that takes longer than this for its request", 0}},
     {SERVE, {"processes", 'p', "NUMBER", 0, "Run at most this many processes at a time, 1 to 4096 (default 16)", 0}},
     {SEND | RECEIVE, {"listen", 'l', NULL, 0, "Be the server: wait for one client at ADDRESS", 0}},
     {LISTEN, {"keep", 'k', NULL, 0, "Serve any number of clients, several at a time; standard input is not read", 0}},
@@ -37,7 +37,7 @@ static const struct known {
     {SEND | CALL, {"file", 'f', "PATH", 0, "Open a file and attach it; may be repeated", 0}},
     {SEND | CALL, {"fd", OPTION_FD, "NUMBER", 0, "Attach an open descriptor; may be repeated", 0}},
     {RECEIVE, {"count", 'c', "NUMBER", 0, "End after this many messages", 0}},
-    {PRINTING, {"raw", 'r', NULL, 0, "Print only payloads, without names of topics and added line ends", 0}},
+    {PRINTING, {"raw", 'r', NULL, 0, "Print only payloads: no names of topics, no added line ends", 0}},
     {PRINTING, {"hex", 'x', NULL, 0, "Print payloads in hexadecimal, one line for each message", 0}},
     {PRINTING, {"json", 'j', NULL, 0, "Print messages as JSON, one line for each message", 0}},
     {PRINTING, {"save", 's', "FOLDER", 0, "Save the content of attachments as FOLDER/1, FOLDER/2, ...", 0}},

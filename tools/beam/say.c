@@ -27,8 +27,8 @@ static const char *text_of(int error)
 	case -ECONNRESET: return "the peer died";
 	case -ECONNREFUSED: return "the peer refused the topic";
 	case -EPROTO: return "the peer violated the protocol";
-	case -EIO: return "messages that had been accepted were lost";
-	case -E2BIG: return "more attachments than the peer accepts";
+	case -EIO: return "some messages could not be sent";
+	case -E2BIG: return "the message has more attachments than the peer accepts";
 	default: return strerror(-error);
 	}
 }
@@ -76,6 +76,7 @@ int say_unsent(beam_channel *channel, int error, const char *what)
 	if (error != -EMSGSIZE || beam_channel_limits(channel, &limits, sizeof limits, BEAM_FOREVER) < 0)
 		return say_ended(channel, error, what);
 	return say(CODE_ERROR,
-		   "%s: the peer accepts at most %u bytes in a message; use --file to attach a file of any size", what,
-		   limits.message_bytes);
+		   "%s: the peer accepts at most %u bytes in a message; send and call can attach a file of any size "
+		   "(--file)",
+		   what, limits.message_bytes);
 }

@@ -121,8 +121,8 @@ const struct command command_serve = {
     .name = "serve",
     .arguments = "ADDRESS TOPIC -- COMMAND...",
     .purpose = "Run a process for each request",
-    .details = "The request is the process's standard input, and its standard output is the reply. Attachments are its "
-	       "descriptors from 3 on. If its exit status is not 0, the call fails.",
+    .details = "The process reads the request from standard input, and writes the reply to standard output. "
+	       "Attachments are its descriptors from 3 on. If its exit status is not 0, the call fails.",
     .least = 3,
     .most = UINT16_MAX,
     .run = serve_run,

@@ -338,7 +338,7 @@ const struct command command_listen = {
     .arguments = "ADDRESS [TOPIC...]",
     .purpose = "Wait for a client, and then do the same as connect",
     .details = "The command ends when its client has left. With --keep it serves any number of clients, until a signal "
-	       "ends it.",
+	       "or the deadline ends it.",
     .least = 1,
     .most = 1 + UINT16_MAX,
     .run = run_listen,
