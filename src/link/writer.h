@@ -46,8 +46,8 @@ struct link_writer {
 	/* The connection broke, and messages that had been accepted were lost. */
 	bool truncated;
 	/*
-	 * Descriptors that callers gave away, or those of messages, were put into the buffer. So
-	 * when the link closes a descriptor, it may be the last close of its file.
+	 * Descriptors that callers gave away, or those of messages that are sent on, were put into
+	 * the buffer. So when the link closes a descriptor, that may be the last close of the file.
 	 */
 	bool was_given;
 	/*
@@ -88,8 +88,8 @@ void write_pending(struct link *link);
 int write_until(struct link *link, bool (*done)(struct link *, const void *), const void *argument,
 		beam_deadline deadline);
 /*
- * Writes until everything that was accepted before the call has been sent. Returns as
- * write_until(), or -EIO as write_tell_losses().
+ * Writes until everything that was accepted before the call has been sent. Returns what
+ * write_until() returns, or -EIO if messages were lost (write_tell_losses()).
  */
 int write_flush(struct link *link, beam_deadline deadline);
 /*
