@@ -47,7 +47,7 @@ static int begin_on(beam_call **ret, beam_topic *topic, beam_message *request, b
 	if (r < 0)
 		return r;
 	r = beam_call_begin(ret, topic, &iov, 1, fds, n, BEAM_SEND_GIVE_FDS, deadline);
-	/* They have been given away: the request forgets what are only numbers now. */
+	/* The descriptors have been given away, so the request must forget their numbers. */
 	for (size_t i = 0; r == 0 && i < n; i++)
 		fds[i] = beam_message_take_fd(request, i);
 	free(fds);
