@@ -236,7 +236,7 @@ static void join_another(void)
 static void thread_ended(bool expendable)
 {
 	pthread_mutex_lock(&lock);
-	/* Two for each one that is added, so that there are soon few. */
+	/* Joins two for each one that is added, so that soon only a few are left. */
 	for (int i = 0; (i < 2 && threads.n_ended > 0) || threads.n_ended == ENDED_MAX; i++)
 		join_another();
 	threads.ended[threads.n_ended++] = pthread_self();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The link's thread. It reads. It writes what was left because the socket was full, or because a
- * writer must not be held up by the traffic of others. It handles what depends on time: frames that
- * take too long, retries, the end of lingering.
+ * The link's thread. It reads. It writes what other threads have left unwritten, because the socket
+ * was full, or because a writer must not be held up by the traffic of others. It handles what
+ * depends on time: frames that take too long, retries, the end of lingering.
  *
  * Between two checks of what is to be written it reads a bounded amount, and between two reads it
  * writes one batch. So neither waits for the other.

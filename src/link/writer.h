@@ -63,7 +63,7 @@ struct link_writer {
 /* ---- write.c. The lock is held by the caller. */
 /*
  * Makes and writes one batch. The caller holds the right. With WRITTEN_REFUSED a descriptor of
- * `own` was refused, and `ret_error` is set.
+ * `own` was refused, or its payload cannot be read, and `ret_error` is set.
  */
 enum written write_batch(struct link *link, struct tx_own *own, int *ret_error);
 /* Releases the right, or passes it on. If the link is broken, what is pending is dropped first. */

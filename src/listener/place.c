@@ -30,8 +30,8 @@ static int remove_file(int folder, const char *name, const struct stat *file)
 }
 
 /*
- * If the file system is served by another process or machine, these two block, and a signal
- * interrupts them.
+ * If the file system is served by another process or machine, these two functions can block, and a
+ * signal can interrupt them.
  */
 static int open_file(int folder, const char *name, int flags)
 {

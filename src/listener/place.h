@@ -38,7 +38,7 @@ int place_bind(struct place *place, const char *address, mode_t mode);
 
 /*
  * Removes the socket's file if it is still ours, and releases the lock. The socket must still be
- * open, because until then no other file gets its inode number.
+ * open, because no other file gets its inode number until it is closed.
  */
 void place_leave(struct place *place);
 

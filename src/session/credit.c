@@ -432,8 +432,8 @@ void tx_forget_held(struct tx *tx, struct outlet *outlet)
 
 /* ---- What the peer sent ---------------------------------------------------------------------- */
 
-/* A grant that is refused is not counted, because senders go on until they learn of the channel's
- * end. */
+/* A grant that breaks the rule is not counted, because senders still use the limit until they learn
+ * that the channel has ended. */
 static bool grant(uint64_t *limit, uint64_t used, uint32_t more)
 {
 	if (*limit - used + more > CREDIT_MAX)

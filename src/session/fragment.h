@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How messages become frames. The caller's memory is borrowed until the message was sent or given
- * up.
+ * How messages become frames. The caller's memory is borrowed until the message has been sent or
+ * given up.
  */
 #ifndef SESSION_FRAGMENT_H
 #define SESSION_FRAGMENT_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Unix sockets, and the descriptors that are sent through them. Only this room knows control
- * messages. Only socket_wait(), socket_wait_more() and socket_connect() block. No function keeps
+ * messages. Only socket_wait(), socket_wait_more() and socket_connect() wait. No function keeps
  * state. Results are 0 or more, or -errno, which is never -EINTR.
  */
 #ifndef SOCKET_SOCKET_H

@@ -105,7 +105,8 @@ size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t fl
 void frame_set_carried(unsigned char header[FRAME_HEADER], uint8_t n);
 
 /*
- * Reads the size and the overdraft of a message from its encoded DATA frame, which holds all of it.
+ * Reads the size and the overdraft of a message from an encoded DATA or REPLY frame that holds all
+ * of it.
  */
 void frame_message(const unsigned char *bytes, uint32_t *ret_size, uint32_t *ret_overdraft);
 
