@@ -92,7 +92,7 @@ struct outbox {
 	struct outlet outlet;
 	/*
 	 * Readable while sending a small message would not block. The outbox is in the link's list
-	 * of watchers while this has a descriptor.
+	 * of watchers while there is such a descriptor.
 	 */
 	struct level room;
 	struct list of_rooms;

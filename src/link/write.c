@@ -315,7 +315,7 @@ static bool is_flushed(struct link *link, const void *argument)
 	const struct flushed *flushed = argument;
 	const struct tx *tx = &link->writer.tx;
 
-	/* The number counts the active batch too, which has not been written yet. */
+	/* `batch.number` counts the active batch too, which has not been written yet. */
 	return tx->drained >= flushed->generation && tx->batch.number - tx->batch.active >= flushed->batch;
 }
 
