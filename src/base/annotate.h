@@ -3,16 +3,16 @@
  * Annotations for race checkers, which cannot see all hand-overs of memory by C11 atomics. Helgrind
  * does not know atomics at all. It is told of hand-overs in builds with BEAM_HELGRIND.
  *
- * TSan knows the atomics in code that is compiled for it. This library usually is not, even in a
- * program that is. Then TSan does not see the library's atomics, but it sees the calls that the
- * library makes into the C library, such as recvmsg() into memory that another thread has read. So
- * it would report races that do not exist. If TSan is in the program, it is told of the hand-overs:
- * its functions are weak here, and are NULL in all other programs.
+ * TSan knows the atomics in code that is compiled for it. This library usually is not compiled for
+ * TSan, even if the program is. Then TSan does not see the library's atomics, but it sees the calls
+ * that the library makes into the C library, such as recvmsg() into memory that another thread has
+ * read. So it would report races that do not exist. Therefore the library calls functions of TSan
+ * at the hand-overs. They are weak symbols, which are NULL in programs without TSan.
  */
 #ifndef BASE_ANNOTATE_H
 #define BASE_ANNOTATE_H
 
-/* gcc and clang report it in different ways. */
+/* gcc and clang have different ways to show that they compile for TSan. */
 #ifdef __has_feature
 #if __has_feature(thread_sanitizer)
 #define BEAM_BUILT_FOR_TSAN

@@ -22,10 +22,13 @@ int deadline_error(beam_deadline deadline);
 /* True if no more waiting is allowed, which is always so for BEAM_NOWAIT. */
 bool deadline_passed(beam_deadline deadline);
 
-/* Returns the time left, for ppoll, stored in `storage`. NULL: there is no limit. */
+/*
+ * Stores the time left in `storage`, for ppoll, and returns `storage`. Returns NULL if there is no
+ * limit.
+ */
 struct timespec *deadline_timeout(beam_deadline deadline, struct timespec *storage);
 
-/* False only for BEAM_NOWAIT. A deadline that has passed is one that was waited for. */
+/* False only for BEAM_NOWAIT. A deadline that has passed counts as one that allowed waiting. */
 static inline bool deadline_waits(beam_deadline deadline)
 {
 	return deadline.ns != 0;

@@ -17,7 +17,8 @@
 bool event_set(int fd);
 
 /*
- * A level is guarded by its owner's lock. It begins without a descriptor, and then costs nothing.
+ * A level is guarded by its owner's lock. It begins without a descriptor. Until it has one,
+ * changing it costs one comparison.
  */
 struct level {
 	int fd;
@@ -35,8 +36,9 @@ static inline void level_init(struct level *level)
  */
 int level_open(struct level *level, bool *ret_new);
 /*
- * Closes the descriptor. Returns true if there was one. A duplicate, such as a forked child has, is
- * left not readable: the kernel continues to watch it for an epoll that the descriptor was in.
+ * Closes the descriptor. Returns true if there was one. The level is cleared first: if there is a
+ * duplicate, for example in a forked child, an epoll instance that contained the descriptor goes on
+ * reporting it.
  */
 bool level_close(struct level *level);
 void level_change(struct level *level, bool ready);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Structs of the interface that may grow, and therefore have a size: options, whose first field is
- * their size, and results. So programs and libraries of different versions understand each other.
+ * Structs of the interface that may grow in later versions. The first field of options is their
+ * size. The size of a result is passed beside it. So programs and libraries of different versions
+ * understand each other.
  */
 #ifndef BASE_OPTIONS_H
 #define BASE_OPTIONS_H
@@ -31,8 +32,8 @@ static inline int options_take(void *ret, size_t size, const void *given, size_t
 }
 
 /*
- * Copies as much of what is known as fits into `ret`, which has `size` bytes, and fills the rest of
- * `ret` with zeros.
+ * Copies `known` to `ret`, which has `size` bytes. What does not fit is left out. The rest of `ret`
+ * is filled with zeros.
  */
 static inline void options_give(void *ret, size_t size, const void *known, size_t known_size)
 {

@@ -46,8 +46,8 @@ bool process_heed(enum process_rank rank, const struct process_events *events)
 }
 
 /*
- * The first constructor of the library. If there is no memory for at_end(), the library's threads
- * end with the process.
+ * The first constructor of the library. If there is no memory to register at_end(), the process
+ * ends without waiting for the library's threads.
  */
 __attribute__((constructor(101))) static void registry_begin(void)
 {

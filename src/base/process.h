@@ -10,8 +10,8 @@
 
 /*
  * The order is from bottom to top. Before a fork and at the end of the process the upper rooms come
- * first. So no room then takes a lock of a room above it, and what the upper rooms give away at the
- * end is still accepted by the lower ones. After a fork the lower rooms come first.
+ * first. So locks are taken from top to bottom, and a lower room still accepts what the upper rooms
+ * hand to it at the end. After a fork the lower rooms come first.
  */
 enum process_rank {
 	PROCESS_THREADS,
@@ -31,8 +31,8 @@ struct process_events {
 };
 
 /*
- * Registers the events of a room. Called by a constructor of a later priority than the registry's,
- * which is 101, so that there can be no fork between the first use of a room's lock and this call.
+ * Registers the events of a room. Must be called by a constructor with a priority above 101, which
+ * is the registry's. So there can be no fork between the first use of a room's lock and this call.
  * Returns false if there was no memory for the fork handlers: then no room learns of forks.
  * `events` must remain valid.
  */

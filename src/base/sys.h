@@ -119,9 +119,9 @@ static inline int sys_fcntl(int fd, int command, int argument)
 }
 
 /*
- * No descriptor that the library creates has the number of a standard one, even if the program was
- * started without these, because what the program prints would go into it. These functions take
- * ownership of `fd`, which is close-on-exec or -1, and return its new number, or -1.
+ * No descriptor that the library creates is 0, 1 or 2, even if the program was started without
+ * these. Otherwise, what the program prints could go into it. These functions take ownership of
+ * `fd`, which is close-on-exec or -1, and return its new number, or -1.
  */
 enum { FD_FIRST = STDERR_FILENO + 1 };
 int fd_move_above_standard(int fd);
@@ -162,8 +162,9 @@ static inline ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flag
 	return sys_fault(SYS_SENDMSG) ? -1 : sendmsg(fd, message, flags);
 #else
 	/*
-	 * musl's sendmsg() copies the control messages, and has no room for 253 descriptors. The
-	 * kernel needs no copy, because the padding is 0 (socket.c).
+	 * musl's sendmsg() copies the control messages to a buffer that is too small for 253
+	 * descriptors. It does so to set the padding beside cmsg_len to 0, which it is here already
+	 * (socket.c).
 	 */
 	return sys_fault(SYS_SENDMSG) ? -1 : syscall(SYS_sendmsg, fd, message, flags);
 #endif
@@ -240,8 +241,9 @@ static inline int sys_chmod(const char *path, mode_t mode)
 }
 
 /*
- * New in Linux 6.6. C libraries have no function for it alone. From pidfd_open() on, new system
- * calls are numbered in the same sequence on every architecture.
+ * fchmodat2(2) is new in Linux 6.6, and C libraries have no function that makes just this call. Its
+ * number follows from that of pidfd_open(): from there on, new system calls are numbered in the
+ * same sequence on every architecture.
  */
 static inline int sys_fchmodat2(int folder, const char *path, mode_t mode, int flags)
 {
@@ -279,7 +281,10 @@ static inline int sys_ppoll(struct pollfd *fds, nfds_t n, const struct timespec 
 	return sys_fault(SYS_PPOLL) ? -1 : ppoll(fds, n, timeout, NULL);
 }
 
-/* The sets have a bit for each descriptor below `n`, because fd_set is too small for some. */
+/*
+ * The sets have a bit for each descriptor below `n`. An fd_set would be too small for large
+ * numbers.
+ */
 static inline int sys_pselect(int n, unsigned long *in, unsigned long *out, const struct timespec *timeout)
 {
 	return sys_fault(SYS_PSELECT) ? -1 : pselect(n, (fd_set *)in, (fd_set *)out, NULL, timeout, NULL);

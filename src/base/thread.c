@@ -5,9 +5,9 @@
  * Invariants:
  *  - A process without a number has no library threads. So a forked child, whose number the kernel
  *    has wiped, inherits nothing that it would wait for.
- *  - Of the threads that have ended, few are not joined. A thread that ends joins some that ended
- *    before, and only then may be joined itself. So a thread that is being joined waits for no
- *    other. In a chain, where each waits for the one before, threads that end in quick succession
+ *  - Only a few ended threads are not joined yet. A thread that ends joins some that ended before,
+ *    and only then may be joined itself. So a thread that is being joined does not wait for
+ *    another. If each thread waited for the one before it, threads that end in quick succession
  *    would accumulate by the thousands.
  */
 #include <base/annotate.h>
@@ -23,8 +23,9 @@
 
 /*
  * END_MS: when the end of the process has taken this long, it no longer waits for threads.
- * END_SHORT_MS: how long it waits for them even if that time has been used up, and how long for
- * those that may hang. ENDED_MAX: how many threads that have ended may wait to be joined.
+ * END_SHORT_MS: how long it still waits for them if that time has been used up, and how long it
+ * waits for threads that may hang. ENDED_MAX: how many threads that have ended may wait to be
+ * joined.
  */
 enum { END_MS = 5000, END_SHORT_MS = 100, ENDED_MAX = 64 };
 
@@ -39,19 +40,19 @@ enum { STACK_BYTES = 256 << 10 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /*
- * Includes what glibc also puts into each stack: the thread-local variables of the program and its
- * libraries. Those of libraries that are loaded later are elsewhere.
+ * STACK_BYTES and the size of what glibc also puts into each stack: the thread-local variables of
+ * the program and its libraries. Those of libraries that are loaded later are elsewhere.
  */
 static size_t stack_bytes = STACK_BYTES;
 
 /*
- * The number is on a page of its own. If there was no memory when the library was loaded, it is
- * `unnumbered`, which stays 0.
+ * The number of the process is on a page of its own. If there was no memory for the page when the
+ * library was loaded, `number` points to `unnumbered`, which stays 0.
  */
 static atomic_uint unnumbered;
 static atomic_uint *number = &unnumbered;
 
-/* Under the lock. */
+/* Guarded by the lock. */
 static struct {
 	uint32_t last_number;
 	/* All threads that run, and those of them that may hang. */
@@ -71,8 +72,8 @@ static void join_ended(void)
 }
 
 /*
- * If another thread held the lock during a fork, it would stay locked for ever in the child. The
- * child cannot join the parent's threads either.
+ * Without this, if another thread held the lock during a fork, it would stay locked for ever in the
+ * child. Threads that have ended are joined here, because the child cannot join them.
  */
 static void threads_fork_begins(void)
 {
@@ -191,8 +192,8 @@ int process_prepare(void)
 	pthread_mutex_lock(&lock);
 	if (process_id() == 0) {
 		/*
-		 * A new process. The parent's threads are not here, and those that waited will
-		 * never leave the condition.
+		 * A new process. The parent's threads are not here. The condition is initialized
+		 * again, because threads of the parent that waited on it will never leave it.
 		 */
 		threads.running = threads.expendable = 0;
 		threads.n_ended = 0;
@@ -220,7 +221,8 @@ static void uncount(bool expendable)
 }
 
 /*
- * Joins one of the others, without the lock. That thread has all but ended, and waits for nothing.
+ * Joins one thread that has ended, and releases the lock meanwhile. That thread is about to exit,
+ * and waits for nothing.
  */
 static void join_another(void)
 {
@@ -234,7 +236,7 @@ static void join_another(void)
 static void thread_ended(bool expendable)
 {
 	pthread_mutex_lock(&lock);
-	/* Two for each one that is added, so that there are soon few. */
+	/* Joins two for each one that is added, so that soon only a few are left. */
 	for (int i = 0; (i < 2 && threads.n_ended > 0) || threads.n_ended == ENDED_MAX; i++)
 		join_another();
 	threads.ended[threads.n_ended++] = pthread_self();
@@ -254,8 +256,8 @@ static void *thread_run(void *argument)
 }
 
 /*
- * Signals are handled in the program's threads. Those that a thread raises by what it does itself
- * are not blocked, because the kernel kills a process that raises a blocked one, even if the
+ * Signals are handled in the program's threads. Signals that a thread raises by its own actions are
+ * not blocked, because the kernel kills a process that raises one while it is blocked, even if the
  * program has a handler. For example, a system call that a seccomp filter of the program traps
  * raises SIGSYS, and a handler answers in its place.
  */

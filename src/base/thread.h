@@ -2,9 +2,9 @@
 /*
  * The library's own threads, and the number of the process.
  *
- * A library thread blocks all signals except those that a thread raises by what it does itself. The
- * code that it works for never joins it. It is joined nevertheless: a thread that ends joins some
- * that ended before, and the last ones are joined when the process ends.
+ * A library thread blocks all signals except those that a thread raises by its own actions. The
+ * code that it works for never joins it. Instead, a thread that ends joins some that ended before,
+ * and the last ones are joined when the process ends.
  */
 #ifndef BASE_THREAD_H
 #define BASE_THREAD_H
@@ -25,7 +25,7 @@ int thread_start_expendable(void (*run)(void *argument), void *argument, const c
 
 /*
  * For the end of the process. Returns a deadline that is counted from the first call of this
- * function, so that all waits at the end take that time together, and not each.
+ * function, so that all waits at the end share that time.
  */
 beam_deadline process_end_within(int64_t milliseconds);
 

@@ -214,10 +214,11 @@ int beam_message_add_buffer(beam_message *message, beam_buffer *buffer)
 /*
  * Checks that a file is safe to map, and stores its size. Otherwise returns -EBADMSG or -EMSGSIZE.
  *
- * The seals are asked for first. That cannot wait for the server of the file, and if there are
- * seals, the other calls cannot either. lseek() could: SEEK_HOLE, which would find every hole,
- * takes the lock of the file's offset. A peer that reads the same file into memory that it controls
- * can hold that lock for ever. So holes are only found by the number of the file's blocks.
+ * The seals are asked for first, because that call never blocks on the server of the file. If there
+ * are seals, the other calls do not block either. lseek() with SEEK_HOLE would find every hole, but
+ * it can block: it takes the lock of the file's offset. A peer that reads the same file into memory
+ * that it controls can hold that lock for ever. So holes are only found by the number of the file's
+ * blocks.
  *
  * Huge pages are not ordinary memory. Each process that maps them reserves them, and can map them
  * only whole.

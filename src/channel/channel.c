@@ -71,7 +71,8 @@ static int channel_start(struct beam_channel *channel, int fd)
 		},
 	    .buffer_bytes = options->buffer_bytes,
 	    /*
-	     * The channel lends attachments to the peer, and wants those back that it does not use.
+	     * The channel lends attachments to the peer, and wants back those that the peer does
+	     * not use.
 	     */
 	    .features = FEATURE_ANSWERS | (options->attachments ? 0u : FEATURE_LENDS),
 	    .rx_events = &channel_rx_events,

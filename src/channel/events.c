@@ -317,7 +317,7 @@ static void on_changed(void *owner, struct outlet *outlet)
 	if (outlet && outlet->close_wanted)
 		write_wake_waiting(&channel->link);
 	requests_show(channel, outlet);
-	/* The thread that changed it may not write, so the link's thread is woken. */
+	/* The thread that made WANT due may not write it, so the link's thread is woken. */
 	if (channel->link.writer.tx.want_due)
 		write_nudge(&channel->link);
 	rooms_show(channel);

@@ -57,8 +57,8 @@ static bool holds_attachments(const struct beam_message *message)
 /*
  * True if the credit for a message need not be written at once. Credit that is returned only
  * because the peer is short of attachments is of no use to it until the attachments of the message
- * are settled. Then both are written together. The bound is the same as for credit that is
- * withheld.
+ * are settled. Then both are written together. Credit that waits like this has the same bound as
+ * credit that is withheld.
  */
 static bool can_wait(const struct inlet *inlet, const struct beam_message *message)
 {

@@ -91,8 +91,8 @@ struct inbox {
 struct outbox {
 	struct outlet outlet;
 	/*
-	 * Readable while sending a small message would not block. It is in the link's list of
-	 * watchers while it has a descriptor.
+	 * Readable while sending a small message would not block. The outbox is in the link's list
+	 * of watchers while there is such a descriptor.
 	 */
 	struct level room;
 	struct list of_rooms;
@@ -269,8 +269,8 @@ int fd_opened(struct beam_channel *channel, int fd, bool is_new);
 /* Returns the descriptor that shows whether there is room. */
 int outbox_fd(struct beam_channel *channel, struct outbox *outbox);
 /*
- * Returns true if there was one. Then the caller must call baton_independ(). The writer's lock is
- * held.
+ * Closes that descriptor. Returns true if there was one. Then the caller must call
+ * baton_independ(). The writer's lock is held.
  */
 bool outbox_close_fd(struct outbox *outbox);
 /* Called when the last handle is released. */

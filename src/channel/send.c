@@ -68,7 +68,7 @@ int sending_charge(struct sending *s)
 		r = waited;
 		if (r < 0)
 			break;
-		/* The claim may have made something due that the peer must be told. */
+		/* The claim may have made WANT due. */
 		write_pending(&channel->link);
 		/* The lock was released meanwhile, so the claim may have been woken already. */
 		waited = claimant.claim.woken

@@ -81,8 +81,8 @@ bool sending_may_append(const struct sending *s)
 	const struct tx *tx = &s->channel->link.writer.tx;
 
 	/*
-	 * If the kernel refuses its descriptors, a message may have to be dropped without any
-	 * other. So a message with descriptors must be a single frame.
+	 * If the kernel refuses the descriptors of a message in the buffer, that message alone is
+	 * dropped. So it must be a single frame.
 	 */
 	if (s->message.own.n_more || (s->message.own.n_fds && s->message.left) || s->unkept)
 		return false;
@@ -109,7 +109,8 @@ int sending_write(struct sending *s)
 			if (own->done)
 				return 0;
 			/*
-			 * The frame was not in what was written. The lock was released meanwhile.
+			 * The frame was not part of what was written. The lock was released
+			 * meanwhile, so the state may have changed.
 			 */
 			r = sending_state(channel, own->outlet);
 			if (r < 0)
@@ -208,8 +209,8 @@ int sending_frame(struct sending *s)
 	int r = send_frame(s);
 
 	/*
-	 * A sender that does not wait is told that a descriptor is missing, because room in the
-	 * socket would not show when one is free.
+	 * A sender that does not wait gets -EMFILE. With -EAGAIN it would wait for room, which does
+	 * not show when a descriptor is free.
 	 */
 	return r == -EAGAIN && s->unkept ? -EMFILE : r;
 }

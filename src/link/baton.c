@@ -47,8 +47,8 @@ static void set_tick(struct baton *baton, int64_t now)
 }
 
 /*
- * Changes whether the link's thread watches for input. Returns 0 or -errno. A loop always watches,
- * because it is hardly ever waiting while a thread leads.
+ * Changes whether the link's thread watches for input. Returns 0 or -errno. A loop always watches.
+ * That costs little, because it hardly ever waits while a thread leads.
  */
 static int arm(struct link *link, bool armed)
 {

@@ -72,7 +72,7 @@ static uint32_t free_in_table(int fd, uint32_t size, uint32_t is_lent)
 	return taken < size ? size - taken : 0;
 }
 
-/* Returns how many may be lent to a link that has `has`, if so many are left. */
+/* Returns how many more may be lent to a link that has `has`, if `left` are left. */
 static uint32_t share(uint32_t left, uint32_t has)
 {
 	uint32_t most = TIMES_LEFT * left;

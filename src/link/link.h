@@ -107,8 +107,8 @@ int link_begin(struct link *link, int fd, const struct link_session *session);
  */
 void link_close(struct link *link);
 /*
- * Waits until GOODBYE has been sent. Returns 0, the reason why it will not be sent, -EIO as
- * write_tell_losses(), or deadline_error().
+ * Waits until GOODBYE has been sent. Returns 0, the reason why it will not be sent, -EIO if
+ * messages were lost (write_tell_losses()), or deadline_error().
  */
 int link_wait_closed(struct link *link, beam_deadline deadline);
 /* Ends the link as the death of the process would. No lock is held. */

@@ -71,7 +71,7 @@ bool poll_busily(struct link *link)
 		return read_some(link);
 	}
 	now = begun = clock_now();
-	/* What was not there at once lately will not be there at once this time. */
+	/* If recent waits found nothing at once, this one probably will not either. */
 	if (poll->patient)
 		shortly = yield_shortly(&now);
 	while (!(came = read_some(link)) && shortly && now - begun < budget) {

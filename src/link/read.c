@@ -107,7 +107,10 @@ static void watch_stall(struct link *link, bool late)
 	}
 }
 
-/* Notes that there was activity. The link's thread checks at intervals whether it has ended. */
+/*
+ * Notes that there was activity. The link's thread checks at intervals whether the activity has
+ * ended.
+ */
 static void note_activity(struct link *link)
 {
 	unsigned before = atomic_load_explicit(&link->reader.activity, memory_order_relaxed);
@@ -155,7 +158,7 @@ bool read_some(struct link *link)
 	}
 	if (total && link->options.idle_timeout_ms)
 		atomic_store_explicit(&link->reader.heard_at, clock_now(), memory_order_relaxed);
-	/* Even if nothing arrived, because a read takes memory. */
+	/* Activity is noted even if nothing arrived, because a read takes memory. */
 	note_activity(link);
 	if (!link->reader.over) {
 		if (n == -EAGAIN || dry)

@@ -32,8 +32,8 @@ enum woke { WOKE_NOBODY, WOKE_SOMEBODY, WOKE_AND_BACK };
 enum standby { STANDBY_WATCH, STANDBY_TICK, STANDBY_REST };
 
 /*
- * The threads that wait for something, guarded by its lock. `changes` counts its changes after
- * which they may have to look again.
+ * The threads that wait for something, such as a message. The lock of that thing guards them.
+ * `changes` is increased whenever they may have to look again.
  */
 struct sleepers {
 	struct list list;
@@ -164,7 +164,7 @@ void read_trim(struct link *link);
 /* ---- poll.c: by the right's holder. */
 /*
  * Tries to read, again and again for at most `busy_poll_us`, and lets other threads run in between.
- * That is a little longer than it takes to wake a thread. Returns true if something arrived.
+ * The default is a little longer than it takes to wake a thread. Returns true if something arrived.
  */
 bool poll_busily(struct link *link);
 

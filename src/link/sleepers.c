@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The threads that wait for something of a link, and the kick. It wakes a leading thread, which
- * waits in poll for the socket.
+ * The threads that wait for something of a link, and the kick. The kick wakes a leading thread,
+ * which waits in poll for the socket.
  */
 #include <base/sys.h>
 #include <link/waiter.h>

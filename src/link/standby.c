@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The link's thread. It reads. It writes what was left because the socket was full, or because a
- * writer must not be held up by the traffic of others. It handles what depends on time: frames that
- * take too long, retries, the end of lingering.
+ * The link's thread. It reads. It writes what other threads have left unwritten, because the socket
+ * was full, or because a writer must not be held up by the traffic of others. It handles what
+ * depends on time: frames that take too long, retries, the end of lingering.
  *
  * Between two checks of what is to be written it reads a bounded amount, and between two reads it
  * writes one batch. So neither waits for the other.
@@ -96,8 +96,8 @@ static bool has_to_write(const struct link *link)
 }
 
 /*
- * When something is to be done because nothing has arrived: to ask the peer whether it is alive, or
- * to give it up. The writer's lock is held.
+ * Returns when something is to be done because nothing has arrived: the peer is asked whether it is
+ * alive, or given up. The writer's lock is held.
  */
 static beam_deadline silence_until(const struct link *link)
 {
@@ -184,7 +184,7 @@ static bool socket_ready(struct link *link, uint32_t events)
 	return events & ~(uint32_t)EPOLLOUT;
 }
 
-/* Other threads may ask when the next turn is due. */
+/* The lock is taken because other threads may ask when the next turn is due. */
 static void set_idle_at(struct link *link, beam_deadline idle_at)
 {
 	if (link->thread.idle_at.ns == idle_at.ns)

@@ -32,8 +32,7 @@ struct link_thread {
 	/* The program's loop, or a thread that has taken over from it, is working on the link. */
 	bool dispatching;
 	/*
-	 * When the peer was asked whether it is alive, and when it had last been heard from by
-	 * then.
+	 * When the peer was last asked whether it is alive, and what `heard_at` was at that time.
 	 */
 	int64_t asked_at, asked_since;
 	/*
@@ -64,7 +63,7 @@ void standby_work(struct link *link, bool input, beam_deadline stalled);
 /*
  * If the peer has been silent for half of the idle timeout, it is asked whether it is alive. If it
  * does not answer within the other half, the link fails. Returns when to check again. No lock is
- * held. The caller holds the reading right if it `reads`.
+ * held. `reads`: the caller holds the reading right.
  */
 beam_deadline standby_end_silence(struct link *link, bool reads);
 /*

@@ -28,7 +28,7 @@ static inline int transport_fd(const struct transport *transport)
 	return transport->fd;
 }
 
-/* These never block. The results are those of socket_read() and socket_write(). */
+/* These do not wait. The results are those of socket_read() and socket_write(). */
 ssize_t transport_read(struct transport *transport, const struct iovec *iov, size_t n, struct fd_group *group);
 ssize_t transport_write(struct transport *transport, const struct iovec *iov, size_t n, const int *fds, size_t n_fds);
 /* Like socket_wait(). */

@@ -38,8 +38,8 @@ enum {
 	 */
 	POLL_PATIENT = 16,
 	/*
-	 * Each time polling has paid this often, the number of waits that the next long yield skips
-	 * is halved.
+	 * Each time polling has paid this often, the number of waits that are skipped after the
+	 * next long yield is halved.
 	 */
 	POLL_WORTH = 256,
 	/* How many bytes are read before other work is done. */
@@ -52,9 +52,9 @@ enum {
 	BURST_GAP_NS = 1000,
 	/* A burst ends when nothing has come for this long. */
 	BURST_OVER_NS = 50 * 1000,
-	/* A write that failed for a temporary reason is tried again after this time, */
+	/* A write that failed for a temporary reason is tried again after this time. */
 	RETRY_FIRST_NS = 1000 * 1000,
-	/* and then after longer and longer times, up to this. */
+	/* The time becomes longer with each further try, up to this. */
 	RETRY_LAST_NS = 50 * 1000 * 1000,
 
 	/* ---- Waiting and idling: all of them. */
@@ -67,9 +67,9 @@ enum {
 	 * looks again after this time.
 	 */
 	HELP_NS = 10 * 1000 * 1000,
-	/* If less can be lent than a peer wants, lending is tried again after this time, */
+	/* If less can be lent than a peer wants, lending is tried again after this time. */
 	LEND_FIRST_NS = 1000 * 1000,
-	/* and then after longer and longer times, up to this. */
+	/* The time becomes longer with each further try, up to this. */
 	LEND_LAST_NS = 1000 * 1000 * 1000,
 };
 

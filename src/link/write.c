@@ -15,9 +15,10 @@ struct writer {
 };
 
 /*
- * A duplicate is one of a descriptor that the program keeps, so its close is not the last one of
- * the file and seldom blocks. What was given away, and what is sent on with a message, may be a
- * peer's choice, and its close may block. The lock is released meanwhile.
+ * Closes descriptors that were sent. If a descriptor is a duplicate of one that the program keeps,
+ * closing it is not the last close of the file, and seldom blocks. A descriptor that was given
+ * away, or is sent on with a message, may have been chosen by a peer, and its close may block. The
+ * lock is released meanwhile.
  */
 static void close_spent(struct link *link, const int *fds, unsigned n)
 {
@@ -94,7 +95,7 @@ static enum written write_failed(struct link *link, struct tx_own *own, int erro
 		write_retry(link);
 	/*
 	 * Usually this is EPIPE, because the peer has died. Other errors, such as EACCES of a
-	 * security module, are reported to callers in the same way, as they are when reading fails.
+	 * security module, are reported to callers in the same way. So are errors of reading.
 	 */
 	if (result == WRITTEN_BROKEN)
 		write_break(link, -ECONNRESET);
@@ -314,7 +315,7 @@ static bool is_flushed(struct link *link, const void *argument)
 	const struct flushed *flushed = argument;
 	const struct tx *tx = &link->writer.tx;
 
-	/* All batches have been written, except for one that is in progress. */
+	/* `batch.number` counts the active batch too, which has not been written yet. */
 	return tx->drained >= flushed->generation && tx->batch.number - tx->batch.active >= flushed->batch;
 }
 

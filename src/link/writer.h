@@ -46,8 +46,8 @@ struct link_writer {
 	/* The connection broke, and messages that had been accepted were lost. */
 	bool truncated;
 	/*
-	 * Descriptors that callers gave away, or those of messages, were put into the buffer. So
-	 * when the link closes a descriptor, it may be the last close of its file.
+	 * Descriptors that callers gave away, or those of messages that are sent on, were put into
+	 * the buffer. So when the link closes a descriptor, that may be the last close of the file.
 	 */
 	bool was_given;
 	/*
@@ -63,7 +63,7 @@ struct link_writer {
 /* ---- write.c. The lock is held by the caller. */
 /*
  * Makes and writes one batch. The caller holds the right. With WRITTEN_REFUSED a descriptor of
- * `own` was refused, and `ret_error` is set.
+ * `own` was refused, or its payload cannot be read, and `ret_error` is set.
  */
 enum written write_batch(struct link *link, struct tx_own *own, int *ret_error);
 /* Releases the right, or passes it on. If the link is broken, what is pending is dropped first. */
@@ -88,8 +88,8 @@ void write_pending(struct link *link);
 int write_until(struct link *link, bool (*done)(struct link *, const void *), const void *argument,
 		beam_deadline deadline);
 /*
- * Writes until everything that was accepted before the call has been sent. Returns as
- * write_until(), or -EIO as write_tell_losses().
+ * Writes until everything that was accepted before the call has been sent. Returns what
+ * write_until() returns, or -EIO if messages were lost (write_tell_losses()).
  */
 int write_flush(struct link *link, beam_deadline deadline);
 /*

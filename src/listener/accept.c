@@ -69,8 +69,8 @@ static int accept_one(const struct beam_listener *listener)
 	if (fd >= 0)
 		return fd;
 	/*
-	 * For a non-blocking socket the kernel reports the same if nobody can ever connect, and the
-	 * socket stays readable.
+	 * For a non-blocking socket the kernel also reports EAGAIN if the socket was shut down, so
+	 * that nobody can ever connect. Then it stays readable.
 	 */
 	return error == EAGAIN && socket_hung_up(listener->fd) ? -EINVAL : -error;
 }

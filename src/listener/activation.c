@@ -75,9 +75,9 @@ static bool is_listened_by_another(int fd)
 
 /*
  * Returns the first socket that nobody has taken, and its flags. Descriptors are passed without
- * close-on-exec, and taking one sets it. But sd_listen_fds(3) sets it on all of them. So a socket
- * that has it is still free if another process was the last to call listen(2) on it, because
- * beam_listener_from_fd() calls that too.
+ * close-on-exec, and taking one sets it. But if the program has called sd_listen_fds(3), that has
+ * set it on all of them. So a socket that has it still counts as free if another process was the
+ * last to call listen(2) on it, because beam_listener_from_fd() calls listen(2) too.
  */
 static int activation_find(const char *name, int n, int *ret_flags)
 {

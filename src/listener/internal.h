@@ -4,9 +4,9 @@
  * channels, counted by user.
  *
  * There is one lock. It is not held over anything that blocks, nor while the user's code runs.
- * `users` are the threads that use the socket at the moment: it is closed when there are none.
- * `kick` is set at close, and never cleared. Memory is counted separately from handles: each
- * accepted channel keeps it, because the channel is counted there.
+ * `users` is the number of threads that use the socket at the moment. A close waits until there are
+ * none. `kick` is set at close, and never cleared. Memory is counted separately from handles: each
+ * accepted channel holds a reference to it, because the channel is counted there.
  */
 #ifndef LISTENER_INTERNAL_H
 #define LISTENER_INTERNAL_H
@@ -63,9 +63,9 @@ static inline bool listener_foreign(const struct beam_listener *listener)
 /* ---- listener.c */
 void listener_memory_unref(struct beam_listener *listener);
 /*
- * Closes the listener. The caller keeps its memory. It waits until the deadline, usually CLOSE_MS
- * from now, for the socket to be closed. A peer may have put something into the socket that makes
- * that take long.
+ * Closes the listener, whose memory the caller holds. Waits for the socket to be closed until the
+ * deadline, which is usually CLOSE_MS from now. That can take long if a peer has put something into
+ * the socket whose close blocks.
  */
 void listener_close(struct beam_listener *listener, beam_deadline deadline);
 

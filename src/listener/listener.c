@@ -88,7 +88,10 @@ static int listener_make(beam_listener **ret, const struct beam_listener_options
 	return 0;
 }
 
-/* Otherwise a thread would block in the kernel if another one had accepted the connection first. */
+/*
+ * If the socket were blocking, a thread would block in the kernel when another one has accepted the
+ * connection first.
+ */
 static int set_nonblocking(int fd)
 {
 	int flags = sys_fcntl(fd, F_GETFL, 0);
@@ -97,8 +100,8 @@ static int set_nonblocking(int fd)
 }
 
 /*
- * Connections inherit this before they are accepted. If the kernel does not know the option, only
- * the limits of the channels apply.
+ * Connections have inherited this option even before they are accepted. If the kernel does not know
+ * the option, only the limits of the channels apply.
  */
 static void refuse_fds(int fd)
 {
@@ -107,7 +110,7 @@ static void refuse_fds(int fd)
 	sys_setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof off);
 }
 
-/* From here on clients can connect. */
+/* Begins to listen. From here on clients can connect. */
 static int listener_begin(struct beam_listener *listener, int fd)
 {
 	if (listener->options.refuse_fds)

@@ -30,8 +30,8 @@ static int remove_file(int folder, const char *name, const struct stat *file)
 }
 
 /*
- * If the file system is served by another process or machine, these two block, and a signal
- * interrupts them.
+ * If the file system is served by another process or machine, these two functions can block, and a
+ * signal can interrupt them.
  */
 static int open_file(int folder, const char *name, int flags)
 {
@@ -55,7 +55,7 @@ static int lock_file(int fd)
 
 /* ---- The lock -------------------------------------------------------------------------------- */
 
-/* Returns -ESTALE if the file was locked, but no longer is the one of that name. */
+/* Returns -ESTALE if the file was locked, but no longer has that name. */
 static int lock_hold(int fd, const struct place *place)
 {
 	struct stat held, named;
@@ -96,7 +96,7 @@ static void lock_release(struct place *place)
 		return;
 	/*
 	 * The file is removed while it is locked. Whoever has it open already finds that it no
-	 * longer is the one of that name.
+	 * longer has that name.
 	 */
 	if (sys_fstat(place->lock, &held) == 0)
 		remove_file(place->folder, place->lock_name, &held);

@@ -62,8 +62,8 @@ static void listeners_fork_ends_in_parent(void)
 }
 
 /*
- * With the child's copies the address would stay in use after the parent's end: by the lock, by the
- * abstract name, or by a socket on which nobody accepts.
+ * If the child kept its copies, the address would stay in use after the parent's end: by the lock,
+ * by the abstract name, or by a socket on which nobody accepts.
  */
 static void listeners_fork_ends_in_child(void)
 {

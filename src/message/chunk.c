@@ -6,7 +6,7 @@
  *
  * One allocation holds the chunk, its messages and, last, its bytes, so that a memory checker sees
  * a write past their end. The pool is freed by whoever releases it last: its owner, a chunk or a
- * block. All of these are counted under its lock, so whoever finds none left is alone.
+ * block. All of these are counted under its lock, so whoever finds none left may free it.
  *
  * A forked child leaves pools and chunks of its parent alone, because a thread that does not exist
  * in the child may have held the lock.
@@ -69,8 +69,8 @@ static size_t page_size(void)
 }
 
 /*
- * Frees a chunk, and returns its pages to the kernel, because the C library would keep them. It
- * does not matter whether that works.
+ * Frees a chunk, and returns its pages to the kernel, because the C library would keep them. A
+ * failure to return them is harmless.
  */
 static void chunk_free(struct chunk *chunk)
 {
@@ -166,7 +166,7 @@ struct chunk *chunk_new(struct chunk_pool *pool)
 	return chunk;
 }
 
-/* Keeps a chunk for use again, or frees it, and the pool with it if nobody else needs that. */
+/* Keeps a chunk to be used again, or frees it. Frees the pool too if nobody else needs it. */
 static void chunk_return(struct chunk *chunk)
 {
 	struct chunk_pool *pool = chunk->pool;

@@ -48,8 +48,8 @@ struct beam_message {
 	void *origin;
 	uint32_t cost, overdraft;
 	/*
-	 * The account to which the attachments that it came with, the first `n_charged`, are
-	 * charged until they have been taken or closed. NULL: none.
+	 * The first `n_charged` attachments came with the message, and are charged to this account
+	 * until they have been taken or closed. NULL: no account.
 	 */
 	struct reaper_account *account;
 	uint16_t n_charged;
@@ -78,14 +78,14 @@ enum {
 	/* Chunks of one pool that are in use at once. Beyond that, messages are copied out. */
 	CHUNKS_MAX = 32,
 	/*
-	 * Chunks that are kept for use again until the pool is trimmed, and bytes in blocks that
-	 * are.
+	 * How many chunks, and how many bytes in blocks, are kept to be used again until the pool
+	 * is trimmed.
 	 */
 	CHUNKS_KEPT = 12,
 	BLOCKS_KEPT = 8 << 20,
 	/*
-	 * Payloads from this size on get a block. Smaller ones malloc() provides without asking the
-	 * kernel for fresh pages.
+	 * Payloads from this size on get a block. For smaller ones malloc() does not ask the kernel
+	 * for fresh pages.
 	 */
 	BLOCK_MIN = 16 << 10,
 };
@@ -170,8 +170,8 @@ int message_reserve_fds(struct beam_message *message, size_t n);
 void message_put_fd(struct beam_message *message, int fd);
 
 /*
- * Its attachments belong to somebody else now. They no longer count for the account that they were
- * charged to.
+ * Removes the attachments from a message, because they belong to somebody else now. They no longer
+ * count for the account that they were charged to.
  */
 void message_disown_fds(struct beam_message *message);
 

@@ -2,10 +2,10 @@
 /*
  * Calls that are sent on. Their replies are passed back to the caller.
  *
- * A reply says whether it is the last one. So the next reply is received before a reply is passed
- * back. If there is none, and the call has not ended, another reply or a failure will come, because
- * the last reply and the end of a call arrive together. At most two replies of each call are kept
- * here.
+ * A reply says whether it is the last one. So before a reply is passed back, the next one is
+ * received. If it has not arrived, and the call has not ended, another reply or a failure will
+ * come, because the last reply and the end of a call arrive together. At most two replies of each
+ * call are kept here.
  *
  * However a call ends, its source is freed, and with it the call and the request. If the callee has
  * not ended the call, it learns that the call was cancelled. If the caller has not got all of the
@@ -47,7 +47,7 @@ static int begin_on(beam_call **ret, beam_topic *topic, beam_message *request, b
 	if (r < 0)
 		return r;
 	r = beam_call_begin(ret, topic, &iov, 1, fds, n, BEAM_SEND_GIVE_FDS, deadline);
-	/* They have been given away: the request forgets what are only numbers now. */
+	/* The descriptors have been given away, so the request must forget their numbers. */
 	for (size_t i = 0; r == 0 && i < n; i++)
 		fds[i] = beam_message_take_fd(request, i);
 	free(fds);

@@ -11,7 +11,7 @@
  * one thread at a time waits on the selector, when nothing is ready, and it takes out what the
  * selector reported before another thread may wait. So a source that was reported belongs to that
  * thread alone, and a source that has ended can be freed, because no other thread has a report of
- * it:
+ * it. The states change like this:
  *
  *     IDLE  --something to do-->  READY  --a thread takes it-->  in its turn
  *     in its turn  -->  IDLE, READY (a call), STALLED, or it has ended
@@ -20,9 +20,9 @@
  * A source whose target has no room keeps one message and waits for that room. Other sources go on.
  *
  * A source that is removed is freed at once, unless it is in its turn or keeps a message. Then it
- * is freed when it keeps that message no longer. A source that was removed while it was IDLE may
- * have been reported to the thread on the selector, which then has its address. So its memory is
- * kept in `gone` until that thread has returned from the selector.
+ * is freed after its turn, as soon as it keeps no message. A source that was removed while it was
+ * IDLE may have been reported to the thread on the selector, which then has its address. So its
+ * memory is kept in `gone` until that thread has returned from the selector.
  *
  * A call that was sent on is a source too, of its replies (call.c). It is not removed with the
  * topic on which it arrived, and holds no handle of that topic, because the peer may close the
@@ -54,8 +54,8 @@ enum {
 	/* The most messages, replies, topics or channels that are handled in one turn. */
 	TURN = 64,
 	/*
-	 * Larger messages are not tried without waiting, because what had been sent of one would
-	 * have to be taken back.
+	 * Larger messages are not tried with BEAM_NOWAIT, but sent with the caller's deadline once
+	 * there is room. Otherwise, what had been sent of one would have to be taken back.
 	 */
 	LARGE = 64 << 10,
 };
@@ -100,8 +100,8 @@ struct source {
 	 */
 	bool for_room, cancelled;
 	/*
-	 * The topics of its name that were opened on the channels of routes (struct way). Routes
-	 * that were removed before `generation` have none.
+	 * The topics of its name that were opened on the channels of routes (struct way). Topics of
+	 * routes that were removed before `generation` have been released.
 	 */
 	struct list ways;
 	uint64_t generation;
@@ -211,8 +211,8 @@ void call_unwatch(struct beam_router *router, struct source *source);
 int turn_of_call(struct source *source, beam_deadline deadline);
 
 /*
- * The first releases the ways of routes that were removed; the lock is held. The second releases
- * all.
+ * ways_forget() releases the ways of routes that were removed. The lock is held. ways_free()
+ * releases all ways.
  */
 void ways_forget(struct beam_router *router, struct source *source);
 void ways_free(struct source *source);

@@ -172,8 +172,8 @@ static int accept_into(struct source *made, struct source *source)
 }
 
 /*
- * The new source is made before the topic or channel is accepted, so that none is lost without
- * memory.
+ * The new source is made before the topic or channel is accepted, so that none is lost if there is
+ * no memory.
  */
 int turn_accept(struct beam_router *router, struct source *source)
 {

@@ -23,9 +23,7 @@
 #include <poll.h>
 #include <string.h>
 
-/*
- * How many events are taken from the kernel at most at once, and how many slots are made at least.
- */
+/* The most events that are taken from the kernel at once, and the smallest number of slots. */
 enum { EVENTS = 64, SLOTS_MIN = 16 };
 
 /*

@@ -68,8 +68,8 @@ bool tx_pending(const struct tx *tx)
 		return outgoing_left(tx->drain) || tx->fill->size || !list_empty(&tx->due_inlets) ||
 		       !list_empty(&tx->due_outlets) || (tx->goodbye_due && !tx->n_busy);
 	/*
-	 * The buffer waits: what was before the held frame went into the batch from which that
-	 * frame was taken.
+	 * Nothing of the buffer can be written: what was before the held frame went into the batch
+	 * from which the held frame was taken out.
 	 */
 	for (struct list *link = tx->due_inlets.next; link != &tx->due_inlets; link = link->next) {
 		if (list_entry(link, struct inlet, due)->buffered <= tx->drained)
@@ -109,8 +109,8 @@ _Static_assert(TX_CONTROL + FRAME_HEADER + FRAME_SIZED_PREFIX + TX_WHOLE <= TX_U
 
 /*
  * A frame that must not be divided goes behind the buffer's part only if the kernel takes both in
- * one piece. If it does not, the frame waits for that part once, and then goes before the next.
- * Returns true if it waits.
+ * one piece. Otherwise the frame waits once, until that part is written, and then goes before the
+ * next part. Returns true if it waits.
  */
 static bool makes_way(struct tx *tx, struct tx_own *own, size_t control)
 {

@@ -37,8 +37,8 @@ static bool control_credit(struct tx *tx, size_t *size, uint8_t flags, uint32_t 
 }
 
 /*
- * rx compares what was used with this counter, so it must be raised before the frame is sent that
- * announces it.
+ * rx compares what was used with this counter, so it must be raised before the frame that announces
+ * the credit is sent.
  */
 static void granted(_Atomic uint64_t *counter, uint32_t more)
 {

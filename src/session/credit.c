@@ -6,9 +6,10 @@
  * A message is charged to its topic and to two shares of all topics: the pool, for the bytes that
  * its topic's window has no room for, and the channel's attachments. Topics that nobody drains must
  * not take what the others need. So three quarters of each share are kept for topics that hold
- * little of it, which is at most 3/64. Sixteen topics that are never drained leave as much to the
- * next one. Any topic may use the last quarter. A message that needs more than that is sent when
- * nobody holds anything, and until it has been taken the others have only what it leaves.
+ * little of it. Little means at most 3/64. Then even sixteen topics that are never drained leave
+ * that much to the next one. Any topic may use the last quarter. A message that needs more than
+ * that is sent when nobody holds anything, and until it has been taken the others have only what it
+ * leaves.
  *
  * Claims that wait form one queue, in the order in which they came. A claim keeps its turn if it
  * waits for the last quarter and its topic holds nothing of the share: those behind it may take
@@ -72,7 +73,7 @@ static uint64_t total_of(const struct tx_shared *shared)
 	return tx_room_of(shared) + held_of(shared);
 }
 
-/* One is always little. */
+/* A single byte or attachment always counts as little. */
 static bool is_little(const struct tx_shared *shared, uint64_t n)
 {
 	return n <= 1 || n <= total_of(shared) * LITTLE / PARTS;
@@ -188,7 +189,7 @@ static bool want_attachments(struct tx *tx, const struct tx_claim *claim)
 	return true;
 }
 
-/* Adds a claim that is before those that are looked at next. */
+/* Counts a claim as one that is before those that are examined next. */
 static void stands_before(struct before *before, const struct tx_claim *claim)
 {
 	if (claim->woken) {
@@ -199,8 +200,7 @@ static void stands_before(struct before *before, const struct tx_claim *claim)
 	before->turns |= claim->turns;
 }
 
-/* Sums up what the claims before a claim are about to take and wait for, or all claims if it is
- * NULL. */
+/* Sums up what the claims before `claim` are about to take and wait for. NULL: all claims. */
 static struct before all_before(const struct tx *tx, const struct tx_claim *claim)
 {
 	struct before before = {0};
@@ -292,7 +292,7 @@ void tx_wait(struct tx *tx, struct outlet *outlet, struct tx_claim *claim)
 		claim->waits = true;
 		outlet->n_large++;
 		/*
-		 * The smaller ones of its topic wait for it from now on, and so delay no other
+		 * Smaller claims of its topic wait for it from now on, and so delay no other
 		 * topics.
 		 */
 		changes |= has_turn(tx, outlet);
@@ -432,8 +432,8 @@ void tx_forget_held(struct tx *tx, struct outlet *outlet)
 
 /* ---- What the peer sent ---------------------------------------------------------------------- */
 
-/* A grant that is refused is not counted, because senders go on until they learn of the channel's
- * end. */
+/* A grant that breaks the rule is not counted, because senders still use the limit until they learn
+ * that the channel has ended. */
 static bool grant(uint64_t *limit, uint64_t used, uint32_t more)
 {
 	if (*limit - used + more > CREDIT_MAX)

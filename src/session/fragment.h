@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How messages become frames. The caller's memory is borrowed until the message was sent or given
- * up.
+ * How messages become frames. The caller's memory is borrowed until the message has been sent or
+ * given up.
  */
 #ifndef SESSION_FRAGMENT_H
 #define SESSION_FRAGMENT_H
@@ -32,7 +32,7 @@ struct tx_message {
 	uint32_t overdraft;
 	/* TX_LAST, TX_FAILED. */
 	uint8_t flags;
-	/* The call that the message is, unless it was undone; or NULL. */
+	/* The call that the message begins, unless the call was undone; or NULL. */
 	struct inlet *call;
 	struct tx_own own;
 };
@@ -58,8 +58,8 @@ void tx_run_add(struct tx_run *run, struct tx_message *message);
 /* Stores in `ret` what the writer of the run sends. */
 void tx_run_own(struct tx_run *run, struct tx_own *ret, struct outlet *outlet);
 /*
- * Returns how many whole messages are in the first `size` bytes of the run, which are not all of
- * it.
+ * Returns how many whole messages are in the first `size` bytes of the run. `size` must be less
+ * than that of the run.
  */
 size_t tx_run_whole(const struct tx_run *run, size_t size);
 

@@ -73,8 +73,8 @@ void inlet_init(struct inlet *inlet, uint32_t id);
 void inlet_open(struct inlet *inlet, uint32_t bytes, uint32_t attachments);
 
 /*
- * Begins to withhold credit: at most half of a window, and fewer attachments if a message with as
- * many as it may have might not fit into the rest.
+ * Begins to withhold credit: at most half of a window, and fewer attachments if a message with the
+ * most attachments might not fit into the rest.
  */
 void inlet_withhold(struct inlet *inlet, uint32_t bytes, uint32_t attachments, uint32_t message_attachments);
 
@@ -82,10 +82,9 @@ void inlet_withhold(struct inlet *inlet, uint32_t bytes, uint32_t attachments, u
  * A message was taken. Returns true if tx_return_withheld() is to be called, which decides when the
  * credit is sent.
  *
- * Only the topic's own senders can need its bytes and attachments, and what may be withheld is
- * never all that they need. Other topics can need the pool's bytes, so these are never withheld.
- * Attachments are never withheld here, because they must be returned to their topic no later than
- * to the channel.
+ * Only the topic's own senders can need its bytes and attachments, and what is withheld never
+ * blocks them. Other topics can need the pool's bytes, so these are never withheld. Attachments are
+ * never withheld here, because they must be returned to their topic no later than to the channel.
  */
 static inline bool inlet_took(struct inlet *inlet, const struct beam_message *message)
 {
@@ -105,8 +104,9 @@ static inline bool inlet_owes_little(const struct inlet *inlet)
 }
 
 /*
- * Makes room in a table of objects by id, from 1 on, up to `id` and for some more, but not beyond
- * `most`. Returns where the table is now, or NULL without memory. Then the table is unchanged.
+ * Makes room in a table of objects by id: from 1 up to `id`, and for some more, but not beyond
+ * `most`. Returns where the table is now. If there is no memory, returns NULL, and the table is
+ * unchanged.
  */
 void *table_grow(void *table, uint32_t *capacity, uint32_t id, uint32_t most);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The outgoing buffer: frames of messages that were accepted and are not yet written, and the
- * descriptors that belong to them. There are two: one is filled while the other is drained.
+ * descriptors that belong to them. There are two such buffers: one is filled while the other is
+ * drained.
  */
 #include <session/outgoing.h>
 #include <string.h>
@@ -66,8 +67,8 @@ void tx_append(struct tx *tx, struct tx_own *own, const int *fds)
 }
 
 /*
- * Counts the messages in a buffer, which will not be sent. Stores its descriptors in `spent`,
- * except the first `gone`, which have been sent. Returns how many.
+ * Counts the messages in a buffer as lost, because they will not be sent. Stores its descriptors in
+ * `spent`, except the first `gone`, which have been sent. Returns how many.
  */
 static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned gone, int error, int *spent)
 {
@@ -96,7 +97,7 @@ static unsigned drop_buffer(struct tx *tx, struct tx_buffer *buffer, unsigned go
 unsigned tx_drop(struct tx *tx, int error, int spent[2 * TX_FDS])
 {
 	/*
-	 * It is not known how much of a batch that has begun arrived, so all messages in it count
+	 * If a batch has begun, it is not known how much of it arrived, so all messages in it count
 	 * as lost. Its descriptors are spent already.
 	 */
 	unsigned n = drop_buffer(tx, tx->drain, tx->batch.begun ? tx->batch.run_fds : 0, error, spent);

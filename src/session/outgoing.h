@@ -54,8 +54,8 @@ static inline bool control_due(const struct tx *tx)
  */
 size_t control_make(struct tx *tx, const struct tx_own *own);
 /*
- * Notes that the last frame of a request, or of the last reply to a call, is about to be sent. It
- * must be noted before, because what answers the frame may come as soon as it is sent.
+ * Notes that the last frame of a request, or of the last reply to a call, is about to be sent. Must
+ * be called before that, because the answer may come as soon as the frame is sent.
  */
 static inline void outgoing_note_last(const struct tx_own *own)
 {

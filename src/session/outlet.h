@@ -6,8 +6,8 @@
 #include <session/inlet.h>
 
 /*
- * Messages that were accepted and then lost: how many, why the first and the last of them were, and
- * whether that is yet to be reported.
+ * Messages that were accepted and then lost: how many, the errors of the first and the last one,
+ * and whether the loss is yet to be reported.
  */
 struct losses {
 	uint64_t messages;
@@ -48,7 +48,7 @@ struct outlet {
 	unsigned n_sending, n_large;
 	/* How many claims have been woken and have not tried again yet. */
 	unsigned n_woken;
-	/* The call that the message of several frames is, or NULL. */
+	/* The call that the message of several frames begins, or NULL. */
 	struct inlet *calling;
 	uint32_t reset_reason;
 	/* The error with which a call ends that gets no last reply. */
@@ -63,9 +63,10 @@ struct outlet {
 };
 
 /*
- * A share of all topics: what the other side granted, what was charged, and how much of that topics
- * still hold. What a topic held that was forgotten is unowned until it comes back, without a name.
- * If it comes back before the topic is forgotten, `unowned` is below 0.
+ * A share that all topics have in common: what the other side granted, what was charged, and how
+ * much of that the topics still hold. When a topic is forgotten, what it held becomes unowned until
+ * it is returned, in a frame that names no topic. If it is returned before the topic is forgotten,
+ * `unowned` is below 0.
  */
 struct tx_shared {
 	uint64_t limit, used, held;

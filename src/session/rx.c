@@ -9,9 +9,9 @@
 #include <string.h>
 
 /*
- * How much is read at most behind a payload that is read straight to its place, if another frame of
- * the same message follows: enough for its header, and little that must be copied. There is always
- * this much room.
+ * If a payload is read straight to its place, and another frame of the same message follows, this
+ * is the most that is read behind the payload. It is enough for the next header, and leaves little
+ * that must be copied. There is always this much room.
  */
 enum { DIRECT_ALONG = RX_DIRECT_MIN };
 

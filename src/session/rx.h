@@ -123,8 +123,8 @@ struct rx {
 	struct frame frame;
 	/*
 	 * The inlet of a message whose payload is read straight to its place, how much of the
-	 * frame's payload is missing, how much padding follows, and whether another frame of the
-	 * message does.
+	 * frame's payload is missing, how much padding follows, and whether the message has another
+	 * frame.
 	 */
 	struct inlet *direct;
 	size_t direct_left, padding_left;
@@ -155,8 +155,8 @@ struct rx {
 };
 
 /*
- * Initialises rx. Returns 0 or -ENOMEM. The limits must outlive it. The counters of what was
- * granted, of the pool and of the channel's attachments, are tx's.
+ * Initialises rx. Returns 0 or -ENOMEM. The limits must outlive it. The last two arguments are tx's
+ * counters of what was granted: of the pool, and of the channel's attachments.
  */
 int rx_init(struct rx *rx, const struct limits *limits, const struct rx_events *events, void *owner,
 	    _Atomic uint64_t *granted_pool, _Atomic uint64_t *granted_attachments);

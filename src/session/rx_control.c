@@ -96,7 +96,8 @@ int rx_take_credit(struct rx *rx, const unsigned char *body)
 }
 
 /*
- * The other side gives back credit for attachments. It can have only what was granted and not used.
+ * The other side gives back credit for attachments. It can give back only what was granted and not
+ * used.
  */
 int rx_take_return(struct rx *rx)
 {

@@ -91,7 +91,7 @@ struct data {
 	/* Of the whole message, if this is its first frame. */
 	uint32_t total, overdraft;
 	bool first, last;
-	/* An error reply of the code alone, which costs nothing. */
+	/* An error reply that consists of its code alone. It costs nothing. */
 	bool gratis;
 	/* This frame's part of the payload. */
 	const unsigned char *part;

@@ -320,8 +320,8 @@ int tx_hello(struct tx *tx, const struct hello *hello)
 {
 	const struct limits *peer = &hello->limits;
 	/*
-	 * As many as the other side accepts, but bounded, so that its word alone does not cost
-	 * memory.
+	 * As many as the other side accepts, but bounded, so that a large number in HELLO does not
+	 * cost memory by itself.
 	 */
 	uint32_t topics = peer->topics < TX_TOPICS ? peer->topics : TX_TOPICS;
 

@@ -2,13 +2,13 @@
 /*
  * The sending half of the session. It decides what may be sent, what is due, and in which order it
  * is sent. It keeps the credit that the other side granted, makes frames, and puts them into
- * batches, one for each write. The owner guards all of it with one lock. It takes no lock itself,
+ * batches, one for each write. The owner guards all of it with one lock. tx takes no lock itself,
  * makes no system call and reads no clock.
  *
  * A batch consists of the control frames that are due, the contents of the outgoing buffer, and the
  * frame of the writing thread, straight from its caller's memory. Control is state and not a queue:
- * a few words for each topic and call, which become frames when a batch is made. So owing a frame
- * takes no memory, however often the peer asks for one.
+ * a few words for each topic and call, which become frames when a batch is made. So a frame that is
+ * due takes no further memory, however often the peer asks for one.
  *
  * Once a byte of a batch has been written, the batch must be completed before anything else is
  * sent. Each holder of the writing right continues it. If the caller whose memory holds a part of
@@ -37,8 +37,8 @@ enum {
 	TX_IOV = TX_OWN_PARTS + 6 + 3 * TX_OWN_MORE,
 	/* Larger frames are not buffered if their sender may wait. */
 	TX_LARGE = 32768,
-	/* The most bytes of whole messages that are written together, as one frame would be. The
-	 * reserve has room for them. */
+	/* The most bytes of a run, which is whole messages that are written together like one
+	 * frame. The reserve has room for them. */
 	TX_RUN = 24576,
 	/* The kernel puts this many first bytes of a sendmsg into one piece of its memory. If
 	 * SO_SNDBUF is at least 72,128 bytes, it takes all of them or none. */
@@ -75,17 +75,18 @@ struct tx_own {
 	/* How many messages end with these frames. Only a run can end several: its only part holds
 	 * whole frames, of at most TX_RUN bytes. */
 	unsigned n_messages;
-	/* `call`: the call that the message is, or NULL. `is_last`: the message is the last reply
-	 * to a call. */
+	/* `call`: the call that the message begins, or NULL. `is_last`: the message is the last
+	 * reply to a call. */
 	struct inlet *call;
 	bool is_last;
 	/* `undivided`: the frame ends a message, and its payload is read from the caller's memory,
-	 * so it must not be divided. `made_way`: it has once waited for a part of the buffer.
-	 * `after`: everything of its topic up to this generation of the buffer goes before it. */
+	 * so it must not be divided. `made_way`: it has waited once until a part of the buffer was
+	 * written. `after`: everything of its topic up to this generation of the buffer goes before
+	 * it. */
 	bool undivided, made_way;
 	uint64_t after;
-	/* `batched`: they are in the batch. `begun`: a part of them is in the kernel. `done`: all
-	 * of them are, or are in the buffer or the reserve. `sent_some`: earlier frames of the
+	/* `batched`: the frames are in the batch. `begun`: a part of them is in the kernel. `done`:
+	 * all of them are, or are in the buffer or the reserve. `sent_some`: earlier frames of the
 	 * message were sent or have begun. */
 	bool batched, begun, done, sent_some;
 };
@@ -100,7 +101,7 @@ struct tx_buffer {
 	unsigned char *bytes;
 	size_t size, at;
 	uint64_t generation;
-	struct tx_record *records; /* TX_FDS of them, and of descriptors */
+	struct tx_record *records; /* room for TX_FDS of them, and in `fds` for as many descriptors */
 	unsigned n_records, record_at;
 	int *fds;
 	unsigned n_fds, fd_at;
@@ -177,19 +178,20 @@ struct tx {
 	/* What is due. */
 	struct list due_inlets, due_outlets;
 	/* Inlets whose credit may wait, but only until attachments are returned to the channel. A
-	 * sender takes the sum of what its topics hold and what is free for the total. If an
-	 * attachment were returned to the channel before it was returned to its topic, the sender
-	 * would count it twice, and topics that nobody drains would get more than their share. */
+	 * sender computes the total of all attachments as the sum of what its topics hold and what
+	 * is free. If an attachment were returned to the channel before it was returned to its
+	 * topic, the sender would count it twice, and topics that nobody drains would get more than
+	 * their share. */
 	struct list late_inlets;
 	/* Calls whose request was accepted and then refused by the kernel, with the error.
 	 * tx_tell_unasked() reports them. Their ids are free. */
 	struct list unasked;
 	uint32_t due_pool, due_attachments;
-	/* `lent`: attachments that the other side may use now, or has used and that are not
-	 * settled. `want_until`: the total up to which it wants them to be granted. `eager_until`:
-	 * the total up to which none are withheld because of that. It is higher, because the other
-	 * side would soon be short again. `wanted`: none are withheld now. Any thread may read
-	 * it. */
+	/* `lent`: how many attachments the other side may use now, or has used without their being
+	 * settled yet. `want_until`: how many it wants to have been granted in total.
+	 * `eager_until`: until this many have been granted in total, none are withheld. It is
+	 * higher than `want_until`, because the other side would soon be short again. `wanted`:
+	 * none are withheld now. Any thread may read it. */
 	uint32_t lent, want_until, eager_until;
 	atomic_bool wanted;
 	_Atomic uint64_t granted_pool, granted_attachments;
@@ -199,8 +201,8 @@ struct tx {
 	/* How many outlets are busy. */
 	unsigned n_busy;
 
-	/* One piece of memory, with the buffers. What an idle channel touches of it is at its
-	 * beginning. */
+	/* Control frames, the buffers and the reserve are in one piece of memory. What an idle
+	 * channel touches of it is at its beginning. */
 	unsigned char *control;
 	unsigned char *reserve;
 	size_t capacity;
@@ -227,7 +229,8 @@ void tx_release_all(struct tx *tx);
 int tx_hello(struct tx *tx, const struct hello *hello);
 const char *tx_credit(struct tx *tx, uint32_t id, uint32_t bytes, uint32_t attachments, bool overdraft);
 const char *tx_reset(struct tx *tx, uint32_t id, uint32_t reason);
-/* For the replies to a call. What comes for a call that has ended has crossed its END. */
+/* For the replies to a call. If the call has ended, the frame has crossed its END, and is no
+ * breach. */
 const char *tx_credit_call(struct tx *tx, uint32_t call, uint32_t bytes, uint32_t attachments, bool overdraft);
 void tx_reset_call(struct tx *tx, uint32_t call);
 
@@ -292,7 +295,7 @@ struct tx_claim {
 	bool large, waits, woken;
 	/* The shares for which claims behind it must wait (credit.c). */
 	uint8_t turns;
-	/* The call that the message is, which also needs an id; or NULL. */
+	/* The call that the message begins, which also needs an id; or NULL. */
 	struct inlet *call;
 };
 
@@ -301,11 +304,12 @@ struct tx_claim {
  * until tx_abort() if it is large and a frame of it was sent. At the end tx_unclaim() must be
  * called, whatever the result. */
 int tx_charge(struct tx *tx, struct outlet *outlet, struct tx_claim *claim, uint32_t *ret_overdraft);
-/* The same for most messages: those of one frame, which fit every limit, without attachments, that
- * are not calls. They need only room in their topic's window. False: try tx_charge(). */
+/* The same for most messages, which need only room in their topic's window: they have one frame and
+ * no attachments, fit every limit, and are not calls. If it returns false, tx_charge() must be
+ * tried. */
 static inline bool tx_charge_plain(struct outlet *outlet, size_t size)
 {
-	/* It is taken by a large message, or for one that waits. */
+	/* The outlet is used by a large message, or reserved for one that waits. */
 	bool is_taken = outlet->busy | (outlet->n_large > 0);
 
 	if (!outlet->id || is_taken || outlet->limit_bytes - outlet->used_bytes < size + MESSAGE_COST)
@@ -330,13 +334,14 @@ void tx_uncharge(struct tx *tx, struct outlet *outlet, size_t size, size_t n_fds
 /* Returns 0, -EMSGSIZE or -E2BIG if this can never be sent, or -EAGAIN if the peer's HELLO may yet
  * allow it. */
 int tx_fits(const struct tx *tx, const struct outlet *outlet, size_t size, size_t n_fds);
-/* Its messages are replies. */
+/* True if the messages of the outlet are replies. */
 static inline bool outlet_replies(const struct outlet *outlet)
 {
 	return outlet->kind == FRAME_REPLY;
 }
 
-/* Encodes the header of a frame of a message. `call` is the id of the call that it is, or 0. */
+/* Encodes the header of a frame of a message. `call` is the id of the call that the message begins,
+ * or 0. */
 static inline void tx_frame(const struct outlet *outlet, unsigned char head[FRAME_HEADER], uint8_t flags,
 			    uint8_t claimed, uint32_t call, size_t payload)
 {
@@ -372,7 +377,7 @@ void tx_append(struct tx *tx, struct tx_own *own, const int *fds);
 bool tx_pending(const struct tx *tx);
 /* Makes a batch, or continues the active one. Returns false if there is nothing to write. */
 bool tx_batch(struct tx *tx, struct tx_own *own);
-/* Why nothing of a batch was written, in this order: there is no room; for a reason that passes; a
+/* Why nothing of a batch was written, in this order: there is no room; for a temporary reason; a
  * descriptor was refused; a payload cannot be read; the connection is dead. */
 enum tx_failure { TX_NO_ROOM, TX_PASSES, TX_REFUSED, TX_NO_PAYLOAD, TX_DEAD };
 /* What became of a batch, in this order: there was none; it was written, or what is left of it can
@@ -393,15 +398,15 @@ enum written tx_failed(struct tx *tx, struct tx_own *own, int error, enum tx_fai
  * completed from the reserve. If it was the last, the writer is done. */
 void tx_leave(struct tx *tx, struct tx_own *own);
 /* The same, but the writer's message will not be completed. If a frame has begun, zeros take the
- * place of the rest of its payload. The caller's memory is not read. Then the message must be
- * aborted, unless nothing of it was sent. Returns false if the frame that has begun ends its
- * message, because it cannot be completed like this. */
+ * place of the rest of its payload. The caller's memory is not read. Afterwards the message must be
+ * aborted, unless nothing of it was sent. Returns false if the frame that has begun is the last of
+ * its message, because such a frame cannot be completed with zeros. */
 bool tx_abandon(struct tx *tx, struct tx_own *own);
 /* For tx_failed(). The kernel refused a descriptor of the batch, and nothing was written. Returns
- * true if it was the writer's. Otherwise the session searches for its frame and drops that. The
- * frame's descriptors are stored in `spent`. */
+ * true if it was the writer's. Otherwise the session searches for the descriptor's frame and drops
+ * that frame. The frame's descriptors are stored in `spent`. */
 bool tx_refused(struct tx *tx, struct tx_own *own, int error, int spent[TX_FDS], unsigned *ret_spent);
-/* For tx_failed(). The write failed for a reason that passes, and nothing was written. If the
+/* For tx_failed(). The write failed for a temporary reason, and nothing was written. If the
  * buffer's part has descriptors, the buffer is held and true is returned, because what needs none
  * can go on. The writer's frame is taken out if it or that part has descriptors. */
 bool tx_hold(struct tx *tx, struct tx_own *own);
@@ -421,14 +426,14 @@ unsigned tx_drop(struct tx *tx, int error, int spent[2 * TX_FDS]);
  * found even while its END is in a batch. If END is taken out again, what came for the call
  * meanwhile counts. */
 struct outlet *tx_find_replies(const struct tx *tx, uint32_t id);
-/* The messages of an outlet that is about to be forgotten hold nothing any more. */
+/* The outlet is about to be forgotten, so its messages no longer count as holding credit. */
 void tx_forget_held(struct tx *tx, struct outlet *outlet);
 /* Frees an id for which CLOSE and RESET have passed; assigns ids to outlets that wait for one. */
 void tx_release(struct tx *tx, struct outlet *outlet);
 void tx_assign(struct tx *tx);
 /* The outlet's large message is over. */
 void tx_not_busy(struct tx *tx, struct outlet *outlet);
-/* The END of a call, which counted as sent, is in no batch and not in the buffer after all. */
+/* The END of a call counted as sent, but was taken out of the batch or the buffer again. */
 void tx_reopen(struct tx *tx, struct outlet *outlet);
 /* Releases a call's outlet if END was sent and nobody needs it any more. */
 void tx_let_go(struct tx *tx, struct outlet *outlet);

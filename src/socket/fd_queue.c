@@ -12,7 +12,10 @@ bool fd_queue_make_room(struct fd_queue *queue, size_t n)
 
 	if (queue->end + n <= queue->capacity)
 		return true;
-	/* Only if that makes much room, so that each descriptor is moved only a few times. */
+	/*
+	 * The queue is moved to the front only if that makes much room, so that each descriptor is
+	 * moved only a few times.
+	 */
 	if (queue->first >= queue->capacity / 2 && fd_queue_waiting(queue) + n <= queue->capacity) {
 		memmove(queue->fds, queue->fds + queue->first, fd_queue_waiting(queue) * sizeof *queue->fds);
 		queue->end -= queue->first;

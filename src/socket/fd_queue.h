@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A queue that owns descriptors which are to be closed: fds[first] to fds[end - 1]. It is guarded
- * by a lock of its user's.
+ * A queue that owns descriptors which are to be closed: fds[first] to fds[end - 1]. Its user guards
+ * it by a lock.
  */
 #ifndef SOCKET_FD_QUEUE_H
 #define SOCKET_FD_QUEUE_H
@@ -22,7 +22,7 @@ static inline size_t fd_queue_waiting(const struct fd_queue *queue)
 /* Makes room for `n` more at the end. Returns false if there is no memory. */
 bool fd_queue_make_room(struct fd_queue *queue, size_t n);
 
-/* Takes ownership of descriptors, except for negative ones. There is room for them. */
+/* Takes ownership of descriptors, except for negative ones. There must be room for them. */
 static inline void fd_queue_add(struct fd_queue *queue, const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++)

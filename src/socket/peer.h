@@ -22,8 +22,8 @@ int socket_peer_pidfd(int fd);
 
 /*
  * Stores the label that the security module assigns, with a NUL behind it, and returns its length
- * without the NUL. If `size` is 0, nothing is stored, and the result may be one more. -ERANGE: it
- * does not fit.
+ * without the NUL. If `size` is 0, nothing is stored, and the result may include the NUL. -ERANGE:
+ * it does not fit.
  */
 int socket_peer_label(int fd, char *ret, size_t size);
 

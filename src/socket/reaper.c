@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The threads that close what may block in close.
+ * The threads that close descriptors whose close may block.
  *
  * Usually there is one, and it works in turns. In a turn it closes some descriptors of one account,
  * or some independent ones. Then the next account has its turn. When nothing is left the thread
@@ -10,24 +10,24 @@
  *  - A thread in a turn is prompt, or late when the turn lasts too long. At most one thread is
  *    prompt, and a thread begins a turn only while no other is prompt.
  *  - While something waits besides what a prompt thread closes, another thread watches that thread.
- *    It declares the prompt thread late in time, and then begins a turn itself. A thread that gives
- *    something away, or begins a turn, calls a watcher if there is none. A watch lasts as long as a
- *    turn may, so a flood costs few calls. If no thread can be started, there is no watch until
- *    more is given away.
+ *    If the turn lasts too long, it declares the prompt thread late, and begins a turn itself. A
+ *    thread that gives something away, or begins a turn, calls a watcher if there is none. A
+ *    watcher waits until the turn would be late, so a flood costs few calls. If no thread can be
+ *    started, there is no watch until more is given away.
  *  - An account that has something to close is in the list of accounts that wait for a turn, or is
  *    being handled by one thread. So the late closes of an account cost one thread in all.
  *  - Each late close of an independent descriptor costs a thread, so their number is bounded. The
- *    number of late accounts is not bounded, because there are no more of them than channels, which
- *    have threads as well.
+ *    number of late accounts needs no bound, because there are no more of them than channels, each
+ *    of which has a thread as well.
  *  - The number of a descriptor is valid in one process only. A forked child begins with an empty
  *    queue and does not touch its parent's accounts: it may have closed everything, and have opened
  *    files of its own under the same numbers.
  *
- * A turn takes the lock once for all of its closes, because the lock can cost as much as a close
- * that does not block. For independent descriptors it takes the lock for each, because another
- * thread may have to take over in the middle of a turn. A turn ends early after a close that took a
- * while, so that what has been closed is reported, and others have their turn. The coarse clock
- * measures that, because it is cheap enough to be read after each close.
+ * A turn of an account takes the lock once for all of its closes, because the lock can cost as much
+ * as a close that does not block. For independent descriptors it takes the lock for each, because
+ * another thread may have to take over in the middle of a turn. A turn ends early after a close
+ * that took a while. Then what has been closed is reported, and others have their turn. The coarse
+ * clock measures that, because it is cheap enough to be read after each close.
  *
  * What is not prevented: closes that last a little less than the bound delay others by that much,
  * once for each account that has such closes in a round.
@@ -41,10 +41,16 @@
 
 enum {
 	LINGER_MS = 100,
-	/* A turn ends after TURN closes, or after the first that ends later than TURN_NS. */
+	/*
+	 * A turn ends after TURN closes, or after the first close that ends more than TURN_NS after
+	 * the turn began.
+	 */
 	TURN = 64,
 	TURN_NS = 1000 * 1000,
-	/* A longer turn is late. At most LATE_MAX may be late with independent descriptors. */
+	/*
+	 * A turn that lasts longer than LATE_NS is late. At most LATE_MAX threads may be late with
+	 * independent descriptors.
+	 */
 	LATE_NS = 10 * 1000 * 1000,
 	LATE_MAX = 64,
 	/* One thread to begin a turn, and one to watch it. */
@@ -59,7 +65,7 @@ struct closer {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Under the lock. */
+/* Guarded by the lock. */
 static struct {
 	/* The process that the rest belongs to. */
 	uint32_t process;
@@ -94,7 +100,8 @@ static void reaper_fork_ends(void)
 
 /*
  * The parent's queue does not belong to the child, and the parent's threads are not here. The
- * conditions are initialized again, because a thread of the parent that waited there never leaves.
+ * conditions are initialized again, because threads of the parent that waited on them will never
+ * leave them.
  */
 static void begin_process(void)
 {
@@ -116,7 +123,10 @@ static void reaper_lock(void)
 		begin_process();
 }
 
-/* The same. Returns false if there is no memory for a reaper in this process, and never was. */
+/*
+ * The same, in a process that may have no number yet. Returns false if it cannot get one, because
+ * there was no memory when the library was loaded.
+ */
 static bool reaper_enter(void)
 {
 	if (process_id() == 0 && process_prepare() < 0)
@@ -187,7 +197,7 @@ static void reaper_judge(void)
 
 static void start_thread(void);
 
-/* Releases the lock. If more than this turn is waiting, a thread watches it from here on. */
+/* Releases the lock. If anything else waits, another thread watches this turn from here on. */
 static void reaper_begin_closing(void)
 {
 	bool start = call_thread();
@@ -252,7 +262,7 @@ static void close_of_account(struct reaper_account *account)
 	pthread_mutex_unlock(&lock);
 	account->settled(account, n);
 	pthread_mutex_lock(&lock);
-	/* If nothing is left, this report was the last, and the account may be freed. */
+	/* If nothing is left, this report was the last, and the account may have been freed. */
 	if (more) {
 		account->in_hand = false;
 		list_append(&reaper.accounts, &account->link);

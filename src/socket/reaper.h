@@ -26,8 +26,8 @@
  * Stands for an owner of descriptors, such as a channel that received them. The closes of an
  * account take place one after the other, and are reported to it. The owner keeps the account alive
  * until everything that it gave away has been reported. An account belongs to the process that made
- * it: in a forked child the descriptors that it is given are closed, but the account is not touched
- * and nothing is reported.
+ * it. In a forked child, descriptors that are given away for it are closed, but the account is not
+ * touched and nothing is reported.
  *
  * settled() reports how many descriptors have been closed. All that were closed together are
  * reported by one call. The call that reports the last one may free the account.
@@ -50,22 +50,22 @@ struct reaper_account {
 void reaper_account_init(struct reaper_account *account, void (*settled)(struct reaper_account *account, size_t n));
 
 /*
- * Frees the memory of the account's queue. Everything that it was given has been reported, or this
- * is a forked child.
+ * Frees the memory of the account's queue. Everything that was given away for it must have been
+ * reported, except in a forked child.
  */
 void reaper_account_end(struct reaper_account *account);
 
 /*
- * Gives descriptors of an account away to be closed. Negative ones are skipped, and not reported.
+ * Gives away descriptors of an account, to be closed. Negative ones are skipped, and not reported.
  * If there is no memory or no thread, this call closes them. Otherwise it does not block.
  */
 void reaper_close_for(struct reaper_account *account, const int *fds, size_t n);
 
 /*
  * The same for independent descriptors, which belong to no account: sockets of channels and
- * listeners, refused connections. None of them waits for another that is late. Each late one costs
- * a thread, and 64 may be late at once. If 64 are late, further independent ones wait until one of
- * those is closed. Accounts do not wait for them.
+ * listeners, refused connections. Each late one costs a thread, so that the others need not wait
+ * for it. Up to 64 may be late at once. Then further independent ones wait until one of those is
+ * closed. Accounts do not wait for them.
  */
 void reaper_close(const int *fds, size_t n);
 

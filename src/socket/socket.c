@@ -193,8 +193,8 @@ bool socket_retry_later(int error)
 bool socket_refused_fd(int error)
 {
 	/*
-	 * In this order: it is not open; it cannot be sent (io_uring); the other end accepts none
-	 * (SO_PASSRIGHTS).
+	 * EBADF: it is not open. EINVAL: it cannot be sent (io_uring). EPERM: the other end accepts
+	 * none (SO_PASSRIGHTS).
 	 */
 	return error == -EBADF || error == -EINVAL || error == -EPERM;
 }
@@ -252,7 +252,7 @@ int socket_pass_credentials(int fd)
 
 	/*
 	 * The kernel also checks the option when a packet is read. So a packet that was sent before
-	 * carries credentials as well, though nobody's.
+	 * carries credentials as well, although they name no process.
 	 */
 	return sys_setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ? -errno : 0;
 }
@@ -349,8 +349,9 @@ static int connect_until(int fd, const struct sockaddr_un *address, socklen_t si
 		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
 		/*
-		 * The kernel counts the limit in ticks. It may end a tick early, and signals that
-		 * come faster would put it off for ever. So the deadline is checked here.
+		 * The kernel counts the limit in ticks. It may end a tick early, and if signals
+		 * interrupted the call again and again, it would never end. So the deadline is
+		 * checked here.
 		 */
 		if (waits ? deadline_passed(deadline) : errno == EAGAIN)
 			return deadline_error(deadline);

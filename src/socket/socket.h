@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Unix sockets, and the descriptors that are sent through them. Only this room knows control
- * messages. Only socket_wait(), socket_wait_more() and socket_connect() block. No function keeps
+ * messages. Only socket_wait(), socket_wait_more() and socket_connect() wait. No function keeps
  * state. Results are 0 or more, or -errno, which is never -EINTR.
  */
 #ifndef SOCKET_SOCKET_H
@@ -28,7 +28,8 @@ struct fd_group {
 	 */
 	bool truncated;
 	/*
-	 * SO_PASSCRED is set and the packet carried credentials, so it is a packet and not the end.
+	 * SO_PASSCRED is set and credentials came. So the read found a packet, which may be empty,
+	 * and not the end.
 	 */
 	bool credentials;
 	int fds[SOCKET_FDS_MAX];
@@ -48,9 +49,9 @@ ssize_t socket_read(int fd, const struct iovec *iov, size_t n_iov, struct fd_gro
 ssize_t socket_peek(int fd);
 
 /*
- * Calls sendmsg() once, with MSG_NOSIGNAL. Returns the number of bytes written, and then all
- * descriptors were sent, or -errno, and then none was. Descriptors on a stream need a byte to go
- * with: otherwise -EINVAL.
+ * Calls sendmsg() once, with MSG_NOSIGNAL. Returns the number of bytes written if it succeeds: then
+ * all descriptors were sent. Otherwise it returns -errno, and none was sent. On a stream,
+ * descriptors without any byte are refused with -EINVAL.
  */
 ssize_t socket_write(int fd, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds);
 
@@ -72,9 +73,9 @@ int socket_wait(int fd, short events, int kick, beam_deadline deadline);
 
 /*
  * The same, for a caller that has just found nothing. If the deadline has passed, it fails without
- * asking the kernel. Otherwise that caller might go on for ever: if others read from the socket
- * too, or if it has an out-of-band byte, the kernel can report it as ready any number of times
- * although a read finds nothing.
+ * asking the kernel. Otherwise that caller might repeat its read for ever: if others read from the
+ * socket too, or if it has an out-of-band byte, the kernel can report it as ready any number of
+ * times although a read finds nothing.
  */
 int socket_wait_more(int fd, short events, int kick, beam_deadline deadline);
 
@@ -127,9 +128,9 @@ int socket_address(const char *address, struct sockaddr_un *ret, socklen_t *ret_
 int socket_connect(const char *address, int type, beam_deadline deadline);
 
 /*
- * The pid of a process that has none in the pid namespace of this one. The kernel reports 0, which
- * kill(2) takes for the caller's process group. No process has this number, because pids are at
- * most 2^22, so kill(2) fails.
+ * Stands for the pid of a process that has none in this pid namespace. The kernel reports 0, but
+ * kill(2) takes 0 for the caller's process group. No process has the number used here, because pids
+ * are at most 2^22, so kill(2) fails.
  */
 #define SOCKET_NO_PID INT32_MAX
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Encodes and decodes the frame header and HELLO. What a header alone can show to be wrong is found
- * here. The session finds what depends on the state of a channel.
+ * Encodes and decodes the frame header and HELLO. Breaches that show in a header alone are found
+ * here. The session finds those that depend on the state of a channel.
  */
 #include <string.h>
 #include <wire/breach.h>
@@ -57,7 +57,7 @@ static const struct kind kinds[FRAME_KIND_LAST + 1] = {
     [FRAME_PING] = {.known = true, .carrier = true, .argument = true},
 };
 
-/* The bytes that the flags require at the beginning of the payload. */
+/* Returns how many bytes the flags require at the beginning of the payload. */
 static size_t payload_of_flags(uint8_t flags)
 {
 	return (flags & FRAME_SIZED ? FRAME_SIZED_PREFIX : 0u) + (flags & FRAME_ERROR ? 4u : 0u);
@@ -166,8 +166,8 @@ const char *hello_decode(struct hello *ret, const unsigned char *payload, size_t
 	limits_to_array(base, &limits_base);
 	for (int i = 0; i < 8; i++) {
 		/*
-		 * Attachments are never sent before HELLO has arrived, so any number of them is
-		 * valid.
+		 * Attachments are never sent before HELLO has arrived, so a limit of attachments
+		 * may be below its base value.
 		 */
 		bool of_attachments = i == 3 || i == 5 || i == 7;
 

@@ -89,14 +89,14 @@ static inline size_t frame_payload(const struct frame *frame)
 }
 
 /*
- * Decodes FRAME_HEADER bytes, and checks what a header alone can show. Returns NULL, or the rule
- * that they break (breach.h).
+ * Decodes a header, and checks what can be checked without the rest of the frame. Returns NULL, or
+ * the rule that the header breaks (breach.h).
  */
 const char *frame_decode(struct frame *ret, const unsigned char header[FRAME_HEADER]);
 
 /*
- * Encodes the header of a frame with `payload` bytes, from which the padding follows. Returns the
- * size of the whole frame.
+ * Encodes the header of a frame with `payload` bytes of payload, and computes its padding. Returns
+ * the size of the whole frame.
  */
 size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t flags, uint8_t claimed, uint32_t id,
 		    uint32_t argument, size_t payload);
@@ -105,7 +105,8 @@ size_t frame_encode(unsigned char header[FRAME_HEADER], uint8_t kind, uint8_t fl
 void frame_set_carried(unsigned char header[FRAME_HEADER], uint8_t n);
 
 /*
- * Reads the size and the overdraft of a message from its encoded DATA frame, which holds all of it.
+ * Reads the size and the overdraft of a message from an encoded DATA or REPLY frame that holds all
+ * of it.
  */
 void frame_message(const unsigned char *bytes, uint32_t *ret_size, uint32_t *ret_overdraft);
 
