@@ -3,18 +3,19 @@
  * @file call.h
  * Calls: messages that get replies.
  *
- * A call is a message on a topic. The peer receives it there like any other message, and
- * beam_message_is_call() tells it that replies are expected. It replies at once or later, from any
- * thread: with one reply, with several (BEAM_REPLY_MORE), or with a failure. Each call ends exactly
- * once. A call that is freed without a reply fails as *dropped*.
+ * A call is a message on a topic that gets replies. The peer receives it there like any other
+ * message, and beam_message_is_call() returns true for it. The peer replies at once or later, from
+ * any thread: with one reply, with several (BEAM_REPLY_MORE), or with a failure. Each call ends
+ * exactly once. If the peer frees a call before its last reply, the call fails as *dropped*
+ * (BEAM_FAILURE_DROPPED).
  *
  * Any number of calls can be in flight, from any threads, up to the number that the peer accepts
  * (its option `calls`). Replies go directly to the thread that waits for them. Replies to one call
  * keep their order.
  *
- * Replies to a call that have not been received take at most 64 KiB, in addition to what the
- * channel's pool provides, and 16 attachments. Beyond that, further replies to this call block. A
- * caller that does not receive its replies therefore delays nobody else.
+ * Each call has room for 64 KiB and 16 attachments of replies that have not been received. Bytes
+ * beyond that come from the channel's pool. Without room, further replies to this call block, but
+ * nothing else does. A caller that does not receive its replies therefore delays nobody else.
  *
  * A call continues when its topic is closed, and ends with the channel. The rules about threads and
  * fork and the common errors are those of channel.h.
@@ -86,16 +87,17 @@ BEAM_API int beam_topic_call(beam_topic *topic, const void *data, size_t size, b
  *                     the outgoing buffer.
  * @param n_fds        how many attachments; at most the peer's message_attachments
  * @param ret          receives the reply. With -EREMOTEIO it receives a message that contains the
- *                     callee's data about the failure, which may be empty. The caller frees either.
- *                     Untouched with any other result.
+ *                     callee's data about the failure, which may be empty. The caller frees the
+ *                     message in both cases. Untouched with any other result.
  * @param ret_failure  receives the code of the failure (enum beam_failure) with -EREMOTEIO, and is
  *                     untouched otherwise; may be NULL
  * @param flags        0, or BEAM_SEND_GIVE_FDS. The descriptors then belong to the library once the
  *                     request has been sent, whatever the result of the call. An error does not
- *                     show whether the request was sent, but beam_call_begin() does.
+ *                     show whether the request was sent. If you need to know, use
+ *                     beam_call_begin().
  * @param deadline     how long to wait, for sending and for the reply together
  * @retval 1           The reply was received.
- * @retval -EREMOTEIO  The callee failed the call. `ret` and `ret_failure` contain how.
+ * @retval -EREMOTEIO  The callee failed the call: see `ret` and `ret_failure`.
  * @retval -EINVAL     `topic` or `ret` is NULL; or `iov` or `fds` is NULL and its number is not 0;
  *                     or there are more than IOV_MAX buffers; or a flag is unknown.
  * @retval others      as for beam_call_begin() and beam_call_receive()
@@ -114,7 +116,7 @@ BEAM_API int beam_topic_callv(beam_topic *topic, const struct iovec *iov, size_t
  * @param ret, ret_failure, deadline  as for beam_topic_callv()
  * @param flags    0
  * @retval 1           The reply was received.
- * @retval -EREMOTEIO  The callee failed the call. `ret` and `ret_failure` contain how.
+ * @retval -EREMOTEIO  The callee failed the call: see `ret` and `ret_failure`.
  * @retval -EINVAL     `topic`, `message`, `*message` or `ret` is NULL, or a flag is unknown.
  * @retval others      as for beam_call_begin_message() and beam_call_receive()
  */
@@ -184,7 +186,7 @@ BEAM_API int beam_call_receive(beam_call *call, beam_message **ret, unsigned fla
 			       beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Returns how a call failed for which beam_call_receive() returned -EREMOTEIO.
+ * Returns how a call failed, after beam_call_receive() has returned -EREMOTEIO for it.
  *
  * @param ret_code  receives the code; may be NULL
  * @param ret_data  receives the callee's data about the failure, which belongs to the call and is
@@ -228,9 +230,8 @@ BEAM_API bool beam_message_is_call(const beam_message *message);
 /**
  * Returns a descriptor that becomes readable when nobody wants replies to a call any more, and then
  * stays readable. This is the case if the caller has cancelled or released the call, or if the
- * channel has ended, by either side. A callee that is busy for long can poll the descriptor
- * (POLLIN) or add the call to a selector (BEAM_SELECT_CANCELLED), and need not try to reply to find
- * out.
+ * channel has ended. A callee that is busy for long can poll the descriptor (POLLIN) or add the
+ * call to a selector (BEAM_SELECT_CANCELLED), and need not try to reply to find out.
  *
  * When the last reply has been sent, a cancellation has no effect any more, and may not be shown.
  * The end of the channel is still shown.
@@ -269,8 +270,9 @@ enum beam_reply_flags {
 };
 
 /**
- * Replies to a call, with its only reply or the last one. The call still belongs to the caller, who
- * frees it. Like any message, it belongs to one thread at a time, also when it is replied to.
+ * Replies to a call. The reply is the call's only reply or its last one, unless `flags` says that
+ * more follow. Replying does not free the call. Like any message, a call belongs to one thread at a
+ * time, also when it is replied to.
  *
  * @param request   a call that was received
  * @param data      the payload, borrowed; may be NULL if `size` is 0

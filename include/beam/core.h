@@ -36,8 +36,8 @@ BEAM_BEGIN
  *
  * @param socket    a connected Unix socket, SOCK_STREAM or SOCK_SEQPACKET
  * @param data      the payload, borrowed; may be NULL if `size` is 0
- * @param size      the payload's size in bytes: at most 2^31 - 1 on a stream, and what a packet can
- *                  hold on SOCK_SEQPACKET
+ * @param size      the payload's size in bytes: at most 2^31 - 1 on a stream, and at most what fits
+ *                  into a packet on SOCK_SEQPACKET
  * @param fd        the attachment, borrowed, or -1 for none
  * @param deadline  how long to wait for room
  * @retval 0              The kernel has all of the message.
@@ -45,10 +45,11 @@ BEAM_BEGIN
  *                        cannot pass a descriptor of this kind (io_uring).
  * @retval -EBADF         `socket` or `fd` is not open.
  * @retval -ENOTSOCK      `socket` is not a socket.
- * @retval -EPROTOTYPE    `socket` is not a Unix socket, or of another type.
+ * @retval -EPROTOTYPE    `socket` is not a Unix socket, or it is of a type that the function does
+ *                        not support.
  * @retval -ENOTCONN      `socket` is not connected.
  * @retval -EMSGSIZE      The message is too large.
- * @retval -EFAULT        The payload is not in memory. Nothing was sent.
+ * @retval -EFAULT        The payload, or part of it, is not in memory. Nothing was sent.
  * @retval -EAGAIN, -ETIMEDOUT  There is no room, with BEAM_NOWAIT or at the deadline. Nothing was
  *                        sent. These errors are also returned if this user has too many descriptors
  *                        in flight (ETOOMANYREFS).
@@ -137,7 +138,7 @@ BEAM_API int beam_socket_pair(int type, int ret_fds[2]) BEAM_CHECKED;
  * @retval 0            It is a connected Unix socket, SOCK_STREAM or SOCK_SEQPACKET.
  * @retval -EBADF       It is not open.
  * @retval -ENOTSOCK    It is not a socket.
- * @retval -EPROTOTYPE  It is not a Unix socket, or of another type.
+ * @retval -EPROTOTYPE  It is not a Unix socket, or it is of neither of these two types.
  * @retval -ENOTCONN    It is not connected.
  */
 BEAM_API int beam_fd_conn(int fd) BEAM_CHECKED;

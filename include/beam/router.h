@@ -27,7 +27,7 @@ BEAM_BEGIN
  * nothing more is received, so that the senders on `from` have to wait as well. A topic can be
  * forwarded to itself, which makes an echo.
  *
- * At most one message at a time has been received and not yet sent. If it could not be sent, it is
+ * The function receives one message at a time and sends it. If the message could not be sent, it is
  * in `*held` when the call returns. If a message is in `*held` when the function is called, it is
  * sent first. Therefore a caller that calls again with the same `held` loses no message, and keeps
  * the order.
@@ -40,7 +40,7 @@ BEAM_BEGIN
  * @param n         how many messages to forward at most, at least 1; SIZE_MAX: no limit
  * @param ret_n     receives the number of messages that were sent, whatever the result; may be NULL
  * @param flags     0
- * @param deadline  until when to wait for messages, credit and room, and until when to forward
+ * @param deadline  how long to forward, and to wait for messages, credit and room
  * @retval 1            `n` messages were sent. More may come.
  * @retval 0            No more messages will come, and all were sent.
  * @retval -EINVAL      `from`, `to` or `held` is NULL, or `n` is 0, or a flag is unknown.
@@ -67,9 +67,10 @@ BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message *
  * Sources are topics, channels and listeners. All topics that the peer of a source channel opens,
  * and all channels that a source listener accepts, become sources too. The messages of one topic
  * are delivered one after another, in order. If a target has no room for a message, the message
- * waits in the router, and its topic waits with it. Other topics are not affected. A message of
- * more than 64 KiB is not tried before there is room. Sending it then occupies the thread until the
- * socket has all of it, or until the deadline of beam_router_run() passes.
+ * waits in the router, and its topic waits with it. Other topics are not affected. The router does
+ * not begin to send a message of more than 64 KiB before the target has room. Sending it then
+ * occupies the thread until the socket has all of it, or until the deadline of beam_router_run()
+ * passes.
  *
  * A call is forwarded like any other message, and the router passes back what the callee answers:
  * one or more replies with their attachments, or a failure with its code and data. If the caller
@@ -87,8 +88,8 @@ BEAM_API int beam_topic_forward(beam_topic *from, beam_topic *to, beam_message *
  * The router works in the threads that run it. Routes and sources can be added and removed at any
  * time. The router holds handles of its sources until they have ended or were removed, and of the
  * targets of its routes until the routes were removed. beam_channel_close() ends a channel
- * nevertheless. A router needs two descriptors, each source one more, and each call that was
- * forwarded two or three.
+ * nevertheless. A router needs two descriptors. Each source needs one more, and so does each target
+ * that has no room. Each call that was forwarded needs two or three.
  *
  * Handles are counted. In a forked child every function on a router of the parent returns -ECHILD,
  * and releasing handles does nothing.
@@ -112,7 +113,7 @@ struct beam_route {
 	const char *prefix;
 	/** Matches messages for which this function returns nonzero; NULL: all messages. It must
 	 *  not change the message. It can be called more than once for a message that has to wait.
-	 *  It is called like `handle`. */
+	 *  What is said below about the threads of `handle` applies to it as well. */
 	int (*match)(void *argument, const char *topic, const beam_message *message);
 
 	/* The targets. */
@@ -264,9 +265,9 @@ BEAM_API int beam_router_add_listener(beam_router *router, beam_listener *listen
  *
  * A message that the router has already received is not lost. It is delivered, after waiting for
  * room if necessary, or beam_router_run() returns it with its error and the source's tag. After
- * that the source is gone, and can be added again. The function waits for this while another thread
- * runs the router. After -EAGAIN or -ETIMEDOUT it can be called again to continue waiting, and
- * returns -ENOENT if the source is gone by then.
+ * that the source is gone, and can be added again. The function waits until the source is gone. For
+ * this another thread has to run the router. After -EAGAIN or -ETIMEDOUT the function can be called
+ * again to continue waiting, and returns -ENOENT if the source is gone by then.
  *
  * In a `handle` or `match` function and in the policy of a listener, use BEAM_NOWAIT: the source
  * may be the one whose message this thread is handling.

@@ -15,12 +15,13 @@
  * A selector holds a handle of each topic, channel, listener and call among its members. They stay
  * open until they are removed, or until the last handle of the selector is released.
  *
- * A message has no handles. A call that was received leaves its selectors when its message is
- * freed, in any thread, and nothing of it is left behind. Only a beam_select_wait() that is running
- * in another thread at that moment can still report it.
+ * A call that was received is a message, and has no handles. It leaves its selectors when the
+ * message is freed, in whatever thread. Only a beam_select_wait() that is running in another thread
+ * at that moment can still report it.
  *
  * Waiting for the topics of a channel that an event loop drives (event.h) does not drive the
- * channel. Its beam_channel_loop_fd() must be a member too, and the program must keep its deadline.
+ * channel. Its beam_channel_loop_fd() must be a member too, and the program must call
+ * beam_channel_dispatch() when that is ready and when beam_channel_loop_deadline() has passed.
  *
  * Every function can be called from any thread at any time, on any handle that has not been
  * released. In a forked child every function on a selector of the parent returns -ECHILD, and
@@ -73,7 +74,7 @@ BEAM_API int beam_select_new(beam_select **ret) BEAM_CHECKED;
 BEAM_API beam_select *beam_select_ref(beam_select *select);
 
 /**
- * Releases a handle, and releases the members with the last one. No thread may be inside
+ * Releases a handle. With the last one the members are released. No thread may be inside
  * beam_select_wait() then, so a thread that waits should have a handle of its own.
  *
  * @param select  NULL is allowed and does nothing
@@ -153,8 +154,8 @@ BEAM_API int beam_select_add_fd(beam_select *select, int fd, short events, void 
  * @retval 0        The member was removed.
  * @retval -ENOENT  It is not a member. If both were asked for and it was a member for one of them,
  *                  that one has been removed.
- * @retval -EMFILE, -ENFILE, -ENOMEM, -EPIPE  It is not a member, and so may not have the descriptor
- *                  by which members are found. These are the errors of creating that descriptor.
+ * @retval -EMFILE, -ENFILE, -ENOMEM, -EPIPE  It is not a member. Members are found by a descriptor
+ *                  of theirs (event.h), which did not exist yet and could not be created.
  * @retval -EINVAL  `select` or the object is NULL, `what` is 0 or contains something else than the
  *                  object can be added for, `request` is not a call, or `fd` is negative.
  * @retval -ECHILD  This is a forked child.

@@ -15,8 +15,8 @@
  *
  * The rules about threads and fork and the common errors are those of channel.h. If another thread
  * forks while beam_spawn() is running, the forked child can hold a copy of the started program's
- * end until the child executes another program or exits. Until then, the end of the started program
- * is not noticed.
+ * socket until the child executes another program or exits. Until then, the channel does not end
+ * when the started program ends.
  */
 #ifndef BEAM_SPAWN_H
 #define BEAM_SPAWN_H

@@ -4,9 +4,12 @@
  * Topics: named queues of a channel, one in each direction.
  *
  * Two sides that open the same name share a topic. Messages that one thread sends on one topic
- * arrive in order. Each message is delivered whole, once, to one receiver. A slow topic delays only
- * its own senders. Sixteen topics that nobody drains leave every other topic its share of the pool
- * and of the attachments (FLOW CONTROL in beam(7)).
+ * arrive in order. Each message is delivered whole, once, to one receiver.
+ *
+ * A send waits for credit, which receivers return by receiving messages, and for room in the socket
+ * or in the outgoing buffer. A slow topic delays only its own senders. Even if up to sixteen topics
+ * are not drained, every other topic still gets a share of the memory and of the attachments that
+ * the channel's options allow (FLOW CONTROL in beam(7)).
  *
  * The rules about threads and fork and the common errors are those of channel.h. A send has one of
  * three outcomes:
@@ -21,8 +24,8 @@
  *    may have been transmitted, and so may its descriptors.
  *
  * -EIO concerns messages that were accepted on the same topic before, and were then dropped because
- * the kernel refused one of their descriptors. The next send on the topic returns it once, in
- * whatever thread, and even if it is already waiting for credit. The message of that send was not
+ * the kernel refused one of their descriptors. The next send on the topic returns -EIO, once, in
+ * whatever thread, and even if that send is already waiting for credit. Its own message was not
  * sent, and can be sent again. All other errors concern the message itself. At any time
  * beam_topic_losses() reports how many messages were lost and why.
  */
@@ -81,8 +84,8 @@ BEAM_API const char *beam_topic_name(const beam_topic *topic);
 BEAM_API beam_channel *beam_topic_channel(const beam_topic *topic);
 
 /**
- * Stores a pointer of the program's in a topic. All holders of the topic share the pointer. The
- * library does not use it. Can be called from any thread.
+ * Stores a pointer in a topic, for the program's own use. All holders of the topic share the
+ * pointer. Can be called from any thread.
  *
  * @param topic  NULL is allowed and does nothing
  * @param data   belongs to the caller
@@ -96,9 +99,9 @@ BEAM_API void beam_topic_set_user_data(beam_topic *topic, void *data);
 BEAM_API void *beam_topic_user_data(const beam_topic *topic);
 
 /**
- * Flags of the functions that send attachments by their numbers: beam_topic_sendv(),
- * beam_topic_send_many(), beam_call_begin(), beam_topic_callv() and beam_message_replyv(), which
- * has another flag of its own.
+ * Flags of the functions that send an array of descriptors: beam_topic_sendv(),
+ * beam_topic_send_many(), beam_call_begin(), beam_topic_callv() and beam_message_replyv(). The last
+ * one also accepts a flag of enum beam_reply_flags.
  */
 enum beam_send_flags {
 	/**
