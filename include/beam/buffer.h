@@ -29,7 +29,8 @@ typedef struct beam_buffer beam_buffer;
 
 /**
  * Creates a buffer. Its memory is allocated at once, so that filling it can neither fail nor raise
- * SIGBUS. The memory is charged to this process, wherever the buffer is sent.
+ * SIGBUS. The memory is charged to the memory control group of this process, wherever the buffer is
+ * sent.
  *
  * @param ret   receives the buffer, which the caller frees; untouched on failure
  * @param size  the size in bytes, at least 1. The bytes are zero at first. The size is limited by
@@ -83,8 +84,9 @@ BEAM_API void *beam_buffer_writable(beam_buffer *buffer);
  *                  direct I/O).
  * @retval -ENOMEM  There is not enough memory to seal the buffer.
  *
- * On failure the buffer can be sealed later. It can also still be filled in, unless there was not
- * enough memory to make it writable again. In that case beam_buffer_writable() returns NULL.
+ * If sealing failed, it can be tried again later. Until then the buffer can be written to, unless
+ * there was not enough memory to make it writable again. In that case beam_buffer_writable()
+ * returns NULL.
  */
 BEAM_API int beam_buffer_seal(beam_buffer *buffer) BEAM_CHECKED;
 
@@ -106,10 +108,11 @@ BEAM_API int beam_message_add_buffer(beam_message *message, beam_buffer *buffer)
  * sealed with F_SEAL_SHRINK and F_SEAL_WRITE, so that it can no longer change or be truncated. It
  * must be at least 1 byte long, and not sparse. The sender cannot make any of these checks block.
  *
- * The buffer's memory is charged to the process that filled it. The check for sparse files only
- * counts pages. A hostile peer can therefore hide holes by putting the same number of pages beyond
- * the end of the buffer (FALLOC_FL_KEEP_SIZE, fallocate(2)). Reading the holes allocates memory
- * that is charged to this process, at most the buffer's size, which `max` limits.
+ * The buffer's memory is charged to the memory control group of the process that created it. The
+ * check for sparse files only counts pages. A hostile peer can therefore hide holes by putting the
+ * same number of pages beyond the end of the buffer (FALLOC_FL_KEEP_SIZE, fallocate(2)). Reading
+ * the holes allocates memory that is charged to this process, at most the buffer's size, which
+ * `max` limits.
  *
  * @param index  the attachment, counted from 0
  * @param max    the size in bytes of the largest buffer to accept

@@ -67,8 +67,8 @@ struct beam_channel_options {
 	uint32_t calls;
 	/** The size of the largest message to accept, in bytes: 1 MiB to 1 GiB. */
 	uint32_t message_bytes;
-	/** How many attachments a message may have: 0 to 253. If `attachments` is 0, this limit is
-	 *  lowered to half of the largest number that a channel of this process can have. */
+	/** How many attachments a message may have: 0 to 253. If `attachments` is 0, the limit is
+	 *  at most half of the attachments that a single channel of this process could have. */
 	uint32_t message_attachments;
 	/** How many bytes may wait on a topic before senders on it have to wait: 64 KiB to 1 GiB.
 	 *  Each message counts 64 bytes in addition to its payload. */
@@ -80,21 +80,23 @@ struct beam_channel_options {
 	 *  MiB to 1 GiB, and at least message_bytes. The default is raised to message_bytes if
 	 *  necessary. */
 	uint32_t pool_bytes;
-	/** How many attachments of the whole channel may be here at a time: message_attachments to
-	 *  65,535. If 0, the channel shares a fifth of RLIMIT_NOFILE with the other channels of the
-	 *  process, and can have at most 512. */
+	/** How many attachments of the whole channel may be in this process at a time, until the
+	 *  program has taken them or the library has closed them: message_attachments to 65,535. If
+	 *  0, the channel shares a fifth of RLIMIT_NOFILE with the other channels of the process,
+	 *  and can have at most 512. */
 	uint32_t attachments;
 	/** The size of the outgoing buffer, in bytes: 16 KiB to 64 MiB. */
 	uint32_t buffer_bytes;
 	/** The size to request with SO_SNDBUF, in bytes: 0 to 2^31 - 1. 0 keeps the size that the
 	 *  socket has, or raises it to 128 KiB if it is smaller. The kernel may grant less
-	 *  (net.core.wmem_max). With less than 72,128 bytes, a payload that is not in memory can
-	 *  break the channel (-ECONNRESET). */
+	 *  (net.core.wmem_max). With less than 72,128 bytes, a payload that the kernel cannot read
+	 *  (-EFAULT) can break the channel (-ECONNRESET). */
 	uint32_t socket_buffer_bytes;
-	/** How long a frame that has begun to arrive may take, once nothing more can be read from
-	 *  the socket, in milliseconds. After that the channel fails with -EPROTO. If descriptors
-	 *  have arrived for an incomplete message, the next frame has the same time to arrive, but
-	 *  at most 5,000 ms. 0: no limit for either. */
+	/** How long this side waits for the rest of a frame, in milliseconds; 0: no limit. The time
+	 *  begins when part of a frame has arrived and nothing more can be read from the socket.
+	 *  When it is over, the channel fails with -EPROTO. If descriptors have arrived for a
+	 *  message that is incomplete, this side waits in the same way for the next frame, but for
+	 *  at most 5,000 ms, unless there is no limit. */
 	uint32_t frame_timeout_ms;
 	/** How long the channel continues to send accepted messages in the background after its
 	 *  last handle was released, in milliseconds. */
@@ -102,7 +104,7 @@ struct beam_channel_options {
 	/** An enum beam_unknown_topics. */
 	uint32_t unknown_topics;
 	/** How long a waiting thread polls the socket before it sleeps, in microseconds: at most
-	 *  10,000; 0: never. The library gives up polling that does not pay off. */
+	 *  10,000; 0: never. If polling does not pay off, the library stops it. */
 	uint32_t busy_poll_us;
 	/** If 0, a thread that waits reads the socket for itself and for the other threads, and the
 	 *  channel's own thread reads when no thread waits. If 1, only the channel's own thread
@@ -263,7 +265,7 @@ BEAM_API void *beam_channel_user_data(const beam_channel *channel);
  * @param deadline  how long to wait for accepted messages to be sent. After that the library
  *                  continues in the background, for at most linger_ms.
  * @retval 0        The kernel has everything, and also the notice to the peer, unless the peer had
- *                  closed the channel and left.
+ *                  closed the channel and ended the connection.
  * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
  * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The channel had ended before, with -EPIPE because
  *                  the peer had closed it. Accepted messages may be lost.
@@ -279,8 +281,8 @@ BEAM_API int beam_channel_close(beam_channel *channel, beam_deadline deadline);
  * messages that arrived whole have been received. A relay uses this function to pass on a crash.
  *
  * The function never waits, and can be called any number of times. After beam_channel_close() it
- * ends what is still going on in the background, and functions continue to return the errors of the
- * close. If the peer has already been told of the close, it sees an orderly end. The handle must
+ * stops the sending in the background, and functions continue to return the errors of a closed
+ * channel. If the peer has already been told of the close, it sees an orderly end. The handle must
  * still be released.
  *
  * @retval 0        The channel has ended.
@@ -318,8 +320,9 @@ struct beam_peer {
  *
  * @param ret  untouched on failure
  * @retval 0                 The credentials were stored.
- * @retval -ENODATA          The channel was created from a socket pair. The kernel would name the
- *                           process that created the pair, whoever holds the other end.
+ * @retval -ENODATA          The channel was created from a socket pair. For a socket pair, the
+ *                           kernel knows only the process that created it, whoever holds the other
+ *                           end.
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_peer(beam_channel *channel, struct beam_peer *ret) BEAM_CHECKED;
@@ -355,9 +358,9 @@ BEAM_API int beam_channel_peer_pidfd(beam_channel *channel) BEAM_CHECKED;
  * AppArmor).
  *
  * @param ret   receives the label with a final NUL
- * @param size  how many bytes fit; with 0 the function only returns the label's length, which
- *              includes the NUL with some security modules
- * @return the length of the label without its NUL
+ * @param size  how many bytes fit; with 0 the function only returns the length that the kernel
+ *              reports, in which some security modules include the NUL and others do not
+ * @return the length of the label without its NUL, unless `size` is 0
  * @retval -ERANGE   The label does not fit with its NUL.
  * @retval -ENODATA  as for beam_channel_peer_groups(), or no security module labels sockets
  * @retval -EINVAL, -ECHILD  as for beam_channel_peer_groups()
@@ -366,7 +369,7 @@ BEAM_API int beam_channel_peer_label(beam_channel *channel, char *ret, size_t si
 
 /**
  * What a side accepts. The fields are those of struct beam_channel_options. `attachments` is what
- * the peer granted first. It may grant more later, up to a limit of its own.
+ * the peer granted at first. It may grant more later, up to a limit of its own.
  */
 struct beam_limits {
 	uint32_t topics;
@@ -382,8 +385,8 @@ struct beam_limits {
 /**
  * Waits until the peer has sent HELLO, the first frame of each side, and returns the peer's limits.
  * A program does not need this function before sending. Every peer accepts messages of up to 1 MiB
- * without attachments, which can be sent at once. The send of any other message waits for HELLO by
- * itself, until its deadline.
+ * without attachments, which can be sent at once. For any other message, the send itself waits for
+ * HELLO, until its deadline.
  *
  * @param ret   receives as many limits as fit; untouched on failure
  * @param size  sizeof(struct beam_limits)
@@ -424,7 +427,8 @@ struct beam_statistics {
 	uint64_t messages_received;
 	uint64_t bytes_received;
 	uint64_t attachments_received;
-	/** Messages that were accepted here and that the kernel did not take as a whole. */
+	/** Messages that were accepted for sending, and then lost: the kernel did not take all of
+	 *  them, or it is not known whether it did. */
 	uint64_t messages_lost;
 	/** Attachments that the kernel could not install on arrival; always 0 for a topic. */
 	uint64_t attachments_lost;
@@ -437,7 +441,8 @@ struct beam_statistics {
 	/** Senders that currently wait for credit, or for other senders on the same topic. Each
 	 *  sender is counted in only one of these three counters. */
 	uint64_t waiting_for_credit;
-	/** Senders that currently wait for the id of a call. They may need credit, too. */
+	/** Senders that currently wait for a free call id, because as many calls are in flight as
+	 *  the peer accepts. They may need credit, too. */
 	uint64_t waiting_for_call;
 	/** Senders that currently wait for room in the socket or in the outgoing buffer, or for
 	 *  another thread that is writing. */
@@ -456,7 +461,7 @@ BEAM_API int beam_channel_statistics(beam_channel *channel, struct beam_statisti
 
 /** What was accepted for sending and then lost, since the channel or the topic was created. */
 struct beam_losses {
-	/** Messages that the kernel did not take as a whole: `messages_lost` above. */
+	/** How many messages were lost: `messages_lost` above. */
 	uint64_t messages;
 	/** Why the first and the last of them were lost: the kernel's error for a descriptor
 	 *  (-EBADF, -EINVAL, -EPERM), or the error with which the channel ended (-EPIPE,

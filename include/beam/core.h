@@ -10,8 +10,8 @@
  *   the payload. Bit 31 is set if a descriptor comes with the first byte of the message. The Go
  *   code speaks this form.
  * - SOCK_SEQPACKET: each packet is a message, without a header.
- * - The functions whose names end in `_bare` use the form of the first Go version: a stream of
- *   payload without message boundaries.
+ * - The functions whose names end in `_bare` do as the first Go version did: they send and receive
+ *   a stream of payload without message boundaries. They support only SOCK_STREAM.
  *
  * A message carries at most one attachment. If more arrive, the first is kept and the others are
  * closed. The socket may be in blocking or non-blocking mode. On one socket, at most one thread may
@@ -49,12 +49,12 @@ BEAM_BEGIN
  *                        not support.
  * @retval -ENOTCONN      `socket` is not connected.
  * @retval -EMSGSIZE      The message is too large.
- * @retval -EFAULT        The payload, or part of it, is not in memory. Nothing was sent.
+ * @retval -EFAULT        The kernel cannot read all of the payload. Nothing was sent.
  * @retval -EAGAIN, -ETIMEDOUT  There is no room, with BEAM_NOWAIT or at the deadline. Nothing was
  *                        sent. These errors are also returned if this user has too many descriptors
  *                        in flight (ETOOMANYREFS).
  * @retval -ECONNABORTED  Part of the message had been sent when the deadline passed or the kernel
- *                        failed, for example because the rest of the payload is not in memory. The
+ *                        failed, for example because it could not read the rest of the payload. The
  *                        attachment may have been sent.
  * @retval -EPIPE, -ECONNRESET  The peer has closed the connection.
  * @retval -EPERM         The peer does not accept descriptors (SO_PASSRIGHTS).

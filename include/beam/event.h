@@ -4,16 +4,15 @@
  * Event loops: descriptors that show whether a call would wait, and channels without a thread.
  *
  * The descriptors of the first four functions are level-triggered. Each is readable as long as its
- * condition holds, even if the condition held before the descriptor was created, and whatever other
- * threads have received or sent in the meantime. Another thread may be faster, so call the function
- * itself with BEAM_NOWAIT. A descriptor is created by the first call, and costs nothing before
- * that. As long as one of them exists, the channel's own thread reads input as soon as it arrives,
- * even if no thread waits.
+ * condition holds, even if the condition held before the descriptor was created. Another thread may
+ * be faster, so receive, send or accept with BEAM_NOWAIT. A descriptor is created by the first
+ * call, and costs nothing before that. As long as one of them exists, the channel's own thread
+ * reads input as soon as it arrives, even if no thread waits.
  *
  * The descriptors belong to the library. Poll them (POLLIN) with poll(2), epoll(7) or an event
  * loop, but do not read, write or close them. They are closed when the last handle of their topic,
  * call or channel is released, so remove them from the loop before that. In a forked child they
- * stay open, and are of no use, until the child executes another program.
+ * stay open until the child executes another program or exits, but are of no use.
  *
  * The rules about threads and fork and the common errors are those of channel.h.
  */
@@ -91,7 +90,7 @@ BEAM_API int beam_channel_loop_fd(beam_channel *channel) BEAM_CHECKED;
 BEAM_API int beam_channel_loop_events(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * Stores the time until which the loop may wait at most.
+ * Stores the time until which the loop may wait.
  *
  * @param ret  receives a time of CLOCK_MONOTONIC, or BEAM_FOREVER if nothing is scheduled, or
  *             BEAM_NOWAIT if there is work to do; untouched on failure

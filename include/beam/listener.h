@@ -192,7 +192,7 @@ BEAM_API beam_listener *beam_listener_unref(beam_listener *listener);
  *                  client may have been refused.
  * @retval -EINVAL  `listener` or `ret` is NULL, or a process that shares the socket has shut it
  *                  down.
- * @retval -ENOMEM  There is no memory to wait with.
+ * @retval -ENOMEM  There is no memory to wait.
  * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_listener_accept(beam_listener *listener, beam_channel **ret, beam_deadline deadline) BEAM_CHECKED;
@@ -238,8 +238,8 @@ struct beam_listener_counters {
 	uint64_t refused;
 	/** Clients that were refused because `connections` or `connections_per_uid` was reached. */
 	uint64_t over_limit;
-	/** Clients that were disconnected by means of the descriptor in reserve, because no other
-	 *  was free. */
+	/** Clients that were disconnected with the help of the descriptor in reserve, because no
+	 *  other was free. */
 	uint64_t over_descriptors;
 	/** Clients that were disconnected because there were no descriptors, memory or thread for a
 	 *  channel. */

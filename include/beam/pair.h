@@ -39,7 +39,7 @@ BEAM_API int beam_channel_pair(beam_channel **ret_a, beam_channel **ret_b,
 			       const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Attaches one end of a new socket pair to a message, and makes the other end an open channel.
+ * Attaches one end of a new socket pair to a message, and creates a channel from the other end.
  * Messages that are sent on this channel before the attached end is taken wait in the socket,
  * within the credit that each topic starts with.
  *
@@ -86,8 +86,8 @@ BEAM_API int beam_message_take_channel(beam_message *message, size_t index, beam
 				       const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Sends one end of a new socket pair as the only attachment of a message, and makes the other end
- * an open channel. (SendPipe and SendConn of Go's beam.)
+ * Sends one end of a new socket pair as the only attachment of a message, and creates a channel
+ * from the other end. (SendPipe and SendConn of Go's beam.)
  *
  * @param topic     the topic on which the message is sent
  * @param data      the payload, borrowed; may be NULL if `size` is 0
