@@ -427,8 +427,8 @@ struct beam_statistics {
 	uint64_t messages_received;
 	uint64_t bytes_received;
 	uint64_t attachments_received;
-	/** Messages that were accepted for sending, and then lost: the kernel did not take all of
-	 *  them, or it is not known whether it did. */
+	/** Messages that were accepted for sending and then lost: the kernel did not take the whole
+	 *  message, or it is not known whether it did. */
 	uint64_t messages_lost;
 	/** Attachments that the kernel could not install on arrival; always 0 for a topic. */
 	uint64_t attachments_lost;

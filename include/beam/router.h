@@ -22,10 +22,10 @@
 BEAM_BEGIN
 
 /**
- * Receives messages from one topic and sends them on another, which can be a topic of another
- * channel, in order and with their attachments (Go's Copy). If `to` has no credit or no room,
- * nothing more is received, so that the senders on `from` have to wait as well. A topic can be
- * forwarded to itself, which makes an echo.
+ * Receives messages from the topic `from` and sends them on the topic `to`, which can belong to
+ * another channel, in order and with their attachments (Go's Copy). If `to` has no credit or no
+ * room, nothing more is received, so that the senders on `from` have to wait as well. A topic can
+ * be forwarded to itself, which makes an echo.
  *
  * The function holds at most one message at a time that it has received and not yet sent. If that
  * message cannot be sent, it is in `*held` when the function returns. A message that is in `*held`

@@ -89,8 +89,8 @@ BEAM_API beam_select *beam_select_unref(beam_select *select);
  * @param tag   stored by beam_select_wait() when the member is ready
  * @retval 0        The topic was added.
  * @retval -EINVAL  `select` or `topic` is NULL, or `what` is 0 or contains something else.
- * @retval -EEXIST  It is already a member. If `what` contains two values, one of them is enough for
- *                  this error.
+ * @retval -EEXIST  It is already a member. If `what` contains two values, this error is returned
+ *                  even if it is a member for only one of them.
  * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for the member.
  * @retval -ENOSPC  The user has as many watches as /proc/sys/fs/epoll/max_user_watches allows.
  * @retval -ECHILD  This is a forked child.

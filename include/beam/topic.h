@@ -17,7 +17,7 @@
  *  - Sent: the call returns 0, or the number of messages. The message was accepted, in order.
  *    Usually the message is in the kernel when the call returns. It is in the channel's outgoing
  *    buffer, which the library drains, if the socket was full, if another thread was writing, or if
- *    many messages are sent in quick succession.
+ *    many messages are being sent in quick succession.
  *  - Not sent: the call returns -EIO, -EINVAL, -EBADF, -ENOENT, -EOPNOTSUPP, -EMFILE, -EPERM,
  *    -EMSGSIZE, -E2BIG, -EFAULT, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM or -ECHILD.
  *    Nothing of the message will be delivered.
