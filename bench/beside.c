@@ -24,8 +24,8 @@ static bool is_end(long r)
 }
 
 /*
- * Sends until nothing has moved for a while, and then waits in a send, as a program would, until
- * the channel ends.
+ * Sends until a send has timed out for lack of credit. Then it blocks in a send until the channel
+ * ends, as a program would.
  */
 static void *fill(void *argument)
 {

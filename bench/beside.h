@@ -8,10 +8,10 @@
 
 enum { LARGE_SIZE = 100 << 20 };
 
-/* Returns once it is happening. */
+/* Starts it, and returns when it has begun. */
 void beside_begin(beam_channel *channel, enum side side, enum beside beside);
 
-/* Ends what can end before the channel. */
+/* Ends what can be ended while the channel is open. */
 void beside_end(enum side side);
 
 /* Called after the channel was closed. Ends the rest. */

@@ -32,7 +32,7 @@ static long read_number(const char *folder)
 	return n > 0 ? strtol(text, NULL, 10) : -1;
 }
 
-/* If the folder is not mounted, it is mounted only for a child, which reads the number and ends. */
+/* If tracefs is not mounted, a child mounts it for itself only, and reads the number there. */
 static long look_in_private(void)
 {
 	int ends[2];

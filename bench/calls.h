@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * System calls, counted by the kernel's own tracepoint (perf_event_open(2) of
- * raw_syscalls:sys_enter). Unlike strace it costs almost nothing, so it does not change what
- * depends on time. It needs root, and a kernel that has the tracepoint.
+ * raw_syscalls:sys_enter). Unlike strace it hardly slows the processes down, so the number of calls
+ * is that of an ordinary run. It needs root, and a kernel that has the tracepoint.
  */
 #ifndef BENCH_CALLS_H
 #define BENCH_CALLS_H
@@ -11,8 +11,8 @@
 const char *calls_impossible(void);
 
 /*
- * Count the system calls of this process, and of all that it starts, from the first call to the
- * second.
+ * Count the system calls of this process, and of all that it starts, from calls_begin() to
+ * calls_end().
  */
 void calls_begin(void);
 double calls_end(void);

@@ -3,8 +3,8 @@
  * A crowd: one thread runs many channels in an epoll loop and answers a call on each. Another
  * process makes calls, on one channel after the other, a few at a time. This measures what a call
  * costs with 10, 1,000 and 10,000 channels, and how much memory an idle channel takes. The same is
- * done with plain sockets, with one write for each request and one for each answer. That shows what
- * it costs that the kernel's own memory is no longer in the caches.
+ * done with plain sockets, with one write for each request and one for each answer. This shows how
+ * much of the cost is due to the kernel's own memory, which no longer fits into the caches.
  */
 #include "util.h"
 #include <beam/beam.h>
@@ -126,7 +126,7 @@ static void ask(struct member *members, size_t n, bool plain, int start, int res
 		must_sys(connect(fd, (struct sockaddr *)&address, sizeof address), "connect");
 		open_member(&members[i], fd, plain);
 	}
-	/* Uses each channel once, so that everything is there. */
+	/* Uses each channel once, so that everything exists that the first use creates. */
 	ask_all(members, n, n < AT_ONCE ? AT_ONCE : n);
 	while (read(start, &go, 1) == 1) {
 		begun = now_ns();
@@ -165,14 +165,14 @@ static size_t resident(void)
 	if (!file || !fgets(line, sizeof line, file))
 		die("/proc/self/statm");
 	fclose(file);
-	/* Numbers of pages: of the address space, and of those that are resident. */
+	/* The first two numbers count pages: of the address space, and resident ones. */
 	strtoul(line, &second, 10);
 	return strtoul(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /*
- * What is kept for reuse is freed when it is not used for a moment. In a loop, that takes a
- * dispatch when the deadlines have passed.
+ * What is kept for reuse is freed when it is not used for a moment. A channel without a thread
+ * frees it when it is dispatched after its deadline.
  */
 static void settle(struct member *members, size_t n)
 {

@@ -58,7 +58,7 @@ static void add_activity(pid_t pid, struct activity *sum)
 	closedir(tasks);
 }
 
-/* Sleeps, because what happens while time passes is measured here. */
+/* Sleeps, because what the threads do meanwhile is measured. */
 static void pass_time(uint64_t milliseconds)
 {
 	struct timespec until;

@@ -198,8 +198,8 @@ static void set_up(const struct work *work, const struct peer *peer, enum place 
 }
 
 /*
- * Sets what a cell is compared with: raw with the same work, or itself with the first work of its
- * group.
+ * Sets what a cell is compared with: raw with the same work, or the same peer with the first work
+ * of the group.
  */
 static void compare(struct cell *cell)
 {

@@ -125,7 +125,7 @@ void memory_run(const struct work *work, struct outcome *ret)
 		must(beam_socket_pair(SOCK_STREAM, links[i].pair), "socket pair");
 	pid_t b = (pid_t)must_sys(fork(), "fork");
 	use_all(b ? SIDE_A : SIDE_B, ret);
-	/* Each process ends the other's channels by ending. */
+	/* When a process ends, the channels of the other one end too. */
 	if (b && (waitpid(b, &status, 0) != b || !WIFEXITED(status) || WEXITSTATUS(status) != 0))
 		die("the other process died");
 	_exit(0);

@@ -6,7 +6,7 @@
 #include <nng/protocol/pair0/pair.h>
 #include <stdio.h>
 
-enum { BUFFERED = 128 }; /* messages in each direction: without them it passes on one at a time */
+enum { BUFFERED = 128 }; /* messages in each direction: without buffers, nng passes on one at a time */
 
 static char address[128];
 static nng_socket sock;

@@ -5,8 +5,8 @@
  * same processes (run.c).
  *
  * A run has two processes: SIDE_A sends (and asks), SIDE_B receives (and answers). If anything goes
- * wrong, die() ends the process, and with it the whole benchmark. So every figure is one of
- * messages that all arrived.
+ * wrong, die() ends the process, and with it the whole benchmark. So there is no figure of a run in
+ * which a message was lost.
  *
  * A system is used as its documentation recommends, with its defaults. If the system calls a
  * function of the program for each message, it has dispatch(). If the program fetches messages, it
@@ -22,8 +22,8 @@
 enum side { SIDE_A, SIDE_B };
 
 /*
- * The most lanes. Lanes are independent streams of messages on the same connection, if a system has
- * such.
+ * The maximum number of lanes. Lanes are independent streams of messages on the same connection.
+ * Not every system has them.
  */
 enum { LANES_MAX = 256 };
 
@@ -61,8 +61,8 @@ struct peer {
 	bool one_way;    /* not fit for round trips */
 	size_t size_max; /* of a message; 0: enough for all workloads */
 	/*
-	 * How many descriptors it may have in flight. It fails if the user may not have so many. 0:
-	 * few.
+	 * How many descriptors the system can have in flight at a time; 0: only a few. If the
+	 * kernel does not allow the user so many, the system would fail, and is not measured.
 	 */
 	size_t in_flight;
 
@@ -72,23 +72,23 @@ struct peer {
 	void (*listen)(void);
 	/* Called once in each process, at the same time. */
 	void (*open)(enum side side);
-	/* Start and end what happens beside; NULL if the system has no lanes for it. */
+	/* Start and end what settings.beside asks for; NULL if the system has no lanes for it. */
 	void (*begin_beside)(enum side side);
 	void (*end_beside)(enum side side);
 	/* Called when nothing is on its way any more. */
 	void (*close)(enum side side);
 
-	/* `fd` is borrowed until flush(); -1: none. What is sent may be kept here until flush(). */
+	/* `fd` is borrowed until flush(); -1: none. The message may be kept back until flush(). */
 	void (*send)(unsigned lane, const void *data, size_t size, int fd);
-	/* Sends what is kept of a thread's messages on a lane; may be NULL. */
+	/* Sends the messages that this thread's sends on the lane have kept back; may be NULL. */
 	void (*flush)(unsigned lane);
 
 	/* Called by one thread for each lane. Blocks. The result is valid until release(). */
 	void (*receive)(unsigned lane, struct received *ret);
 	void (*release)(struct received *received);
 	/*
-	 * Or: blocks until `n` messages have arrived, and passes each to take(). No more than `n`
-	 * are on their way.
+	 * Instead of receive(): blocks until `n` messages have arrived, and passes each to take().
+	 * No more than `n` are on their way.
 	 */
 	void (*dispatch)(uint64_t n, take_function *take, void *context);
 };

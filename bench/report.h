@@ -12,7 +12,7 @@
 enum { ROUNDS_MAX = 64 };
 
 enum figure {
-	FIGURE_RATE, /* messages a second: more is better; of all other figures, less */
+	FIGURE_RATE, /* messages a second: more is better; for all other figures, less is */
 	FIGURE_P50,  /* µs */
 	FIGURE_P99,
 	FIGURE_CALLS, /* system calls a message, or a round trip */
@@ -31,8 +31,8 @@ struct series {
 	unsigned rounds;
 	double values[ROUNDS_MAX];
 	/*
-	 * What the figure is divided by, round by round: that of raw, or that of the first work of
-	 * the group. NULL for these themselves.
+	 * What the figure is divided by, round by round: the same figure of raw, or of the first
+	 * work of the group. NULL if this is already raw, or the first work.
 	 */
 	const struct series *against;
 };

@@ -22,8 +22,8 @@ BOTH = (ONE, TWO)
 # The systems whose bytes go through a socket.
 SOCKETS = ("zmq", "nng", "nanomsg", "libuv", "sd-bus")
 
-# What is measured, as (work, peer, figure); what it is compared with, or None; the bound; and the
-# places.
+# For each goal: a title; what is measured, as (work, peer, figure); what it is compared with, or
+# None; the bound; and the places.
 GOALS = [
     ("W1 round trip, p50", ("w1", "beam", "p50"), ("w1", "raw", "p50"), "<=", 0.10, (TWO,)),
     ("W1 round trip, p99", ("w1", "beam", "p99"), ("w1", "raw", "p99"), "<=", 0.3, (TWO,)),
@@ -103,7 +103,7 @@ class Results:
         # In the order of the works, the figures and the places.
         self.rows = list(dict.fromkeys((w["name"], s["figure"], s["cores"]) for w in self.all["works"]
                                        for s in self.all["series"] if s["work"] == w["name"]))
-        # The same in every picture, whichever systems were measured.
+        # A system has the same line in every picture, whichever systems were measured.
         self.types = {p["name"]: p["number"] for p in self.all["peers"]}
         measured = {s["peer"] for s in self.all["series"]}
         self.peers = [p["name"] for p in self.all["peers"] if p["name"] in measured]
@@ -113,18 +113,18 @@ class Results:
         return self.values.get((work, cores, peer, figure))
 
     def ratios(self, what, against, cores):
-        """Round by round, or None if one of them was not measured."""
+        """Returns the ratios, round by round, or None if one of the figures was not measured."""
         values = self.get(what, cores)
         others = self.get(against, cores) if against else None
         if not values or (against and not others):
             return None
         if not against:
             return values
-        # A rate of nothing is a run that could not be measured.
+        # A rate of 0 stands for a run that could not be measured.
         return [a / b for a, b in zip(values, others)] if all(others) else None
 
     def cell(self, work, figure, cores, peer):
-        """A figure of raw, or one that raw does not have, as it is. Otherwise the ratio to raw."""
+        """Returns the figure itself, if it is raw's or raw has none; otherwise its ratio to raw."""
         values = self.get((work, peer, figure), cores)
         if values is None:
             return "–"

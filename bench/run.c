@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LONGEST_RUN = 120, CORES_MAX = 64 }; /* in seconds: a run that takes longer hangs */
+enum { LONGEST_RUN = 120, CORES_MAX = 64 }; /* LONGEST_RUN is in seconds; a longer run has hung */
 
 const char *const place_names[PLACES] = {"one core", "two cores", "unpinned"};
 
@@ -145,8 +145,8 @@ static bool ended_well(pid_t child)
 }
 
 /*
- * No child ends before A has its results. If one does, it has failed, and A would wait forever for
- * its messages.
+ * No child may end before A has its results. If one does, it has failed, and A would wait forever
+ * for its messages.
  */
 static void on_child(int number)
 {

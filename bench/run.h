@@ -14,8 +14,8 @@ extern const char *const place_names[PLACES];
 const char *run_impossible(const struct work *work, const struct peer *peer, enum place place);
 
 /*
- * Runs `count` messages or round trips, or, for KIND_IDLE, seconds. Dies if anything goes wrong in
- * any of the processes.
+ * Makes a run of `count` messages or round trips, or, for KIND_IDLE, of `count` seconds. Dies if
+ * anything goes wrong in any of the processes.
  */
 struct outcome run(const struct work *work, const struct peer *peer, enum place place, uint64_t count, bool calls);
 

@@ -8,7 +8,7 @@
 
 uint64_t now_ns(void);
 
-/* Sorts `n` > 0 samples; from then on percentile() and median() read them. */
+/* Sorts `n` > 0 samples, as percentile() and median() require. */
 void samples_sort(double *samples, size_t n);
 double percentile(const double *sorted, size_t n, double p);
 double median(const double *sorted, size_t n);
@@ -17,8 +17,8 @@ double median(const double *sorted, size_t n);
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...);
 
 /*
- * Return the result, or die if it is negative: the first one with errno, after a system call, the
- * second one with the negative errno that Beam returned.
+ * Return the result, or die if it is negative. must_sys() is for system calls, whose error is in
+ * errno, and must() for functions of Beam, which return a negative errno.
  */
 long must_sys(long result, const char *what);
 long must(long result, const char *what);

@@ -78,8 +78,8 @@ static void written(uv_write_t *request, int status)
 }
 
 /*
- * Lets libuv wait for room in the socket. The bytes stay ours meanwhile, because the function
- * returns only when they have been sent.
+ * Lets libuv wait for room in the socket. The caller's bytes stay valid meanwhile, because the
+ * function returns only when they have been sent.
  */
 static void write_rest(uv_buf_t *buffers, unsigned n, uv_stream_t *handle)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Wayland's connection, by its public interface. A is a client and sends requests. B is the
- * compositor and answers with events. The Wayland interface is one of ours, with an array and, if
- * needed, a descriptor. What is sent stays in the library's buffer of 4 KiB until it is flushed.
- * The library cannot wait for room in the buffer, so it is flushed before it is full. If the socket
- * is full, this waits for it, as wl_display_flush() asks.
+ * compositor and answers with events. The Wayland interface is defined in this file. Its messages
+ * have an array and, if needed, a descriptor. What is sent stays in the library's buffer of 4 KiB
+ * until it is flushed. The library cannot wait for room in the buffer, so it is flushed before it
+ * is full. If the socket is full, the client waits until there is room, as the documentation of
+ * wl_display_flush() recommends.
  */
 #include "peer.h"
 #include "util.h"
@@ -53,7 +54,7 @@ static struct wl_display *display;
 static struct wl_registry *registry;
 static struct wl_proxy *proxy;
 static pthread_mutex_t sending = PTHREAD_MUTEX_INITIALIZER;
-static size_t bytes, fds; /* that wait for a flush, at most */
+static size_t bytes, fds; /* not flushed yet, at most so many */
 
 static void on_event(void *data, struct wl_proxy *object, struct wl_array *array)
 {

@@ -47,7 +47,7 @@ struct outcome {
 	double seconds;
 	double latency[PERCENTILES]; /* of a round trip, in µs */
 	double calls;                /* system calls of both processes, from fork to end; only if asked for */
-	double wakeups, cpu;         /* idle: of both processes' threads; µs */
+	double wakeups, cpu;         /* idle: of both processes' threads; cpu is in µs */
 	double channel, stack;       /* memory: resident bytes of a channel, and of its thread's stack */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Calls. A server in another process answers with one reply, with many replies, with a file, or
- * with a failure. It is told when its replies are no longer wanted.
+ * with a failure. The server stops replying when its replies are no longer wanted.
  */
 #include <beam/beam.h>
 #include <errno.h>

@@ -2,8 +2,8 @@
 /*
  * A server and its client: the server answers each line in capitals.
  *
- *     beam-listen serve ADDRESS CLIENTS    until this many have been served
- *     beam-listen ask ADDRESS TEXT         waits for the server if it is not there yet
+ *     beam-listen serve ADDRESS CLIENTS    serves this many clients
+ *     beam-listen ask ADDRESS TEXT         prints the answer; either program may be started first
  */
 #include <beam/beam.h>
 #include <ctype.h>
@@ -73,7 +73,7 @@ static int ask(const char *address, const char *text)
 	size_t size = 0;
 
 	options.wait_for_server = 1;
-	options.server_uid = geteuid(); /* not anybody else who has taken the address */
+	options.server_uid = geteuid(); /* not another user, who may have taken the address first */
 	int r = beam_channel_connect(&channel, address, &options, beam_in_ms(10000));
 	if (r < 0)
 		return complain(address, r);

@@ -15,7 +15,7 @@ static int say(beam_topic *topic, const char *text)
 	return beam_topic_send(topic, text, strlen(text), 0, beam_in_ms(10000));
 }
 
-/* Prints the next message. Returns 1, or why there is none. */
+/* Prints the next message. Returns 1, or 0 or a negative errno if there is none. */
 static int print_next(const char *who, beam_topic *topic)
 {
 	beam_message *message;
@@ -28,7 +28,7 @@ static int print_next(const char *who, beam_topic *topic)
 	return r;
 }
 
-/* One end of a new channel is sent on "door", and the other one is the conversation. */
+/* Sends one end of a new channel on "door", and uses the other end for the conversation. */
 static int client(int socket)
 {
 	beam_channel *channel, *conversation;
@@ -50,7 +50,7 @@ static int client(int socket)
 	return r < 0;
 }
 
-/* Takes the channel out of the message. */
+/* Receives the message on "door", and takes the channel out of it. */
 static int open_the_door(int socket, beam_channel **ret)
 {
 	beam_channel *channel;

@@ -38,7 +38,7 @@ static int answer(void *argument, const char *topic, beam_message *message)
 	return 0;
 }
 
-/* The other end of the log: prints the messages of all topics. */
+/* The other end of the log: prints the topic of each message. */
 static void *keep_log(void *argument)
 {
 	beam_topic *topic;

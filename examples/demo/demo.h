@@ -24,7 +24,7 @@ struct plan {
 	const char *name, *what;
 	unsigned senders, receivers; /* threads */
 	size_t parcel_bytes; /* contents are collected until a message has this many bytes; 0: one file in each */
-	unsigned parcel_fds; /* files are sent open, this many in each message; 0: their contents are sent */
+	unsigned parcel_fds; /* this many open files are sent in each message; 0: contents are sent */
 	bool sample;         /* only some files: SLOW_MESSAGES, or up to twice as many */
 	unsigned pause_ms;   /* how long the receiver pauses after each message */
 };
@@ -54,7 +54,7 @@ struct tree {
 	char **paths; /* the regular files in it that can be read, by name */
 	size_t n;
 	uint64_t bytes;    /* what they contain */
-	size_t unreadable; /* files and folders that cannot */
+	size_t unreadable; /* files and folders that cannot be read */
 };
 
 /* Prints what it has found. Exits with a message if there is no such folder. */
@@ -93,10 +93,10 @@ int demo_receive(int socket);
 
 /* ---- What they print (report.c) ---- */
 
-/* The channel that must() asks which rule the peer broke. */
+/* From now on, must() prints which rule the peer of this channel broke. */
 void report_breaches_of(beam_channel *channel);
 
-/* Exits with "what: why" if `result` is an error of Beam's (a negative errno). */
+/* Prints "what: why" and exits, if `result` is an error of Beam's (a negative errno). */
 void must(int result, const char *what);
 /* The same for a system call, with errno. */
 void must_sys(int result, const char *what);

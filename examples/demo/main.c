@@ -30,7 +30,7 @@ static int listen_at(const char *path)
 	return fd;
 }
 
-/* Only one connection is expected, so the socket's file is removed as soon as it is there. */
+/* Only one connection is expected, so the socket's file is removed after it has been accepted. */
 static int accept_one(int listener, const char *path)
 {
 	struct sockaddr_un from;

@@ -21,8 +21,8 @@ struct header {
 };
 
 /*
- * Returns how much there was, at most `size`. It reads with pread(), because both processes and all
- * their threads share the offset of an open file.
+ * Adds at most `size` bytes of a file to a checksum, and returns how many there were. It reads with
+ * pread(), because both processes and all their threads share the offset of an open file.
  */
 static uint64_t checksum_of_file(uint32_t *sum, int fd, uint64_t size)
 {
@@ -68,7 +68,7 @@ static void count(struct parcel *parcel, uint64_t content, uint32_t sum)
 	parcel->sum += sum;
 }
 
-/* Appends the content of a file to the parcel. Returns how much there was. */
+/* Appends at most `size` bytes of a file to the parcel. Returns how many there were. */
 static size_t append_content(struct parcel *parcel, int fd, size_t size)
 {
 	size_t n = 0;

@@ -5,7 +5,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* Returns in how many milliseconds the next turn is due; -1: never. */
+/* Returns in how many milliseconds service_turn() has to be called; -1: never. */
 static int earliest(struct service *services)
 {
 	int least = -1;
@@ -20,8 +20,8 @@ static int earliest(struct service *services)
 }
 
 /*
- * Runs a turn, and sets what to wait for from now on. Returns false if that service is over. The
- * events of poll have the values of epoll's.
+ * Calls service_turn(), and sets which events to wait for from now on. Returns false if the client
+ * has gone. The events of epoll(7) have the same values as those of poll(2).
  */
 static bool turn(int epoll, struct service *service, uint32_t events)
 {

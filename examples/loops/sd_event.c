@@ -15,7 +15,7 @@ static int turn(struct watched *watched, uint32_t events)
 	beam_deadline deadline;
 	int r;
 
-	/* The events of poll have the values of epoll's. */
+	/* The events of epoll(7) have the same values as those of poll(2). */
 	if (!service_turn(&watched->service, (int)events)) {
 		watched->io = sd_event_source_disable_unref(watched->io);
 		watched->time = sd_event_source_disable_unref(watched->time);
@@ -28,7 +28,7 @@ static int turn(struct watched *watched, uint32_t events)
 	deadline = service_deadline(&watched->service);
 	if (deadline.ns == BEAM_FOREVER.ns)
 		return sd_event_source_set_enabled(watched->time, SD_EVENT_OFF);
-	/* Microseconds of the same clock. */
+	/* sd-event uses microseconds of the same clock. */
 	r = sd_event_source_set_time(watched->time, (uint64_t)deadline.ns / 1000);
 	return r < 0 ? r : sd_event_source_set_enabled(watched->time, SD_EVENT_ONESHOT);
 }

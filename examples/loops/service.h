@@ -33,7 +33,8 @@ int service_open(struct service *service, int socket);
 bool service_turn(struct service *service, int events);
 void service_close(struct service *service);
 /*
- * Returns when the next turn is due at the latest. BEAM_FOREVER: only when the socket has events.
+ * Returns when service_turn() has to be called, even if the socket has no events; BEAM_FOREVER:
+ * never.
  */
 beam_deadline service_deadline(struct service *service);
 /* The same in milliseconds from now; -1: never. */

@@ -48,7 +48,7 @@ static void turn(struct watched *watched, int events)
 
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
-	/* Reading reports the error. */
+	/* If the socket has an error, the channel finds it when it reads. */
 	turn(poll->data, status < 0 ? POLLIN : from_uv(events));
 }
 

@@ -5,13 +5,13 @@
  *
  * A buffer is created, filled and sealed, and then sent any number of times, to any number of
  * receivers. Nobody can write to a sealed buffer or change its size. A receiver can therefore map
- * it without trusting the sender (memfd_create(2), F_ADD_SEALS in fcntl(2)). It is sent as a
- * descriptor like any other.
+ * it without trusting the sender. A buffer is a memfd (memfd_create(2), F_ADD_SEALS in fcntl(2)),
+ * and is sent as a descriptor like any other.
  *
  * Until it is sealed, a buffer belongs to one thread at a time. A buffer that is sealed or was
  * received can be read, attached, sent and sealed again by any number of threads at once.
- * beam_buffer_free() must come after all of these. A buffer does not depend on a channel: it may
- * come from one channel, go to another, and outlive both.
+ * beam_buffer_free() may be called only after all of these have returned. A buffer does not depend
+ * on a channel: it may come from one channel, go to another, and outlive both.
  *
  * A buffer that was not sealed at the time of a fork does not exist in the child:
  * beam_buffer_data() returns NULL, and beam_buffer_seal() returns -ECHILD. Sealed and received
@@ -29,7 +29,8 @@ typedef struct beam_buffer beam_buffer;
 
 /**
  * Creates a buffer. Its memory is allocated at once, so that filling it can neither fail nor raise
- * SIGBUS. The memory is charged to this process, wherever the buffer is sent.
+ * SIGBUS. The memory is charged to the memory control group of this process, wherever the buffer is
+ * sent.
  *
  * @param ret   receives the buffer, which the caller frees; untouched on failure
  * @param size  the size in bytes, at least 1. The bytes are zero at first. The size is limited by
@@ -79,12 +80,13 @@ BEAM_API void *beam_buffer_writable(beam_buffer *buffer);
  *         buffer was freed
  * @retval -EINVAL  `buffer` is NULL.
  * @retval -ECHILD  This is a forked child, and the buffer was not sealed before the fork.
- * @retval -EBUSY   Something is still writing to the buffer: input that the kernel stores directly
- *                  in the memory (io_uring, direct I/O).
+ * @retval -EBUSY   The kernel is still writing input directly into the buffer's memory (io_uring,
+ *                  direct I/O).
  * @retval -ENOMEM  There is not enough memory to seal the buffer.
  *
- * On failure the buffer can be sealed later. It can also still be filled in, unless there was not
- * enough memory to make it writable again. In that case beam_buffer_writable() returns NULL.
+ * If sealing failed, it can be tried again later. Until then the buffer can be written to, unless
+ * there was not enough memory to make it writable again. In that case beam_buffer_writable()
+ * returns NULL.
  */
 BEAM_API int beam_buffer_seal(beam_buffer *buffer) BEAM_CHECKED;
 
@@ -105,9 +107,12 @@ BEAM_API int beam_message_add_buffer(beam_message *message, beam_buffer *buffer)
  * The attachment must be safe to read, whoever sent it. It must be a memfd of ordinary memory,
  * sealed with F_SEAL_SHRINK and F_SEAL_WRITE, so that it can no longer change or be truncated. It
  * must be at least 1 byte long, and not sparse. The sender cannot make any of these checks block.
- * The buffer's memory is charged to the process that filled it. A peer can hide missing memory
- * behind the end of its buffer (FALLOC_FL_KEEP_SIZE, fallocate(2)). Reading the buffer then
- * allocates memory here, at most the buffer's size, which `max` limits.
+ *
+ * The buffer's memory is charged to the memory control group of the process that created it. The
+ * check for sparse files only counts pages. A hostile peer can therefore hide holes by putting the
+ * same number of pages beyond the end of the buffer (FALLOC_FL_KEEP_SIZE, fallocate(2)). Reading
+ * the holes allocates memory that is charged to this process, at most the buffer's size, which
+ * `max` limits.
  *
  * @param index  the attachment, counted from 0
  * @param max    the size in bytes of the largest buffer to accept

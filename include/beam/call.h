@@ -3,18 +3,19 @@
  * @file call.h
  * Calls: messages that get replies.
  *
- * A call is a message on a topic. The peer receives it there like any other message, and
- * beam_message_is_call() tells it that replies are expected. It replies at once or later, from any
- * thread: with one reply, with several (BEAM_REPLY_MORE), or with a failure. Each call ends exactly
- * once. A call that is freed without a reply fails as *dropped*.
+ * A call is a message that is sent on a topic and gets replies. The peer receives it from the topic
+ * like any other message, except that beam_message_is_call() returns true. The peer replies at once
+ * or later, from any thread. It sends one reply or several (BEAM_REPLY_MORE), or a failure. Each
+ * call ends exactly once. If a call is freed before its last reply, it fails with the code
+ * BEAM_FAILURE_DROPPED.
  *
- * Any number of calls can be in flight, from any threads, up to the number that the peer accepts
+ * Calls from any number of threads can be in flight at once, up to the number that the peer accepts
  * (its option `calls`). Replies go directly to the thread that waits for them. Replies to one call
  * keep their order.
  *
- * Replies to a call that have not been received take at most 64 KiB, in addition to what the
- * channel's pool provides, and 16 attachments. Beyond that, further replies to this call block. A
- * caller that does not receive its replies therefore delays nobody else.
+ * The replies to a call that wait to be received have at most 16 attachments, and at most 64 KiB
+ * besides what the channel's pool provides. If the callee sends more, its replies to this call
+ * block. A caller that does not receive its replies therefore delays nobody else.
  *
  * A call continues when its topic is closed, and ends with the channel. The rules about threads and
  * fork and the common errors are those of channel.h.
@@ -86,16 +87,17 @@ BEAM_API int beam_topic_call(beam_topic *topic, const void *data, size_t size, b
  *                     the outgoing buffer.
  * @param n_fds        how many attachments; at most the peer's message_attachments
  * @param ret          receives the reply. With -EREMOTEIO it receives a message that contains the
- *                     callee's data about the failure, which may be empty. The caller frees either.
- *                     Untouched with any other result.
+ *                     callee's data about the failure, which may be empty. The caller frees the
+ *                     message in both cases. Untouched with any other result.
  * @param ret_failure  receives the code of the failure (enum beam_failure) with -EREMOTEIO, and is
  *                     untouched otherwise; may be NULL
  * @param flags        0, or BEAM_SEND_GIVE_FDS. The descriptors then belong to the library once the
  *                     request has been sent, whatever the result of the call. An error does not
- *                     show whether the request was sent, but beam_call_begin() does.
+ *                     show whether the request was sent. If you need to know, use
+ *                     beam_call_begin().
  * @param deadline     how long to wait, for sending and for the reply together
  * @retval 1           The reply was received.
- * @retval -EREMOTEIO  The callee failed the call. `ret` and `ret_failure` contain how.
+ * @retval -EREMOTEIO  The callee failed the call: see `ret` and `ret_failure`.
  * @retval -EINVAL     `topic` or `ret` is NULL; or `iov` or `fds` is NULL and its number is not 0;
  *                     or there are more than IOV_MAX buffers; or a flag is unknown.
  * @retval others      as for beam_call_begin() and beam_call_receive()
@@ -108,13 +110,13 @@ BEAM_API int beam_topic_callv(beam_topic *topic, const struct iovec *iov, size_t
  * Makes a call with a message, as beam_call_begin_message() does, and waits for the reply as
  * beam_topic_callv() does.
  *
- * @param message  the request. Once it has been sent, `*message` is NULL, whatever the result of
- *                 the call. Until then it still belongs to the caller. So
- *                 `beam_message_free(*message)` is correct after any result.
+ * @param message  the request. If it was sent, `*message` is NULL when the function returns,
+ *                 whatever the result of the call. Otherwise it still belongs to the caller.
+ *                 `beam_message_free(*message)` is therefore correct after any result.
  * @param ret, ret_failure, deadline  as for beam_topic_callv()
  * @param flags    0
  * @retval 1           The reply was received.
- * @retval -EREMOTEIO  The callee failed the call. `ret` and `ret_failure` contain how.
+ * @retval -EREMOTEIO  The callee failed the call: see `ret` and `ret_failure`.
  * @retval -EINVAL     `topic`, `message`, `*message` or `ret` is NULL, or a flag is unknown.
  * @retval others      as for beam_call_begin_message() and beam_call_receive()
  */
@@ -122,8 +124,9 @@ BEAM_API int beam_topic_call_message(beam_topic *topic, beam_message **message, 
 				     uint32_t *ret_failure, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Makes a call with several buffers and attachments, and does not wait for replies. Waits for a
- * free call id if the peer accepts no more calls at the moment, for credit, and for room.
+ * Makes a call with several buffers and attachments, and does not wait for replies. Waits for
+ * credit and for room, and, if the peer accepts no more calls at the moment, for another call to
+ * end.
  *
  * @param ret       receives the call, as a handle to be released by beam_call_unref(); untouched on
  *                  failure
@@ -156,7 +159,8 @@ BEAM_API int beam_call_begin(beam_call **ret, beam_topic *topic, const struct io
  * @retval 0            The request was sent.
  * @retval -EINVAL      `ret`, `topic` or `message` is NULL, or a flag is unknown.
  * @retval -ENOENT      An attachment of `message` was taken or lost.
- * @retval -EOPNOTSUPP  `message` is a call that was received. Replies could not be passed back.
+ * @retval -EOPNOTSUPP  `message` is itself a call that was received. It cannot be sent on, because
+ *                      its replies could not be passed back.
  * @retval others       as for beam_call_begin()
  */
 BEAM_API int beam_call_begin_message(beam_call **ret, beam_topic *topic, beam_message *message, unsigned flags,
@@ -175,8 +179,8 @@ BEAM_API int beam_call_begin_message(beam_call **ret, beam_topic *topic, beam_me
  * @retval -ECANCELED   The call was cancelled.
  * @retval -EPIPE       The channel was closed, by either side, before the last reply arrived.
  * @retval -ECONNRESET  The peer died, or the channel was aborted, before the last reply arrived.
- * @retval -EBADF, -EPERM, -EINVAL  The request was not sent, because the kernel refused to pass one
- *                      of its descriptors.
+ * @retval -EBADF, -EPERM, -EINVAL  The request was accepted, and then lost, because the kernel
+ *                      refused to pass one of its descriptors.
  * @retval -EINVAL      Also: `call` or `ret` is NULL, or a flag is unknown.
  * @retval -EAGAIN, -ETIMEDOUT, -EPROTO, -ENOMEM, -ECHILD  as listed at the top of channel.h
  */
@@ -184,7 +188,7 @@ BEAM_API int beam_call_receive(beam_call *call, beam_message **ret, unsigned fla
 			       beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Returns how a call failed for which beam_call_receive() returned -EREMOTEIO.
+ * Returns how a call failed, after beam_call_receive() has returned -EREMOTEIO for it.
  *
  * @param ret_code  receives the code; may be NULL
  * @param ret_data  receives the callee's data about the failure, which belongs to the call and is
@@ -197,9 +201,9 @@ BEAM_API int beam_call_receive(beam_call *call, beam_message **ret, unsigned fla
 BEAM_API int beam_call_failure(beam_call *call, uint32_t *ret_code, const void **ret_data, size_t *ret_size);
 
 /**
- * Cancels a call. Replies that wait to be received or still arrive are discarded. Threads that wait
- * for replies are woken with -ECANCELED, and the callee is informed. A call whose last reply has
- * arrived is not affected. Never waits. Can be called any number of times.
+ * Cancels a call. Replies that wait to be received or arrive later are discarded. A
+ * beam_call_receive() that is waiting returns -ECANCELED, and the callee is informed. A call whose
+ * last reply has arrived is not affected. Never waits. Can be called any number of times.
  *
  * @retval 0                 The call was cancelled, or had ended.
  * @retval -EINVAL, -ECHILD  as listed at the top of channel.h
@@ -228,12 +232,12 @@ BEAM_API bool beam_message_is_call(const beam_message *message);
 /**
  * Returns a descriptor that becomes readable when nobody wants replies to a call any more, and then
  * stays readable. This is the case if the caller has cancelled or released the call, or if the
- * channel has ended, by either side. A callee that is busy for long can poll the descriptor
- * (POLLIN) or add the call to a selector (BEAM_SELECT_CANCELLED), and need not try to reply to find
- * out.
+ * channel was closed by either side or has failed. A callee that works for long can poll the
+ * descriptor (POLLIN) or add the call to a selector (BEAM_SELECT_CANCELLED), and need not try to
+ * reply to find out.
  *
- * When the last reply has been sent, a cancellation has no effect any more, and may not be shown.
- * The end of the channel is still shown.
+ * After the last reply has been sent, a cancellation has no effect, and the descriptor need not
+ * show it. It still shows the end of the channel.
  *
  * The descriptor belongs to the library, like those of event.h: poll it, but do not read, write or
  * close it. It is closed when the message is freed. A thread that is waiting for it in poll(2) at
@@ -251,11 +255,11 @@ BEAM_API int beam_message_cancelled_fd(beam_message *request) BEAM_CHECKED;
 /**
  * Returns a descriptor that is readable (not writable) while a reply of up to 4 KiB without
  * attachments can be sent without waiting. It is also readable while such a reply would fail at
- * once: because the call was cancelled or has had its last reply, because earlier replies were
- * lost, or because the channel has ended. Another thread may use up the room first, so reply with
- * BEAM_NOWAIT. In a selector this is BEAM_SELECT_SEND.
+ * once, because the call was cancelled or has had its last reply, earlier replies were lost, or the
+ * channel has ended. Another thread may use up the room first, so reply with BEAM_NOWAIT. For a
+ * selector, use BEAM_SELECT_SEND.
  *
- * The cost grows with the number of calls that have such a descriptor. Ask for it only when a reply
+ * Every send on the channel updates all descriptors of this kind, so ask for one only when a reply
  * has returned -EAGAIN.
  *
  * @return as for beam_message_cancelled_fd(), whose rules apply here too
@@ -269,8 +273,9 @@ enum beam_reply_flags {
 };
 
 /**
- * Replies to a call, with its only reply or the last one. The call still belongs to the caller, who
- * frees it. Like any message, it belongs to one thread at a time, also when it is replied to.
+ * Replies to a call. The reply is the call's only reply or its last one, unless `flags` says that
+ * more follow. Replying does not free the call. Like any message, a call belongs to one thread at a
+ * time.
  *
  * @param request   a call that was received
  * @param data      the payload, borrowed; may be NULL if `size` is 0
@@ -284,7 +289,7 @@ enum beam_reply_flags {
  * @retval -EFAULT     Part of the payload is not in memory (PAYLOADS in beam(7)).
  * @retval -ECANCELED  The caller wants no more replies.
  * @retval -EALREADY   The last reply to the call, or its failure, has already been sent.
- * @retval -EIO        Replies to this call that were accepted before were lost, because the kernel
+ * @retval -EIO        Earlier replies to this call were accepted and then lost, because the kernel
  *                     refused one of their descriptors. Each loss is reported once. This reply was
  *                     not sent.
  * @retval -EPIPE, -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as listed at the top
@@ -314,15 +319,15 @@ BEAM_API int beam_message_reply(beam_message *request, const void *data, size_t 
  *                  IOV_MAX buffers; or a descriptor is given away twice.
  * @retval -E2BIG   The reply has more attachments than a reply can have, or than the peer accepts.
  * @retval -EBADF, -EMFILE, -EPERM, -EINVAL, -EAGAIN, -ETIMEDOUT  as for beam_topic_sendv(). If the
- *                  kernel refuses a descriptor of a last reply after it was accepted, the call
- *                  fails as *dropped*.
+ *                  kernel refuses a descriptor of the last reply after that reply was accepted, the
+ *                  call fails with the code BEAM_FAILURE_DROPPED.
  */
 BEAM_API int beam_message_replyv(beam_message *request, const struct iovec *iov, size_t n_iov, const int *fds,
 				 size_t n_fds, unsigned flags, beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Replies to a call with a message. A reply that was received from elsewhere can be passed on in
- * this way without copying it.
+ * Replies to a call with a message. For example, a reply from another process can be passed on
+ * without copying it.
  *
  * @param request   a call that was received
  * @param message   belongs to the library on success. Its attachments are sent with it, and not
@@ -334,8 +339,8 @@ BEAM_API int beam_message_replyv(beam_message *request, const struct iovec *iov,
  * The results are those of beam_message_replyv(), and
  * @retval -EINVAL      Also: `message` is NULL.
  * @retval -ENOENT      An attachment of `message` was taken or lost.
- * @retval -EOPNOTSUPP  `message` is itself a call that was received. Replies could not be passed
- *                      back.
+ * @retval -EOPNOTSUPP  `message` is itself a call that was received. It cannot be sent on, because
+ *                      its replies could not be passed back.
  */
 BEAM_API int beam_message_reply_message(beam_message *request, beam_message *message, unsigned flags,
 					beam_deadline deadline) BEAM_CHECKED;

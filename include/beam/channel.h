@@ -3,10 +3,10 @@
  * @file channel.h
  * Channels: a Unix socket that many topics and many threads share.
  *
- * A channel owns its socket and a thread that reads it. Every function can be called from any
- * thread at any time, on any handle that has not been released. Blocking calls on a channel do not
- * block each other. Thread cancellation is disabled inside the functions. None of them is
- * async-signal-safe.
+ * A channel owns its socket and a thread, which reads the socket while no caller does. Every
+ * function can be called from any thread at any time, on any handle that has not been released.
+ * Blocking calls on a channel do not block each other. Thread cancellation is disabled inside the
+ * functions. None of them is async-signal-safe.
  *
  * Handles are counted. When the last handle of a channel is released, the channel closes. Topics
  * and messages that are still held remain valid, and can be used and freed afterwards.
@@ -21,8 +21,8 @@
  *     -EAGAIN      the call would have to wait, and the deadline is BEAM_NOWAIT
  *     -ETIMEDOUT   the deadline passed
  *     -EPIPE       the channel was closed, here or by the peer
- *     -ECONNRESET  the peer died: its socket was closed but the channel was not, or it did not
- *                  answer (idle_timeout_ms); or the channel was aborted
+ *     -ECONNRESET  the peer died (its socket was closed, but it had not closed the channel) or did
+ *                  not answer (idle_timeout_ms), or the channel was aborted
  *     -EPROTO      the peer violated the protocol; beam_channel_breach() names the rule
  *     -ENOMEM      there is no memory
  *     -ECHILD      the channel belongs to the parent of this forked process
@@ -41,9 +41,10 @@ typedef struct beam_topic beam_topic;
 
 /** What to do when the peer sends on a topic that is not open here. */
 enum beam_unknown_topics {
-	/** Its messages wait in its first window until the topic is opened or accepted. */
+	/** The messages wait, within the credit that the topic starts with, until the topic is
+	 *  opened or accepted here. */
 	BEAM_TOPICS_ACCEPT = 0,
-	/** The topic is refused. The peer's sends on it return -ECONNREFUSED. */
+	/** The topic is refused, and the peer's sends on it return -ECONNREFUSED. */
 	BEAM_TOPICS_REFUSE = 1,
 };
 
@@ -66,8 +67,8 @@ struct beam_channel_options {
 	uint32_t calls;
 	/** The size of the largest message to accept, in bytes: 1 MiB to 1 GiB. */
 	uint32_t message_bytes;
-	/** How many attachments a message may have: 0 to 253. If `attachments` is 0, this limit is
-	 *  lowered to half of the most that a channel of this process can have. */
+	/** How many attachments a message may have: 0 to 253. If `attachments` is 0, the limit is
+	 *  at most half of the attachments that a single channel of this process could have. */
 	uint32_t message_attachments;
 	/** How many bytes may wait on a topic before senders on it have to wait: 64 KiB to 1 GiB.
 	 *  Each message counts 64 bytes in addition to its payload. */
@@ -76,21 +77,26 @@ struct beam_channel_options {
 	 *  message_attachments if necessary. */
 	uint32_t topic_window_attachments;
 	/** How many bytes the large messages of all topics may take in addition to their windows: 1
-	 *  MiB to 1 GiB, at least message_bytes, to which the default is raised if necessary. */
+	 *  MiB to 1 GiB, and at least message_bytes. The default is raised to message_bytes if
+	 *  necessary. */
 	uint32_t pool_bytes;
-	/** How many attachments of the whole channel may be here at a time: message_attachments to
-	 *  65,535. If 0, the channel shares a fifth of RLIMIT_NOFILE with the other channels of the
-	 *  process, and can have at most 512. */
+	/** How many attachments of the whole channel may be in this process at a time, until the
+	 *  program has taken them or the library has closed them: message_attachments to 65,535. If
+	 *  0, the channel shares a fifth of RLIMIT_NOFILE with the other channels of the process,
+	 *  and can have at most 512. */
 	uint32_t attachments;
 	/** The size of the outgoing buffer, in bytes: 16 KiB to 64 MiB. */
 	uint32_t buffer_bytes;
 	/** The size to request with SO_SNDBUF, in bytes: 0 to 2^31 - 1. 0 keeps the size that the
-	 *  socket has, or raises it to 128 KiB. The kernel may grant less (net.core.wmem_max). With
-	 *  under 72,128, a payload that is not in memory can break the channel (-ECONNRESET). */
+	 *  socket has, or raises it to 128 KiB if it is smaller. The kernel may grant less
+	 *  (net.core.wmem_max). With less than 72,128 bytes, a payload that the kernel cannot read
+	 *  (-EFAULT) can break the channel (-ECONNRESET). */
 	uint32_t socket_buffer_bytes;
-	/** How long a frame that has begun to arrive may take, once the socket has been read empty,
-	 *  in milliseconds; 0: no limit. Descriptors that came for an incomplete message are kept
-	 *  for the same time, but for at most 5,000 ms, while nothing else arrives. */
+	/** How long this side waits for the rest of a frame, in milliseconds; 0: no limit. The time
+	 *  begins when part of a frame has arrived and nothing more can be read from the socket.
+	 *  When it is over, the channel fails with -EPROTO. If descriptors have arrived for a
+	 *  message that is incomplete, this side waits in the same way for the next frame, but for
+	 *  at most 5,000 ms, unless there is no limit. */
 	uint32_t frame_timeout_ms;
 	/** How long the channel continues to send accepted messages in the background after its
 	 *  last handle was released, in milliseconds. */
@@ -98,7 +104,7 @@ struct beam_channel_options {
 	/** An enum beam_unknown_topics. */
 	uint32_t unknown_topics;
 	/** How long a waiting thread polls the socket before it sleeps, in microseconds: at most
-	 *  10,000; 0: never. The library gives up polling that does not pay off. */
+	 *  10,000; 0: never. If polling does not pay off, the library stops it. */
 	uint32_t busy_poll_us;
 	/** If 0, a thread that waits reads the socket for itself and for the other threads, and the
 	 *  channel's own thread reads when no thread waits. If 1, only the channel's own thread
@@ -137,25 +143,27 @@ struct beam_channel_options {
 	}
 
 /**
- * Finds the first option that is out of its range. The functions that create a channel only return
- * -EINVAL. Works in a forked child.
+ * Finds the first option that is out of its range. (The functions that create a channel return
+ * -EINVAL, but do not say which option it is.) Works in a forked child.
  *
  * @param ret_name  receives the name of the option, a constant string; otherwise untouched
  * @retval 0        A channel can be created with the options.
- * @retval -EINVAL  An option is out of its range, or does not fit another option. Its name is in
- *                  `ret_name`: "size" if the size was never set. Or a parameter is NULL.
+ * @retval -EINVAL  An option is out of its range, or does not fit another option. `ret_name`
+ *                  receives its name. If the size was never set, the name is "size". This error is
+ *                  also returned if a parameter is NULL.
  * @retval -E2BIG   The options come from a newer library, and set an option that this library does
- *                  not know. `ret_name` is "size".
+ *                  not know. The name is "size".
  */
 BEAM_API int beam_channel_options_check(const struct beam_channel_options *options, const char **ret_name) BEAM_CHECKED;
 
 /**
- * Creates a channel from a connected Unix stream socket. The two sides are equal, and neither waits
- * for the other here.
+ * Creates a channel from a connected Unix stream socket. The two sides are equal, and creating a
+ * channel does not wait for the peer.
  *
  * @param ret      receives the channel, as one handle; untouched on failure
  * @param fd       belongs to the channel on success and to the caller on failure. It must be fresh:
- *                 nothing else may read or write it.
+ *                 nothing may have been read from it or written to it before, and nothing else may
+ *                 use it from now on.
  * @param options  NULL: the defaults
  * @retval 0            The channel was created.
  * @retval -EINVAL      `ret` is NULL, or an option is out of its range.
@@ -164,7 +172,8 @@ BEAM_API int beam_channel_options_check(const struct beam_channel_options *optio
  * @retval -ENOTSOCK    `fd` is not a socket.
  * @retval -EPROTOTYPE  `fd` is not a Unix socket, or not SOCK_STREAM.
  * @retval -ENOTCONN    `fd` is not connected.
- * @retval -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  There are no descriptors, memory or thread for it.
+ * @retval -EMFILE, -ENFILE, -ENOMEM  There are no free descriptors or no memory for the channel.
+ * @retval -EAGAIN      A thread for the channel cannot be created.
  */
 BEAM_API int beam_channel_from_fd(beam_channel **ret, int fd, const struct beam_channel_options *options) BEAM_CHECKED;
 
@@ -176,8 +185,9 @@ struct beam_connect_options {
 	size_t size;
 	/** The options of the channel; NULL: the defaults. */
 	const struct beam_channel_options *channel;
-	/** If 1, connecting tries again until the deadline after -ENOENT, -ECONNREFUSED and
-	 *  -EACCES, which occur while a server is starting. If 0, it fails at once. */
+	/** If 1, the call tries again until the deadline as long as the error is -ENOENT,
+	 *  -ECONNREFUSED or -EACCES, which occur while a server is starting. If 0, it fails at
+	 *  once. */
 	uint32_t wait_for_server;
 	/** The user that the server must run as; (uid_t)-1: any. It is the user of the process that
 	 *  called listen(2) last. */
@@ -235,8 +245,8 @@ BEAM_API beam_channel *beam_channel_ref(beam_channel *channel);
 BEAM_API beam_channel *beam_channel_unref(beam_channel *channel);
 
 /**
- * Stores a pointer of the program's in a channel. All holders of the channel share the pointer. The
- * library does not use it.
+ * Stores a pointer in a channel, for the program's own use. All holders of the channel share the
+ * pointer.
  *
  * @param channel  NULL is allowed and does nothing
  * @param data     belongs to the caller
@@ -255,7 +265,7 @@ BEAM_API void *beam_channel_user_data(const beam_channel *channel);
  * @param deadline  how long to wait for accepted messages to be sent. After that the library
  *                  continues in the background, for at most linger_ms.
  * @retval 0        The kernel has everything, and also the notice to the peer, unless the peer had
- *                  closed the channel and left.
+ *                  closed the channel and ended the connection.
  * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
  * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The channel had ended before, with -EPIPE because
  *                  the peer had closed it. Accepted messages may be lost.
@@ -271,8 +281,8 @@ BEAM_API int beam_channel_close(beam_channel *channel, beam_deadline deadline);
  * messages that arrived whole have been received. A relay uses this function to pass on a crash.
  *
  * The function never waits, and can be called any number of times. After beam_channel_close() it
- * ends what is still going on in the background, and functions continue to return the errors of the
- * close. If the peer has already been told of the close, it sees an orderly end. The handle must
+ * stops the sending in the background, and functions continue to return the errors of a closed
+ * channel. If the peer has already been told of the close, it sees an orderly end. The handle must
  * still be released.
  *
  * @retval 0        The channel has ended.
@@ -299,7 +309,7 @@ struct beam_peer {
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
-	/** False if the process has no process id in the pid namespace of this one. */
+	/** False if the peer has no process id in the pid namespace of this process. */
 	bool has_pid;
 };
 
@@ -310,8 +320,9 @@ struct beam_peer {
  *
  * @param ret  untouched on failure
  * @retval 0                 The credentials were stored.
- * @retval -ENODATA          The channel was created from a socket pair. The kernel would name the
- *                           process that created the pair, whoever holds the other end.
+ * @retval -ENODATA          The channel was created from a socket pair. For a socket pair, the
+ *                           kernel knows only the process that created it, whoever holds the other
+ *                           end.
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
 BEAM_API int beam_channel_peer(beam_channel *channel, struct beam_peer *ret) BEAM_CHECKED;
@@ -347,8 +358,9 @@ BEAM_API int beam_channel_peer_pidfd(beam_channel *channel) BEAM_CHECKED;
  * AppArmor).
  *
  * @param ret   receives the label with a final NUL
- * @param size  how many bytes fit; with 0 the function only returns the label's length, or one more
- * @return the length of the label without its NUL
+ * @param size  how many bytes fit; with 0 the function only returns the length that the kernel
+ *              reports, in which some security modules include the NUL and others do not
+ * @return the length of the label without its NUL, unless `size` is 0
  * @retval -ERANGE   The label does not fit with its NUL.
  * @retval -ENODATA  as for beam_channel_peer_groups(), or no security module labels sockets
  * @retval -EINVAL, -ECHILD  as for beam_channel_peer_groups()
@@ -357,7 +369,7 @@ BEAM_API int beam_channel_peer_label(beam_channel *channel, char *ret, size_t si
 
 /**
  * What a side accepts. The fields are those of struct beam_channel_options. `attachments` is what
- * the peer granted first. It may grant more later, up to a limit of its own.
+ * the peer granted at first. It may grant more later, up to a limit of its own.
  */
 struct beam_limits {
 	uint32_t topics;
@@ -372,8 +384,9 @@ struct beam_limits {
 
 /**
  * Waits until the peer has sent HELLO, the first frame of each side, and returns the peer's limits.
- * A program does not need this function before sending. A message that not every peer accepts, of
- * more than 1 MiB or with attachments, waits for HELLO by itself, until its deadline.
+ * A program does not need this function before sending. Every peer accepts messages of up to 1 MiB
+ * without attachments, which can be sent at once. For any other message, the send itself waits for
+ * HELLO, until its deadline.
  *
  * @param ret   receives as many limits as fit; untouched on failure
  * @param size  sizeof(struct beam_limits)
@@ -414,7 +427,8 @@ struct beam_statistics {
 	uint64_t messages_received;
 	uint64_t bytes_received;
 	uint64_t attachments_received;
-	/** Messages that were accepted here and that the kernel did not take as a whole. */
+	/** Messages that were accepted for sending and then lost: the kernel did not take the whole
+	 *  message, or it is not known whether it did. */
 	uint64_t messages_lost;
 	/** Attachments that the kernel could not install on arrival; always 0 for a topic. */
 	uint64_t attachments_lost;
@@ -424,11 +438,14 @@ struct beam_statistics {
 	uint64_t messages_queued;
 	uint64_t bytes_queued;
 	uint64_t attachments_queued;
-	/** Senders that are waiting now: for credit, or for other senders on the same topic; for
-	 *  the id of a call; for room in the socket or in the outgoing buffer. Each is counted
-	 *  once. A sender that needs both an id and credit is counted as waiting for the id. */
+	/** Senders that currently wait for credit, or for other senders on the same topic. Each
+	 *  sender is counted in only one of these three counters. */
 	uint64_t waiting_for_credit;
+	/** Senders that currently wait for a free call id, because as many calls are in flight as
+	 *  the peer accepts. They may need credit, too. */
 	uint64_t waiting_for_call;
+	/** Senders that currently wait for room in the socket or in the outgoing buffer, or for
+	 *  another thread that is writing. */
 	uint64_t waiting_for_room;
 };
 
@@ -444,7 +461,7 @@ BEAM_API int beam_channel_statistics(beam_channel *channel, struct beam_statisti
 
 /** What was accepted for sending and then lost, since the channel or the topic was created. */
 struct beam_losses {
-	/** Messages that the kernel did not take as a whole: `messages_lost` above. */
+	/** How many messages were lost: `messages_lost` above. */
 	uint64_t messages;
 	/** Why the first and the last of them were lost: the kernel's error for a descriptor
 	 *  (-EBADF, -EINVAL, -EPERM), or the error with which the channel ended (-EPIPE,
@@ -454,8 +471,8 @@ struct beam_losses {
 };
 
 /**
- * Returns what was lost on a channel: on all its topics, including those that were released, and
- * of replies. It can be called any number of times, and also when the channel has ended.
+ * Returns what was lost on a channel: messages of all its topics, including those that were
+ * released, and replies. It can be called any number of times, and also when the channel has ended.
  *
  * @param ret   receives as many fields as fit
  * @param size  sizeof(struct beam_losses)

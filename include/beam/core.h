@@ -10,8 +10,8 @@
  *   the payload. Bit 31 is set if a descriptor comes with the first byte of the message. The Go
  *   code speaks this form.
  * - SOCK_SEQPACKET: each packet is a message, without a header.
- * - The functions whose names end in `_bare` use the form of the first Go version: a stream of
- *   payload without message boundaries.
+ * - The functions whose names end in `_bare` do as the first Go version did: they send and receive
+ *   a stream of payload without message boundaries. They support only SOCK_STREAM.
  *
  * A message carries at most one attachment. If more arrive, the first is kept and the others are
  * closed. The socket may be in blocking or non-blocking mode. On one socket, at most one thread may
@@ -36,8 +36,8 @@ BEAM_BEGIN
  *
  * @param socket    a connected Unix socket, SOCK_STREAM or SOCK_SEQPACKET
  * @param data      the payload, borrowed; may be NULL if `size` is 0
- * @param size      the payload's size in bytes: at most 2^31 - 1 on a stream, and what a packet can
- *                  hold on SOCK_SEQPACKET
+ * @param size      the payload's size in bytes: at most 2^31 - 1 on a stream, and at most what fits
+ *                  into a packet on SOCK_SEQPACKET
  * @param fd        the attachment, borrowed, or -1 for none
  * @param deadline  how long to wait for room
  * @retval 0              The kernel has all of the message.
@@ -45,15 +45,16 @@ BEAM_BEGIN
  *                        cannot pass a descriptor of this kind (io_uring).
  * @retval -EBADF         `socket` or `fd` is not open.
  * @retval -ENOTSOCK      `socket` is not a socket.
- * @retval -EPROTOTYPE    `socket` is not a Unix socket, or of another type.
+ * @retval -EPROTOTYPE    `socket` is not a Unix socket, or it is of a type that the function does
+ *                        not support.
  * @retval -ENOTCONN      `socket` is not connected.
  * @retval -EMSGSIZE      The message is too large.
- * @retval -EFAULT        The payload is not in memory. Nothing was sent.
+ * @retval -EFAULT        The kernel cannot read all of the payload. Nothing was sent.
  * @retval -EAGAIN, -ETIMEDOUT  There is no room, with BEAM_NOWAIT or at the deadline. Nothing was
  *                        sent. These errors are also returned if this user has too many descriptors
  *                        in flight (ETOOMANYREFS).
  * @retval -ECONNABORTED  Part of the message had been sent when the deadline passed or the kernel
- *                        failed, for example because the rest of the payload is not in memory. The
+ *                        failed, for example because it could not read the rest of the payload. The
  *                        attachment may have been sent.
  * @retval -EPIPE, -ECONNRESET  The peer has closed the connection.
  * @retval -EPERM         The peer does not accept descriptors (SO_PASSRIGHTS).
@@ -137,7 +138,7 @@ BEAM_API int beam_socket_pair(int type, int ret_fds[2]) BEAM_CHECKED;
  * @retval 0            It is a connected Unix socket, SOCK_STREAM or SOCK_SEQPACKET.
  * @retval -EBADF       It is not open.
  * @retval -ENOTSOCK    It is not a socket.
- * @retval -EPROTOTYPE  It is not a Unix socket, or of another type.
+ * @retval -EPROTOTYPE  It is not a Unix socket, or it is of neither of these two types.
  * @retval -ENOTCONN    It is not connected.
  */
 BEAM_API int beam_fd_conn(int fd) BEAM_CHECKED;

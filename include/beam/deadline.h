@@ -51,8 +51,9 @@ BEAM_API beam_deadline beam_in_ms(int64_t milliseconds);
  * Converts a deadline to a timeout for poll(2) and epoll_wait(2), for programs that wait for the
  * library's descriptors themselves.
  *
- * @return milliseconds, at most INT_MAX, rounded up so that the deadline has passed when they are
- *         over; 0 for BEAM_NOWAIT and for a time that has passed; -1 for BEAM_FOREVER
+ * @return the milliseconds until the deadline, rounded up, so that it has passed when the timeout
+ *         expires, but at most INT_MAX; 0 for BEAM_NOWAIT and for a time that has passed; -1 for
+ *         BEAM_FOREVER
  *
  * Never fails. Can be called from any thread, and in a forked child.
  */

@@ -4,16 +4,15 @@
  * Event loops: descriptors that show whether a call would wait, and channels without a thread.
  *
  * The descriptors of the first four functions are level-triggered. Each is readable as long as its
- * condition holds, even if the condition held before the descriptor was created, and whatever other
- * threads have received or sent in the meantime. Another thread may be faster, so call the function
- * itself with BEAM_NOWAIT. A descriptor is created by the first call, and costs nothing before
- * that. As long as one of them exists, the channel's own thread reads what arrives at once, even if
- * no thread waits.
+ * condition holds, even if the condition held before the descriptor was created. Another thread may
+ * be faster, so receive, send or accept with BEAM_NOWAIT. A descriptor is created by the first
+ * call, and costs nothing before that. As long as one of them exists, the channel's own thread
+ * reads input as soon as it arrives, even if no thread waits.
  *
- * They belong to the library. Poll them (POLLIN) with poll(2), epoll(7) or an event loop, but do
- * not read, write or close them. They are closed when the last handle of their topic, call or
- * channel is released, so remove them from the loop before that. In a forked child they stay open,
- * and are of no use, until the child executes another program.
+ * The descriptors belong to the library. Poll them (POLLIN) with poll(2), epoll(7) or an event
+ * loop, but do not read, write or close them. They are closed when the last handle of their topic,
+ * call or channel is released, so remove them from the loop before that. In a forked child they
+ * stay open until the child executes another program or exits, but are of no use.
  *
  * The rules about threads and fork and the common errors are those of channel.h.
  */
@@ -65,11 +64,12 @@ BEAM_API int beam_channel_accept_fd(beam_channel *channel) BEAM_CHECKED;
 
 /**
  * Returns the socket of a channel that has no thread of its own, because it was created with the
- * option `loop`. The caller's event loop drives the channel. It waits for the events of
+ * option `loop`. The caller's event loop drives the channel: the loop waits for the events of
  * beam_channel_loop_events() on the socket, until beam_channel_loop_deadline() at most, and then
  * calls beam_channel_dispatch(). Every function that is called on the channel and its topics can
  * change events and deadline, so the loop asks for them before each wait. If other threads call
- * functions on the channel while the loop waits, it also waits for beam_channel_loop_nudge_fd().
+ * functions on the channel while the loop waits, the loop also waits for
+ * beam_channel_loop_nudge_fd().
  *
  * All other functions can be called from any thread, as on any channel. Those that wait read and
  * write for themselves. The loop is needed only for what arrives or becomes due while no function
@@ -90,7 +90,7 @@ BEAM_API int beam_channel_loop_fd(beam_channel *channel) BEAM_CHECKED;
 BEAM_API int beam_channel_loop_events(beam_channel *channel) BEAM_CHECKED;
 
 /**
- * Stores the time until which the loop may wait at most.
+ * Stores the time until which the loop may wait.
  *
  * @param ret  receives a time of CLOCK_MONOTONIC, or BEAM_FOREVER if nothing is scheduled, or
  *             BEAM_NOWAIT if there is work to do; untouched on failure

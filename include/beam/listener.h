@@ -39,7 +39,7 @@ struct beam_identity {
 	int pidfd;
 	/** The label that a security module assigns; NULL if there is none. */
 	const char *label;
-	/** False if the process has no process id in the pid namespace of this one. */
+	/** False if the client has no process id in the pid namespace of this process. */
 	bool has_pid;
 };
 
@@ -98,8 +98,8 @@ struct beam_listener_options {
  * has all of these. The umask is neither used nor changed.
  *
  * A relative path, and a path through a descriptor (/proc/self/fd/N/name), is resolved during the
- * call. The listener keeps the directory open, so that it removes its own files whatever the path
- * means later.
+ * call. The listener keeps the directory open. When it closes, it removes its own files from that
+ * directory, even if the path leads to another one by then.
  *
  * @param ret      receives the listener, as one handle; untouched on failure
  * @param address  a path, or '@' followed by an abstract name, of at most 107 bytes. Anyone in the
@@ -176,10 +176,11 @@ BEAM_API beam_listener *beam_listener_ref(beam_listener *listener);
 BEAM_API beam_listener *beam_listener_unref(beam_listener *listener);
 
 /**
- * Waits for a client to connect, and creates a channel from the connection. A client that is
- * refused, by the policy, by a limit, or because there are no descriptors or no memory for a
- * channel, is disconnected and counted, and the call continues to wait. If the descriptor table is
- * full, a descriptor that is kept in reserve makes it possible to disconnect the client.
+ * Waits for a client to connect, and creates a channel from the connection. A client can be refused
+ * by the policy or by a limit, or because there are no descriptors or no memory for a channel. It
+ * is then disconnected and counted, and the call continues to wait. If the descriptor table is
+ * full, the listener temporarily closes a descriptor that it keeps in reserve, so that it can
+ * disconnect the client.
  *
  * @param ret       receives the channel, as a handle to be released by beam_channel_unref();
  *                  untouched unless the result is 1
@@ -191,7 +192,7 @@ BEAM_API beam_listener *beam_listener_unref(beam_listener *listener);
  *                  client may have been refused.
  * @retval -EINVAL  `listener` or `ret` is NULL, or a process that shares the socket has shut it
  *                  down.
- * @retval -ENOMEM  There is no memory to wait with.
+ * @retval -ENOMEM  There is no memory to wait.
  * @retval -ECHILD  This is a forked child.
  */
 BEAM_API int beam_listener_accept(beam_listener *listener, beam_channel **ret, beam_deadline deadline) BEAM_CHECKED;
@@ -211,11 +212,11 @@ BEAM_API int beam_listener_accept(beam_listener *listener, beam_channel **ret, b
 BEAM_API int beam_listener_accept_fd(beam_listener *listener) BEAM_CHECKED;
 
 /**
- * Stops listening. All threads that accept are woken and get 0. Clients that are waiting to be
- * accepted are disconnected. The socket's file is removed if it is still the listener's own, and so
- * is the lock. Channels that were accepted stay open. When the first call returns, the address can
- * be used again. An abstract name may become free later than that, if a waiting client has sent a
- * descriptor whose close blocks.
+ * Stops listening. All threads in beam_listener_accept() are woken, and their calls return 0.
+ * Clients that are waiting to be accepted are disconnected. The socket's file is removed if it is
+ * still the listener's own, and so is the lock. Channels that were accepted stay open. When the
+ * first call returns, the address can be used again. An abstract name may become free later than
+ * that, if a waiting client has sent a descriptor whose close blocks.
  *
  * The function can be called any number of times, from any thread, and from the policy. The handle
  * must still be released.
@@ -237,7 +238,8 @@ struct beam_listener_counters {
 	uint64_t refused;
 	/** Clients that were refused because `connections` or `connections_per_uid` was reached. */
 	uint64_t over_limit;
-	/** Clients that were disconnected with the reserve, because no descriptor was free. */
+	/** Clients that were disconnected with the help of the descriptor in reserve, because no
+	 *  other was free. */
 	uint64_t over_descriptors;
 	/** Clients that were disconnected because there were no descriptors, memory or thread for a
 	 *  channel. */

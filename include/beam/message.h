@@ -35,8 +35,8 @@ typedef struct beam_message beam_message;
 BEAM_API int beam_message_new(beam_message **ret, const void *data, size_t size) BEAM_CHECKED;
 
 /**
- * Frees a message. A thread of the library closes the attachments that were not taken, because the
- * close of a descriptor that a hostile peer chose can block (SO_LINGER, FUSE).
+ * Frees a message. A thread of the library closes the attachments that were not taken, because a
+ * hostile peer can send descriptors whose close blocks (SO_LINGER, FUSE).
  *
  * @param message  NULL is allowed and does nothing
  */
@@ -46,8 +46,8 @@ BEAM_API void beam_message_free(beam_message *message);
  * Returns the payload.
  *
  * @return the bytes, which belong to the message and are valid until it is freed; NULL only if
- *         `message` is NULL. They are aligned to 8 bytes only if the message was created by
- *         beam_message_new().
+ *         `message` is NULL. They are guaranteed to be aligned to 8 bytes only if the message was
+ *         created by beam_message_new().
  */
 BEAM_API const void *beam_message_data(const beam_message *message);
 
@@ -88,8 +88,8 @@ BEAM_API int beam_message_add_fd(beam_message *message, int fd) BEAM_CHECKED;
 BEAM_API int beam_message_give_fd(beam_message *message, int fd) BEAM_CHECKED;
 
 /**
- * @return how many attachments the message arrived with or was given, including those that were
- *         taken or lost; 0 if `message` is NULL
+ * @return the number of attachments, including those that were taken or lost; 0 if `message` is
+ *         NULL
  */
 BEAM_API size_t beam_message_attachments(const beam_message *message);
 

@@ -4,7 +4,7 @@
  * Channels over channels: a channel whose other end is sent as an attachment.
  *
  * One end of a new socket pair is kept as an open channel. The other end is sent in a message, and
- * whoever receives the message makes a channel of the attachment. The two channels are then
+ * whoever receives the message creates a channel from the attachment. The two channels are then
  * connected directly. Their messages do not pass through the channel over which the end was sent,
  * and they stay connected when that channel closes. An end can be sent on any number of times
  * before it is taken.
@@ -39,15 +39,15 @@ BEAM_API int beam_channel_pair(beam_channel **ret_a, beam_channel **ret_b,
 			       const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Attaches one end of a new socket pair to a message, and makes the other end an open channel.
- * Messages that are sent on this channel before the other end is taken wait in the socket, within
- * the first credit of their topics.
+ * Attaches one end of a new socket pair to a message, and creates a channel from the other end.
+ * Messages that are sent on this channel before the attached end is taken wait in the socket,
+ * within the credit that each topic starts with.
  *
  * @param message  was created or received here, and will be sent. If it is freed instead, the
  *                 channel ends.
  * @param ret      receives a handle of the channel; untouched on failure
  * @param options  the options of the channel; NULL: the defaults
- * @retval 0        The end is the last attachment of the message.
+ * @retval 0        The channel was created. The other end is the last attachment of the message.
  * @retval -EINVAL  `message` or `ret` is NULL, or an option is out of its range.
  * @retval -E2BIG   The message already has BEAM_MESSAGE_ATTACHMENTS_MAX attachments, or as for
  *                  beam_channel_from_fd().
@@ -78,15 +78,16 @@ BEAM_API int beam_message_add_channel(beam_message *message, beam_channel **ret,
  * @retval -E2BIG, -ENFILE, -ENOMEM, -EAGAIN  as for beam_channel_from_fd()
  *
  * A socket whose other end has been closed is accepted. Its channel receives what was sent, and
- * then ends. Whoever sent the end may have kept a duplicate of it, or may hold the other end. Trust
- * what comes over the channel no more than the sender of the end.
+ * then ends. Whoever sent the attachment may have kept a duplicate of it, or may hold the other
+ * end. Trust what comes over the channel no more than you trust the process that sent the
+ * attachment.
  */
 BEAM_API int beam_message_take_channel(beam_message *message, size_t index, beam_channel **ret,
 				       const struct beam_channel_options *options) BEAM_CHECKED;
 
 /**
- * Sends one end of a new socket pair as the only attachment of a message, and makes the other end
- * an open channel. (SendPipe and SendConn of Go's beam.)
+ * Sends one end of a new socket pair as the only attachment of a message, and creates a channel
+ * from the other end. (SendPipe and SendConn of Go's beam.)
  *
  * @param topic     the topic on which the message is sent
  * @param data      the payload, borrowed; may be NULL if `size` is 0

@@ -8,19 +8,20 @@
  * even while other threads wait. A member that is ready when it is added is reported at once.
  *
  * Selecting is level-triggered: a member is reported again until what made it ready has been
- * consumed. It is also fair: of the members that stay ready, none is reported a second time before
- * each of the others has been reported. After a member was reported, another thread may be faster
- * and consume what made it ready. Use BEAM_NOWAIT to receive, send or accept.
+ * consumed. It is also fair: among the members that stay ready, each is reported once before any is
+ * reported again. After a member was reported, another thread may be faster and consume what made
+ * it ready. Use BEAM_NOWAIT to receive, send or accept.
  *
  * A selector holds a handle of each topic, channel, listener and call among its members. They stay
  * open until they are removed, or until the last handle of the selector is released.
  *
- * A message has no handles. A call that was received leaves its selectors when its message is
- * freed, in any thread, and nothing of it is left behind. Only a beam_select_wait() that is running
- * in another thread at that moment can still report it.
+ * The message of a call that was received has no handles. When any thread frees it, the call leaves
+ * its selectors. However, a beam_select_wait() that is running in another thread at that moment can
+ * still report it.
  *
  * Waiting for the topics of a channel that an event loop drives (event.h) does not drive the
- * channel. Its beam_channel_loop_fd() must be a member too, and the program must keep its deadline.
+ * channel. The program must add its beam_channel_loop_fd() too, wait no longer than
+ * beam_channel_loop_deadline() allows, and call beam_channel_dispatch().
  *
  * Every function can be called from any thread at any time, on any handle that has not been
  * released. In a forked child every function on a selector of the parent returns -ECHILD, and
@@ -50,7 +51,7 @@ enum beam_select_for {
 	/** A channel: beam_channel_accept() would not wait. A listener: a client is waiting to be
 	 *  accepted, or the listener is closed. */
 	BEAM_SELECT_ACCEPT = 4,
-	/** A descriptor: it has one of its events. */
+	/** A descriptor: one of its events has occurred. */
 	BEAM_SELECT_FD = 8,
 	/** A call: beam_call_receive() would not wait. */
 	BEAM_SELECT_REPLY = 16,
@@ -73,7 +74,7 @@ BEAM_API int beam_select_new(beam_select **ret) BEAM_CHECKED;
 BEAM_API beam_select *beam_select_ref(beam_select *select);
 
 /**
- * Releases a handle, and releases the members with the last one. No thread may be inside
+ * Releases a handle. With the last one the members are released. No thread may be inside
  * beam_select_wait() then, so a thread that waits should have a handle of its own.
  *
  * @param select  NULL is allowed and does nothing
@@ -88,8 +89,8 @@ BEAM_API beam_select *beam_select_unref(beam_select *select);
  * @param tag   stored by beam_select_wait() when the member is ready
  * @retval 0        The topic was added.
  * @retval -EINVAL  `select` or `topic` is NULL, or `what` is 0 or contains something else.
- * @retval -EEXIST  It is already a member. If both were asked for, it may be a member for only one
- *                  of them.
+ * @retval -EEXIST  It is already a member. If `what` contains two values, this error is returned
+ *                  even if it is a member for only one of them.
  * @retval -EMFILE, -ENFILE, -ENOMEM  There is no free descriptor or no memory for the member.
  * @retval -ENOSPC  The user has as many watches as /proc/sys/fs/epoll/max_user_watches allows.
  * @retval -ECHILD  This is a forked child.
@@ -151,10 +152,10 @@ BEAM_API int beam_select_add_fd(beam_select *select, int fd, short events, void 
  * report it.
  *
  * @retval 0        The member was removed.
- * @retval -ENOENT  It is not a member. If both were asked for and it was a member for one of them,
- *                  that one has been removed.
- * @retval -EMFILE, -ENFILE, -ENOMEM, -EPIPE  It is not a member, and so may not have the descriptor
- *                  by which members are found. These are the errors of creating that descriptor.
+ * @retval -ENOENT  It is not a member. If `what` contains two values and it was a member for one of
+ *                  them, it has been removed for that one.
+ * @retval -EMFILE, -ENFILE, -ENOMEM, -EPIPE  It is not a member, and this error occurred when the
+ *                  library created the descriptor that it needs to look up a member (event.h).
  * @retval -EINVAL  `select` or the object is NULL, `what` is 0 or contains something else than the
  *                  object can be added for, `request` is not a call, or `fd` is negative.
  * @retval -ECHILD  This is a forked child.
@@ -190,9 +191,9 @@ BEAM_API ssize_t beam_select_wait(beam_select *select, struct beam_select_ready 
 				  beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Returns a descriptor that is readable while a member is ready. With it a selector can be a member
- * of an event loop, or of another selector. It belongs to the selector until its last handle is
- * released: poll it, but do not close it.
+ * Returns a descriptor that is readable while a member is ready. With this descriptor the selector
+ * can be added to an event loop, or to another selector. It belongs to the selector until its last
+ * handle is released: poll it, but do not close it.
  *
  * @return the descriptor
  * @retval -EINVAL  `select` is NULL.

@@ -15,8 +15,8 @@
  *
  * The rules about threads and fork and the common errors are those of channel.h. If another thread
  * forks while beam_spawn() is running, the forked child can hold a copy of the started program's
- * end until the child executes another program or exits. Until then, the end of the started program
- * is not noticed.
+ * socket until the child executes another program or exits. Until then, the channel does not end
+ * when the started program exits.
  */
 #ifndef BEAM_SPAWN_H
 #define BEAM_SPAWN_H
@@ -61,9 +61,9 @@ BEAM_API int beam_spawn(beam_channel **ret, pid_t *ret_pid, const char *path, ch
 /**
  * Creates a channel from the socket that this program was started with. It succeeds once.
  *
- * The call makes the descriptor close-on-exec. Programs that this program starts by other means
- * therefore do not get it, although they inherit the variable. The environment is not changed. The
- * variable is ignored in a program that was started with more privileges than its caller has
+ * The call makes the descriptor close-on-exec. If this program then starts others without
+ * beam_spawn(), they inherit the variable but not the descriptor. The environment is not changed.
+ * The variable is ignored in a program that was started with more privileges than its caller has
  * (secure_getenv(3)).
  *
  * @param ret      receives the channel, as one handle; untouched on failure

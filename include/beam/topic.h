@@ -4,27 +4,32 @@
  * Topics: named queues of a channel, one in each direction.
  *
  * Two sides that open the same name share a topic. Messages that one thread sends on one topic
- * arrive in order. Each message is delivered whole, once, to one receiver. A slow topic delays only
- * its own senders. Sixteen topics that nobody drains leave every other topic its share of the pool
- * and of the attachments (FLOW CONTROL in beam(7)).
+ * arrive in order. Each message is delivered whole, once, to one receiver.
+ *
+ * A send waits for credit, which receivers return by receiving messages, and for room in the socket
+ * or in the outgoing buffer. A slow topic delays only its own senders. Even if up to sixteen topics
+ * are not drained, every other topic still gets a share of the memory and of the attachments that
+ * the channel's options allow (FLOW CONTROL in beam(7)).
  *
  * The rules about threads and fork and the common errors are those of channel.h. A send has one of
  * three outcomes:
  *
  *  - Sent: the call returns 0, or the number of messages. The message was accepted, in order.
- *    Outside of a burst, and if no other thread is writing, the message is in the kernel when the
- *    call returns. Otherwise it is in the channel's outgoing buffer, which the library drains.
+ *    Usually the message is in the kernel when the call returns. It is in the channel's outgoing
+ *    buffer, which the library drains, if the socket was full, if another thread was writing, or if
+ *    many messages are being sent in quick succession.
  *  - Not sent: the call returns -EIO, -EINVAL, -EBADF, -ENOENT, -EOPNOTSUPP, -EMFILE, -EPERM,
  *    -EMSGSIZE, -E2BIG, -EFAULT, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM or -ECHILD.
  *    Nothing of the message will be delivered.
- *  - Broken: the call returns -ECONNRESET or -EPROTO. The connection is dead. Part of the message
- *    may have been transmitted, and so may its descriptors.
+ *  - Broken: the call returns -ECONNRESET or -EPROTO, or -ENOMEM because there was no memory to
+ *    continue reading. The connection is dead. Part of the message may have been transmitted, and
+ *    so may its descriptors.
  *
- * -EIO concerns messages that were accepted on the same topic before, and were then dropped because
- * the kernel refused one of their descriptors. The next send on the topic returns it once, in
- * whatever thread, and even if it is already waiting for credit. The message of that send was not
- * sent, and can be sent again. All other errors concern the message itself. At any time
- * beam_topic_losses() reports how many messages were lost and why.
+ * -EIO means that earlier messages on the same topic were accepted and then lost, because the
+ * kernel refused one of their descriptors. The next send on the topic, in any thread, returns -EIO
+ * once, even if it was already waiting for credit. The message of that send was not sent, and can
+ * be sent again. All other errors concern the message itself. At any time beam_topic_losses()
+ * reports how many messages were lost and why.
  */
 #ifndef BEAM_TOPIC_H
 #define BEAM_TOPIC_H
@@ -51,8 +56,8 @@ BEAM_BEGIN
  * @retval -EINVAL        A parameter is NULL, or the name is empty.
  * @retval -ENAMETOOLONG  The name is longer than BEAM_TOPIC_NAME_MAX bytes.
  * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as listed at the top of channel.h. On a
- *                        channel that has ended, a topic can still be opened if it has messages
- *                        waiting.
+ *                        channel that has ended, a topic can still be opened if messages are
+ *                        waiting in it.
  */
 BEAM_API int beam_topic_open(beam_topic **ret, beam_channel *channel, const char *name) BEAM_CHECKED;
 
@@ -75,14 +80,14 @@ BEAM_API const char *beam_topic_name(const beam_topic *topic);
  * Returns the channel of a topic.
  *
  * @return the channel, which is not a new handle and is valid as long as the topic is.
- *         beam_channel_ref() takes a handle of it, unless the channel has no handles left. NULL if
- *         `topic` is NULL
+ *         beam_channel_ref() takes a handle of it, or returns NULL if the channel has no handles
+ *         left. NULL if `topic` is NULL
  */
 BEAM_API beam_channel *beam_topic_channel(const beam_topic *topic);
 
 /**
- * Stores a pointer of the program's in a topic. All holders of the topic share the pointer. The
- * library does not use it. Can be called from any thread.
+ * Stores a pointer in a topic, for the program's own use. All holders of the topic share the
+ * pointer. Can be called from any thread.
  *
  * @param topic  NULL is allowed and does nothing
  * @param data   belongs to the caller
@@ -96,9 +101,9 @@ BEAM_API void beam_topic_set_user_data(beam_topic *topic, void *data);
 BEAM_API void *beam_topic_user_data(const beam_topic *topic);
 
 /**
- * Flags of the functions that send attachments by their numbers: beam_topic_sendv(),
- * beam_topic_send_many(), beam_call_begin(), beam_topic_callv() and beam_message_replyv(), which
- * has another flag of its own.
+ * Flags of the functions that send an array of descriptors: beam_topic_sendv(),
+ * beam_topic_send_many(), beam_call_begin(), beam_topic_callv() and beam_message_replyv(). The last
+ * one also accepts a flag of enum beam_reply_flags.
  */
 enum beam_send_flags {
 	/**
@@ -122,8 +127,8 @@ enum beam_send_flags {
  * @retval 0              The message was sent.
  * @retval -EINVAL        `topic` is NULL, or `data` is NULL and `size` is not 0, or a flag is
  *                        unknown.
- * @retval -EIO           Messages that were accepted before were lost, as described above. This one
- *                        was not sent.
+ * @retval -EIO           Earlier messages on the topic were lost, as described above. This one was
+ *                        not sent.
  * @retval -EMSGSIZE      The message is larger than the peer accepts.
  * @retval -EFAULT        Part of the payload is not in memory (PAYLOADS in beam(7)).
  * @retval -EPIPE         The topic or the channel was closed, here or by the peer.
@@ -171,7 +176,8 @@ BEAM_API int beam_topic_sendv(beam_topic *topic, const struct iovec *iov, size_t
  * The results are those of beam_topic_sendv(), and
  * @retval -EINVAL      Also: `message` is NULL.
  * @retval -ENOENT      An attachment was taken or lost.
- * @retval -EOPNOTSUPP  The message is a call that was received. Replies could not be passed back.
+ * @retval -EOPNOTSUPP  The message is a call that was received. It cannot be sent on, because its
+ *                      replies could not be passed back.
  */
 BEAM_API int beam_topic_send_message(beam_topic *topic, beam_message *message, unsigned flags,
 				     beam_deadline deadline) BEAM_CHECKED;
@@ -210,7 +216,7 @@ BEAM_API ssize_t beam_topic_send_many(beam_topic *topic, const struct beam_send_
  * @retval 1        A message was received.
  * @retval 0        No more messages will come: the topic was closed, by the peer for sending or
  *                  here for receiving, or the channel was closed by either side. If the peer opens
- *                  the topic again, receiving continues.
+ *                  a topic again that it had closed, its messages can be received again.
  * @retval -EINVAL  `topic` or `ret` is NULL, or a flag is unknown.
  * @retval -EAGAIN, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, -ECHILD  as listed at the top of
  *                  channel.h. Messages that arrived whole are received before the end of a channel
@@ -221,7 +227,7 @@ BEAM_API int beam_topic_receive(beam_topic *topic, beam_message **ret, unsigned 
 
 /**
  * Waits for the first message, and then receives all messages that are in the queue, at most `n`.
- * Takes the topic's lock only once.
+ * Takes the topic's lock only once for all of them.
  *
  * @param ret       receives the messages, which the caller frees
  * @param n         how many messages fit into `ret`, at least 1
@@ -250,17 +256,17 @@ BEAM_API ssize_t beam_topic_receive_many(beam_topic *topic, beam_message **ret, 
  * @param deadline      how long to wait
  * @retval 1          A message was received.
  * @retval 0, errors  as for beam_topic_receive(), and
- * @retval -EMSGSIZE  The next message does not fit. `ret_size` and `ret_n_fds` contain what it
- *                    needs.
+ * @retval -EMSGSIZE  The next message does not fit. `ret_size` and `ret_n_fds` contain the
+ *                    message's size and number of attachments.
  */
 BEAM_API int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t capacity, size_t *ret_size, int *ret_fds,
 				     size_t capacity_fds, size_t *ret_n_fds, unsigned flags,
 				     beam_deadline deadline) BEAM_CHECKED;
 
 /**
- * Closes the direction to the peer. Messages that were accepted are still sent. After them the
- * peer's receives return 0. Senders that wait here return -EPIPE. Never waits. Can be called any
- * number of times.
+ * Closes the direction to the peer. Messages that were accepted are still sent. When the peer has
+ * received them, its receives return 0. Sends here return -EPIPE, including those that are waiting.
+ * Never waits. Can be called any number of times.
  *
  * @retval 0                 The direction is closed.
  * @retval -EINVAL, -ECHILD  as listed at the top of channel.h
@@ -268,7 +274,7 @@ BEAM_API int beam_topic_receive_into(beam_topic *topic, void *buffer, size_t cap
 BEAM_API int beam_topic_close_send(beam_topic *topic);
 
 /**
- * Closes the direction from the peer. Messages that are in the queue or still arrive are discarded.
+ * Closes the direction from the peer. Messages that are in the queue or arrive later are discarded.
  * Receives here return 0, and the peer's sends return -EPIPE. Never waits. Can be called any number
  * of times.
  *
@@ -289,8 +295,8 @@ BEAM_API int beam_topic_close(beam_topic *topic);
 /**
  * Refuses a topic: closes both directions, but the peer's sends return -ECONNREFUSED. If the peer
  * opens the topic again before the last handle here is released, the topic is refused again. If the
- * topic had already been closed, the peer's sends continue to return the error that they returned
- * before. Never waits. Can be called any number of times.
+ * topic had already been closed for receiving, the peer's sends continue to return -EPIPE. Never
+ * waits. Can be called any number of times.
  *
  * @retval 0                 The topic is refused.
  * @retval -EINVAL, -ECHILD  as listed at the top of channel.h
