@@ -3,7 +3,7 @@
 
 int fd_move_above_standard(int fd)
 {
-	int moved = sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST), error = errno;
+	int moved = fd_duplicate_above_standard(fd), error = errno;
 
 	close(fd);
 	errno = error;

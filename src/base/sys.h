@@ -124,6 +124,20 @@ static inline int sys_fcntl(int fd, int command, int argument)
  * `fd`, which is close-on-exec or -1, and return its new number, or -1.
  */
 enum { FD_FIRST = STDERR_FILENO + 1 };
+
+/*
+ * A duplicate of a descriptor, close-on-exec. If the limit of descriptors is so low that only the
+ * standard ones may be open, the kernel reports EINVAL, and this function EMFILE.
+ */
+static inline int fd_duplicate_above_standard(int fd)
+{
+	int duplicate = sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST);
+
+	if (duplicate < 0 && errno == EINVAL)
+		errno = EMFILE;
+	return duplicate;
+}
+
 int fd_move_above_standard(int fd);
 
 static inline int fd_above_standard(int fd)

@@ -62,7 +62,7 @@ uint32_t lending_most(void)
  */
 static uint32_t free_in_table(int fd, uint32_t size, uint32_t is_lent)
 {
-	int lowest = sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST);
+	int lowest = fd_duplicate_above_standard(fd);
 	uint32_t taken;
 
 	if (lowest < 0)

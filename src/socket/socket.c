@@ -430,7 +430,7 @@ void socket_set_buffer(int fd, unsigned bytes)
 
 int socket_duplicate(int fd)
 {
-	int duplicate = sys_fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST);
+	int duplicate = fd_duplicate_above_standard(fd);
 
 	return duplicate < 0 ? -errno : duplicate;
 }

@@ -262,7 +262,8 @@ class Attachments(Descriptors):
         with Peer("channel") as peer:
             peer.connect()
             reader = self.pipe_that_is_carried(peer)
-            self.assertEqual(select.select([reader], [], [], 0.2)[0], [])
+            if select.select([reader], [], [], 0.2)[0]:
+                self.fail("closed while the channel was open: %s" % (peer.end(),))
             peer.channel.close()
             peer.channel = None
             # The handle of the library's side still exists.

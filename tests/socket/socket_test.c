@@ -166,6 +166,23 @@ static void test_descriptors_without_a_free_slot_are_truncated_not_forgotten(voi
 	close_both(pair);
 }
 
+static void test_where_only_the_standard_descriptors_may_be_open_there_is_no_duplicate(void)
+{
+	struct rlimit old, low;
+	int pair[2];
+
+	if (under_valgrind())
+		skip("Valgrind keeps the limit to itself");
+	pair_of(SOCK_STREAM, pair);
+	getrlimit(RLIMIT_NOFILE, &old);
+	low = old;
+	low.rlim_cur = 3;
+	setrlimit(RLIMIT_NOFILE, &low);
+	check_int(socket_duplicate(pair[0]), -EMFILE);
+	setrlimit(RLIMIT_NOFILE, &old);
+	close_both(pair);
+}
+
 static void test_a_pidfd_that_comes_unasked_for_is_closed(void)
 {
 	int pair[2], on = 1;
@@ -379,6 +396,7 @@ static const struct test tests[] = {
     TEST(test_credentials_and_all_descriptors_have_room_at_once),
     TEST(test_descriptors_without_a_byte_are_refused_on_a_stream_and_pass_in_a_packet),
     TEST(test_descriptors_without_a_free_slot_are_truncated_not_forgotten),
+    TEST(test_where_only_the_standard_descriptors_may_be_open_there_is_no_duplicate),
     TEST(test_a_pidfd_that_comes_unasked_for_is_closed),
     TEST(test_a_packet_bears_credentials_and_the_end_does_not),
     TEST(test_what_another_protocol_says_of_a_packet_is_not_taken_for_credentials),

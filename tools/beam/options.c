@@ -90,14 +90,17 @@ static error_t take_user(struct argp_state *state, const char *text)
 	struct passwd entry, *found = NULL;
 	char strings[4096];
 	uint64_t value = 0;
-	error_t r = 0;
 
-	if (!isdigit((unsigned char)*text) && getpwnam_r(text, &entry, strings, sizeof strings, &found) != 0)
-		found = NULL;
-	if (!found)
-		r = options_number(state, text, false, 0, UINT32_MAX - 1, &value);
-	options.user = found ? found->pw_uid : (uid_t)value;
-	return r;
+	if (isdigit((unsigned char)*text)) {
+		error_t r = options_number(state, text, false, 0, UINT32_MAX - 1, &value);
+
+		options.user = (uid_t)value;
+		return r;
+	}
+	if (getpwnam_r(text, &entry, strings, sizeof strings, &found) != 0 || !found)
+		return WRONG(state, "%s: unknown user", text);
+	options.user = found->pw_uid;
+	return 0;
 }
 
 static error_t take_mode(struct argp_state *state, const char *text)

@@ -8,7 +8,6 @@
 static int code_of(int error)
 {
 	switch (error) {
-	case -EAGAIN:
 	case -ETIMEDOUT: return CODE_DEADLINE;
 	case -EPIPE:
 	case -ECONNRESET:
@@ -21,7 +20,6 @@ static int code_of(int error)
 static const char *text_of(int error)
 {
 	switch (error) {
-	case -EAGAIN:
 	case -ETIMEDOUT: return "the deadline passed";
 	case -EPIPE: return "the peer has closed the topic or the channel";
 	case -ECONNRESET: return "the peer died";
