@@ -68,7 +68,7 @@ static void start(struct line *line, pthread_t *threads, beam_channel *channel, 
 
 /*
  * Waits until the receiver has opened the topics. If a topic were opened and closed before that,
- * without a message, there would be nothing to receive later.
+ * without a message, the receiver would not learn of it, and would wait for messages forever.
  */
 static void wait_until_ready(beam_topic *summary)
 {

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* nftw() has no argument for its callback. */
+/* These are global because nftw() passes no argument of the caller to its callback. */
 static struct tree *walked;
 static size_t capacity;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Connects to the receiver, and sends it one message on the topic "files": a line
- * of text and an open file.
+ * Connects to the receiver, and sends it one message on the topic "files": a line of text and an
+ * open file.
  */
 #include <beam/beam.h>
 #include <fcntl.h>

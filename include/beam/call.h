@@ -13,8 +13,8 @@
  * (its option `calls`). Replies go directly to the thread that waits for them. Replies to one call
  * keep their order.
  *
- * The replies to a call that wait to be received have at most 16 attachments, and at most 64 KiB
- * besides what the channel's pool provides. If the callee sends more, its replies to this call
+ * For each call, the replies that wait to be received have at most 16 attachments, and at most 64
+ * KiB besides what the channel's pool provides. If the callee sends more, its replies to this call
  * block. A caller that does not receive its replies therefore delays nobody else.
  *
  * A call continues when its topic is closed, and ends with the channel. The rules about threads and

@@ -67,8 +67,9 @@ struct beam_channel_options {
 	uint32_t calls;
 	/** The size of the largest message to accept, in bytes: 1 MiB to 1 GiB. */
 	uint32_t message_bytes;
-	/** How many attachments a message may have: 0 to 253. If `attachments` is 0, the limit is
-	 *  at most half of the attachments that a single channel of this process could have. */
+	/** How many attachments a message may have: 0 to 253. If `attachments` is 0, the value is
+	 *  lowered, if necessary, to half of the attachments that a single channel of this process
+	 *  could have. */
 	uint32_t message_attachments;
 	/** How many bytes may wait on a topic before senders on it have to wait: 64 KiB to 1 GiB.
 	 *  Each message counts 64 bytes in addition to its payload. */
@@ -80,10 +81,10 @@ struct beam_channel_options {
 	 *  MiB to 1 GiB, and at least message_bytes. The default is raised to message_bytes if
 	 *  necessary. */
 	uint32_t pool_bytes;
-	/** How many attachments of the whole channel may be in this process at a time, until the
-	 *  program has taken them or the library has closed them: message_attachments to 65,535. If
-	 *  0, the channel shares a fifth of RLIMIT_NOFILE with the other channels of the process,
-	 *  and can have at most 512. */
+	/** How many attachments of the whole channel may be in this process at a time:
+	 *  message_attachments to 65,535. An attachment counts until the program has taken it or
+	 *  the library has closed it. If 0, the channel shares a fifth of RLIMIT_NOFILE with the
+	 *  other channels of the process, and can have at most 512. */
 	uint32_t attachments;
 	/** The size of the outgoing buffer, in bytes: 16 KiB to 64 MiB. */
 	uint32_t buffer_bytes;
@@ -108,7 +109,8 @@ struct beam_channel_options {
 	uint32_t busy_poll_us;
 	/** If 0, a thread that waits reads the socket for itself and for the other threads, and the
 	 *  channel's own thread reads when no thread waits. If 1, only the channel's own thread
-	 *  reads. This is for programs whose threads can be held up while they wait. */
+	 *  reads. This is for programs whose threads can be held up while they wait, by a low
+	 *  priority or by signal handlers. */
 	uint32_t dedicated_reader;
 	/** If 0, the channel has a thread of its own. If 1, it has none, and is driven by the
 	 *  caller's event loop (event.h). */
@@ -264,11 +266,11 @@ BEAM_API void *beam_channel_user_data(const beam_channel *channel);
  *
  * @param deadline  how long to wait for accepted messages to be sent. After that the library
  *                  continues in the background, for at most linger_ms.
- * @retval 0        The kernel has everything, and also the notice to the peer, unless the peer had
- *                  closed the channel and ended the connection.
+ * @retval 0        The kernel has everything, and also the notice to the peer. Or the peer had
+ *                  closed the channel and ended the connection, and no message remained to be sent.
  * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
- * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The channel had ended before, with -EPIPE because
- *                  the peer had closed it. Accepted messages may be lost.
+ * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The channel had ended before (-EPIPE: the peer had
+ *                  closed it). Accepted messages may be lost.
  * @retval -EIO     as for beam_channel_flush(); the notice to the peer has been sent nevertheless
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */

@@ -10,8 +10,9 @@
  *   the payload. Bit 31 is set if a descriptor comes with the first byte of the message. The Go
  *   code speaks this form.
  * - SOCK_SEQPACKET: each packet is a message, without a header.
- * - The functions whose names end in `_bare` do as the first Go version did: they send and receive
- *   a stream of payload without message boundaries. They support only SOCK_STREAM.
+ *
+ * The functions whose names end in `_bare` use no framing, like the first Go version. They send and
+ * receive a stream of payload without message boundaries, and support only SOCK_STREAM.
  *
  * A message carries at most one attachment. If more arrive, the first is kept and the others are
  * closed. The socket may be in blocking or non-blocking mode. On one socket, at most one thread may

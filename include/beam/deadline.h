@@ -15,8 +15,9 @@
 BEAM_BEGIN
 
 /**
- * The time until which a call may wait. It is a structure, so that a number of milliseconds that is
- * passed by mistake does not compile. beam_in_ms() converts milliseconds to a deadline.
+ * The time until which a call may wait. It is a structure, so that a call with a number of
+ * milliseconds instead of a deadline does not compile. beam_in_ms() converts milliseconds to a
+ * deadline.
  */
 typedef struct beam_deadline {
 	/** Nanoseconds of CLOCK_MONOTONIC. 0 is BEAM_NOWAIT, and INT64_MAX is BEAM_FOREVER. */

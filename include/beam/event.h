@@ -71,9 +71,9 @@ BEAM_API int beam_channel_accept_fd(beam_channel *channel) BEAM_CHECKED;
  * functions on the channel while the loop waits, the loop also waits for
  * beam_channel_loop_nudge_fd().
  *
- * All other functions can be called from any thread, as on any channel. Those that wait read and
- * write for themselves. The loop is needed only for what arrives or becomes due while no function
- * waits.
+ * All other functions can be called from any thread, as on any channel. Those that wait do not need
+ * the loop, because they read and write for themselves. The loop is needed only for what arrives or
+ * becomes due while no function waits.
  *
  * @return the socket, which belongs to the channel until its last handle is released: poll it, but
  *         do nothing else with it

@@ -95,7 +95,7 @@ struct beam_listener_options {
  * whether a socket is in use or was left behind by a server that died. A socket that was left
  * behind is replaced, and servers that start at the same time never replace each other's socket.
  * The socket's file never has permissions beyond those of `mode`, and nobody can connect before it
- * has all of these. The umask is neither used nor changed.
+ * has all permissions of `mode`. The umask is neither used nor changed.
  *
  * A relative path, and a path through a descriptor (/proc/self/fd/N/name), is resolved during the
  * call. The listener keeps the directory open. When it closes, it removes its own files from that

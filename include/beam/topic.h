@@ -79,9 +79,9 @@ BEAM_API const char *beam_topic_name(const beam_topic *topic);
 /**
  * Returns the channel of a topic.
  *
- * @return the channel, which is not a new handle and is valid as long as the topic is.
- *         beam_channel_ref() takes a handle of it, or returns NULL if the channel has no handles
- *         left. NULL if `topic` is NULL
+ * @return the channel; NULL if `topic` is NULL. It is not a new handle, and is valid as long as the
+ *         topic is. beam_channel_ref() takes a handle of it, or returns NULL if the channel has no
+ *         handles left.
  */
 BEAM_API beam_channel *beam_topic_channel(const beam_topic *topic);
 

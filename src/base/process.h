@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the rooms do when the process forks and when it ends. There is one registry, so that their
- * order is defined in one place.
+ * What the rooms (docs/architecture.md) do when the process forks and when it ends. There is one
+ * registry, so that their order is defined in one place.
  */
 #ifndef BASE_PROCESS_H
 #define BASE_PROCESS_H

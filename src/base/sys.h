@@ -120,8 +120,9 @@ static inline int sys_fcntl(int fd, int command, int argument)
 
 /*
  * No descriptor that the library creates is 0, 1 or 2, even if the program was started without
- * these. Otherwise, what the program prints could go into it. These functions take ownership of
- * `fd`, which is close-on-exec or -1, and return its new number, or -1.
+ * these. Otherwise, what the program prints could go into it. fd_above_standard() and
+ * fd_move_above_standard() take ownership of `fd`, which is close-on-exec or -1, and return its new
+ * number, or -1.
  */
 enum { FD_FIRST = STDERR_FILENO + 1 };
 

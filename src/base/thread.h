@@ -36,11 +36,11 @@ beam_deadline process_end_within(int64_t milliseconds);
 bool thread_end_all(beam_deadline deadline);
 
 /*
- * process_id() returns the number of this process, and costs two loads. A forked child has another
- * number, even if fork handlers did not see it, because the number is on a page that the kernel
- * wipes for children (MADV_WIPEONFORK in madvise(2)). process_prepare() sets the number if there is
- * none, and returns 0 or -ENOMEM. Until then, and in a child until its own process_prepare(), the
- * number is 0.
+ * process_id() returns the library's number for this process (not its pid), and costs two loads. A
+ * forked child has another number, even if fork handlers did not see it, because the number is on a
+ * page that the kernel wipes for children (MADV_WIPEONFORK in madvise(2)). process_prepare() sets
+ * the number if there is none, and returns 0 or -ENOMEM. Until then, and in a child until its own
+ * process_prepare(), the number is 0.
  */
 int process_prepare(void);
 uint32_t process_id(void);

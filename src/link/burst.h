@@ -19,7 +19,7 @@ static inline bool burst_enter(struct link *link)
 {
 	struct link_writer *writer = &link->writer;
 
-	/* In loop mode there is no thread that would write them. */
+	/* In loop mode there is no thread that would write the buffer. */
 	if (link->options.loop)
 		return false;
 	writer->in_a_row = clock_now() - writer->sent_at < BURST_GAP_NS ? writer->in_a_row + 1 : 0;

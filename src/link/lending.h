@@ -5,9 +5,9 @@
  * long as its peer uses them.
  *
  * A fifth of the descriptors that the process may have open is for attachments. The rest is for the
- * program, and for the channels themselves, which take up to four descriptors each. A link may hold
- * at most three times what is left for others. So one link can hold three quarters of that fifth,
- * and when k links hold as much as they can, 1/(3k + 1) of it is left for the next one.
+ * program, and for the channels themselves, which take up to four descriptors each. After a loan, a
+ * link holds at most three times what is left for others. So one link can hold three quarters of
+ * that fifth, the next one three quarters of the rest, and so on.
  */
 #ifndef LINK_LENDING_H
 #define LINK_LENDING_H

@@ -16,8 +16,8 @@ struct waiter {
 	beam_deadline deadline;
 	/*
 	 * `leading`: reads instead of sleeping. `woken`: has been woken. `granted`: was given the
-	 * reading right. `passed_over`: has been offered the right. If it is not `granted`, it had
-	 * been woken before.
+	 * reading right. `passed_over`: was offered the right, and is not offered it again. If it
+	 * did not get it (`granted`), it had already been woken.
 	 */
 	bool leading, woken, granted, passed_over;
 };

@@ -86,8 +86,8 @@ struct source {
 	 */
 	bool accepted;
 	/*
-	 * `held`: received, and not delivered yet. `next`: the reply of a call that comes after
-	 * that.
+	 * `held`: received, and not delivered yet. `next`: the reply that comes after it, if the
+	 * source is a call.
 	 */
 	beam_message *held, *next;
 	/* While STALLED: the topic for whose room it waits, or NULL if it waits for the timer. */
@@ -200,8 +200,8 @@ int turn_accept(struct beam_router *router, struct source *source);
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
 /*
- * Sends on the message in hand, which is a call. A new source, for its replies, takes the message.
- * Returns what sending returns.
+ * Sends on the message that the source holds, which is a call. A new source, for its replies, takes
+ * the message. Returns what sending returns.
  */
 int call_send_on(struct beam_router *router, struct source *source, beam_topic *topic, beam_deadline deadline);
 /* Start and stop waiting for a call. The lock is held. */

@@ -51,11 +51,11 @@ struct outlet {
 	/* The call that the message of several frames begins, or NULL. */
 	struct inlet *calling;
 	uint32_t reset_reason;
-	/* The error with which a call ends that gets no last reply. */
+	/* The error with which a call ends if it gets no last reply. */
 	uint32_t end_error;
 	/*
-	 * The generation of the buffer into which its last frame was put, and its last frame with
-	 * descriptors.
+	 * The generation of the buffer into which its last frame was put; the same for its last
+	 * frame with descriptors.
 	 */
 	uint64_t buffered, buffered_fds;
 	uint64_t messages, bytes, attachments;

@@ -56,8 +56,8 @@ struct rx_events {
 	const char *(*credit)(void *owner, uint32_t id, uint32_t call, uint32_t bytes, uint32_t attachments,
 			      bool overdraft);
 	/*
-	 * The other side is short of attachments until `until` have been granted, modulo 2^32; it
-	 * gives some back unused.
+	 * want(): the other side is short of attachments until `until` have been granted, modulo
+	 * 2^32. returned(): it gives some back unused.
 	 */
 	void (*want)(void *owner, uint32_t until);
 	void (*returned)(void *owner, uint32_t attachments);

@@ -214,7 +214,7 @@ struct tx {
 	 * until it is found. */
 	bool careful;
 	/* Too many descriptors are in flight. The buffer waits from its first frame with
-	 * descriptors on. What needs no descriptors passes it. */
+	 * descriptors on. Frames outside it that have no descriptors can still be sent. */
 	bool held;
 	struct losses losses;
 };
