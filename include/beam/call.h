@@ -13,9 +13,10 @@
  * (its option `calls`). Replies go directly to the thread that waits for them. Replies to one call
  * keep their order.
  *
- * For each call, the replies that wait to be received have at most 16 attachments, and at most 64
- * KiB besides what the channel's pool provides. If the callee sends more, its replies to this call
- * block. A caller that does not receive its replies therefore delays nobody else.
+ * While replies to a call wait to be received, they have at most 16 attachments in all, and at most
+ * 64 KiB in addition to what the channel's pool provides. If the callee sends more, its replies to
+ * this call block. A caller that does not receive its replies therefore delays others no more than
+ * a topic that nobody drains (FLOW CONTROL in beam(7)).
  *
  * A call continues when its topic is closed, and ends with the channel. The rules about threads and
  * fork and the common errors are those of channel.h.

@@ -5,8 +5,9 @@
  *
  * A channel owns its socket and a thread, which reads the socket while no caller does. Every
  * function can be called from any thread at any time, on any handle that has not been released.
- * Blocking calls on a channel do not block each other. Thread cancellation is disabled inside the
- * functions. None of them is async-signal-safe.
+ * A call that waits does not block other calls on its channel, with the exceptions in FLOW CONTROL
+ * and PAYLOADS in beam(7). Thread cancellation is disabled inside the functions. None of them is
+ * async-signal-safe.
  *
  * Handles are counted. When the last handle of a channel is released, the channel closes. Topics
  * and messages that are still held remain valid, and can be used and freed afterwards.
@@ -99,8 +100,8 @@ struct beam_channel_options {
 	 *  message that is incomplete, this side waits in the same way for the next frame, but for
 	 *  at most 5,000 ms, unless there is no limit. */
 	uint32_t frame_timeout_ms;
-	/** How long the channel continues to send accepted messages in the background after its
-	 *  last handle was released, in milliseconds. */
+	/** How long the channel continues to send accepted messages after it was closed, by
+	 *  beam_channel_close() or with its last handle, in milliseconds. */
 	uint32_t linger_ms;
 	/** An enum beam_unknown_topics. */
 	uint32_t unknown_topics;
@@ -265,12 +266,15 @@ BEAM_API void *beam_channel_user_data(const beam_channel *channel);
  * must still be released.
  *
  * @param deadline  how long to wait for accepted messages to be sent. After that the library
- *                  continues in the background, for at most linger_ms.
+ *                  continues in the background. It stops when linger_ms have passed since the
+ *                  channel was closed, even if the function is still waiting.
  * @retval 0        The kernel has everything, and also the notice to the peer. Or the peer had
  *                  closed the channel and ended the connection, and no message remained to be sent.
  * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
- * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The channel had ended before (-EPIPE: the peer had
- *                  closed it). Accepted messages may be lost.
+ * @retval -EPIPE   linger_ms passed before everything was sent. Accepted messages may be lost.
+ * @retval -ECONNRESET, -EPROTO, -ENOMEM  as listed at the top of this file (-ECONNRESET also: the
+ *                  peer ended the connection after it had closed the channel). Accepted messages
+ *                  may be lost.
  * @retval -EIO     as for beam_channel_flush(); the notice to the peer has been sent nevertheless
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
  */
@@ -283,9 +287,9 @@ BEAM_API int beam_channel_close(beam_channel *channel, beam_deadline deadline);
  * messages that arrived whole have been received. A relay uses this function to pass on a crash.
  *
  * The function never waits, and can be called any number of times. After beam_channel_close() it
- * stops the sending in the background, and functions continue to return the errors of a closed
- * channel. If the peer has already been told of the close, it sees an orderly end. The handle must
- * still be released.
+ * stops the sending in the background, and sends and receives continue to return the results of a
+ * closed channel. If the peer has already been told of the close, it sees an orderly end. The
+ * handle must still be released.
  *
  * @retval 0        The channel has ended.
  * @retval -EINVAL, -ECHILD  as listed at the top of this file
@@ -297,7 +301,9 @@ BEAM_API int beam_channel_abort(beam_channel *channel);
  *
  * @retval 0        The kernel has everything.
  * @retval -EAGAIN, -ETIMEDOUT  Not everything has been sent yet. The library continues to send.
- * @retval -EPIPE, -ECONNRESET, -EPROTO, -ENOMEM  The channel has ended. Messages may be lost.
+ * @retval -EPIPE   The channel was closed here, and linger_ms passed before everything was sent.
+ *                  Accepted messages may be lost.
+ * @retval -ECONNRESET, -EPROTO, -ENOMEM  as for beam_channel_close()
  * @retval -EIO     The kernel has everything except messages that were dropped because it refused
  *                  one of their descriptors (beam_channel_losses()). Each loss is reported once,
  *                  here or by beam_channel_close(), whether or not it was reported to a sender.

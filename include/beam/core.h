@@ -18,9 +18,9 @@
  * closed. The socket may be in blocking or non-blocking mode. On one socket, at most one thread may
  * send and at most one may receive at a time.
  *
- * If the deadline passes in the middle of a message on a stream, the call returns
- * -ECONNABORTED. The stream is then out of step: it is no longer known where the next message
- * begins. It can only be closed.
+ * If the deadline passes in the middle of a message on a stream, or if the call has to wait there
+ * with BEAM_NOWAIT, it returns -ECONNABORTED. The stream is then out of step: it is no longer known
+ * where the next message begins. It can only be closed.
  */
 #ifndef BEAM_CORE_H
 #define BEAM_CORE_H
@@ -54,9 +54,10 @@ BEAM_BEGIN
  * @retval -EAGAIN, -ETIMEDOUT  There is no room, with BEAM_NOWAIT or at the deadline. Nothing was
  *                        sent. These errors are also returned if this user has too many descriptors
  *                        in flight (ETOOMANYREFS).
- * @retval -ECONNABORTED  Part of the message had been sent when the deadline passed or the kernel
- *                        failed, for example because it could not read the rest of the payload. The
- *                        attachment may have been sent.
+ * @retval -ECONNABORTED  Part of the message had been sent when the call had to wait with
+ *                        BEAM_NOWAIT, when the deadline passed, or when the kernel failed, for
+ *                        example because it could not read the rest of the payload. The attachment
+ *                        may have been sent. A stream is out of step.
  * @retval -EPIPE, -ECONNRESET  The peer has closed the connection.
  * @retval -EPERM         The peer does not accept descriptors (SO_PASSRIGHTS).
  */
@@ -75,7 +76,8 @@ BEAM_API int beam_send(int socket, const void *data, size_t size, int fd, beam_d
  * @retval -EINVAL        `ret` is NULL.
  * @retval -EBADF, -ENOTSOCK, -EPROTOTYPE, -ENOTCONN  as for beam_send()
  * @retval -EAGAIN, -ETIMEDOUT  No message arrived, with BEAM_NOWAIT or before the deadline.
- * @retval -ECONNABORTED  The deadline passed in the middle of a message.
+ * @retval -ECONNABORTED  Only part of a message had arrived when the call had to wait with
+ *                        BEAM_NOWAIT, or when the deadline passed. A stream is out of step.
  * @retval -ECONNRESET    The peer died, or closed the connection in the middle of a message.
  * @retval -EMSGSIZE      The payload is larger than `limit`. A packet is consumed. A stream is out
  *                        of step.

@@ -144,9 +144,10 @@ BEAM_API int beam_listener_from_fd(beam_listener **ret, int fd,
 
 /**
  * Listens on a socket that the service manager has opened for this process (LISTEN_PID, LISTEN_FDS
- * and LISTEN_FDNAMES; sd_listen_fds(3)). The environment is not changed. Each call takes another
- * socket, until none is left and the call returns -ENOENT. Descriptors that are not listening Unix
- * stream sockets are skipped, and are not changed.
+ * and LISTEN_FDNAMES; sd_listen_fds(3)). The environment is not changed, and no other thread may
+ * change it during the call. Each call takes another socket, until none is left and the call
+ * returns -ENOENT. Descriptors that are not listening Unix stream sockets are skipped, and are not
+ * changed.
  *
  * The program may have called sd_listen_fds(3) before, on two conditions: the call left the
  * environment as it was (unset_environment is 0), and another process was the last to call
@@ -213,10 +214,11 @@ BEAM_API int beam_listener_accept_fd(beam_listener *listener) BEAM_CHECKED;
 
 /**
  * Stops listening. All threads in beam_listener_accept() are woken, and their calls return 0.
- * Clients that are waiting to be accepted are disconnected. The socket's file is removed if it is
- * still the listener's own, and so is the lock. Channels that were accepted stay open. When the
- * first call returns, the address can be used again. An abstract name may become free later than
- * that, if a waiting client has sent a descriptor whose close blocks.
+ * Clients that are waiting to be accepted are disconnected, unless another process shares the
+ * socket. The socket's file is removed if it is still the listener's own, and so is the lock.
+ * Channels that were accepted stay open. When the first call returns, the address can be used
+ * again. An abstract name may become free later than that, if a waiting client has sent a
+ * descriptor whose close blocks.
  *
  * The function can be called any number of times, from any thread, and from the policy. The handle
  * must still be released.

@@ -4,9 +4,9 @@
  * Forwarding messages: from one topic to another, or by the routes of a router.
  *
  * A message is forwarded with its attachments. Its bytes are written to the target's socket
- * directly from the memory into which they were received. The exception is a message of up to 32
- * KiB that has to wait in the target channel's outgoing buffer. Its bytes are copied once, into
- * that buffer. Attachments are sent without being duplicated.
+ * directly from the memory into which they were received. The exception is a message that has to
+ * wait in the target channel's outgoing buffer. Its bytes are copied once, into that buffer.
+ * Attachments are sent without being duplicated.
  *
  * The rules about threads and fork and the common errors are those of channel.h.
  */
@@ -289,22 +289,22 @@ BEAM_API int beam_router_remove_listener(beam_router *router, beam_listener *lis
 
 /** What failed in a router. */
 struct beam_router_failure {
-	/** The message that could not be delivered. It belongs to the caller, who can send it
-	 *  elsewhere and frees it. NULL: a source has ended with the error. */
+	/** The message that could not be delivered. It belongs to the caller of beam_router_run(),
+	 *  who can send it elsewhere and frees it. NULL: a source has ended with the error. */
 	beam_message *message;
 	/** The topic that the message was received from, or that has ended: a handle, which the
-	 *  caller releases. */
+	 *  caller of beam_router_run() releases. */
 	beam_topic *topic;
-	/** The channel that has ended: a handle, which the caller releases. If `message`, `topic`
-	 *  and `channel` are NULL, a listener has ended. */
+	/** The channel that has ended: a handle, which the caller of beam_router_run() releases. If
+	 *  `message`, `topic` and `channel` are NULL, a listener has ended. */
 	beam_channel *channel;
 	/** The tag of the source; NULL with `request`. */
 	void *tag;
 	/** If this is not NULL, `message` is a reply to a call that was forwarded, and could not be
-	 *  passed back. `request` is the call, without its attachments. It belongs to the caller,
-	 *  who answers it, best with beam_message_reply_failure(), and frees it. If it is freed
-	 *  without an answer, the call fails with the code BEAM_FAILURE_DROPPED. At the callee the
-	 *  call is cancelled. `topic` and `channel` are NULL. */
+	 *  passed back. `request` is the call, without its attachments. It belongs to the caller of
+	 *  beam_router_run(), who answers it, best with beam_message_reply_failure(), and frees it.
+	 *  If it is freed without an answer, the call fails with the code BEAM_FAILURE_DROPPED. At
+	 *  the callee the call is cancelled. `topic` and `channel` are NULL. */
 	beam_message *request;
 };
 

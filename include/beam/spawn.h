@@ -62,9 +62,9 @@ BEAM_API int beam_spawn(beam_channel **ret, pid_t *ret_pid, const char *path, ch
  * Creates a channel from the socket that this program was started with. It succeeds once.
  *
  * The call makes the descriptor close-on-exec. If this program then starts others without
- * beam_spawn(), they inherit the variable but not the descriptor. The environment is not changed.
- * The variable is ignored in a program that was started with more privileges than its caller has
- * (secure_getenv(3)).
+ * beam_spawn(), they inherit the variable but not the descriptor. The environment is not changed,
+ * and no other thread may change it during the call. The variable is ignored in a program that was
+ * started with more privileges than its caller has (secure_getenv(3)).
  *
  * @param ret      receives the channel, as one handle; untouched on failure
  * @param options  NULL: the defaults

@@ -7,17 +7,18 @@
  * arrive in order. Each message is delivered whole, once, to one receiver.
  *
  * A send waits for credit, which receivers return by receiving messages, and for room in the socket
- * or in the outgoing buffer. A slow topic delays only its own senders. Even if up to sixteen topics
- * are not drained, every other topic still gets a share of the memory and of the attachments that
- * the channel's options allow (FLOW CONTROL in beam(7)).
+ * or in the outgoing buffer. A slow topic delays its own senders. On other topics it can delay only
+ * messages that need much of what the topics share. Even if up to sixteen topics are not drained,
+ * every other topic still gets a share of the memory and of the attachments that the channel's
+ * options allow (FLOW CONTROL in beam(7)).
  *
  * The rules about threads and fork and the common errors are those of channel.h. A send has one of
  * three outcomes:
  *
  *  - Sent: the call returns 0, or the number of messages. The message was accepted, in order.
- *    Usually the message is in the kernel when the call returns. It is in the channel's outgoing
- *    buffer, which the library drains, if the socket was full, if another thread was writing, or if
- *    many messages are being sent in quick succession.
+ *    Usually the message is in the kernel when the call returns. If the socket was full, if another
+ *    thread was writing, or if many messages are being sent in quick succession, it is in the
+ *    channel's outgoing buffer instead, which the library drains.
  *  - Not sent: the call returns -EIO, -EINVAL, -EBADF, -ENOENT, -EOPNOTSUPP, -EMFILE, -EPERM,
  *    -EMSGSIZE, -E2BIG, -EFAULT, -EAGAIN, -ETIMEDOUT, -EPIPE, -ECONNREFUSED, -ENOMEM or -ECHILD.
  *    Nothing of the message will be delivered.
@@ -28,8 +29,8 @@
  * -EIO means that earlier messages on the same topic were accepted and then lost, because the
  * kernel refused one of their descriptors. The next send on the topic, in any thread, returns -EIO
  * once, even if it was already waiting for credit. The message of that send was not sent, and can
- * be sent again. All other errors concern the message itself. At any time beam_topic_losses()
- * reports how many messages were lost and why.
+ * be sent again. All other errors concern the send that returns them. At any time
+ * beam_topic_losses() reports how many messages were lost and why.
  */
 #ifndef BEAM_TOPIC_H
 #define BEAM_TOPIC_H
@@ -46,8 +47,10 @@ BEAM_BEGIN
 #define BEAM_TOPIC_NAME_MAX 255
 
 /**
- * Opens a topic. Never waits. The peer is informed when there is room in the socket. If the topic
- * is already open here, the call returns another handle of it.
+ * Opens a topic. Never waits. The peer is told of the topic as soon as there is room in the socket.
+ * If the peer accepts no more topics at the moment (its option `topics`), it is told when another
+ * topic has been closed, and sends on the new topic wait until then. If the topic is already open
+ * here, the call returns another handle of it.
  *
  * @param ret      receives the topic, as one handle; untouched on failure
  * @param channel  the channel
@@ -108,11 +111,11 @@ BEAM_API void *beam_topic_user_data(const beam_topic *topic);
 enum beam_send_flags {
 	/**
 	 * The descriptors are given away. On success they belong to the library, which closes them
-	 * after they have been sent, in a thread of its own because a close can block. On any error
-	 * all of them still belong to the caller, but may have become close-on-exec. (For
-	 * beam_topic_callv() the success of the send decides, not the result of the call.) No
-	 * duplicates are made. If a descriptor is given twice in one call, the call returns
-	 * -EINVAL.
+	 * when they have been sent or cannot be sent, in a thread of its own because a close can
+	 * block. On any error all of them still belong to the caller, but may have become
+	 * close-on-exec. (For beam_topic_callv() the success of the send decides, not the result of
+	 * the call.) No duplicates are made. If a descriptor is given twice in one call, the call
+	 * returns -EINVAL.
 	 */
 	BEAM_SEND_GIVE_FDS = 2,
 };

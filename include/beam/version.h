@@ -4,7 +4,7 @@
  * The version of Beam. The macros are the version of the headers that a program is compiled with.
  * The functions return the version of the library that the program is running with.
  *
- * Versions follow https://semver.org. Within a major version, from 1 on, the ABI only grows.
+ * Versions follow https://semver.org. From 1.0 on, the ABI only grows within a major version.
  */
 #ifndef BEAM_VERSION_H
 #define BEAM_VERSION_H
