@@ -116,9 +116,10 @@ struct beam_channel_options {
 	/** If 0, the channel has a thread of its own. If 1, it has none, and is driven by the
 	 *  caller's event loop (event.h). */
 	uint32_t loop;
-	/** In milliseconds; 0: no limit. When the peer has been silent for half of this time, it is
-	 *  asked whether it is alive. If it does not answer within the other half, the channel ends
-	 *  with -ECONNRESET. This detects a peer that is gone although its socket is open. */
+	/** How long the peer may be silent, in milliseconds; 0: no limit. When half of this time
+	 *  has passed, the peer is asked whether it is alive. If it does not answer within the
+	 *  other half, the channel ends with -ECONNRESET. This detects a peer that is gone although
+	 *  its socket is open. */
 	uint32_t idle_timeout_ms;
 };
 
@@ -192,8 +193,8 @@ struct beam_connect_options {
 	 *  -ECONNREFUSED or -EACCES, which occur while a server is starting. If 0, it fails at
 	 *  once. */
 	uint32_t wait_for_server;
-	/** The user that the server must run as; (uid_t)-1: any. It is the user of the process that
-	 *  called listen(2) last. */
+	/** The user that the server must run as; (uid_t)-1: any. The server's user is the user of
+	 *  the process that called listen(2) last. */
 	uid_t server_uid;
 };
 
