@@ -136,8 +136,8 @@ int sending_send(struct sending *s)
 		write_pending(&s->channel->link);
 	rooms_show(s->channel);
 	pthread_mutex_unlock(&s->channel->link.writer.lock);
-	/* The descriptors were sent, so the ones that the caller gave are no longer of use. */
-	if (!r && s->loose && !s->taken)
+	/* The descriptors were sent, so the given ones, or the message's, are no longer of use. */
+	if (!r && s->given && !s->taken)
 		reaper_close(s->message.fds, s->message.n_fds);
 	return r;
 }
@@ -242,8 +242,6 @@ int sending_send_message(struct sending *s, struct beam_message *message)
 
 	if (r < 0)
 		return r;
-	if (!s->taken)
-		reaper_close(message->fds, message->n_fds);
 	message_disown_fds(message);
 	beam_message_free(message);
 	return 0;

@@ -7,7 +7,7 @@
 #define PUBLIC_CALLEE_H
 
 #include <poll.h>
-#include <public/ends.h>
+#include <public/replies.h>
 
 static struct ends ends;
 
@@ -17,15 +17,6 @@ static inline beam_call *begin_call(void)
 
 	require_int(beam_call_begin(&call, ends.topic[0], NULL, 0, NULL, 0, 0, soon()), 0);
 	return call;
-}
-
-static inline beam_message *take_request(beam_topic *topic)
-{
-	beam_message *request = NULL;
-
-	require_int(beam_topic_receive(topic, &request, 0, soon()), 1);
-	check(beam_message_is_call(request));
-	return request;
 }
 
 /* Replies with `size` bytes. Returns -EAGAIN if there is no room. */

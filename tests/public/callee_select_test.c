@@ -22,7 +22,7 @@ static void test_both_are_told_apart_by_a_selector(void)
 	ends_open(&ends, NULL);
 	require_int(beam_select_new(&selector), 0);
 	call = begin_call();
-	request = take_request(ends.topic[1]);
+	request = take_request_of(ends.topic[1]);
 	check_int(beam_select_add_message(selector, request, BOTH, &ends), 0);
 	check_int(beam_select_add_message(selector, request, BEAM_SELECT_CANCELLED, NULL), -EEXIST);
 	check_int(beam_select_add_message(selector, request, BEAM_SELECT_SEND, NULL), -EEXIST);
@@ -109,7 +109,7 @@ static void test_many_callees_wait_for_room_in_one_selector_and_none_spins(void)
 	require_int(beam_select_new(&selector), 0);
 	for (int i = 0; i < CALLEES; i++) {
 		calls[i] = begin_call();
-		callees[i] = (struct callee){.request = take_request(ends.topic[1])};
+		callees[i] = (struct callee){.request = take_request_of(ends.topic[1])};
 		require_int(beam_select_add_message(selector, callees[i].request, BEAM_SELECT_SEND, &callees[i]), 0);
 	}
 	/* Send until there is no room for any reply, because nobody receives them. */
@@ -194,7 +194,7 @@ static void test_a_message_that_another_thread_frees_leaves_those_who_wait_for_i
 	stop = eventfd(0, EFD_CLOEXEC);
 	check_int(beam_select_add_fd(selector, stop, POLLIN, &stop), 0);
 	call = begin_call();
-	request = take_request(ends.topic[1]);
+	request = take_request_of(ends.topic[1]);
 	while (reply(request, 4096, BEAM_REPLY_MORE) == 0)
 		;
 	check_int(beam_select_add_message(selector, request, BOTH, NULL), 0);
@@ -212,7 +212,7 @@ static void test_a_message_that_another_thread_frees_leaves_those_who_wait_for_i
 	 * selector.
 	 */
 	call = begin_call();
-	request = take_request(ends.topic[1]);
+	request = take_request_of(ends.topic[1]);
 	check_int(beam_message_cancelled_fd(request), fds[0] < fds[1] ? fds[0] : fds[1]);
 	check_int(beam_select_remove_message(selector, request, BEAM_SELECT_CANCELLED), -ENOENT);
 	check_int(beam_select_add_message(selector, request, BEAM_SELECT_CANCELLED, NULL), 0);
@@ -252,7 +252,7 @@ static void test_a_freed_message_shows_no_more_though_a_forked_child_has_its_des
 	require_int(beam_select_new(&selector), 0);
 	stop = eventfd(0, EFD_CLOEXEC);
 	call = begin_call();
-	request = take_request(ends.topic[1]);
+	request = take_request_of(ends.topic[1]);
 	check_int(beam_select_add_message(selector, request, BOTH, NULL), 0);
 	beam_call_unref(call);
 	check_within(20000, beam_select_wait(selector, ready, 2, soon()) == 2);
@@ -324,7 +324,7 @@ static void test_messages_are_handed_over_and_freed_while_their_callers_cancel(v
 	selecting = thread_spawn(select_all_the_time, NULL);
 	for (size_t i = 0; i < n; i++) {
 		beam_call *call = begin_call();
-		beam_message *request = take_request(ends.topic[1]);
+		beam_message *request = take_request_of(ends.topic[1]);
 
 		check_int(beam_select_add_message(selector, request, i % 8 ? BEAM_SELECT_CANCELLED : BOTH, NULL), 0);
 		sem_wait(&hand.is_empty);
@@ -361,7 +361,7 @@ static void test_what_is_no_call_has_none(void)
 	check_int(beam_select_remove_message(NULL, message, BOTH), -EINVAL);
 	beam_message_free(message);
 	beam_call_unref(begin_call());
-	message = take_request(ends.topic[1]);
+	message = take_request_of(ends.topic[1]);
 	for (int i = 0; i < 2; i++) {
 		unsigned what = i ? BEAM_SELECT_RECEIVE | BEAM_SELECT_SEND : 0;
 

@@ -70,7 +70,7 @@ static void test_a_callee_that_only_polls_notices_that_its_call_was_cancelled(vo
 		harness_context("end %d", i);
 		ends_open(&ends, NULL);
 		call = begin_call();
-		request = take_request(ends.topic[1]);
+		request = take_request_of(ends.topic[1]);
 		waiting.fd = beam_message_cancelled_fd(request);
 		check(waiting.fd >= 0);
 		check(!shows(waiting.fd));
@@ -99,7 +99,7 @@ static void test_what_was_cancelled_before_the_descriptor_was_asked_for_shows(vo
 
 		ends_open(&ends, NULL);
 		call = begin_call();
-		request = take_request(ends.topic[1]);
+		request = take_request_of(ends.topic[1]);
 		ends_of_calls[i](call);
 		check_within(20000, beam_message_replyv(request, NULL, 0, NULL, 0, BEAM_REPLY_MORE, soon()) < 0);
 		check(shows(beam_message_cancelled_fd(request)));
@@ -117,7 +117,7 @@ static void test_the_other_calls_go_on(void)
 	ends_open(&ends, NULL);
 	for (int i = 0; i < 3; i++) {
 		calls[i] = begin_call();
-		requests[i] = take_request(ends.topic[1]);
+		requests[i] = take_request_of(ends.topic[1]);
 		check(!shows(beam_message_cancelled_fd(requests[i])));
 	}
 	/* The end of their topic does not end calls either. */
@@ -165,7 +165,7 @@ static void test_the_death_of_a_caller_shows(void)
 	close(fds[1]);
 	require_int(beam_channel_from_fd(&channel, fds[0], NULL), 0);
 	require_int(beam_topic_open(&topic, channel, "topic"), 0);
-	request = take_request(topic);
+	request = take_request_of(topic);
 	fd = beam_message_cancelled_fd(request);
 	check(!shows(fd));
 	kill(child, SIGKILL);
@@ -187,7 +187,7 @@ static void test_a_channel_that_a_loop_runs_shows_it_when_it_is_dispatched(void)
 	options.loop = 1;
 	ends_open(&ends, &options);
 	call = begin_call();
-	request = take_request(ends.topic[1]);
+	request = take_request_of(ends.topic[1]);
 	fd = beam_message_cancelled_fd(request);
 	check(fd >= 0);
 	beam_call_unref(call);
@@ -206,7 +206,7 @@ static void test_room_to_reply_shows_exactly_while_there_is_some(void)
 
 	ends_open(&ends, NULL);
 	call = begin_call();
-	request = take_request(ends.topic[1]);
+	request = take_request_of(ends.topic[1]);
 	fd = beam_message_reply_fd(request);
 	check_int(beam_message_reply_fd(request), fd);
 	check(shows(fd));
@@ -249,7 +249,7 @@ static void test_a_call_that_has_been_answered_is_not_cancelled_and_a_further_re
 
 	ends_open(&ends, NULL);
 	call = begin_call();
-	request = take_request(ends.topic[1]);
+	request = take_request_of(ends.topic[1]);
 	cancelled = beam_message_cancelled_fd(request);
 	room = beam_message_reply_fd(request);
 	check_int(reply(request, 5, 0), 0);
@@ -258,7 +258,7 @@ static void test_a_call_that_has_been_answered_is_not_cancelled_and_a_further_re
 	beam_call_unref(call);
 	/* Another call with the same id arrives and is cancelled. */
 	call = begin_call();
-	one = take_request(ends.topic[1]);
+	one = take_request_of(ends.topic[1]);
 	beam_call_unref(call);
 	check(polls(beam_message_cancelled_fd(one), stretch(20000)));
 	beam_message_free(one);
